@@ -27,14 +27,20 @@ CONTEXT = {
     "features": "int: D, the length of the features that a head or a projector receives",
     "head": "Head that a classifier wraps: the one trained so far",
     "normalise": "(uint8 images) -> float32 network inputs",
+    "sampler": "Sampler of stream main",
+    "outer": "list of the parameters of the parts with `outer`, which an update learns",
 }
 
 
 class Part(nn.Module):
-    """reads: the fields of Outputs it needs. balances: True where it counters the class prior by itself."""
+    """reads: the fields of Outputs it needs. balances: True where it counters the class prior by itself.
+
+    outer: True where its parameters are learnt by the update, such as Bilevel, and not by the optimizer.
+    """
 
     reads: ClassVar[frozenset[str]] = frozenset()
     balances: ClassVar[bool] = False
+    outer: ClassVar[bool] = False
 
     def adapt(self, view: View) -> None:
         """Called before each epoch; follows the clock or the network by writing this part's buffers in place."""

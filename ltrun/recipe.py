@@ -124,8 +124,10 @@ class _Reader:
         for key in node:
             if key != "predictors":
                 raise ConfigError(f"posthoc.{key}: a post-hoc option has 'predictors' only")
+        chosen = self.choices.get("posthoc", "")
+        option = "" if chosen.startswith("[") else chosen
         return {
-            name: bind(part, f"posthoc.predictors.{name}", parts.PostHoc, self.plugins, f"posthoc={name}")
+            name: bind(part, f"posthoc.predictors.{name}", parts.PostHoc, self.plugins, f"posthoc={option or name}")
             for name, part in _mapping(node.get("predictors"), "posthoc.predictors").items()
         }
 
@@ -212,7 +214,8 @@ class _Contributions:
                 raise ConfigError(f"{place}: expected an option of this group, got {node!r}")
             node = node or {}
             self.diff |= set(node) if own else set()
-            self._slot(node, place, f"{slot}={option or _names(node)}")
+            whose = f" in stage '{path.split('.')[1]}' of decoupling={reader.choices.get('decoupling', 'none')}" if own else ""
+            self._slot(node, place, f"{slot}={option or _names(node)}{whose}")
 
     def _slot(self, node: Mapping[str, Any], path: str, origin: str) -> None:
         for role, content in node.items():
@@ -285,7 +288,8 @@ def _check(stage: Stage, first: Stage) -> None:
     for name, stream in stage.streams.items():
         if stream.of is not None and (stream.of not in stage.streams or stage.streams[stream.of].sampler is None):
             raise ConfigError(f"{stream.origin}: stream '{name}' takes the rows of '{stream.of}', no stream with a sampler")
-    for part in [p for _, p in stage.terms.values()] + list(stage.mixers.values()) + [network]:
+    assert stage.update is not None
+    for part in [*(p for _, p in stage.terms.values()), *stage.mixers.values(), network, stage.update]:
         for name in getattr(part.target, "streams", ()):
             if name not in stage.streams:
                 raise ConfigError(
@@ -294,10 +298,23 @@ def _check(stage: Stage, first: Stage) -> None:
     provided = {net: network.target.provides, stage.head.origin: stage.head.target.provides}  # type: ignore[attr-defined]
     for part in stage.parts():
         _check_reads(part, provided)
+    _check_outer(stage, stage.update)
     for mixer in stage.mixers.values():
         for _, term in stage.terms.values():
             if not term.target.mixed:  # type: ignore[attr-defined]
                 raise ConfigError(f"{mixer.origin} mixes labels, which {term.origin} cannot use; drop one of them")
+
+
+def _check_outer(stage: Stage, update: Bound) -> None:
+    """Outer parameters need an update that learns them, and such an update needs outer parameters."""
+    outer = next((part for part in stage.parts() if _declares(part, "outer")), None)
+    if outer is not None and not update.wants("outer"):
+        raise ConfigError(
+            f"{outer.origin or outer.path} has parameters that the optimizer does not train; give its option an 'update' that "
+            "does, such as ltrun.update.Bilevel"
+        )
+    if outer is None and update.wants("outer"):
+        raise ConfigError(f"{update.origin or update.path} has an update with nothing to learn; remove its 'update'")
 
 
 def _check_reads(part: Bound, provided: Mapping[str, frozenset[str]]) -> None:
@@ -338,11 +355,16 @@ def _balanced_twice(recipe: Recipe) -> list[str]:
                     f"stage '{stage.name}' balances the classes more than once: {' and '.join(names)}. This costs "
                     "accuracy: Balanced Softmax on ImageNet-LT falls from 51.2 to 49.1 or less (Zhang et al., arXiv 2110.04596)"
                 )
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _balances(part: Bound) -> bool:
-    return any(getattr(node.target, "balances", False) for node in part.walk())
+    return _declares(part, "balances")
+
+
+def _declares(part: Bound, flag: str) -> bool:
+    """Whether the class of a node, or of one nested in it, sets a flag of Part."""
+    return any(getattr(node.target, flag, False) for node in part.walk())
 
 
 def _names(node: Any) -> str:

@@ -126,6 +126,8 @@ class StageRun(nn.Module):
         super().__init__()
         torch.manual_seed(seed_of(trainer.seed, stage.name, "parts"))
         context = trainer.context()
+        samplers = {name: s.sampler.build(context) for name, s in stage.streams.items() if s.sampler}
+        context["sampler"] = samplers[MAIN]
         adjusts, weighs = ([part.build(context) for part in chain] for chain in (stage.adjusts, stage.weighs))
         criterion = stage.criterion.build(context) if stage.criterion else None
         context["classify"] = Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
@@ -143,13 +145,17 @@ class StageRun(nn.Module):
         mixers = {name: part.build(context) for name, part in stage.mixers.items()}
         self.watched = list(mixers.values()), [*adjusts, context["classify"].criterion, *weighs]
         self.objective = Objective(network, trainer.normalise, augments, mixers, terms, weights)
-        self.samplers = nn.ModuleDict({n: s.sampler.build(context) for n, s in stage.streams.items() if s.sampler})
+        self.samplers = nn.ModuleDict(samplers)
+        owners = [module for module in self.modules() if isinstance(module, Part) and module.outer]
+        outer = dict.fromkeys(parameter for part in owners for parameter in part.parameters())
+        context["outer"] = list(outer)
         assert stage.update is not None
         self.update = stage.update.build(context)
         self.to(trainer.device)
         self.trainer, self.stage = trainer, stage
         self.parts = [module for module in self.modules() if isinstance(module, Part)]
-        self.optimizer = stage.optimizer.build(context).build([p for p in self.parameters() if p.requires_grad])
+        inner = [p for p in self.parameters() if p.requires_grad and p not in outer]
+        self.optimizer = stage.optimizer.build(context).build(inner)
         self.schedule = stage.schedule.build(context)
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.best: Row | None = None

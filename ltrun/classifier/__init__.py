@@ -1,7 +1,9 @@
 """What turns features into logits."""
 
+from ltrun.classifier.causal import Causal
 from ltrun.classifier.cosine import Cosine
+from ltrun.classifier.disalign import DisAlign
 from ltrun.classifier.linear import Linear
 from ltrun.classifier.lws import LWS
 
-__all__ = ["LWS", "Cosine", "Linear"]
+__all__ = ["LWS", "Causal", "Cosine", "DisAlign", "Linear"]

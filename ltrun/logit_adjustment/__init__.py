@@ -1,6 +1,10 @@
 """Logit adjustment in training: the prior enters the loss, so that the network need not learn it."""
 
 from ltrun.logit_adjustment.balanced_softmax import BalancedSoftmax
+from ltrun.logit_adjustment.cdt import CDT
+from ltrun.logit_adjustment.lade import LADE
 from ltrun.logit_adjustment.logit_adjustment import LogitAdjustment
+from ltrun.logit_adjustment.seesaw import Seesaw
+from ltrun.logit_adjustment.vs import VS
 
-__all__ = ["BalancedSoftmax", "LogitAdjustment"]
+__all__ = ["LADE", "VS", "CDT", "BalancedSoftmax", "LogitAdjustment", "Seesaw"]

@@ -1,5 +1,10 @@
 """Margins: what the true class has to win by."""
 
+from ltrun.margin.gcl import GCL
 from ltrun.margin.ldam import LDAM
+from ltrun.margin.loce import LOCE
+from ltrun.margin.pml import PML
+from ltrun.margin.robal import RoBal
+from ltrun.margin.uncertainty import UncertaintyMargin
 
-__all__ = ["LDAM"]
+__all__ = ["GCL", "LDAM", "LOCE", "PML", "RoBal", "UncertaintyMargin"]

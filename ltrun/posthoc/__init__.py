@@ -1,8 +1,16 @@
 """Post hoc: other predictions from a network that is already trained. Each is a further row of the same training."""
 
+from ltrun.posthoc.effective_prior import EffectivePrior
+from ltrun.posthoc.label_shift_em import LabelShiftEM
 from ltrun.posthoc.logit_adjustment import LogitAdjustment
 from ltrun.posthoc.ncm import NCM
+from ltrun.posthoc.pc_softmax import PCSoftmax
 from ltrun.posthoc.sade_aggregation import SADEAggregation
 from ltrun.posthoc.tau_norm import TauNorm
+from ltrun.posthoc.tde import TDE
+from ltrun.posthoc.uno_ic import UNOIC, LikelihoodFlattening
 
-__all__ = ["NCM", "LogitAdjustment", "SADEAggregation", "TauNorm"]
+__all__ = [
+    "NCM", "TDE", "UNOIC", "EffectivePrior", "LabelShiftEM", "LikelihoodFlattening", "LogitAdjustment", "PCSoftmax",
+    "SADEAggregation", "TauNorm",
+]  # fmt: skip

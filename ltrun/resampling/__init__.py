@@ -1,7 +1,17 @@
 """Re-sampling: which rows an epoch consists of."""
 
+from ltrun.resampling.class_aware import ClassAware
+from ltrun.resampling.class_difficulty import ClassDifficulty
+from ltrun.resampling.deferred import Deferred
+from ltrun.resampling.dynamic_curriculum import DynamicCurriculum
+from ltrun.resampling.effective_number import EffectiveNumber
 from ltrun.resampling.instance import Instance
+from ltrun.resampling.meta import MetaSampler, RateRatio
 from ltrun.resampling.power import Power
 from ltrun.resampling.progressive import Progressive
+from ltrun.resampling.repeat_factor import RepeatFactor
 
-__all__ = ["Instance", "Power", "Progressive"]
+__all__ = [
+    "ClassAware", "ClassDifficulty", "Deferred", "DynamicCurriculum", "EffectiveNumber", "Instance", "MetaSampler", "Power",
+    "Progressive", "RateRatio", "RepeatFactor",
+]  # fmt: skip

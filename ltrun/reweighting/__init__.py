@@ -1,8 +1,20 @@
 """Re-weighting: what each row's loss counts for."""
 
+from ltrun.reweighting.adaptive_class_suppression import AdaptiveClassSuppression
+from ltrun.reweighting.class_difficulty_balanced import ClassDifficultyBalanced
 from ltrun.reweighting.deferred import Deferred
 from ltrun.reweighting.effective_number import EffectiveNumber
+from ltrun.reweighting.equalization import SigmoidEqualization, SoftmaxEqualization
+from ltrun.reweighting.equalization_v2 import EqualizationV2
 from ltrun.reweighting.focal import Focal
+from ltrun.reweighting.influence_balanced import InfluenceBalanced
 from ltrun.reweighting.inverse_frequency import InverseFrequency
+from ltrun.reweighting.label_aware_smoothing import LabelAwareSmoothing
+from ltrun.reweighting.meta_weight_net import MetaWeightNet
+from ltrun.reweighting.sigmoid import SigmoidFocal
 
-__all__ = ["Deferred", "EffectiveNumber", "Focal", "InverseFrequency"]
+__all__ = [
+    "AdaptiveClassSuppression", "ClassDifficultyBalanced", "Deferred", "EffectiveNumber", "EqualizationV2", "Focal",
+    "InfluenceBalanced", "InverseFrequency", "LabelAwareSmoothing", "MetaWeightNet", "SigmoidEqualization", "SigmoidFocal",
+    "SoftmaxEqualization",
+]  # fmt: skip

@@ -1,5 +1,7 @@
 """Class weights from the effective number of images."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -22,8 +24,8 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
 class EffectiveNumber(Weigh):
     """Class-balanced loss: weighs a row by the inverse effective number of images of its class, 1 / E_n.
 
-    The weights sum to C. Divides by the sum of the batch's weights, as LDAM-DRW and its many descendants do; the authors'
-    TensorFlow code divides by the batch size (`focal` is a weight of that kind). beta is the authors' 0.9999.
+    The weights sum to C. mean: 'weights' divides by the sum of the batch's weights, as LDAM-DRW and its many descendants
+    do; 'batch' by the batch size, as the authors' TensorFlow code. beta is the authors' 0.9999.
 
     Cui et al., 2019, arXiv 1901.05555.
     """
@@ -31,8 +33,9 @@ class EffectiveNumber(Weigh):
     balances = True
     weights: Tensor
 
-    def __init__(self, beta: float = 0.9999, *, stats: ClassStats):
+    def __init__(self, beta: float = 0.9999, mean: Literal["weights", "batch"] = "weights", *, stats: ClassStats):
         super().__init__()
+        self.mean = mean
         if not 0 <= beta < 1:
             raise ConfigError(f"beta must be at least 0 and below 1, got {beta}")
         self.register_buffer("weights", effective_number_weights(stats.counts, beta).float())

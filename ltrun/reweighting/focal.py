@@ -8,31 +8,32 @@ from ltrun.parts import Weigh
 from ltrun.types import Outputs
 
 
-def focal_weights(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """(B,): (1 - p) ** gamma, with p the softmax probability of the label. logits: (B, C). labels: (B,)."""
-    log_p = torch.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
+def focal_weights(logits: Tensor, labels: Tensor, gamma: float, weights: Tensor | float = 1.0) -> Tensor:
+    """(B,): w * (1 - p ** w) ** gamma, with p the softmax probability of the label. logits: (B, C). labels, weights: (B,)."""
+    log_p = weights * torch.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
     # Where p rounds to 1, the slope of x ** gamma is infinite for gamma below 1; the clamp makes it 0 there.
     miss = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
-    return miss**gamma
+    return weights * miss**gamma
 
 
 class Focal(Weigh):
     """Multiplies the loss of a row by (1 - p) ** gamma, so that what is already learnt counts for less; divides by B.
 
     The softmax form of LDAM-DRW, RIDE and SADE, with the gradient through the factor; LADE and GCL stop it (`detach`).
-    gamma is LDAM-DRW's 1; Lin et al. found 2 best for their sigmoid form, which BagofTricks-LT uses on CIFAR-LT. Class
-    weights beside this one multiply the product, whereas LDAM-DRW puts them into the probability, p ** w.
+    gamma is LDAM-DRW's 1; Lin et al. found 2 best for their sigmoid form, SigmoidFocal. class_weights: those of another
+    Weigh, which LDAM-DRW puts into the probability as well, w * (1 - p ** w) ** gamma.
 
     Lin et al., 2017, arXiv 1708.02002.
     """
 
     mean = "batch"
 
-    def __init__(self, gamma: float = 1.0, detach: bool = False):
+    def __init__(self, gamma: float = 1.0, detach: bool = False, class_weights: Weigh | None = None):
         super().__init__()
         if gamma < 0:
             raise ConfigError(f"gamma must not be negative, which would favour easy images, got {gamma}")
-        self.gamma, self.detach = gamma, detach
+        self.gamma, self.detach, self.class_weights = gamma, detach, class_weights
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        return focal_weights(logits.detach() if self.detach else logits, labels, self.gamma)
+        weights = 1.0 if self.class_weights is None else self.class_weights(logits, labels, outputs)
+        return focal_weights(logits.detach() if self.detach else logits, labels, self.gamma, weights)

@@ -257,7 +257,7 @@ def test_the_trainer_asks_no_part_what_it_is() -> None:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     assert not [call.func.id for call in calls if call.func.id in ("hasattr", "getattr", "issubclass", "type", "vars")]
     asked = [ast.unparse(call.args[1]) for call in calls if call.func.id == "isinstance"]
-    assert sorted(asked) == ["Part", "nn.modules.batchnorm._NormBase"]
+    assert set(asked) == {"Part", "nn.modules.batchnorm._NormBase"}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Match)]
 
 

@@ -25,7 +25,7 @@ from ltrun.types import ClassStats, Clock, Labels, Outputs, View
 COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # those of every file, see `read`
 STATS = ClassStats(COUNTS)
 
-ISSUE_4 = "sums over C sigmoids, an option of issue 4"
+SIGMOIDS = "sums over C sigmoids: test_reweighting.py"
 
 
 def read(golden: Golden, name: str) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
@@ -114,9 +114,9 @@ def test_class_balanced(golden: Golden) -> None:
     focal = ((0.9999, 1.0), (0.9999, 2.0), (0.999, 0.5), (0.999, 2.0))
     left_out = {
         'QUIRK vandit15 "softmax": binary CE on softmax probabilities, beta=0.999': "a port's mistake, recorded as such",
-        **{f"TF original: CB-sigmoid beta={b}": ISSUE_4 for b in (0.9999, 0.999)},
-        **{f"CB-focal beta={b} gamma={g}": ISSUE_4 for b, g in focal},
-        **{f"TF original: CB-focal beta={b} gamma={g}": ISSUE_4 for b, g in focal},
+        **{f"TF original: CB-sigmoid beta={b}": SIGMOIDS for b in (0.9999, 0.999)},
+        **{f"CB-focal beta={b} gamma={g}": SIGMOIDS for b, g in focal},
+        **{f"TF original: CB-focal beta={b} gamma={g}": SIGMOIDS for b, g in focal},
     }
     with every_case(data, left_out) as take:
         for beta in (0.9, 0.99, 0.9999):
@@ -168,10 +168,7 @@ def test_weighted_cross_entropy(golden: Golden) -> None:
 
 def test_focal(golden: Golden) -> None:
     data, inputs, y = read(golden, "focal")
-    left_out = {
-        "focal gamma=1.0 with CB weights beta=0.9999 (weight inside the exponent)": "class weights multiply the focal weight "
-        "here, as in Cui et al.; LDAM-DRW raises the probability to them (docstring of Focal)"
-    }
+    left_out = {"focal gamma=1.0 with CB weights beta=0.9999 (weight inside the exponent)": "test_reweighting.py"}
     with every_case(data, left_out) as take:
 
         def pure(gamma: float, detach: bool = False, times: float = 1.0) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,34 @@
+"""A temperature for each class."""
+
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Adjust
+from ltrun.types import ClassStats, Outputs
+
+
+def class_temperatures(counts: Tensor, gamma: float) -> Tensor:
+    """(C,) float64: (n_max / n_c) ** gamma, 1 for the largest class; a class without images counts as having one."""
+    return (counts.max() / counts.double().clamp(min=1)) ** gamma
+
+
+class CDT(Adjust):
+    """Class-dependent temperatures: divides the logits of the loss by (n_max / n_c) ** gamma; the plain logits predict.
+
+    A rare class has to reach a larger logit in training, which makes up for the smaller ones that its test images get.
+    gamma = 0.2 is that of BagofTricks-LT for CIFAR-100; the authors choose it by validation.
+
+    Ye et al., 2020, arXiv 2001.01385.
+    """
+
+    balances = True
+    temperatures: Tensor
+
+    def __init__(self, gamma: float = 0.2, *, stats: ClassStats):
+        super().__init__()
+        if gamma < 0:
+            raise ConfigError(f"gamma must not be negative, which would favour the head, got {gamma}")
+        self.register_buffer("temperatures", class_temperatures(stats.counts, gamma).float())
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return logits / self.temperatures

@@ -1,0 +1,59 @@
+"""Logits that no longer know the class prior, by a bound on each class's density ratio."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Term
+from ltrun.types import ClassStats, Labels, Outputs, Streams
+
+EPSILON = 1e-9  # the original's, beside the priors in the logarithms
+NOT_ZERO = 1e-8  # the original's, beside the images of a class in the batch
+
+
+def shares(targets: Labels, num_classes: int) -> Tensor:
+    """(B, C): how much of each row belongs to each class; one-hot unless the rows were mixed."""
+    return targets.weight.new_zeros(len(targets), num_classes).scatter_add(1, targets.index, targets.weight)
+
+
+def lade(logits: Tensor, shares: Tensor, prior: Tensor, remine_lambda: float = 0.1) -> Tensor:
+    """A scalar: -sum_c prior_c * (mean logit of class c's rows - r_c - remine_lambda * r_c ** 2).
+
+    r_c is the logarithm of the batch's mean of exp(logit_c) * (1 / C) / prior_c, over all rows. logits, shares: (B, C); prior:
+    (C,). A class without rows in the batch has 0 for the mean, so only its r_c counts.
+    """
+    rows, classes = logits.shape
+    shift = torch.log(prior + EPSILON) - math.log(1 / classes + EPSILON)
+    mean = (logits * shares).sum(0) / (shares.sum(0) + NOT_ZERO)
+    ratio = torch.logsumexp(logits - shift, dim=0) - math.log(rows)
+    return -(prior * (mean - ratio - remine_lambda * ratio.square())).sum()
+
+
+class LADE(Term):
+    """Pulls each logit towards the class's log density ratio, by the regularised Donsker-Varadhan bound.
+
+    The regulariser of LAbel distribution DisEntangling, beside the loss of `logit_adjustment=lade`, whose logits carry the
+    log prior, and with a tenth of its weight. The plain logits are the prediction for balanced test data. remine_lambda keeps
+    the bound's constant near 0: 0.1 and weight 0.1 in the authors' files for CIFAR-100, ImageNet-LT and Places-LT, 0.5 and
+    0.05 for iNaturalist. Mixed rows count for each of their classes by weight.
+
+    Hong et al., 2021, arXiv 2012.00321.
+    """
+
+    prior: Tensor
+
+    def __init__(self, remine_lambda: float = 0.1, *, stats: ClassStats):
+        super().__init__()
+        if remine_lambda < 0:
+            raise ConfigError(f"remine_lambda must be at least 0, got {remine_lambda}")
+        self.remine_lambda = remine_lambda
+        self.register_buffer("prior", stats.prior, persistent=False)
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        logits = outputs["main"].logits
+        assert logits is not None
+        with torch.autocast(logits.device.type, enabled=False):  # exp of a logit needs float32
+            return lade(logits.float(), shares(streams["main"].targets, len(self.prior)), self.prior, self.remine_lambda)

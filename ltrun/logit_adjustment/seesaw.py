@@ -1,0 +1,59 @@
+"""What a frequent class does to the logit of a rarer one, lessened; what a mistake does to it, restored."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Adjust
+from ltrun.types import Outputs, Streams
+
+
+def seesaw_logits(logits: Tensor, labels: Tensor, counts: Tensor, p: float, q: float, eps: float) -> Tensor:
+    """(B, C): adds log(mitigation * compensation) to the logit of every class j but the label y. counts: (C,) images seen.
+
+    mitigation: (n_j / n_y) ** p where j was seen less often than y, else 1; a count is at least 1. compensation:
+    (s_j / s_y) ** q where j is likelier than y, else 1; the probability s_y is at least eps. The factors get no gradient.
+    """
+    seen = counts.clamp(min=1).log().to(logits.dtype)
+    scores = F.log_softmax(logits.detach(), dim=1)
+    own = scores.gather(1, labels[:, None]).clamp(min=math.log(eps))
+    factor = p * (seen - seen[labels][:, None]).clamp(max=0) + q * (scores - own).clamp(min=0)
+    is_label = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
+    return logits + factor.masked_fill(is_label, 0)
+
+
+class Seesaw(Adjust):
+    """Seesaw loss: mitigates a label's pull on rarer classes by the ratio of the counts, unless they are mistaken for it.
+
+    The counts are the images seen since training began, the current batch included. The batch is added to those of the past
+    in passing and kept after the step, each label by its share of the row: a loss that is evaluated several times in a step,
+    as for each expert, counts its batch once. Where rows have several labels, the loss of one column of labels sees its own
+    batch whole and the other columns from the next step on. The objectness branch of detection is left out.
+
+    Wang et al., 2021, arXiv 2008.10032.
+    """
+
+    balances = True
+    counts: Tensor
+
+    def __init__(self, p: float = 0.8, q: float = 2.0, eps: float = 0.01, *, num_classes: int):
+        super().__init__()
+        for name, value in (("p", p), ("q", q)):
+            if value < 0:
+                raise ConfigError(f"{name} must not be negative, got {value}")
+        if not 0 < eps <= 1:
+            raise ConfigError(f"eps must be a probability above 0, got {eps}")
+        self.p, self.q, self.eps = p, q, eps
+        self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.float64))
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        counts = self.counts.index_add(0, labels, torch.ones_like(labels, dtype=self.counts.dtype))
+        return seesaw_logits(logits.float(), labels, counts, self.p, self.q, self.eps)
+
+    def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
+        targets = streams["main"].targets
+        self.counts.index_add_(0, targets.index.flatten(), targets.weight.flatten().to(self.counts.dtype))

@@ -1,0 +1,49 @@
+"""The prior that a network has come to believe in, taken out of its logits: for training data whose counts are not known."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Evidence, PostHoc
+from ltrun.types import Outputs
+
+LEAST = 1e-12  # of a prior, so that its logarithm is finite
+
+
+def mean_prediction(logits: Tensor) -> Tensor:
+    """(C,) float64: the mean of the rows' softmax, which sums to 1."""
+    return logits.double().softmax(1).mean(0)
+
+
+class EffectivePrior(PostHoc):
+    """Subtracts tau * log of the mean predicted distribution over the training images; uses no label and no count.
+
+    A network that fits its training data predicts the training prior on average, and the cross-entropy of a softmax with bias
+    has its minimum there, so for plain training this comes near `posthoc=logit_adjustment`; where the two differ, this one
+    follows the network. Not for a network that was trained with an adjustment: on long-tailed images its mean prediction is
+    long-tailed too, and the prior would be countered twice.
+
+    Alexandari et al., 2020, arXiv 1901.06852 (the mean prediction for the source prior); Bhat et al., 2025, arXiv 2412.16540.
+    """
+
+    sees = frozenset({"train"})
+    balances = True
+    adjustment: Tensor
+
+    def __init__(self, tau: float = 1.0, *, num_classes: int):
+        super().__init__()
+        if tau < 0:
+            raise ConfigError(f"tau must not be negative, which would favour the head, got {tau}")
+        self.tau = tau
+        self.register_buffer("adjustment", torch.zeros(num_classes))
+
+    def fit(self, splits: Mapping[str, Evidence]) -> None:
+        logits = splits["train"].outputs().logits
+        assert logits is not None
+        self.adjustment = (self.tau * mean_prediction(logits).clamp(min=LEAST).log()).float()
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        assert outputs.logits is not None
+        return outputs.logits - self.adjustment

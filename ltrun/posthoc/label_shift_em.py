@@ -1,0 +1,59 @@
+"""The class distribution of the test images, estimated from the network's predictions of them."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Evidence, PostHoc
+from ltrun.posthoc.effective_prior import LEAST, mean_prediction
+from ltrun.types import Outputs
+
+
+def em_prior(posteriors: Tensor, source: Tensor, iterations: int = 1000, tolerance: float = 1e-6) -> Tensor:
+    """(C,): the class distribution of the rows that makes them likeliest. posteriors: (N, C) for the source prior (C,).
+
+    From the source prior on: each row's posterior is re-weighted by current / source prior and normalised, and their mean is
+    the next prior. Ends after `iterations` steps, or once a step moves less than `tolerance` of the distribution.
+    """
+    ratio, prior = posteriors / source, source
+    for _ in range(iterations):
+        prior, before = prior * (ratio.T @ (ratio @ prior).reciprocal()) / len(ratio), prior
+        if (prior - before).abs().sum() < tolerance:
+            break
+    return prior
+
+
+class LabelShiftEM(PostHoc):
+    """Adds log(test prior / training prior), neither of which is given: both come from the network's own predictions.
+
+    The training prior is its mean prediction on training images, the test prior what expectation maximisation finds on the
+    test images, without their labels; equation 2.4 of Saerens et al. then corrects each prediction. Neither prior is assumed
+    uniform, so it also serves test data that are long-tailed themselves. It trusts the posteriors: the less calibrated they
+    are, the worse the estimate. Sees test inputs and is marked so in the table. Not for a network trained with an adjustment.
+
+    Saerens et al., 2002, Neural Computation 14(1); Alexandari et al., 2020, arXiv 1901.06852.
+    """
+
+    sees = frozenset({"train", "test_inputs"})
+    balances = True
+    shift: Tensor
+
+    def __init__(self, iterations: int = 1000, tolerance: float = 1e-6, *, num_classes: int):
+        super().__init__()
+        if iterations < 1 or tolerance < 0:
+            raise ConfigError(f"iterations must be at least 1 and tolerance not negative, got {iterations} and {tolerance}")
+        self.iterations, self.tolerance = iterations, tolerance
+        self.register_buffer("shift", torch.zeros(num_classes))
+
+    def fit(self, splits: Mapping[str, Evidence]) -> None:
+        train, test = splits["train"].outputs().logits, splits["test_inputs"].outputs().logits
+        assert train is not None and test is not None
+        source = mean_prediction(train).clamp(min=LEAST)
+        target = em_prior(test.double().softmax(1), source, self.iterations, self.tolerance)
+        self.shift = (target.clamp(min=LEAST) / source).log().float()
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        assert outputs.logits is not None
+        return outputs.logits + self.shift

@@ -1,0 +1,42 @@
+"""The training prior taken out of the logits, and that of the test data put in."""
+
+import torch
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.logit_adjustment.logit_adjustment import log_prior
+from ltrun.parts import PostHoc
+from ltrun.types import ClassStats, Outputs
+
+EPSILON = 1e-9  # LADE's, beside the priors in the logarithms
+
+
+def target_counts(target: list[float] | None, num_classes: int) -> Tensor:
+    """(C,) float64: the given counts or shares of the classes at test time, or ones. Raises ConfigError for senseless ones."""
+    if target is None:
+        return torch.ones(num_classes, dtype=torch.float64)
+    if len(target) != num_classes or min(target) < 0 or sum(target) <= 0:
+        raise ConfigError(f"target must hold {num_classes} numbers of at least 0, one a class, not all 0, got {target}")
+    return torch.tensor(target, dtype=torch.float64)
+
+
+class PCSoftmax(PostHoc):
+    """Post-compensated softmax: logits - log training prior + log prior of the test data.
+
+    For a network that was trained with plain cross-entropy. target: the test data's class counts or shares, where they are
+    known; null is a uniform one, with which this is `posthoc=logit_adjustment` at tau 1.
+
+    Hong et al., 2021, arXiv 2012.00321.
+    """
+
+    balances = True
+    adjustment: Tensor
+
+    def __init__(self, target: list[float] | None = None, *, stats: ClassStats):
+        super().__init__()
+        after = log_prior(target_counts(target, stats.num_classes), 1.0, EPSILON)
+        self.register_buffer("adjustment", (log_prior(stats.counts, 1.0, EPSILON) - after).float())
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        assert outputs.logits is not None
+        return outputs.logits - self.adjustment

@@ -1,0 +1,69 @@
+"""What a prediction owes to the image, less what any image would have got."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ltrun.classifier.causal import unit_per_head
+from ltrun.errors import ConfigError
+from ltrun.parts import Evidence, PostHoc
+from ltrun.types import Outputs
+
+
+def tde_logits(features: Tensor, classes: Tensor, scale: float, mean: Tensor, alpha: float, num_heads: int) -> Tensor:
+    """(B, C): scale * sum over heads k of (x_k - alpha * cos(x_k, m_k) * m_k) . w_k, x_k and m_k of length 1.
+
+    features: (B, D); mean: (D,), the mean feature; classes: (C, D) class weights as they come after normalising; each cut
+    into `num_heads` pieces of D / num_heads.
+    """
+    x, m = (unit_per_head(tensor, num_heads).unflatten(1, (num_heads, -1)) for tensor in (features, mean[None]))
+    along = (x * m).sum(dim=2, keepdim=True)
+    return scale * (x - alpha * along * m).flatten(1) @ classes.T
+
+
+class TDE(PostHoc):
+    """Total direct effect: of each feature, alpha times what points along the mean training feature does not count.
+
+    Momentum drags all features towards the head classes, and the mean feature shows where to; subtracting the logits of an
+    image that has only that leaves the direct effect. For `classifier=causal`, whose num_heads it must share. The authors
+    take 1 for CIFAR-10, 1.5 for CIFAR-100, 3 for ImageNet-LT; alpha needs no training, so several make several rows.
+
+    Their mean is a moving average of batches while training (0.9 a step, so of the last ten or so); here it is the mean over
+    all training images of the trained network: the same direction with less noise, and nothing to keep in the network.
+
+    Tang et al., 2020, arXiv 2009.12991.
+    """
+
+    sees = frozenset({"train"})
+    reads = frozenset({"features", "head", "heads of cosines"})
+    mean: Tensor
+
+    def __init__(self, alpha: float = 1.5, num_heads: int = 2):
+        super().__init__()
+        if alpha < 0 or num_heads < 1:
+            raise ConfigError(f"alpha must be at least 0 and num_heads above 0, got {alpha} and {num_heads}")
+        self.alpha, self.num_heads = alpha, num_heads
+        self.register_buffer("mean", torch.empty(0))
+
+    def fit(self, splits: Mapping[str, Evidence]) -> None:
+        outputs = splits["train"].outputs()
+        assert outputs.features is not None and outputs.logits is not None
+        self.mean = outputs.features.float().mean(0)
+        if outputs.features.shape[1] % self.num_heads or not self._explains(outputs, outputs.logits):
+            raise ConfigError(
+                f"posthoc=tde: the logits are not those of classifier=causal with num_heads={self.num_heads}; set it to the "
+                "classifier's, and keep other classifiers out of later stages"
+            )
+
+    def _explains(self, outputs: Outputs, logits: Tensor) -> bool:
+        """Whether the scores with alpha 0 are the network's logits, but for the rounding of half precision."""
+        return bool((self._scores(outputs, 0.0) - logits).abs().max() <= 0.05 * logits.abs().max())
+
+    def _scores(self, outputs: Outputs, alpha: float) -> Tensor:
+        assert outputs.features is not None and outputs.head is not None
+        features, head = outputs.features.float(), outputs.head.float()
+        return tde_logits(features, head, outputs.scale, self.mean, alpha, self.num_heads)
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        return self._scores(outputs, self.alpha)

@@ -1,0 +1,93 @@
+"""Posteriors rebalanced to another prior, and flattened where the network is unusually unsure."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Evidence, PostHoc
+from ltrun.posthoc.pc_softmax import target_counts
+from ltrun.types import ClassStats, Outputs
+
+NEVER = -1e4  # a finite log ratio at which exp is 0
+
+
+def log_ratio(counts: Tensor, target: Tensor) -> Tensor:
+    """(C,) float64: log of each class's share at test time over its share in training; NEVER where either is 0."""
+    before, after = counts.double() / counts.sum(), target.double() / target.sum()
+    return torch.where((before > 0) & (after > 0), (after / before).log(), NEVER)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """(B,): of the softmax, in nats."""
+    log_p = logits.log_softmax(1)
+    return -(log_p.exp() * log_p).sum(1)
+
+
+def deviation_ratio(uncertainty: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(B,), 1 or below: mean / (mean + what of the uncertainty is above mean + std)."""
+    mean = mean.clamp(min=torch.finfo(mean.dtype).eps)
+    return mean / (mean + (uncertainty - mean - std).clamp(min=0))
+
+
+class UNOIC(PostHoc):
+    """Imbalance calibration: between the network's posterior p and the one for another prior.
+
+    q_c ~ p_c * target_c / prior_c, and the scores are the logarithm of what p ** (1 - strength) * q ** strength is after
+    normalising. With a uniform target that is post-hoc logit adjustment with tau = strength, as probabilities. The authors
+    tune strength on validation data, 1.3 on Places-LT. A class without training images is never predicted.
+
+    What they do to classification networks. Of their segmentation networks, `posthoc=uno_ic_flattened` adds likelihood
+    flattening; the noisy-or needs several modalities.
+
+    Tian et al., 2020, arXiv 2010.11820.
+    """
+
+    balances = True
+    shift: Tensor
+
+    def __init__(self, strength: float = 1.0, target: list[float] | None = None, *, stats: ClassStats):
+        super().__init__()
+        if strength < 0:
+            raise ConfigError(f"strength must not be negative, which would favour the head, got {strength}")
+        ratio = log_ratio(stats.counts, target_counts(target, stats.num_classes))
+        self.register_buffer("shift", (strength * ratio).float())
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        assert outputs.logits is not None
+        return (outputs.logits + self.shift).log_softmax(1)
+
+
+class LikelihoodFlattening(PostHoc):
+    """Scales down the logits of an image whose softmax entropy is above what is usual, then goes on with another part.
+
+    logits * mean / (mean + max(0, entropy - mean - std)), mean and std those of the entropies of validation images: images
+    as unsure as those keep their logits, degraded ones are left more and more to the prior.
+
+    Tian et al., 2020, arXiv 2010.11820, after arXiv 1911.05611.
+    """
+
+    sees = frozenset({"val"})
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, then: PostHoc):
+        super().__init__()
+        if then.sees or then.reads != frozenset({"logits"}):
+            raise ConfigError(f"then must be a part that reads logits only and sees no data, got {type(then).__name__}")
+        self.then = then
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.zeros(()))
+
+    def fit(self, splits: Mapping[str, Evidence]) -> None:
+        logits = splits["val"].outputs().logits
+        assert logits is not None
+        found = entropy(logits)
+        self.mean, self.std = found.mean(), found.std(correction=0)
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        assert outputs.logits is not None
+        ratio = deviation_ratio(entropy(outputs.logits), self.mean, self.std)
+        return self.then(replace(outputs, logits=outputs.logits * ratio[:, None]))

@@ -1,0 +1,64 @@
+"""Every class in turn, and every image of a class in turn."""
+
+import torch
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Sampler
+from ltrun.types import Clock, Labels
+
+
+def cycle_classes(classes: Tensor, turns: int, generator: torch.Generator) -> Tensor:
+    """(turns,): the classes in random order, in a new order each time that all have had their turn. classes: (K,)."""
+    cycles = -(-turns // len(classes))
+    order = torch.rand(cycles, len(classes), generator=generator, device=generator.device).argsort(dim=1)
+    return classes[order.flatten()[:turns]]
+
+
+def cycle_rows(labels: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:
+    """(length,) rows, one of each class in `classes` (length,): each time the next row of a shuffled list of the class.
+
+    A list that is used up is shuffled anew. labels: (N,) class of each row. Without a loop over rows or classes: each class
+    gets a deck, as many copies of its list as it needs, and the decks lie one after the other.
+    """
+    counts = torch.bincount(labels)
+    wanted = torch.bincount(classes, minlength=len(counts))
+    copies = -(-wanted // counts.clamp(min=1))
+    deck = torch.arange(len(labels), device=labels.device).repeat_interleave(copies[labels])  # each row, copy after copy
+    copy = torch.arange(len(deck), device=labels.device) - (copies[labels].cumsum(0) - copies[labels])[deck]
+    shuffle = torch.randperm(len(deck), generator=generator, device=generator.device)
+    key = (labels[deck] * (copies.max() + 1) + copy)[shuffle]
+    deck = deck[shuffle[key.argsort(stable=True)]]  # by class, then by copy, shuffled within a copy
+    by_class = classes.argsort(stable=True)
+    skipped = copies * counts - wanted  # what is left over at the end of each deck
+    position = torch.arange(len(classes), device=labels.device) + (skipped.cumsum(0) - skipped)[classes[by_class]]
+    return torch.empty_like(classes).index_copy_(0, by_class, deck[position])
+
+
+class ClassAware(Sampler):
+    """Takes the classes in turn, a few images of each: cycles through a shuffled list of classes and shuffled lists of images.
+
+    images_per_turn rows of one class follow each other, 4 in the authors' code for cRT and LWS; a class with fewer images
+    repeats them. Every C * images_per_turn rows hold every class equally often, whereas `Power(q=0)` promises that on average.
+    Classes without images have no turn.
+
+    len(targets) rows an epoch: the authors' sampler has max(n_c) * C, of which their training loop uses len(targets) and
+    stops. Their lists go on from epoch to epoch; here each epoch starts with new ones, so that an epoch depends on its seed
+    alone and can be resumed, and a large class is not seen whole before its images come again.
+
+    Shen et al., 2016, arXiv 1512.05830; Kang et al., 2020, arXiv 1910.09217.
+    """
+
+    balances = True
+
+    def __init__(self, images_per_turn: int = 4):
+        super().__init__()
+        if images_per_turn < 1:
+            raise ConfigError(f"images_per_turn must be at least 1, got {images_per_turn}")
+        self.images_per_turn = images_per_turn
+
+    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+        labels = targets.primary.to(generator.device)
+        present = torch.bincount(labels).nonzero()[:, 0]
+        turns = cycle_classes(present, -(-len(labels) // self.images_per_turn), generator)
+        return cycle_rows(labels, turns.repeat_interleave(self.images_per_turn)[: len(labels)], generator)

@@ -1,0 +1,32 @@
+"""Re-sampling that waits until the features are learnt."""
+
+import torch
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Sampler
+from ltrun.resampling.instance import Instance
+from ltrun.types import Clock, Labels
+
+INSTANCE = Instance()  # has no state, so that every Deferred may share it
+
+
+class Deferred(Sampler):
+    """Deferred re-sampling, DRS: `before` draws up to a fraction of the stage, then `then` does.
+
+    start = 0.8 is epoch index 160 of 200, where BagofTricks-LT and LDAM-DRW switch, and scales with the length of the stage.
+    The clock that `then` sees is the stage's: progressively balanced sampling that sets in at 0.8 is four fifths of the way to
+    balance by then, as in BagofTricks-LT, and does not start from the class counts again.
+
+    Cao et al., 2019, arXiv 1906.07413; Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
+    """
+
+    def __init__(self, then: Sampler, before: Sampler = INSTANCE, start: float = 0.8):
+        super().__init__()
+        if not 0 <= start <= 1:
+            raise ConfigError(f"start must be a fraction of the stage, from 0 to 1, got {start}")
+        self.then, self.before, self.start = then, before, start
+
+    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+        sampler = self.then if clock.passed(self.start) else self.before
+        return sampler.draw(targets, clock, generator)

@@ -1,0 +1,52 @@
+"""From the class counts to balance by a power that falls over the course of a stage."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Sampler
+from ltrun.resampling.power import draw_rows, power_probabilities
+from ltrun.types import Clock, Labels
+
+Schedule = Literal["convex", "linear", "concave", "composite"]
+
+
+def curriculum_exponent(progress: float, schedule: Schedule, floor: float) -> float:
+    """g(l), from 1 at progress l / L = 0 to 0 (concave: to `floor`) at 1."""
+    return {
+        "convex": math.cos(progress * math.pi / 2),  # slow, then fast
+        "linear": 1 - progress,
+        "concave": floor**progress,  # fast, then slow
+        "composite": (math.cos(progress * math.pi) + 1) / 2,  # slow, fast, slow
+    }[schedule]
+
+
+class DynamicCurriculum(Sampler):
+    """DCL's sampling scheduler: classes are drawn in proportion to n_c ** g(l), with g falling from 1 to 0 over the stage.
+
+    The names of the schedules are the paper's, which calls the cosine, a concave function, convex, and finds it best. Its
+    concave one is lambda ** l with l in epochs; here it is floor ** (l / L), the same with floor = lambda ** L, so that it
+    scales with the length of the stage. l / L is epochs begun over all epochs, so the last epoch is nearly balanced.
+
+    The paper meets the target distribution D ** g(l) within a batch: it drops images of classes that have too many there
+    and weighs up the others. To draw by it gives each class the same expected share of the loss, without weights. DCL's triplet
+    loss and its loss scheduler are no part of this. len(targets) rows an epoch, with replacement.
+
+    Wang et al., 2019, arXiv 1901.06783.
+    """
+
+    balances = True
+
+    def __init__(self, schedule: Schedule = "convex", floor: float = 0.05):
+        super().__init__()
+        if not 0 < floor < 1:
+            raise ConfigError(f"floor must be above 0 and below 1, got {floor}")
+        self.schedule, self.floor = schedule, floor
+
+    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+        labels = targets.primary.to(generator.device)
+        exponent = curriculum_exponent(clock.progress, self.schedule, self.floor)
+        return draw_rows(labels, power_probabilities(torch.bincount(labels), exponent), len(labels), generator)

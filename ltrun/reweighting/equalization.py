@@ -1,0 +1,90 @@
+"""Rare classes are spared the discouragement by images of other classes."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Adjust, Criterion
+from ltrun.reweighting.sigmoid import is_label, starting_logit, towards_truth
+from ltrun.types import ClassStats, Outputs
+
+
+def rare_classes(counts: Tensor, threshold: float | None) -> Tensor:
+    """(C,) boolean: classes whose share of the images is below the threshold, or below 1 / (2 C) for None."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold must be a share of the images, from 0 to 1, or null for 1 / (2 C), got {threshold}")
+    return counts.double() / counts.sum() < (1 / (2 * len(counts)) if threshold is None else threshold)
+
+
+def softmax_equalization(logits: Tensor, labels: Tensor, ignored: Tensor) -> Tensor:
+    """(B, C): logits with -infinity where `ignored` (B, C), save at the label: such a class leaves the softmax of the row."""
+    return logits.masked_fill(ignored & ~is_label(labels, logits.shape[1]), -torch.inf)
+
+
+def sigmoid_equalization(logits: Tensor, labels: Tensor, ignored: Tensor) -> Tensor:
+    """(B,): the sum of binary cross-entropies, without those of classes that are `ignored` (B, C) and not the label."""
+    kept = ~ignored | is_label(labels, logits.shape[1])
+    return -(F.logsigmoid(towards_truth(logits, labels)) * kept).sum(dim=1)
+
+
+class SoftmaxEqualization(Adjust):
+    """Softmax equalization loss, SEQL: each image leaves each rare class out of its softmax with probability gamma.
+
+    The image's own class always stays. gamma and the threshold of rarity, 0.005 of the images for 100 classes, are
+    BagofTricks-LT's. null is half of an equal share, which is the same for 100 classes and has a meaning for others.
+
+    Tan et al., 2020, arXiv 2003.05176.
+    """
+
+    balances = True
+    rare: Tensor
+
+    def __init__(self, gamma: float = 0.9, threshold: float | None = None, *, stats: ClassStats):
+        super().__init__()
+        self.gamma = probability(gamma)
+        self.register_buffer("rare", rare_classes(stats.counts, threshold))
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return softmax_equalization(logits, labels, self.rare & drawn(logits, self.gamma))
+
+
+class SigmoidEqualization(Criterion):
+    """Equalization loss, EQL: binary cross-entropies; each image discourages each rare class with probability 1 - gamma.
+
+    gamma is 1 in the authors' detectors, where background goes on discouraging rare classes. Without background nothing
+    would, and all images would end in them; so the authors' softmax form draws, and this one draws too. Their threshold on
+    LVIS is 0.00177 of the images that contain a class; null is half of an equal share. initial_probability as in
+    SigmoidFocal; theirs is 0.001.
+
+    Tan et al., 2020, arXiv 2003.05176.
+    """
+
+    balances = True
+    rare: Tensor
+
+    def __init__(
+        self,
+        gamma: float = 0.9,
+        threshold: float | None = None,
+        initial_probability: float | None = None,
+        *,
+        stats: ClassStats,
+    ):
+        super().__init__()
+        self.gamma, self.start = probability(gamma), starting_logit(initial_probability, stats.num_classes)
+        self.register_buffer("rare", rare_classes(stats.counts, threshold))
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return sigmoid_equalization(logits + self.start, labels, self.rare & drawn(logits, self.gamma))
+
+
+def probability(gamma: float) -> float:
+    if not 0 <= gamma <= 1:
+        raise ConfigError(f"gamma must be a probability, from 0 to 1, got {gamma}")
+    return gamma
+
+
+def drawn(logits: Tensor, gamma: float) -> Tensor:
+    """(B, C) boolean, each True with probability gamma."""
+    return torch.rand(logits.shape, device=logits.device) < gamma

@@ -1,0 +1,80 @@
+"""Classes are encouraged as much as they are discouraged."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Criterion
+from ltrun.reweighting.sigmoid import is_label, starting_logit, towards_truth
+from ltrun.types import Outputs, Streams
+
+
+def equalization_weights(ratio: Tensor, alpha: float, gamma: float, mu: float) -> tuple[Tensor, Tensor]:
+    """(C,) and (C,): what the positive and the negative terms of a class count for, given its ratio of their gradients."""
+    negative = torch.sigmoid(gamma * (ratio - mu))
+    return 1 + alpha * (1 - negative), negative
+
+
+def equalization_v2(logits: Tensor, labels: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """(B,): the sum of binary cross-entropies, weighted by positive (C,) at the label and by negative (C,) elsewhere."""
+    weights = torch.where(is_label(labels, logits.shape[1]), positive, negative)
+    return -(F.logsigmoid(towards_truth(logits, labels)) * weights).sum(dim=1)
+
+
+def gradient_sizes(logits: Tensor, labels: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, C) and (B, C): sizes of the weighted gradients in the logits, of positive and of negative terms."""
+    miss, own = torch.sigmoid(-towards_truth(logits, labels)), is_label(labels, logits.shape[1])
+    return positive * miss * own, negative * miss * ~own
+
+
+class EqualizationV2(Criterion):
+    """EQL v2: a sum of binary cross-entropies, re-weighted by the gradients that each class has accumulated so far.
+
+    A class with less positive than negative gradient has its negative terms weighed down and its positive ones up, up to
+    1 + alpha. The weights of a batch come from the gradients before it, from the network's logits, the mean of several
+    experts; margins do not count. The authors' detectors have a further column for objectness, which classification has not.
+    initial_probability as in SigmoidFocal; theirs is 0.001.
+
+    Tan et al., 2021, arXiv 2012.08548.
+    """
+
+    balances = True
+    positive_gradient: Tensor
+    negative_gradient: Tensor
+    ratio: Tensor
+
+    def __init__(
+        self,
+        alpha: float = 4.0,
+        gamma: float = 12.0,
+        mu: float = 0.8,
+        initial_probability: float | None = None,
+        *,
+        num_classes: int,
+    ):
+        super().__init__()
+        if alpha < 0 or gamma < 0:
+            raise ConfigError(f"alpha and gamma must not be negative, which would favour the head, got {alpha} and {gamma}")
+        self.alpha, self.gamma, self.mu = alpha, gamma, mu
+        self.start = starting_logit(initial_probability, num_classes)
+        for name in ("positive_gradient", "negative_gradient"):
+            self.register_buffer(name, torch.zeros(num_classes))
+        self.register_buffer("ratio", torch.full((num_classes,), 100.0))  # the authors': all weights start at 1
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        return equalization_weights(self.ratio, self.alpha, self.gamma, self.mu)
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return equalization_v2(logits + self.start, labels, *self.weights())
+
+    def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
+        logits, targets, weights = outputs["main"].logits, streams["main"].targets, self.weights()
+        assert logits is not None
+        for labels, share in zip(targets.index.unbind(1), targets.weight.unbind(1), strict=True):
+            positive, negative = gradient_sizes(logits + self.start, labels, *weights)
+            self.positive_gradient += (share[:, None] * positive).sum(dim=0)
+            self.negative_gradient += (share[:, None] * negative).sum(dim=0)
+        self.ratio.copy_(self.positive_gradient / (self.negative_gradient + 1e-10))

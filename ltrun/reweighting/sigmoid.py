@@ -1,0 +1,56 @@
+"""Losses that ask C independent questions, is it class c?, instead of one."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Criterion
+from ltrun.types import Outputs
+
+
+def starting_logit(initial_probability: float | None, num_classes: int) -> float:
+    """The logit of the probability that every class starts from, 1 / C for None; to be added to the network's logits."""
+    if initial_probability is not None and not 0 < initial_probability < 1:
+        raise ConfigError(f"initial_probability must lie between 0 and 1, or be null for 1 / C, got {initial_probability}")
+    start = 1 / max(2, num_classes) if initial_probability is None else initial_probability
+    return math.log(start / (1 - start))
+
+
+def is_label(labels: Tensor, num_classes: int) -> Tensor:
+    """(B, C) boolean: True at the label of each row."""
+    return labels[:, None] == torch.arange(num_classes, device=labels.device)
+
+
+def towards_truth(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, C) logits of the right answers: the label's as it is, the others negated. -logsigmoid is the cross-entropy."""
+    return torch.where(is_label(labels, logits.shape[1]), logits, -logits)
+
+
+def sigmoid_focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """(B,): the sum over C classes of -(1 - p) ** gamma * log(p), p the sigmoid probability of the right answer."""
+    truth = towards_truth(logits, labels)
+    return -(F.logsigmoid(truth) * (gamma * F.logsigmoid(-truth)).exp()).sum(dim=1)
+
+
+class SigmoidFocal(Criterion):
+    """The sum over classes of binary cross-entropies, each times (1 - p) ** gamma; gamma 0 leaves them as they are.
+
+    The form that class-balanced loss has in Cui et al., without Lin et al.'s weight alpha of the positive class; gamma is
+    the 1 of the authors' script. They start the classifier's bias, free of weight decay, at the logit of 1 / C, without
+    which C - 1 wrong answers drown the first steps; that constant is added here to the logits, whatever the head, and
+    changes no ranking. initial_probability: null is 1 / C, 0.5 adds nothing.
+
+    Lin et al., 2017, arXiv 1708.02002; Cui et al., 2019, arXiv 1901.05555.
+    """
+
+    def __init__(self, gamma: float = 1.0, initial_probability: float | None = None, *, num_classes: int):
+        super().__init__()
+        if gamma < 0:
+            raise ConfigError(f"gamma must not be negative, which would favour easy images, got {gamma}")
+        self.gamma, self.start = gamma, starting_logit(initial_probability, num_classes)
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return sigmoid_focal(logits + self.start, labels, self.gamma)

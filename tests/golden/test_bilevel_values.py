@@ -1,0 +1,228 @@
+"""Bilevel methods against independent float64 evaluations: no golden file of the original authors' code exists."""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ltrun.classifier import Linear
+from ltrun.networks import Plain, ResNetCIFAR
+from ltrun.objective import Classification, Objective
+from ltrun.parts import Backbone, Network, Weigh
+from ltrun.resampling import MetaSampler, RateRatio
+from ltrun.reweighting import MetaWeightNet
+from ltrun.types import Batch, ClassStats, Labels, Outputs
+from ltrun.update import Bilevel
+from ltrun.update import Plain as PlainStep
+
+COUNTS = torch.tensor([40, 12, 5])
+STATS = ClassStats(COUNTS)
+CLASSES, PIXELS, RATE = 3, 64, 0.3
+
+
+class Flat(Backbone):
+    """The pixels are the features."""
+
+    features = PIXELS
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+
+class Doubles(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.double() / 128 - 1
+
+
+def network(depth: int | None) -> Network:
+    """A linear classifier, or a residual network with batch normalisation, in float64."""
+    torch.manual_seed(0)
+    backbone = Flat() if depth is None else ResNetCIFAR(depth, width=2, in_channels=1)
+    return Plain(backbone=backbone, make_head=lambda features: Linear(features=features, num_classes=CLASSES)).double()
+
+
+def meta_weight_net() -> Weigh:
+    torch.manual_seed(1)
+    return MetaWeightNet(hidden=3).double()
+
+
+def rate_ratio() -> Weigh:
+    sampler = MetaSampler(0.4, stats=STATS).double()
+    with torch.no_grad():  # as in the middle of an epoch: the rates have moved since the rows were drawn
+        sampler.log_counts.copy_(COUNTS.double().log())
+        sampler.logits += torch.tensor([0.3, -0.2, 0.5])
+    return RateRatio(sampler=sampler)
+
+
+WEIGHS = {"meta_weight_net": meta_weight_net, "rate_ratio": rate_ratio}
+
+
+def objective(weigh: Weigh, depth: int | None) -> Objective:
+    names = ("main", "meta")
+    return Objective(
+        network(depth),
+        Doubles(),
+        {name: [] for name in names},
+        {},
+        {"classification": Classification(weighs=[weigh])},
+        {"classification": 1.0},
+    )
+
+
+def batch(seed: int, labels: list[int]) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (len(labels), 1, 8, 8), generator=generator, dtype=torch.uint8)
+    return Batch(images, Labels.hard(torch.tensor(labels)), torch.arange(len(labels)))
+
+
+STREAMS = {"main": batch(2, [0, 0, 0, 0, 1, 1, 2]), "meta": batch(3, [0, 1, 2, 0, 1, 2])}
+
+
+def outer_gradient(goal: Objective, virtual: tuple[str, ...] = ("*",)) -> tuple[Tensor, list[nn.Parameter]]:
+    parts = [module for module in goal.modules() if getattr(module, "outer", False)]
+    phi = [parameter for part in parts for parameter in part.parameters()]
+    values, _, prepared = goal(STREAMS)
+    bilevel = Bilevel(virtual=virtual, outer=phi)
+    return bilevel.outer_gradient(values["total"], goal.network, prepared["meta"], RATE), phi
+
+
+def differences(function: Callable[[], float], phi: list[nn.Parameter], eps: float = 1e-5) -> Tensor:
+    """Central differences of a function of the values that phi has."""
+    found = []
+    for parameter in phi:
+        for entry in parameter.data.view(-1).unbind():  # views: writing to them moves the parameter
+            kept, ends = entry.item(), []
+            for sign in (1, -1):
+                entry.fill_(kept + sign * eps)
+                ends.append(function())
+            entry.fill_(kept)
+            found.append((ends[0] - ends[1]) / (2 * eps))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def weights_by_hand(weigh: Weigh, losses: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
+    """The weights of the rows and what the sum is divided by, in numpy."""
+    if isinstance(weigh, MetaWeightNet):
+        w1, b1, w2, b2 = (p.detach().numpy() for p in (*weigh.first.parameters(), *weigh.second.parameters()))
+        hidden = np.maximum(losses[:, None] @ w1.T + b1, 0)
+        weights = sigmoid(hidden @ w2.T + b2)[:, 0]
+        return weights, float(weights.sum())
+    assert isinstance(weigh, RateRatio)
+    rates, n = sigmoid(weigh.sampler.logits.detach().numpy()), COUNTS.numpy()
+    per_image = rates / (n * rates).sum()
+    return per_image[labels] / np.exp(weigh.sampler.drawn.numpy())[labels], float(len(labels))
+
+
+@pytest.mark.parametrize("name", WEIGHS)
+def test_outer_gradient_of_a_linear_model(name: str) -> None:
+    """A linear softmax classifier's gradients have a closed form, so that only the difference quotient is not exact."""
+    weigh = WEIGHS[name]()
+    goal = objective(weigh, None)
+    head = goal.network.get_submodule("head")
+    theta, bias = head.weight.detach().numpy(), head.bias.detach().numpy()  # type: ignore[union-attr, operator]
+    (x, y), (xm, ym) = (
+        (b.inputs.double().flatten(1).numpy() / 128 - 1, b.targets.primary.numpy()) for b in (STREAMS["main"], STREAMS["meta"])
+    )
+    p = softmax(x @ theta.T + bias)
+    losses = -np.log(p[np.arange(len(y)), y])
+    error = p - np.eye(CLASSES)[y]
+
+    def meta_loss() -> float:
+        weights, norm = weights_by_hand(weigh, losses, y)
+        pull = weights[:, None] * error / norm
+        q = softmax(xm @ (theta - RATE * pull.T @ x).T + bias - RATE * pull.sum(0))
+        return float(-np.log(q[np.arange(len(ym)), ym]).mean())
+
+    gradient, phi = outer_gradient(goal)
+    expected = differences(meta_loss, phi)
+    assert gradient.dtype == torch.float64 and gradient.abs().max() > 1e-4
+    torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("virtual", ["*", "*head*"])
+@pytest.mark.parametrize("name", WEIGHS)
+def test_outer_gradient_of_a_residual_network(name: str, virtual: str) -> None:
+    """Against torch's own SGD on a copy: perturb phi, step, and look at the meta loss. Batch normalisation included."""
+    goal = objective(WEIGHS[name](), 8)
+    gradient, phi = outer_gradient(goal, (virtual,))
+
+    def meta_loss() -> float:
+        copy = deepcopy(goal)
+        stepped = [p for n, p in copy.network.named_parameters() if virtual == "*" or "head" in n]
+        PlainStep()(copy, torch.optim.SGD(stepped, RATE), STREAMS)
+        meta = STREAMS["meta"]
+        return F.cross_entropy(copy.network.predict(copy.normalise(meta.inputs)).logits, meta.targets.primary).item()  # type: ignore[arg-type]
+
+    assert gradient.abs().max() > 1e-5
+    torch.testing.assert_close(gradient, differences(meta_loss, phi), rtol=1e-4, atol=1e-8)
+
+
+def test_adam_is_adam() -> None:
+    torch.manual_seed(0)
+    mine, torchs = ([nn.Parameter(torch.arange(6.0).view(2, 3)), nn.Parameter(torch.ones(4))] for _ in range(2))
+    bilevel = Bilevel(lr=0.01, weight_decay=0.1, outer=mine)
+    adam = torch.optim.Adam(torchs, lr=0.01, weight_decay=0.1)
+    for step in range(20):
+        gradient = torch.randn(10) * 10.0 ** (step % 5 - 3)
+        bilevel.adam(gradient)
+        torchs[0].grad, torchs[1].grad = gradient[:6].view(2, 3), gradient[6:]
+        adam.step()
+    for a, b in zip(mine, torchs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 2e-5)])
+def test_meta_weight_net_loss(dtype: torch.dtype, rtol: float) -> None:
+    """sum_i V(l_i) l_i / sum_i V(l_i), with V(l) a number to the gradient, against numpy."""
+    weigh = meta_weight_net()
+    x = 3 * np.random.RandomState(0).randn(7, CLASSES)
+    y = np.array([0, 0, 0, 0, 1, 1, 2])
+    p = softmax(x)
+    losses = -np.log(p[np.arange(7), y])
+    weights, total = weights_by_hand(weigh, losses, y)
+    logits = torch.tensor(x, dtype=dtype, requires_grad=True)
+    loss = Classification(weighs=[weigh.to(dtype)]).loss(logits, Labels.hard(torch.tensor(y)), Outputs(logits=logits))
+    assert loss.item() == pytest.approx((weights * losses).sum() / total, rel=rtol)
+    expected = torch.tensor(weights[:, None] * (p - np.eye(CLASSES)[y]) / total)
+    gradient = torch.autograd.grad(loss, logits)[0].double()
+    torch.testing.assert_close(gradient, expected, rtol=rtol, atol=rtol * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("power", [0.0, 0.3, 1.0])
+def test_first_rates_of_the_meta_sampler(power: float) -> None:
+    """The authors' start: the rates are prior ** -power over the sum of the smallest and the largest of them."""
+    raw = (COUNTS / COUNTS.sum()).double() ** -power
+    sampler = MetaSampler(power, stats=STATS)
+    torch.testing.assert_close(torch.sigmoid(sampler.logits).double(), raw / (raw.min() + raw.max()), rtol=1e-6, atol=0)
+    share, expected = (COUNTS * sampler.drawn.exp()).double(), COUNTS.double() ** (1 - power)
+    torch.testing.assert_close(share, expected / expected.sum(), rtol=1e-5, atol=0)
+
+
+def test_the_ratio_makes_the_expected_loss_that_of_the_present_rates() -> None:
+    """Over the draw, E[ratio * loss] and its derivative by the logits are those of rows drawn at the present rates."""
+    weigh = rate_ratio()
+    assert isinstance(weigh, RateRatio)
+    sampler, labels = weigh.sampler, torch.arange(CLASSES).repeat_interleave(COUNTS)
+    losses = torch.rand(len(labels), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    logits = torch.zeros(len(labels), CLASSES, dtype=torch.float64)
+    value = (sampler.drawn.exp()[labels] * weigh(logits, labels, Outputs()) * losses).sum()
+    (gradient,) = torch.autograd.grad(value, sampler.logits)
+    rates = torch.sigmoid(sampler.logits.detach())
+    share = rates[labels] / rates[labels].sum()
+    assert value.item() == pytest.approx((share * losses).sum().item(), rel=1e-12)
+    by_class = torch.zeros(CLASSES, dtype=torch.float64).index_add_(0, labels, share * (losses - value.detach()))
+    torch.testing.assert_close(gradient, by_class * (1 - rates), rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(sampler.drawn, sampler.log_rates())  # or the ratio had nothing to do
