@@ -35,6 +35,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
   ltrun methods                                     everything that can be composed, with citation
   ltrun data dataset=image_folder dataset.root=DIR  classes, counts and the bar chart of the tail
+  ltrun data export dataset=cifar100_lt to=DIR      the exact long-tailed images, for a machine without network
 
   ltrun method=ldam --cfg job --resolve             what a command would run
   ltrun --config-dir DIR method=mine                options of your own
@@ -94,12 +95,6 @@ def _help() -> int:
     return 0
 
 
-def _names_of(group: str) -> list[str]:
-    from ltrun import catalogue
-
-    return [option.name for option in catalogue.options(group)]
-
-
 def _report(argv: list[str]) -> int:
     from ltrun import report
 
@@ -113,36 +108,11 @@ def _methods(argv: list[str]) -> int:
 
 
 def _data(argv: list[str]) -> int:
-    """`ltrun data dataset=...`: what a data set holds, without training."""
-    from hydra import compose, initialize_config_module
-    from omegaconf import OmegaConf
-
-    from ltrun import own_options
-
-    if not any(word.startswith("dataset=") for word in argv):
-        print(f"usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]\ndata sets: {', '.join(_names_of('dataset'))}")
-        return 0 if argv in (["--help"], ["-h"]) else 1
-    own_options.admit(argv)
-    path = ",".join(f"file://{folder.resolve()}" for folder in own_options.folders(argv))
-    overrides = own_options.without_flags(argv)
-    try:
-        with initialize_config_module("ltrun.conf", version_base="1.3"):
-            cfg = compose("config", [*overrides, *([f"hydra.searchpath=[{path}]"] if path else [])])
-            config: Any = OmegaConf.to_container(cfg, resolve=True)
-    except Exception as error:
-        raise _explained(error, argv) from None
-    import torch
-    from rich.console import Console
-
-    from ltrun.build import bind
-    from ltrun.compose import plugins_of
-    from ltrun.data.describe import describe
+    """`ltrun data`: what a data set holds, and its export."""
+    from ltrun.data import command
 
     _show_log()
-    source = bind(config["dataset"]["source"], "dataset.source", plugins=plugins_of(config, overrides))
-    many, few = config["evaluation"]["many"], config["evaluation"]["few"]
-    describe(config["dataset"]["name"], source.build({}).open(torch.device("cpu")), Console(), many=many, few=few)
-    return 0
+    return command.main(argv)
 
 
 def _train(argv: list[str]) -> int:
