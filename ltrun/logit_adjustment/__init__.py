@@ -2,9 +2,10 @@
 
 from ltrun.logit_adjustment.balanced_softmax import BalancedSoftmax
 from ltrun.logit_adjustment.cdt import CDT
+from ltrun.logit_adjustment.deferred import Deferred
 from ltrun.logit_adjustment.lade import LADE
 from ltrun.logit_adjustment.logit_adjustment import LogitAdjustment
 from ltrun.logit_adjustment.seesaw import Seesaw
 from ltrun.logit_adjustment.vs import VS
 
-__all__ = ["LADE", "VS", "CDT", "BalancedSoftmax", "LogitAdjustment", "Seesaw"]
+__all__ = ["LADE", "VS", "CDT", "BalancedSoftmax", "Deferred", "LogitAdjustment", "Seesaw"]

@@ -22,12 +22,18 @@ def tde_logits(features: Tensor, classes: Tensor, scale: float, mean: Tensor, al
     return scale * (x - alpha * along * m).flatten(1) @ classes.T
 
 
+def published_alpha(num_classes: int) -> float:
+    """The authors': 1 for 10 classes, 1.5 for 100, 3 for 365 and 1,000; in between, that of the nearest by ratio."""
+    return 1.0 if num_classes <= 31 else 1.5 if num_classes <= 191 else 3.0
+
+
 class TDE(PostHoc):
     """Total direct effect: of each feature, alpha times what points along the mean training feature does not count.
 
     Momentum drags all features towards the head classes, and the mean feature shows where to; subtracting the logits of an
-    image that has only that leaves the direct effect. For `classifier=causal`, whose num_heads it must share. The authors
-    take 1 for CIFAR-10, 1.5 for CIFAR-100, 3 for ImageNet-LT; alpha needs no training, so several make several rows.
+    image that has only that leaves the direct effect. For `classifier=causal`, whose num_heads it must share. alpha: null is
+    the authors' for as many classes; the fewer there are, the more of the mean belongs to each. It needs no training, so
+    several make several rows (`posthoc=tde_sweep`); on digits_lt 0.5 is best, 95.9 %, and 1.5 gives 75.7 (3 seeds).
 
     Their mean is a moving average of batches while training (0.9 a step, so of the last ten or so); here it is the mean over
     all training images of the trained network: the same direction with less noise, and nothing to keep in the network.
@@ -39,11 +45,11 @@ class TDE(PostHoc):
     reads = frozenset({"features", "head", "heads of cosines"})
     mean: Tensor
 
-    def __init__(self, alpha: float = 1.5, num_heads: int = 2):
+    def __init__(self, alpha: float | None = None, num_heads: int = 2, *, num_classes: int):
         super().__init__()
-        if alpha < 0 or num_heads < 1:
-            raise ConfigError(f"alpha must be at least 0 and num_heads above 0, got {alpha} and {num_heads}")
-        self.alpha, self.num_heads = alpha, num_heads
+        if (alpha is not None and alpha < 0) or num_heads < 1:
+            raise ConfigError(f"alpha must be at least 0, or null, and num_heads above 0, got {alpha} and {num_heads}")
+        self.alpha, self.num_heads = published_alpha(num_classes) if alpha is None else alpha, num_heads
         self.register_buffer("mean", torch.empty(0))
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:

@@ -1,6 +1,7 @@
 """Classes that the network still gets wrong come more often."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,36 +13,46 @@ from ltrun.reweighting.class_difficulty_balanced import difficulty_weights
 from ltrun.types import Clock, Labels, Outputs, Streams, View
 
 
-def difficulty_probabilities(accuracy: Tensor, tau: float | None, floor: float) -> Tensor:
-    """(C,) proportional to max(1 - accuracy, floor) ** tau; tau None follows the spread, as in `difficulty_weights`.
+def difficulty_probabilities(difficulty: Tensor, tau: float | None, floor: float) -> Tensor:
+    """(C,) proportional to max(difficulty, floor) ** tau; tau None follows the spread, as in `difficulty_weights`.
 
-    accuracy: (C,) of classes with images, from 0 to 1.
+    difficulty: (C,) of classes with images, from 0 to 1.
     """
-    weights = difficulty_weights(accuracy.clamp(max=1 - floor), tau)
+    weights = difficulty_weights(1 - difficulty.clamp(min=floor), tau)
     return weights / weights.sum()
 
 
 class ClassDifficulty(Sampler):
-    """CDB-S, class-difficulty based sampling: draws classes in proportion to d ** tau, where d is one minus the accuracy.
+    """CDB-S, class-difficulty based sampling: draws classes in proportion to d ** tau, with d the difficulty, from 0 to 1.
 
-    The first epoch is class-balanced: nothing is known, every d is 1. tau = null follows the spread of the accuracies, by the
-    authors' code for their loss; their repository has none for sampling.
+    by: 'accuracy', the authors', takes one minus the class's accuracy for d; 'loss' its mean cross-entropy, over that of the
+    class whose is largest, which goes on telling classes apart once all are recognised. The first epoch is class-balanced:
+    nothing is known, every d is 1. tau = null follows the spread, by the authors' code for their loss; their repository has
+    none for sampling.
 
-    The authors measure accuracy after each epoch on a balanced validation set. Here it is that of the training batches as the
-    network sees them, augmented, which costs nothing and needs no data: hits and images of each class are counted, and
-    `memory` of the counts is kept from one epoch to the next. Since a training set can be learnt by heart, d is at least
-    `floor`, or a class that has been learnt would drop out, be forgotten and come back too late: 0.01 in place of 0.1 takes
-    digits_lt from 95.4 to 92.7 % (3 seeds). When every class is learnt, all come equally often.
+    The authors measure accuracy after each epoch on a balanced validation set. Here both are those of the training batches as
+    the network sees them, augmented, which costs nothing and needs no data: misses, or losses, and images of each class are
+    added up, and `memory` of the sums is kept from one epoch to the next. Since a training set can be learnt by heart, d is
+    at least `floor`, or a class that has been learnt would drop out, be forgotten and come back too late: 0.01 in place of
+    0.1 takes digits_lt from 95.4 to 92.7 % (3 seeds). When every class is learnt, all come equally often.
 
     Sinha et al., 2022, arXiv 2207.14499, after Sinha et al., 2020, arXiv 2010.01824.
     """
 
     balances = True
     reads = frozenset({"logits"})
-    hits: Tensor
+    missed: Tensor
     seen: Tensor
 
-    def __init__(self, tau: float | None = None, memory: float = 0.5, floor: float = 0.1, *, num_classes: int):
+    def __init__(
+        self,
+        by: Literal["accuracy", "loss"] = "accuracy",
+        tau: float | None = None,
+        memory: float = 0.5,
+        floor: float = 0.1,
+        *,
+        num_classes: int,
+    ):
         super().__init__()
         if tau is not None and tau < 0:
             raise ConfigError(f"tau must not be negative, which would favour easy classes, or null, got {tau}")
@@ -49,26 +60,36 @@ class ClassDifficulty(Sampler):
             raise ConfigError(f"memory must be at least 0 and below 1, got {memory}")
         if not 0.01 <= floor < 1:
             raise ConfigError(f"floor must be at least 0.01 and below 1, got {floor}")
-        self.tau, self.memory, self.floor = tau, memory, floor
-        self.register_buffer("hits", torch.zeros(num_classes))
+        self.by, self.tau, self.memory, self.floor = by, tau, memory, floor
+        self.register_buffer("missed", torch.zeros(num_classes))  # images, or the sum of their losses
         self.register_buffer("seen", torch.zeros(num_classes))
 
     def adapt(self, view: View) -> None:
-        self.hits.mul_(self.memory)
+        self.missed.mul_(self.memory)
         self.seen.mul_(self.memory)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         logits, targets = outputs["main"].logits, streams["main"].targets
         assert logits is not None
-        weight = targets.weight.to(self.seen.dtype)
-        hit = logits.argmax(dim=1, keepdim=True) == targets.index  # (B, M): a mixed row counts in parts
-        self.hits.index_add_(0, targets.index.flatten(), (weight * hit).flatten())
+        if self.by == "loss":
+            missed = -logits.to(self.missed.dtype).log_softmax(dim=1).gather(1, targets.index)
+        else:
+            missed = (logits.argmax(dim=1, keepdim=True) != targets.index).to(self.missed.dtype)
+        weight = targets.weight.to(self.seen.dtype)  # (B, M): a mixed row counts in parts
+        self.missed.index_add_(0, targets.index.flatten(), (weight * missed).flatten())
         self.seen.index_add_(0, targets.index.flatten(), weight.flatten())
+
+    def difficulty(self) -> Tensor:
+        """(C,) float64, from 0 to 1; 1 for a class that has not been seen."""
+        mean = self.missed.double() / self.seen.double().clamp(min=1e-12)
+        if self.by == "loss":
+            mean = mean / mean.max().clamp(min=1e-12)
+        return torch.where(self.seen > 0, mean, 1.0)
 
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
         labels = targets.primary.to(generator.device)
         present = torch.bincount(labels, minlength=len(self.seen)) > 0
-        accuracy = (self.hits / self.seen.clamp(min=1e-12)).to(generator.device, torch.float64)
-        probabilities = torch.zeros_like(accuracy)
-        probabilities[present] = difficulty_probabilities(accuracy[present], self.tau, self.floor)
+        difficulty = self.difficulty().to(generator.device)
+        probabilities = torch.zeros_like(difficulty)
+        probabilities[present] = difficulty_probabilities(difficulty[present], self.tau, self.floor)
         return draw_rows(labels, probabilities, len(labels), generator)

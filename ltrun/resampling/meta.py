@@ -39,7 +39,7 @@ class MetaSampler(Sampler):
             raise ConfigError(f"initial_power must not be negative, which would favour the head, got {initial_power}")
         rates = stats.counts.clamp(min=1).double() ** -initial_power
         self.logits = nn.Parameter(torch.logit(rates / (rates.min() + rates.max())).float())
-        self.register_buffer("log_counts", stats.counts.double().log().float())
+        self.register_buffer("log_counts", stats.counts.double().clamp(min=1e-30).log().float())  # finite without images
         self.register_buffer("drawn", self.log_rates().detach())
 
     def log_rates(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from ltrun.reweighting.adaptive_class_suppression import AdaptiveClassSuppression
 from ltrun.reweighting.class_difficulty_balanced import ClassDifficultyBalanced
-from ltrun.reweighting.deferred import Deferred
+from ltrun.reweighting.deferred import Deferred, DeferredCriterion
 from ltrun.reweighting.effective_number import EffectiveNumber
 from ltrun.reweighting.equalization import SigmoidEqualization, SoftmaxEqualization
 from ltrun.reweighting.equalization_v2 import EqualizationV2
@@ -14,7 +14,7 @@ from ltrun.reweighting.meta_weight_net import MetaWeightNet
 from ltrun.reweighting.sigmoid import SigmoidFocal
 
 __all__ = [
-    "AdaptiveClassSuppression", "ClassDifficultyBalanced", "Deferred", "EffectiveNumber", "EqualizationV2", "Focal",
-    "InfluenceBalanced", "InverseFrequency", "LabelAwareSmoothing", "MetaWeightNet", "SigmoidEqualization", "SigmoidFocal",
-    "SoftmaxEqualization",
+    "AdaptiveClassSuppression", "ClassDifficultyBalanced", "Deferred", "DeferredCriterion", "EffectiveNumber",
+    "EqualizationV2", "Focal", "InfluenceBalanced", "InverseFrequency", "LabelAwareSmoothing", "MetaWeightNet",
+    "SigmoidEqualization", "SigmoidFocal", "SoftmaxEqualization",
 ]  # fmt: skip

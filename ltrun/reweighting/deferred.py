@@ -1,15 +1,23 @@
-"""Weights that wait until the features are learnt."""
+"""Weights, and losses, that wait until the features are learnt."""
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
-from ltrun.parts import Weigh
+from ltrun.parts import Criterion, Weigh
 from ltrun.types import Outputs, View
 
 
+def fraction_of_stage(start: float) -> float:
+    """Raises ConfigError for a start that is none."""
+    if not 0 <= start <= 1:
+        raise ConfigError(f"start must be a fraction of the stage, from 0 to 1, got {start}")
+    return start
+
+
 class Deferred(Weigh):
-    """Deferred re-weighting, DRW: every weight is 1 up to a fraction of the stage, then it is what `then` says.
+    """Deferred re-weighting, DRW: every weight is 1 up to a fraction of the stage, then it is what `then`, any weights, says.
 
     start = 0.8 is epoch index 160 of 200, as in LDAM-DRW, and scales with the length of the stage; the authors' code counts
     `epoch // 160`, which does not scale and fails from epoch 320 on. The mean stays that of `then`.
@@ -21,9 +29,7 @@ class Deferred(Weigh):
 
     def __init__(self, then: Weigh, start: float = 0.8):
         super().__init__()
-        if not 0 <= start <= 1:
-            raise ConfigError(f"start must be a fraction of the stage, from 0 to 1, got {start}")
-        self.then, self.start = then, start
+        self.then, self.start = then, fraction_of_stage(start)
         self.mean = then.mean
         self.register_buffer("active", torch.tensor(False))
 
@@ -32,3 +38,24 @@ class Deferred(Weigh):
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
         return torch.where(self.active, self.then(logits, labels, outputs), 1.0)
+
+
+class DeferredCriterion(Criterion):
+    """Cross-entropy up to a fraction of the stage, then the loss `then`, any criterion; start as in Deferred.
+
+    Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
+    """
+
+    active: Tensor
+
+    def __init__(self, then: Criterion, start: float = 0.8):
+        super().__init__()
+        self.then, self.start = then, fraction_of_stage(start)
+        self.register_buffer("active", torch.tensor(False))
+
+    def adapt(self, view: View) -> None:
+        self.active.fill_(view.clock.passed(self.start))
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        plain = F.cross_entropy(logits, labels, reduction="none")
+        return torch.where(self.active, self.then(logits, labels, outputs), plain)

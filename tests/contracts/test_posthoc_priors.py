@@ -163,7 +163,7 @@ def test_tde_takes_out_the_mean() -> None:
     assert train.features is not None and train.logits is not None
     rows = []
     for alpha in (0.0, 1.0, 1.5):
-        part = TDE(alpha)
+        part = TDE(alpha, num_classes=5)
         part.fit({"train": Split(train)})
         rows.append(part(train))
         mean = Outputs(features=part.mean[None], scale=head.scale, head=train.head)
@@ -172,11 +172,17 @@ def test_tde_takes_out_the_mean() -> None:
     torch.testing.assert_close(rows[2], rows[0] + 1.5 * (rows[1] - rows[0]))  # alpha is linear and needs no training
 
 
+def test_the_published_alpha_is_that_of_the_number_of_classes() -> None:
+    """CIFAR-10, CIFAR-100, Places-LT and ImageNet-LT in the authors' configurations."""
+    assert [TDE(num_classes=classes).alpha for classes in (10, 100, 365, 1000)] == [1.0, 1.5, 3.0, 3.0]
+    assert TDE(0.5, num_classes=10).alpha == 0.5
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_tde_in_low_precision_and_on_one_image(dtype: torch.dtype) -> None:
     _, train = causal_outputs()
     lower = train.map(lambda tensor: tensor.to(dtype))
-    exact, part = TDE(), TDE()
+    exact, part = TDE(1.5, num_classes=5), TDE(1.5, num_classes=5)
     exact.fit({"train": Split(train)})
     part.fit({"train": Split(lower)})
     assert lower.features is not None and lower.features.dtype == dtype
@@ -190,7 +196,7 @@ def test_tde_in_low_precision_and_on_one_image(dtype: torch.dtype) -> None:
 def test_tde_refuses_other_heads_than_the_classifiers(num_heads: int) -> None:
     _, train = causal_outputs(num_heads=2)
     with pytest.raises(ConfigError, match="num_heads="):
-        TDE(num_heads=num_heads).fit({"train": Split(train)})
+        TDE(num_heads=num_heads, num_classes=5).fit({"train": Split(train)})
 
 
 @pytest.mark.parametrize(
@@ -221,7 +227,7 @@ def test_the_rows_of_a_sweep_are_named_by_their_values(option: str, prefix: str,
         (lambda: LikelihoodFlattening(EffectivePrior(num_classes=5)), "then"),
         (lambda: EffectivePrior(-1.0, num_classes=5), "tau"),
         (lambda: LabelShiftEM(0, num_classes=5), "iterations"),
-        (lambda: TDE(-1.0), "alpha"),
+        (lambda: TDE(-1.0, num_classes=5), "alpha"),
     ],
 )
 def test_a_senseless_value_is_refused_by_name(make: Callable[[], object], argument: str) -> None:

@@ -8,7 +8,7 @@ from cases import Golden, close, every_case
 from torch import Tensor
 
 from ltrun.logit_adjustment.logit_adjustment import log_prior
-from ltrun.posthoc import LogitAdjustment, SADEAggregation, TauNorm
+from ltrun.posthoc import UNOIC, LogitAdjustment, PCSoftmax, SADEAggregation, TauNorm
 from ltrun.posthoc.sade_aggregation import aggregate, improve
 from ltrun.posthoc.tau_norm import tau_normalised
 from ltrun.types import ClassStats, Outputs
@@ -29,6 +29,12 @@ def test_logit_adjustment(golden: Golden) -> None:
             scores = LogitAdjustment(tau, stats=ClassStats(counts))(Outputs(logits=logits.float()))
             close(scores, outputs["adjusted_logits"], 2e-5)
             assert scores.argmax(1).tolist() == outputs["argmax"]
+            # Two other papers' way to a uniform prior; as posteriors, which a constant in all logits does not change.
+            posterior = doubles(outputs["adjusted_logits"]).softmax(1).tolist()
+            others = [UNOIC(float(tau), stats=ClassStats(counts))]
+            others += [PCSoftmax(stats=ClassStats(counts))] if tau == 1 else []
+            for other in others:
+                close(other(Outputs(logits=logits.float())).softmax(1), posterior, 2e-5)
 
 
 def test_tau_norm(golden: Golden) -> None:

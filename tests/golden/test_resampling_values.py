@@ -100,12 +100,12 @@ def test_difficulty_probabilities(tau: float | None) -> None:
     accuracy = [0.95, 0.8, 0.5, 0.25]
     power = 1 / (1 + math.exp(-0.95 / (0.25 + 0.01))) if tau is None else tau
     expected = [(1 - a) ** power / sum((1 - b) ** power for b in accuracy) for a in accuracy]
-    close(difficulty_probabilities(torch.tensor(accuracy, dtype=torch.float64), tau, 0.01), expected, 1e-12)
-    close(difficulty_probabilities(torch.tensor(accuracy), tau, 0.01), expected, 2e-5)
+    close(difficulty_probabilities(1 - torch.tensor(accuracy, dtype=torch.float64), tau, 0.01), expected, 1e-12)
+    close(difficulty_probabilities(1 - torch.tensor(accuracy), tau, 0.01), expected, 2e-5)
 
 
 def test_the_ends_of_difficulty() -> None:
     """Nothing known, or everything learnt: classes come equally often. One learnt by heart counts as `floor` wrong."""
-    for accuracy in (torch.zeros(3), torch.ones(3)):
-        close(difficulty_probabilities(accuracy, None, 0.1), [1 / 3] * 3, 1e-6)
-    close(difficulty_probabilities(torch.tensor([1.0, 0.95, 0.5]), 1.0, 0.1), [1 / 7, 1 / 7, 5 / 7], 1e-6)
+    for difficulty in (torch.zeros(3), torch.ones(3)):
+        close(difficulty_probabilities(difficulty, None, 0.1), [1 / 3] * 3, 1e-6)
+    close(difficulty_probabilities(torch.tensor([0.0, 0.05, 0.5]), 1.0, 0.1), [1 / 7, 1 / 7, 5 / 7], 1e-6)
