@@ -10,12 +10,14 @@ import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.parts import CONTEXT
 from ltrun.values import fitting
+
+VALUES = (float, int, bool, str, NoneType)  # annotations that no part fits
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,10 @@ class Bound:
             raise ConfigError(f"{self.path}: {error}") from None
 
 
-def bind(node: Any, path: str, expected: type | None = None, plugins: Sequence[str] = (), origin: str = "") -> Bound:
-    """Holds a node against the signature of its `_target_`.
+def bind(
+    node: Any, path: str, expected: type | tuple[type, ...] | None = None, plugins: Sequence[str] = (), origin: str = ""
+) -> Bound:
+    """Holds a node against the signature of its `_target_`. expected: the kind, or kinds, of which it must be one.
 
     Raises ConfigError, with the key path and the way out, for a target that is not allowed or not of the expected kind, an
     unknown or missing argument, or a value of the wrong type.
@@ -60,8 +64,10 @@ def bind(node: Any, path: str, expected: type | None = None, plugins: Sequence[s
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"{path}: expected a part, a mapping with a _target_, got {node!r}")
     target = _locate(node["_target_"], path, plugins)
-    if expected is not None and isinstance(expected, type) and not _is_kind(target, expected):
-        raise ConfigError(f"{path}: {public_name(target)} is not a {expected.__name__}, which this place needs")
+    kinds = (expected,) if isinstance(expected, type) else expected
+    if kinds and not any(_is_kind(target, kind) for kind in kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ConfigError(f"{path}: {public_name(target)} is not a {wanted}, which this place needs")
     hints = get_type_hints(target.__init__)  # type: ignore[misc]
     parameters = _parameters(target)
     injected = _injected(target)
@@ -131,6 +137,8 @@ def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
 def _argument(value: Any, hint: Any, path: str, plugins: Sequence[str], origin: str) -> Any:
     """The value as its annotation wants it: nested parts bound, integers widened to floats."""
     if isinstance(value, Mapping) and "_target_" in value:
-        kinds = [kind for kind in (get_args(hint) or (hint,)) if inspect.isclass(kind) and kind is not NoneType]
-        return bind(value, path, kinds[0] if len(kinds) == 1 else None, plugins, origin)
+        choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        kinds = tuple(kind for kind in choices if inspect.isclass(kind) and kind not in (*VALUES, Any))
+        if kinds or Any in choices:
+            return bind(value, path, kinds or None, plugins, origin)
     return fitting(value, hint, path)

@@ -30,6 +30,7 @@ INERT = (
     "runtime.device", "runtime.threads", "runtime.tensorboard", "runtime.checkpoint_every",
 )  # fmt: skip
 """Keys that name a run, or change where, how fast or how visibly it runs. Any other key of `runtime` changes results."""
+ORDERED = ("augments", "mixers")  # mappings whose parts follow each other, wherever they stand: their order changes results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,23 +109,15 @@ def spelled(value: object) -> str:
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """8 hex digits of the SHA-256 of whatever in a resolved configuration changes results; 50 and 50.0 are the same."""
-    augmentation = config.get("augmentation")
-    roles = augmentation if isinstance(augmentation, Mapping) else {}
-    # Keys are sorted, but the order in which augmentations follow each other changes results.
-    order = {role: list(named) for role, named in roles.items() if isinstance(named, Mapping) and len(named) > 1}
-    text = json.dumps(
-        [_canonical(config, ""), order] if order else _canonical(config, ""),
-        sort_keys=True,
-        separators=(",", ":"),
-        allow_nan=False,
-    )
+    text = json.dumps(_canonical(config, ""), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _canonical(node: Any, path: str) -> Any:
     if isinstance(node, Mapping):
         paths = {str(key): f"{path}.{key}" if path else str(key) for key in node}
-        return {str(k): _canonical(v, paths[str(k)]) for k, v in node.items() if paths[str(k)] not in INERT}
+        kept = {str(k): _canonical(v, paths[str(k)]) for k, v in node.items() if paths[str(k)] not in INERT}
+        return list(kept.items()) if path.rpartition(".")[2] in ORDERED else kept
     if isinstance(node, (list, tuple)):
         return [_canonical(item, f"{path}.{i}") for i, item in enumerate(node)]
     if isinstance(node, float) and math.isfinite(node):

@@ -61,6 +61,14 @@ class Everything(Part):
         self.stats = stats
 
 
+class Lists(Part):
+    """A list of parts, which build does not know, and a union of two kinds."""
+
+    def __init__(self, several: list[Weigh], either: Weigh | Adjust | None = None, free: Any = None):
+        super().__init__()
+        self.either, self.free = either, free
+
+
 class Outer(Part):
     def __init__(self, inner: Weigh, depth: int, *, num_classes: int):
         super().__init__()
@@ -322,6 +330,21 @@ def test_an_optional_nested_part_is_held_against_its_annotation() -> None:
 def test_parts_are_not_taken_where_numbers_or_texts_are_listed() -> None:
     for name in ("numbers", "counts", "texts"):
         assert refused(node(Everything, **{name: [node(Plain)]})).startswith(f"{PATH}.{name}")
+
+
+def test_one_part_is_not_a_list_of_parts() -> None:
+    assert refused(node(Lists, several=node(Plain))).startswith(f"{PATH}.several: expected a list of ")
+    assert refused(node(Everything, counts=node(Plain))).startswith(f"{PATH}.counts: expected ")
+
+
+def test_a_part_of_either_kind_fits_a_union() -> None:
+    weigh, adjust = node(Plain), {"_target_": "ltrun.margin.LDAM"}
+    context = {"stats": stats()}
+    assert isinstance(bind_here(node(Lists, several=[], either=weigh)).build(context).either, Plain)
+    assert isinstance(bind_here(node(Lists, several=[], either=adjust)).build(context).either, Adjust)
+    sentence = refused(node(Lists, several=[], either={"_target_": "ltrun.schedules.MultiStep"}))
+    assert sentence.startswith(f"{PATH}.either: ltrun.schedules.MultiStep is not a Weigh or Adjust")
+    assert isinstance(bind_here(node(Lists, several=[], free=weigh)).build(context).free, Plain)
 
 
 # --------------------------------------------------------------------------------------------------------------- targets

@@ -216,6 +216,21 @@ def test_fingerprint_is_canonical() -> None:
     assert fingerprint({"a": 1}) == "015abd7f"  # the same on every Python, or finished runs would be trained again
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "augmentation.augments", "augmentation.mixers", "stages.classifier.augmentation.augments", "dataset.augments",
+        "representation.streams.key.augments",
+    ],
+)  # fmt: skip
+def test_parts_that_follow_each_other_have_an_order(path: str) -> None:
+    crop, cutout = {"crop": {"padding": 4}}, {"cutout": {"size": 8}}
+    assert fingerprint(nest(path, crop | cutout)) != fingerprint(nest(path, cutout | crop))
+    assert fingerprint(nest(path, {"crop": {"a": 1, "b": 2}})) == fingerprint(nest(path, {"crop": {"b": 2, "a": 1}}))
+    named = path.rpartition(".")[0] + ".terms"
+    assert fingerprint(nest(named, crop | cutout)) == fingerprint(nest(named, cutout | crop))
+
+
 @pytest.mark.parametrize("value", [float("nan"), object(), b"x", {1, 2}])
 def test_what_has_no_fingerprint_is_named(value: object) -> None:
     with pytest.raises(ConfigError, match=r"a\.b must be"):
