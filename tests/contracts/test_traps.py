@@ -1,0 +1,178 @@
+"""Faults of public code that could be made here too, each once. Those that a test elsewhere already excludes:
+
+deferred weights by `epoch // 160`    test_class_sensitive.py, test_core_training.py (deferred ...), test_schedules.py
+learning rates at fixed epochs        test_learning_rates.py: test_steps_scale_with_the_stage
+the sign of logit adjustment          test_predictors.py (cancel), golden test_losses.py: test_training_adds_the_prior
+logs lost on resuming                 test_resume.py: the history of a killed run is that of a whole one
+the best epoch on test                test_core_recipe.py, test_core_training.py: selection is last, or on validation
+a group or class without test images  test_core_metrics.py: None, never 0 or nan, and accuracy is no mean of group means
+whole models pickled                  test_core_checkpoint.py: loads with weights_only
+a subset drawn with replacement       test_data_profiles.py: disjoint rows, and the ordinals and MD5 of the literature
+another network by the same name      test_network_values.py: parameter counts and values of ResNet-32
+if/elif on names of methods           test_core_tree.py: the trainer names no method
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from core_cases import METHODS, OPTIONS, assembled, bound, changed, composed, digits, small, trainer
+from torch import Tensor
+
+import ltrun
+from ltrun.compose import Job
+from ltrun.parts import Augment, Term
+from ltrun.progress import Progress
+from ltrun.reweighting.label_aware_smoothing import smoothed_cross_entropy
+from ltrun.run import run
+from ltrun.train import StageRun
+from ltrun.types import Batch, Clock, Outputs, Streams
+
+HERE = (__name__,)
+
+
+class Seen(Term):
+    """Remembers the rows of the steps."""
+
+    rows: ClassVar[list[Tensor]] = []
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        assert outputs["main"].logits is not None
+        return 0 * outputs["main"].logits.sum()
+
+    def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
+        Seen.rows.append(streams["main"].rows.clone())
+
+
+@pytest.mark.parametrize("option", OPTIONS["resampling"])
+def test_a_sampler_made_after_the_loader_is_never_used(option: str, tmp_path: Path) -> None:
+    """LDAM-DRW, IB-Loss, VS-Loss: their "Resample" is plain training. Here the steps see the rows drawn, in that order."""
+    Seen.rows = []
+    seen = {"weight": 1.0, "part": {"_target_": f"{__name__}.Seen"}}
+    composition = changed(small(assembled({"resampling": option}), epochs=10), representation__terms={"seen": seen})
+    made = trainer(bound(composition, HERE), tmp_path)
+    going = StageRun(made, made._network(), made.recipe.stages[0])
+    sampler, drawn = going.samplers["main"], []
+    draw: Any = sampler.draw
+
+    def remember(*arguments: Any) -> Tensor:
+        drawn.append(draw(*arguments))
+        return drawn[-1]
+
+    sampler.draw = remember  # type: ignore[assignment]
+    going.epoch(Clock("train", 9, 10))
+    assert torch.equal(torch.cat(Seen.rows), drawn[0])
+    as_they_come = torch.equal(drawn[0].sort().values, torch.arange(len(made.train_set)))
+    assert as_they_come == (option == "instance"), "not what plain training draws"
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_weight_decay_in_the_loss_and_in_the_optimizer_too(nesterov: bool, tmp_path: Path) -> None:
+    """logit-adj-pytorch: three times the decay it states. Here the loss has none, and one step takes lr * decay, once."""
+    decay, ends, losses = 0.5, [], []
+    for value in (0.0, decay):
+        composition = changed(
+            small(composed(), epochs=1), optimizer__weight_decay=value, optimizer__nesterov=nesterov, schedule__warmup=0.0
+        )
+        rows: list[dict[str, Any]] = []
+        made = trainer(bound(composition), tmp_path / str(value), report=rows.append, batch_size=len(digits()[0]))
+        begun = {name: p.detach().clone() for name, p in made._network().named_parameters()}
+        ended = made.run()
+        ends.append({name: p.detach() for name, p in ended.named_parameters()})
+        losses.append((rows[0]["loss"], rows[0]["losses"]))
+        rate = rows[0]["learning_rate"]
+    assert losses[0] == losses[1]
+    once = rate * decay * (1.9 if nesterov else 1)  # Nesterov's first step is 1 + momentum long
+    for name, start in begun.items():
+        torch.testing.assert_close(ends[0][name] - ends[1][name], once * start, rtol=1e-3, atol=1e-6)
+
+
+class Blank(Augment):
+    def forward(self, batch: Batch) -> Batch:
+        return batch.replace(inputs=torch.zeros_like(batch.inputs))
+
+
+def test_evaluation_under_the_transform_of_training(tmp_path: Path) -> None:
+    """SADE's shifted CIFAR test sets are cropped, flipped and rotated. Here training sees black images and testing does not."""
+    composition = small(composed("posthoc=[logit_adjustment,ncm]", "dataset.validation_per_class=2"), epochs=1)
+    config, choices = changed(
+        composition, dataset__augments={"blank": {"_target_": f"{__name__}.Blank"}}, runtime__device="cpu"
+    )
+    run(Job(config, choices, {}, "erm", "digits_lt", 0, "01234567", tmp_path, "plain", HERE), Progress())
+    scores = np.load(tmp_path / "predictions.npz")
+    for name in ("plain", "logit_adjustment", "ncm"):
+        found = scores[f"test_scores_{name}"]
+        assert len(np.unique(found, axis=0)) > len(found) // 2, f"{name}: as if all images were black"
+
+
+def test_rotation_decay_and_nesterov_slip_into_other_recipes() -> None:
+    """RIDE's descendants rotate images, decay 5e-4 and use Nesterov and cosines; LDAM's do not. Tables mix the two."""
+    ride, ldam = {"ride", "sade"}, {"erm", "ce_drw", "ldam_drw", "balanced_softmax", "logit_adjustment"}
+    assert ride | ldam <= set(METHODS)
+    for method in sorted(ride | ldam):
+        config, choices = composed(f"method={method}", "dataset=cifar100_lt")
+        first = bound((config, choices)).stages[0]
+        augments = first.streams["main"].augments
+        assert augments is not None
+        found = ("rotation" in augments, config["optimizer"]["weight_decay"], config["optimizer"]["nesterov"])
+        assert found == ((True, 5e-4, True) if method in ride else (False, 2e-4, False)), method
+        cosine = first.head.target.__name__ == "Cosine"
+        assert cosine == (method in ride | {"ldam_drw"}), method
+
+
+SECOND_STAGE = {"crt": "Power", "lws": "Power", "gcl": "Power", "balms": "MetaSampler", "disalign": "Instance"}
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS["decoupling"] if option != "none"])
+def test_a_second_stage_with_the_wrong_sampler_in_its_yaml(option: str) -> None:
+    """BALMS issue 11."""
+    slots = {"decoupling": option} | ({"classifier": "cosine"} if option == "gcl" else {})
+    first, second = bound(assembled(slots)).stages
+    samplers = [stage.streams["main"].sampler for stage in (first, second)]
+    assert samplers[0] is not None and samplers[0].target.__name__ == "Instance"
+    assert samplers[1] is not None and samplers[1].target.__name__ == SECOND_STAGE[option]
+    assert samplers[1].arguments.get("q", 0.0) == 0.0, "class-balanced"
+
+
+def test_a_manual_whose_commands_do_not_exist() -> None:
+    """SADE's README calls scripts by other names than they have."""
+    commands = [
+        line
+        for name in ("README.md", "CONTRIBUTING.md", "METHODS.md")
+        for line in (Path(__file__).parents[2] / name).read_text().splitlines()
+        if re.match(r"(\$ )?ltrun ", line) and "--config-dir" not in line
+    ]
+    assert len(commands) > 10
+    for line in commands:
+        for group, value in re.findall(r"\b([a-z_]+)=([\w,\[\]]+)", line.partition("#")[0]):
+            for option in re.findall(r"\w+", value) if group in OPTIONS else ():
+                assert option in OPTIONS[group], f"there is no {group}={option}: {line}"
+
+
+def test_a_question_that_blocks_a_batch_job() -> None:
+    """BagofTricks-LT asks whether to overwrite. Nothing here calls input(), a prompt or a pager."""
+    for path in Path(ltrun.__file__).parent.rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        names = {ast.unparse(call.func).rpartition(".")[2] for call in calls}
+        assert not names & {"input", "confirm", "prompt", "getpass", "pager"}, path
+
+
+def test_labels_are_smoothed_as_in_the_code_and_not_as_in_the_formula() -> None:
+    """MiSLAS issue 4: the two differ by whether the true class has a share of the smoothing. Its numbers come from the code."""
+    logits, labels, smoothing = torch.randn(3, 5, dtype=torch.float64), torch.tensor([0, 1, 2]), torch.tensor([0.4, 0.2, 0.1])
+    log_p = logits.log_softmax(1)
+    code, formula = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    for i, (y, s) in enumerate(zip(labels.tolist(), smoothing.double().tolist(), strict=True)):
+        for c in range(5):
+            code[i] -= log_p[i, c] * (s / 5 + (1 - s) * (c == y))
+            formula[i] -= log_p[i, c] * (1 - s if c == y else s / 4)
+    found = smoothed_cross_entropy(logits, labels, smoothing.double())
+    torch.testing.assert_close(found, code)
+    assert not torch.allclose(found, formula)
