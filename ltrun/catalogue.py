@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
 from ltrun.slots import GROUPS
 
 PRIVATE = ("hydra", "local", "on")  # not for choosing on a command line
 SUFFIX = ".yaml"
+SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
 HEADINGS = {"method": "methods: one recipe a paper, ltrun method=NAME"}
 
 
@@ -34,12 +34,28 @@ class Option:
 
 
 def folders(more: Sequence[Path] = ()) -> list[Traversable]:
-    """Where options lie: ltrun's own, `more`, those in LTRUN_SEARCHPATH. The first to have a name wins, as in Hydra."""
+    """Where options lie: ltrun's own, `more`, those in LTRUN_SEARCHPATH. The first to have a name wins, as in Hydra.
+
+    Raises ConfigError for one of `more`, or of the environment, that is missing.
+    """
     try:
         own = resources.files("ltrun.conf")
     except ModuleNotFoundError:  # a checkout that is not installed
         own = Path(__file__).resolve().parents[1] / "conf"
-    return [own, *more, *_searchpath(os.environ.get("LTRUN_SEARCHPATH", ""))]
+    return [own, *existing(more), *existing(from_environment())]
+
+
+def from_environment() -> list[Path]:
+    """The folders in LTRUN_SEARCHPATH."""
+    return [Path(folder).expanduser() for folder in os.environ.get(SEARCHPATH, "").split(os.pathsep) if folder]
+
+
+def existing(named: Sequence[Path]) -> Sequence[Path]:
+    """The folders that options are to be read from. Raises ConfigError if one is missing."""
+    for folder in named:
+        if not folder.is_dir():
+            raise ConfigError(f"options are to be read from {folder}, which is not a folder; see --config-dir and {SEARCHPATH}")
+    return named
 
 
 def groups(more: Sequence[Path] = ()) -> list[str]:
@@ -73,9 +89,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
     asked = parser.parse_args(argv)
     try:
-        missing = [folder for folder in asked.config_dir if not folder.is_dir()]
-        if missing:
-            raise ConfigError(f"--config-dir {missing[0]} is not a folder")
         chosen = {group: options(group, asked.config_dir) for group in asked.groups or groups(asked.config_dir)}
     except LtrunError as error:
         print(error, file=sys.stderr)
@@ -134,10 +147,3 @@ def _entries(folder: Traversable) -> list[Traversable]:
         return list(folder.iterdir())
     except OSError:  # one of several places, which need not have every group
         return []
-
-
-def _searchpath(text: str) -> list[Path]:
-    """The folders among Hydra's search path entries; packages (pkg://) are not listed."""
-    entries = [entry.strip() for entry in text.split(",")]
-    urls = [urlparse(entry) for entry in entries if entry]
-    return [Path(unquote(url.path)) for url in urls if url.scheme in ("file", "")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,56 +27,70 @@ def explain(error: Exception, argv: Sequence[str]) -> ConfigError | None:
         )
     if not isinstance(error, (HydraException, OmegaConfBaseException)):
         return None
+    try:
+        sentence = _wrong(argv)
+    except (HydraException, OmegaConfBaseException):  # the choices themselves do not compose, of which the error tells
+        sentence = None
+    return ConfigError(sentence or " ".join(str(error).split()))
+
+
+def _wrong(argv: Sequence[str]) -> str | None:
+    """What is wrong with the first option, or else the first key, of the command line that does not exist."""
     more = own_options.folders(argv)
-    for key, values in _overrides(argv):
-        if sentence := _wrong(key, values, more):
-            return ConfigError(sentence)
-    return ConfigError(" ".join(str(error).split()))
-
-
-def _overrides(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """(key, the values it is given) of each override on the command line."""
-    words = [word for word in argv if "=" in word and not word.startswith("-")]
-    for word in words:
-        try:
-            override = OverridesParser.create().parse_override(word)
-        except HydraException:
-            continue
-        value = override.value()
-        if isinstance(value, ChoiceSweep):
-            value = list(value.list)
-        values = [str(item) for item in value] if isinstance(value, list) else [str(value)]
-        yield override.key_or_group, values
-
-
-def _wrong(key: str, values: Sequence[str], more: Sequence[Path]) -> str | None:
-    groups = catalogue.groups(more)
-    base = key.split("@")[0]
-    if base in groups:
-        known = [option.name for option in catalogue.options(base, more)]
-        wrong = next((value for value in values if value not in known and "glob(" not in value), None)
-        return wrong and f"{key}: there is no option '{wrong}'{did_you_mean(wrong, known)}"
-    keys = known_keys()
-    if key not in keys:
-        return f"there is no key or group '{key}'{did_you_mean(key, [*keys, *groups])}"
+    options = {group: [option.name for option in catalogue.options(group, more)] for group in catalogue.groups(more)}
+    options.setdefault("experiment", [])  # a group of the user's alone
+    GlobalHydra.instance().clear()
+    with initialize_config_module("ltrun.conf", version_base="1.3"):
+        overrides = list(_overrides(argv))
+        chosen = [override for override in overrides if _group(override) in options]
+        for override in chosen:
+            known = options[_group(override)]
+            for wrong in (value for value in _values(override) if value not in known):
+                return f"{override.key_or_group}: there is no option '{wrong}'{did_you_mean(wrong, known)}"
+        keys = [o.key_or_group for o in overrides if o not in chosen and not o.is_add() and not o.is_force_add()]
+        for job in itertools.product(*map(_texts, chosen)):
+            there = _keys(OmegaConf.to_container(compose("config", list(job))))
+            if key := next((key for key in keys if key not in there), None):
+                inner = sorted((name for name in there if name.endswith(f".{key}")), key=len)
+                hint = f"; did you mean '{inner[0]}'?" if inner else did_you_mean(key, [*there, *options])
+                swept = [text for text, override in zip(job, chosen, strict=True) if override.is_sweep_override()]
+                where = f" with {' '.join(swept)}" if swept else ""
+                return f"there is no key or group '{key}'{where}{hint}"
     return None
 
 
-def known_keys() -> set[str]:
-    """Every key of the default configuration, inner ones included."""
-    from hydra import compose, initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with initialize_config_module("ltrun.conf", version_base="1.3"):
-        found: set[str] = set()
-        _collect(OmegaConf.to_container(compose("config")), "", found)
-        return found
+def _overrides(argv: Sequence[str]) -> Iterator[Override]:
+    """Each override of the command line that can be read and sets something. A composition must be under way."""
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    for word in own_options.without_flags(argv):
+        with suppress(HydraException):
+            (override,) = parser.parse_overrides([word])
+            if not override.is_delete():
+                yield override
 
 
-def _collect(node: Any, path: str, found: set[str]) -> None:
-    if path:
-        found.add(path)
+def _group(override: Override) -> str:
+    return override.key_or_group.partition("@")[0]
+
+
+def _texts(override: Override) -> list[str]:
+    """The override as it is, or one for each value of a sweep."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    return [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
+
+
+def _values(override: Override) -> Iterator[str]:
+    """The options that a group is given: several in a sweep, or in a list."""
+    parser = OverridesParser.create()
+    for text in _texts(override):
+        value = parser.parse_override(text).value()
+        yield from map(str, value if isinstance(value, list) else [value])
+
+
+def _keys(node: Any, path: str = "") -> set[str]:
+    """Every dotted key, inner ones included."""
+    found = {path} if path else set()
     if isinstance(node, Mapping):
-        for key, value in node.items():
-            _collect(value, f"{path}.{key}" if path else str(key), found)
+        found = found.union(*(_keys(value, f"{path}.{key}" if path else str(key)) for key, value in node.items()))
+    return found

@@ -7,15 +7,17 @@ What an option says of parts is held against the allowed packages by build. Hydr
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from ltrun import catalogue
 from ltrun.errors import ConfigError
@@ -24,11 +26,21 @@ LARGEST = 2**20  # bytes of one YAML file
 PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 
 
+class SearchPath(SearchPathPlugin):
+    """Hands Hydra the folders of the command line, behind ltrun's own, for all that it composes in this process."""
+
+    folders: ClassVar[Sequence[Path]] = ()
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in self.folders:
+            search_path.append("ltrun", str(folder.absolute()))
+
+
 def folders(argv: Sequence[str]) -> list[Path]:
     """Folders that this command line, or LTRUN_SEARCHPATH, adds to the search path."""
     found = [value for word, value in itertools.pairwise(argv) if word in ("--config-dir", "-cd")]
     found += [word.partition("=")[2] for word in argv if word.startswith(("--config-dir=", "-cd="))]
-    entries = [os.environ.get("LTRUN_SEARCHPATH", "")]
+    entries = []
     for word in argv:
         if word.lstrip("+").startswith("hydra.searchpath="):
             try:
@@ -36,9 +48,8 @@ def folders(argv: Sequence[str]) -> list[Path]:
             except HydraException:
                 continue  # Hydra will say what is wrong with it
             entries += [str(item) for item in value] if isinstance(value, list) else [str(value)]
-    return [Path(folder) for folder in found] + [
-        Path(e.removeprefix("file://")) for e in entries if e and not e.startswith("pkg:")
-    ]
+    found += [entry.removeprefix("file://") for entry in entries if not entry.startswith("pkg:")]
+    return [*map(Path, found), *catalogue.from_environment()]
 
 
 def without_flags(argv: Sequence[str]) -> list[str]:
@@ -48,13 +59,14 @@ def without_flags(argv: Sequence[str]) -> list[str]:
 
 
 def admit(argv: Sequence[str]) -> None:
-    """Prints where options are also read from. Raises ConfigError for a missing folder or a file that configures Hydra."""
-    named = folders(argv)
+    """Has Hydra read the folders of this command line, and prints them. Raises ConfigError for one that is missing, or for a
+    file that configures Hydra.
+    """
     if sum(word.startswith(("--config-dir", "-cd")) for word in argv) > 1:
         raise ConfigError("--config-dir is given more than once, of which Hydra reads one; name the others in LTRUN_SEARCHPATH")
+    named = SearchPath.folders = catalogue.existing(folders(argv))
+    Plugins.instance().register(SearchPath)
     for folder in named:
-        if not folder.is_dir():
-            raise ConfigError(f"options are to be read from {folder}, which is not a folder")
         print(f"options are also read from {folder}")
     own = Path(str(catalogue.folders()[0]))
     for folder in [*named, own / "local"]:

@@ -78,11 +78,12 @@ def test_own_groups_are_found_and_hydras_are_not(own: Path) -> None:
 
 
 def test_the_search_path_of_the_environment(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for text in (own.as_uri(), str(own), f"pkg://ltrun.conf,{own.as_uri()}"):
+    for text in (str(own), f":{own.parent}:{own}:"):
         monkeypatch.setenv("LTRUN_SEARCHPATH", text)
         assert "mine" in {option.name for option in options("margin")}
-    monkeypatch.setenv("LTRUN_SEARCHPATH", "file:///is/not/there")
-    assert "mine" not in {option.name for option in options("margin")}
+    monkeypatch.setenv("LTRUN_SEARCHPATH", f"{own}:/is/not/there")
+    with pytest.raises(ConfigError, match="/is/not/there, which is not a folder"):
+        options("margin")
 
 
 def test_misspelt_names() -> None:

@@ -19,6 +19,16 @@ from PIL import Image
         (["dataset=cifar100lt"], ["did you mean 'cifar100_lt'"]),
         (["methd=ldam"], ["'methd'", "did you mean 'method'"]),
         (["optimizer.lrr=1"], ["'optimizer.lrr'", "did you mean 'optimizer.lr'"]),
+        (["lr=1"], ["'lr'", "did you mean 'optimizer.lr'"]),
+        (
+            ["method=ldam", "margin.adjust.max_margn=1"],
+            ["'margin.adjust.max_margn'", "did you mean 'margin.adjust.max_margin'"],
+        ),
+        (["augmentation=[cmo,mixup]", "augmentation.mixers.mixup.alpa=1"], ["did you mean 'augmentation.mixers.mixup.alpha'"]),
+        (["-m", "method=erm,ldam", "margin.adjust.max_margin=1"], ["'margin.adjust.max_margin' with method=erm"]),
+        (["-m", "augmentation=[cmo,mixpu],[mixup]"], ["augmentation: there is no option 'mixpu'; did you mean 'mixup'"]),
+        (["margin="], ["margin: there is no option ''"]),
+        (["experiment=mine"], ["experiment: there is no option 'mine'"]),
         (["+optimizer.lrr=1"], ["optimizer.lrr", "SGD takes no 'lrr'", "did you mean 'lr'"]),
         (["+epoch=3"], ["epoch", "did you mean 'epochs'"]),
         (
@@ -77,15 +87,33 @@ def test_a_misspelt_key_in_a_file_is_found(ltrun: Run, tmp_path: Path) -> None:
 
 
 def test_options_of_ones_own_are_announced(ltrun: Run, tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
-    (folder / "margin").mkdir(parents=True)
-    (folder / "margin" / "small.yaml").write_text("adjust:\n  _target_: ltrun.margin.LDAM\n  max_margin: 0.1\n")
+    """Several folders, separated as in PATH, whose names may hold what URLs and lists may not."""
+    margins, heads = tmp_path / "mine", tmp_path / "heads, 2 %20"
+    (margins / "margin").mkdir(parents=True)
+    (heads / "classifier").mkdir(parents=True)
+    (margins / "margin" / "small.yaml").write_text("# Small.\nadjust:\n  _target_: ltrun.margin.LDAM\n  max_margin: 0.1\n")
+    (heads / "classifier" / "round.yaml").write_text("# Round.\nhead:\n  _target_: ltrun.classifier.Cosine\n")
+    both = f"{margins}:{heads}"
     for done in (
-        ltrun("--config-dir", str(folder), *SHORT, "margin=small", "classifier=cosine"),
-        ltrun(*SHORT, "margin=small", "classifier=cosine", "force=true", LTRUN_SEARCHPATH=f"file://{folder}"),
+        ltrun("--config-dir", str(margins), *SHORT, "margin=small", "classifier=cosine"),
+        ltrun(*SHORT, "hydra.searchpath=[mine]", "margin=small", "classifier=cosine", "seed=1"),
+        ltrun(*SHORT, "margin=small", "classifier=round", LTRUN_SEARCHPATH=both),
+        ltrun("data", "dataset=digits_lt", "margin=small", "classifier=round", LTRUN_SEARCHPATH=both),
     ):
         assert done.returncode == 0, done.stderr
-        assert f"{folder}" in done.stdout.splitlines()[0]
+        assert done.stdout.splitlines()[0].endswith("mine")
+    listed = ltrun("methods", "margin", "classifier", LTRUN_SEARCHPATH=both).stdout
+    assert "Small." in listed and "Round." in listed
+    assert "did you mean 'small'" in refused(ltrun(*SHORT, "margin=smal", LTRUN_SEARCHPATH=both))
+    assert "margin=small" not in ltrun("method=erm", "--cfg", "job").stdout
+
+
+@pytest.mark.parametrize("words", [["methods"], ["--help"], ["data", "dataset=digits_lt"], ["method=erm", "epochs=1"]])
+def test_a_missing_folder_of_options_is_named(words: list[str], ltrun: Run, tmp_path: Path) -> None:
+    done = ltrun(*words, LTRUN_SEARCHPATH=f"{tmp_path}:{tmp_path / 'gone'}")
+    assert done.returncode == 1
+    assert f"{tmp_path / 'gone'}, which is not a folder" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_unwritable_output_folder(ltrun: Run, tmp_path: Path) -> None:
