@@ -10,8 +10,8 @@ import shlex
 import signal
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from ltrun.errors import ConfigError, LtrunError, did_you_mean
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ltrun.compose import Job
+    from ltrun.sweep import Outcome
 
 SWEEP = "LTRUN_SWEEP"  # environment: the file in which the jobs of a sweep note what became of them
 HOME = re.compile(r"^([+\w.@]+=)~(?=/|$)")
@@ -116,27 +116,20 @@ def _data(argv: list[str]) -> int:
 
 
 def _train(argv: list[str]) -> int:
-    """Hands the command line to Hydra, which calls `_job` once, or once for each job of a sweep."""
-    import hydra
-
+    """Trains the job of a command line, or those of a sweep; Hydra does where it is spoken to, as in `--cfg job`."""
     from ltrun import own_options
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed with a traceback
     own_options.admit(argv)
     sweep = any(word in MULTIRUN for word in argv)
-    # Hydra wants its flag before the first override
-    sys.argv[1:] = [*(["--multirun"] if sweep else []), *(word for word in argv if word not in MULTIRUN)]
     note = Path(tempfile.mkstemp(prefix="ltrun-sweep-", suffix=".jsonl")[1])
     os.environ[SWEEP] = str(note)
     try:
-        hydra.main(config_path="pkg://ltrun.conf", config_name="config", version_base="1.3")(_job)()
-    except KeyboardInterrupt:
-        _finish(note, sweep)
-        raise
-    except LtrunError:
-        raise
-    except Exception as error:
-        _finish(note, sweep)
+        (_train_by_hydra if _speaks_to_hydra(argv) else _train_here)(argv, sweep)
+    except BaseException as error:
+        if outcomes := _outcomes(note):
+            _conclude(outcomes, sweep)  # the table of a sweep that was cut short
+        if not isinstance(error, Exception):
+            raise
         raise _explained(error, argv) from None
     finally:
         outcomes = _outcomes(note)
@@ -144,24 +137,54 @@ def _train(argv: list[str]) -> int:
     return _conclude(outcomes, sweep)
 
 
+def _speaks_to_hydra(argv: Sequence[str]) -> bool:
+    """Whether there is a flag of Hydra's, but for those of a sweep and of own options, or a key such as hydra/launcher."""
+    flags = (*MULTIRUN, "--config-dir", "-cd")
+    return any(
+        word.partition("=")[0] not in flags if word.startswith("-") else re.match(r"[+~]*hydra[./]", word) for word in argv
+    )
+
+
+def _train_here(argv: Sequence[str], sweep: bool) -> None:
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+
+    from ltrun import own_options
+    from ltrun.compose import search_also
+    from ltrun.sweep import combinations, train
+
+    _show_log()
+    words = own_options.without_flags(argv)
+    GlobalHydra.instance().clear()
+    with initialize_config_module("ltrun.conf", version_base="1.3"):
+        if any(word.startswith(("--config-dir", "-cd")) for word in argv):
+            search_also(own_options.folders(argv)[0])
+        train(combinations(words) if sweep else [words], _note)
+
+
+def _train_by_hydra(argv: Sequence[str], sweep: bool) -> None:
+    """Hydra, or a launcher of its own in other processes, calls `_job` once for each job."""
+    import hydra
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed with a traceback
+    # Hydra wants its flag before the first override
+    sys.argv[1:] = [*(["--multirun"] if sweep else []), *(word for word in argv if word not in MULTIRUN)]
+    hydra.main(config_path="pkg://ltrun.conf", config_name="config", version_base="1.3")(_job)()
+
+
 def _job(cfg: DictConfig) -> None:
-    """One job. Its failure is noted, so that the other jobs of a sweep go on."""
     from hydra.core.hydra_config import HydraConfig
 
     from ltrun.compose import job_of
+    from ltrun.sweep import Outcome, done_before, train_here
 
     _show_log()
-    folder, title = "", " ".join(HydraConfig.get().overrides.task)
+    words = list(HydraConfig.get().overrides.task)
     try:
-        job = job_of(cfg, HydraConfig.get().runtime.choices, list(HydraConfig.get().overrides.task))
-        folder, title = str(job.folder), job.title
-        _run(job)
-        failure = None
+        job = job_of(cfg, HydraConfig.get().runtime.choices, words)
+        _note(Outcome(job.title, str(job.folder)) if done_before(job) else train_here(job))
     except LtrunError as error:
-        failure = str(error)
-    except Exception as error:
-        failure = f"{type(error).__name__}: {error} (a defect of ltrun or of a part; {_keep_traceback(folder)})"
-    _note({"folder": folder, "title": title, "failure": failure})
+        _note(Outcome(" ".join(words), "", str(error)))
 
 
 def _show_log() -> None:
@@ -172,46 +195,16 @@ def _show_log() -> None:
     logger.setLevel(logging.INFO)
 
 
-def _run(job: Job) -> None:
-    from ltrun.record import RESULT, RunRecord
-
-    if (job.folder / RESULT).exists() and not job.config["force"]:
-        record = RunRecord.load(job.folder / RESULT)
-        print(f"{job.title}: done before, in {job.folder} (force=true trains it again)")
-        assert record.seed == job.seed
-        return
-    from ltrun.progress import Progress
-    from ltrun.run import run
-
-    with Progress() as progress:
-        run(job, progress)
-        progress.say(f"written to {job.folder}")
-
-
-def _keep_traceback(folder: str) -> str:
-    if not folder or not Path(folder).is_dir():
-        return traceback.format_exc()
-    path = Path(folder) / "error.log"
-    path.write_text(traceback.format_exc())
-    return f"the traceback is in {path}"
-
-
-def _note(outcome: dict[str, Any]) -> None:
+def _note(outcome: Outcome) -> None:
     """Appended in one write, so that jobs of several processes do not mix."""
     with Path(os.environ[SWEEP]).open("a") as file:
-        file.write(json.dumps(outcome) + "\n")
-    if outcome["failure"]:
-        print(f"ltrun: {outcome['failure']}", file=sys.stderr)
+        file.write(json.dumps(asdict(outcome)) + "\n")
+    if outcome.failure:
+        print(f"ltrun: {outcome.failure}", file=sys.stderr)
 
 
 def _outcomes(note: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in note.read_text().splitlines()] if note.exists() else []
-
-
-def _finish(note: Path, sweep: bool) -> None:
-    """The table of a sweep that was cut short."""
-    if outcomes := _outcomes(note):
-        _conclude(outcomes, sweep)
 
 
 def _conclude(outcomes: list[dict[str, Any]], sweep: bool) -> int:

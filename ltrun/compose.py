@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from hydra import compose
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.errors import ConfigError, did_you_mean
@@ -33,6 +39,7 @@ SETTING_TYPES: dict[str, tuple[Any, int | None]] = {
     "evaluation.few": (int, 1),
     "runtime.device": (str, None),
     "runtime.threads": (int | None, 1),
+    "runtime.pack": (Literal["auto"] | int, 1),
     "runtime.checkpoint_every": (int, 1),
     "runtime.tensorboard": (bool, None),
 }
@@ -60,6 +67,77 @@ class Job:
         return f"{labelled(self.method, self.changes)} on {self.dataset}, seed {self.seed}"
 
 
+@dataclass(frozen=True)
+class _Composed:
+    """A configuration as Hydra composes it, without Hydra's own keys. choices: group -> option. Shared, so never changed."""
+
+    cfg: DictConfig
+    choices: Mapping[str, Any]
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        return cast(dict[str, Any], OmegaConf.to_container(self.cfg))
+
+
+@lru_cache(maxsize=256)
+def _composed(loader: ConfigLoader, overrides: tuple[str, ...]) -> _Composed:
+    """loader: that of the current Hydra, by which what was composed from other folders is not taken for this."""
+    cfg = compose("config", list(overrides), return_hydra_config=True)
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return _Composed(cfg, choices)
+
+
+@lru_cache(maxsize=1)
+def _groups(loader: ConfigLoader) -> frozenset[str]:
+    return frozenset(loader.get_group_options("", ObjectType.GROUP))
+
+
+@lru_cache(maxsize=1)
+def _has_local(loader: ConfigLoader) -> bool:
+    return "default" in loader.get_group_options("local")
+
+
+def search_also(folder: Path) -> None:
+    """Options are read from this folder too, as Hydra's command line does for --config-dir."""
+    loader = GlobalHydra.instance().config_loader()
+    path = loader.get_search_path()
+    schema = path.get_path().pop()  # must stay the last
+    path.append("command-line", f"file://{folder.resolve()}")
+    path.append(str(schema.provider), str(schema.path))
+    loader.repository.initialize_sources(path)  # type: ignore[attr-defined]  # of the one class of loader that there is
+
+
+def compose_job(overrides: Sequence[str]) -> Job:
+    """The job of a command line. Hydra must be initialised. Raises its errors, and ConfigError.
+
+    Hydra takes a fifth of a second to compose a configuration, so what is chosen is composed once for all the jobs of a sweep
+    and values, which Hydra sets after it, are set on a copy.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
+    values = [override for override in parsed if _is_value(override, _groups(loader))]
+    chosen = sorted(str(override.input_line) for override in parsed if override not in values)
+    if values and all(override.type is OverrideType.CHANGE for override in parsed):
+        composed = _composed(loader, tuple(chosen))
+        cfg = copy.deepcopy(composed.cfg)
+        try:
+            for override in values:
+                OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
+            return job_of(cfg, composed.choices, overrides)
+        except OmegaConfBaseException:
+            pass  # Hydra says better what is wrong
+    composed = _composed(loader, tuple(overrides if values else chosen))
+    return job_of(composed.cfg, composed.choices, overrides)
+
+
+def _is_value(override: Override, groups: frozenset[str]) -> bool:
+    """Whether an override sets a key, rather than choosing an option or something of Hydra's."""
+    key = override.key_or_group
+    return override.package is None and "/" not in key and key not in groups and not override.is_hydra_override()
+
+
 def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> Job:
     """choices: Hydra's group -> option. overrides: those of the command line. Raises ConfigError for unknown keys."""
     try:
@@ -67,28 +145,34 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from None
     _check_settings(config)
+    _resolve_folder(config)
+    loader = GlobalHydra.instance().config_loader()
     given = {name: str(option) for name, option in choices.items() if isinstance(option, str) and not name.startswith("hydra/")}
     given |= _list_choices(overrides)
+    without = ["~local"] if _has_local(loader) else []  # a machine's own file is held against the rest, like an experiment
+    if not without:
+        given.pop("local", None)
     for group in GROUPS:
         if group not in MERGING and given.get(group, "").startswith("["):
             raise ConfigError(f"{group}: takes one option, got {given[group]}; combine slots, as in margin=ldam ensemble=ride")
     method, dataset = given["method"], config["dataset"]["name"]
-    # a machine's own file is held against the rest, like an experiment
-    without = ["~local"] if "default" in GlobalHydra.instance().config_loader().get_group_options("local") else []
-    same = compose("config", [*(f"{group}={given[group]}" for group in GROUPS if group in given), *without])
-    _refuse_unknown_keys(cfg, same)
-    preset = compose("config", [f"method={method}", f"dataset={given['dataset']}", *without], return_hydra_config=True)
+    preset = _composed(loader, (f"dataset={given['dataset']}", f"method={method}", *without))
+    same = preset
+    if any(given.get(group) != preset.choices.get(group) for group in GROUPS):
+        same = _composed(loader, (*(f"{group}={given[group]}" for group in GROUPS if group in given), *without))
+    raw = cast(dict[str, Any], OmegaConf.to_container(cfg))
+    _refuse_unknown_keys(raw, same.plain)
     mark = fingerprint(config)
     return Job(
         config=config,
         choices=given,
-        changes=_changes(cfg, same, preset, given),
+        changes=_changes(raw, same, preset, given),
         method=method,
         dataset=dataset,
         seed=config["seed"],
         fingerprint=mark,
         folder=address(Path(config["outputs"]).expanduser(), dataset, method, mark, config["seed"]),
-        headline=_headline(preset),
+        headline=_headline(preset.plain),
         plugins=plugins_of(config, overrides),
     )
 
@@ -99,9 +183,9 @@ def _list_choices(overrides: Sequence[str]) -> dict[str, str]:
     return {o.key_or_group: o.get_value_string() for o in parsed if o.key_or_group in GROUPS and not o.is_delete()}
 
 
-def _headline(preset: DictConfig) -> str:
+def _headline(preset: Mapping[str, Any]) -> str:
     """A preset that chooses a post-hoc part is known by that part's row, all others by the network's own prediction."""
-    predictors = OmegaConf.select(preset, "posthoc.predictors") or {}
+    predictors = (preset.get("posthoc") or {}).get("predictors") or {}
     return str(list(predictors)[-1]) if predictors else "plain"
 
 
@@ -124,11 +208,19 @@ def _check_settings(config: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{path}: this key is needed, and missing")
             node = node[step]
         fitting(node, hint, path)
-        if least is not None and node is not None and node < least:
+        if least is not None and isinstance(node, int) and node < least:
             raise ConfigError(f"{path}: expected a whole number of at least {least}, got {node!r}")
     evaluation = config["evaluation"]
     if evaluation["few"] > evaluation["many"]:
         raise ConfigError(f"evaluation.few: {evaluation['few']} is above evaluation.many ({evaluation['many']})")
+
+
+def _resolve_folder(config: Mapping[str, Any]) -> None:
+    """A folder of images is part of a run's address: photos, ./photos and ~/photos are one if they are the same place."""
+    source = config["dataset"].get("source")
+    if isinstance(source, dict) and isinstance(source.get("folder"), str):
+        with suppress(RuntimeError):  # an account without a home
+            source["folder"] = str(Path(source["folder"]).expanduser().resolve())
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -139,39 +231,44 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
-def _refuse_unknown_keys(cfg: DictConfig, known: DictConfig) -> None:
+def _refuse_unknown_keys(raw: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Hydra checks keys of the command line, not those of YAML files. Parts are held against their signatures by build."""
-    names = {path for path, _ in _leaves(OmegaConf.to_container(known))}
+    names = {path for path, _ in _leaves(known)}
     every = {".".join(path.split(".")[:n]) for path in names for n in range(1, path.count(".") + 2)}
-    for path, _ in _leaves(OmegaConf.to_container(cfg)):
+    for path, _ in _leaves(raw):
         steps = path.split(".")
-        unknown = next((p for p in (".".join(steps[:n]) for n in range(1, len(steps) + 1)) if p not in every), None)
-        if unknown is None or unknown.split(".")[0] in (*SLOTS, *SETTINGS) or unknown.startswith(tuple(f"{o}." for o in OPEN)):
+        unknown = next((n for n in range(1, len(steps) + 1) if ".".join(steps[:n]) not in every), None)
+        if unknown is None or steps[0] in (*SLOTS, *SETTINGS) or path.startswith(tuple(f"{o}." for o in OPEN)):
             continue
-        if OmegaConf.select(cfg, unknown.rpartition(".")[0] + "._target_"):
+        if "_target_" in _node(raw, steps[: unknown - 1]):
             continue
-        raise ConfigError(f"{unknown}: ltrun has no such key{did_you_mean(unknown, every)}")
+        name = ".".join(steps[:unknown])
+        raise ConfigError(f"{name}: ltrun has no such key{did_you_mean(name, every)}")
 
 
-def _changes(cfg: DictConfig, same: DictConfig, preset: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
+def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices: Mapping[str, str]) -> dict[str, Any]:
     """Slots whose option differs from the preset's, by option; other values that differ from the options' own, by key.
 
-    same: the configuration of the same choices without further values. preset: that of the method and the data set alone.
+    raw: the job's configuration. same: that of the same choices without further values. preset: that of the method and the
+    data set alone.
     """
-    usual = preset.hydra.runtime.choices
     changes: dict[str, Any] = {}
     for group in (*SETTINGS, *SLOTS):
         nodes = ("plan", "stages") if group == "decoupling" else (group,)
-        if choices.get(group) != usual.get(group) and any(_plain(same, node) != _plain(preset, node) for node in nodes):
+        differs = choices.get(group) != preset.choices.get(group)
+        if differs and any(same.plain.get(node) != preset.plain.get(node) for node in nodes):
             changes[group] = choices.get(group, "?")
-    before = dict(_leaves(OmegaConf.to_container(same)))
-    for path, value in _leaves(OmegaConf.to_container(cfg)):
+    before = dict(_leaves(same.plain))
+    for path, value in _leaves(raw):
         inert = any(path == name or path.startswith(f"{name}.") for name in INERT)
         if not inert and (path not in before or before[path] != value):
             changes[path.removeprefix("stages.train.")] = value
     return changes
 
 
-def _plain(cfg: DictConfig, key: str) -> Any:
-    node = OmegaConf.select(cfg, key)
-    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+def _node(config: Mapping[str, Any], steps: Sequence[str]) -> Mapping[str, Any]:
+    """The mapping at a path, empty where there is none."""
+    for step in steps:
+        inner = config.get(step)
+        config = inner if isinstance(inner, Mapping) else {}
+    return config
