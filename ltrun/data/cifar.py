@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 
 from ltrun.data import official
 from ltrun.data.forms import FORMS, Found
-from ltrun.data.profiles import LongTail, Profile
+from ltrun.data.official import Raw
+from ltrun.data.profiles import LongTail, Profile, Rows
 from ltrun.data.releases import RELEASES
 from ltrun.data.source import Source, Splits, folder_of, reading
 from ltrun.data.stores import Resident
@@ -25,7 +27,8 @@ class CIFARLT(Source):
     Looked for in root/cifar100, root/cifar-100 (or 10) and root, in this order: the official pickles, whose own folder root
     may be; the official archive; parquet files; class folders. If there is none, and download is true, the official archive
     is downloaded to root. Class folders have lost the official order of the images, so that their subset has the usual
-    counts but other images; a warning says so.
+    counts but other images; a warning says so. An export of `ltrun data export` lies there as parquet files too: it is used as
+    it is, for profile=as_is or for its own profile, and refused for any other.
 
     (Krizhevsky, 2009; Cui et al., 2019, arXiv 1901.05555; Cao et al., 2019, arXiv 1906.07413)
     """
@@ -46,19 +49,37 @@ class CIFARLT(Source):
         self.download = download
 
     def open(self, device: torch.device) -> Splits:
+        stores = {split: Resident.of(*raw, rows, device) for split, (raw, rows) in self.splits().items()}
+        return Splits(stores["train"], stores.get("validation"), stores["test"], self.release.names)
+
+    def splits(self) -> dict[str, tuple[Raw, Rows]]:
+        """Images, and which rows of them: of train, test and, where it was asked for, validation."""
         with reading(self.root):
             found = self._find()
             if found is None:
                 self._download()
                 found = self._find()
         assert found is not None
-        train, test = found
-        names = self.release.names
-        rows, val_rows = self.tail.split(train.labels, names)
-        val = Resident.of(*train, val_rows, device) if len(val_rows) else None
-        return Splits(Resident.of(*train, rows, device), val, Resident.of(*test, np.arange(len(test.labels)), device), names)
+        whole = {"train": found.train, "test": found.test} | ({"validation": found.validation} if found.validation else {})
+        splits = {split: (raw, np.arange(len(raw.labels))) for split, raw in whole.items()}
+        if found.tail:
+            self._check_tail(found.tail)
+            return splits
+        rows, held = self.tail.split(found.train.labels, self.release.names)
+        return splits | {"train": (found.train, rows)} | ({"validation": (found.train, held)} if len(held) else {})
 
-    def _find(self) -> Found:
+    def _check_tail(self, tail: LongTail) -> None:
+        """Cutting a tail again would give other images; other values here would file the results under another name."""
+        if self.tail not in (tail, replace(tail, profile="as_is")):
+            values = {"imbalance": f"{tail.imbalance:g}", "validation_per_class": tail.validation_per_class}
+            raise DataError(
+                f"{self.root.absolute()} holds a long tail that is cut already and must not be cut again: give "
+                + " ".join(f"dataset.{key}={value}" for key, value in {"profile": "as_is", **values}.items())
+                + f", or set dataset.root to the whole {self.release.title}"
+            )
+        log.info("%s: a long tail exported by ltrun (%s, imbalance %g), used as it is", self.root, tail.profile, tail.imbalance)
+
+    def _find(self) -> Found | None:
         """The first form that is there; in a folder named after the data set rather than in root, which others may share."""
         places = [*(self.root / slug for slug in self.release.slugs), self.root]
         return next((found for place in places for form in FORMS if (found := form(self.release, place))), None)

@@ -1,8 +1,9 @@
-"""`ltrun data`: what a data set holds, without training."""
+"""`ltrun data`: what a data set holds, without training; `ltrun data export`: its images, to be carried elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,24 +14,56 @@ from rich.console import Console
 from ltrun import catalogue, own_options
 from ltrun.build import bind
 from ltrun.compose import plugins_of
+from ltrun.data.cifar import CIFARLT
 from ltrun.data.describe import describe
+from ltrun.data.export import export
+from ltrun.data.source import Source
+from ltrun.errors import ConfigError
 from ltrun.explain import explain
 
-USAGE = "usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]"
+USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
+       ltrun data export dataset=NAME [dataset.KEY=VALUE ...] to=FOLDER"""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints the classes, the images of each split and the tail of a data set. Raises LtrunError."""
+    """Describes a data set, or exports it. Raises LtrunError."""
     if not any(word.startswith("dataset=") for word in argv):
         print(f"{USAGE}\ndata sets: {', '.join(option.name for option in catalogue.options('dataset'))}")
         return 0 if argv in (["--help"], ["-h"]) else 1
     own_options.admit(argv)
+    if argv[0] == "export":
+        _export(argv[1:])
+    else:
+        config, source = _source(argv)
+        many, few = config["evaluation"]["many"], config["evaluation"]["few"]
+        describe(config["dataset"]["name"], source.open(torch.device("cpu")), Console(), many=many, few=few)
+    return 0
+
+
+def _export(argv: Sequence[str]) -> None:
+    targets = [word.removeprefix("to=") for word in argv if word.startswith("to=")]
+    if len(targets) != 1 or not targets[0]:
+        raise ConfigError("to: name one folder to write to, as in 'ltrun data export dataset=cifar100_lt to=FOLDER'")
+    config, source = _source([word for word in argv if not word.startswith("to=")])
+    dataset, folder = config["dataset"]["name"], Path(targets[0])
+    if not isinstance(source, CIFARLT):
+        raise ConfigError(
+            f"dataset={dataset} is not exported, only cifar10_lt and cifar100_lt are: digits_lt comes with scikit-learn, and "
+            "an image folder can be copied as it is"
+        )
+    splits = source.splits()
+    files = export(source.release, source.tail, splits, folder)
+    for file, (_, rows) in zip(files, splits.values(), strict=True):
+        print(f"{file}: {len(rows):,} images, {file.stat().st_size / 1e6:.1f} MB")
+    tail = f"dataset.imbalance={source.tail.imbalance:g} dataset.validation_per_class={source.tail.validation_per_class}"
+    print(f"read them with: dataset={dataset} dataset.root={folder} dataset.profile=as_is {tail}")
+
+
+def _source(argv: Sequence[str]) -> tuple[Any, Source]:
+    """The resolved configuration of a command line, and its data set, not yet opened."""
     overrides = own_options.without_flags(argv)
     config = _composed(argv, overrides)
-    source = bind(config["dataset"]["source"], "dataset.source", plugins=plugins_of(config, overrides)).build({})
-    many, few = config["evaluation"]["many"], config["evaluation"]["few"]
-    describe(config["dataset"]["name"], source.open(torch.device("cpu")), Console(), many=many, few=few)
-    return 0
+    return config, bind(config["dataset"]["source"], "dataset.source", plugins=plugins_of(config, overrides)).build({})
 
 
 def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:

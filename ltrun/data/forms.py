@@ -1,11 +1,14 @@
-"""The forms in which people have CIFAR. Each function gives the two splits, or None where a place does not hold its form.
+"""The forms in which people have CIFAR. Each function gives the splits, or None where a place does not hold its form.
 
 Raises DataError for a form that is there but incomplete, damaged or refused.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +17,36 @@ from numpy.typing import NDArray
 from ltrun.data import official, parquet
 from ltrun.data.cache import Arrays, cached, stamp
 from ltrun.data.class_folders import Folder, has_folders, read_images, scan
+from ltrun.data.export import Note
 from ltrun.data.official import Raw
+from ltrun.data.profiles import LongTail
 from ltrun.data.releases import Release
 from ltrun.errors import DataError
 
 SIZE = 32
-Found = tuple[Raw, Raw] | None
 
 log = logging.getLogger(__name__)
 
 
-def pickles(release: Release, place: Path) -> Found:
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What lies in a place. tail: of an export, whose training split is cut already and whose validation split lies by it."""
+
+    train: Raw
+    test: Raw
+    validation: Raw | None = None
+    tail: LongTail | None = None
+
+
+def pickles(release: Release, place: Path) -> Found | None:
     """The official files, in a folder of the official name or in the place itself."""
     if (place / release.folder).is_dir():
-        return official.read(release, place / release.folder)
-    return official.read(release, place) if any((place / name).is_file() for name in (*release.train, *release.test)) else None
+        return Found(*official.read(release, place / release.folder))
+    there = any((place / name).is_file() for name in (*release.train, *release.test))
+    return Found(*official.read(release, place)) if there else None
 
 
-def archive(release: Release, place: Path) -> Found:
+def archive(release: Release, place: Path) -> Found | None:
     """The official archive, not yet unpacked."""
     path = place / release.archive
     if not path.is_file():
@@ -40,29 +55,44 @@ def archive(release: Release, place: Path) -> Found:
         official.unpack(release, path, place)
     except OSError as error:
         raise DataError(f"{path} cannot be unpacked there ({error}): move it to a folder that ltrun may write to") from None
-    return official.read(release, place / release.folder)
+    return Found(*official.read(release, place / release.folder))
 
 
-def parquet_files(release: Release, place: Path) -> Found:
-    """train*.parquet and test*.parquet, one or several files each, in the official order of the images."""
+def parquet_files(release: Release, place: Path) -> Found | None:
+    """train*.parquet and test*.parquet, one or several files each, in the official order of the images; or an export."""
     for folder in (place, place / "data", place / place.name):
         train, test = sorted(folder.glob("train*.parquet")), sorted(folder.glob("test*.parquet"))
         if train and test:
-            return _parquet(release, train), _parquet(release, test)
+            (images, tail), (test_images, _) = _parquet(release, train), _parquet(release, test)
+            validation = None
+            if tail and tail.validation_per_class:
+                validation, of = _parquet(release, [folder / "validation.parquet"])
+                if of != tail:
+                    raise DataError(f"{folder} holds parts of two exports: export to a new folder")
+            return Found(images, test_images, validation, tail)
         if train or test:
             other = "test" if train else "train"
             raise DataError(f"{(train + test)[0]} lies there without a {other}.parquet: put that beside it")
     return None
 
 
-def _parquet(release: Release, files: list[Path]) -> Raw:
-    def decode() -> Arrays:
-        images, labels = parquet.read(files, release.columns, SIZE)
-        return {"images": images, "labels": labels}
+def _parquet(release: Release, files: Sequence[Path]) -> tuple[Raw, LongTail | None]:
+    """The images of the files, and, of an export, the long tail that they were chosen by."""
 
-    arrays = cached(decode, "parquet", release.columns, [stamp(file) for file in files])
+    def decode() -> Arrays:
+        note = Note.of(files[0])
+        if note and note.dataset != release.title:
+            raise DataError(f"{files[0]} was exported from {note.dataset}, not {release.title}: set dataset.root or dataset")
+        raw = Raw(*parquet.read(files, release.columns, SIZE))
+        if note:
+            note.check(raw, files[0])
+        tail = json.dumps(asdict(note.tail)) if note else ""
+        return {"images": raw.images, "labels": raw.labels, "tail": np.frombuffer(tail.encode(), np.uint8)}
+
+    arrays = cached(decode, "parquet or export", release.columns, [stamp(file) for file in files])
     _check_labels(release, arrays["labels"], files[0])
-    return Raw(arrays["images"], arrays["labels"])
+    tail = bytes(arrays["tail"])
+    return Raw(arrays["images"], arrays["labels"]), LongTail(**json.loads(tail)) if tail else None
 
 
 def _check_labels(release: Release, labels: NDArray[np.int64], file: Path) -> None:
@@ -73,7 +103,7 @@ def _check_labels(release: Release, labels: NDArray[np.int64], file: Path) -> No
         raise DataError(f"{file} has no image of class {absent[0]} ('{release.names[absent[0]]}'); {doubt}")
 
 
-def class_folders(release: Release, place: Path) -> Found:
+def class_folders(release: Release, place: Path) -> Found | None:
     """train/<class>/* and test/<class>/*; folder names in the order of the official ones, or numbers."""
     if not (has_folders(place / "train") and has_folders(place / "test")):
         return None
@@ -83,7 +113,7 @@ def class_folders(release: Release, place: Path) -> Found:
         raise DataError(f"{train.root} holds {counts}: set dataset.root to the folder of {release.title}")
     test = scan(place / "test", place, train.names)
     log.warning("%s: file names do not tell CIFAR's order; the long-tailed subset has the usual counts but other images", place)
-    return _folder(train), _folder(test)
+    return Found(_folder(train), _folder(test))
 
 
 def _folder(folder: Folder) -> Raw:

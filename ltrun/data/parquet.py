@@ -1,8 +1,10 @@
-"""Images and labels from parquet files, the schema in which CIFAR is commonly passed on."""
+"""Images and labels in parquet files, the schema in which CIFAR is commonly passed on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from ltrun.data.images import decode_all
 from ltrun.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
+NOTE = b"ltrun"  # key of the file's own metadata
 
 
 def read(files: Sequence[Path], label_columns: Sequence[str], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -22,6 +25,30 @@ def read(files: Sequence[Path], label_columns: Sequence[str], size: int) -> tupl
     """
     parts = [_read(file, label_columns, size) for file in files]
     return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
+def note_of(file: Path) -> bytes:
+    """What `write` was given as a note; empty for any other parquet file."""
+    with _opened(file) as parquet:
+        return bytes((parquet.schema_arrow.metadata or {}).get(NOTE, b""))
+
+
+def write(file: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], label_column: str, note: bytes) -> None:
+    """The counterpart of `read`: rows in their order, images as PNG, which loses nothing. The same rows give the same bytes."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {IMAGE_COLUMNS[0]: [_png(pixels) for pixels in images], label_column: labels}
+    table = pyarrow.table(columns).replace_schema_metadata({NOTE: note})
+    pyarrow.parquet.write_table(table, file, compression="none", write_page_checksum=True)
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _read(file: Path, label_columns: Sequence[str], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -38,21 +65,27 @@ def _read(file: Path, label_columns: Sequence[str], size: int) -> tuple[NDArray[
 
 
 def _columns(file: Path, label_columns: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    with _opened(file) as parquet:
+        names = parquet.schema_arrow.names
+        image = next((name for name in IMAGE_COLUMNS if name in names), None)
+        label = next((name for name in label_columns if name in names), None)
+        if image is None or label is None:
+            raise DataError(
+                f"{file} has the columns {', '.join(names)}, but ltrun needs one of {', '.join(IMAGE_COLUMNS)} "
+                f"and one of {', '.join(label_columns)}: rename them"
+            )
+        table = parquet.read(columns=[image, label])
+        return table.column(image).to_pylist(), table.column(label).to_pylist()
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as parquet:
-            names = parquet.schema_arrow.names
-            image = next((name for name in IMAGE_COLUMNS if name in names), None)
-            label = next((name for name in label_columns if name in names), None)
-            if image is None or label is None:
-                raise DataError(
-                    f"{file} has the columns {', '.join(names)}, but ltrun needs one of {', '.join(IMAGE_COLUMNS)} "
-                    f"and one of {', '.join(label_columns)}: rename them"
-                )
-            table = parquet.read(columns=[image, label])
-            return table.column(image).to_pylist(), table.column(label).to_pylist()
+            yield parquet
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{file} cannot be read as parquet ({reason.rstrip('.')}): replace the file") from None

@@ -1,0 +1,135 @@
+"""The exact images of a long tail as parquet files, for machines that have neither the data set nor a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ltrun.data import parquet
+from ltrun.data.official import Raw
+from ltrun.data.profiles import LongTail, Rows
+from ltrun.data.releases import Release
+from ltrun.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Note:
+    """What an exported file says of itself, in its own metadata: enough to be read back alone, and to be checked.
+
+    names: the classes in label order. counts: images of each class in this file. tail: what the training images are.
+    sha256: of this file's pixels and labels as they were before they were encoded. source_sha256: the same of all the images
+    that they were chosen from, in the order of the source.
+    """
+
+    dataset: str
+    split: str
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    tail: LongTail
+    sha256: str
+    source_sha256: str
+
+    @classmethod
+    def of(cls, file: Path) -> Note | None:
+        """The note of a parquet file, or None for one that was not exported. Raises DataError for a damaged one."""
+        if not (text := parquet.note_of(file)):
+            return None
+        try:
+            found = json.loads(text)
+            names, counts, tail = tuple(found["names"]), tuple(found["counts"]), LongTail(**found["tail"])
+            return cls(**{**found, "names": names, "counts": counts, "tail": tail})
+        except (ValueError, TypeError, KeyError, ConfigError):
+            raise DataError(f"{file} has a damaged note of its export: export it again") from None
+
+    def check(self, raw: Raw, file: Path) -> None:
+        """Raises DataError unless these are the images that were exported."""
+        if digest(raw) != self.sha256:
+            raise DataError(f"{file} does not hold the images that were exported to it: export it again")
+
+
+def digest(raw: Raw) -> str:
+    """SHA-256 of the pixels and labels of a split in their order."""
+    content = hashlib.sha256(np.ascontiguousarray(raw.images).data)
+    content.update(raw.labels.astype("<i8").data)
+    return content.hexdigest()
+
+
+def export(release: Release, tail: LongTail, splits: Mapping[str, tuple[Raw, Rows]], folder: Path) -> list[Path]:
+    """Writes each split's rows, in their order, to folder/<split>.parquet; the folder appears whole or not at all.
+
+    A folder that holds this very export is left as it is. Raises ConfigError for one that holds anything else, or that
+    cannot be written.
+    """
+    chosen = {split: Raw(raw.images[rows], raw.labels[rows]) for split, (raw, rows) in splits.items()}
+    notes = {
+        split: Note(
+            dataset=release.title,
+            split=split,
+            names=release.names,
+            counts=tuple(np.bincount(raw.labels, minlength=len(release.names)).tolist()),
+            tail=tail,
+            sha256=digest(raw),
+            source_sha256=digest(splits[split][0]),
+        )
+        for split, raw in chosen.items()
+    }
+    if not _has(folder, notes):
+        with _appearing(folder) as temporary:
+            for split, raw in chosen.items():
+                file = temporary / f"{split}.parquet"
+                parquet.write(file, *raw, release.columns[0], json.dumps(asdict(notes[split])).encode())
+                _sync(file)
+    return [folder / f"{split}.parquet" for split in chosen]
+
+
+def _has(folder: Path, notes: Mapping[str, Note]) -> bool:
+    """Whether the folder holds an export with these notes. Raises ConfigError if it holds anything else."""
+    try:
+        there = sorted(entry.name for entry in folder.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _refused(folder, error) from None
+    files = {f"{split}.parquet": note for split, note in notes.items()}
+    if there == sorted(files) and all(Note.of(folder / name) == note for name, note in files.items()):
+        return True
+    if there:
+        raise ConfigError(f"to={folder} holds other data, such as {there[0]}: give a folder that is new or empty")
+    return False
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A folder beside this one, which takes its place at the end: a kill or a full disk leaves nothing under its name."""
+    folder = folder.resolve()
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(folder)
+    except OSError as error:
+        raise _refused(folder, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Forces a file to the disk, lest a power failure empties it after the folder got its name."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refused(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"to={folder} cannot be written ({error.strerror or error}): give a new folder where you may write")
