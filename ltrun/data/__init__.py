@@ -4,6 +4,6 @@ from ltrun.data.cifar import CIFARLT
 from ltrun.data.digits import DigitsLT
 from ltrun.data.folder import ImageFolder
 from ltrun.data.source import Source, Splits
-from ltrun.data.stores import Resident
+from ltrun.data.stores import Resident, Streamed
 
-__all__ = ["CIFARLT", "DigitsLT", "ImageFolder", "Resident", "Source", "Splits"]
+__all__ = ["CIFARLT", "DigitsLT", "ImageFolder", "Resident", "Source", "Splits", "Streamed"]

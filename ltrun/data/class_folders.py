@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltrun.data.cache import Arrays, cached, stamp
+from ltrun.data.cache import Arrays, cached
 from ltrun.data.images import SUFFIXES, decode_all
 from ltrun.errors import DataError
 
 KINDS = "PNG, JPEG, BMP, GIF, TIFF, WebP or PPM"
+AT_ONCE = 1000  # images that are decoded together where none is kept
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +36,47 @@ def read_images(folder: Folder, size: int, crop: bool) -> tuple[NDArray[np.uint8
 
     def decode() -> Arrays:
         images, reasons = decode_all(folder.paths, size, crop)
-        rows = np.array(list(reasons), dtype=np.int64)
-        return {"images": images, "unreadable": rows, "reasons": np.array(list(reasons.values()), dtype=np.str_)}
+        return {"images": images} | _arrays(reasons)
 
-    stamps = [stamp(path) if path.exists() else str(path) for path in folder.paths]
-    arrays = cached(decode, "folder", size, crop, stamps)
-    return arrays["images"], dict(zip(arrays["unreadable"].tolist(), arrays["reasons"].tolist(), strict=True))
+    arrays = cached(decode, "folder", size, crop, _stamps(folder))
+    return arrays["images"], _reasons(arrays)
+
+
+def find_unreadable(folder: Folder, size: int) -> dict[int, str]:
+    """The reasons of the images that `read_images` with crop could not read, without keeping the others; cached likewise."""
+
+    def check() -> Arrays:
+        log.info("looking for unreadable images among %s", f"{len(folder.paths):,}")
+        reasons: dict[int, str] = {}
+        for first in range(0, len(folder.paths), AT_ONCE):
+            _, found = decode_all(folder.paths[first : first + AT_ONCE], size, crop=True)
+            reasons |= {first + row: reason for row, reason in found.items()}
+        return _arrays(reasons)
+
+    return _reasons(cached(check, "unreadable", size, _stamps(folder)))
+
+
+def _arrays(reasons: Mapping[int, str]) -> Arrays:
+    rows = np.array(list(reasons), dtype=np.int64)
+    return {"unreadable": rows, "reasons": np.array(list(reasons.values()), dtype=np.str_)}
+
+
+def _reasons(arrays: Arrays) -> dict[int, str]:
+    return dict(zip(arrays["unreadable"].tolist(), arrays["reasons"].tolist(), strict=True))
+
+
+def _stamps(folder: Folder) -> tuple[str, list[tuple[str, int, int] | str]]:
+    """What changes when the images do. The root is resolved once: to resolve each file takes longer than to read it."""
+    root = folder.root.resolve()
+    stamps: list[tuple[str, int, int] | str] = []
+    for path in folder.paths:
+        name = f"{path.parent.name}/{path.name}"
+        try:
+            status = path.stat()
+            stamps.append((name, status.st_size, status.st_mtime_ns))
+        except FileNotFoundError:  # a link to nothing
+            stamps.append(name)
+    return str(root), stamps
 
 
 def scan(root: Path, boundary: Path, names: Sequence[str] | None = None) -> Folder:

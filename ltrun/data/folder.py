@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltrun.data.class_folders import Folder, has_folders, read_images, scan
-from ltrun.data.profiles import LongTail, Profile, hold_out
+from ltrun.data.class_folders import Folder, find_unreadable, has_folders, read_images, scan
+from ltrun.data.decoders import Decoders
+from ltrun.data.images import unreadable
+from ltrun.data.memory import available
+from ltrun.data.profiles import LongTail, Profile, Rows, hold_out
 from ltrun.data.source import Source, Splits, folder_of, reading
-from ltrun.data.stores import Resident
+from ltrun.data.stores import Resident, Streamed
 from ltrun.errors import ConfigError, DataError
+from ltrun.parts import Store
+from ltrun.types import Labels
+
+RESIDENT_SHARE = 0.5  # of the memory that is left, which decoded images may take
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """What could be read of a folder. skipped: how many images could not."""
+    """Those of a folder that can be read, decoded: (N, 3, size, size). skipped: how many cannot."""
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: Rows
     skipped: int
 
-    def store(self, device: torch.device, rows: NDArray[np.int64] | None = None) -> Resident:
-        """Of these rows, or of all."""
-        return Resident.of(self.images, self.labels, np.arange(len(self.labels)) if rows is None else rows, device)
+    def store(self, rows: Rows, device: torch.device) -> Store:
+        return Resident.of(self.images, self.labels, rows, device)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The same, to be decoded when they are asked for. files: (N,) the number of each among the files of the decoders."""
+
+    decoders: Decoders
+    files: Rows
+    labels: Rows
+    skipped: int
+
+    def store(self, rows: Rows, device: torch.device) -> Store:
+        return Streamed(self.decoders, self.files[rows], Labels.hard(torch.from_numpy(self.labels[rows])).to(device))
+
+
+Images = Pixels | Encoded
 
 
 class ImageFolder(Source):
@@ -38,6 +64,10 @@ class ImageFolder(Source):
     becomes RGB: its centre square, scaled to image_size. Only the images in the class folders themselves count.
 
     skip_unreadable: leave out what cannot be read, and count it, instead of refusing the data set.
+    streamed: decode the images anew each time that they are asked for, in `workers` processes for each stream (None: one a
+    core), instead of once; 'auto' where all of them, decoded, would take more than half of the memory that is left. The
+    results are the same, bit for bit. What cannot be read is then found only when it is asked for, unless it is left out,
+    which takes a pass over all files.
     """
 
     name = "image_folder"
@@ -51,29 +81,62 @@ class ImageFolder(Source):
         imbalance: float = 100.0,
         validation_per_class: int = 0,
         skip_unreadable: bool = False,
+        streamed: bool | Literal["auto"] = "auto",
+        workers: int | None = None,
     ) -> None:
         if image_size < 1:
             raise ConfigError(f"image_size must be 1 or more, got {image_size}")
         if not 0 < test_fraction < 1:
             raise ConfigError(f"test_fraction must lie between 0 and 1, got {test_fraction:g}")
+        if workers is not None and workers < 0:
+            raise ConfigError(f"workers must be 0 or more, or null for one a core, got {workers}")
         self.root = folder_of(folder)
         self.image_size = image_size
         self.test_fraction = test_fraction
         self.tail = LongTail(profile, imbalance, validation_per_class)
         self.skip_unreadable = skip_unreadable
+        self.streamed, self.workers = streamed, workers
 
     def open(self, device: torch.device) -> Splits:
         with reading(self.root):
             layout = self._layout()
             folder = scan(layout.pop("train"), self.root)
-            train = self._read(folder)
-            own = {split: self._read(scan(path, self.root, folder.names)) for split, path in layout.items()}
+            folders = {"train": folder} | {split: scan(path, self.root, folder.names) for split, path in layout.items()}
+            read = self._encoded if self._streams(folders, device) else self._decoded
+            own = dict(read(folders, device))
+        train = own["train"]
         pool, held = hold_out(train.labels, self._held(folder, train.labels, own))
         rows, val_rows = (pool[some] for some in self.tail.split(train.labels[pool], folder.names))
-        val = own["val"].store(device) if "val" in own else train.store(device, val_rows) if len(val_rows) else None
-        test = own["test"].store(device) if "test" in own else train.store(device, held)
-        skipped = train.skipped + sum(pixels.skipped for pixels in own.values())
-        return Splits(train.store(device, rows), val, test, folder.names, skipped)
+        whole = {split: own[split].store(np.arange(len(own[split].labels)), device) for split in layout}
+        val = whole.get("val") or (train.store(val_rows, device) if len(val_rows) else None)
+        test = whole.get("test") or train.store(held, device)
+        return Splits(train.store(rows, device), val, test, folder.names, sum(images.skipped for images in own.values()))
+
+    def _streams(self, folders: Mapping[str, Folder], device: torch.device) -> bool:
+        if self.streamed != "auto":
+            return self.streamed
+        decoded = sum(len(folder.paths) for folder in folders.values()) * 3 * self.image_size**2
+        streams = decoded > RESIDENT_SHARE * available(device)
+        if streams:
+            log.info("%.1f GB of decoded images are too many to hold: streaming them (dataset.streamed)", decoded / 1e9)
+        return streams
+
+    def _decoded(self, folders: Mapping[str, Folder], device: torch.device) -> Iterator[tuple[str, Images]]:
+        for split, folder in folders.items():
+            images, reasons = read_images(folder, self.image_size, crop=True)
+            readable = self._readable(folder, reasons)
+            kept = images if readable.all() else images[readable]
+            yield split, Pixels(kept, folder.labels[readable], len(reasons))
+
+    def _encoded(self, folders: Mapping[str, Folder], device: torch.device) -> Iterator[tuple[str, Images]]:
+        paths = [path for folder in folders.values() for path in folder.paths]
+        decoders = Decoders(paths, self.image_size, self.workers, pinned=device.type == "cuda")
+        first = 0
+        for split, folder in folders.items():
+            reasons = find_unreadable(folder, self.image_size) if self.skip_unreadable else {}
+            readable = self._readable(folder, reasons)
+            yield split, Encoded(decoders, first + np.flatnonzero(readable), folder.labels[readable], len(reasons))
+            first += len(folder.paths)
 
     def _layout(self) -> dict[str, Path]:
         """The folders of class folders: train, and test and val where there are any."""
@@ -99,18 +162,14 @@ class ImageFolder(Source):
             raise DataError(f"class '{name}' in {folder.root} has one readable image, so none is left to test it: add more")
         return np.clip(np.rint(counts * self.test_fraction), 1, counts - 1).astype(np.int64)
 
-    def _read(self, folder: Folder) -> Pixels:
-        images, reasons = read_images(folder, self.image_size, crop=True)
+    def _readable(self, folder: Folder, reasons: Mapping[int, str]) -> NDArray[np.bool_]:
+        """(N,) which images can be read. Raises DataError where one cannot and may not be left out."""
         if reasons and not self.skip_unreadable:
             row, reason = next(iter(reasons.items()))
-            others = f", and {len(reasons) - 1} more cannot be read" if len(reasons) > 1 else ""
-            raise DataError(
-                f"{folder.paths[row]} {reason}{others}: repair or remove it, or go on without by dataset.skip_unreadable=true"
-            )
-        readable = np.ones(len(images), dtype=bool)
+            raise unreadable(folder.paths[row], reason, others=len(reasons) - 1)
+        readable = np.ones(len(folder.paths), dtype=bool)
         readable[list(reasons)] = False
-        labels = folder.labels[readable]
-        counts = np.bincount(labels, minlength=len(folder.names))
+        counts = np.bincount(folder.labels[readable], minlength=len(folder.names))
         if (empty := np.flatnonzero(counts == 0)).size:
             raise DataError(f"class '{folder.names[empty[0]]}' in {folder.root} has no readable image: repair it or remove it")
-        return Pixels(images[readable], labels, len(reasons))
+        return readable

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ltrun.errors import DataError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -26,10 +28,13 @@ MANY = 2000
 log = logging.getLogger(__name__)
 
 
-def decode_all(sources: Sequence[Path | bytes], size: int, crop: bool) -> tuple[NDArray[np.uint8], dict[int, str]]:
+def decode_all(
+    sources: Sequence[Path | bytes], size: int, crop: bool, threads: int | None = None
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """(N, 3, size, size) images, and for each row that could not be read the reason; such a row stays zero.
 
     crop: cut the centre square and scale it to `size`; otherwise an image of another size counts as unreadable.
+    threads: None for those of the machine, up to eight.
     """
     from PIL import Image
 
@@ -37,17 +42,24 @@ def decode_all(sources: Sequence[Path | bytes], size: int, crop: bool) -> tuple[
     reasons: dict[int, str] = {}
     if len(sources) >= MANY:
         log.info("decoding %s images", f"{len(sources):,}")
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    # Photos decode outside Python's lock, so threads help; small images of the final size are faster without.
+    threads = (threads or min(8, os.cpu_count() or 1)) if crop else 1
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")  # of Pillow's: palettes, odd EXIF
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         decode = partial(_decode, size=size, crop=crop)
-        # Photos decode outside Python's lock, so threads help; small images of the final size are faster without.
-        for row, pixels in enumerate(pool.map(decode, sources) if crop else map(decode, sources)):
+        for row, pixels in enumerate(pool.map(decode, sources) if threads > 1 else map(decode, sources)):
             if isinstance(pixels, str):
                 reasons[row] = pixels
             else:
                 images[row] = pixels
     return images, reasons
+
+
+def unreadable(path: Path, reason: str, others: int = 0) -> DataError:
+    """The sentence for an image that the user may also leave out. others: how many more cannot be read."""
+    more = f", and {others} more cannot be read" if others else ""
+    return DataError(f"{path} {reason}{more}: repair or remove it, or go on without by dataset.skip_unreadable=true")
 
 
 def _decode(source: Path | bytes, size: int, crop: bool) -> NDArray[np.uint8] | str:

@@ -1,4 +1,4 @@
-"""Where the images of a split lie while a network trains on them."""
+"""Where the images of a split lie while a network trains on them: all in memory, or in files that are decoded each time."""
 
 from __future__ import annotations
 
@@ -9,37 +9,90 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ltrun.data.decoders import Decoders
 from ltrun.types import Batch, Labels
 
 Rows = NDArray[np.int64]
+CHUNK = 64 * 2**20  # bytes that cross to the device at a time
 
 
 class Resident:
     """All images of a split as one uint8 tensor on the device: a batch is an index, without a loader or a copy from the host.
 
-    images: (N, channels, H, W) uint8. targets: Labels of the N rows. Both on one device.
+    pixels: (P, channels, H, W) uint8. targets: Labels of the N rows. index: (N,) int64, the row of `pixels` that each row of
+    the split is; all in order if not given. All on one device.
     """
 
-    def __init__(self, images: Tensor, targets: Labels) -> None:
-        assert images.dtype == torch.uint8 and len(images) == len(targets)
-        self.images = images
-        self.targets = targets
+    def __init__(self, pixels: Tensor, targets: Labels, index: Tensor | None = None) -> None:
+        assert pixels.dtype == torch.uint8 and len(targets) == len(pixels if index is None else index)
+        self.pixels, self.targets, self.index = pixels, targets, index
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: Rows, rows: Rows, device: torch.device) -> Resident:
-        """A copy on the device of the rows asked for, in their order; the other rows of the arrays are not kept."""
-        # Canonical strides: those of grey images can pass for channels-last, whose convolutions round otherwise.
-        chosen = torch.from_numpy(images[rows]).clone(memory_format=torch.contiguous_format)
-        return cls(chosen.to(device), Labels.hard(torch.from_numpy(labels[rows])).to(device))
+        """The rows asked for, in their order. On a CPU the array itself is indexed, so that splits, and runs that have mapped
+        it from the cache, share its memory; to another device these rows alone are copied."""
+        targets = Labels.hard(torch.from_numpy(labels[rows])).to(device)
+        if device.type == "cpu":
+            return cls(_canonical(images), targets, torch.from_numpy(rows))
+        return cls(_copied(images, rows, device), targets)
+
+    @property
+    def images(self) -> Tensor:
+        """(N, channels, H, W) uint8, in the order of the rows; a copy where the store shares its pixels with others."""
+        return self.pixels if self.index is None else self.pixels[self.index]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.targets)
 
     def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
         """One batch for each tensor of int64 row numbers, in that order; its `rows` are on the device too."""
         if not rows:
             return
         # The whole plan crosses to the device in one copy, so that no step waits for its row numbers.
-        plan = torch.cat(list(rows)).to(self.images.device)
+        plan = torch.cat(list(rows)).to(self.pixels.device)
         for batch in plan.split([len(some) for some in rows]):
-            yield Batch(self.images[batch], self.targets.take(batch), batch)
+            yield Batch(self.pixels[batch if self.index is None else self.index[batch]], self.targets.take(batch), batch)
+
+
+class Streamed:
+    """The images of a split that do not fit into memory: decoded anew each time, by processes that read ahead.
+
+    The same batches as from a `Resident` of the decoded images, bit for bit and in the same order. decoders: of the files of
+    all splits. index: (N,) the file of each row. targets: Labels of the N rows, on the device.
+    """
+
+    def __init__(self, decoders: Decoders, index: Rows, targets: Labels) -> None:
+        assert len(index) == len(targets)
+        self.decoders, self.index, self.targets = decoders, index, targets
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
+        """One batch for each tensor of int64 row numbers, in that order, on the device of the targets.
+
+        Several may be open at once, each with processes of its own. Raises DataError for a file that cannot be read.
+        """
+        if not rows:
+            return
+        device, lengths = self.targets.index.device, [len(some) for some in rows]
+        plan = torch.cat(list(rows))
+        files = np.split(self.index[plan.cpu().numpy()], np.cumsum(lengths)[:-1])
+        batches = plan.to(device).split(lengths)
+        for batch, images in zip(batches, self.decoders.read(files), strict=True):
+            # Pinned memory on a CUDA device: the copy does not hold up the host, which goes on to queue the step.
+            yield Batch(images.to(device, non_blocking=True), self.targets.take(batch), batch)
+
+
+def _canonical(images: NDArray[np.uint8]) -> Tensor:
+    """Without a copy where it can be. Strides of grey images can pass for channels-last, whose convolutions round otherwise."""
+    return torch.from_numpy(np.ascontiguousarray(images).reshape(-1)).view(images.shape)
+
+
+def _copied(images: NDArray[np.uint8], rows: Rows, device: torch.device) -> Tensor:
+    """images[rows] on the device, without a copy of all of it on the host."""
+    copy = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=device)
+    step = max(1, CHUNK // max(1, images[:1].nbytes))
+    for first in range(0, len(rows), step):
+        copy[first : first + step] = torch.from_numpy(images[rows[first : first + step]])
+    return copy
