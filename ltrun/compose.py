@@ -41,6 +41,9 @@ SETTING_TYPES: dict[str, tuple[Any, int | None]] = {
     "runtime.threads": (int | None, 1),
     "runtime.pack": (Literal["auto"] | int, 1),
     "runtime.checkpoint_every": (int, 1),
+    "runtime.precision": (Literal["fp32", "tf32", "bf16"], None),
+    "runtime.channels_last": (bool, None),
+    "runtime.compile": (Literal["auto", True, False], None),
     "runtime.tensorboard": (bool, None),
 }
 MERGING = ("augmentation", "posthoc")  # groups that take several options at once

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ltrun.networks.fold import folded
 from ltrun.parts import Augment, Evidence, Network, PostHoc, Store
+from ltrun.precision import Precision
 from ltrun.types import ClassStats, Outputs, seed_of
 
 Metrics = dict[str, Any]
@@ -65,9 +67,11 @@ class SplitEvidence:
         store: Store,
         batch_size: int,
         seed: int,
+        precision: Precision,
         hidden: bool = False,
     ):
         self.network, self.normalise, self.augment, self.store = network, normalise, augment, store
+        self.precision = precision
         self.batch_size, self.seed, self.hidden = batch_size, seed, hidden
         self.clean: Outputs | None = None
 
@@ -88,18 +92,12 @@ class SplitEvidence:
     def _run(self, epoch: int | None) -> Outputs:
         if epoch is not None:
             torch.manual_seed(seed_of(self.seed, "augmented evaluation", epoch))
-        training = self.network.training
-        self.network.eval()
-        found = []
+        network, found = folded(self.network), []
         for batch in self.store.open(torch.arange(len(self.store)).split(self.batch_size)):
             batch = batch if epoch is None else self.augment(batch)
-            found.append(to_cpu(self.network.predict(self.normalise(batch.inputs))))
-        self.network.train(training)
-        return Outputs.concatenate(found)
-
-
-def to_cpu(outputs: Outputs) -> Outputs:
-    return outputs.map(lambda tensor: tensor.detach().cpu())
+            with self.precision.autocast():
+                found.append(network.predict(self.normalise(batch.inputs)))
+        return Outputs.concatenate(found).map(lambda tensor: tensor.cpu())  # one wait for the device
 
 
 def plain_scores(outputs: Outputs) -> Tensor:

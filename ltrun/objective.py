@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.parts import Adjust, Augment, Criterion, Mixer, Network, Term, Weigh
+from ltrun.precision import Precision
 from ltrun.types import Batch, Labels, Outputs, Streams
 
 
@@ -67,9 +68,10 @@ class Objective(nn.Module):
         mixers: Mapping[str, Mixer],
         terms: Mapping[str, Term],
         weights: Mapping[str, float],
+        precision: Precision,
     ):
         super().__init__()
-        self.network, self.normalise, self.weights = network, normalise, dict(weights)
+        self.network, self.normalise, self.weights, self.precision = network, normalise, dict(weights), precision
         self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
         self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))
         self.need = list(dict.fromkeys(name for term in terms.values() for name in term.streams))
@@ -78,9 +80,14 @@ class Objective(nn.Module):
         prepared: Streams = {name: self._prepare(name, batch) for name, batch in streams.items()}
         for mixer in self.mixers.values():
             prepared = mixer(prepared)
-        outputs = self.network(prepared, self.need)
+        with self.precision.autocast():
+            outputs = self.network(prepared, self.need)
+        return self.values(outputs, prepared), outputs, prepared
+
+    def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
+        """The weighted value of each term, and 'total'."""
         values = {name: self.weights[name] * term(outputs, prepared) for name, term in self.terms.items()}
-        return values | {"total": torch.stack(list(values.values())).sum()}, outputs, prepared
+        return values | {"total": torch.stack(list(values.values())).sum()}
 
     def _prepare(self, name: str, batch: Batch) -> Batch:
         batch = self.augments[name](batch)

@@ -9,7 +9,7 @@ injects.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -202,14 +202,31 @@ class Update(Part):
     """How the objective's gradient becomes a step: plain descent, sharpness-aware, bilevel."""
 
     def forward(
-        self, objective: nn.Module, optimizer: torch.optim.Optimizer, streams: Streams
+        self, objective: nn.Module, optimizer: Descent, streams: Streams
     ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
         """Does one step. Returns the value of each term and 'total', the outputs, and the streams as the terms saw them."""
         raise NotImplementedError
 
 
+class Descent(Protocol):
+    """What moves the parameters by their gradients; a torch.optim.Optimizer is one.
+
+    param_groups: mappings with 'params' and 'lr'. A rate that is a tensor is written in place, so that a captured step sees it.
+    """
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+    def step(self) -> object: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
 class Optimizer(Protocol):
-    def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer: ...
+    def build(self, parameters: Sequence[nn.Parameter]) -> Descent: ...
 
 
 class Schedule(Protocol):
@@ -222,6 +239,6 @@ class Schedule(Protocol):
 
 
 __all__ = [
-    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Evidence", "Head", "Mixer", "Network", "Optimizer", "Part",
-    "PostHoc", "Sampler", "Schedule", "Store", "Term", "Update", "Weigh",
+    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Descent", "Evidence", "Head", "Mixer", "Network", "Optimizer",
+    "Part", "PostHoc", "Sampler", "Schedule", "Store", "Term", "Update", "Weigh",
 ]  # fmt: skip

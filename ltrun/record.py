@@ -27,7 +27,9 @@ MANY, FEW = 100, 20  # more training images than MANY, fewer than FEW; evaluatio
 INERT = (
     "seed", "outputs", "force", "plugins", "evaluation.batch_size",
     "dataset.name", "dataset.root", "dataset.download", "dataset.source.root", "dataset.source.download",
-    "runtime.device", "runtime.threads", "runtime.pack", "runtime.tensorboard", "runtime.checkpoint_every",
+    "dataset.streamed", "dataset.source.streamed", "dataset.workers", "dataset.source.workers",
+    "runtime.device", "runtime.threads", "runtime.channels_last", "runtime.compile", "runtime.pack", "runtime.tensorboard",
+    "runtime.checkpoint_every",
 )  # fmt: skip
 """Keys that name a run, or change where, how fast or how visibly it runs. Any other key of `runtime` changes results."""
 ORDERED = ("augments", "mixers")  # mappings whose parts follow each other, wherever they stand: their order changes results

@@ -25,6 +25,7 @@ from ltrun.errors import ConfigError, TrainingError
 from ltrun.evaluate import Metrics, SplitEvidence, fit, measure, plain_scores
 from ltrun.files import write_atomically
 from ltrun.parts import Evidence, Network, PostHoc, Store
+from ltrun.precision import Precision
 from ltrun.progress import Progress
 from ltrun.recipe import Recipe
 from ltrun.record import RunRecord, provenance
@@ -62,7 +63,9 @@ class Run:
         channels = self._open_one_image().shape[1]
         if not len(mean) == len(std) == channels:
             raise ConfigError(f"dataset.mean and dataset.std: expected one value for each of {channels} channels")
-        self.normalise = Normalise(mean=mean, std=std).to(device)
+        runtime = config["runtime"]
+        self.precision = Precision(runtime["precision"], device)
+        self.normalise = Normalise(mean=mean, std=std, channels_last=runtime["channels_last"]).to(device)
         self.stores: dict[str, Store] = {"test": self.splits.test}
         if self.splits.val is not None:
             self.stores["val"] = self.splits.val
@@ -77,6 +80,9 @@ class Run:
             normalise=self.normalise,
             in_channels=image.shape[1],
             device=self.device,
+            precision=self.precision,
+            channels_last=runtime["channels_last"],
+            compile=runtime["compile"],
             seed=job.seed,
             batch_size=job.config["batch_size"],
             evaluate=self._evaluate_plain,
@@ -121,7 +127,7 @@ class Run:
         self, network: Network, store: Store, augment: nn.Module | None = None, hidden: bool = False
     ) -> SplitEvidence:
         size, seed = self.job.config["evaluation"]["batch_size"], self.job.seed
-        return SplitEvidence(network, self.normalise, augment, store, size, seed, hidden)
+        return SplitEvidence(network, self.normalise, augment, store, size, seed, self.precision, hidden)
 
     def _evaluate_plain(self, network: Network) -> dict[str, Metrics]:
         """The network's own accuracies on each split, without the per-class list, for the epoch's line."""
@@ -169,7 +175,7 @@ class Run:
         measured = {
             "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
             "threads": torch.get_num_threads(),
-            "precision": "fp32",
+            "precision": self.precision.name,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
             "seconds": round(seconds, 3),
             "seconds_per_epoch": round(seconds / epochs, 4),

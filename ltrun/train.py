@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from ltrun.checkpoint import Checkpoints
 from ltrun.errors import ConfigError
 from ltrun.objective import Classification, Objective
+from ltrun.optimizers import set_rates
 from ltrun.parts import Head, Network, Part, Sampler, Store
+from ltrun.precision import Precision
 from ltrun.recipe import MAIN, Recipe, Stage
+from ltrun.step import Compile, Step
 from ltrun.types import ClassStats, Clock, Outputs, View, seed_of
 from ltrun.watch import Watch
 
@@ -35,6 +38,9 @@ class Trainer:
     normalise: nn.Module
     in_channels: int
     device: torch.device
+    precision: Precision
+    channels_last: bool
+    compile: Compile
     seed: int
     batch_size: int
     evaluate: Callable[[Network], Mapping[str, Mapping[str, Any]]]
@@ -64,6 +70,7 @@ class Trainer:
             self.seconds += [0.0] * (index + 1 - len(self.seconds))
             for epoch in range(first_epoch if index == reached else 0, stage.epochs):
                 self._epoch(running, index, Clock(stage.name, epoch, stage.epochs))
+            running.watch.close()
             if self.select_best and index == len(self.recipe.stages) - 1 and running.best is not None:
                 network.load_state_dict(running.best["network"])
         return network
@@ -90,7 +97,8 @@ class Trainer:
         context = self.context()
         context["backbone"] = self.recipe.backbone.build(context)
         context["make_head"] = lambda features: first.head.build(context | {"features": features})
-        return first.network.build(context).to(self.device)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return first.network.build(context).to(self.device, memory_format=layout)
 
     def context(self) -> dict[str, Any]:
         return {
@@ -143,8 +151,7 @@ class StageRun(nn.Module):
             for name, stream in stage.streams.items()
         }
         mixers = {name: part.build(context) for name, part in stage.mixers.items()}
-        self.watched = list(mixers.values()), [*adjusts, context["classify"].criterion, *weighs]
-        self.objective = Objective(network, trainer.normalise, augments, mixers, terms, weights)
+        self.objective = Objective(network, trainer.normalise, augments, mixers, terms, weights, trainer.precision)
         self.samplers = nn.ModuleDict(samplers)
         owners = [module for module in self.modules() if isinstance(module, Part) and module.outer]
         outer = dict.fromkeys(parameter for part in owners for parameter in part.parameters())
@@ -157,7 +164,20 @@ class StageRun(nn.Module):
         inner = [p for p in self.parameters() if p.requires_grad and p not in outer]
         self.optimizer = stage.optimizer.build(context).build(inner)
         self.schedule = stage.schedule.build(context)
-        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.base_rates = [group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
+        behind = [*adjusts, context["classify"].criterion, *weighs]
+        self.watch = Watch(terms, self.objective.need, list(mixers.values()), behind, trainer.device)
+        self.step = Step(
+            self.objective,
+            self.update,
+            self.optimizer,
+            self.parts,
+            self.watch,
+            [*self.parameters(), *self.buffers()],
+            trainer.compile,
+            trainer.device,
+            trainer.warn,
+        )
         self.best: Row | None = None
 
     @property
@@ -172,30 +192,24 @@ class StageRun(nn.Module):
         generator = torch.Generator().manual_seed(seed_of(key, "samplers"))
         for part in self.parts:
             part.adapt(View(clock, trainer.stats, self.predict, generator))
-        factor = self.schedule.factor(clock)
-        for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            group["lr"] = rate * factor
+        rates = [rate * self.schedule.factor(clock) for rate in self.base_rates]
+        set_rates(self.optimizer, rates)
         self._set_modes()
         rows = self._draw(clock, generator)
-        images, watch = len(rows[MAIN]), Watch(*self.watched)
+        self.watch.begin()
         stores = [trainer.train_set.open(batches(plan, trainer.batch_size)) for plan in rows.values()]
-        for step, drawn in enumerate(zip(*stores, strict=True)):
-            values, outputs, streams = self.update(self.objective, self.optimizer, dict(zip(rows, drawn, strict=True)))
-            values, outputs = {k: v.detach() for k, v in values.items()}, {k: o.detach() for k, o in outputs.items()}
-            watch.see(step, len(drawn[0]), values, outputs)
-            with torch.no_grad():
-                for part in self.parts:
-                    part.after_step(outputs, streams)
-        watch.close()
-        losses = watch.means(clock)
-        learning_rate = self.optimizer.param_groups[0]["lr"]
-        row = {"stage": clock.stage, "epoch": clock.epoch + 1, "epochs": clock.epochs, "learning_rate": learning_rate}
+        for drawn in zip(*stores, strict=True):
+            self.step(dict(zip(rows, drawn, strict=True)))
+        images = len(rows[MAIN])
+        losses = self.watch.means(clock, images)
+        row = {"stage": clock.stage, "epoch": clock.epoch + 1, "epochs": clock.epochs, "learning_rate": rates[0]}
         return row | {"loss": losses.pop("total"), "losses": losses, "images": images}
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Outputs:
         training = self.network.training
-        outputs = self.network.eval().predict(inputs)
+        with self.trainer.precision.autocast():
+            outputs = self.network.eval().predict(inputs)
         self.network.train(training)
         return outputs
 

@@ -95,6 +95,12 @@ class Labels:
     def to(self, device: torch.device) -> Labels:
         return Labels(self.index.to(device), self.weight.to(device))
 
+    def clone(self) -> Labels:
+        return Labels(self.index.clone(), self.weight.clone())
+
+    def tensors(self) -> list[Tensor]:
+        return [self.index, self.weight]
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -109,6 +115,13 @@ class Batch:
 
     def replace(self, **changes: object) -> Batch:
         return replace(self, **changes)  # type: ignore[arg-type]
+
+    def clone(self) -> Batch:
+        return Batch(self.inputs.clone(), self.targets.clone(), self.rows.clone())
+
+    def tensors(self) -> list[Tensor]:
+        """All that a batch holds, in a fixed order."""
+        return [self.inputs, *self.targets.tensors(), self.rows]
 
 
 Streams = Mapping[str, Batch]

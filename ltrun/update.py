@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from ltrun.errors import ConfigError
 from ltrun.objective import Classification, Objective
-from ltrun.parts import Network, Update
+from ltrun.parts import Descent, Network, Update
 from ltrun.types import Batch, Outputs, Streams
 
 
@@ -21,7 +21,7 @@ class Plain(Update):
     """One gradient, one optimizer step."""
 
     def forward(
-        self, objective: nn.Module, optimizer: torch.optim.Optimizer, streams: Streams
+        self, objective: nn.Module, optimizer: Descent, streams: Streams
     ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
         values, outputs, streams = objective(streams)
         optimizer.zero_grad(set_to_none=True)
@@ -76,22 +76,21 @@ class Bilevel(Update):
         self.register_buffer("steps", torch.zeros(()))
 
     def forward(
-        self, objective: nn.Module, optimizer: torch.optim.Optimizer, streams: Streams
+        self, objective: nn.Module, optimizer: Descent, streams: Streams
     ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
         objective = cast(Objective, objective)
         values, outputs, streams = objective(streams)
         rate = optimizer.param_groups[0]["lr"]
-        self.adam(self.outer_gradient(values["total"], objective.network, streams["meta"], rate))
-        # The same pass through the network, with phi as it is now.
-        values = {name: objective.weights[name] * term(outputs, streams) for name, term in objective.terms.items()}
-        values["total"] = torch.stack(list(values.values())).sum()
+        self.adam(self.outer_gradient(objective, values["total"], streams["meta"], rate))
+        values = objective.values(outputs, streams)  # the same pass through the network, with phi as it is now
         optimizer.zero_grad(set_to_none=True)
         values["total"].backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
         return values, outputs, streams
 
-    def outer_gradient(self, total: Tensor, network: Network, meta: Batch, rate: float) -> Tensor:
+    def outer_gradient(self, objective: Objective, total: Tensor, meta: Batch, rate: float | Tensor) -> Tensor:
         """(P,) derivatives of the meta loss after a virtual step of size `rate` by the outer parameters, flattened."""
+        network = objective.network
         known = dict(network.named_parameters())
         theta = {name: p for name, p in known.items() if p.requires_grad and any(fnmatch(name, x) for x in self.virtual)}
         if not theta:
@@ -99,7 +98,9 @@ class Bilevel(Update):
         slopes = _gradient(total, list(theta.values()), create_graph=True)
         stepped = {n: (p - rate * s).detach().requires_grad_() for (n, p), s in zip(theta.items(), slopes, strict=True)}
         state = {name: p.detach() for name, p in known.items()} | {name: b.clone() for name, b in network.named_buffers()}
-        judged = functional_call(_Predictor(network), {f"network.{n}": t for n, t in (state | stepped).items()}, (meta.inputs,))
+        with objective.precision.autocast():
+            named = {f"network.{name}": tensor for name, tensor in (state | stepped).items()}
+            judged = functional_call(_Predictor(network), named, (meta.inputs,))
         loss = Classification().loss(judged.logits, meta.targets, judged)
         # The chain rule through theta' = theta - rate * slopes, which phi reaches by the slopes alone.
         pairs = zip(slopes, _gradient(loss, list(stepped.values())), strict=True)

@@ -28,7 +28,7 @@ def _convert(value: Any, hint: Any) -> Any:
     if origin in (Union, UnionType):
         return next((c for c in (_convert(value, choice) for choice in choices) if c is not _WRONG), _WRONG)
     if origin is Literal:
-        return value if value in choices else _WRONG
+        return value if any(value == choice and type(value) is type(choice) for choice in choices) else _WRONG  # 1 is not true
     if origin in (list, Sequence, tuple):
         if not isinstance(value, (list, tuple)):
             return _WRONG

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,60 +10,97 @@ from torch import Tensor, nn
 from ltrun.errors import TrainingError
 from ltrun.types import Batch, Clock, Outputs
 
+NEVER = 2**62
+
 
 class Watch:
     """Adds up an epoch's losses on the device and remembers the first step at which anything was not finite.
 
-    before, after: parts ahead of the network and behind it whose outputs are looked at as they come, so that not only the
-    term is named that they are part of.
+    terms: names of the objective's values. streams: those the network answers. before, after: parts ahead of the network and
+    behind it whose outputs are looked at as they come, so that not only the term is named that they are part of. Everything
+    is written in place, so that a captured step goes on counting.
     """
 
-    def __init__(self, before: Iterable[nn.Module] = (), after: Iterable[nn.Module] = ()) -> None:
+    def __init__(
+        self,
+        terms: Iterable[str],
+        streams: Iterable[str],
+        before: Sequence[nn.Module] = (),
+        after: Sequence[nn.Module] = (),
+        device: torch.device | None = None,
+    ) -> None:
+        self.terms = [*terms, "total"]
+        places = [_part(part) for part in before], [_network(name) for name in streams], [_part(part) for part in after]
+        self.places = list(dict.fromkeys([name for names in places for name in names] + [_term(name) for name in self.terms]))
+        self.sums = torch.zeros(len(self.terms), dtype=torch.float64, device=device)
+        self.first_bad = torch.full((len(self.places),), NEVER, device=device)
+        self.step = torch.zeros((), dtype=torch.int64, device=device)
+        self.fine = torch.ones((), dtype=torch.bool, device=device)
         self.flags: dict[str, Tensor] = {}
-        self.early = {f"part {type(part).__name__}" for part in before}
         self.hooks = [part.register_forward_hook(self._look) for part in (*before, *after)]
-        self.sums: dict[str, Tensor] = {}
-        self.first_bad: dict[str, Tensor] = {}
-        self.images = 0
 
-    def see(self, step: int, images: int, values: Mapping[str, Tensor], outputs: Mapping[str, Outputs]) -> None:
-        self.images += images
-        seen, self.flags = self.flags, {}
-        logits = {f"network on stream '{n}'": o.logits.sum() for n, o in outputs.items() if o.logits is not None}
-        terms = {f"term '{n}'": v for n, v in values.items()}
-        whole = {name: torch.isfinite(value) for name, value in terms.items()}
-        early = {name: flag for name, flag in seen.items() if name in self.early}
-        network = {name: torch.isfinite(value) for name, value in logits.items()}
-        for name, flag in {**early, **network, **seen, **whole}.items():
-            known = self.first_bad.get(name, torch.full((), -1, device=flag.device))
-            self.first_bad[name] = torch.where((known < 0) & ~flag, step, known)
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0) + value.double() * images
+    def tensors(self) -> list[Tensor]:
+        """What `see` writes."""
+        return [self.sums, self.first_bad, self.step]
+
+    def begin(self) -> None:
+        """Forgets the epoch before."""
+        self.sums.zero_()
+        self.step.zero_()
+        self.first_bad.fill_(NEVER)
+        self.flags = {}
+
+    def see(self, images: int, values: Mapping[str, Tensor], outputs: Mapping[str, Outputs]) -> None:
+        """One step: how many images, the value of each term and 'total', the outputs of each stream; all detached."""
+        flags, self.flags = self.flags, {}
+        flags |= {_network(name): torch.isfinite(o.logits.sum()) for name, o in outputs.items() if o.logits is not None}
+        losses = torch.stack([values[name] for name in self.terms])
+        flags |= dict(zip(map(_term, self.terms), torch.isfinite(losses).unbind(), strict=True))
+        finite = torch.stack([flags.get(place, self.fine) for place in self.places])
+        torch.minimum(self.first_bad, torch.where(finite, NEVER, self.step), out=self.first_bad)
+        self.step.add_(1)
+        self.sums.add_(losses.double(), alpha=images)
 
     def _look(self, part: nn.Module, inputs: object, output: object) -> None:
-        name, flag = f"part {type(part).__name__}", finite(output)  # called once for each label column
-        self.flags[name] = self.flags[name] & flag if name in self.flags else flag
+        name, flag = _part(part), finite(output)  # called once for each label column
+        if flag is not None:
+            self.flags[name] = self.flags[name] & flag if name in self.flags else flag
 
     def close(self) -> None:
         for hook in self.hooks:
             hook.remove()
 
-    def means(self, clock: Clock) -> dict[str, float]:
+    def means(self, clock: Clock, images: int) -> dict[str, float]:
         """Mean of each loss over the epoch's images; raises TrainingError naming the part, epoch and step that went wrong."""
-        bad = {name: int(step) for name, step in self.first_bad.items() if step >= 0}
-        if bad:
-            name = min(bad, key=lambda key: bad[key])
+        steps = self.first_bad.tolist()
+        if min(steps) < NEVER:
+            place, step = self.places[steps.index(min(steps))], min(steps)
             raise TrainingError(
-                f"the loss is not finite: {name}, stage '{clock.stage}', epoch {clock.epoch + 1}, step {bad[name] + 1}; the "
+                f"the loss is not finite: {place}, stage '{clock.stage}', epoch {clock.epoch + 1}, step {step + 1}; the "
                 "last good checkpoint is kept. Lower optimizer.lr, or change the part that is named"
             )
-        return {name: float(total) / self.images for name, total in self.sums.items()}
+        return {name: total / images for name, total in zip(self.terms, self.sums.tolist(), strict=True)}
 
 
-def finite(output: object) -> Tensor:
-    """Whether a part's output, a tensor or streams, has no nan and no infinity; minus infinity masks a class."""
+def finite(output: object) -> Tensor | None:
+    """Whether a part's output, a tensor or streams, has no nan and no infinity; minus infinity masks a class.
+
+    None for what holds no numbers.
+    """
     if isinstance(output, Mapping):
         output = [batch.inputs for batch in output.values() if isinstance(batch, Batch)]
     tensors = output if isinstance(output, list) else [output]
     flags = [(torch.isfinite(t) | (t == -torch.inf)).all() for t in tensors if isinstance(t, Tensor)]
-    return torch.stack(flags).all() if flags else torch.tensor(True)
+    return torch.stack(flags).all() if flags else None
+
+
+def _part(part: nn.Module) -> str:
+    return f"part {type(part).__name__}"
+
+
+def _network(stream: str) -> str:
+    return f"network on stream '{stream}'"
+
+
+def _term(name: str) -> str:
+    return f"term '{name}'"

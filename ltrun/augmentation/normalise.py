@@ -12,13 +12,17 @@ from ltrun.parts import Part
 
 
 class Normalise(Part):
-    """(x / 255 - mean) / std of each channel: uint8 images (B, channels, H, W) to float32. mean, std: of pixels in 0..1."""
+    """(x / 255 - mean) / std of each channel: uint8 images (B, channels, H, W) to float32. mean, std: of pixels in 0..1.
+
+    channels_last: whether the channels of a pixel lie side by side in memory, which convolutions on vector units prefer.
+    """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+    def __init__(self, mean: Sequence[float], std: Sequence[float], channels_last: bool = False):
         super().__init__()
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
         if not mean or len(mean) != len(std):
             raise ConfigError(f"mean and std must have one value a channel each, got {list(mean)} and {list(std)}")
         if min(std) <= 0:
@@ -28,4 +32,4 @@ class Normalise(Part):
         self.register_buffer("shift", (-means / stds).float(), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images * self.scale).add_(self.shift)
+        return (images * self.scale).add_(self.shift).contiguous(memory_format=self.layout)

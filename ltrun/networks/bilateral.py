@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ltrun.networks.plain import classify
 from ltrun.parts import Backbone, Head, Network
+from ltrun.precision import widened
 from ltrun.types import Outputs, Streams, View
 
 
@@ -23,7 +24,7 @@ def alpha(epoch: int, epochs: int) -> float:
 
 def mix(conventional: Tensor, rebalancing: Tensor, alpha: float | Tensor) -> Tensor:
     """(B, 2 D): the features of both branches, weighted by alpha and 1 - alpha; the factor 2 keeps their size."""
-    return 2 * torch.cat([alpha * conventional, (1 - alpha) * rebalancing], dim=1)
+    return 2 * torch.cat([alpha * widened(conventional), (1 - alpha) * widened(rebalancing)], dim=1)
 
 
 class Bilateral(Network):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Backbone, Head, Network
+from ltrun.precision import in_float32, widened
 from ltrun.types import Outputs
 
 
@@ -44,7 +45,7 @@ class Experts(Network):
 
     def predict(self, inputs: Tensor) -> Outputs:
         shared = self.trunk(inputs)
-        features = [branch(shared) for branch in self.branches]
-        experts = torch.stack([head(x) for head, x in zip(self.heads, features, strict=True)])
+        features = [widened(branch(shared)) for branch in self.branches]
+        experts = torch.stack([in_float32(head, x) for head, x in zip(self.heads, features, strict=True)])
         scale = cast(Head, self.heads[0]).scale
         return Outputs(features=torch.cat(features, dim=1), logits=experts.mean(dim=0), scale=scale, experts=experts)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ltrun.errors import ConfigError
 from ltrun.networks.plain import Projected
 from ltrun.parts import Network
+from ltrun.precision import in_float32, widened
 from ltrun.types import Outputs, Streams
 
 
@@ -44,8 +45,8 @@ class Momentum(Network):
 
     @torch.no_grad()
     def _keys(self, inputs: Tensor) -> Outputs:
-        features = self.twin["backbone"](inputs)
-        return Outputs(features=features, embedding=self.twin["projector"](features))
+        features = widened(self.twin["backbone"](inputs))
+        return Outputs(features=features, embedding=in_float32(self.twin["projector"], features))
 
     @torch.no_grad()
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Backbone, Head, Network, Part
+from ltrun.precision import in_float32, widened
 from ltrun.types import Outputs
 
 
@@ -37,7 +38,7 @@ class Projected(Network):
 
     def predict(self, inputs: Tensor) -> Outputs:
         features = self.backbone(inputs)
-        return classify(self.head, features, embedding=self.projector(features))
+        return classify(self.head, features, embedding=in_float32(self.projector, features))
 
 
 class Projector(Part):
@@ -58,5 +59,6 @@ class Projector(Part):
 
 
 def classify(head: Head, features: Tensor, embedding: Tensor | None = None) -> Outputs:
-    """The outputs of one head on features (B, D)."""
-    return Outputs(features=features, logits=head(features), scale=head.scale, head=head.classes, embedding=embedding)
+    """The outputs of one head on features (B, D), in float32 whatever the backbone computed in."""
+    logits = in_float32(head, features)
+    return Outputs(features=widened(features), logits=logits, scale=head.scale, head=head.classes, embedding=embedding)

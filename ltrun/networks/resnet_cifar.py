@@ -20,6 +20,8 @@ class ResNetCIFAR(Backbone):
     He et al., 2016, arXiv 1512.03385, section 4.2; Cao et al., 2019, arXiv 1906.07413.
     """
 
+    normalised = (("conv1", "bn1"),)
+
     def __init__(self, depth: int = 32, width: int = 16, *, in_channels: int):
         super().__init__()
         if depth < 8 or depth % 6 != 2:
@@ -74,6 +76,8 @@ class Branch(Backbone):
 
 class Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut that takes every stride-th pixel and adds channels of zeros on both sides."""
+
+    normalised = (("conv1", "bn1"), ("conv2", "bn2"))
 
     def __init__(self, channels: int, out: int, stride: int = 1):
         super().__init__()

@@ -21,6 +21,7 @@ from ltrun.checkpoint import Checkpoints
 from ltrun.data import DigitsLT, Resident
 from ltrun.evaluate import SplitEvidence, measure, plain_scores
 from ltrun.parts import Network
+from ltrun.precision import Precision
 from ltrun.recipe import Recipe
 from ltrun.slots import SLOTS, STAGE_SLOTS
 from ltrun.train import Row, Trainer
@@ -34,6 +35,7 @@ OPTIONS = {group: [option.name for option in catalogue.options(group)] for group
 METHODS = OPTIONS["method"]
 STAGE_OPTIONS = {slot: OPTIONS[slot] for slot in STAGE_SLOTS}
 CPU = torch.device("cpu")
+FP32 = Precision("fp32", CPU)
 COUNTS = torch.tensor([20, 14, 10, 8, 6, 4, 3, 2, 2, 1])  # of the small set: 70 images, a class of one
 LISTS = ("augmentation", "posthoc")  # groups that merge several options
 
@@ -169,7 +171,7 @@ def normaliser() -> Normalise:
 def accuracies(network: Network) -> dict[str, dict[str, Any]]:
     """Accuracies on the small test set, which also stands for a validation split."""
     _, test = digits()
-    scores = plain_scores(SplitEvidence(network, normaliser(), None, test, 16, 0).outputs())
+    scores = plain_scores(SplitEvidence(network, normaliser(), None, test, 16, 0, FP32).outputs())
     metrics = measure(scores, test.targets.primary, stats())
     return {"test": metrics, "val": metrics}
 
@@ -189,6 +191,9 @@ def trainer(
         "normalise": normaliser(),
         "in_channels": 1,
         "device": CPU,
+        "precision": FP32,
+        "channels_last": True,
+        "compile": "auto",
         "seed": 0,
         "batch_size": 32,
         "evaluate_every": 2,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from core_cases import FP32
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -126,7 +127,7 @@ def objective(
     names = ("main", "reversed", "meta")
     augments = {name: [CropFlip(1)] for name in names}
     return Objective(
-        net, Scale(), augments, mixers or {}, {"classification": Classification(weighs=[weigh])}, {"classification": 1.0}
+        net, Scale(), augments, mixers or {}, {"classification": Classification(weighs=[weigh])}, {"classification": 1.0}, FP32
     )
 
 
@@ -210,7 +211,7 @@ def test_frozen_parameters_take_no_virtual_step() -> None:
         torch.manual_seed(1)
         values, _, prepared = goal(STREAMS)
         bilevel = Bilevel(virtual=[virtual], outer=[sampler.logits])
-        return bilevel.outer_gradient(values["total"], goal.network, prepared["meta"], 0.1)
+        return bilevel.outer_gradient(goal, values["total"], prepared["meta"], 0.1)
 
     assert torch.equal(gradient("*"), gradient("*head*")) and gradient("*").any()
     with pytest.raises(ConfigError, match="virtual must match a trained parameter"):

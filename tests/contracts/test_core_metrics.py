@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from core_cases import digits, normaliser
+from core_cases import FP32, digits, normaliser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -210,7 +210,7 @@ def network(kind: str = "plain") -> Network:
 
 
 def evidence(size: int = 16, hidden: bool = False, kind: str = "plain", augment: Any = None) -> SplitEvidence:
-    return SplitEvidence(network(kind), normaliser(), augment, digits()[1], size, 0, hidden)
+    return SplitEvidence(network(kind), normaliser(), augment, digits()[1], size, 0, FP32, hidden)
 
 
 @pytest.mark.parametrize("kind", ["plain", "experts"])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from core_cases import COUNTS, assembled, bound, differing, digits, small, snapshot, stats, trainer
+from core_cases import COUNTS, FP32, assembled, bound, differing, digits, small, snapshot, stats, trainer
 from torch import Tensor, nn
 
 from ltrun.logit_adjustment import BalancedSoftmax, LogitAdjustment
@@ -337,6 +337,7 @@ def test_augments_then_normalisation_then_mixers_then_network_then_terms() -> No
         {"drop": Drop(), "square": Square()},
         {"sum": Sum(), "fixed": Constant(7.0)},
         {"sum": 0.5, "fixed": -2.0},
+        FP32,
     )
     given = {"main": batch_of(3), "extra": batch_of(5), "other": batch_of(9)}
     values, outputs, streams = objective(given)
@@ -352,7 +353,7 @@ def test_augments_then_normalisation_then_mixers_then_network_then_terms() -> No
 
 def test_the_total_is_the_weighted_sum_and_each_term_is_reported_with_its_weight() -> None:
     terms: dict[str, Term] = {"a": Constant(3.0), "b": Constant(5.0), "c": Constant(100.0)}
-    objective = Objective(Echo(), Halve(), {"main": []}, {}, terms, {"a": 1.0, "b": -0.5, "c": 0.0})
+    objective = Objective(Echo(), Halve(), {"main": []}, {}, terms, {"a": 1.0, "b": -0.5, "c": 0.0}, FP32)
     values, _, _ = objective({"main": batch_of(1)})
     assert {name: value.item() for name, value in values.items()} == {"a": 3.0, "b": -2.5, "c": 0.0, "total": 0.5}
 

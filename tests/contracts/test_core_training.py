@@ -14,6 +14,7 @@ import torch
 from core_cases import (
     COUNTS,
     CPU,
+    FP32,
     OPTIONS,
     Composed,
     accuracies,
@@ -38,7 +39,7 @@ from ltrun.compose import Job
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.evaluate import SplitEvidence, fit, measure, plain_scores
 from ltrun.objective import Classification
-from ltrun.optimizers import SGD
+from ltrun.optimizers import SGD, FusedSGD
 from ltrun.parts import Adjust, Augment, Criterion, Head, Mixer, Network, Sampler, Term, Weigh
 from ltrun.progress import Progress
 from ltrun.recipe import Recipe
@@ -322,7 +323,7 @@ class Spy(SGD):
 
     built: ClassVar[list[list[nn.Parameter]]] = []
 
-    def build(self, parameters: Any) -> torch.optim.Optimizer:
+    def build(self, parameters: Any) -> FusedSGD:
         Spy.built.append(list(parameters))
         return super().build(parameters)
 
@@ -659,19 +660,21 @@ def test_a_rate_that_is_too_high_is_reported_by_what_overflowed(tmp_path: Path) 
 
 
 def test_the_watch_names_the_earliest() -> None:
-    watch, nan, one = Watch(), torch.tensor(math.nan), torch.tensor(1.0)
+    watch, nan, one = Watch(["a", "b"], ["main", "key"]), torch.tensor(math.nan), torch.tensor(1.0)
     for step in range(4):
         values = {"a": nan if step >= 2 else one, "b": nan if step == 1 else one, "total": nan if step >= 1 else one}
-        watch.see(step, 2, values, {"main": Outputs(logits=torch.zeros(2, 3)), "key": Outputs()})
+        watch.see(2, values, {"main": Outputs(logits=torch.zeros(2, 3)), "key": Outputs()})
     with pytest.raises(TrainingError, match=r"term 'b', stage 's', epoch 3, step 2"):
-        watch.means(Clock("s", 2, 5))
+        watch.means(Clock("s", 2, 5), 8)
 
 
 def test_the_watch_adds_up_by_images() -> None:
-    watch = Watch()
-    watch.see(0, 30, {"a": torch.tensor(1.0), "total": torch.tensor(2.0)}, {})
-    watch.see(1, 10, {"a": torch.tensor(5.0), "total": torch.tensor(6.0)}, {})
-    assert watch.means(Clock("s", 0, 1)) == {"a": 2.0, "total": 3.0}
+    watch = Watch(["a"], ["main"])
+    for _ in range(2):
+        watch.begin()  # forgets what it saw before
+        watch.see(30, {"a": torch.tensor(1.0), "total": torch.tensor(2.0)}, {})
+        watch.see(10, {"a": torch.tensor(5.0), "total": torch.tensor(6.0)}, {})
+    assert watch.means(Clock("s", 0, 1), 40) == {"a": 2.0, "total": 3.0}
 
 
 # --------------------------------------------------------------------------------------------- every pair of options trains
@@ -705,15 +708,17 @@ def test_every_pair_of_options_that_binds_trains_and_predicts(picked: dict[str, 
         *(part.build(made.context()) for part in (recipe.stages[0].streams["main"].augments or {}).values())
     )
     evidence = {
-        "train": SplitEvidence(network, normaliser(), augment, train, 32, 0),
-        "test_inputs": SplitEvidence(network, normaliser(), augment, test, 32, 0, hidden=True),
+        "train": SplitEvidence(network, normaliser(), augment, train, 32, 0, FP32),
+        "val": SplitEvidence(network, normaliser(), augment, test, 32, 0, FP32),
+        "test_inputs": SplitEvidence(network, normaliser(), augment, test, 32, 0, FP32, hidden=True),
     }
-    outputs = SplitEvidence(network, normaliser(), None, test, 32, 0).outputs()
+    outputs = SplitEvidence(network, normaliser(), None, test, 32, 0, FP32).outputs()
     assert plain_scores(outputs).isfinite().all()
     for node_of_part in recipe.posthoc.values():
         part = node_of_part.build(made.context())
         fit(part, evidence)
-        scores = part(outputs)
+        with torch.no_grad():
+            scores = part(outputs)
         assert scores.shape == (len(test), 10) and scores.isfinite().all()
         assert 0 <= measure(scores, test.targets.primary, made.stats)["accuracy"] <= 1
 

@@ -13,6 +13,7 @@ from ltrun.classifier import Linear
 from ltrun.networks import Plain, ResNetCIFAR
 from ltrun.objective import Classification, Objective
 from ltrun.parts import Backbone, Network, Weigh
+from ltrun.precision import Precision
 from ltrun.resampling import MetaSampler, RateRatio
 from ltrun.reweighting import MetaWeightNet
 from ltrun.types import Batch, ClassStats, Labels, Outputs
@@ -70,6 +71,7 @@ def objective(weigh: Weigh, depth: int | None) -> Objective:
         {},
         {"classification": Classification(weighs=[weigh])},
         {"classification": 1.0},
+        Precision("fp32", torch.device("cpu")),
     )
 
 
@@ -87,7 +89,7 @@ def outer_gradient(goal: Objective, virtual: tuple[str, ...] = ("*",)) -> tuple[
     phi = [parameter for part in parts for parameter in part.parameters()]
     values, _, prepared = goal(STREAMS)
     bilevel = Bilevel(virtual=virtual, outer=phi)
-    return bilevel.outer_gradient(values["total"], goal.network, prepared["meta"], RATE), phi
+    return bilevel.outer_gradient(goal, values["total"], prepared["meta"], RATE), phi
 
 
 def differences(function: Callable[[], float], phi: list[nn.Parameter], eps: float = 1e-5) -> Tensor:
