@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +160,7 @@ def _train_here(argv: Sequence[str], sweep: bool) -> None:
     with initialize_config_module("ltrun.conf", version_base="1.3"):
         if any(word.startswith(("--config-dir", "-cd")) for word in argv):
             search_also(own_options.folders(argv)[0])
-        train(combinations(words) if sweep else [words], _note)
+        train(combinations(words) if sweep else [words], partial(_note, named=sweep))
 
 
 def _train_by_hydra(argv: Sequence[str], sweep: bool) -> None:
@@ -195,12 +196,12 @@ def _show_log() -> None:
     logger.setLevel(logging.INFO)
 
 
-def _note(outcome: Outcome) -> None:
-    """Appended in one write, so that jobs of several processes do not mix."""
+def _note(outcome: Outcome, named: bool = False) -> None:
+    """Appended in one write, so that jobs of several processes do not mix. named: whether a failure says of which job."""
     with Path(os.environ[SWEEP]).open("a") as file:
         file.write(json.dumps(asdict(outcome)) + "\n")
     if outcome.failure:
-        print(f"ltrun: {outcome.failure}", file=sys.stderr)
+        print(f"ltrun: {outcome.title}: {outcome.failure}" if named else f"ltrun: {outcome.failure}", file=sys.stderr)
 
 
 def _outcomes(note: Path) -> list[dict[str, Any]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -89,28 +88,28 @@ def duration(seconds: float) -> str:
 
 
 class Relay(Progress):
-    """What a run in a process of its own tells the process that draws: ("name of a method of Overview", its arguments)."""
+    """What a run in a process of its own tells the process that draws: the name of a method of Overview, and its arguments."""
 
-    def __init__(self, channel: Connection) -> None:
-        self.channel, self.bar, self.done = channel, None, 0
+    def __init__(self, tell: Callable[..., None]) -> None:
+        self.tell, self.bar, self.done = tell, None, 0
         self.console = Console(quiet=True)
 
     def say(self, text: str, style: str | None = None) -> None:
         pass
 
     def warn(self, sentence: str) -> None:
-        self.channel.send(("caution", sentence))
+        self.tell("caution", sentence)
 
     def start(self, title: str, epochs: int) -> None:
         self.epochs = epochs
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         self.done += 1
-        self.channel.send(("advance", self.done, self.epochs))
+        self.tell("advance", self.done, self.epochs)
 
     def finish(self, record: RunRecord) -> None:
         metrics = record.predictors[record.headline]["splits"]["test"]
-        self.channel.send(("result", f"{shots(metrics)} | {duration(record.provenance['seconds'])}"))
+        self.tell("result", f"{shots(metrics)} | {duration(record.provenance['seconds'])}")
 
 
 class Overview(Progress):

@@ -209,7 +209,8 @@ def _has_cuda() -> bool:
 def _tell_cuda(channel: Connection) -> None:
     import torch
 
-    channel.send(torch.cuda.is_available())
+    with suppress(OSError):
+        channel.send(torch.cuda.is_available())
 
 
 # ---------------------------------------------------------------------------------------------------------- processes
@@ -332,30 +333,39 @@ def _work(job: Job, channel: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
+    def tell(*message: object) -> None:
+        try:
+            channel.send(message)
+        except OSError:  # nobody listens any more
+            _end()
+
     torch.set_num_threads(1)  # runtime.threads, where given, is set by the run
     logger = logging.getLogger("ltrun")
-    logger.handlers, logger.propagate = [_Told(channel)], False
+    logger.handlers, logger.propagate = [_Told(tell)], False
     logger.setLevel(logging.INFO)
-    with Relay(channel) as progress:
-        failure = attempt(job, progress)
-    channel.send(("end", failure))
+    with Relay(tell) as progress:
+        tell("end", attempt(job, progress))
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot stop its children. Dying at any moment is safe: see checkpoint.py."""
+    """A parent that was killed cannot stop its children."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])
+    _end()
+
+
+def _end() -> None:
+    """Dying at any moment is safe: see checkpoint.py."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Told(logging.Handler):
     """Sends what is logged to the process that draws."""
 
-    def __init__(self, channel: Connection):
+    def __init__(self, tell: Callable[..., None]):
         super().__init__()
-        self.channel = channel
+        self.tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):
-            self.channel.send(("log", record.getMessage()))
+        self.tell("log", record.getMessage())
