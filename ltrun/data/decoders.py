@@ -46,13 +46,14 @@ class Decoders:
     """Loaders that live as long as this object: as many as were ever open at once, each with `workers` processes.
 
     A loader whose epoch is over, or was given up midway, waits for the next, so that no epoch pays for starting processes.
-    The processes end with the one that started them. workers: 0 decodes in the caller's process; None is one a core, up to
-    MOST. pinned: batches lie in page-locked memory, from which a GPU copies by itself.
+    The processes end with the one that started them. workers: 0 decodes in the caller's process; None is as many as torch
+    has threads, up to MOST, so that runs that share a machine share its cores. pinned: batches lie in page-locked memory,
+    from which a GPU copies by itself.
     """
 
     def __init__(self, paths: Sequence[Path], size: int, workers: int | None, pinned: bool) -> None:
         self.files, self.pinned = Files(paths, size), pinned
-        self.workers = min(len(os.sched_getaffinity(0)), MOST) if workers is None else workers
+        self.workers = min(torch.get_num_threads(), MOST) if workers is None else workers
         self.idle: list[DataLoader[Read]] = []
 
     def read(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:

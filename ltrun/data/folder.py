@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from ltrun.data.class_folders import Folder, find_unreadable, has_folders, read_images, scan
 from ltrun.data.decoders import Decoders
 from ltrun.data.images import unreadable
-from ltrun.data.memory import available
 from ltrun.data.profiles import LongTail, Profile, Rows, hold_out
 from ltrun.data.source import Source, Splits, folder_of, reading
 from ltrun.data.stores import Resident, Streamed
 from ltrun.errors import ConfigError, DataError
+from ltrun.machine import free_memory
 from ltrun.parts import Store
 from ltrun.types import Labels
 
@@ -64,10 +64,10 @@ class ImageFolder(Source):
     becomes RGB: its centre square, scaled to image_size. Only the images in the class folders themselves count.
 
     skip_unreadable: leave out what cannot be read, and count it, instead of refusing the data set.
-    streamed: decode the images anew each time that they are asked for, in `workers` processes for each stream (None: one a
-    core), instead of once; 'auto' where all of them, decoded, would take more than half of the memory that is left. The
-    results are the same, bit for bit. What cannot be read is then found only when it is asked for, unless it is left out,
-    which takes a pass over all files.
+    streamed: decode the images anew each time that they are asked for, in `workers` processes for each stream (None: as many
+    as the run has threads, up to 16), instead of once; 'auto' where all of them, decoded, would take more than half of the
+    memory that is left. The results are the same, bit for bit. What cannot be read is then found only when it is asked for,
+    unless it is left out, which takes a pass over all files.
     """
 
     name = "image_folder"
@@ -89,7 +89,7 @@ class ImageFolder(Source):
         if not 0 < test_fraction < 1:
             raise ConfigError(f"test_fraction must lie between 0 and 1, got {test_fraction:g}")
         if workers is not None and workers < 0:
-            raise ConfigError(f"workers must be 0 or more, or null for one a core, got {workers}")
+            raise ConfigError(f"workers must be 0 or more, or null for one a thread, got {workers}")
         self.root = folder_of(folder)
         self.image_size = image_size
         self.test_fraction = test_fraction
@@ -116,7 +116,8 @@ class ImageFolder(Source):
         if self.streamed != "auto":
             return self.streamed
         decoded = sum(len(folder.paths) for folder in folders.values()) * 3 * self.image_size**2
-        streams = decoded > RESIDENT_SHARE * available(device)
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+        streams = decoded > RESIDENT_SHARE * free
         if streams:
             log.info("%.1f GB of decoded images are too many to hold: streaming them (dataset.streamed)", decoded / 1e9)
         return streams

@@ -11,8 +11,9 @@ import torch
 from data_fakes import class_folders, encoded, random_images
 from torch import Tensor
 
-from ltrun.data import ImageFolder, Resident, Splits, Streamed, folder, memory
+from ltrun.data import ImageFolder, Resident, Splits, Streamed, folder
 from ltrun.errors import ConfigError, DataError
+from ltrun.machine import free_memory
 from ltrun.parts import Store
 from ltrun.types import Batch
 
@@ -125,20 +126,22 @@ def test_a_killed_process_is_a_sentence(photos: Path) -> None:
 
 @pytest.mark.parametrize(("free", "kind"), [(10**12, Resident), (10**4, Streamed)])
 def test_auto_looks_at_the_memory_that_is_left(photos: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: type) -> None:
-    monkeypatch.setattr(folder, "available", lambda device: free)
+    monkeypatch.setattr(folder, "free_memory", lambda: free)
     assert type(ImageFolder(str(photos), image_size=16).open(CPU).train) is kind
 
 
 def test_a_container_has_the_memory_that_it_is_given(tmp_path: Path) -> None:
-    everything = memory.available(CPU, tmp_path)
-    assert everything > 10**7
+    machine = tmp_path / "meminfo"
+    assert free_memory(tmp_path, machine) > 10**8, "not Linux"
+    machine.write_text("MemTotal: 80 kB\nMemAvailable:   20 kB\n")
+    assert free_memory(tmp_path, machine) == 20 * 1024
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("5000\n")
-    assert memory.available(CPU, tmp_path) > 10**7
+    assert free_memory(tmp_path, machine) == 20 * 1024
     (tmp_path / "memory.max").write_text("9000\n")
-    assert memory.available(CPU, tmp_path) == 4000
+    assert free_memory(tmp_path, machine) == 4000
     (tmp_path / "memory.current").write_text("9500\n")
-    assert memory.available(CPU, tmp_path) == 0
+    assert free_memory(tmp_path, machine) == 0
 
 
 def test_less_than_no_process_is_refused() -> None:

@@ -1,0 +1,24 @@
+"""What the machine has left for this process. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+
+
+def free_memory(cgroups: Path = Path("/sys/fs/cgroup"), machine: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that this process and its children may still take, by the machine and by the container."""
+    free = [_of_machine(machine)]
+    for limit, used in LIMITS:
+        with suppress(OSError, ValueError):  # the other version of cgroups, or no limit: 'max'
+            free.append(int((cgroups / limit).read_text()) - int((cgroups / used).read_text()))
+    return max(min(free), 0)
+
+
+def _of_machine(path: Path) -> int:
+    with suppress(OSError, ValueError, StopIteration):
+        return int(next(line.split()[1] for line in path.read_text().splitlines() if line.startswith("MemAvailable:"))) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # not Linux: all there is
