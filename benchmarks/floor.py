@@ -1,0 +1,171 @@
+"""The machine's limits, timed in turns with ltrun's step, and the share of each that the step reaches.
+
+    python benchmarks/floor.py --threads 1 --json benchmarks/results/floor.json
+
+products: the multiplications of the step's convolutions at the rate of large matrix products. convolutions: those of the
+network alone, forward and backward, in channels_last and the precision of the step; the practical limit. memory: reading and
+writing what the convolutions put out, in PASSES passes at the rate of a large copy. launches, on CUDA: the step's kernels, each
+as long as an empty one takes in a CUDA graph. Libraries may beat their own matrix products, so a share may exceed 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from common import Record, alternate, arguments, has_bf16, milliseconds, prepared
+from subject import Subject, runtime
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PASSES = 7  # as few as an ideally fused network needs, normalisation in training mode included
+LAUNCHES = 1000
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One of the network's, with the shapes of its input and weight. first: there is no gradient by its input."""
+
+    inputs: torch.Size
+    weight: torch.Size
+    stride: tuple[int, ...]
+    first: bool
+
+    @property
+    def outputs(self) -> int:
+        batch, _, height, width = self.inputs
+        return batch * self.weight[0] * (height // self.stride[0]) * (width // self.stride[1])
+
+    @property
+    def operations(self) -> int:
+        """Of a forward and a backward pass; a multiplication and an addition are two."""
+        return 2 * self.outputs * self.weight[1:].numel() * (2 if self.first else 3)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, default=2, help="steps a repeat")
+    args = parser.parse_args(argv)
+    device = prepared(args)
+    record = Record("floor", args, device)
+    print(f"{record.title}, {args.precision}")
+    steps = 1 if args.smoke else args.steps
+    subject = Subject(device, "method=erm", f"batch_size={args.batch_size}", *runtime(args), steps=steps)
+    subject.settle()
+    layers = convolutions(subject, args.batch_size)
+    dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
+    size, length = (256, 2**20) if args.smoke else (2048, 2**26) if device.type == "cpu" else (8192, 2**29)
+    sides: dict[str, Callable[[], object]] = {
+        "step": subject.train,
+        "product": product(size, dtype, device),
+        "copy": copying(length, device),
+        "convolutions": passes(layers, dtype, device),
+    }
+    if dtype is torch.float32 and (device.type == "cuda" or has_bf16()):
+        sides["product bf16"] = product(size, torch.bfloat16, device)
+    if device.type == "cuda":
+        sides |= launches(device)
+    times = alternate(sides, args.repeats, device, record.times)
+    record.times(times)
+    seconds = {name: side.median for name, side in times.items()}
+
+    step = seconds["step"] / steps
+    operations, outputs = sum(layer.operations for layer in layers), sum(layer.outputs for layer in layers)
+    rate = 2 * size**3 / seconds["product"]
+    bandwidth = 2 * 4 * length / seconds["copy"]
+    floors = {
+        "products": operations / rate,
+        "convolutions": seconds["convolutions"],
+        "memory": PASSES * outputs * dtype.itemsize / bandwidth,
+    }
+    if device.type == "cuda":
+        kernels = count_kernels(subject) / steps
+        record.result(kernels=kernels, launch_seconds=seconds["launches"] / LAUNCHES)
+        floors["launches"] = kernels * seconds["launches in a graph"] / LAUNCHES
+        print(f"{kernels:.0f} kernels a step; a launch takes {seconds['launches'] / LAUNCHES * 1e6:.1f} us")
+    record.result(step_seconds=step, operations=operations, operations_per_second=rate, bytes_per_second=bandwidth)
+    record.result(floor_seconds=floors, share={name: floor / step for name, floor in floors.items()})
+    print(f"{rate / 1e9:.0f} GFLOP/s in products, {bandwidth / 1e9:.1f} GB/s copying; a step is {operations / 1e9:.1f} GFLOP")
+    print(f"{'step':13} {milliseconds(step):>11}")
+    for name, floor in floors.items():
+        print(f"{name:13} {milliseconds(floor):>11} {floor / step:7.1%} of the step")
+    record.close()
+    return 0
+
+
+def convolutions(subject: Subject, batch_size: int) -> list[Convolution]:
+    """In the order of a forward pass."""
+    found: list[Convolution] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        stride = tuple(int(step) for step in module.stride)
+        found.append(Convolution(inputs[0].shape, module.weight.shape, stride, first=not found))
+
+    hooks = [m.register_forward_hook(note) for m in subject.network.modules() if isinstance(m, nn.Conv2d)]
+    images = next(subject.run.splits.train.open([torch.arange(batch_size)])).inputs
+    with torch.no_grad():
+        subject.network.predict(subject.trainer.normalise(images))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def passes(layers: Sequence[Convolution], dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
+    """Forward and backward pass of every convolution by itself, padded as 3 x 3 ones are."""
+
+    def some(shape: torch.Size) -> Tensor:
+        return torch.randn(shape, dtype=dtype, device=device).to(memory_format=torch.channels_last)
+
+    tensors = [(layer, some(layer.inputs), some(layer.weight).requires_grad_()) for layer in layers]
+    shapes = [F.conv2d(x, w.detach(), stride=layer.stride, padding=1).shape for layer, x, w in tensors]
+    gradients = [some(shape) for shape in shapes]
+    for layer, x, _ in tensors:
+        x.requires_grad_(not layer.first)
+
+    def call() -> None:
+        for (layer, x, w), gradient in zip(tensors, gradients, strict=True):
+            out = F.conv2d(x, w, stride=layer.stride, padding=1)
+            torch.autograd.grad(out, [w] if layer.first else [x, w], gradient)
+
+    return call
+
+
+def product(size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], Tensor]:
+    a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+    out = torch.empty_like(a)
+    return lambda: torch.mm(a, b, out=out)
+
+
+def copying(length: int, device: torch.device) -> Callable[[], Tensor]:
+    source, target = (torch.zeros(length, device=device) for _ in range(2))
+    return lambda: target.copy_(source)
+
+
+def launches(device: torch.device) -> dict[str, Callable[[], None]]:
+    """Kernels that do nothing much, one after the other: launched by the host, and within a CUDA graph."""
+    tiny = torch.zeros(1, device=device)
+
+    def call() -> None:
+        for _ in range(LAUNCHES):
+            tiny.add_(1)
+
+    call()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return {"launches": call, "launches in a graph": graph.replay}
+
+
+def count_kernels(subject: Subject) -> int:
+    """Of an epoch."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        subject.train()
+        torch.cuda.synchronize()
+    return sum(event.device_type.name == "CUDA" for event in profile.events() or [])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

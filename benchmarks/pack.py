@@ -1,0 +1,89 @@
+"""Images a second of several runs at once on one machine.
+
+    python benchmarks/pack.py --json benchmarks/results/pack.json
+    python benchmarks/pack.py --at-once 1 2 4 8 16
+
+Each measurement is the command `ltrun -m method=erm seed=0,... runtime.pack=K` on random images with the class counts of
+CIFAR100-LT, with as many runs as there are at once. Images a second are the sum over the runs of what their records say:
+training and evaluation, without start-up. On a CPU each run has one thread where K is above 1, and a single one all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+from common import Record, alternate, arguments, prepared
+from subject import run_command, runtime
+
+from ltrun.sweep import cores
+
+AT_ONCE = (1, 2, 4, 8, 16)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = arguments(__doc__)
+    parser.set_defaults(repeats=3)
+    parser.add_argument(
+        "--at-once", nargs="+", type=int, metavar="K", help="runs at once; on a CPU up to its cores unless given"
+    )
+    parser.add_argument("--epochs", type=int, help="of a run; 1 on a CPU unless given, 20 on CUDA")
+    parser.add_argument("--largest-class", type=int, help="its training images; 500 as in CIFAR100-LT unless given")
+    args = parser.parse_args(argv)
+    device = prepared(args)
+    most = AT_ONCE[-1] if device.type == "cuda" else cores()
+    args.at_once = args.at_once or [k for k in AT_ONCE if k <= most]
+    args.epochs = args.epochs or (20 if device.type == "cuda" else 1)
+    if args.smoke:
+        args.at_once, args.epochs, args.largest_class, args.repeats = args.at_once[:2], 1, 100, 1
+    record = Record("pack", args, device)
+    print(f"{record.title}, {args.precision}, compile={args.compile}")
+    rates: dict[int, list[float]] = defaultdict(list)
+    sides = {f"{k} at once": sweep(args, k, rates[k]) for k in args.at_once}
+    times = alternate(sides, args.repeats, device, record.times, warm_up=False, commands=True)
+    record.times(times)
+    found = {
+        k: {
+            "images_per_second": median(rates[k]),
+            "repeats": rates[k],
+            "wall_seconds_a_run": times[f"{k} at once"].median / k,
+            "times_one_run": median(rates[k]) / median(rates[args.at_once[0]]),
+        }
+        for k in args.at_once
+    }
+    record.result(at_once=found)
+    for k, values in found.items():
+        print(
+            f"{k:3} at once: {values['images_per_second']:8.0f} images/s, {values['times_one_run']:.2f} times "
+            f"{args.at_once[0]}; {values['wall_seconds_a_run']:.1f} s a run, start-up included (n={len(rates[k])})"
+        )
+    record.close()
+    return 0
+
+
+def sweep(args: argparse.Namespace, k: int, rates: list[float]) -> Callable[[], None]:
+    """A call that trains k seeds at once and notes their images a second, all together."""
+    seeds = ",".join(str(seed) for seed in range(k))
+    words = ["-m", "method=erm", f"seed={seeds}", f"runtime.pack={k}", f"epochs={args.epochs}", f"batch_size={args.batch_size}"]
+    words += ["+dataset.source.test_images=1000", *runtime(args)]
+    if args.largest_class:
+        words.append(f"+dataset.source.largest_class={args.largest_class}")
+    if args.smoke:
+        words.append("network=resnet8")
+
+    def call() -> None:
+        with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as folder:
+            _, records = run_command(*words, folder=Path(folder))
+        assert len(records) == k
+        rates.append(sum(record.provenance["images_per_second"] for record in records))
+
+    return call
+
+
+if __name__ == "__main__":
+    sys.exit(main())

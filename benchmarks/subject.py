@@ -1,0 +1,136 @@
+"""ltrun's own objects, as a run makes them from a command line, for the benchmarks to time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import patch
+
+import torch
+from common import current_flags, flags
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from rich.console import Console
+from torch import Tensor
+
+from ltrun.compose import Job, compose_job
+from ltrun.progress import Progress
+from ltrun.recipe import MAIN, Recipe
+from ltrun.record import RESULT, RunRecord
+from ltrun.run import Run
+from ltrun.step import WARM_UP
+from ltrun.train import StageRun, Trainer
+from ltrun.types import Clock
+
+RANDOM_IMAGES = ("dataset=cifar100_lt", "dataset.source._target_=stand_ins.RandomLT", "plugins=[stand_ins]")
+
+
+def runtime(args: argparse.Namespace) -> tuple[str, ...]:
+    """The overrides that the options of every benchmark stand for."""
+    device = [] if args.device == "auto" else [f"runtime.device={args.device}"]
+    threads = [f"runtime.threads={args.threads}"] if args.threads else []
+    return f"runtime.precision={args.precision}", f"runtime.compile={args.compile}", *device, *threads
+
+
+def job_of(*overrides: str) -> Job:
+    """What `ltrun *overrides` would run, on random images with the class counts of CIFAR100-LT."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module("ltrun.conf", version_base="1.3"):
+        return compose_job([*RANDOM_IMAGES, *overrides])
+
+
+class Subject:
+    """The data, the network and the stages of one command line. Checkpoints would go to a temporary folder.
+
+    steps: an epoch ends after so many batches; None is a whole epoch. rows: if set, those of every epoch. epoch_images: those
+    that the sampler drew for the last epoch, whether they were trained on or not. warnings: what a run would have said.
+    """
+
+    def __init__(self, device: torch.device, *overrides: str, steps: int | None = None):
+        self.folder = tempfile.TemporaryDirectory(prefix="ltrun-benchmark-")
+        self.job = job_of(f"outputs={self.folder.name}", *overrides)
+        recipe = Recipe.bind(self.job.config, self.job.choices, self.job.plugins)
+        self.warnings: list[str] = []
+        self.run = Run(self.job, recipe, device, _Silent(self.warnings))
+        self.trainer = _trainer_of(self.run)
+        self.stages = recipe.stages
+        self.network = self.trainer._network()
+        self.steps, self.rows, self.epoch_images = steps, cast(Tensor | None, None), 0
+        self.flags = current_flags()
+        self.enter(0)
+
+    def enter(self, index: int) -> None:
+        """Begins a stage with the network as it is."""
+        stage = self.stages[index]
+        self.trainer._enter(self.network, stage, index)
+        self.stage = StageRun(self.trainer, self.network, stage)
+        sampler = cast(Any, self.stage.samplers[MAIN])
+        sampler.draw = self._cut(sampler.draw)
+        self.clock = Clock(stage.name, stage.epochs // 2, stage.epochs)  # in the middle, where nothing warms up
+
+    def _cut(self, draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def drawn(*inputs: Any) -> Tensor:
+            rows = draw(*inputs) if self.rows is None else self.rows
+            self.epoch_images = len(rows)
+            return rows if self.steps is None else rows[: self.steps * self.trainer.batch_size]
+
+        return drawn
+
+    def train(self) -> dict[str, Any]:
+        with flags(self.flags):
+            return self.stage.epoch(self.clock)
+
+    def settle(self) -> None:
+        """Trains until no step of an epoch, its last and smaller one included, is among the first of its shape."""
+        for _ in range(WARM_UP + 1 if self.run.device.type == "cuda" else 1):
+            self.train()
+
+    def evaluate(self) -> None:
+        with flags(self.flags):
+            self.trainer.evaluate(self.network)
+
+    def images(self, split: str = "train") -> tuple[Tensor, Tensor]:
+        """uint8 (N, 3, 32, 32) and labels (N,), on the CPU."""
+        store = getattr(self.run.splits, split)
+        batch = next(store.open([torch.arange(len(store))]))
+        return batch.inputs.cpu(), batch.targets.primary.cpu()
+
+
+def _trainer_of(run: Run) -> Trainer:
+    """The trainer that this run trains with."""
+
+    class Made(Exception):
+        pass
+
+    with patch("ltrun.run.Trainer", side_effect=Made) as made, suppress(Made):
+        run.result()
+    return Trainer(**made.call_args.kwargs)
+
+
+class _Silent(Progress):
+    def __init__(self, warnings: list[str]) -> None:
+        super().__init__()
+        self.console, self.warnings = Console(quiet=True), warnings
+
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+
+def run_command(*words: str, folder: Path) -> tuple[float, list[RunRecord]]:
+    """Seconds from the command `ltrun *words` to its end, start-up included, and the records that it wrote to a folder."""
+    command = [sys.executable, "-m", "ltrun", *RANDOM_IMAGES, f"outputs={folder}", *words]
+    search = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    begun = time.perf_counter()
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": search}, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        sys.exit(f"ltrun {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+    return seconds, [RunRecord.load(path) for path in sorted(folder.rglob(RESULT))]

@@ -1,0 +1,103 @@
+"""Recorded results as Markdown, as in the README: `python benchmarks/table.py benchmarks/results`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    folders = [Path(word) for word in (sys.argv[1:] if argv is None else argv)] or [Path(__file__).parent / "results"]
+    records = [json.loads(path.read_text()) for folder in folders for path in sorted(folder.glob("*.json"))]
+    whole = [record for record in records if record["complete"] and not record["settings"]["smoke"]]
+    tables = {"step": steps, "ablation": levers, "floor": floors, "pack": packs, "methods": methods}
+    for name, table in tables.items():
+        if chosen := [record for record in whole if record["benchmark"] == name]:
+            print("\n".join(table(chosen)), end="\n\n")
+    return 0
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def where(record: Record) -> str:
+    """Device and setting of a row; threads matter on a CPU only."""
+    settings, cuda = record["settings"], record["device"] != record["cpu"]
+    threads = "" if cuda else f", {record['threads']} thread{'s' * (record['threads'] > 1)}"
+    compiled = "" if settings["compile"] == "auto" else f", compile={settings['compile']}"
+    return f"{record['device']}{threads}, {settings['precision']}{compiled}"
+
+
+def noted(record: Record) -> list[str]:
+    """The cells that every row ends with: repeats, those set aside, version, date."""
+    sides = record["times"].values()
+    n, disturbed = min(side["n"] for side in sides), sum(side["disturbed"] for side in sides)
+    return [f"{n} ({disturbed})", record["versions"]["torch"].partition("+")[0], record["date"]]
+
+
+def steps(records: Sequence[Record]) -> list[str]:
+    header = ["", "plain loop", "ltrun", "train", "epoch", "run", "a whole run", "n (set aside)", "torch", "date"]
+    rows = []
+    for record in records:
+        found = record["results"]
+        seconds = (
+            f"{found[f'{side}_train_seconds']:.2f} + {found[f'{side}_evaluation_seconds']:.2f} s" for side in ("plain", "ltrun")
+        )
+        ratios = (f"**{found[name]:.2f}**" for name in ("train", "epoch", "run"))
+        run = found.get("run_command")
+        whole = f"{run['wall_seconds']:.1f} s, {run['epochs']} epochs" if run else "–"
+        rows.append([where(record), *seconds, *ratios, whole, *noted(record)])
+    return markdown(header, rows)
+
+
+def levers(records: Sequence[Record]) -> list[str]:
+    rows = []
+    for record in records:
+        for kind in ("train", "evaluation"):
+            found = record["results"][kind]
+            rows.append([f"{where(record)}: {kind}", f"{found['all']:.2f}", "", *noted(record)])
+            for lever in dict.fromkeys(key.split()[0] for key in found if key != "all"):
+                cells = (f"{found[key]:.2f}" if (key := f"{lever} {what}") in found else "–" for what in ("alone", "left out"))
+                rows.append([lever, *cells, "", "", ""])
+    return markdown(["", "alone, or all", "left out", "n (set aside)", "torch", "date"], rows)
+
+
+def floors(records: Sequence[Record]) -> list[str]:
+    rows = []
+    for record in records:
+        found = record["results"]
+        rows.append([where(record), f"{1000 * found['step_seconds']:.3g} ms", "", *noted(record)])
+        for name, seconds in found["floor_seconds"].items():
+            rows.append([name, f"{1000 * seconds:.3g} ms", f"{found['share'][name]:.0%}", "", "", ""])
+    return markdown(["", "time", "share reached", "n (set aside)", "torch", "date"], rows)
+
+
+def packs(records: Sequence[Record]) -> list[str]:
+    rows = [
+        [f"{where(record)}: {k} at once", f"{found['images_per_second']:.0f}", f"{found['times_one_run']:.2f}", *noted(record)]
+        for record in records
+        for k, found in record["results"]["at_once"].items()
+    ]
+    return markdown(["", "images/s", "times one run", "n (set aside)", "torch", "date"], rows)
+
+
+def methods(records: Sequence[Record]) -> list[str]:
+    lines: list[str] = []
+    for record in records:
+        rows = [
+            [name, f"{found['step']:.2f}", f"{found['run']:.2f}", f"{found['peak_memory_bytes'] / 2**20:.0f} MiB"]
+            for name, found in record["results"]["methods"].items()
+        ]
+        lines += [*markdown([where(record), "step", "run", "peak memory"], rows), ""]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The benchmarks' own correctness: what they count as the same, as undisturbed, as a ratio. Never how fast anything is."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))  # as for a script that lies there; ltrun finds its stand-ins by it
+common, floor, plain, step, subject, table = (
+    importlib.import_module(name) for name in ("common", "floor", "plain", "step", "subject", "table")
+)
+CPU = torch.device("cpu")
+
+
+def repeat(seconds: float, disturbed: bool = False) -> Any:
+    return common.Repeat(seconds, seconds, 0.0, disturbed)
+
+
+def settings(*words: str) -> argparse.Namespace:
+    return step.parser().parse_args(["--batch-size", "8", *words])
+
+
+# --------------------------------------------------------------------------------------------------------------- timing
+
+
+def test_disturbed_repeats_are_counted_and_set_aside() -> None:
+    times = common.Times([repeat(1.0), repeat(9.0, disturbed=True), repeat(2.0), repeat(4.0)])
+    summary = times.summary()
+    assert times.median == summary["median"] == 2.0
+    assert (summary["first_quartile"], summary["third_quartile"]) == (1.5, 3.0)
+    assert (summary["n"], summary["disturbed"], len(summary["repeats"])) == (3, 1, 4)
+    assert common.Times([repeat(3.0, disturbed=True)]).median == 3.0, "with nothing else, disturbed repeats count"
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "cores", "expected"),
+    [
+        (10.0, 0.5, 1, False),  # a twentieth of a core
+        (10.0, 5.0, 2, False),  # both fit
+        (10.0, 9.0, 2, True),
+        (20.0, 2.0, 2, True),
+        (10.0, 90.0, 16, False),  # sixteen cores, ten busy
+        (10.0, None, 1, False),  # unknown
+    ],
+)
+def test_others_disturb_where_cores_run_short(own: float, others: float | None, cores: int, expected: bool) -> None:
+    assert common.in_the_way(10.0, own, others, cores) is expected
+
+
+def test_sides_take_turns_until_enough_repeats_are_undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    calls: dict[str, Callable[[], None]] = {name: lambda name=name: order.append(name) for name in "AB"}  # type: ignore[misc]
+    disturbed = iter([True] + 99 * [False])
+
+    def timed(call: Callable[[], None], device: torch.device) -> Any:
+        call()
+        return repeat(1.0, next(disturbed))
+
+    monkeypatch.setattr(common, "timed", timed)
+    rounds: list[int] = []
+    times = common.alternate(calls, 2, CPU, after=lambda times: rounds.append(len(times["A"].repeats)))
+    assert "".join(order) == "AB" + "ABBAAB", "a warm-up, then back and forth, once more for the disturbed one"
+    assert rounds == [1, 2, 3] and len(times["A"].quiet) == 2
+    disturbed = iter(99 * [True])
+    assert len(common.alternate(calls, 2, CPU)["A"].repeats) == 2 * common.EXTRA, "it does not go on for ever"
+
+
+def test_a_record_is_on_disk_before_it_is_complete_and_names_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record = common.Record("step", settings("--json", str(path)), CPU)
+    record.times({"a": common.Times([repeat(1.0)])})
+    early = json.loads(path.read_text())
+    assert early["times"]["a"]["n"] == 1 and not early["complete"]
+    record.close()
+    late = path.read_text()
+    assert json.loads(late)["complete"] and str(tmp_path) not in late
+    assert {"device", "versions", "date", "threads", "settings"} <= early.keys()
+
+
+# ------------------------------------------------------------------------------------------------------- the same numbers
+
+
+def test_ltrun_and_the_plain_loop_compute_the_same() -> None:
+    differences = step.gate(settings(), CPU)
+    assert differences["gradient"] < 1e-9, "in float64 nothing but the order of sums is left"
+    assert all(differences[name] <= most for name, most in step.TOLERANCES["fp32"].items())
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ("optimizer.weight_decay=0.02", "steps"),
+        ("logit_adjustment=balanced_softmax", "loss"),
+    ],
+)
+def test_the_gate_notices(change: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = step.runtime
+    monkeypatch.setattr(step, "runtime", lambda args: (*given(args), change))
+    monkeypatch.setattr(step, "gradient", lambda *_: {})
+    assert step.gate(settings(), CPU)[name] > step.TOLERANCES["fp32"][name]
+
+
+def test_another_network_does_not_take_the_weights() -> None:
+    with pytest.raises(ValueError, match="same tensors"):
+        plain.ResNet32(10).load(nn.Linear(2, 2))
+
+
+def test_the_work_of_a_step_is_that_of_resnet32() -> None:
+    """137.7 MFLOP forward and 412.3 in training an image, 303,104 outputs of convolutions."""
+    layers = floor.convolutions(subject.Subject(CPU, "method=erm"), 2)
+    assert len(layers) == 31
+    assert sum(layer.outputs for layer in layers) == 2 * 303_104
+    assert sum(layer.operations for layer in layers) == pytest.approx(2 * 412.3e6, rel=1e-3)
+
+
+# ---------------------------------------------------------------------------------------------------------------- ratios
+
+
+def test_ratios_are_of_whole_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    """A tenth of an epoch of 1000 images and a hundredth of 10,000 test images were timed."""
+    seconds = {"plain train": 2.0, "ltrun train": 1.0, "plain evaluation": 0.1, "ltrun evaluation": 0.05}
+    times = {name: common.Times([repeat(value)]) for name, value in seconds.items()}
+    found = step.summary(times, {"trained": 100, "train": 1000, "tested": 100, "test": 10_000})
+    assert found["train"] == found["evaluation"] == 2.0
+    assert found["epoch"] == pytest.approx((20 + 10) / (10 + 5))
+    assert found["run"] == pytest.approx((20 + 10) / (10 + 0.5))
+    assert step.unmet(["train=1.9", "epoch=2"], found) == 0
+    assert step.unmet(["train=2.1"], found) == 1
+    assert "train=2.00 is below 2.1" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no such ratio"):
+        step.unmet(["speed=1"], found)
+
+
+def test_recorded_results_make_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever lies in benchmarks/results: every record is complete, every table can be printed."""
+    records = [json.loads(path.read_text()) for path in sorted((BENCHMARKS / "results").glob("*.json"))]
+    assert all(record["complete"] and not record["settings"]["smoke"] for record in records)
+    assert table.main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(record["device"] in printed for record in records if record["benchmark"] == "step")
