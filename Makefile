@@ -3,11 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
+# --name value, for a variable that is set
+option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) "$($(1))")
+
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint report clean
+.PHONY: help install run test lint report gpu-table bench clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +33,16 @@ lint: install  ## ruff and mypy
 
 report: install  ## collect everything below outputs/ into tables
 	$(BIN)/ltrun report outputs/
+
+# DATA: all of CIFAR-100, or an export. TIME: seconds; the next call goes on. SET: keys, such as runtime.precision=bf16
+gpu-table: install  ## reproduce the CIFAR100-LT table: DATA= TIME= METHODS= SEEDS= DEVICE= PACK= EPOCHS= SET=
+	$(BIN)/python benchmarks/gpu_table.py $(foreach name,DATA TIME METHODS SEEDS DEVICE PACK,$(call option,$(name))) \
+		$(if $(EPOCHS),epochs=$(EPOCHS)) $(SET)
+
+BENCH ?= step floor ablation pack methods
+bench: install  ## time ltrun beside a plain loop and the machine's limits: BENCH= which, ARGS= of each script
+	for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json $(ARGS) || exit 1; done
+	$(BIN)/python benchmarks/table.py benchmarks/results
 
 clean:  ## remove the environment and caches, but no results
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build *.egg-info
