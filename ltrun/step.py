@@ -18,6 +18,7 @@ from ltrun.types import Streams
 from ltrun.watch import Watch
 
 Compile = Literal["auto", True, False]
+BACKEND = "inductor"
 Shape = tuple[tuple[str, torch.Size, torch.Size], ...]
 WARM_UP = 3  # steps of a shape that run as they are before it is captured: libraries choose kernels, memory finds its place
 
@@ -129,11 +130,11 @@ class Graph:
 
 
 def compile_objective(objective: Objective) -> None:
-    """By inductor, a program for each shape. Random numbers stay those of the uncompiled step."""
+    """A program for each shape. Random numbers stay those of the uncompiled step."""
     import torch._inductor.config
 
     torch._inductor.config.fallback_random = True
-    objective.compile(dynamic=False, fullgraph=True)
+    objective.compile(dynamic=False, fullgraph=True, backend=BACKEND)
 
 
 def culprit(error: BaseException, parts: Sequence[Part]) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Term
@@ -40,7 +39,8 @@ def paco(
     log_sum = torch.cat([logits, rows], dim=1).logsumexp(dim=1, keepdim=True)
     log_p = torch.cat([logits, similarity], dim=1) - log_sum
     same = (labels[:, None] == row_labels) & ~absent
-    weight = torch.cat([beta * F.one_hot(labels, classes).to(logits.dtype), alpha * same.to(logits.dtype)], dim=1)
+    own = labels[:, None] == torch.arange(classes, device=logits.device)  # one_hot would look at the labels on a CPU
+    weight = torch.cat([beta * own.to(logits.dtype), alpha * same.to(logits.dtype)], dim=1)
     return -((weight * log_p).sum(dim=1) / weight.sum(dim=1)).mean()
 
 
