@@ -100,7 +100,7 @@ def _train(asked: argparse.Namespace, outputs: Path) -> int:
     words += [f"runtime.pack={asked.pack}"] if asked.pack else []
     words += [f"runtime.device={asked.device}", *asked.words]
     places = {"LTRUN_OUTPUTS": str(outputs), "LTRUN_DATA": asked.data}
-    command = [sys.executable, "-m", "ltrun", "-m", *words]
+    command = [sys.executable, "-P", "-m", "ltrun", "-m", *words]  # -P: the ltrun that is installed, not that of a checkout
     sweep = subprocess.Popen(command, env=os.environ | places, start_new_session=True)
     try:
         return sweep.wait(None if asked.time is None else max(asked.time - GRACE, 1))
