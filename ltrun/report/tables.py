@@ -163,9 +163,9 @@ def _by_configuration(records: list[RunRecord]) -> tuple[Groups, list[str]]:
 def _by(records: list[RunRecord], by: Sequence[str]) -> Groups:
     groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for record in records:
-        shown = leaves(record.config) | dict(record.choices) | {key: fact(record) for key, fact in FACTS.items()}
+        shown = {key: _shown(record, key) or DASH for key in by}
         for predictor in record.predictors if PREDICTOR in by else [record.headline]:
-            groups[tuple((shown | {PREDICTOR: predictor}).get(key, DASH) for key in by)].append((record, predictor))
+            groups[tuple(predictor if key == PREDICTOR else shown[key] for key in by)].append((record, predictor))
     ordered = sorted(groups.items(), key=lambda item: [_natural(name) for name in item[0]])
     return [(names, dict(zip(by, names, strict=True)), runs) for names, runs in ordered]
 
@@ -192,12 +192,25 @@ def _check(records: Sequence[RunRecord], metric: str, split: str, by: Sequence[s
     splits = {name for record in records for predictor in record.predictors.values() for name in predictor["splits"]}
     if records and split not in splits:
         raise ConfigError(f"no run was evaluated on '{split}'{did_you_mean(split, splits)}")
-    slots = {PREDICTOR, *FACTS, *(slot for record in records for slot in record.choices)}
-    known = slots.union(*(leaves(record.config) for record in records)) if by else slots
     for key in by:
-        if key not in known:
-            near = get_close_matches(key, known, n=1, cutoff=0.6)
+        if key != PREDICTOR and all(_shown(record, key) is None for record in records):
+            slots = {PREDICTOR, *FACTS, *(slot for record in records for slot in record.choices)}
+            near = get_close_matches(key, slots.union(*(leaves(record.config) for record in records)), n=1, cutoff=0.6)
             raise ConfigError(f"no run has a key '{key}' to group by{did_you_mean(key, near or slots)}")
+
+
+def _shown(record: RunRecord, key: str) -> str | None:
+    """What a record has for a fact, a slot or a dotted key of its configuration, as text; None for nothing."""
+    if key in FACTS:
+        return FACTS[key](record)
+    if key in record.choices:
+        return record.choices[key]
+    node: Any = record.config
+    for step in key.split("."):
+        if not isinstance(node, Mapping) or step not in node:
+            return None
+        node = node[step]
+    return None if isinstance(node, Mapping) else spelled(node)
 
 
 def leaves(config: Mapping[str, Any]) -> dict[str, str]:
