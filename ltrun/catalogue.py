@@ -91,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         chosen = {group: options(group, asked.config_dir) for group in asked.groups or groups(asked.config_dir)}
     except LtrunError as error:
-        print(error, file=sys.stderr)
+        print(f"ltrun: {error}", file=sys.stderr)
         return 1
     _show(chosen)
     return 0

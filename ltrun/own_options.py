@@ -68,8 +68,10 @@ def admit(argv: Sequence[str]) -> None:
     Plugins.instance().register(SearchPath)
     for folder in named:
         print(f"options are also read from {folder}")
-    own = Path(str(catalogue.folders()[0]))
-    for folder in [*named, own / "local"]:
+    local = Path(str(catalogue.folders()[0])) / "local"
+    if (local / "default.yaml").is_file():
+        print(f"options are also read from {local / 'default.yaml'}")
+    for folder in [*named, local]:
         for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
             _check(file, file.relative_to(folder))
 

@@ -126,7 +126,8 @@ class Overview(Progress):
 
     def __enter__(self) -> Overview:
         if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            description = TextColumn("{task.description}", markup=False)
+            columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self.bar = Bar(*columns, console=self.console)
             self.all = self.bar.add_task("all jobs", total=self.total)
             self.bar.start()

@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import traceback
 from collections import deque
@@ -27,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.compose import Job, compose_job
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
+from ltrun.machine import free_memory
 from ltrun.progress import Overview, Progress, Relay
 from ltrun.record import RESULT, RunRecord
 
@@ -172,23 +172,10 @@ def _at_once(job: Job, jobs: int) -> int:
 def cores() -> int:
     """CPU cores that this process may use, by its affinity and by the quota of its container."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    return min(affinity, max(1, int(quota) // int(period))) if quota.isdigit() and period.isdigit() else affinity
-
-
-def free_memory() -> int:
-    """Bytes that this process and its children may still take, by the machine and by the container."""
-    lines = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else sys.maxsize
-    most, taken = _read("/sys/fs/cgroup/memory.max"), _read("/sys/fs/cgroup/memory.current")
-    return min(free, int(most) - int(taken)) if most.isdigit() and taken.isdigit() else free
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
+    with suppress(OSError, ValueError):  # no container, or no quota: 'max'
+        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        return min(affinity, max(1, quota // period))
+    return affinity
 
 
 def _has_cuda() -> bool:

@@ -21,10 +21,13 @@ LISTED = 5  # unfinished runs that are named
 def main(argv: Sequence[str]) -> int:
     """Tables go to standard output, so that `> table.tex` holds nothing else; what is wrong goes to standard error."""
     asked = _parser().parse_args(argv)
-    records, problems = collect(asked.paths)
+    problems: list[Problem] = []
     try:
+        places = ", ".join(map(str, asked.paths))
+        if not any(path.exists() for path in asked.paths):
+            raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
+        records, problems = collect(asked.paths)
         if not records:
-            places = ", ".join(map(str, asked.paths))
             raise DataError(f"no finished run under {places}: train one with 'ltrun method=erm', or name another folder")
         made = tables(records, asked.metric, asked.split, asked.by)
         if asked.format:
@@ -37,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has enough; Python would fail once more when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LtrunError as error:
-        _complain([*_told(problems), str(error)])
+        _complain([*_told(problems), f"ltrun: {error}"])
         return 1
     _complain(_told(problems))
     return 0

@@ -1,0 +1,159 @@
+"""Several jobs at once: the same results as alone, a kill costs one job, and nothing is left running."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from commands import PROGRAM, SHORT, Run, environment
+
+LONG = ("dataset=digits_lt", "epochs=40", "evaluation.every=40", "runtime.pack=2")
+
+
+def test_jobs_at_once_equal_jobs_alone_bit_for_bit(ltrun: Run, tmp_path: Path) -> None:
+    choices = ("-m", "method=cmo,crt", "seed=0", *SHORT)
+    alone, packed = tmp_path / "alone", tmp_path / "packed"
+    one = ltrun(*choices, f"outputs={alone}", "runtime.pack=1", "runtime.threads=1")
+    two = ltrun(*choices, f"outputs={packed}", "runtime.pack=2")
+    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
+    results = sorted(path.relative_to(alone) for path in alone.rglob("result.json"))
+    assert len(results) == 2
+    assert results == sorted(path.relative_to(packed) for path in packed.rglob("result.json"))
+    for result in results:
+        first, second = (json.loads((root / result).read_text()) for root in (alone, packed))
+        assert first["predictors"] == second["predictors"]
+        assert second["provenance"]["threads"] == 1
+        scores = [(root / result).with_name("predictions.npz").read_bytes() for root in (alone, packed)]
+        assert scores[0] == scores[1]
+        states = [
+            torch.load(next((root / result).parent.glob("*.pt")), weights_only=True)["module"] for root in (alone, packed)
+        ]
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert "train 1/3" in one.stdout
+    assert "train 1/" not in two.stdout, "jobs at once print a line each, when they end"
+    for line in ("1/2 ", "2/2 ", "crt [epochs=3, evaluation.every=2] on digits_lt, seed 0 | all "):
+        assert line in two.stdout
+
+
+def test_a_warning_names_its_job(ltrun: Run) -> None:
+    twice = ("resampling=class_balanced", "logit_adjustment=balanced_softmax")
+    done = ltrun("-m", "seed=0,1", *twice, "dataset=digits_lt", "epochs=1", "runtime.pack=2")
+    assert done.returncode == 0, done.stderr
+    warned = [line for line in done.stdout.splitlines() if "balances the classes more than once" in line]
+    assert len(warned) == 2
+    for seed in (0, 1):
+        assert any(line.startswith("warning: ") and f" on digits_lt, seed {seed}: " in line for line in warned)
+
+
+@pytest.mark.parametrize("pack", ["0", "many", "1.5", "true", "null"])
+def test_how_many_at_once_is_auto_or_a_number(pack: str, ltrun: Run) -> None:
+    done = ltrun("-m", "seed=0,1", *SHORT, f"runtime.pack={pack}")
+    assert done.returncode == 1
+    assert "runtime.pack: expected " in done.stderr
+
+
+def test_a_misspelt_option_stops_a_sweep_before_it_starts(ltrun: Run, tmp_path: Path) -> None:
+    done = ltrun("-m", "method=erm,ldma", *SHORT)
+    assert done.returncode == 1
+    assert "method: there is no option 'ldma'; did you mean 'ldam'?" in done.stderr
+    assert not list(tmp_path.rglob("metrics.jsonl"))
+
+
+def test_what_is_done_is_skipped_without_torch_and_without_a_process(ltrun: Run, tmp_path: Path) -> None:
+    command = ["-m", "seed=0,1", *SHORT, "epochs=1", "runtime.pack=2"]
+    assert ltrun(*command).returncode == 0
+    script = (
+        "import multiprocessing.forkserver as f, sys; from ltrun.cli import dispatch\n"
+        f"code = dispatch({command!r}); print('torch' in sys.modules, f._forkserver._forkserver_pid); sys.exit(code)"
+    )
+    again = subprocess.run([sys.executable, "-c", script], env=environment(), cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done before") == 2
+    assert again.stdout.splitlines()[-1] == "False None"
+
+
+# ------------------------------------------------------------------------------------------------- kills and interrupts
+
+
+def below(pid: int) -> dict[int, int]:
+    """{process: its parent} of all that a process started, directly or not."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, state, parent = stat.parent.name, *stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue  # it has ended
+        if state != "Z":
+            parents[int(name)] = int(parent)
+    found: dict[int, int] = {}
+    while more := {p: q for p, q in parents.items() if q in {pid, *found} and p not in found}:
+        found |= more
+    return found
+
+
+def workers(pid: int) -> dict[int, int]:
+    """{process that trains: the server it was forked from}"""
+    return {process: parent for process, parent in below(pid).items() if parent != pid}
+
+
+def until(holds: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+def training(folder: Path) -> bool:
+    """Whether two runs have an epoch behind them."""
+    return sum(bool(path.read_text()) for path in folder.rglob("metrics.jsonl")) >= 2
+
+
+def started(tmp_path: Path, *choices: str) -> subprocess.Popen[str]:
+    command, pipe = [*PROGRAM, "-m", *LONG, *choices], subprocess.PIPE
+    return subprocess.Popen(
+        command, env=environment(), cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+
+
+def gone(processes: dict[int, int]) -> bool:
+    return not any(Path(f"/proc/{process}").exists() for process in processes)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
+def test_a_killed_job_is_one_failed_line_and_an_interrupt_stops_the_others(tmp_path: Path) -> None:
+    sweep = started(tmp_path, "seed=0,1,2")
+    until(lambda: training(tmp_path))
+    victim, server = next(iter(workers(sweep.pid).items()))
+    assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1, "a thread of the server's would be lost in a fork"
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(workers(sweep.pid)) == 2 and victim not in workers(sweep.pid))  # the third job takes the place
+    left = below(sweep.pid)
+    os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
+    output, errors = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "Traceback" not in output + errors
+    assert "interrupted; nothing finished is lost" in output
+    assert "1 failed" in errors
+    assert errors.count("its process was ended by SIGKILL") == 2, "when it happens and below the table"
+    until(lambda: gone(left), 20)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
+def test_no_process_outlives_a_killed_sweep_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    sweep = started(tmp_path, "seed=0,1", "epochs=4")
+    until(lambda: training(tmp_path))
+    left = below(sweep.pid)
+    sweep.kill()
+    sweep.communicate(timeout=60)
+    until(lambda: gone(left), 20)
+    again = started(tmp_path, "seed=0,1", "epochs=4")
+    output, errors = again.communicate(timeout=200)
+    assert again.returncode == 0, errors
+    assert len(list(tmp_path.rglob("result.json"))) == 2
+    assert "2/2 " in output
