@@ -24,6 +24,7 @@ from core_cases import (
     trainer,
 )
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ltrun.step
@@ -32,10 +33,10 @@ from ltrun.errors import ConfigError
 from ltrun.evaluate import SplitEvidence
 from ltrun.networks import ResNetCIFAR
 from ltrun.networks.fold import fold, folded
-from ltrun.parts import Term
+from ltrun.parts import Part, Term
 from ltrun.precision import Precision
 from ltrun.train import StageRun
-from ltrun.types import Clock, Outputs, Streams
+from ltrun.types import Batch, Clock, Outputs, Streams
 
 HERE = __name__
 SOME = ["erm", "ldam_drw", "crt", "cmo", "paco", "sade", "bbn", "meta_weight_net"]
@@ -129,18 +130,28 @@ class NoWaiting(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_no_step_of_any_preset_waits_for_the_device(method: str, tmp_path: Path) -> None:
+def test_no_step_of_any_preset_waits_for_the_device_or_leaves_it(method: str, tmp_path: Path) -> None:
+    """Once as it is, and once on a CUDA device of imaginary tensors, which refuse to meet those of the host."""
     made = trainer(bound(small(composed(f"method={method}"))), tmp_path)
-    network = made._network()
+    network, cuda = made._network(), torch.device("cuda")
     for index, stage in enumerate(made.recipe.stages):
         made._enter(network, stage, index)
         run = StageRun(made, network, stage)
-        run.epoch(Clock(stage.name, 0, stage.epochs))  # what is set up in the first epoch
+        run.epoch(Clock(stage.name, 0, 3))  # what is set up in the first epoch
         batch = {name: next(made.train_set.open([torch.arange(20)])) for name in stage.streams}
-        run.train()
         with NoWaiting():
             run.step(batch)
         run.watch.close()
+        moved = copy.deepcopy(run.objective)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            moved.to(cuda)
+            streams = {name: Batch(b.inputs.to(cuda), b.targets.to(cuda), b.rows.to(cuda)) for name, b in batch.items()}
+            values, outputs, seen = moved(streams)
+            outputs = {name: output.detach() for name, output in outputs.items()}
+            with torch.no_grad():
+                for part in (module for module in moved.modules() if isinstance(module, Part)):
+                    part.after_step(outputs, seen)
+        assert all(value.device.type == "cuda" for value in values.values())
 
 
 # ------------------------------------------------------------------------------------------------------------ arithmetic
@@ -220,10 +231,10 @@ def test_convolutions_see_channels_last() -> None:
 
 # ------------------------------------------------------------------------------------------------------------- on a GPU
 
-cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@cuda
+@needs_cuda
 @pytest.mark.parametrize("method", SOME)
 def test_a_replayed_step_has_the_bits_of_the_step_as_it_is(method: str, tmp_path: Path) -> None:
     device = torch.device("cuda")
