@@ -38,7 +38,7 @@ NOT_RUN = "not yet run"
 def main() -> int:
     published = json.loads((HERE / "published.json").read_text())
     asked = _parser(published).parse_args()
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # whoever ends this ends the sweep, and has the table
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends the sweep, and has the table
     changes = [*([f"dataset={asked.dataset}"] if asked.dataset != published["dataset"] else []), *asked.words]
     name = re.sub(r"[^\w.-]+", "_", "-".join(["gpu_table", *changes]))
     outputs, results = Path("outputs") / name, asked.results / name
