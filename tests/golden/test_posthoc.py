@@ -8,6 +8,7 @@ from cases import Golden, close, every_case
 from torch import Tensor
 
 from ltrun.logit_adjustment.logit_adjustment import log_prior
+from ltrun.parts import PostHoc
 from ltrun.posthoc import UNOIC, LogitAdjustment, PCSoftmax, SADEAggregation, TauNorm
 from ltrun.posthoc.sade_aggregation import aggregate, improve
 from ltrun.posthoc.tau_norm import tau_normalised
@@ -31,7 +32,7 @@ def test_logit_adjustment(golden: Golden) -> None:
             assert scores.argmax(1).tolist() == outputs["argmax"]
             # Two other papers' way to a uniform prior; as posteriors, which a constant in all logits does not change.
             posterior = doubles(outputs["adjusted_logits"]).softmax(1).tolist()
-            others = [UNOIC(float(tau), stats=ClassStats(counts))]
+            others: list[PostHoc] = [UNOIC(float(tau), stats=ClassStats(counts))]
             others += [PCSoftmax(stats=ClassStats(counts))] if tau == 1 else []
             for other in others:
                 close(other(Outputs(logits=logits.float())).softmax(1), posterior, 2e-5)
