@@ -31,7 +31,7 @@ ROOT = CONF.parent
 YAMLS = sorted(CONF.rglob("*.yaml"))
 OPTION_FILES = [path for path in YAMLS if path.parent != CONF and path.parent.name not in ("local", "hydra")]
 FAMILIES = sorted({path.parent.name for path in OPTION_FILES} & {path.parent.name for path in PACKAGE.glob("*/__init__.py")})
-DOOR = {"cli", "build", "recipe", "compose", "explain", "own_options", "data/command"}  # know of OmegaConf or Hydra
+DOOR = {"cli", "build", "recipe", "compose", "explain", "own_options", "sweep", "data/command"}  # know of OmegaConf or Hydra
 
 
 def name_of(path: Path) -> str:
