@@ -95,10 +95,16 @@ class Times:
     def median(self) -> float:
         return float(np.median(self.seconds))
 
+    @property
+    def own(self) -> float:
+        """The median of this process's CPU seconds, which other programs lengthen less than the wall clock's."""
+        return float(np.median([repeat.own for repeat in self.repeats if not (repeat.disturbed and self.quiet)]))
+
     def summary(self) -> dict[str, Any]:
         first, third = (float(q) for q in np.quantile(self.seconds, (0.25, 0.75)))
         return {
             "median": self.median,
+            "own_median": self.own,
             "first_quartile": first,
             "third_quartile": third,
             "n": len(self.seconds),

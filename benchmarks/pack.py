@@ -5,7 +5,8 @@
 
 Each measurement is the command `ltrun -m method=erm seed=0,... runtime.pack=K` on random images with the class counts of
 CIFAR100-LT, with as many runs as there are at once. Images a second are the sum over the runs of what their records say:
-training and evaluation, without start-up. On a CPU each run has one thread where K is above 1, and a single one all of them.
+training and evaluation, without start-up. That is right where they ran at the same time: overlap is the time that all of them
+trained, over the mean time of one. On a CPU each run has one thread where K is above 1, and a single one all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 from common import Record, alternate, arguments, prepared
 from subject import run_command, runtime
@@ -24,6 +25,7 @@ from subject import run_command, runtime
 from ltrun.sweep import cores
 
 AT_ONCE = (1, 2, 4, 8, 16)
+Measured = tuple[float, float]  # images a second of all runs, overlap
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,42 +34,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--at-once", nargs="+", type=int, metavar="K", help="runs at once; on a CPU up to its cores unless given"
     )
-    parser.add_argument("--epochs", type=int, help="of a run; 1 on a CPU unless given, 20 on CUDA")
+    parser.add_argument("--epochs", type=int, help="of a run; 1 on a CPU unless given, 200 on CUDA")
     parser.add_argument("--largest-class", type=int, help="its training images; 500 as in CIFAR100-LT unless given")
     args = parser.parse_args(argv)
     device = prepared(args)
     most = AT_ONCE[-1] if device.type == "cuda" else cores()
     args.at_once = args.at_once or [k for k in AT_ONCE if k <= most]
-    args.epochs = args.epochs or (20 if device.type == "cuda" else 1)
+    args.epochs = args.epochs or (200 if device.type == "cuda" else 1)
     if args.smoke:
         args.at_once, args.epochs, args.largest_class, args.repeats = args.at_once[:2], 1, 100, 1
     record = Record("pack", args, device)
     print(f"{record.title}, {args.precision}, compile={args.compile}")
-    rates: dict[int, list[float]] = defaultdict(list)
-    sides = {f"{k} at once": sweep(args, k, rates[k]) for k in args.at_once}
+    found: dict[int, list[Measured]] = defaultdict(list)
+    sides = {f"{k} at once": sweep(args, k, found[k]) for k in args.at_once}
     times = alternate(sides, args.repeats, device, record.times, warm_up=False, commands=True)
     record.times(times)
-    found = {
+    rates = {k: median(rate for rate, _ in measured) for k, measured in found.items()}
+    results = {
         k: {
-            "images_per_second": median(rates[k]),
-            "repeats": rates[k],
+            "images_per_second": rates[k],
+            "times_one_run": rates[k] / rates[args.at_once[0]],
+            "overlap": median(overlap for _, overlap in measured),
             "wall_seconds_a_run": times[f"{k} at once"].median / k,
-            "times_one_run": median(rates[k]) / median(rates[args.at_once[0]]),
+            "repeats": measured,
         }
-        for k in args.at_once
+        for k, measured in found.items()
     }
-    record.result(at_once=found)
-    for k, values in found.items():
+    record.result(at_once=results)
+    for k, values in results.items():
         print(
-            f"{k:3} at once: {values['images_per_second']:8.0f} images/s, {values['times_one_run']:.2f} times "
-            f"{args.at_once[0]}; {values['wall_seconds_a_run']:.1f} s a run, start-up included (n={len(rates[k])})"
+            f"{k:3} at once: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times {args.at_once[0]}, "
+            f"overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s a run, start-up included"
         )
     record.close()
     return 0
 
 
-def sweep(args: argparse.Namespace, k: int, rates: list[float]) -> Callable[[], None]:
-    """A call that trains k seeds at once and notes their images a second, all together."""
+def sweep(args: argparse.Namespace, k: int, found: list[Measured]) -> Callable[[], None]:
+    """A call that trains k seeds at once and notes their images a second, all together, and how far they overlapped."""
     seeds = ",".join(str(seed) for seed in range(k))
     words = ["-m", "method=erm", f"seed={seeds}", f"runtime.pack={k}", f"epochs={args.epochs}", f"batch_size={args.batch_size}"]
     words += ["+dataset.source.test_images=1000", *runtime(args)]
@@ -79,8 +83,12 @@ def sweep(args: argparse.Namespace, k: int, rates: list[float]) -> Callable[[], 
     def call() -> None:
         with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as folder:
             _, records = run_command(*words, folder=Path(folder))
+            ends = [(path / "metrics.jsonl").stat().st_mtime for path in records]  # the line of the last epoch
         assert len(records) == k
-        rates.append(sum(record.provenance["images_per_second"] for record in records))
+        seconds = [record.provenance["seconds"] for record in records.values()]
+        begins = [end - lasted for end, lasted in zip(ends, seconds, strict=True)]
+        rate = sum(record.provenance["images_per_second"] for record in records.values())
+        found.append((rate, max(0.0, min(ends) - max(begins)) / mean(seconds)))
 
     return call
 

@@ -124,8 +124,8 @@ class _Silent(Progress):
         self.warnings.append(sentence)
 
 
-def run_command(*words: str, folder: Path) -> tuple[float, list[RunRecord]]:
-    """Seconds from the command `ltrun *words` to its end, start-up included, and the records that it wrote to a folder."""
+def run_command(*words: str, folder: Path) -> tuple[float, dict[Path, RunRecord]]:
+    """Seconds from the command `ltrun *words` to its end, start-up included, and the records that it wrote, by their folder."""
     command = [sys.executable, "-m", "ltrun", *RANDOM_IMAGES, f"outputs={folder}", *words]
     search = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     begun = time.perf_counter()
@@ -133,4 +133,4 @@ def run_command(*words: str, folder: Path) -> tuple[float, list[RunRecord]]:
     seconds = time.perf_counter() - begun
     if done.returncode:
         sys.exit(f"ltrun {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
-    return seconds, [RunRecord.load(path) for path in sorted(folder.rglob(RESULT))]
+    return seconds, {path.parent: RunRecord.load(path) for path in sorted(folder.rglob(RESULT))}
