@@ -175,7 +175,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         seed=config["seed"],
         fingerprint=mark,
         folder=address(Path(config["outputs"]).expanduser(), dataset, method, mark, config["seed"]),
-        headline=_headline(preset.plain),
+        headline=_headline(preset.plain, config),
         plugins=plugins_of(config, overrides),
     )
 
@@ -186,10 +186,15 @@ def _list_choices(overrides: Sequence[str]) -> dict[str, str]:
     return {o.key_or_group: o.get_value_string() for o in parsed if o.key_or_group in GROUPS and not o.is_delete()}
 
 
-def _headline(preset: Mapping[str, Any]) -> str:
-    """A preset that chooses a post-hoc part is known by that part's row, all others by the network's own prediction."""
-    predictors = (preset.get("posthoc") or {}).get("predictors") or {}
-    return str(list(predictors)[-1]) if predictors else "plain"
+def _headline(preset: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """A preset that chooses a post-hoc part is known by that part's row, all others by the network's own prediction.
+
+    So is one whose post-hoc part the command line replaces: posthoc=none, or another option.
+    """
+    of_preset, chosen = (node.get("posthoc") for node in (preset, config))
+    names = list((of_preset or {}).get("predictors") or {})
+    kept = (chosen.get("predictors") if isinstance(chosen, Mapping) else None) or {}
+    return next((str(name) for name in reversed(names) if isinstance(kept, Mapping) and name in kept), "plain")
 
 
 def plugins_of(config: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:

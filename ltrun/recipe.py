@@ -34,6 +34,7 @@ CHAIN = {"weigh": parts.Weigh, "adjust": parts.Adjust}  # roles that every slot 
 NAMED = {"augments": parts.Augment, "mixers": parts.Mixer, "predictors": parts.PostHoc}  # the same, several a slot, by name
 ROLES = (*ONE, *CHAIN, *NAMED, "streams", "terms")
 MAIN = "main"
+NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # where there is no option 'none'
 LONGEST = 100  # times a run's epochs that a stage may last
 
 
@@ -283,7 +284,8 @@ def _check(stage: Stage, first: Stage) -> None:
         for part in [*stage.adjusts, *stage.weighs, *([stage.criterion] if stage.criterion else [])]:
             slot = part.path.split(".")[-2]
             raise ConfigError(
-                f"{part.origin} has no effect beside {loss.origin}, which has its own classification loss; set {slot}=none"
+                f"{part.origin} has no effect beside {loss.origin}, which has its own classification loss; set "
+                f"{slot}={NEUTRAL.get(slot, 'none')}"
             )
     for name, stream in stage.streams.items():
         if stream.of is not None and (stream.of not in stage.streams or stage.streams[stream.of].sampler is None):

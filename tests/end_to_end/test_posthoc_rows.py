@@ -81,3 +81,14 @@ def test_disalign_keeps_the_joint_stage(ltrun: Run, tmp_path: Path) -> None:
         if "running" not in name and "num_batches" not in name:
             assert torch.equal(value, two[name.replace("head.", "head.head.")]), name
     assert not torch.equal(two["head.scales"], torch.ones(10)) and two["head.biases"].any()
+
+
+@pytest.mark.parametrize(("posthoc", "rows"), [("none", ["plain"]), ("[ncm,tau_norm]", ["plain", "ncm", "tau_norm"])])
+def test_a_preset_whose_posthoc_part_is_replaced_still_has_a_headline(
+    posthoc: str, rows: list[str], ltrun: Run, tmp_path: Path
+) -> None:
+    done = ltrun("method=tau_norm", f"posthoc={posthoc}", *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert list(predictors(tmp_path)) == rows
+    (result,) = tmp_path.rglob("result.json")
+    assert json.loads(result.read_text())["headline"] == rows[-1]
