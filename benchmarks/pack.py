@@ -32,14 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
     parser.set_defaults(repeats=3)
     parser.add_argument(
-        "--at-once", nargs="+", type=int, metavar="K", help="runs at once; on a CPU up to its cores unless given"
+        "--at-once", nargs="+", type=int, metavar="K", help="runs at once beside 1; on a CPU up to its cores unless given"
     )
     parser.add_argument("--epochs", type=int, help="of a run; 1 on a CPU unless given, 200 on CUDA")
     parser.add_argument("--largest-class", type=int, help="its training images; 500 as in CIFAR100-LT unless given")
     args = parser.parse_args(argv)
     device = prepared(args)
     most = AT_ONCE[-1] if device.type == "cuda" else cores()
-    args.at_once = args.at_once or [k for k in AT_ONCE if k <= most]
+    args.at_once = sorted({1, *(args.at_once or (k for k in AT_ONCE if k <= most))})
     args.epochs = args.epochs or (200 if device.type == "cuda" else 1)
     if args.smoke:
         args.at_once, args.epochs, args.largest_class, args.repeats = args.at_once[:2], 1, 100, 1
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = {
         k: {
             "images_per_second": rates[k],
-            "times_one_run": rates[k] / rates[args.at_once[0]],
+            "times_one_run": rates[k] / rates[1],
             "overlap": median(overlap for _, overlap in measured),
             "wall_seconds_a_run": times[f"{k} at once"].median / k,
             "repeats": measured,
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record.result(at_once=results)
     for k, values in results.items():
         print(
-            f"{k:3} at once: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times {args.at_once[0]}, "
+            f"{k:3} at once: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times one run, "
             f"overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s a run, start-up included"
         )
     record.close()
