@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -67,8 +68,12 @@ def bind(
     kinds = (expected,) if isinstance(expected, type) else expected
     if kinds and not any(_is_kind(target, kind) for kind in kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise ConfigError(f"{path}: {public_name(target)} is not a {wanted}, which this place needs")
-    hints = get_type_hints(target.__init__)  # type: ignore[misc]
+        article = "an" if wanted[0] in "AEIOU" else "a"
+        raise ConfigError(f"{path}: {public_name(target)} is not {article} {wanted}, which this place needs")
+    try:
+        hints = get_type_hints(target.__init__)  # type: ignore[misc]
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
+        raise ConfigError(f"{path}: an annotation of {public_name(target)} cannot be read: {error}") from None
     parameters = _parameters(target)
     injected = _injected(target)
     known = [name for name in parameters if name not in injected]
@@ -123,8 +128,8 @@ def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
         raise refusal
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"{path}._target_: '{name}' cannot be imported: {error}") from None
+    except Exception as error:  # a package of the user's may raise anything while it is imported
+        raise ConfigError(f"{path}._target_: '{name}' cannot be imported: {_told(error)}") from None
     target = getattr(module, class_name, None)
     if target is None:
         classes = [k for k, v in vars(module).items() if inspect.isclass(v) and v.__module__.split(".")[0] in allowed]
@@ -132,6 +137,14 @@ def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
     if not inspect.isclass(target) or target.__module__.split(".")[0] not in allowed:
         raise refusal
     return target
+
+
+def _told(error: Exception) -> str:
+    """An error in one line, and where in the user's code it was raised."""
+    what = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
+    return what + where
 
 
 def _argument(value: Any, hint: Any, path: str, plugins: Sequence[str], origin: str) -> Any:

@@ -63,7 +63,8 @@ class Checkpoints:
             except OSError:
                 data = b""
             if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-                warn(f"{path} is damaged; going on from the checkpoint before it")
+                if entry is not self.entries[-1]:
+                    warn(f"{path} is damaged; going on from the checkpoint before it")
                 continue
             try:
                 state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -409,6 +410,33 @@ def test_a_plugin_is_allowed_only_where_it_is_named() -> None:
 def test_a_misspelt_class_gets_the_nearest_name() -> None:
     assert "ltrun.margin has no 'LDM'; did you mean 'LDAM'?" in refused({"_target_": "ltrun.margin.LDM"})
     assert "cannot be imported" in refused({"_target_": "ltrun.margins.LDAM"})
+
+
+@pytest.mark.parametrize(
+    ("module", "target", "words"),
+    [
+        (
+            "1 / 0",
+            "X",
+            ["cannot be imported: ZeroDivisionError: division by zero (", "broken_plugin.py, line 1"],
+        ),
+        ("def (:", "X", ["'broken_plugin.X' cannot be imported: SyntaxError: ", "broken_plugin.py, line 1"]),
+        ("import nowhere_at_all", "X", ["cannot be imported: No module named 'nowhere_at_all' (", "broken_plugin.py, line 1"]),
+        ("class X:\n    def __init__(self, a: 'Missing'): ...", "X", ["an annotation of broken_plugin.X", "'Missing'"]),
+    ],
+)
+def test_a_broken_plugin_is_one_sentence(
+    module: str, target: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_plugin.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_plugin", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        bind({"_target_": f"broken_plugin.{target}", "a": 1}, PATH, plugins=["broken_plugin"])
+    monkeypatch.delitem(sys.modules, "broken_plugin", raising=False)
+    assert str(caught.value).startswith(PATH)
+    for part in words:
+        assert part in str(caught.value)
 
 
 def test_the_kind_of_a_part_is_checked() -> None:
