@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import sys
+import threading
 from collections.abc import Iterator, Sequence
+from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,8 +83,11 @@ class Decoders:
             batch_size=None,  # the sampler's items are whole batches
             sampler=[],
             num_workers=self.workers,
+            # Children of this process; in a packed sweep, Python's default would be children of a server.
+            multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
             persistent_workers=self.workers > 0,
             pin_memory=self.pinned,
+            worker_init_fn=_end_with_parent,
             collate_fn=_as_it_is,  # type: ignore[arg-type]
             generator=torch.Generator(),  # or it would draw from torch's own, on which training depends
         )
@@ -91,6 +98,19 @@ class Decoders:
             f"a process that decodes images was killed, perhaps for want of memory, or of room in /dev/shm ({reason}): "
             f"give fewer than dataset.workers={self.workers}, or 0 to decode without"
         )
+
+
+def _end_with_parent(worker: int) -> None:
+    """A parent that was killed cannot stop its workers, and they look for it every five seconds only."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _as_it_is(read: Read) -> Read:

@@ -40,7 +40,7 @@ def decode_all(
 
     images = np.zeros((len(sources), 3, size, size), dtype=np.uint8)
     reasons: dict[int, str] = {}
-    if len(sources) >= MANY:
+    if len(sources) >= MANY and threads != 1:  # not the batches of a stream
         log.info("decoding %s images", f"{len(sources):,}")
     # Photos decode outside Python's lock, so threads help; small images of the final size are faster without.
     threads = (threads or min(8, os.cpu_count() or 1)) if crop else 1

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +123,36 @@ def test_a_killed_process_is_a_sentence(photos: Path) -> None:
     assert "dataset.workers=2" in refused(train)
     assert len(list(train.open(plan(train, 1)))) == len(plan(train, 1))
     assert not processes(train) & killed
+
+
+def test_processes_end_with_one_that_is_killed(photos: Path) -> None:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+
+    def read_and_die() -> None:
+        train = opened(photos, True).train
+        streams = [train.open(plan(train, seed)) for seed in range(2)]
+        for stream in streams:
+            next(stream)
+        theirs.send([worker.pid for worker in multiprocessing.active_children()])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=read_and_die)
+    process.start()
+    workers = ours.recv()
+    process.join()
+    assert len(workers) == 4
+    deadline = time.monotonic() + 4  # DataLoader itself needs five seconds
+    while any(map(alive, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Not a zombie either, which nobody but the machine's first process can bury."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize(("free", "kind"), [(10**12, Resident), (10**4, Streamed)])
