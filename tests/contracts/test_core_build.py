@@ -452,7 +452,7 @@ def test_the_kind_of_a_part_is_checked() -> None:
         assert bind(content, PATH, right).target
         for _, _, wrong in kinds.values():
             if wrong is not right:
-                with pytest.raises(ConfigError, match=f"is not a {wrong.__name__}"):
+                with pytest.raises(ConfigError, match=rf"is not an? {wrong.__name__}"):
                     bind(content, PATH, wrong)
 
 
@@ -460,7 +460,7 @@ def test_a_protocol_is_a_kind_by_its_methods() -> None:
     sgd, steps = {"_target_": "ltrun.optimizers.SGD"}, {"_target_": "ltrun.schedules.MultiStep"}
     assert isinstance(bind(steps, PATH, parts.Schedule).build({}), MultiStep)
     bind(sgd, PATH, parts.Optimizer)
-    assert "is not a Optimizer" in refused(steps, parts.Optimizer)
+    assert "is not an Optimizer" in refused(steps, parts.Optimizer)
     assert "is not a Schedule" in refused(sgd, parts.Schedule)
 
 
