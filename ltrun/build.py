@@ -120,7 +120,7 @@ def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
     """The class that a dotted name stands for; never imports, nor returns, anything outside the allowed packages."""
     allowed = ("ltrun", *plugins)
     refusal = ConfigError(
-        f"{path}._target_: '{name}' is not allowed: a _target_ names a class of ltrun or of a package given as "
+        f"{path}._target_: {name!r} is not allowed: a _target_ names a class of ltrun or of a package given as "
         "plugins=[package] on the command line"
     )
     module_name, _, class_name = name.rpartition(".")
@@ -129,11 +129,11 @@ def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a package of the user's may raise anything while it is imported
-        raise ConfigError(f"{path}._target_: '{name}' cannot be imported: {_told(error)}") from None
+        raise ConfigError(f"{path}._target_: {name!r} cannot be imported: {_told(error)}") from None
     target = getattr(module, class_name, None)
     if target is None:
         classes = [k for k, v in vars(module).items() if inspect.isclass(v) and v.__module__.split(".")[0] in allowed]
-        raise ConfigError(f"{path}._target_: {module_name} has no '{class_name}'{did_you_mean(class_name, classes)}")
+        raise ConfigError(f"{path}._target_: {module_name} has no {class_name!r}{did_you_mean(class_name, classes)}")
     if not inspect.isclass(target) or target.__module__.split(".")[0] not in allowed:
         raise refusal
     return target

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito, 2008
 DASHES = {"-": "", "--": "//", ":": "..", "-.": "xx"}  # for lines, and the hatching of bars, once the colours are used up
 
+COLUMNS = 3  # of the legend
+
 
 def plot(tables: Sequence[Table], folder: Path) -> list[Path]:
     """Writes, for each table, the accuracy of each class against its rank and the shot groups as bars. Returns the files."""
@@ -40,10 +42,10 @@ def plot(tables: Sequence[Table], folder: Path) -> list[Path]:
 
 def _classes(table: Table) -> Figure:
     """Accuracy over classes from the most frequent to the rarest, smoothed over a tenth of them, above their sizes."""
-    figure = _figure()
+    rows = _headlines(table)
+    figure = _figure(len(rows))
     axes = figure.subplots()
     sizes = axes.twinx()
-    rows = _headlines(table)
     width = len(rows[0].runs[0][0].classes["counts"]) // 10 | 1  # odd, so that a class is in the middle of its neighbours
     for row, (dash, colour) in zip(rows, _styles(), strict=False):
         counts, accuracy = _ranked(row, table.split)
@@ -58,15 +60,15 @@ def _classes(table: Table) -> Figure:
     sizes.set(ylabel="training images (grey)", yscale="log")
     axes.set_zorder(sizes.get_zorder() + 1)
     axes.patch.set_visible(False)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    figure.legend(loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize="small")
     return figure
 
 
 def _groups(table: Table) -> Figure:
     """A bar for each row in each shot group; whiskers are one standard deviation over the runs."""
-    figure = _figure()
-    axes = figure.subplots()
     rows = _headlines(table)
+    figure = _figure(len(rows))
+    axes = figure.subplots()
     for i, (row, (dash, colour)) in enumerate(zip(rows, _styles(), strict=False)):
         cells = [_cell(row, table.split, key) for key in ("accuracy", *GROUPS.values())]
         places = [k + 0.8 * (i + 0.5) / len(rows) - 0.4 for k, cell in enumerate(cells) if cell.n]
@@ -75,7 +77,7 @@ def _groups(table: Table) -> Figure:
         axes.bar(places, means, 0.8 / len(rows), yerr=spread, color=colour, hatch=DASHES[dash], label=_name(row))
     axes.set_xticks(range(1 + len(GROUPS)), ["All", *GROUPS])
     axes.set(ylabel=f"accuracy on {table.split} (%)", title=_literal(table.title))
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    figure.legend(loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize="small")
     return figure
 
 
@@ -88,10 +90,11 @@ def _literal(text: str) -> str:
     return plain(text).replace("$", r"\$")
 
 
-def _figure() -> Figure:
+def _figure(rows: int) -> Figure:
+    """As high as its legend needs, which would cover the lines of a sweep over all methods."""
     from matplotlib.figure import Figure  # not pyplot, which would look for a screen
 
-    return Figure(figsize=(7, 4.2), layout="constrained")
+    return Figure(figsize=(7, 4 + 0.19 * -(-rows // COLUMNS)), layout="constrained")
 
 
 def _headlines(table: Table) -> list[Row]:

@@ -110,6 +110,18 @@ def test_plots(outputs: Path, tmp_path: Path, capsys: Capture) -> None:
         assert str(file) in told
 
 
+def test_a_figure_is_as_high_as_its_legend_needs(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from ltrun.report import plots, tables
+
+    (table,) = tables([record(f"method_{i}") for i in range(60)])
+    for figure in (plots._classes(table), plots._groups(table)):
+        figure.draw_without_rendering()
+        legend = figure.legends[0].get_window_extent()
+        assert legend.y0 >= -1
+        assert legend.y1 <= figure.axes[0].get_window_extent().y0
+
+
 def test_plots_without_matplotlib(outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main([str(outputs), "--plots", str(tmp_path)]) == 1
