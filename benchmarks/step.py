@@ -202,8 +202,11 @@ def show(times: Mapping[str, Times], results: Mapping[str, float]) -> None:
 
 def whole_run(args: argparse.Namespace) -> dict[str, Any]:
     """A whole run by its command: seconds from start to end, and those that its record counts."""
+    words = ["method=erm", f"epochs={args.run}", f"batch_size={args.batch_size}", *runtime(args)]
+    if args.smoke:
+        words += ["network=resnet8", "+dataset.source.largest_class=100", "+dataset.source.test_images=100"]
     with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as folder:
-        seconds, records = run_command("method=erm", f"epochs={args.run}", *runtime(args), folder=Path(folder))
+        seconds, records = run_command(*words, folder=Path(folder))
     counted = next(iter(records.values())).provenance["seconds"]
     print(f"a run of {args.run} epochs: {seconds:.1f} s from command to end, {counted:.1f} s of them training and evaluation")
     return {"epochs": args.run, "wall_seconds": seconds, "seconds": counted}
