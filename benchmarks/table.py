@@ -15,12 +15,14 @@ PACKED = {"images_per_second": 0, "times_one_run": 2, "overlap": 2}  # and their
 def main(argv: Sequence[str] | None = None) -> int:
     folders = [Path(word) for word in (sys.argv[1:] if argv is None else argv)] or [Path(__file__).parent / "results"]
     records = [json.loads(path.read_text()) for folder in folders for path in sorted(folder.glob("*.json"))]
-    whole = [record for record in records if record["complete"] and not record["settings"]["smoke"]]
-    tables = {"step": steps, "ablation": levers, "floor": floors, "pack": packs, "methods": methods}
-    for name, table in tables.items():
-        if chosen := [record for record in whole if record["benchmark"] == name]:
+    for name, table in TABLES.items():
+        if chosen := [record for record in records if record["benchmark"] == name and finished(record)]:
             print("\n".join(table(chosen)), end="\n\n")
     return 0
+
+
+def finished(record: Record) -> bool:
+    return record["complete"] and not record["settings"]["smoke"]
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -40,7 +42,8 @@ def noted(record: Record) -> list[str]:
     """The cells that every row ends with: repeats, those set aside, version, date."""
     sides = record["times"].values()
     n, disturbed = min(side["n"] for side in sides), sum(side["disturbed"] for side in sides)
-    return [f"{n} ({disturbed})", record["versions"]["torch"].partition("+")[0], record["date"]]
+    noisy = any(side["disturbed"] == len(side["repeats"]) for side in sides)
+    return ["none quiet" if noisy else f"{n} ({disturbed})", record["versions"]["torch"].partition("+")[0], record["date"]]
 
 
 def steps(records: Sequence[Record]) -> list[str]:
@@ -99,6 +102,8 @@ def methods(records: Sequence[Record]) -> list[str]:
         lines += [*markdown([where(record), "step", "run", "peak memory"], rows), ""]
     return lines
 
+
+TABLES = {"step": steps, "ablation": levers, "floor": floors, "pack": packs, "methods": methods}
 
 if __name__ == "__main__":
     sys.exit(main())
