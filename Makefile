@@ -24,7 +24,7 @@ run: install  ## train a small sweep on the embedded data set and print its tabl
 	$(BIN)/ltrun -m method=erm,ldam_drw,balanced_softmax,crt seed=0,1 dataset=digits_lt
 
 test: install lint  ## lint, type-check and test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .

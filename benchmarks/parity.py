@@ -4,8 +4,8 @@
 
 'plain' is float32 as it comes: no layout, no graph, no compiler. 'default' is what ltrun does unless told otherwise, 'compiled'
 runtime.compile=true, 'bf16' runtime.precision=bf16. On a CPU without bf16 that arithmetic is emulated, which takes longer and
-rounds the same. Training is chaotic: a difference in the last bit grows into another, equally good network, so that the question
-is whether the means over seeds differ by more than their deviation.
+rounds the same. Training is chaotic: a difference in the last bit grows into another, equally good network. The question is
+whether the means over seeds differ by more than their deviation.
 """
 
 from __future__ import annotations

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ltrun.errors import TrainingError
 from ltrun.networks.fold import folded
 from ltrun.parts import Augment, Evidence, Network, PostHoc, Store
 from ltrun.precision import Precision
 from ltrun.types import ClassStats, Outputs, seed_of
+from ltrun.watch import finite
 
 Metrics = dict[str, Any]
 CALIBRATION_BINS = 15
@@ -21,8 +23,11 @@ def measure(scores: Tensor, labels: Tensor, stats: ClassStats, many: int = 100, 
     """Top-1 metrics as fractions of 1. scores: (N, C), labels: (N,).
 
     accuracy is over images, macro the mean over the classes that have test images, many/medium/few the same mean within a
-    shot group; a group without such classes is None, never 0.
+    shot group; a group without such classes is None, never 0. Raises TrainingError for scores that are not finite, other than
+    the minus infinity of a class that is ruled out.
     """
+    if not finite(scores):
+        raise TrainingError("the network's scores are not finite: it diverged in its last steps. Lower optimizer.lr")
     hits = scores.argmax(1) == labels
     images = torch.bincount(labels, minlength=stats.num_classes).double()
     correct = torch.bincount(labels[hits], minlength=stats.num_classes).double()
@@ -40,16 +45,19 @@ def measure(scores: Tensor, labels: Tensor, stats: ClassStats, many: int = 100, 
         "macro": mean(seen),
         **shots,
         "ece": expected_calibration_error(scores, labels),
-        "per_class": [float(value) if there else None for value, there in zip(recall, seen, strict=True)],
+        "per_class": [value if there else None for value, there in zip(recall.tolist(), seen.tolist(), strict=True)],
         "images": len(labels),
     }
 
 
 def expected_calibration_error(scores: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
     """Mean gap of confidence and accuracy over equal-width bins of confidence (Guo et al., 2017, arXiv 1706.04599)."""
-    confidence, predicted = scores.double().softmax(1).max(1)
-    which = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
-    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, which, confidence - (predicted == labels).double())
+    gap = torch.zeros(bins, dtype=torch.float64)
+    rows = max(1, 2**20 // scores.shape[1])  # at once: with 8,142 classes all in double precision would be half a gigabyte
+    for some, right in zip(scores.split(rows), labels.split(rows), strict=True):
+        confidence, predicted = some.double().softmax(1).max(1)
+        which = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+        gap.index_add_(0, which, confidence - (predicted == right).double())
     return float(gap.abs().sum() / len(labels))
 
 

@@ -32,6 +32,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def append(path: Path, text: str) -> None:
+    """Adds to the end of a file. Raises TrainingError."""
+    try:
+        with path.open("a") as file:
+            file.write(text)
+    except OSError as error:
+        raise TrainingError(_sentence(path, error)) from error
+
+
 def _write(path: Path, data: bytes) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:

@@ -23,7 +23,7 @@ from ltrun.compose import Job
 from ltrun.data.describe import describe
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.evaluate import Metrics, SplitEvidence, fit, measure, plain_scores
-from ltrun.files import write_atomically
+from ltrun.files import append, write_atomically
 from ltrun.parts import Evidence, Network, PostHoc, Store
 from ltrun.precision import Precision
 from ltrun.progress import Progress
@@ -218,12 +218,11 @@ class History:
 
     def append(self, row: Mapping[str, Any]) -> None:
         if not self.begun:
-            old = self.path.read_text().splitlines() if self.path.exists() else []
+            old = self.path.read_text(errors="replace").splitlines() if self.path.is_file() else []
             kept = takewhile(lambda line: _epoch_of(line) not in (None, (row["stage"], row["epoch"])), old)
             write_atomically(self.path, "".join(line + "\n" for line in kept).encode())
             self.begun = True
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append(self.path, json.dumps(row) + "\n")
         if self.writer is not None:
             self._plot(row)
 

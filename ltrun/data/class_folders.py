@@ -146,7 +146,7 @@ def _entries(folder: Path, boundary: Path) -> list[os.DirEntry[str]]:
 
 
 def _inside(path: Path, boundary: Path) -> None:
-    if not path.resolve().is_relative_to(boundary.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(boundary)):  # resolve() gives up on a loop of links
         raise DataError(f"{path} is a symbolic link to a place outside {boundary} and is refused: copy there what it points to")
 
 

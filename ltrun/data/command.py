@@ -68,10 +68,8 @@ def _source(argv: Sequence[str]) -> tuple[Any, Source]:
 
 def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:
     """The resolved configuration of a command line."""
-    path = ",".join(f"file://{folder.resolve()}" for folder in own_options.folders(argv))
     try:
         with initialize_config_module("ltrun.conf", version_base="1.3"):
-            cfg = compose("config", [*overrides, *([f"hydra.searchpath=[{path}]"] if path else [])])
-            return OmegaConf.to_container(cfg, resolve=True)
+            return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
     except Exception as error:
         raise explain(error, argv) or error from None

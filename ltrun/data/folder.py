@@ -24,6 +24,7 @@ from ltrun.parts import Store
 from ltrun.types import Labels
 
 RESIDENT_SHARE = 0.5  # of the memory that is left, which decoded images may take
+LARGEST = 4096  # pixels a side
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +85,8 @@ class ImageFolder(Source):
         streamed: bool | Literal["auto"] = "auto",
         workers: int | None = None,
     ) -> None:
-        if image_size < 1:
-            raise ConfigError(f"image_size must be 1 or more, got {image_size}")
+        if not 1 <= image_size <= LARGEST:
+            raise ConfigError(f"image_size must be from 1 to {LARGEST} pixels, got {image_size}")
         if not 0 < test_fraction < 1:
             raise ConfigError(f"test_fraction must lie between 0 and 1, got {test_fraction:g}")
         if workers is not None and workers < 0:

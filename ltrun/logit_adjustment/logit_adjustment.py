@@ -16,6 +16,13 @@ def log_prior(counts: Tensor, tau: float, eps: float = 1e-12) -> Tensor:
     return ((counts.double() / counts.sum()) ** tau + eps).log()
 
 
+def adjustment(stats: ClassStats, tau: float) -> Tensor:
+    """(C,) float32: the log prior of the training set. Raises ConfigError for a negative tau."""
+    if tau < 0:
+        raise ConfigError(f"tau must not be negative, which would favour the head, got {tau}")
+    return log_prior(stats.counts, tau).float()
+
+
 class LogitAdjustment(Adjust):
     """Adds tau * log prior to the logits of the loss; the plain logits are the prediction.
 
@@ -30,9 +37,7 @@ class LogitAdjustment(Adjust):
 
     def __init__(self, tau: float = 1.0, *, stats: ClassStats):
         super().__init__()
-        if tau < 0:
-            raise ConfigError(f"tau must not be negative, which would favour the head, got {tau}")
-        self.register_buffer("adjustment", log_prior(stats.counts, tau).float())
+        self.register_buffer("adjustment", adjustment(stats, tau))
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
         return logits + self.adjustment

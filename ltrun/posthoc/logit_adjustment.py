@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from ltrun.errors import ConfigError
-from ltrun.logit_adjustment.logit_adjustment import log_prior
+from ltrun.logit_adjustment.logit_adjustment import adjustment
 from ltrun.parts import PostHoc
 from ltrun.types import ClassStats, Outputs
 
@@ -21,9 +20,7 @@ class LogitAdjustment(PostHoc):
 
     def __init__(self, tau: float = 1.0, *, stats: ClassStats):
         super().__init__()
-        if tau < 0:
-            raise ConfigError(f"tau must not be negative, which would favour the head, got {tau}")
-        self.register_buffer("adjustment", log_prior(stats.counts, tau).float())
+        self.register_buffer("adjustment", adjustment(stats, tau))
 
     def forward(self, outputs: Outputs) -> Tensor:
         assert outputs.logits is not None

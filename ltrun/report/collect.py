@@ -77,7 +77,8 @@ def _walk(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path
                 continue
             seen.add(mark)
             folders[:] = sorted(child for child in folders if not child.startswith("."))
-            if RESULT in files or EPOCHS in files or _is_address(folder):
+            begun = _is_address(folder) and files != [".lock"]  # a run that was refused leaves nothing else
+            if RESULT in files or EPOCHS in files or begun:
                 yield folder, RESULT in files
 
 

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltrun import catalogue
 from ltrun.augmentation import Normalise
@@ -227,3 +228,15 @@ def differing(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> set[
     """Names of the tensors that are not bit-equal; names that only one has are among them."""
     shared = first.keys() & second.keys()
     return (first.keys() ^ second.keys()) | {name for name in shared if not torch.equal(first[name], second[name])}
+
+
+class Count(TorchDispatchMode):
+    """Counts tensor operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return func(*args, **(kwargs or {}))

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from core_cases import FP32
+from core_cases import FP32, Count
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltrun.augmentation import CropFlip, Mixup
 from ltrun.classifier import Linear
@@ -60,16 +59,6 @@ def test_vanishing_weights_leave_a_mean() -> None:
     nn.init.constant_(weigh.second.bias, -1e4)
     logits, targets = torch.randn(4, 5), Labels.hard(torch.tensor([0, 1, 2, 3]))
     torch.testing.assert_close(loss_of(weigh, logits, targets), Classification().loss(logits, targets, Outputs()))
-
-
-class Count(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.calls += 1
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("name", WEIGHS)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from core_cases import FP32, digits, normaliser
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from ltrun.augmentation import CropFlip
 from ltrun.classifier import Linear
 from ltrun.data.profiles import exponential
+from ltrun.errors import TrainingError
 from ltrun.evaluate import CALIBRATION_BINS, SplitEvidence, expected_calibration_error, fit, measure, plain_scores
 from ltrun.networks import Experts, Plain, ResNetCIFAR
 from ltrun.parts import Evidence, Network, PostHoc
@@ -268,3 +271,27 @@ def test_a_post_hoc_part_is_shown_what_it_declares_and_no_more() -> None:
     part = Curious()
     fit(part, everything)
     assert part.shown == ["train"]
+
+
+def test_scores_of_a_network_that_diverged_are_one_sentence() -> None:
+    labels, scores = torch.tensor([0, 1, 2]), torch.zeros(3, 3)
+    stats = ClassStats(torch.tensor([3, 2, 1]))
+    scores[:, 2] = -torch.inf  # a class that is ruled out
+    assert measure(scores, labels, stats)["accuracy"] == pytest.approx(1 / 3)
+    scores[1, 0] = torch.nan
+    with pytest.raises(TrainingError, match=r"not finite.*Lower optimizer\.lr"):
+        measure(scores, labels, stats)
+
+
+def test_calibration_in_pieces_is_that_of_the_whole() -> None:
+    """So many classes that the rows are taken in several pieces, against the definition in numpy."""
+    torch.manual_seed(0)
+    scores, labels = 4 * torch.randn(300, 8_142), torch.randint(8_142, (300,))
+    labels[::2] = scores[::2].argmax(1)
+    p = np.exp(scores.double().numpy() - scores.double().numpy().max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    confidence, right = p.max(1), p.argmax(1) == labels.numpy()
+    edges = np.linspace(0, 1, 16)
+    bins = [(confidence > low) & (confidence <= high) for low, high in pairwise(edges)]
+    expected = sum(abs(right[b].mean() - confidence[b].mean()) * b.mean() for b in bins if b.any())
+    assert expected_calibration_error(scores, labels) == pytest.approx(expected, abs=1e-6)

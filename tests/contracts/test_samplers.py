@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltrun.parts import Sampler
 from ltrun.resampling import Instance, Power, Progressive
@@ -79,15 +78,3 @@ def test_degenerate_training_sets(name: str) -> None:
 
 def test_balances_says_who_counters_the_prior() -> None:
     assert not Instance.balances and Power.balances and Progressive.balances
-
-
-class Count(TorchDispatchMode):
-    """Counts tensor operations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.calls += 1
-        return func(*args, **(kwargs or {}))

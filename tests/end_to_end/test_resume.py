@@ -12,6 +12,8 @@ import pytest
 import torch
 from commands import PROGRAM, SHORT, Run, environment
 
+from ltrun.run import History
+
 METHODS = ["erm", "ldam_drw", "crt", "cmo", "paco", "sade"]
 TIMES = {"seconds", "images_per_second"}
 
@@ -70,6 +72,16 @@ def test_another_seed_differs_and_the_same_seed_does_not(ltrun: Run, tmp_path: P
     assert first[1] == second[1]
     assert first[2] == second[2]
     assert first[1] != third[1]
+
+
+def test_a_damaged_history_is_written_anew_from_where_it_is_damaged(tmp_path: Path) -> None:
+    row = {"stage": "train", "epoch": 1, "loss": 1.0}
+    History(tmp_path, tensorboard=False).append(row)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\xff\x00")
+    History(tmp_path, tensorboard=False).append(row | {"epoch": 2})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(ltrun: Run, tmp_path: Path) -> None:

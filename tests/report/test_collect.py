@@ -53,6 +53,9 @@ def test_what_has_no_result_is_unfinished(tmp_path: Path) -> None:
     elsewhere.mkdir()
     (elsewhere / "metrics.jsonl").write_text("{}\n")
     (tmp_path / "not_a_run" / "seed1").mkdir(parents=True)
+    refused = address(tmp_path, "cifar100_lt", "erm", "0123abcd", 8)  # before anything was trained
+    refused.mkdir(parents=True)
+    (refused / ".lock").touch()
     found, problems = collect([tmp_path])
     assert len(found) == 1
     assert {problem.path for problem in problems} == {begun, elsewhere}
