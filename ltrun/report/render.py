@@ -22,7 +22,7 @@ def number(cell: Cell, row: Row, plus_minus: str = " ± ", mean: str = "{}", das
     """`38.3 ± 0.4`; `38.3` for one run; a dash for an empty group; `38.3 (n=2)` where fewer runs than the row's have it."""
     if cell.mean is None:
         return dash
-    shown = mean.format(f"{cell.mean:.1f}") + ("" if cell.std is None else f"{plus_minus}{cell.std:.1f}")
+    shown = mean.format(cell.text(cell.mean)) + ("" if cell.std is None else f"{plus_minus}{cell.text(cell.std)}")
     return shown if cell.n == row.n else f"{shown} (n={cell.n})"
 
 

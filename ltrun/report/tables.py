@@ -28,12 +28,16 @@ PREDICTOR = "predictor"
 
 @dataclass(frozen=True)
 class Metric:
-    """title: for the caption. columns: heading -> key in the record. complement: the record's value is 1 - this one."""
+    """title: for the caption. columns: heading -> key in the record. complement: the record's value is 1 - this one.
+
+    cost: of the training, not of its predictions, and in the units of the headings.
+    """
 
     title: str
     columns: Mapping[str, str]
     complement: frozenset[str] = frozenset()
     lower_is_better: bool = False
+    cost: bool = False
 
 
 GROUPS = {"Many": "many", "Medium": "medium", "Few": "few"}
@@ -42,14 +46,21 @@ METRICS = {
     "error": Metric("Top-1 error", {"All": "error", **GROUPS}, frozenset(GROUPS.values()), lower_is_better=True),
     "macro": Metric("Macro accuracy", {"Macro": "macro", **GROUPS}),
     "ece": Metric("Expected calibration error", {"ECE": "ece"}, lower_is_better=True),
+    "cost": Metric(
+        "Cost of training",
+        {"s/epoch": "seconds_per_epoch", "s": "seconds", "images/s": "images_per_second", "peak MiB": "peak_memory_bytes"},
+        cost=True,
+    ),
 }
+UNITS = {"peak_memory_bytes": 2**-20}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """values: percent, one for each run that has the number; none for a group without classes."""
+    """values: percent, or what the heading says; one for each run that has the number, none for a group without classes."""
 
     values: tuple[float, ...]
+    percent: bool = True
 
     @property
     def n(self) -> int:
@@ -65,6 +76,10 @@ class Cell:
         if self.n < 2 or self.mean is None:
             return None
         return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (self.n - 1))
+
+    def text(self, value: float) -> str:
+        """One decimal place of a percentage, three digits or more of anything else."""
+        return f"{value:.1f}" if self.percent else f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 Run = tuple[RunRecord, str]  # a record and one of its predictors
@@ -102,7 +117,7 @@ class Table:
         """Rows whose printed mean is the best of those that did not see test inputs; none if there is nothing to compare."""
         means = {i: row.cells[column].mean for i, row in enumerate(self.rows) if not row.saw_test}
         printed = {i: round(mean, 1) for i, mean in means.items() if mean is not None}
-        if len(printed) < 2:
+        if len(printed) < 2 or METRICS[self.metric].cost:
             return set()
         top = (min if METRICS[self.metric].lower_is_better else max)(printed.values())
         return {i for i, mean in printed.items() if mean == top}
@@ -171,6 +186,8 @@ def _by(records: list[RunRecord], by: Sequence[str]) -> Groups:
 
 
 def _row(names: tuple[str, ...], keys: dict[str, str], runs: list[Run], metric: str, split: str) -> Row | None:
+    if METRICS[metric].cost:
+        return _cost(names, keys, [run for run in runs if run[1] == run[0].headline], METRICS[metric])
     runs = [(record, name) for record, name in runs if split in record.predictors[name]["splits"]]
     if not runs:
         return None
@@ -184,6 +201,17 @@ def _row(names: tuple[str, ...], keys: dict[str, str], runs: list[Run], metric: 
         values = [metrics[key] for metrics in measured if metrics[key] is not None]
         cells.append(Cell(tuple(100 * (1 - value if key in chosen.complement else value) for value in values)))
     return Row(names, keys, tuple(cells), tuple(runs), saw_test)
+
+
+def _cost(names: tuple[str, ...], keys: dict[str, str], runs: list[Run], metric: Metric) -> Row | None:
+    """The row of a training; further predictors of it cost nothing and have none."""
+    found = [[record.provenance.get(key) for record, _ in runs] for key in metric.columns.values()]
+    units = [UNITS.get(key, 1) for key in metric.columns.values()]
+    cells = [
+        Cell(tuple(unit * value for value in values if isinstance(value, (int, float))), percent=False)
+        for unit, values in zip(units, found, strict=True)
+    ]
+    return Row(names, keys, tuple(cells), tuple(runs), saw_test=False) if runs else None
 
 
 def _check(records: Sequence[RunRecord], metric: str, split: str, by: Sequence[str]) -> None:
@@ -252,11 +280,23 @@ def _difference(label: str, records: Mapping[str, RunRecord]) -> str:
 
 
 def _caption(table: Table, records: list[RunRecord], by: Sequence[str]) -> str:
-    what = f"{METRICS[table.metric].title} (%) on the {table.split} split"
+    cost = METRICS[table.metric].cost
+    what = METRICS[table.metric].title + ("" if cost else f" (%) on the {table.split} split")
     if any(row.n > 1 for row in table.rows):
         over = f"all n runs that share {', '.join(by)}" if by else "n seeds"
         what += f": mean ± standard deviation (n - 1 in the denominator) over {over}"
+    if cost:
+        return ". ".join([what, *_machines(records)]) + "."
     return ". ".join([what, *_thresholds(table, records), *_models(records), *_sizes(records)]) + "."
+
+
+def _machines(records: list[RunRecord]) -> Iterator[str]:
+    """`fp32 on cpu, 2 threads`, once for each kind of run."""
+    found = [{"precision": "?", "device": "?", "threads": "?"} | dict(record.provenance) for record in records]
+    kinds = {
+        f"{f['precision']} on {f['device']}" + (f", {f['threads']} threads" if f["device"] == "cpu" else "") for f in found
+    }
+    yield "Measured in " + "; ".join(sorted(kinds))
 
 
 def _thresholds(table: Table, records: list[RunRecord]) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The arithmetic of the tables, and which runs share a row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from recorded import COUNTS, record
@@ -7,6 +9,7 @@ from recorded import COUNTS, record
 from ltrun.errors import ConfigError
 from ltrun.record import RunRecord
 from ltrun.report import Cell, Table, tables
+from ltrun.report.render import FORMATS
 
 
 def only(found: list[Table]) -> Table:
@@ -245,3 +248,21 @@ def test_caption_follows_the_runs() -> None:
     assert "more than 100" in caption
     assert "Model: last epoch or best epoch on the validation split" in caption
     assert "all n runs that share margin" in only(tables([run, other], by=["margin"])).caption
+
+
+def test_the_cost_of_training_is_in_its_own_units() -> None:
+    def timed(seed: int, seconds: float, device: str) -> RunRecord:
+        measured = {
+            "seconds": seconds, "seconds_per_epoch": seconds / 200, "images_per_second": 10_847 * 200 / seconds,
+            "peak_memory_bytes": 3 * 2**29, "precision": "fp32", "device": device, "threads": 2,
+        }  # fmt: skip
+        return replace(record(seed=seed, predictors={"plain": [], "tau": []}), provenance=measured)
+
+    table = only(tables([timed(0, 40.0, "cpu"), timed(1, 60.0, "cpu"), record("ldam")], metric="cost"))
+    assert names(table) == ["erm", "ldam"], "a post-hoc row costs nothing"
+    first, unknown = ([None if cell.mean is None else cell.text(cell.mean) for cell in row.cells] for row in table.rows)
+    assert first == ["0.250", "50.0", "45196", "1536"] and unknown == [None] * 4
+    assert table.rows[0].cells[1].std == pytest.approx(14.142, abs=1e-3)
+    assert "%" not in table.caption and "fp32 on cpu, 2 threads" in table.caption
+    assert all(table.best(column) == set() for column in range(4))
+    assert "0.250 ± " in FORMATS["markdown"]([table])
