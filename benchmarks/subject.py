@@ -9,10 +9,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
-from unittest.mock import patch
 
 import torch
 from common import current_flags, flags
@@ -27,7 +25,7 @@ from ltrun.recipe import MAIN, Recipe
 from ltrun.record import RESULT, RunRecord
 from ltrun.run import Run
 from ltrun.step import WARM_UP
-from ltrun.train import StageRun, Trainer
+from ltrun.train import StageRun
 from ltrun.types import Clock
 
 RANDOM_IMAGES = ("dataset=cifar100_lt", "dataset.source._target_=stand_ins.RandomLT", "plugins=[stand_ins]")
@@ -60,7 +58,7 @@ class Subject:
         recipe = Recipe.bind(self.job.config, self.job.choices, self.job.plugins)
         self.warnings: list[str] = []
         self.run = Run(self.job, recipe, device, _Silent(self.warnings))
-        self.trainer = _trainer_of(self.run)
+        self.trainer = self.run.trainer()
         self.stages = recipe.stages
         self.network = self.trainer._network()
         self.steps, self.rows, self.epoch_images = steps, cast(Tensor | None, None), 0
@@ -102,17 +100,6 @@ class Subject:
         store = getattr(self.run.splits, split)
         batch = next(store.open([torch.arange(len(store))]))
         return batch.inputs.cpu(), batch.targets.primary.cpu()
-
-
-def _trainer_of(run: Run) -> Trainer:
-    """The trainer that this run trains with."""
-
-    class Made(Exception):
-        pass
-
-    with patch("ltrun.run.Trainer", side_effect=Made) as made, suppress(Made):
-        run.result()
-    return Trainer(**made.call_args.kwargs)
 
 
 class _Silent(Progress):

@@ -70,15 +70,15 @@ class Run:
         if self.splits.val is not None:
             self.stores["val"] = self.splits.val
 
-    def result(self) -> RunRecord:
+    def trainer(self) -> Trainer:
+        """What trains the network of this run, or goes on with it."""
         job, evaluation, runtime = self.job, self.job.config["evaluation"], self.job.config["runtime"]
-        image = self._open_one_image()
-        trainer = Trainer(
+        return Trainer(
             recipe=self.recipe,
             train_set=self.splits.train,
             stats=self.stats,
             normalise=self.normalise,
-            in_channels=image.shape[1],
+            in_channels=self._open_one_image().shape[1],
             device=self.device,
             precision=self.precision,
             channels_last=runtime["channels_last"],
@@ -93,7 +93,11 @@ class Run:
             report=self._report,
             warn=self.progress.warn,
         )
-        self.history = History(job.folder, runtime["tensorboard"])
+
+    def result(self) -> RunRecord:
+        """Trains, measures and writes the record."""
+        job, trainer = self.job, self.trainer()
+        self.history = History(job.folder, job.config["runtime"]["tensorboard"])
         self.progress.start(job.title, sum(stage.epochs for stage in self.recipe.stages))
         begun = time.time()
         posthoc = {name: part.build(trainer.context()) for name, part in self.recipe.posthoc.items()}  # refused before training

@@ -37,7 +37,7 @@ class ResNetCIFAR(Backbone):
         self.layer3 = _layer(2 * width, 4 * width, blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(images)))
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         return _pool(self.layer3(self.layer2(self.layer1(x))))
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
@@ -59,7 +59,7 @@ class ResNetCIFAR(Backbone):
         branches: list[Backbone] = [
             Branch([Block(*shape) for shape in zip(inputs, widths, strides, strict=False)]) for _ in range(copies)
         ]
-        return nn.Sequential(self.conv1, self.bn1, nn.ReLU(), *trunk), branches
+        return nn.Sequential(self.conv1, self.bn1, nn.ReLU(inplace=True), *trunk), branches
 
 
 class Branch(Backbone):
@@ -88,8 +88,9 @@ class Block(nn.Module):
         self.behind = out - channels - self.front
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.shortcut(x))
+        # In place: no backward pass needs what is overwritten, and memory is what a step on a CPU waits for beside convolutions.
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+        return F.relu(y.add_(self.shortcut(x)), inplace=True)
 
     def shortcut(self, x: Tensor) -> Tensor:
         if self.stride > 1:
