@@ -140,7 +140,7 @@ def test_intermediate_activations(resnet):
     seen = {}
     for name in ("conv1", "bn1", "layer1", "layer2", "layer3"):
         module = network.backbone.get_submodule(name)
-        module.register_forward_hook(lambda module, inputs, maps, name=name: seen.update({name: maps}))
+        module.register_forward_hook(lambda module, inputs, maps, name=name: seen.update({name: maps.clone()}))
     with torch.no_grad():
         agree(network.predict(images()).features, expected["pooled_feature (64-d)"])
     for name, maps in seen.items():
