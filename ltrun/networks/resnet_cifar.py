@@ -88,7 +88,7 @@ class Block(nn.Module):
         self.behind = out - channels - self.front
 
     def forward(self, x: Tensor) -> Tensor:
-        # In place: no backward pass needs what is overwritten, and memory is what a step on a CPU waits for beside convolutions.
+        # In place: no backward pass needs what is overwritten, and beside convolutions a step on a CPU waits for memory.
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
         return F.relu(y.add_(self.shortcut(x)), inplace=True)
 
