@@ -42,6 +42,8 @@ def run(job: Job, progress: Progress) -> RunRecord:
         torch.set_num_threads(threads)
     for sentence in recipe.warnings:
         progress.warn(sentence)
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)  # graphs and streams belong to the current one
     with locked(job.folder):
         return Run(job, recipe, device, progress).result()
 

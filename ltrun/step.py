@@ -53,10 +53,22 @@ class Step:
             self._give_up(f"{type(optimizer).__name__}, whose learning rate is no tensor,")
         if self.compiles:
             compile_objective(objective)
+        if self.captures:
+            self.aside = torch.cuda.Stream(device)
         self.seen: Counter[Shape] = Counter()
         self.graphs: dict[Shape, Graph] = {}
 
     def __call__(self, streams: Streams) -> None:
+        if not self.captures:
+            self._take(streams)
+            return
+        here, aside = torch.cuda.current_stream(self.device), self.aside
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):  # CUDA captures on no default stream, and autograd goes back on the one it came by
+            self._take(streams)
+        here.wait_stream(aside)
+
+    def _take(self, streams: Streams) -> None:
         shape = tuple((name, batch.inputs.shape, batch.targets.index.shape) for name, batch in streams.items())
         self.seen[shape] += 1
         if shape in self.graphs:
