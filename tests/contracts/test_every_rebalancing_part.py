@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from core_cases import OPTIONS, assembled, bound
-from test_samplers import Count, chi_square
+from core_cases import OPTIONS, Count, assembled, bound
+from test_samplers import chi_square
 from torch import Tensor, nn
 
 from ltrun.build import Bound
