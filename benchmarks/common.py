@@ -56,7 +56,7 @@ def prepared(args: argparse.Namespace) -> torch.device:
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if device.type == "cpu" and args.precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
+    if device.type == "cpu" and args.precision == "bf16" and not has_bf16():
         sys.exit("--precision bf16: this CPU has no AVX-512 bf16 and would emulate it, which is slower than fp32; use fp32")
     if args.smoke:
         args.repeats, args.batch_size = min(args.repeats, 2), min(args.batch_size, 16)

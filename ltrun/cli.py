@@ -131,7 +131,9 @@ def _train(argv: list[str]) -> int:
             _conclude(outcomes, sweep)  # the table of a sweep that was cut short
         if not isinstance(error, Exception):
             raise
-        raise _explained(error, argv) from None
+        from ltrun.explain import explained
+
+        raise explained(error, argv) from None
     finally:
         outcomes = _outcomes(note)
         note.unlink(missing_ok=True)
@@ -151,15 +153,12 @@ def _train_here(argv: Sequence[str], sweep: bool) -> None:
     from hydra.core.global_hydra import GlobalHydra
 
     from ltrun import own_options
-    from ltrun.compose import search_also
     from ltrun.sweep import combinations, train
 
     _show_log()
     words = own_options.without_flags(argv)
     GlobalHydra.instance().clear()
     with initialize_config_module("ltrun.conf", version_base="1.3"):
-        if any(word.startswith(("--config-dir", "-cd")) for word in argv):
-            search_also(own_options.folders(argv)[0])
         train(combinations(words) if sweep else [words], partial(_note, named=sweep))
 
 
@@ -217,16 +216,3 @@ def _conclude(outcomes: list[dict[str, Any]], sweep: bool) -> int:
     if done or (sweep and outcomes):
         report.print_sweep(done, failures if sweep else [])
     return 1 if failures else 0
-
-
-def _explained(error: Exception, argv: Sequence[str]) -> LtrunError:
-    """Hydra's error as a sentence with the nearest name."""
-    from ltrun.explain import explain
-
-    if isinstance(error, LtrunError):
-        return error
-    return explain(error, argv) or ConfigError(_first_line(error))
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -102,16 +102,6 @@ def _has_local(loader: ConfigLoader) -> bool:
     return "default" in loader.get_group_options("local")
 
 
-def search_also(folder: Path) -> None:
-    """Options are read from this folder too, as Hydra's command line does for --config-dir."""
-    loader = GlobalHydra.instance().config_loader()
-    path = loader.get_search_path()
-    schema = path.get_path().pop()  # must stay the last
-    path.append("command-line", f"file://{folder.resolve()}")
-    path.append(str(schema.provider), str(schema.path))
-    loader.repository.initialize_sources(path)  # type: ignore[attr-defined]  # of the one class of loader that there is
-
-
 def compose_job(overrides: Sequence[str]) -> Job:
     """The job of a command line. Hydra must be initialised. Raises its errors, and ConfigError.
 

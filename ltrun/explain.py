@@ -16,7 +16,18 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun import catalogue, own_options
-from ltrun.errors import ConfigError, did_you_mean
+from ltrun.errors import ConfigError, LtrunError, did_you_mean
+
+
+def explained(error: Exception, argv: Sequence[str]) -> LtrunError:
+    """What to tell the user of an exception: one of Hydra's as a sentence with the nearest name."""
+    if isinstance(error, LtrunError):
+        return error
+    return explain(error, argv) or ConfigError(_first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def explain(error: Exception, argv: Sequence[str]) -> ConfigError | None:

@@ -55,11 +55,16 @@ def _write(path: Path, data: bytes) -> None:
 def _sync_folder(folder: Path) -> None:
     """Makes the rename survive a power failure. Some file systems refuse it, and the file is whole either way."""
     with suppress(OSError):
-        file = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+        sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Forces a file, or the names in a folder, to the disk. Raises OSError."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _sentence(path: Path, error: OSError) -> str:

@@ -1,9 +1,13 @@
-"""What the machine has left for this process. Needs no torch."""
+"""What the machine has left for this process, and how long it lives. Needs no torch."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import threading
 from contextlib import suppress
+from multiprocessing import connection
 from pathlib import Path
 
 LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
@@ -22,3 +26,20 @@ def _of_machine(path: Path) -> int:
     with suppress(OSError, ValueError, StopIteration):
         return int(next(line.split()[1] for line in path.read_text().splitlines() if line.startswith("MemAvailable:"))) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # not Linux: all there is
+
+
+def end_with_parent() -> None:
+    """Has this process end at once with the one that started it, which cannot stop it if it is killed itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    end()
+
+
+def end() -> None:
+    """Dying at any moment is safe: see checkpoint.py."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.compose import Job, compose_job
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
-from ltrun.machine import free_memory
+from ltrun.machine import end, end_with_parent, free_memory
 from ltrun.progress import Overview, Progress, Relay
 from ltrun.record import RESULT, RunRecord
 
@@ -317,14 +316,14 @@ def _environment(names: dict[str, str]) -> Iterator[None]:
 
 def _work(job: Job, channel: Connection) -> None:
     """The life of a process of the pool."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     import torch
 
     def tell(*message: object) -> None:
         try:
             channel.send(message)
         except OSError:  # nobody listens any more
-            _end()
+            end()
 
     torch.set_num_threads(1)  # runtime.threads, where given, is set by the run
     logger = logging.getLogger("ltrun")
@@ -332,19 +331,6 @@ def _work(job: Job, channel: Connection) -> None:
     logger.setLevel(logging.INFO)
     with Relay(tell) as progress:
         tell("end", attempt(job, progress))
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot stop its children."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    _end()
-
-
-def _end() -> None:
-    """Dying at any moment is safe: see checkpoint.py."""
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Told(logging.Handler):

@@ -70,7 +70,6 @@ class Trainer:
             self.seconds += [0.0] * (index + 1 - len(self.seconds))
             for epoch in range(first_epoch if index == reached else 0, stage.epochs):
                 self._epoch(running, index, Clock(stage.name, epoch, stage.epochs))
-            running.watch.close()
             if self.select_best and index == len(self.recipe.stages) - 1 and running.best is not None:
                 network.load_state_dict(running.best["network"])
         return network

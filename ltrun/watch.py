@@ -37,7 +37,8 @@ class Watch:
         self.step = torch.zeros((), dtype=torch.int64, device=device)
         self.fine = torch.ones((), dtype=torch.bool, device=device)
         self.flags: dict[str, Tensor] = {}
-        self.hooks = [part.register_forward_hook(self._look) for part in (*before, *after)]
+        for part in (*before, *after):
+            part.register_forward_hook(self._look)
 
     def tensors(self) -> list[Tensor]:
         """What `see` writes."""
@@ -65,10 +66,6 @@ class Watch:
         name, flag = _part(part), finite(output)  # called once for each label column
         if flag is not None:
             self.flags[name] = self.flags[name] & flag if name in self.flags else flag
-
-    def close(self) -> None:
-        for hook in self.hooks:
-            hook.remove()
 
     def means(self, clock: Clock, images: int) -> dict[str, float]:
         """Mean of each loss over the epoch's images; raises TrainingError naming the part, epoch and step that went wrong."""

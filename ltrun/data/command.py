@@ -19,7 +19,7 @@ from ltrun.data.describe import describe
 from ltrun.data.export import export
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError
-from ltrun.explain import explain
+from ltrun.explain import explained
 
 USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
        ltrun data export dataset=NAME [dataset.KEY=VALUE ...] to=FOLDER"""
@@ -72,4 +72,4 @@ def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:
         with initialize_config_module("ltrun.conf", version_base="1.3"):
             return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
     except Exception as error:
-        raise explain(error, argv) or error from None
+        raise explained(error, argv) from None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +15,7 @@ from torch import Tensor
 
 from ltrun.data.images import decode_all, unreadable
 from ltrun.errors import DataError
+from ltrun.machine import end_with_parent
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -87,7 +85,7 @@ class Decoders:
             multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
             persistent_workers=self.workers > 0,
             pin_memory=self.pinned,
-            worker_init_fn=_end_with_parent,
+            worker_init_fn=_begin,
             collate_fn=_as_it_is,  # type: ignore[arg-type]
             generator=torch.Generator(),  # or it would draw from torch's own, on which training depends
         )
@@ -100,17 +98,9 @@ class Decoders:
         )
 
 
-def _end_with_parent(worker: int) -> None:
-    """A parent that was killed cannot stop its workers, and they look for it every five seconds only."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    sentinel = parent.sentinel
-
-    def watch() -> None:
-        connection.wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _begin(worker: int) -> None:
+    """Workers look for a parent that was killed every five seconds only."""
+    end_with_parent()
 
 
 def _as_it_is(read: Read) -> Read:

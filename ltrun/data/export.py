@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from ltrun.data.official import Raw
 from ltrun.data.profiles import LongTail, Rows
 from ltrun.data.releases import Release
 from ltrun.errors import ConfigError, DataError
+from ltrun.files import sync
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def export(release: Release, tail: LongTail, splits: Mapping[str, tuple[Raw, Row
             for split, raw in chosen.items():
                 file = temporary / f"{split}.parquet"
                 parquet.write(file, *raw, release.columns[0], json.dumps(asdict(notes[split])).encode())
-                _sync(file)
+                sync(file)  # lest a power failure empties it after the folder got its name
     return [folder / f"{split}.parquet" for split in chosen]
 
 
@@ -120,15 +120,6 @@ def _appearing(folder: Path) -> Iterator[Path]:
         raise _refused(folder, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Forces a file to the disk, lest a power failure empties it after the folder got its name."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refused(folder: Path, error: OSError) -> ConfigError:

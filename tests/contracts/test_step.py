@@ -141,7 +141,6 @@ def test_no_step_of_any_preset_waits_for_the_device_or_leaves_it(method: str, tm
         batch = {name: next(made.train_set.open([torch.arange(20)])) for name in stage.streams}
         with NoWaiting():
             run.step(batch)
-        run.watch.close()
         moved = copy.deepcopy(run.objective)
         with FakeTensorMode(allow_non_fake_inputs=True):
             moved.to(cuda)
