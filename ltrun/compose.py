@@ -34,13 +34,13 @@ SETTING_TYPES: dict[str, tuple[Any, int | None]] = {
     "plugins": (list[str], None),
     "dataset.name": (str, None),
     "evaluation.every": (int, 1),
-    "evaluation.batch_size": (int, 1),
+    "evaluation.batch_size": (Literal["auto"] | int, 1),
     "evaluation.many": (int, 1),
     "evaluation.few": (int, 1),
     "runtime.device": (str, None),
     "runtime.threads": (int | None, 1),
     "runtime.pack": (Literal["auto"] | int, 1),
-    "runtime.checkpoint_every": (int, 1),
+    "runtime.checkpoint_seconds": (float, 0),
     "runtime.precision": (Literal["fp32", "tf32", "bf16"], None),
     "runtime.channels_last": (bool, None),
     "runtime.compile": (Literal["auto", True, False], None),
@@ -206,8 +206,8 @@ def _check_settings(config: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{path}: this key is needed, and missing")
             node = node[step]
         fitting(node, hint, path)
-        if least is not None and isinstance(node, int) and node < least:
-            raise ConfigError(f"{path}: expected a whole number of at least {least}, got {node!r}")
+        if least is not None and isinstance(node, (int, float)) and node < least:
+            raise ConfigError(f"{path}: expected a {'' if hint is float else 'whole '}number of at least {least}, got {node!r}")
     evaluation = config["evaluation"]
     if evaluation["few"] > evaluation["many"]:
         raise ConfigError(f"evaluation.few: {evaluation['few']} is above evaluation.many ({evaluation['many']})")

@@ -12,6 +12,7 @@ from ltrun.errors import TrainingError
 from ltrun.networks.fold import folded
 from ltrun.parts import Augment, Evidence, Network, PostHoc, Store
 from ltrun.precision import Precision
+from ltrun.turns import hand_on, wait_for
 from ltrun.types import ClassStats, Outputs, seed_of
 from ltrun.watch import finite
 
@@ -105,7 +106,9 @@ class SplitEvidence:
             batch = batch if epoch is None else self.augment(batch)
             with self.precision.autocast():
                 found.append(network.predict(self.normalise(batch.inputs)))
-        return Outputs.concatenate(found).map(lambda tensor: tensor.cpu())  # one wait for the device
+            hand_on()
+        wait_for(self.precision.device)
+        return Outputs.concatenate(found).map(lambda tensor: tensor.cpu())
 
 
 def plain_scores(outputs: Outputs) -> Tensor:

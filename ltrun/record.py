@@ -29,7 +29,7 @@ INERT = (
     "dataset.name", "dataset.root", "dataset.download", "dataset.source.root", "dataset.source.download",
     "dataset.streamed", "dataset.source.streamed", "dataset.workers", "dataset.source.workers",
     "runtime.device", "runtime.threads", "runtime.channels_last", "runtime.compile", "runtime.pack", "runtime.tensorboard",
-    "runtime.checkpoint_every",
+    "runtime.checkpoint_seconds",
 )  # fmt: skip
 """Keys that name a run, or change where, how fast or how visibly it runs. Any other key of `runtime` changes results."""
 ORDERED = ("augments", "mixers")  # mappings whose parts follow each other, wherever they stand: their order changes results

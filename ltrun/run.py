@@ -29,30 +29,34 @@ from ltrun.precision import Precision
 from ltrun.progress import Progress
 from ltrun.recipe import Recipe
 from ltrun.record import RunRecord, provenance
+from ltrun.step import own_stream
 from ltrun.train import Trainer
 from ltrun.types import ClassStats, seed_of
 from ltrun.values import fitting
 
+ON_CPU, ON_GPU = 250, 2**23  # images, and numbers in images, that are evaluated at once
 
-def run(job: Job, progress: Progress) -> RunRecord:
-    """Trains, or goes on with, one run and writes its result. Raises LtrunError for anything the user can mend."""
+
+def run(job: Job, progress: Progress, at_once: int = 1) -> RunRecord:
+    """Trains, or goes on with, one run and writes its result; at_once: how many share the machine.
+
+    Raises LtrunError for anything the user can mend.
+    """
     recipe = Recipe.bind(job.config, job.choices, job.plugins)
     device, threads = device_of(job.config["runtime"]["device"]), job.config["runtime"]["threads"]
     if threads is not None:
         torch.set_num_threads(threads)
     for sentence in recipe.warnings:
         progress.warn(sentence)
-    if device.index is not None and device.type == "cuda":
-        torch.cuda.set_device(device)  # graphs and streams belong to the current one
-    with locked(job.folder):
-        return Run(job, recipe, device, progress).result()
+    with locked(job.folder), own_stream(device):
+        return Run(job, recipe, device, progress, at_once).result()
 
 
 class Run:
     """The data of a run, its trainer and what is measured of it."""
 
-    def __init__(self, job: Job, recipe: Recipe, device: torch.device, progress: Progress):
-        self.job, self.recipe, self.device, self.progress = job, recipe, device, progress
+    def __init__(self, job: Job, recipe: Recipe, device: torch.device, progress: Progress, at_once: int = 1):
+        self.job, self.recipe, self.device, self.progress, self.at_once = job, recipe, device, progress, at_once
         config = job.config
         self.splits = recipe.source.build({}).open(device)
         targets = self.splits.train.targets
@@ -62,7 +66,8 @@ class Run:
         if self.splits.val is None:
             self._refuse_without_validation()
         mean, std = (fitting(config["dataset"].get(key), list[float], f"dataset.{key}") for key in ("mean", "std"))
-        channels = self._open_one_image().shape[1]
+        self.shape = next(self.splits.train.open([torch.tensor([0])])).inputs.shape[1:]
+        channels = self.shape[0]
         if not len(mean) == len(std) == channels:
             raise ConfigError(f"dataset.mean and dataset.std: expected one value for each of {channels} channels")
         runtime = config["runtime"]
@@ -80,7 +85,7 @@ class Run:
             train_set=self.splits.train,
             stats=self.stats,
             normalise=self.normalise,
-            in_channels=self._open_one_image().shape[1],
+            in_channels=self.shape[0],
             device=self.device,
             precision=self.precision,
             channels_last=runtime["channels_last"],
@@ -90,7 +95,7 @@ class Run:
             evaluate=self._evaluate_plain,
             evaluate_every=evaluation["every"],
             checkpoints=Checkpoints(job.folder, resume=not job.config["force"]),
-            checkpoint_every=runtime["checkpoint_every"],
+            checkpoint_seconds=runtime["checkpoint_seconds"],
             select_best=job.config["selection"] == "best_val",
             report=self._report,
             warn=self.progress.warn,
@@ -99,6 +104,8 @@ class Run:
     def result(self) -> RunRecord:
         """Trains, measures and writes the record."""
         job, trainer = self.job, self.trainer()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)  # that of a run before this one in the same process
         self.history = History(job.folder, job.config["runtime"]["tensorboard"])
         self.progress.start(job.title, sum(stage.epochs for stage in self.recipe.stages))
         begun = time.time()
@@ -118,9 +125,6 @@ class Run:
         if wanting:
             raise ConfigError(f"{wanting[0]} needs a validation split; set dataset.validation_per_class above 0")
 
-    def _open_one_image(self) -> torch.Tensor:
-        return next(self.splits.train.open([torch.tensor([0])])).inputs
-
     def _report(self, row: dict[str, Any]) -> None:
         self.history.append(row)
         self.progress.epoch(row)
@@ -133,6 +137,8 @@ class Run:
         self, network: Network, store: Store, augment: nn.Module | None = None, hidden: bool = False
     ) -> SplitEvidence:
         size, seed = self.job.config["evaluation"]["batch_size"], self.job.seed
+        if size == "auto":
+            size = max(1, ON_GPU // self.shape.numel()) if self.device.type == "cuda" else ON_CPU
         return SplitEvidence(network, self.normalise, augment, store, size, seed, self.precision, hidden)
 
     def _evaluate_plain(self, network: Network) -> dict[str, Metrics]:
@@ -182,6 +188,7 @@ class Run:
             "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
             "threads": torch.get_num_threads(),
             "precision": self.precision.name,
+            "at_once": self.at_once,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
             "seconds": round(seconds, 3),
             "seconds_per_epoch": round(seconds / epochs, 4),

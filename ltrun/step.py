@@ -29,7 +29,8 @@ class Step:
     compile: 'auto' replays the whole step as a CUDA graph where the device is one: the same kernels, the same bits. True
     compiles the objective by inductor as well, and on a CPU too, where the first step then takes half a minute. False runs it
     as it is. A graph belongs to the shapes of the streams; there are two, because the last batch of an epoch is kept. Where a
-    part does not allow it, `warn` gets a sentence that names the part, once, and nothing else changes.
+    part does not allow it, `warn` gets a sentence that names the part, once, and nothing else changes. On CUDA all of a run
+    is within `own_stream`.
 
     tensors: those that a step writes besides the optimizer's and the watch's; a failed attempt puts them back.
     """
@@ -53,22 +54,10 @@ class Step:
             self._give_up(f"{type(optimizer).__name__}, whose learning rate is no tensor,")
         if self.compiles:
             compile_objective(objective)
-        if self.captures:
-            self.aside = torch.cuda.Stream(device)
         self.seen: Counter[Shape] = Counter()
         self.graphs: dict[Shape, Graph] = {}
 
     def __call__(self, streams: Streams) -> None:
-        if not self.captures:
-            self._take(streams)
-            return
-        here, aside = torch.cuda.current_stream(self.device), self.aside
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):  # CUDA captures on no default stream, and autograd goes back on the one it came by
-            self._take(streams)
-        here.wait_stream(aside)
-
-    def _take(self, streams: Streams) -> None:
         shape = tuple((name, batch.inputs.shape, batch.targets.index.shape) for name, batch in streams.items())
         self.seen[shape] += 1
         if shape in self.graphs:
@@ -141,6 +130,18 @@ class Graph:
         self.graph.replay()
 
 
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Puts the work of this thread on a CUDA stream of its own: on the default one nothing can be captured, and runs that take
+    turns would wait for each other there. Nothing else on other devices."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
+        yield
+        torch.cuda.current_stream().synchronize()
+
+
 def compile_objective(objective: Objective) -> None:
     """A program for each shape. Random numbers stay those of the uncompiled step."""
     import torch._inductor.config
@@ -150,8 +151,11 @@ def compile_objective(objective: Objective) -> None:
 
 
 def culprit(error: BaseException, parts: Sequence[Part]) -> str:
-    """The innermost part that was at work when the error was raised, by its class."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    """The innermost part that was at work when the error was raised, or the one that it hides, as the end of a capture does."""
+    raised = [error]
+    while raised[-1].__context__ is not None:
+        raised.append(raised[-1].__context__)
+    frames = [frame for one in raised for frame, _ in traceback.walk_tb(one.__traceback__)]
     owners = [type(frame.f_locals["self"]) for frame in frames if isinstance(frame.f_locals.get("self"), Part)]
     files = {getfile(type(part)): type(part) for part in parts}
     owners += [files[line.filename] for line in getattr(error, "real_stack", None) or () if line.filename in files]  # traced
@@ -176,6 +180,8 @@ def random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
 def set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
     torch.set_rng_state(state[0])
     if state[1] is not None:
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(generator.clone_state())  # the old one still takes itself for captured
         torch.cuda.set_rng_state(state[1], device)
 
 

@@ -1,5 +1,6 @@
-"""The jobs of a command line: those done before are skipped, the others train one after the other, or several at once, each
-in a process of its own, so that a job that is killed is one failed line of the table and the others go on."""
+"""The jobs of a command line: those done before are skipped, the others train one after the other, or several at once: on a
+CPU each in a process of its own, so that a job that is killed is one failed line of the table and the others go on; on a GPU
+as threads of one process, whose work the device does side by side, which it does not with that of several processes."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -82,12 +84,12 @@ def train(commands: Sequence[Sequence[str]], note: Callable[[Outcome], None]) ->
     first = next(jobs, None)
     if first is None:
         return
-    size = _at_once(first, len(commands))
+    size, lanes = _at_once(first, len(commands))
     if size == 1:
         for job in itertools.chain([first], jobs):
             note(train_here(job))
         return
-    with Pool(size, overview, note) as pool:
+    with Pool(size, lanes, overview, note) as pool:
         for job in itertools.chain([first], jobs):
             pool.add(job)
         pool.finish()
@@ -134,12 +136,12 @@ def train_here(job: Job) -> Outcome:
     return Outcome(job.title, str(job.folder), failure)
 
 
-def attempt(job: Job, progress: Progress) -> str | None:
+def attempt(job: Job, progress: Progress, at_once: int = 1) -> str | None:
     """Trains. Returns why there is no result, or None."""
     try:
         from ltrun.run import run
 
-        run(job, progress)
+        run(job, progress, at_once)
     except LtrunError as error:
         return str(error)
     except Exception as error:
@@ -158,14 +160,16 @@ def _keep_traceback(folder: Path) -> str:
 # ---------------------------------------------------------------------------------------------------- how many at once
 
 
-def _at_once(job: Job, jobs: int) -> int:
-    """The value of runtime.pack; auto: one for each CPU core and 2 GiB of free memory, and one on a GPU."""
-    runtime = job.config["runtime"]
-    if runtime["pack"] != "auto":
-        return min(jobs, runtime["pack"])
-    size = min(jobs, cores(), max(1, free_memory() // MEMORY))
-    on_cpu = size == 1 or runtime["device"] == "cpu" or (runtime["device"] == "auto" and not _has_cuda())
-    return size if on_cpu else 1
+def _at_once(job: Job, jobs: int) -> tuple[int, int]:
+    """How many jobs train at once, the value of runtime.pack, and how many of them share a process: one, or on a GPU all.
+
+    auto: one for each CPU core and 2 GiB of free memory, and one on a GPU.
+    """
+    wanted, device = job.config["runtime"]["pack"], job.config["runtime"]["device"]
+    size = min(jobs, max(1, min(cores(), free_memory() // MEMORY)) if wanted == "auto" else wanted)
+    if size == 1 or device == "cpu" or (device == "auto" and not _has_cuda()):
+        return size, 1
+    return (1, 1) if wanted == "auto" else (size, size)
 
 
 def cores() -> int:
@@ -204,19 +208,26 @@ def _tell_cuda(channel: Connection) -> None:
 
 @dataclass
 class Worker:
-    """A process that trains one job. outcome: its last word, if it has said it."""
+    """A process that trains jobs. jobs: those it has not ended yet, by folder. open: whether it may be given more."""
 
-    job: Job
     process: ForkServerProcess
     channel: Connection
-    said: list[str | None] = field(default_factory=list)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    open: bool = True
+
+    def close(self) -> None:
+        """Ends the process after the jobs that it has."""
+        if self.open:
+            self.open = False
+            with suppress(OSError):  # it is dead
+                self.channel.send(None)
 
 
 class Pool:
-    """Trains `size` jobs at once, each in a single-threaded process. Leaving it stops those that run."""
+    """Trains `size` jobs at once, `lanes` of them in a single-threaded process. Leaving it stops those that run."""
 
-    def __init__(self, size: int, overview: Overview, note: Callable[[Outcome], None]):
-        self.size, self.overview, self.note = size, overview, note
+    def __init__(self, size: int, lanes: int, overview: Overview, note: Callable[[Outcome], None]):
+        self.size, self.lanes, self.overview, self.note = size, lanes, overview, note
         self.waiting: deque[Job] = deque()
         self.running: list[Worker] = []
 
@@ -241,46 +252,66 @@ class Pool:
 
     def finish(self) -> None:
         while self.waiting or self.running:
+            if not self.waiting:
+                for worker in self.running:
+                    worker.close()
             self._go_on(block=True)
 
     def _go_on(self, block: bool) -> None:
-        """Hears what the processes have to say, then fills the places of those that have ended."""
-        while self.waiting and len(self.running) < self.size:
-            self._start(self.waiting.popleft())
+        """Hears what the processes have to say, then fills the places of jobs that have ended."""
+        if self._fill():
             block = False
         channels = {worker.channel: worker for worker in self.running}
         for channel in connection.wait(list(channels), None if block else 0):
             self._hear(channels[channel])  # type: ignore[index]
-        while self.waiting and len(self.running) < self.size:
-            self._start(self.waiting.popleft())
+        self._fill()
 
-    def _start(self, job: Job) -> None:
-        ours, theirs = CONTEXT.Pipe(duplex=False)
-        process = CONTEXT.Process(target=_work, args=(job, theirs))
+    def _fill(self) -> bool:
+        """Whether a job was started."""
+        places = self.size - sum(len(worker.jobs) for worker in self.running)
+        starting = [self.waiting.popleft() for _ in range(min(places, len(self.waiting)))]
+        for job in starting:
+            free = (worker for worker in self.running if worker.open and len(worker.jobs) < self.lanes)
+            worker = next(free, None) or self._start()
+            worker.jobs[str(job.folder)] = job
+            self.overview.begin(job.title)
+            with suppress(OSError):  # it has just died, which is heard next
+                worker.channel.send(job)
+            if self.lanes == 1:
+                worker.close()
+        return bool(starting)
+
+    def _start(self) -> Worker:
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=_work, args=(theirs, self.size))
         process.start()
         theirs.close()  # the end of the channel is now the end of the process
-        self.running.append(Worker(job, process, ours))
-        self.overview.begin(job.title)
+        self.running.append(Worker(process, ours))
+        return self.running[-1]
 
     def _hear(self, worker: Worker) -> None:
-        title = worker.job.title
         try:
-            kind, *words = worker.channel.recv()
+            kind, folder, *words = worker.channel.recv()
         except (EOFError, OSError):
             self._bury(worker)
             return
-        if kind == "end":
-            worker.said = words
-        else:
-            getattr(self.overview, kind)(title, *words)
+        if kind != "end":
+            getattr(self.overview, kind)(worker.jobs[folder].title, *words)
+            return
+        self._end(worker.jobs.pop(folder), *words)
+        if words[0] is not None:
+            worker.close()  # what a defect has left of a device's memory, or of a library, is not for other jobs
 
     def _bury(self, worker: Worker) -> None:
         worker.process.join()
         worker.channel.close()
         self.running.remove(worker)
-        failure = worker.said[0] if worker.said else _cause_of_death(worker.process.exitcode)
-        self.overview.end(worker.job.title, failure)
-        self.note(Outcome(worker.job.title, str(worker.job.folder), failure))
+        for job in worker.jobs.values():
+            self._end(job, _cause_of_death(worker.process.exitcode))
+
+    def _end(self, job: Job, failure: str | None) -> None:
+        self.overview.end(job.title, failure)
+        self.note(Outcome(job.title, str(job.folder), failure))
 
 
 def _cause_of_death(code: int | None) -> str:
@@ -314,23 +345,39 @@ def _environment(names: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _work(job: Job, channel: Connection) -> None:
-    """The life of a process of the pool."""
+def _work(channel: Connection, at_once: int) -> None:
+    """The life of a process of the pool: a thread for each job that it is given."""
     end_with_parent()
     import torch
 
-    def tell(*message: object) -> None:
+    from ltrun.turns import Turns
+
+    torch.set_num_threads(1)  # runtime.threads, where given, is set by the run
+    turns, telling = Turns(), threading.Lock()
+
+    def tell(kind: str, *words: object) -> None:
         try:
-            channel.send(message)
+            with telling:
+                channel.send((kind, threading.current_thread().name, *words))
         except OSError:  # nobody listens any more
             end()
 
-    torch.set_num_threads(1)  # runtime.threads, where given, is set by the run
     logger = logging.getLogger("ltrun")
     logger.handlers, logger.propagate = [_Told(tell)], False
     logger.setLevel(logging.INFO)
-    with Relay(tell) as progress:
-        tell("end", attempt(job, progress))
+
+    def train(job: Job) -> None:
+        with turns.taken_by_a_run(), Relay(tell) as progress:
+            failure = attempt(job, progress, at_once)
+        tell("end", failure)
+
+    threads = []
+    with suppress(EOFError):
+        while (job := channel.recv()) is not None:
+            threads.append(threading.Thread(target=train, args=(job,), name=str(job.folder)))
+            threads[-1].start()
+    for thread in threads:  # here, because libraries that are first imported while Python ends its threads refuse to
+        thread.join()
 
 
 class _Told(logging.Handler):

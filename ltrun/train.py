@@ -19,6 +19,7 @@ from ltrun.parts import Head, Network, Part, Sampler, Store
 from ltrun.precision import Precision
 from ltrun.recipe import MAIN, Recipe, Stage
 from ltrun.step import Compile, Step
+from ltrun.turns import away, hand_on, wait_for
 from ltrun.types import ClassStats, Clock, Outputs, View, seed_of
 from ltrun.watch import Watch
 
@@ -29,7 +30,8 @@ Row = dict[str, Any]
 class Trainer:
     """Trains the stages of a recipe one after the other.
 
-    evaluate: network -> accuracies of an epoch. report: takes a row an epoch. warn: takes a sentence.
+    evaluate: network -> accuracies of an epoch. report: takes a row an epoch. warn: takes a sentence. A checkpoint is taken
+    when a stage ends, and at the end of any other epoch if the last is checkpoint_seconds ago; saved: when that was.
     """
 
     recipe: Recipe
@@ -46,14 +48,16 @@ class Trainer:
     evaluate: Callable[[Network], Mapping[str, Mapping[str, Any]]]
     evaluate_every: int
     checkpoints: Checkpoints
-    checkpoint_every: int
+    checkpoint_seconds: float
     select_best: bool
     report: Callable[[Row], None]
     warn: Callable[[str], None]
     seconds: list[float] = field(default_factory=list)
+    saved: float = field(init=False)
 
     def run(self) -> Network:
         """The trained network. Goes on from the newest checkpoint; on a CPU the result is then bit-equal."""
+        self.saved = time.monotonic()
         saved = self.checkpoints.load(self.device, self.warn)
         reached, first_epoch = (saved["stage"], saved["epoch"]) if saved else (0, 0)
         self.seconds = list(saved["seconds"]) if saved else []
@@ -84,10 +88,12 @@ class Trainer:
             running.remember_best(row, self.select_best)
         self.seconds[index] += time.perf_counter() - begun
         self.report(row | {"seconds": round(trained, 4), "images_per_second": round(row["images"] / trained, 1)})
-        if last or (clock.epoch + 1) % self.checkpoint_every == 0:
+        if last or time.monotonic() - self.saved >= self.checkpoint_seconds:
             state = {"stage": index, "epoch": clock.epoch + 1, "seconds": self.seconds, "best": running.best}
             state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}
-            self.checkpoints.save(f"{index}-{clock.stage}-{clock.epoch + 1}", state)
+            with away():
+                self.checkpoints.save(f"{index}-{clock.stage}-{clock.epoch + 1}", state)
+            self.saved = time.monotonic()
 
     def _network(self) -> Network:
         torch.manual_seed(seed_of(self.seed, "network"))
@@ -199,6 +205,8 @@ class StageRun(nn.Module):
         stores = [trainer.train_set.open(batches(plan, trainer.batch_size)) for plan in rows.values()]
         for drawn in zip(*stores, strict=True):
             self.step(dict(zip(rows, drawn, strict=True)))
+            hand_on()
+        wait_for(trainer.device)
         images = len(rows[MAIN])
         losses = self.watch.means(clock, images)
         row = {"stage": clock.stage, "epoch": clock.epoch + 1, "epochs": clock.epochs, "learning_rate": rates[0]}

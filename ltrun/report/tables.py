@@ -291,10 +291,13 @@ def _caption(table: Table, records: list[RunRecord], by: Sequence[str]) -> str:
 
 
 def _machines(records: list[RunRecord]) -> Iterator[str]:
-    """`fp32 on cpu, 2 threads`, once for each kind of run."""
-    found = [{"precision": "?", "device": "?", "threads": "?"} | dict(record.provenance) for record in records]
+    """`fp32 on cpu, 1 threads, 2 runs at once`, once for each kind of run."""
+    found = [{"precision": "?", "device": "?", "threads": "?", "at_once": 1} | dict(record.provenance) for record in records]
     kinds = {
-        f"{f['precision']} on {f['device']}" + (f", {f['threads']} threads" if f["device"] == "cpu" else "") for f in found
+        f"{f['precision']} on {f['device']}"
+        + (f", {f['threads']} threads" if f["device"] == "cpu" else "")
+        + (f", {f['at_once']} runs at once" if f["at_once"] != 1 else "")
+        for f in found
     }
     yield "Measured in " + "; ".join(sorted(kinds))
 

@@ -198,7 +198,7 @@ def trainer(
         "seed": 0,
         "batch_size": 32,
         "evaluate_every": 2,
-        "checkpoint_every": 1,
+        "checkpoint_seconds": 0,
         "select_best": False,
         "warn": partial(_unexpected, "warning"),
     }

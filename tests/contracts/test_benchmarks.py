@@ -134,11 +134,14 @@ def test_ratios_are_of_whole_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["train"] == found["evaluation"] == 2.0
     assert found["epoch"] == pytest.approx((20 + 10) / (10 + 5))
     assert found["run"] == pytest.approx((20 + 10) / (10 + 0.5))
-    assert step.unmet(["train=1.9", "epoch=2"], found) == 0
-    assert step.unmet(["train=2.1"], found) == 1
+    assert common.unmet(["train=1.9", "epoch=2"], found) == 0
+    assert common.unmet(["train=2.1"], found) == 1
     assert "train=2.00 is below 2.1" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="no such ratio"):
-        step.unmet(["speed=1"], found)
+    assert common.unmet(["train=2.1"], found, below=False) == 0
+    assert common.unmet(["train=1.9"], found, below=False) == 1
+    assert "train=2.00 is above 1.9" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no such number"):
+        common.unmet(["speed=1"], found)
 
 
 def test_recorded_results_make_tables(capsys: pytest.CaptureFixture[str]) -> None:

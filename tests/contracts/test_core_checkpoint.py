@@ -8,9 +8,12 @@ import io
 import json
 import os
 import pickle
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -462,10 +465,12 @@ def test_another_seed_is_another_run(method: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("every", [2, 100])
-def test_a_run_with_rare_checkpoints_ends_bit_equal(every: int, tmp_path: Path) -> None:
+def test_a_run_with_rare_checkpoints_ends_bit_equal(every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on from the last one that was due; the last epoch of a stage always is."""
     composition = changed(small(composed("method=crt")), stages__classifier__fraction=0.7)  # three epochs and two
-    whole, rows = trained(composition, tmp_path / "whole", checkpoint_every=every)
+    ticks = count()  # a second an epoch: the trainer looks at the clock when one ends, and when it has saved
+    monkeypatch.setattr("ltrun.train.time", SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: next(ticks)))
+    whole, rows = trained(composition, tmp_path / "whole", checkpoint_seconds=every)
     due = {2: {2, 3, 5}, 100: {3, 5}}[every]
     for stop_at in (1, 2, 3, 4, 5) if every == 2 else (3, 4):
         folder, seen = tmp_path / str(stop_at), []
@@ -476,8 +481,8 @@ def test_a_run_with_rare_checkpoints_ends_bit_equal(every: int, tmp_path: Path) 
                 raise Stop  # before this epoch's checkpoint
 
         with pytest.raises(Stop):
-            trainer(bound(composition), folder, report=tell, checkpoint_every=every).run()
-        again, rest = trained(composition, folder, checkpoint_every=every)
+            trainer(bound(composition), folder, report=tell, checkpoint_seconds=every).run()
+        again, rest = trained(composition, folder, checkpoint_seconds=every)
         assert differing(snapshot(whole), snapshot(again)) == set()
         assert len(rest) == 5 - max({0, *due} & set(range(stop_at)))
         assert comparable(rest) == comparable(rows)[-len(rest) :]

@@ -281,6 +281,15 @@ def test_no_bare_except_and_no_kwargs() -> None:
                 assert node.args.kwarg is None, path
 
 
+def test_the_guide_shows_the_files_as_they_are() -> None:
+    """CONTRIBUTING.md leads through a method that is in the tree."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    blocks = re.findall(r"^```(?:python|yaml)\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    files = ["ltrun/logit_adjustment/cdt.py", "conf/logit_adjustment/cdt.yaml", "conf/method/cdt.yaml"]
+    for file in files:
+        assert file in guide and (ROOT / file).read_text() in blocks, file
+
+
 # -------------------------------------------------------------------------------------------------------------- packaging
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ from ltrun.networks import ResNetCIFAR
 from ltrun.networks.fold import fold, folded
 from ltrun.parts import Part, Term
 from ltrun.precision import Precision
+from ltrun.step import culprit, own_stream
 from ltrun.train import StageRun
-from ltrun.types import Batch, Clock, Outputs, Streams
+from ltrun.types import Batch, Clock, Labels, Outputs, Streams
 
 HERE = __name__
 SOME = ["erm", "ldam_drw", "crt", "cmo", "paco", "sade", "bbn", "meta_weight_net"]
@@ -83,6 +85,21 @@ def test_what_cannot_be_compiled_is_named_once_and_trained_as_it_is(tmp_path: Pa
     plain, silent = trained(composition, tmp_path / "plain", compile=False)
     assert len(warnings) == 1 and "runtime.compile" in warnings[0] and "Impatient" in warnings[0] and silent == []
     assert not differing(compiled, plain)
+
+
+def test_a_part_is_named_also_when_leaving_the_capture_raises_too() -> None:
+    streams = {"main": Batch(torch.zeros(2, 3), Labels.hard(torch.zeros(2, dtype=torch.int64)), torch.arange(2))}
+
+    @contextmanager
+    def capture() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise RuntimeError("the capture is invalid")
+
+    with pytest.raises(RuntimeError, match="invalid") as raised, capture():
+        Impatient().forward({}, streams)
+    assert culprit(raised.value, []) == "Impatient"
 
 
 def test_a_failed_attempt_leaves_no_trace(tmp_path: Path) -> None:
@@ -245,8 +262,9 @@ def test_a_replayed_step_has_the_bits_of_the_step_as_it_is(method: str, tmp_path
     }  # fmt: skip
     composition = small(composed(f"method={method}"), epochs=6)
     torch.backends.cudnn.deterministic = True
-    replayed, warnings = trained(composition, tmp_path / "graph", compile="auto", **settings)
-    plain, _ = trained(composition, tmp_path / "plain", compile=False, **settings)
+    with own_stream(device):
+        replayed, warnings = trained(composition, tmp_path / "graph", compile="auto", **settings)
+        plain, _ = trained(composition, tmp_path / "plain", compile=False, **settings)
     assert warnings == []
     for name, tensor in plain.items():
         torch.testing.assert_close(replayed[name], tensor, rtol=1e-4, atol=1e-5)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 PROGRAM = [sys.executable, "-m", "ltrun"]
-SHORT = ("dataset=digits_lt", "epochs=3", "evaluation.every=2")
+SHORT = ("dataset=digits_lt", "epochs=3", "evaluation.every=2", "runtime.checkpoint_seconds=0")
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -41,6 +41,46 @@ def test_jobs_at_once_equal_jobs_alone_bit_for_bit(ltrun: Run, tmp_path: Path) -
         assert line in two.stdout
 
 
+SHARED = (
+    "import sys, ltrun.sweep as sweep; from ltrun.cli import dispatch\n"
+    "sweep._at_once = lambda job, jobs: ({size}, {size})  # as on a GPU\n"
+    "sys.exit(dispatch({command!r}))"
+)
+
+
+def in_one_process(tmp_path: Path, size: int, *command: str) -> subprocess.CompletedProcess[str]:
+    script = SHARED.format(size=size, command=list(command))
+    return subprocess.run([sys.executable, "-c", script], env=environment(), cwd=tmp_path, capture_output=True, text=True)
+
+
+def test_jobs_that_share_a_process_equal_jobs_alone_bit_for_bit(ltrun: Run, tmp_path: Path) -> None:
+    choices = ("-m", "method=cmo,crt,sade", "seed=0", *SHORT)
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    assert ltrun(*choices, f"outputs={alone}", "runtime.pack=1", "runtime.threads=1").returncode == 0
+    done = in_one_process(tmp_path, 3, *choices, f"outputs={shared}")
+    assert done.returncode == 0, done.stderr
+    results = sorted(path.relative_to(alone) for path in alone.rglob("result.json"))
+    assert len(results) == 3
+    for result in results:
+        first, second = (json.loads((root / result).read_text()) for root in (alone, shared))
+        assert first["predictors"] == second["predictors"]
+        assert (first["provenance"]["at_once"], second["provenance"]["at_once"]) == (1, 3)
+        scores = [(root / result).with_name("predictions.npz").read_bytes() for root in (alone, shared)]
+        assert scores[0] == scores[1]
+
+
+def test_the_first_sweep_of_a_machine_decodes_its_images(ltrun: Run, tmp_path: Path) -> None:
+    done = ltrun("-m", "seed=0,1", *SHORT, "epochs=1", "runtime.pack=2", LTRUN_CACHE=str(tmp_path / "none yet"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_job_that_fails_in_a_shared_process_takes_no_other_with_it(tmp_path: Path) -> None:
+    done = in_one_process(tmp_path, 2, "-m", "optimizer.lr=1e30,0.1", "seed=0,1", *SHORT)
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.count("the loss is not finite") == 4, "when it happens and below the table"
+    assert len(list(tmp_path.rglob("result.json"))) == 2
+
+
 def test_a_warning_names_its_job(ltrun: Run) -> None:
     twice = ("resampling=class_balanced", "logit_adjustment=balanced_softmax")
     done = ltrun("-m", "seed=0,1", *twice, "dataset=digits_lt", "epochs=1", "runtime.pack=2")
@@ -98,8 +138,9 @@ def below(pid: int) -> dict[int, int]:
 
 
 def workers(pid: int) -> dict[int, int]:
-    """{process that trains: the server it was forked from}"""
-    return {process: parent for process, parent in below(pid).items() if parent != pid}
+    """{process that trains: the server it was forked from}, without what a run starts itself, such as git"""
+    found = below(pid)
+    return {process: parent for process, parent in found.items() if found.get(parent) == pid}
 
 
 def until(holds: Callable[[], object], seconds: float = 120) -> None:
@@ -109,9 +150,9 @@ def until(holds: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def training(folder: Path) -> bool:
-    """Whether two runs have an epoch behind them."""
-    return sum(bool(path.read_text()) for path in folder.rglob("metrics.jsonl")) >= 2
+def training(folder: Path, runs: int = 2) -> bool:
+    """Whether so many runs have an epoch behind them."""
+    return sum(bool(path.read_text()) for path in folder.rglob("metrics.jsonl")) >= runs
 
 
 def started(tmp_path: Path, *choices: str) -> subprocess.Popen[str]:
@@ -127,12 +168,13 @@ def gone(processes: dict[int, int]) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
 def test_a_killed_job_is_one_failed_line_and_an_interrupt_stops_the_others(tmp_path: Path) -> None:
-    sweep = started(tmp_path, "seed=0,1,2")
+    sweep = started(tmp_path, "seed=0,1,2", "epochs=4000")
     until(lambda: training(tmp_path))
     victim, server = next(iter(workers(sweep.pid).items()))
     assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1, "a thread of the server's would be lost in a fork"
     os.kill(victim, signal.SIGKILL)
-    until(lambda: len(workers(sweep.pid)) == 2 and victim not in workers(sweep.pid))  # the third job takes the place
+    until(lambda: training(tmp_path, 3))  # the third job has taken its place
+    assert len(workers(sweep.pid)) == 2 and victim not in workers(sweep.pid)
     left = below(sweep.pid)
     os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
     output, errors = sweep.communicate(timeout=60)

@@ -101,7 +101,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(ltrun: Run, tmp_path:
 
 
 def test_interrupting_ends_quickly_and_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [*PROGRAM, "method=erm", "dataset=digits_lt", "epochs=400", f"outputs={tmp_path}"]
+    command = [*PROGRAM, "method=erm", "dataset=digits_lt", "epochs=400", "runtime.checkpoint_seconds=0"]
+    command.append(f"outputs={tmp_path}")
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     while not list(tmp_path.rglob("checkpoints.json")) and time.monotonic() < deadline:
