@@ -39,7 +39,7 @@ gpu-table: install  ## reproduce the CIFAR100-LT table: DATA= TIME= METHODS= SEE
 	$(BIN)/python benchmarks/gpu_table.py $(foreach name,DATA TIME METHODS SEEDS DEVICE PACK,$(call option,$(name))) \
 		$(if $(EPOCHS),epochs=$(EPOCHS)) $(SET)
 
-BENCH ?= step floor ablation pack methods
+BENCH ?= step floor ablation pack methods startup data
 bench: install  ## time ltrun beside a plain loop and the machine's limits: BENCH= which, ARGS= of each script
 	for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/table.py benchmarks/results

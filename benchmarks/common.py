@@ -12,8 +12,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -51,11 +51,25 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def unmet(checks: Sequence[str], found: Mapping[str, float], below: bool = True) -> int:
+    """1, and a line for each, where a number is below, or else above, what is asked for as NAME=NUMBER."""
+    code = 0
+    for name, _, limit in (check.partition("=") for check in checks):
+        if name not in found:
+            raise SystemExit(f"--check {name}: there is no such number; use {', '.join(found)}")
+        if found[name] < float(limit) if below else found[name] > float(limit):
+            print(f"{name}={found[name]:.2f} is {'below' if below else 'above'} {limit}")
+            code = 1
+    return code
+
+
 def prepared(args: argparse.Namespace) -> torch.device:
     """The device, after the number of threads is set. Ends the program where the CPU lacks the arithmetic asked for."""
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
+    if device.type == "cuda":
+        torch.cuda.set_stream(torch.cuda.Stream(device))  # for both sides, as in a run: see ltrun.step.own_stream
     if device.type == "cpu" and args.precision == "bf16" and not has_bf16():
         sys.exit("--precision bf16: this CPU has no AVX-512 bf16 and would emulate it, which is slower than fp32; use fp32")
     if args.smoke:
@@ -170,8 +184,14 @@ def synchronise(device: torch.device) -> None:
 
 
 def _own() -> float:
-    """CPU seconds of this process and of its children that have ended, such as the workers of a loader."""
-    return sum(os.times()[:4])
+    """CPU seconds of this process and of its children, such as the workers of a loader, whether they have ended or not."""
+    running = 0.0
+    for task in Path("/proc/self/task").glob("*/children"):
+        for child in task.read_text().split():
+            with suppress(OSError):  # it has just ended
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                running += sum(map(int, fields[11:15])) * TICK  # its own and its ended children's, user and system
+    return sum(os.times()[:4]) + running
 
 
 def _busy() -> float | None:

@@ -6,7 +6,8 @@
 Each measurement is the command `ltrun -m method=erm seed=0,... runtime.pack=K` on random images with the class counts of
 CIFAR100-LT, with as many runs as there are at once. Images a second are the sum over the runs of what their records say:
 training and evaluation, without start-up. That is right where they ran at the same time: overlap is the time that all of them
-trained, over the mean time of one. On a CPU each run has one thread where K is above 1, and a single one all of them.
+trained, over the mean time of one. On a CPU each run has one thread where K is above 1, and a single one all of them. On CUDA,
+where those runs share a process, K commands `ltrun method=erm seed=k` side by side are the other candidate.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, median
 
@@ -45,44 +47,60 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.at_once, args.epochs, args.largest_class, args.repeats = args.at_once[:2], 1, 100, 1
     record = Record("pack", args, device)
     print(f"{record.title}, {args.precision}, compile={args.compile}")
-    found: dict[int, list[Measured]] = defaultdict(list)
-    sides = {f"{k} at once": sweep(args, k, found[k]) for k in args.at_once}
+    found: dict[str, list[Measured]] = defaultdict(list)
+    forms = {"at once": sweep, "commands": apart} if device.type == "cuda" else {"at once": sweep}
+    names = {f"{k} {form}": k for k in args.at_once for form in forms if k > 1 or form == "at once"}
+    sides = {name: measurement(forms[name.partition(" ")[2]](args, k), k, found[name]) for name, k in names.items()}
     times = alternate(sides, args.repeats, device, record.times, warm_up=False, commands=True)
     record.times(times)
-    rates = {k: median(rate for rate, _ in measured) for k, measured in found.items()}
+    rates = {name: median(rate for rate, _ in measured) for name, measured in found.items()}
     results = {
-        k: {
-            "images_per_second": rates[k],
-            "times_one_run": rates[k] / rates[1],
-            "overlap": median(overlap for _, overlap in measured),
-            "wall_seconds_a_run": times[f"{k} at once"].median / k,
-            "repeats": measured,
+        name: {
+            "images_per_second": rates[name],
+            "times_one_run": rates[name] / rates["1 at once"],
+            "overlap": median(overlap for _, overlap in found[name]),
+            "wall_seconds_a_run": times[name].median / k,
+            "repeats": found[name],
         }
-        for k, measured in found.items()
+        for name, k in names.items()
     }
-    record.result(at_once=results)
-    for k, values in results.items():
+    record.result(sides=results)
+    for name, values in results.items():
         print(
-            f"{k:3} at once: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times one run, "
+            f"{name:>11}: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times one run, "
             f"overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s a run, start-up included"
         )
     record.close()
     return 0
 
 
-def sweep(args: argparse.Namespace, k: int, found: list[Measured]) -> Callable[[], None]:
-    """A call that trains k seeds at once and notes their images a second, all together, and how far they overlapped."""
-    seeds = ",".join(str(seed) for seed in range(k))
-    words = ["-m", "method=erm", f"seed={seeds}", f"runtime.pack={k}", f"epochs={args.epochs}", f"batch_size={args.batch_size}"]
-    words += ["+dataset.source.test_images=1000", *runtime(args)]
+def words(args: argparse.Namespace) -> list[str]:
+    chosen = ["method=erm", f"epochs={args.epochs}", f"batch_size={args.batch_size}", *runtime(args)]
+    chosen.append("+dataset.source.test_images=1000")
     if args.largest_class:
-        words.append(f"+dataset.source.largest_class={args.largest_class}")
-    if args.smoke:
-        words.append("network=resnet8")
+        chosen.append(f"+dataset.source.largest_class={args.largest_class}")
+    return [*chosen, "network=resnet8"] if args.smoke else chosen
+
+
+def sweep(args: argparse.Namespace, k: int) -> list[list[str]]:
+    """One command that trains k seeds at once."""
+    return [["-m", *words(args), f"seed={','.join(map(str, range(k)))}", f"runtime.pack={k}"]]
+
+
+def apart(args: argparse.Namespace, k: int) -> list[list[str]]:
+    """A command for each of k seeds."""
+    return [[*words(args), f"seed={seed}"] for seed in range(k)]
+
+
+def measurement(commands: list[list[str]], k: int, found: list[Measured]) -> Callable[[], None]:
+    """A call that gives the commands at the same time and notes the images a second of all runs together, and how far they
+    overlapped."""
 
     def call() -> None:
-        with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as folder:
-            _, records = run_command(*words, folder=Path(folder))
+        with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as name, ThreadPoolExecutor(len(commands)) as threads:
+            folders = [Path(name) / str(i) for i in range(len(commands))]
+            done = list(threads.map(lambda command, folder: run_command(*command, folder=folder), commands, folders))
+            records = {path: record for _, written in done for path, record in written.items()}
             ends = [(path / "metrics.jsonl").stat().st_mtime for path in records]  # the line of the last epoch
         assert len(records) == k
         seconds = [record.provenance["seconds"] for record in records.values()]

@@ -159,8 +159,8 @@ def metrics(images: int, classes: int) -> Calls:
     return {"metrics": lambda: measure(scores, labels, stats)}
 
 
-def report(folder: Path, runs: int, classes: int) -> Calls:
-    """Reading the records of a folder, and their tables as Markdown."""
+def write_runs(folder: Path, runs: int, classes: int) -> None:
+    """Records as trainings leave them: five seeds of each configuration."""
     each = torch.rand(classes).tolist()
     split = dict.fromkeys(("accuracy", "macro", "many", "medium", "few", "ece"), 0.5) | {"error": 0.5, "per_class": each}
     for run in range(runs):
@@ -179,6 +179,11 @@ def report(folder: Path, runs: int, classes: int) -> Calls:
             classes={"names": [f"class {c}" for c in range(classes)], "counts": [10] * classes},
             stages=[{"name": "train", "epochs": 200, "seconds": 1.0}],
         ).save(address(folder, "synthetic", "erm", mark, run % 5))
+
+
+def report(folder: Path, runs: int, classes: int) -> Calls:
+    """Reading the records of a folder, and their tables as Markdown."""
+    write_runs(folder, runs, classes)
     return {"report": lambda: FORMATS["markdown"](tables(collect([folder])[0]))}
 
 

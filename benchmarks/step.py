@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import EXACT, PLAIN, Record, Times, alternate, arguments, flags, milliseconds, prepared
+from common import EXACT, PLAIN, Record, Times, alternate, arguments, flags, milliseconds, prepared, unmet
 from plain import PlainLoop
 from stand_ins import TEST_IMAGES
 from subject import Subject, run_command, runtime
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         record.result(run_command=whole_run(args))
     record.close()
     print(f"ratio train={results['train']:.2f} epoch={results['epoch']:.2f}")
-    return unmet(args.check, results)
+    return unmet(args.check, {name: results[name] for name in ("train", "epoch", "evaluation", "run")})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -210,18 +210,6 @@ def whole_run(args: argparse.Namespace) -> dict[str, Any]:
     counted = next(iter(records.values())).provenance["seconds"]
     print(f"a run of {args.run} epochs: {seconds:.1f} s from command to end, {counted:.1f} s of them training and evaluation")
     return {"epochs": args.run, "wall_seconds": seconds, "seconds": counted}
-
-
-def unmet(checks: Sequence[str], results: Mapping[str, Any]) -> int:
-    """1, and a line for each, where a ratio is lower than asked for by NAME=RATIO."""
-    code = 0
-    for name, _, least in (check.partition("=") for check in checks):
-        if name not in ("train", "epoch", "evaluation", "run"):
-            raise SystemExit(f"--check {name}: there is no such ratio; use train, epoch, evaluation or run")
-        if results[name] < float(least):
-            print(f"{name}={results[name]:.2f} is below {least}")
-            code = 1
-    return code
 
 
 if __name__ == "__main__":

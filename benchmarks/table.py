@@ -85,9 +85,9 @@ def floors(records: Sequence[Record]) -> list[str]:
 
 def packs(records: Sequence[Record]) -> list[str]:
     rows = [
-        [f"{where(record)}: {k} at once", *(f"{found[name]:.{digits}f}" for name, digits in PACKED.items()), *noted(record)]
+        [f"{where(record)}: {side}", *(f"{found[name]:.{digits}f}" for name, digits in PACKED.items()), *noted(record)]
         for record in records
-        for k, found in record["results"]["at_once"].items()
+        for side, found in record["results"]["sides"].items()
     ]
     return markdown(["", "images/s", "times one run", "overlap", "n (set aside)", "torch", "date"], rows)
 
@@ -103,7 +103,21 @@ def methods(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-TABLES = {"step": steps, "ablation": levers, "floor": floors, "pack": packs, "methods": methods}
+def startups(records: Sequence[Record]) -> list[str]:
+    names = list(dict.fromkeys(name for record in records for name in record["results"]["seconds"]))
+    rows = [[where(r), *(f"{r['results']['seconds'][name]:.2f} s" for name in names), *noted(r)] for r in records]
+    return markdown(["", *names, "n (set aside)", "torch", "date"], rows)
+
+
+def images(records: Sequence[Record]) -> list[str]:
+    names = list(dict.fromkeys(name for record in records for name in record["results"]["microseconds_an_image"]))
+    rows = [[where(r), *(f"{r['results']['microseconds_an_image'][name]:.0f}" for name in names), *noted(r)] for r in records]
+    return markdown(["microseconds an image", *names, "n (set aside)", "torch", "date"], rows)
+
+
+TABLES = {
+    "step": steps, "ablation": levers, "floor": floors, "pack": packs, "methods": methods, "startup": startups, "data": images,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())
