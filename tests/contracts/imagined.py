@@ -1,0 +1,239 @@
+"""A CUDA device in imagination, so that what runs on one can be tested where there is none.
+
+Its tensors lie in the host's memory and are computed by the host's kernels, so that results have the bits of a CPU, but they
+refuse to meet tensors of the host, as a device's do. The host cannot wait for the device where torch's sync debug mode says
+"error" or a graph is being captured. A captured graph is a tape of kernels: replaying it runs those kernels on the tensors
+that were there when it was captured, and nothing of Python. What only a real device has, such as streams and the memory of
+graphs, is not imagined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+DEVICE = torch.device("cuda", 0)
+UNDERNEATH = "meta"  # torch's own bookkeeping asks no driver about tensors of this one
+CROSSES = ("_to_copy", "copy_")
+BY_INDEX = ("index", "index_put", "index_put_", "_index_put_impl_")
+WAITS = ("_local_scalar_dense", "nonzero", "bincount", "unique", "masked_select", "is_nonzero", "equal", "repeat_interleave")
+Kernel = Callable[..., Any]
+
+
+class Imagined(Tensor):
+    """A tensor of the device. inner: its numbers."""
+
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> Imagined:
+        layout = {"strides": inner.stride(), "storage_offset": inner.storage_offset(), "dtype": inner.dtype}
+        self = Tensor._make_wrapper_subclass(cls, inner.size(), device=UNDERNEATH, **layout)  # type: ignore[attr-defined]
+        self.inner = inner
+        return self
+
+    device = property(lambda self: DEVICE)  # type: ignore[assignment]
+    is_cuda = True  # type: ignore[assignment]
+    is_meta = False  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Kernel, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _compute(func, args, kwargs or {})
+
+    def tolist(self) -> Any:
+        _refuse_to_wait("tolist")
+        return self.inner.tolist()
+
+    def numpy(self, **_: object) -> Any:
+        raise TypeError("a tensor of a device is no array; copy it to the host first")
+
+    __array__ = numpy
+
+
+class _Mode(TorchDispatchMode):
+    """For tensors that are made on the device."""
+
+    def __torch_dispatch__(self, func: Kernel, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _compute(func, args, kwargs or {})
+
+
+class _Machine:
+    """What a process has one of."""
+
+    sync_debug = 0
+    capturing: Tape | None = None
+
+
+_machine = _Machine()
+
+
+class Tape:
+    """Stands for torch.cuda.CUDAGraph."""
+
+    def __init__(self) -> None:
+        self.kernels: list[tuple[Kernel, Any, Any, list[Tensor]]] = []
+        self.before: list[tuple[Tensor, Tensor]] = []
+
+    def see(self, tensors: Sequence[Tensor]) -> None:
+        """What a kernel is about to read, or to write; an expanded tensor cannot be written."""
+        self.before += [(tensor, tensor.clone()) for tensor in tensors if 0 not in tensor.stride()]
+
+    @torch.no_grad()
+    def rewind(self) -> None:
+        """A capture computes nothing."""
+        for tensor, old in reversed(self.before):
+            tensor.copy_(old)
+        self.before = []
+
+    def pool(self) -> None:
+        return None
+
+    def record(self, func: Kernel, args: Any, kwargs: Any, results: Any) -> None:
+        """Numbers of the host are those of now, as the arguments of a kernel are."""
+        host = {id(x): x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and not isinstance(x, Imagined)}
+        frozen = {key: x.clone() for key, x in host.items()}
+        args, kwargs = tree_map(lambda x: frozen.get(id(x), _inner(x)), (args, kwargs))
+        self.kernels.append((func, args, kwargs, [x for x in tree_leaves(results) if isinstance(x, Tensor)]))
+
+    def replay(self) -> None:
+        with torch.no_grad():
+            for func, args, kwargs, results in self.kernels:
+                again = [x for x in tree_leaves(func(*args, **kwargs)) if isinstance(x, Tensor)]
+                for old, new in zip(results, again, strict=True):
+                    if old.data_ptr() != new.data_ptr():  # else it is a view, or was written in place
+                        old.copy_(new)
+
+
+@contextmanager
+def _capture(tape: Tape, pool: None, stream: object, capture_error_mode: str) -> Iterator[None]:
+    assert capture_error_mode == "thread_local"
+    _machine.capturing = tape
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        _machine.capturing = None
+        tape.rewind()
+        torch.set_rng_state(state)
+
+
+def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Runs a kernel on the numbers, if the device would."""
+    name = func.__name__.split(".")[0]
+    leaves = tree_leaves((args, kwargs))
+    tensors = [x for x in leaves if isinstance(x, Tensor)]
+    there = [x for x in tensors if isinstance(x, Imagined)]
+    wanted = kwargs.get("device")
+    on_device = bool(there) if wanted is None else torch.device(wanted).type in (DEVICE.type, UNDERNEATH)
+    if there or on_device:
+        _refuse_what_a_device_refuses(name, args, kwargs, tensors, on_device)
+    if wanted is not None:
+        kwargs = kwargs | {"device": torch.device("cpu")}
+    inner_args, inner_kwargs = tree_map(_inner, (args, kwargs))
+    tape = _machine.capturing
+    if tape is not None:
+        tape.see([x.inner for x in there])
+    if name == "copy_":
+        func(*inner_args, **inner_kwargs)
+        results: Any = args[0]
+    else:
+        found = func(*inner_args, **inner_kwargs)
+        same = {id(x.inner): x for x in there}  # what was written in place
+        results = tree_map(lambda x: _outer(x, same), found) if on_device else found
+    if tape is not None and on_device:
+        tape.record(func, args, kwargs, tree_map(_inner, results))
+    return results
+
+
+def _refuse_what_a_device_refuses(name: str, args: Any, kwargs: Any, tensors: Sequence[Tensor], on_device: bool) -> None:
+    host = [x for x in tensors if not isinstance(x, Imagined)]
+    generators = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Generator)]
+    if on_device and generators:
+        raise RuntimeError(f"{name}: expected a generator of the device")
+    if name.startswith(WAITS):
+        _refuse_to_wait(name)
+    if name in CROSSES:
+        if (name == "copy_" and host) or (name == "_to_copy" and (host or not on_device)):
+            _refuse_to_wait(name)
+        return
+    if name in BY_INDEX:
+        if not isinstance(args[0], Imagined):
+            raise RuntimeError(f"{name}: a tensor of the host by an index on the device")
+        indices = [x for x in args[1] if x is not None]
+        if any(not isinstance(x, Imagined) or x.dtype in (torch.bool, torch.uint8) for x in indices):
+            _refuse_to_wait(f"{name} by a mask or by an index of the host")
+        host = [x for x in host if not any(x is index for index in indices)]
+    if any(x.dim() for x in host):
+        raise RuntimeError(f"{name}: expected all tensors on one device, but found some of the host")
+
+
+def _refuse_to_wait(name: str) -> None:
+    if _machine.capturing is not None or _machine.sync_debug == "error":
+        raise RuntimeError(f"{name} makes the host wait for the device")
+
+
+def _inner(x: Any) -> Any:
+    return x.inner if isinstance(x, Imagined) else x
+
+
+def _outer(x: Any, known: dict[int, Imagined]) -> Any:
+    return x if not isinstance(x, Tensor) else known[id(x)] if id(x) in known else Imagined(x)
+
+
+def _apply(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    """nn.Module._apply, which cannot move a parameter to a tensor of another class and keep it the same object."""
+    for module in self.modules():
+        for parameter in module._parameters.values():
+            if parameter is None or isinstance(parameter, Imagined):
+                continue
+            with torch.no_grad():
+                moved = fn(parameter)
+            if isinstance(moved, Imagined):
+                torch.utils.swap_tensors(parameter, nn.Parameter(moved, parameter.requires_grad))
+            else:
+                parameter.data = moved
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = fn(buffer)
+    return self
+
+
+class _Stream:
+    """Work is done when it is queued."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def record(self) -> None:
+        pass
+
+    synchronize = record
+
+
+@contextmanager
+def imagined_cuda() -> Iterator[None]:
+    """torch.cuda and the device `DEVICE`, which needs its index: torch asks the driver about a device without one."""
+    cuda = {
+        "_lazy_init": lambda: None, "is_available": lambda: True, "get_device_name": lambda device: "imagined",
+        "reset_peak_memory_stats": lambda device: None, "max_memory_allocated": lambda device: 1,
+        "CUDAGraph": Tape, "graph": _capture, "Stream": _Stream, "Event": _Stream, "current_stream": _Stream,
+        "stream": nullcontext, "device": nullcontext, "get_rng_state": lambda device: torch.get_rng_state(),
+        "get_sync_debug_mode": lambda: _machine.sync_debug,
+        "set_sync_debug_mode": lambda mode: setattr(_machine, "sync_debug", mode),
+    }  # fmt: skip
+    with ExitStack() as stack:
+        for name, value in cuda.items():
+            stack.enter_context(patch.object(torch.cuda, name, value))
+        stack.enter_context(patch.object(nn.Module, "_apply", _apply))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its kernels have names of their own
+        torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
+        stack.callback(torch._C._set_only_lift_cpu_tensors, False)  # type: ignore[attr-defined]
+        stack.enter_context(_Mode())
+        yield
