@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -35,13 +36,13 @@ class Imagined(Tensor):
     @staticmethod
     def __new__(cls, inner: Tensor) -> Imagined:
         layout = {"strides": inner.stride(), "storage_offset": inner.storage_offset(), "dtype": inner.dtype}
-        self = Tensor._make_wrapper_subclass(cls, inner.size(), device=UNDERNEATH, **layout)  # type: ignore[attr-defined]
+        self = Tensor._make_wrapper_subclass(cls, inner.size(), device=UNDERNEATH, **layout)
         self.inner = inner
         return self
 
-    device = property(lambda self: DEVICE)  # type: ignore[assignment]
-    is_cuda = True  # type: ignore[assignment]
-    is_meta = False  # type: ignore[assignment]
+    device = property(lambda self: DEVICE)
+    is_cuda = True
+    is_meta = False
 
     @classmethod
     def __torch_dispatch__(cls, func: Kernel, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -56,9 +57,20 @@ class Imagined(Tensor):
 
     __array__ = numpy
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.inner.__reduce_ex__(protocol)
 
-class _Mode(TorchDispatchMode):
-    """For tensors that are made on the device."""
+
+class Mode(TorchDispatchMode):
+    """For tensors that are made on the device; for each thread."""
+
+    def __enter__(self) -> Any:
+        torch._C._set_only_lift_cpu_tensors(True)
+        return super().__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        torch._C._set_only_lift_cpu_tensors(False)
+        super().__exit__(*exception)
 
     def __torch_dispatch__(self, func: Kernel, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _compute(func, args, kwargs or {})
@@ -205,6 +217,25 @@ def _apply(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True
     return self
 
 
+def _load(load: Kernel, *args: Any, map_location: torch.device, **kwargs: Any) -> Any:
+    state = load(*args, map_location="cpu", **kwargs)
+    there = map_location.type == DEVICE.type
+    return tree_map(lambda x: Imagined(x) if there and isinstance(x, Tensor) else x, state)
+
+
+class _Generator:
+    """The device's default generator is the host's."""
+
+    def clone_state(self) -> _Generator:
+        return self
+
+    def graphsafe_get_state(self) -> _Generator:
+        return self
+
+    def graphsafe_set_state(self, other: _Generator) -> None:
+        pass
+
+
 class _Stream:
     """Work is done when it is queued."""
 
@@ -225,6 +256,8 @@ def imagined_cuda() -> Iterator[None]:
         "reset_peak_memory_stats": lambda device: None, "max_memory_allocated": lambda device: 1,
         "CUDAGraph": Tape, "graph": _capture, "Stream": _Stream, "Event": _Stream, "current_stream": _Stream,
         "stream": nullcontext, "device": nullcontext, "get_rng_state": lambda device: torch.get_rng_state(),
+        "set_rng_state": lambda state, device: torch.set_rng_state(state), "default_generators": (_Generator(),),
+        "current_device": lambda: DEVICE.index,
         "get_sync_debug_mode": lambda: _machine.sync_debug,
         "set_sync_debug_mode": lambda mode: setattr(_machine, "sync_debug", mode),
     }  # fmt: skip
@@ -233,7 +266,6 @@ def imagined_cuda() -> Iterator[None]:
             stack.enter_context(patch.object(torch.cuda, name, value))
         stack.enter_context(patch.object(nn.Module, "_apply", _apply))
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its kernels have names of their own
-        torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
-        stack.callback(torch._C._set_only_lift_cpu_tensors, False)  # type: ignore[attr-defined]
-        stack.enter_context(_Mode())
+        stack.enter_context(patch.object(torch, "load", partial(_load, torch.load)))
+        stack.enter_context(Mode())
         yield

@@ -1,37 +1,180 @@
-"""Everything that runs on a GPU, on an imagined one: results are those of the CPU, and captured steps those of plain ones."""
+"""What runs on a GPU, on an imagined one: results are those of the host, and captured steps those of steps as they are."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from core_cases import METHODS, bound, composed, differing, digits, normaliser, small, snapshot, trainer
-from imagined import DEVICE, Imagined, imagined_cuda
+from core_cases import METHODS, Composed, bound, changed, composed, differing, digits, normaliser, small, snapshot, trainer
+from imagined import DEVICE, Imagined, Mode, imagined_cuda
+from torch import Tensor, nn
 
+from ltrun.cli import dispatch
 from ltrun.data import Resident
+from ltrun.parts import Term
 from ltrun.precision import Precision
+from ltrun.turns import Turns
+from ltrun.types import Outputs, Streams
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real CUDA device")
+HERE = __name__
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real CUDA device, which test_step.py uses")
 
 
-def on_device(composition: Any, folder: Path, **more: Any) -> dict[str, torch.Tensor]:
-    """The state of a network that was trained there, each step captured and replayed."""
+def unevaluated(network: nn.Module) -> dict[str, dict[str, Any]]:
+    return {"val": {"accuracy": 0.0}}
+
+
+def on_host(composition: Composed, folder: Path, **more: Any) -> dict[str, Tensor]:
+    return snapshot(trainer(bound(composition, (HERE,)), folder, evaluate=unevaluated, **more).run())
+
+
+def on_device(composition: Composed, folder: Path, **more: Any) -> dict[str, Tensor]:
+    """The state of a network that was trained there. `imagined_cuda` is around it."""
     train, _ = digits()
-    with imagined_cuda():
-        store = Resident(train.images.to(DEVICE), train.targets.to(DEVICE))
-        settings = {
-            "device": DEVICE, "train_set": store, "normalise": normaliser().to(DEVICE), "precision": Precision("fp32", DEVICE),
-            "evaluate": lambda network: {"val": {"accuracy": 0.0}},
-        }  # fmt: skip
-        state = snapshot(trainer(bound(composition), folder, **(settings | more)).run())
-        assert all(isinstance(tensor, Imagined) for tensor in state.values())
-        return {name: tensor.cpu() for name, tensor in state.items()}
+    settings = {
+        "device": DEVICE, "train_set": Resident(train.images.to(DEVICE), train.targets.to(DEVICE)),
+        "normalise": normaliser().to(DEVICE), "precision": Precision("fp32", DEVICE), "evaluate": unevaluated,
+    }  # fmt: skip
+    state = snapshot(trainer(bound(composition, (HERE,)), folder, **(settings | more)).run())
+    assert all(isinstance(tensor, Imagined) for tensor in state.values())
+    return {name: tensor.cpu() for name, tensor in state.items()}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_captured_step_has_the_bits_of_a_step_on_the_host(method: str, tmp_path: Path) -> None:
+def test_every_preset_on_the_device_has_the_bits_of_the_host(method: str, tmp_path: Path) -> None:
+    """Six epochs, so that full batches and the last, smaller ones are captured and replayed; nothing waits, nothing warns."""
     composition = small(composed(f"method={method}"), epochs=6)
-    plain = snapshot(trainer(bound(composition), tmp_path / "host", evaluate=lambda network: {"val": {"accuracy": 0.0}}).run())
-    assert not differing(on_device(composition, tmp_path / "device"), plain)
+    with imagined_cuda():
+        found = on_device(composition, tmp_path / "device")
+    assert not differing(found, on_host(composition, tmp_path / "host"))
+
+
+@pytest.mark.parametrize("method", ["erm", "crt", "paco", "meta_weight_net", "difficulty_sampling"])
+def test_a_run_goes_on_there_from_its_checkpoint(method: str, tmp_path: Path) -> None:
+    composition = small(composed(f"method={method}"), epochs=6)
+
+    def stop(row: Mapping[str, Any]) -> None:
+        if row["epoch"] == 2:
+            raise InterruptedError
+
+    with imagined_cuda():
+        with pytest.raises(InterruptedError):
+            on_device(composition, tmp_path / "device", report=stop)
+        found = on_device(composition, tmp_path / "device")
+    assert not differing(found, on_host(composition, tmp_path / "host"))
+
+
+def test_runs_that_share_the_device_have_the_bits_of_the_host(tmp_path: Path) -> None:
+    methods = ["cmo", "crt", "paco", "meta_weight_net"]
+    found: dict[str, dict[str, Tensor]] = {}
+    recipes = {method: small(composed(f"method={method}"), epochs=6) for method in methods}
+
+    def lane(turns: Turns, method: str) -> None:
+        with Mode(), turns.taken_by_a_run():
+            found[method] = on_device(recipes[method], tmp_path / "device" / method)
+
+    with imagined_cuda():
+        turns = Turns()
+        threads = [Thread(target=lane, args=(turns, method)) for method in methods]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for method, composition in recipes.items():
+        assert not differing(found[method], on_host(composition, tmp_path / "host" / method)), method
+
+
+# ------------------------------------------------------------------------------------------------------- whole commands
+
+COMMANDS = [
+    ("method=erm", "posthoc=[tau_norm_sweep,logit_adjustment_sweep,ncm,pc_softmax,effective_prior,label_shift_em,uno_ic]"),
+    ("method=sade",),
+    ("method=deconfound_tde",),
+    ("method=crt", "selection=best_val", "dataset.validation_per_class=2"),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_command_on_the_device_has_the_results_of_the_host(words: tuple[str, ...], tmp_path: Path, capsys: Any) -> None:
+    """From the command line to predictions.npz, evaluation and post-hoc parts included."""
+    short = ["dataset=digits_lt", "epochs=6", "network.depth=8", "evaluation.every=2", "evaluation.batch_size=250", *words]
+
+    def results(device: str) -> tuple[Any, dict[str, Any]]:
+        assert dispatch([*short, f"outputs={tmp_path / device[:4]}", f"runtime.device={device}"]) == 0
+        (record,) = (tmp_path / device[:4]).rglob("result.json")
+        return json.loads(record.read_text()), dict(np.load(record.with_name("predictions.npz")))
+
+    with imagined_cuda():
+        record, scores = results(str(DEVICE))
+    assert "runtime.compile" not in capsys.readouterr().out
+    expected, expected_scores = results("cpu")
+    assert record["predictors"] == expected["predictors"] and record["provenance"]["device"] == "imagined"
+    assert scores.keys() == expected_scores.keys()
+    assert all(np.array_equal(scores[name], expected_scores[name]) for name in scores)
+
+
+# ----------------------------------------------------------------------------------------- what the imagination notices
+
+
+class Impatient(Term):
+    """Looks at its value on the host."""
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        assert outputs["main"].logits is not None
+        return outputs["main"].logits.square().mean() * (1.0 if outputs["main"].logits.sum().item() > 0 else 2.0)
+
+
+class Homesick(Term):
+    """Keeps a tensor on the host, because it is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = [torch.ones(10)]
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        assert outputs["main"].logits is not None
+        return (outputs["main"].logits * self.weights[0]).square().mean()
+
+
+class Counting(Term):
+    """Counts its steps in a Python number, which a captured step never sees again."""
+
+    steps = 0
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        assert outputs["main"].logits is not None
+        self.steps += 1
+        return outputs["main"].logits.square().mean() * self.steps
+
+
+def with_term(part: type[Term]) -> Composed:
+    node = {"_target_": f"{HERE}.{part.__name__}"}
+    return changed(small(composed(), epochs=6), representation__terms={"own": {"part": node}})
+
+
+def test_a_part_that_waits_is_named_and_trained_as_it_is(tmp_path: Path) -> None:
+    warned: list[str] = []
+    with imagined_cuda():
+        found = on_device(with_term(Impatient), tmp_path / "device", warn=warned.append)
+    assert len(warned) == 1 and "Impatient does not allow it (_local_scalar_dense makes the host wait" in warned[0]
+    assert not differing(found, on_host(with_term(Impatient), tmp_path / "host"))
+
+
+def test_a_tensor_of_the_host_is_refused(tmp_path: Path) -> None:
+    with imagined_cuda(), pytest.raises(RuntimeError, match="found some of the host"):
+        on_device(with_term(Homesick), tmp_path)
+
+
+def test_a_python_number_that_changes_is_noticed(tmp_path: Path) -> None:
+    train: Callable[..., dict[str, Tensor]] = partial(on_device, with_term(Counting))
+    with imagined_cuda():
+        captured, plain = train(tmp_path / "captured"), train(tmp_path / "plain", compile=False)
+    assert differing(captured, plain)
+    assert not differing(plain, on_host(with_term(Counting), tmp_path / "host"))

@@ -13,7 +13,6 @@ import torch
 from core_cases import (
     CPU,
     FP32,
-    METHODS,
     bound,
     changed,
     composed,
@@ -25,8 +24,6 @@ from core_cases import (
     trainer,
 )
 from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import ltrun.step
 from ltrun.data import Resident
@@ -34,11 +31,11 @@ from ltrun.errors import ConfigError
 from ltrun.evaluate import SplitEvidence
 from ltrun.networks import ResNetCIFAR
 from ltrun.networks.fold import fold, folded
-from ltrun.parts import Part, Term
+from ltrun.parts import Term
 from ltrun.precision import Precision
 from ltrun.step import culprit, own_stream
 from ltrun.train import StageRun
-from ltrun.types import Batch, Clock, Labels, Outputs, Streams
+from ltrun.types import Batch, Labels, Outputs, Streams
 
 HERE = __name__
 SOME = ["erm", "ldam_drw", "crt", "cmo", "paco", "sade", "bbn", "meta_weight_net"]
@@ -126,48 +123,6 @@ def test_a_failed_attempt_leaves_no_trace(tmp_path: Path) -> None:
     step._attempt(half, batch)
     assert warned == ["runtime.compile: a part does not allow it (no); steps are taken one by one"]
     assert not differing(snapshot(run), expected) and torch.equal(run.watch.sums, counted)
-
-
-# ------------------------------------------------------------------------------------------------------- nothing waits
-
-WAITS = ("_local_scalar_dense", "nonzero", "bincount", "unique", "masked_select", "item", "is_nonzero", "equal")
-
-
-class NoWaiting(TorchDispatchMode):
-    """Refuses what makes a host wait for its device, or a shape depend on data."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.__name__.split(".")[0]
-        assert not name.startswith(WAITS), f"{name} makes the host wait for the device"
-        indices = args[1] if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
-        assert all(i is None or i.dtype not in (torch.bool, torch.uint8) for i in indices), (
-            f"{name} by a mask has no fixed shape"
-        )
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_no_step_of_any_preset_waits_for_the_device_or_leaves_it(method: str, tmp_path: Path) -> None:
-    """Once as it is, and once on a CUDA device of imaginary tensors, which refuse to meet those of the host."""
-    made = trainer(bound(small(composed(f"method={method}"))), tmp_path)
-    network, cuda = made._network(), torch.device("cuda")
-    for index, stage in enumerate(made.recipe.stages):
-        made._enter(network, stage, index)
-        run = StageRun(made, network, stage)
-        run.epoch(Clock(stage.name, 0, 3))  # what is set up in the first epoch
-        batch = {name: next(made.train_set.open([torch.arange(20)])) for name in stage.streams}
-        with NoWaiting():
-            run.step(batch)
-        moved = copy.deepcopy(run.objective)
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            moved.to(cuda)
-            streams = {name: Batch(b.inputs.to(cuda), b.targets.to(cuda), b.rows.to(cuda)) for name, b in batch.items()}
-            values, outputs, seen = moved(streams)
-            outputs = {name: output.detach() for name, output in outputs.items()}
-            with torch.no_grad():
-                for part in (module for module in moved.modules() if isinstance(module, Part)):
-                    part.after_step(outputs, seen)
-        assert all(value.device.type == "cuda" for value in values.values())
 
 
 # ------------------------------------------------------------------------------------------------------------ arithmetic
