@@ -47,10 +47,18 @@ def on_device(composition: Composed, folder: Path, **more: Any) -> dict[str, Ten
     return {name: tensor.cpu() for name, tensor in state.items()}
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_preset_on_the_device_has_the_bits_of_the_host(method: str, tmp_path: Path) -> None:
+WORDS = [(f"method={method}",) for method in METHODS] + [
+    *((f"resampling={option}",) for option in ("power", "reversed")),
+    *((f"augmentation={option}",) for option in ("cutout", "simclr")),
+    *((f"reweighting={option}",) for option in ("focal_class_weighted", "generalized_reweighting", "influence_balanced_focal")),
+    *((f"logit_adjustment={option}",) for option in ("deferred_balanced_softmax", "deferred_cdt")),
+]
+
+
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+def test_every_preset_on_the_device_has_the_bits_of_the_host(words: tuple[str, ...], tmp_path: Path) -> None:
     """Six epochs, so that full batches and the last, smaller ones are captured and replayed; nothing waits, nothing warns."""
-    composition = small(composed(f"method={method}"), epochs=6)
+    composition = small(composed(*words), epochs=6)
     with imagined_cuda():
         found = on_device(composition, tmp_path / "device")
     assert not differing(found, on_host(composition, tmp_path / "host"))
