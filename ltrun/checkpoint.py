@@ -77,6 +77,12 @@ class Checkpoints:
             raise TrainingError(f"no checkpoint in {self.folder} is whole; remove the folder to train this run again")
         return None
 
+    def forget(self) -> None:
+        """Removes what is there, so that nothing goes on from it."""
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+        self.entries = []
+        self._remove_others()
+
     def keep_last_only(self) -> None:
         """After the run is done: the checkpoint before the last has served."""
         if len(self.entries) > 1:

@@ -12,9 +12,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ltrun import __version__
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from ltrun.sweep import Outcome
 
-SWEEP = "LTRUN_SWEEP"  # environment: the file in which the jobs of a sweep note what became of them
+SWEEP = "LTRUN_SWEEP"  # environment: the file in which the jobs that Hydra starts note what became of them
 HOME = re.compile(r"^([+\w.@]+=)~(?=/|$)")
 MULTIRUN = ("-m", "--multirun")
 HELP = """ltrun {version}: one command-line experiment runner for long-tailed recognition
@@ -58,7 +57,7 @@ def dispatch(argv: list[str]) -> int:
     argv = [HOME.sub(lambda match: match[1] + str(Path.home()), word) for word in argv]  # Hydra cannot read a bare ~
     commands: dict[str, Callable[[list[str]], int]] = {"report": _report, "methods": _methods, "data": _data}
     try:
-        if argv in (["--help"], ["-h"], ["help"]):
+        if argv in ([], ["--help"], ["-h"], ["help"]):
             return _help()
         if argv == ["--version"]:
             print(f"ltrun {__version__}")
@@ -71,8 +70,12 @@ def dispatch(argv: list[str]) -> int:
     except LtrunError as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
-        again = shlex.join(["ltrun", *argv])
-        print(f"\nltrun: interrupted; nothing finished is lost. The same command goes on from the last checkpoint:\n  {again}")
+        again = [word for word in argv if word != "force=true"]  # which would begin anew
+        which = "same command" if again == argv else "command without force=true"
+        print(
+            f"\nltrun: interrupted; nothing finished is lost. The {which} goes on from the last checkpoint:\n"
+            f"  {shlex.join(['ltrun', *again])}"
+        )
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -122,21 +125,17 @@ def _train(argv: list[str]) -> int:
 
     own_options.admit(argv)
     sweep = any(word in MULTIRUN for word in argv)
-    note = Path(tempfile.mkstemp(prefix="ltrun-sweep-", suffix=".jsonl")[1])
-    os.environ[SWEEP] = str(note)
+    outcomes: list[Outcome] = []
     try:
-        (_train_by_hydra if _speaks_to_hydra(argv) else _train_here)(argv, sweep)
+        (_train_by_hydra if _speaks_to_hydra(argv) else _train_here)(argv, sweep, outcomes)
     except BaseException as error:
-        if outcomes := _outcomes(note):
+        if outcomes:
             _conclude(outcomes, sweep)  # the table of a sweep that was cut short
         if not isinstance(error, Exception):
             raise
         from ltrun.explain import explained
 
         raise explained(error, argv) from None
-    finally:
-        outcomes = _outcomes(note)
-        note.unlink(missing_ok=True)
     return _conclude(outcomes, sweep)
 
 
@@ -148,28 +147,43 @@ def _speaks_to_hydra(argv: Sequence[str]) -> bool:
     )
 
 
-def _train_here(argv: Sequence[str], sweep: bool) -> None:
+def _train_here(argv: Sequence[str], sweep: bool, outcomes: list[Outcome]) -> None:
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
     from ltrun import own_options
     from ltrun.sweep import combinations, train
 
+    def note(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        _tell(outcome, named=sweep)
+
     _show_log()
     words = own_options.without_flags(argv)
     GlobalHydra.instance().clear()
     with initialize_config_module("ltrun.conf", version_base="1.3"):
-        train(combinations(words) if sweep else [words], partial(_note, named=sweep))
+        train(combinations(words) if sweep else [words], note)
 
 
-def _train_by_hydra(argv: Sequence[str], sweep: bool) -> None:
+def _train_by_hydra(argv: Sequence[str], sweep: bool, outcomes: list[Outcome]) -> None:
     """Hydra, or a launcher of its own in other processes, calls `_job` once for each job."""
     import hydra
 
+    from ltrun.sweep import Outcome
+
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed with a traceback
-    # Hydra wants its flag before the first override
-    sys.argv[1:] = [*(["--multirun"] if sweep else []), *(word for word in argv if word not in MULTIRUN)]
-    hydra.main(config_path="pkg://ltrun.conf", config_name="config", version_base="1.3")(_job)()
+    words = [word for word in argv if word not in MULTIRUN]
+    overrides = [
+        word for word in words if re.match(r"[+~]*[^-=][^=]*=|~", word)
+    ]  # Hydra wants its flags before the first of them
+    sys.argv[1:] = [*(["--multirun"] if sweep else []), *(word for word in words if word not in overrides), *overrides]
+    file = Path(tempfile.mkstemp(prefix="ltrun-sweep-", suffix=".jsonl")[1])
+    os.environ[SWEEP] = str(file)
+    try:
+        hydra.main(config_path="pkg://ltrun.conf", config_name="config", version_base="1.3")(_job)()
+    finally:
+        outcomes += [Outcome(**json.loads(line)) for line in file.read_text().splitlines()]
+        file.unlink()
 
 
 def _job(cfg: DictConfig) -> None:
@@ -195,24 +209,25 @@ def _show_log() -> None:
     logger.setLevel(logging.INFO)
 
 
-def _note(outcome: Outcome, named: bool = False) -> None:
-    """Appended in one write, so that jobs of several processes do not mix. named: whether a failure says of which job."""
+def _note(outcome: Outcome) -> None:
+    """For the process that was called. Appended in one write, so that jobs of several processes do not mix."""
     with Path(os.environ[SWEEP]).open("a") as file:
         file.write(json.dumps(asdict(outcome)) + "\n")
+    _tell(outcome, named=False)
+
+
+def _tell(outcome: Outcome, named: bool) -> None:
+    """named: whether a failure says of which job."""
     if outcome.failure:
         print(f"ltrun: {outcome.title}: {outcome.failure}" if named else f"ltrun: {outcome.failure}", file=sys.stderr)
 
 
-def _outcomes(note: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in note.read_text().splitlines()] if note.exists() else []
-
-
-def _conclude(outcomes: list[dict[str, Any]], sweep: bool) -> int:
+def _conclude(outcomes: list[Outcome], sweep: bool) -> int:
     """Prints the table of what ran. Hydra's own end-of-sweep callback is not called when a job failed."""
     from ltrun import report
 
-    failures = [(outcome["title"], outcome["failure"]) for outcome in outcomes if outcome["failure"]]
-    done = [Path(outcome["folder"]) for outcome in outcomes if not outcome["failure"]]
+    failures = [(outcome.title, outcome.failure) for outcome in outcomes if outcome.failure]
+    done = [Path(outcome.folder) for outcome in outcomes if not outcome.failure]
     if done or (sweep and outcomes):
         report.print_sweep(done, failures if sweep else [])
     return 1 if failures else 0

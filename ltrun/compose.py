@@ -46,6 +46,8 @@ SETTING_TYPES: dict[str, tuple[Any, int | None]] = {
     "runtime.compile": (Literal["auto", True, False], None),
     "runtime.tensorboard": (bool, None),
 }
+LARGEST = 2**31 - 1  # of whole numbers
+MOST = {"runtime.threads": 1024, "runtime.pack": 1024, "seed": 2**63 - 1}
 MERGING = ("augmentation", "posthoc")  # groups that take several options at once
 OPEN = ("stages", "dataset.augments")  # mappings whose keys are the user's to choose, held against their schema elsewhere
 
@@ -206,8 +208,13 @@ def _check_settings(config: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{path}: this key is needed, and missing")
             node = node[step]
         fitting(node, hint, path)
+        most = MOST.get(path, LARGEST)
+        if isinstance(node, int) and node > most:
+            raise ConfigError(f"{path}: expected a number of at most {most:,}, got {node}")
         if least is not None and isinstance(node, (int, float)) and node < least:
             raise ConfigError(f"{path}: expected a {'' if hint is float else 'whole '}number of at least {least}, got {node!r}")
+    if not config["outputs"].strip():
+        raise ConfigError("outputs: names no folder; give one, as in outputs=DIR, or unset LTRUN_OUTPUTS")
     evaluation = config["evaluation"]
     if evaluation["few"] > evaluation["many"]:
         raise ConfigError(f"evaluation.few: {evaluation['few']} is above evaluation.many ({evaluation['many']})")

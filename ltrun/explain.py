@@ -36,7 +36,7 @@ def explain(error: Exception, argv: Sequence[str]) -> ConfigError | None:
         return ConfigError(
             f"cannot read '{error.override}' on the command line; write key=value, quoted where the shell needs it"
         )
-    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+    if not isinstance(error, (HydraException, OmegaConfBaseException, ValueError)):  # the last for a group that is null
         return None
     try:
         sentence = _wrong(argv)
@@ -53,11 +53,18 @@ def _wrong(argv: Sequence[str]) -> str | None:
     GlobalHydra.instance().clear()
     with initialize_config_module("ltrun.conf", version_base="1.3"):
         overrides = list(_overrides(argv))
+        loader = GlobalHydra.instance().config_loader()
+        for override in overrides:
+            group, wrong = override.key_or_group, str(override.value())
+            known = loader.get_group_options(group) if group.startswith("hydra/") else []
+            if known and wrong not in known:
+                plugin = f"; a launcher comes with its plugin: pip install hydra-{wrong.partition('_')[0]}-launcher"
+                return f"{group}: Hydra has no '{wrong}'{plugin if group == 'hydra/launcher' else did_you_mean(wrong, known)}"
         chosen = [override for override in overrides if _group(override) in options]
         for override in chosen:
             known = options[_group(override)]
-            for wrong in (value for value in _values(override) if value not in known):
-                return f"{override.key_or_group}: there is no option '{wrong}'{did_you_mean(wrong, known)}"
+            for value in (value for value in _values(override) if value not in known):
+                return f"{override.key_or_group}: there is no option '{value}'{did_you_mean(value, known)}"
         keys = [o.key_or_group for o in overrides if o not in chosen and not o.is_add() and not o.is_force_add()]
         for job in itertools.product(*map(_texts, chosen)):
             there = _keys(OmegaConf.to_container(compose("config", list(job))))

@@ -34,6 +34,7 @@ CHAIN = {"weigh": parts.Weigh, "adjust": parts.Adjust}  # roles that every slot 
 NAMED = {"augments": parts.Augment, "mixers": parts.Mixer, "predictors": parts.PostHoc}  # the same, several a slot, by name
 ROLES = (*ONE, *CHAIN, *NAMED, "streams", "terms")
 MAIN = "main"
+GIVES = {"cosines": "classifier 'cosine'", "heads of cosines": "classifier 'causal'", "experts": "ensemble 'ride' or 'sade'"}
 NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # where there is no option 'none'
 LONGEST = 100  # times a run's epochs that a stage may last
 
@@ -112,6 +113,13 @@ class Recipe:
             _check(stage, recipe.stages[0])
         _check_posthoc(recipe, config)
         return cls(**{f.name: getattr(recipe, f.name) for f in fields(cls)} | {"warnings": _balanced_twice(recipe)})
+
+    def check_settings(self) -> None:
+        """Has optimizers and schedules, which need no data, look at their values. Raises ConfigError."""
+        for stage in self.stages:
+            for setting in (stage.optimizer, stage.schedule):
+                if not any(setting.wants(name) for name in parts.CONTEXT):
+                    setting.build({})
 
 
 class _Reader:
@@ -324,8 +332,10 @@ def _check_reads(part: Bound, provided: Mapping[str, frozenset[str]]) -> None:
     missing = reads.difference(*provided.values())
     if missing and part.origin:
         names = " and ".join(provided)
+        way = " and ".join(GIVES[name] for name in sorted(missing) if name in GIVES)
         raise ConfigError(
-            f"{part.origin} reads {', '.join(sorted(missing))}, which {names} do not provide; choose another option"
+            f"{part.origin} reads {', '.join(sorted(missing))}, which {names} do not provide; "
+            + (f"choose {way}, or another option" if way else "choose another option")
         )
 
 

@@ -126,7 +126,7 @@ def _canonical(node: Any, path: str) -> Any:
         return int(node) if node.is_integer() else node
     if node is None or isinstance(node, (str, bool, int)):
         return node
-    raise ConfigError(f"{path} must be a number, text, list or mapping, got {node!r}")
+    raise ConfigError(f"{path} must be a finite number, text, list or mapping, got {node!r}")
 
 
 def address(outputs: Path, dataset: str, method: str, fingerprint: str, seed: int) -> Path:

@@ -28,7 +28,7 @@ from ltrun.parts import Evidence, Network, PostHoc, Store
 from ltrun.precision import Precision
 from ltrun.progress import Progress
 from ltrun.recipe import Recipe
-from ltrun.record import RunRecord, provenance
+from ltrun.record import RESULT, RunRecord, provenance
 from ltrun.step import own_stream
 from ltrun.train import Trainer
 from ltrun.types import ClassStats, seed_of
@@ -43,6 +43,7 @@ def run(job: Job, progress: Progress, at_once: int = 1) -> RunRecord:
     Raises LtrunError for anything the user can mend.
     """
     recipe = Recipe.bind(job.config, job.choices, job.plugins)
+    recipe.check_settings()
     device, threads = device_of(job.config["runtime"]["device"]), job.config["runtime"]["threads"]
     if threads is not None:
         torch.set_num_threads(threads)
@@ -110,6 +111,9 @@ class Run:
         self.progress.start(job.title, sum(stage.epochs for stage in self.recipe.stages))
         begun = time.time()
         posthoc = {name: part.build(trainer.context()) for name, part in self.recipe.posthoc.items()}  # refused before training
+        if job.config["force"]:  # an earlier result, or a checkpoint of it, must not pass for that of a run that is cut short
+            trainer.checkpoints.forget()
+            (job.folder / RESULT).unlink(missing_ok=True)
         network = trainer.run()
         predictors = self._predictors(network, trainer, posthoc)
         record = self._record(trainer, predictors, begun)
@@ -272,6 +276,8 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("a device that no run was ever tried on")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         raise ConfigError(f"runtime.device: '{name}' is not a device of this machine; use auto, cpu or cuda") from None

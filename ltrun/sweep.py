@@ -61,6 +61,8 @@ def combinations(words: Sequence[str]) -> list[list[str]]:
             raise ConfigError(f"'{override.input_line}': a sweep takes values, choice(...), range(...) or glob(...)")
         else:
             values = list(override.sweep_string_iterator())
+            if not values:
+                raise ConfigError(f"'{override.input_line}' stands for no value, so there is nothing to run")
             if known := loader.get_group_options(override.key_or_group):
                 _refuse_unknown(key, values, known)
             choices[key] = [f"{key}={value}" for value in values]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.checkpoint import Checkpoints
-from ltrun.errors import ConfigError
+from ltrun.errors import ConfigError, TrainingError
 from ltrun.objective import Classification, Objective
 from ltrun.optimizers import set_rates
 from ltrun.parts import Head, Network, Part, Sampler, Store
@@ -68,15 +68,28 @@ class Trainer:
                 continue
             running = StageRun(self, network, stage)
             if index == reached and saved:
-                running.load_state_dict(saved["module"])
-                running.optimizer.load_state_dict(saved["optimizer"])
-                running.best = saved["best"]
+                self._go_on(running, saved)
             self.seconds += [0.0] * (index + 1 - len(self.seconds))
             for epoch in range(first_epoch if index == reached else 0, stage.epochs):
                 self._epoch(running, index, Clock(stage.name, epoch, stage.epochs))
             if self.select_best and index == len(self.recipe.stages) - 1 and running.best is not None:
                 network.load_state_dict(running.best["network"])
         return network
+
+    def _go_on(self, running: StageRun, saved: Mapping[str, Any]) -> None:
+        """Raises TrainingError where the checkpoint is that of other data or other parts."""
+        folder = self.checkpoints.folder
+        if saved.get("counts", self.stats.counts.tolist()) != self.stats.counts.tolist():
+            raise TrainingError(f"the training images are not those that {folder} was begun with; force=true begins it anew")
+        try:
+            running.load_state_dict(saved["module"])
+            running.optimizer.load_state_dict(saved["optimizer"])
+            running.best = saved["best"]
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise TrainingError(
+                f"the checkpoint in {folder} does not fit this run, whose parts or classes are others now; force=true begins "
+                f"it anew ({str(error).splitlines()[0]})"
+            ) from None
 
     def _epoch(self, running: StageRun, index: int, clock: Clock) -> None:
         begun = time.perf_counter()
@@ -90,6 +103,7 @@ class Trainer:
         self.report(row | {"seconds": round(trained, 4), "images_per_second": round(row["images"] / trained, 1)})
         if last or time.monotonic() - self.saved >= self.checkpoint_seconds:
             state = {"stage": index, "epoch": clock.epoch + 1, "seconds": self.seconds, "best": running.best}
+            state |= {"counts": self.stats.counts.tolist()}
             state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}
             with away():
                 self.checkpoints.save(f"{index}-{clock.stage}-{clock.epoch + 1}", state)

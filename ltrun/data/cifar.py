@@ -81,6 +81,8 @@ class CIFARLT(Source):
 
     def _find(self) -> Found | None:
         """The first form that is there; in a folder named after the data set rather than in root, which others may share."""
+        if self.root.exists() and not self.root.is_dir():
+            raise DataError(f"{self.root.absolute()} is not a folder: give dataset.root=FOLDER, or LTRUN_DATA")
         places = [*(self.root / slug for slug in self.release.slugs), self.root]
         return next((found for place in places for form in FORMS if (found := form(self.release, place))), None)
 

@@ -96,12 +96,15 @@ def scan(root: Path, boundary: Path, names: Sequence[str] | None = None) -> Fold
         raise DataError(f"{root} holds a single class, '{order[0]}': add a folder with the images of a second class")
     paths: list[Path] = []
     labels: list[int] = []
+    others: list[str] = []
     for label, name in enumerate(order):
-        found = _images(folders[name], boundary)
+        found = _images(folders[name], boundary, others)
         if not found:
             raise DataError(f"class '{name}' has no images in {folders[name]}: put {KINDS} files there, or remove the folder")
         paths += found
         labels += [label] * len(found)
+    if others:
+        log.info("%s files are no %s by their names and are left out, the first of them %s", len(others), KINDS, others[0])
     return Folder(root, order, paths, np.array(labels, dtype=np.int64))
 
 
@@ -124,7 +127,8 @@ def _same_classes(root: Path, found: Sequence[str], names: Sequence[str]) -> Non
             raise DataError(f"class '{name}' in {root} is unknown in training: add training images of it, or remove the folder")
 
 
-def _images(folder: Path, boundary: Path) -> list[Path]:
+def _images(folder: Path, boundary: Path, others: list[str]) -> list[Path]:
+    """The images of a class; `others` is added what is none."""
     paths = []
     for entry in _entries(folder, boundary):
         is_image = Path(entry.name).suffix.lower() in SUFFIXES
@@ -132,6 +136,8 @@ def _images(folder: Path, boundary: Path) -> list[Path]:
             raise DataError(f"{entry.path} is a folder inside a class folder: move its images up, or move it away")
         if is_image:
             paths.append(Path(entry.path))
+        else:
+            others.append(entry.path)
     return paths
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Pillow knows forty more, some of which start other programs (EPS) or are parsers that nobody looks after.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 MANY = 2000
 
 log = logging.getLogger(__name__)

@@ -124,7 +124,7 @@ class Table:
 
 
 def tables(records: Sequence[RunRecord], metric: str = "accuracy", split: str = "test", by: Sequence[str] = ()) -> list[Table]:
-    """One table for each data set, and for each way in which its own keys were overridden.
+    """One table for each data set, and for each way in which its own keys were overridden: the same classes, of the same sizes.
 
     Without `by`, a row is a method with one configuration, averaged over seeds: erm first, then by label, further
     predictors beneath their method. With `by`, a row is one combination of those keys (data set, method, seed,
@@ -132,9 +132,10 @@ def tables(records: Sequence[RunRecord], metric: str = "accuracy", split: str = 
     the one that stands for the method, unless it is among the keys. Raises ConfigError.
     """
     _check(records, metric, split, by)
-    scopes: dict[tuple[str, tuple[str, ...]], list[RunRecord]] = defaultdict(list)
+    scopes: dict[tuple[str, tuple[tuple[str, int], ...]], list[RunRecord]] = defaultdict(list)
     for record in records:
-        scopes[_title(record, by), () if "dataset" in by else tuple(record.classes["names"])].append(record)
+        classes = () if "dataset" in by else zip(record.classes["names"], record.classes["counts"], strict=True)
+        scopes[_title(record, by), tuple(classes)].append(record)
     made = []
     for (title, _), members in sorted(scopes.items(), key=lambda item: item[0]):
         groups, notes = (_by(members, by), []) if by else _by_configuration(members)
@@ -291,11 +292,11 @@ def _caption(table: Table, records: list[RunRecord], by: Sequence[str]) -> str:
 
 
 def _machines(records: list[RunRecord]) -> Iterator[str]:
-    """`fp32 on cpu, 1 threads, 2 runs at once`, once for each kind of run."""
+    """`fp32 on cpu, 2 threads, 2 runs at once`, once for each kind of run."""
     found = [{"precision": "?", "device": "?", "threads": "?", "at_once": 1} | dict(record.provenance) for record in records]
     kinds = {
         f"{f['precision']} on {f['device']}"
-        + (f", {f['threads']} threads" if f["device"] == "cpu" else "")
+        + (f", {f['threads']} thread{'s' * (f['threads'] != 1)}" if f["device"] == "cpu" else "")
         + (f", {f['at_once']} runs at once" if f["at_once"] != 1 else "")
         for f in found
     }

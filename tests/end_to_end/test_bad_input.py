@@ -58,6 +58,16 @@ from PIL import Image
         (["method=[ldam,crt]"], ["method: takes one option", "combine slots"]),
         (["plan=[main]"], ["plan", "'main'", "train"]),
         (["+stages.train.trainable=[nothing*]"], ["stages.train.trainable", "nothing*"]),
+        (["-m", "method=glob(zz*)"], ["'method=glob(zz*)' stands for no value"]),
+        (["method=null"], ["method: there is no option 'None'"]),
+        (["batch_size=99999999999999999999"], ["batch_size: expected a number of at most 2,147,483,647"]),
+        (["runtime.threads=100000"], ["runtime.threads: expected a number of at most 1,024"]),
+        (["runtime.device=meta"], ["runtime.device: 'meta'", "auto, cpu or cuda"]),
+        (["outputs="], ["outputs: names no folder", "outputs=DIR"]),
+        (["optimizer.lr=nan"], ["optimizer.lr must be a finite number"]),
+        (["margin=ldam"], ["margin=ldam reads cosines", "choose classifier 'cosine'"]),
+        (["-m", "hydra/launcher=joblip"], ["hydra/launcher: Hydra has no 'joblip'", "pip install"]),
+        (["--config-dir"], ["--config-dir: names no folder"]),
     ],
 )
 def test_a_wrong_word_is_one_sentence(arguments: list[str], said: list[str], ltrun: Run, tmp_path: Path) -> None:
@@ -65,6 +75,29 @@ def test_a_wrong_word_is_one_sentence(arguments: list[str], said: list[str], ltr
     for words in said:
         assert words in sentence
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_values_of_the_optimizer_are_refused_before_data_is_opened(ltrun: Run) -> None:
+    assert "lr must be above 0" in refused(ltrun("dataset=cifar100_lt", "dataset.download=false", "optimizer.lr=-1"))
+
+
+def test_a_root_that_is_a_file_is_named(ltrun: Run, tmp_path: Path) -> None:
+    (tmp_path / "afile").touch()
+    for dataset in ("cifar100_lt", "image_folder"):
+        sentence = refused(ltrun(f"dataset={dataset}", "dataset.root=afile"))
+        assert f"{tmp_path / 'afile'} is not a folder" in sentence and "dataset.root=FOLDER" in sentence
+
+
+def test_nothing_at_all_is_a_question_for_help(ltrun: Run, tmp_path: Path) -> None:
+    done = ltrun()
+    assert done.returncode == 0 and "ltrun method=ldam dataset=cifar100_lt" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_flags_of_hydras_may_stand_anywhere(ltrun: Run) -> None:
+    found = [ltrun(*words) for words in (["--cfg", "job", "seed=7", "method=ldam"], ["seed=7", "--cfg", "job", "method=ldam"])]
+    assert found[0].returncode == 0 and "seed: 7" in found[0].stdout
+    assert found[0].stdout == found[1].stdout
 
 
 def test_slot_combinations_are_refused_before_data_is_opened(ltrun: Run, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A run that is killed at any moment goes on by the same command and ends bit-equal to one that was not."""
 
+import hashlib
 import json
 import os
 import signal
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from commands import PROGRAM, SHORT, Run, environment
+from commands import PROGRAM, SHORT, Run, environment, refused
+from data_fakes import class_folders
 
 from ltrun.run import History
 
@@ -115,3 +117,45 @@ def test_interrupting_ends_quickly_and_says_how_to_go_on(tmp_path: Path) -> None
     assert "Traceback" not in output + errors
     assert "goes on from the last checkpoint" in output
     assert not list(tmp_path.rglob("result.json"))
+
+
+def test_a_forced_run_that_is_cut_short_leaves_nothing_of_the_one_before(ltrun: Run, tmp_path: Path) -> None:
+    choices = ("method=erm", *SHORT, "epochs=30", f"outputs={tmp_path}")
+    assert ltrun(*choices).returncode == 0
+    (result,) = tmp_path.rglob("result.json")
+    command = [*PROGRAM, *choices, "force=true"]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while result.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and not result.exists(), output
+    assert "The command without force=true goes on" in output and output.splitlines()[-1].split()[-1] != "force=true"
+    again = ltrun(*choices)
+    assert again.returncode == 0 and "done before" not in again.stdout
+    assert "train 30/30" in again.stdout, "the checkpoint of the finished run was taken for this one's"
+
+
+def test_a_run_does_not_go_on_with_other_images(ltrun: Run, tmp_path: Path) -> None:
+    class_folders(tmp_path / "images", {"a": 6, "b": 4})
+    choices = ("dataset=image_folder", f"dataset.root={tmp_path / 'images'}", "dataset.source.image_size=32", "batch_size=4")
+    choices = (*choices, "epochs=40", "runtime.checkpoint_seconds=0", f"outputs={tmp_path / 'runs'}")
+    kill_when([*PROGRAM, *choices], tmp_path / "runs", 2)
+    class_folders(tmp_path / "images", {"a": 6, "b": 5})
+    assert "the training images are not those that" in (sentence := refused(ltrun(*choices))) and "force=true" in sentence
+    assert ltrun(*choices, "epochs=2", "force=true").returncode == 0
+
+
+def test_a_checkpoint_of_other_parts_is_one_sentence(ltrun: Run, tmp_path: Path) -> None:
+    choices = ("method=erm", *SHORT, "epochs=40", f"outputs={tmp_path}")
+    kill_when([*PROGRAM, *choices], tmp_path, 2)
+    (manifest,) = tmp_path.rglob("checkpoints.json")
+    entry = json.loads(manifest.read_text())["checkpoints"][0]
+    path = manifest.parent / entry["file"]
+    state = torch.load(path, weights_only=True)
+    state["module"].pop(next(iter(state["module"])))  # as if the network had no such weight when it was saved
+    torch.save(state, path)
+    manifest.write_text(json.dumps({"checkpoints": [entry | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}]}))
+    sentence = refused(ltrun(*choices))
+    assert "does not fit this run" in sentence and "force=true begins it anew" in sentence and "defect" not in sentence

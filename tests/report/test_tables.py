@@ -266,3 +266,11 @@ def test_the_cost_of_training_is_in_its_own_units() -> None:
     assert "%" not in table.caption and "fp32 on cpu, 2 threads" in table.caption
     assert all(table.best(column) == set() for column in range(4))
     assert "0.250 ± " in FORMATS["markdown"]([table])
+
+
+def test_runs_on_images_that_have_changed_share_no_table() -> None:
+    """A folder of one's own keeps its address when images are added to it."""
+    before, after = [500, 300, 50, 5], [500, 300, 60, 5]
+    found = tables([record(seed=0, counts=before), record(seed=1, counts=before), record(seed=2, counts=after)])
+    assert sorted(table.rows[0].n for table in found) == [1, 2]
+    assert {table.caption.rpartition("classes, ")[2] for table in found} == {"855 training images.", "865 training images."}
