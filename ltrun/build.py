@@ -88,6 +88,8 @@ def bind(
         arguments[str(key)] = _argument(value, hints.get(str(key), Any), f"{path}.{key}", plugins, origin)
     for name in known:
         if name not in arguments and parameters[name].default is inspect.Parameter.empty:
+            if name in CONTEXT:
+                raise ConfigError(f"{path}.{name}: {public_name(target)} must take '{name}' behind a *, where ltrun sets it")
             raise ConfigError(f"{path}.{name}: {public_name(target)} needs a value here")
     return Bound(target, arguments, path, origin)
 
@@ -129,7 +131,9 @@ def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a package of the user's may raise anything while it is imported
-        raise ConfigError(f"{path}._target_: {name!r} cannot be imported: {_told(error)}") from None
+        missing = isinstance(error, ModuleNotFoundError) and error.name == name.split(".")[0]
+        way_out = "; install it, or name the folder that it lies in in PYTHONPATH" if missing else ""
+        raise ConfigError(f"{path}._target_: {name!r} cannot be imported: {_told(error)}{way_out}") from None
     target = getattr(module, class_name, None)
     if target is None:
         classes = [k for k, v in vars(module).items() if inspect.isclass(v) and v.__module__.split(".")[0] in allowed]

@@ -70,10 +70,10 @@ def dispatch(argv: list[str]) -> int:
     except LtrunError as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
-        again = [word for word in argv if word != "force=true"]  # which would begin anew
-        which = "same command" if again == argv else "command without force=true"
+        again = [word for word in argv if not re.match(r"\+*force=", word)]  # which would begin anew
+        goes_on = "The same command" if again == argv else "Without force=true, which keeps what was not reached, the command"
         print(
-            f"\nltrun: interrupted; nothing finished is lost. The {which} goes on from the last checkpoint:\n"
+            f"\nltrun: interrupted; nothing finished is lost. {goes_on} goes on from the last checkpoint:\n"
             f"  {shlex.join(['ltrun', *again])}"
         )
         return 130

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ltrun.errors import TrainingError
 from ltrun.parts import Adjust, Augment, Criterion, Mixer, Network, Term, Weigh
 from ltrun.precision import Precision
 from ltrun.types import Batch, Labels, Outputs, Streams
@@ -41,11 +43,11 @@ class Classification(Term):
 
     def _column(self, logits: Tensor, labels: Tensor, share: Tensor, outputs: Outputs) -> Tensor:
         for adjust in self.adjusts:
-            logits = adjust(logits, labels, outputs)
-        losses = self.criterion(logits, labels, outputs) * share
+            logits = shaped(adjust, adjust(logits, labels, outputs), logits.shape)
+        losses = shaped(self.criterion, self.criterion(logits, labels, outputs), labels.shape) * share
         normaliser: Tensor | None = None
         for weigh in self.weighs:
-            weights = weigh(logits, labels, outputs)
+            weights = shaped(weigh, weigh(logits, labels, outputs), labels.shape)
             losses = losses * weights
             if weigh.mean == "weights":
                 normaliser = weights if normaliser is None else normaliser * weights
@@ -55,6 +57,15 @@ class Classification(Term):
         output = outputs["main"]
         assert output.logits is not None
         return self.loss(output.logits, streams["main"].targets, output)
+
+
+def shaped(part: nn.Module, result: Tensor, shape: torch.Size) -> Tensor:
+    """The result of a part, unless it has a shape that would only fit by repeating numbers. Raises TrainingError."""
+    if result.shape != shape:
+        raise TrainingError(
+            f"{type(part).__name__} returns a tensor of shape {tuple(result.shape)}, where {tuple(shape)} is needed"
+        )
+    return result
 
 
 class Objective(nn.Module):
@@ -86,9 +97,14 @@ class Objective(nn.Module):
 
     def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
         """The weighted value of each term, and 'total'."""
-        values = {name: self.weights[name] * term(outputs, prepared) for name, term in self.terms.items()}
+        values = {
+            name: self.weights[name] * shaped(term, term(outputs, prepared), torch.Size()) for name, term in self.terms.items()
+        }
         return values | {"total": torch.stack(list(values.values())).sum()}
 
     def _prepare(self, name: str, batch: Batch) -> Batch:
-        batch = self.augments[name](batch)
+        for augment in cast(nn.Sequential, self.augments[name]):
+            batch = augment(batch)
+            if batch.inputs.dtype != torch.uint8:
+                raise TrainingError(f"{type(augment).__name__} returns images of {batch.inputs.dtype}, where uint8 is needed")
         return batch.replace(inputs=self.normalise(batch.inputs))

@@ -75,7 +75,10 @@ def admit(argv: Sequence[str]) -> None:
         print(f"options are also read from {local / 'default.yaml'}")
     for folder in [*named, local]:
         for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
-            _check(file, file.relative_to(folder))
+            inside = file.relative_to(folder)
+            if folder != local and (Path(str(catalogue.folders()[0])) / inside).exists():
+                raise ConfigError(f"{file} has the name of an option of ltrun's, which Hydra would take instead; rename it")
+            _check(file, inside)
 
 
 def _check(file: Path, inside: Path) -> None:

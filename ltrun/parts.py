@@ -173,6 +173,9 @@ class Evidence(Protocol):
         """(N,); raises PermissionError on test inputs."""
 
 
+EVIDENCE = frozenset({"train", "val", "test_inputs"})  # what a post-hoc part may see
+
+
 class PostHoc(Part):
     """Turns the outputs of a trained network into scores: a further row of the table. sees: splits that `fit` uses."""
 
@@ -180,7 +183,7 @@ class PostHoc(Part):
     reads = frozenset({"logits"})
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
-        """Learns from the splits named in `sees`: 'train', 'val', 'test_inputs'."""
+        """Learns from the splits named in `sees`, which are among `EVIDENCE`."""
 
     def forward(self, outputs: Outputs) -> Tensor:
         """(B, C) scores, higher is likelier; softmax of them is the confidence."""

@@ -348,6 +348,8 @@ def _check_posthoc(recipe: Recipe, config: Mapping[str, Any]) -> None:
         if name == "plain":
             raise ConfigError("posthoc.predictors.plain: 'plain' is the network's own prediction; choose another name")
         _check_reads(part, provided)
+        if unknown := part.target.sees - parts.EVIDENCE:  # type: ignore[attr-defined]
+            raise ConfigError(f"{part.origin}: sees '{min(unknown)}'; a post-hoc part sees {', '.join(sorted(parts.EVIDENCE))}")
     if config.get("selection") not in ("last", "best_val"):
         raise ConfigError(f"selection: expected last or best_val, got {config.get('selection')!r}")
 

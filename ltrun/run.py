@@ -24,6 +24,7 @@ from ltrun.data.describe import describe
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.evaluate import Metrics, SplitEvidence, fit, measure, plain_scores
 from ltrun.files import append, write_atomically
+from ltrun.objective import shaped
 from ltrun.parts import Evidence, Network, PostHoc, Store
 from ltrun.precision import Precision
 from ltrun.progress import Progress
@@ -33,6 +34,7 @@ from ltrun.step import own_stream
 from ltrun.train import Trainer
 from ltrun.types import ClassStats, seed_of
 from ltrun.values import fitting
+from ltrun.watch import finite
 
 ON_CPU, ON_GPU = 250, 2**23  # images, and numbers in images, that are evaluated at once
 
@@ -172,6 +174,12 @@ class Run:
             fit(part, seen)
             with torch.no_grad():
                 scores[name] = {split: part(output) for split, output in outputs.items()}
+            for split, found in scores[name].items():
+                plain = scores["plain"][split]
+                if not finite(shaped(part, found, plain.shape)) and finite(plain):
+                    raise TrainingError(
+                        f"{type(part).__name__} returns scores that are not finite, of logits that are; mend it"
+                    )
             sees[name] = sorted(part.sees)
         arrays = {f"test_scores_{name}": found["test"].float().numpy() for name, found in scores.items()}
         save_arrays(self.job.folder / "predictions.npz", test_labels=self.splits.test.targets.primary.cpu().numpy(), **arrays)

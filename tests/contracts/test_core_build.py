@@ -408,7 +408,7 @@ def test_a_plugin_is_allowed_only_where_it_is_named() -> None:
     with pytest.raises(ConfigError, match="plugins=\\[package\\]"):
         bind(content, PATH)
     assert bind(content, PATH, plugins=[HERE]).target is Plain
-    with pytest.raises(ConfigError, match="cannot be imported"):
+    with pytest.raises(ConfigError, match=r"cannot be imported.*install it, or name the folder that it lies in in PYTHONPATH"):
         bind({"_target_": "no_such_package_xyz.Thing"}, PATH, plugins=["no_such_package_xyz"])
 
 
@@ -427,6 +427,7 @@ def test_a_misspelt_class_gets_the_nearest_name() -> None:
         ),
         ("def (:", "X", ["'broken_plugin.X' cannot be imported: SyntaxError: ", "broken_plugin.py, line 1"]),
         ("import nowhere_at_all", "X", ["cannot be imported: No module named 'nowhere_at_all' (", "broken_plugin.py, line 1"]),
+        ("class X:\n    def __init__(self, a: int, stats: int): ...", "X", ["broken_plugin.X must take 'stats' behind a *"]),
         ("class X:\n    def __init__(self, a: 'Missing'): ...", "X", ["an annotation of broken_plugin.X", "'Missing'"]),
     ],
 )

@@ -15,6 +15,7 @@ import torch
 from core_cases import COUNTS, FP32, assembled, bound, differing, digits, small, snapshot, stats, trainer
 from torch import Tensor, nn
 
+from ltrun.errors import TrainingError
 from ltrun.logit_adjustment import BalancedSoftmax, LogitAdjustment
 from ltrun.margin import LDAM
 from ltrun.objective import Classification, Objective
@@ -537,3 +538,52 @@ def test_a_part_writes_only_itself(kind: type) -> None:
     before = logits.clone()
     made(logits, torch.tensor([0, 1, 2, 9]), Outputs(logits=logits, scale=30.0))
     assert torch.equal(given.counts, COUNTS) and torch.equal(logits, before)
+
+
+# ----------------------------------------------------------------------------------------------- shapes that would broadcast
+
+
+class Returns(Part):
+    """A part of any kind that answers with a tensor it was given."""
+
+    mean = "batch"
+    balances = False
+
+    def __init__(self, result: Tensor):
+        super().__init__()
+        self.result = result
+
+    def forward(self, *_: object) -> Tensor:
+        return self.result
+
+
+B, C = 4, 10
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (B, 1), (1, B)])
+def test_weights_and_losses_that_would_be_repeated_are_refused(shape: tuple[int, ...]) -> None:
+    """(B, 1) times (B,) is (B, B): a loss of its own, without a word from torch."""
+    outputs, targets = Outputs(logits=torch.randn(B, C)), Labels.hard(torch.arange(B))
+    part = Returns(torch.ones(shape))
+    for classify in (Classification(weighs=[part]), Classification(criterion=part)):  # type: ignore[list-item, arg-type]
+        with pytest.raises(TrainingError, match=r"Returns returns a tensor of shape .*\(4,\) is needed"):
+            classify({"main": outputs}, {"main": Batch(torch.zeros(B), targets, torch.arange(B))})
+
+
+@pytest.mark.parametrize("shape", [(B, 2 * C), (B, 1), (C,)])
+def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    outputs, targets = Outputs(logits=torch.randn(B, C)), Labels.hard(torch.arange(B))
+    with pytest.raises(TrainingError, match=r"Returns returns a tensor of shape .*\(4, 10\) is needed"):
+        Classification(adjusts=[Returns(torch.ones(shape))]).loss(outputs.logits, targets, outputs)
+
+
+def test_a_term_is_a_scalar_and_images_stay_bytes(tmp_path: Path) -> None:
+    made = trainer(bound(small(assembled({}))), tmp_path)
+    run = StageRun(made, made._network(), made.recipe.stages[0])
+    batch = next(made.train_set.open([torch.arange(8)]))
+    run.objective.terms["more"], run.objective.weights["more"] = Returns(torch.ones(1)), 1.0
+    with pytest.raises(TrainingError, match=r"Returns returns a tensor of shape \(1,\)"):
+        run.objective({"main": batch})
+    run.objective.augments["main"].append(Returns(batch.replace(inputs=batch.inputs.float())))
+    with pytest.raises(TrainingError, match=r"Returns returns images of torch\.float32, where uint8 is needed"):
+        run.objective({"main": batch})

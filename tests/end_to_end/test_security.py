@@ -105,6 +105,52 @@ def test_a_plugin_named_on_the_command_line_is_allowed(ltrun: Run, tmp_path: Pat
     assert done.returncode == 0, done.stderr
 
 
+def test_an_option_of_ones_own_takes_no_name_of_ltruns(ltrun: Run, tmp_path: Path) -> None:
+    """Hydra would take ltrun's without a word."""
+    folder = tmp_path / "conf" / "margin"
+    folder.mkdir(parents=True)
+    (folder / "ldam.yaml").write_text("adjust:\n  _target_: ltrun.margin.LDAM\n  max_margin: 0.9\n")
+    sentence = refused(ltrun("--config-dir", str(tmp_path / "conf"), *SHORT, "method=ldam"))
+    assert str(folder / "ldam.yaml") in sentence and "rename it" in sentence
+
+
+PART = """
+import torch
+from ltrun.parts import PostHoc
+
+class Mine(PostHoc):
+    {sees}
+    def forward(self, outputs):
+        return {scores}
+"""
+
+
+@pytest.mark.parametrize(
+    ("sees", "scores", "said"),
+    [
+        ("", "outputs.logits * torch.nan", "Mine returns scores that are not finite"),
+        ("", "outputs.logits[:, :3]", "Mine returns a tensor of shape (500, 3), where (500, 10) is needed"),
+        (
+            "sees = frozenset({'test'})",
+            "outputs.logits",
+            "posthoc=mine: sees 'test'; a post-hoc part sees test_inputs, train, val",
+        ),
+    ],
+)
+def test_a_post_hoc_part_that_is_wrong_is_named(
+    sees: str, scores: str, said: str, ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / f"posthoc_{abs(hash(scores + sees))}.py").write_text(PART.format(sees=sees, scores=scores))
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    (package,) = (file.stem for file in (tmp_path / "lib").glob("*.py"))
+    (tmp_path / "conf" / "posthoc").mkdir(parents=True)
+    option = f"predictors:\n  mine:\n    _target_: {package}.Mine\n"
+    (tmp_path / "conf" / "posthoc" / "mine.yaml").write_text(option)
+    own = ("--config-dir", str(tmp_path / "conf"), f"plugins=[{package}]", "posthoc=mine")
+    assert said in refused(ltrun(*own, *SHORT))
+
+
 def test_a_pickle_in_a_checkpoint_never_runs(ltrun: Run, tmp_path: Path) -> None:
     import hashlib
 
