@@ -107,7 +107,7 @@ class Run:
     def result(self) -> RunRecord:
         """Trains, measures and writes the record."""
         job, trainer = self.job, self.trainer()
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and self.at_once == 1:
             torch.cuda.reset_peak_memory_stats(self.device)  # that of a run before this one in the same process
         self.history = History(job.folder, job.config["runtime"]["tensorboard"])
         self.progress.start(job.title, sum(stage.epochs for stage in self.recipe.stages))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -96,14 +97,16 @@ class Step:
         before, state = [tensor.detach().clone() for tensor in tensors], random_state(self.device)
         try:
             way(streams, *more)
+            return
         except Exception as error:
             self._give_up(culprit(error, self.parts), error)
-            with torch.no_grad():
-                for tensor, old in zip(tensors, before, strict=True):
-                    tensor.copy_(old)
-            set_random_state(self.device, state)
-            self.watch.flags = {}
-            self._run(streams)
+        # Outside the clause, as the error holds on to the memory of the step that failed.
+        with torch.no_grad():
+            for tensor, old in zip(tensors, before, strict=True):
+                tensor.copy_(old)
+        set_random_state(self.device, state)
+        self.watch.flags = {}
+        self._run(streams)
 
     def _give_up(self, name: str, error: Exception | None = None) -> None:
         lines = str(error or "").strip().splitlines()
@@ -165,7 +168,9 @@ def culprit(error: BaseException, parts: Sequence[Part]) -> str:
 @contextmanager
 def no_waiting() -> Iterator[None]:
     mode = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode")  # is a prototype, says torch
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

@@ -105,6 +105,7 @@ class Trainer:
             state = {"stage": index, "epoch": clock.epoch + 1, "seconds": self.seconds, "best": running.best}
             state |= {"counts": self.stats.counts.tolist()}
             state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}
+            state = on_host(state)  # while it is this run's turn: others may have torch refuse to wait for the device
             with away():
                 self.checkpoints.save(f"{index}-{clock.stage}-{clock.epoch + 1}", state)
             self.saved = time.monotonic()
@@ -263,6 +264,15 @@ class StageRun(nn.Module):
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
         return {name: rows[stream.of or name] for name, stream in streams.items()}
+
+
+def on_host(tree: Any) -> Any:
+    """Nested mappings and lists with their tensors copied to the host, where they are not there."""
+    if isinstance(tree, Tensor):
+        return tree.cpu()
+    if isinstance(tree, Mapping):
+        return {key: on_host(value) for key, value in tree.items()}
+    return [on_host(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def batches(rows: Tensor, size: int) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor
@@ -69,7 +69,8 @@ class Run:
     def save(self) -> None:
         self.host = torch.get_rng_state()
         self.devices = [generator.graphsafe_get_state() for generator in generators()]
-        self.flags = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        with suppress(RuntimeError):  # a part has set them by torch's newer names: those that the run began with are kept
+            self.flags = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
     def restore(self) -> None:
         """The first time, only the generators of devices become its own. Their states are handed over rather than copied: a
@@ -118,7 +119,7 @@ def hand_on() -> None:
 def wait_for(device: torch.device) -> None:
     """Lets the other runs of this process work until the device has done what this one has queued."""
     if _thread.run is not None and device.type == "cuda":
-        done = torch.cuda.Event()
+        done = torch.cuda.Event(blocking=True)  # else the thread would keep a core busy
         done.record()
         with away():
             done.synchronize()

@@ -7,24 +7,33 @@ import re
 from collections.abc import Sequence
 from itertools import cycle, product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ltrun.errors import ConfigError
 from ltrun.files import write_atomically
 from ltrun.report.render import plain
-from ltrun.report.tables import GROUPS, PREDICTOR, Cell, Row, Table
+from ltrun.report.tables import DASH, GROUPS, PREDICTOR, Cell, Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito, 2008
-DASHES = {"-": "", "--": "//", ":": "..", "-.": "xx"}  # for lines, and the hatching of bars, once the colours are used up
-
-COLUMNS = 3  # of the legend
+DASHES = (
+    "-",
+    "--",
+    ":",
+    "-.",
+    (0, (1, 3)),
+    (0, (8, 3)),
+    (0, (3, 1, 1, 1)),
+    (0, (6, 2, 1, 2, 1, 2)),
+)  # once colours are used up
+CHARACTER = 0.068  # inches that one takes in a small font
+LINE = 0.19  # inches
 
 
 def plot(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Writes, for each table, the accuracy of each class against its rank and the shot groups as bars. Returns the files."""
+    """Writes, for each table, the accuracy of each class against its rank and that of the shot groups. Returns the files."""
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
@@ -43,7 +52,9 @@ def plot(tables: Sequence[Table], folder: Path) -> list[Path]:
 def _classes(table: Table) -> Figure:
     """Accuracy over classes from the most frequent to the rarest, smoothed over a tenth of them, above their sizes."""
     rows = _headlines(table)
-    figure = _figure(len(rows))
+    longest = max(len(_name(row)) for row in rows)
+    columns = max(1, min(3, int(7 / (CHARACTER * (longest + 8)))))  # of the legend
+    figure = _figure(max(7, CHARACTER * (longest + 8)), 4 + LINE * -(-len(rows) // columns))
     axes = figure.subplots()
     sizes = axes.twinx()
     width = len(rows[0].runs[0][0].classes["counts"]) // 10 | 1  # odd, so that a class is in the middle of its neighbours
@@ -51,7 +62,7 @@ def _classes(table: Table) -> Figure:
         counts, accuracy = _ranked(row, table.split)
         smooth = [_mean(accuracy[max(0, i - width // 2) : i + width // 2 + 1]) for i in range(len(accuracy))]
         points = [float("nan") if value is None else value for value in smooth]  # a gap where a class has no test images
-        axes.plot(points, dash, color=colour, label=_name(row), linewidth=1.5)
+        axes.plot(points, linestyle=dash, color=colour, label=_name(row), linewidth=1.5)
         if row is rows[0]:
             sizes.fill_between(range(len(counts)), counts, color="0.9", step="mid")
     smoothed = f", mean of {width} classes" if width > 1 else ""
@@ -60,24 +71,31 @@ def _classes(table: Table) -> Figure:
     sizes.set(ylabel="training images (grey)", yscale="log")
     axes.set_zorder(sizes.get_zorder() + 1)
     axes.patch.set_visible(False)
-    figure.legend(loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize="small")
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
     return figure
 
 
 def _groups(table: Table) -> Figure:
-    """A bar for each row in each shot group; whiskers are one standard deviation over the runs."""
+    """A panel for all classes and for each shot group, a bar for each row; whiskers are one deviation over the runs."""
     rows = _headlines(table)
-    figure = _figure(len(rows))
-    axes = figure.subplots()
-    for i, (row, (dash, colour)) in enumerate(zip(rows, _styles(), strict=False)):
-        cells = [_cell(row, table.split, key) for key in ("accuracy", *GROUPS.values())]
-        places = [k + 0.8 * (i + 0.5) / len(rows) - 0.4 for k, cell in enumerate(cells) if cell.n]
-        means = [cell.mean for cell in cells if cell.mean is not None]
-        spread = [cell.std or 0.0 for cell in cells if cell.n]
-        axes.bar(places, means, 0.8 / len(rows), yerr=spread, color=colour, hatch=DASHES[dash], label=_name(row))
-    axes.set_xticks(range(1 + len(GROUPS)), ["All", *GROUPS])
-    axes.set(ylabel=f"accuracy on {table.split} (%)", title=_literal(table.title))
-    figure.legend(loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize="small")
+    names = [_name(row) for row in rows]
+    figure = _figure(6.5 + CHARACTER * max(map(len, names)), 1.2 + LINE * len(rows))
+    keys = {"All": "accuracy", **GROUPS}
+    panels = figure.subplots(1, len(keys), sharey=True)
+    for axes, (head, key) in zip(panels, keys.items(), strict=True):
+        cells = [_cell(row, table.split, key) for row in rows]
+        there = [i for i, cell in enumerate(cells) if cell.n]
+        means, spread = [cells[i].mean for i in there], [cells[i].std or 0.0 for i in there]
+        axes.barh(there, means, xerr=spread, color=PALETTE[0], ecolor="0.3")
+        for i in set(range(len(rows))).difference(there):
+            axes.text(2, i, DASH, verticalalignment="center")  # no such classes, rather than no image right
+        axes.set(title=head, xlim=(0, 100))
+        axes.grid(axis="x", color="0.9")
+        axes.set_axisbelow(True)
+    panels[0].set_yticks(range(len(rows)), names, fontsize="small")
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
+    figure.suptitle(_literal(table.title))
+    figure.supxlabel(f"accuracy on {table.split} (%)", fontsize="medium")
     return figure
 
 
@@ -90,11 +108,11 @@ def _literal(text: str) -> str:
     return plain(text).replace("$", r"\$")
 
 
-def _figure(rows: int) -> Figure:
-    """As high as its legend needs, which would cover the lines of a sweep over all methods."""
+def _figure(width: float, height: float) -> Figure:
+    """In inches."""
     from matplotlib.figure import Figure  # not pyplot, which would look for a screen
 
-    return Figure(figsize=(7, 4 + 0.19 * -(-rows // COLUMNS)), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _headlines(table: Table) -> list[Row]:
@@ -103,7 +121,7 @@ def _headlines(table: Table) -> list[Row]:
     return standing or list(table.rows)
 
 
-def _styles() -> cycle[tuple[str, str]]:
+def _styles() -> cycle[tuple[Any, str]]:
     return cycle(product(DASHES, PALETTE))
 
 

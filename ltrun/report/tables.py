@@ -78,8 +78,10 @@ class Cell:
         return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (self.n - 1))
 
     def text(self, value: float) -> str:
-        """One decimal place of a percentage, three digits or more of anything else."""
-        return f"{value:.1f}" if self.percent else f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+        """One decimal place of a percentage; of anything else as many as show three digits of the mean."""
+        size = abs(self.mean or 0.0)
+        decimals = 1 if self.percent else max(0, 2 - math.floor(math.log10(size))) if size else 2
+        return f"{value:.{decimals}f}"
 
 
 Run = tuple[RunRecord, str]  # a record and one of its predictors

@@ -239,7 +239,7 @@ class _Generator:
 class _Stream:
     """Work is done when it is queued."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, blocking: bool = False) -> None:
         pass
 
     def record(self) -> None:

@@ -15,12 +15,14 @@ import torch
 from core_cases import METHODS, Composed, bound, changed, composed, differing, digits, normaliser, small, snapshot, trainer
 from imagined import DEVICE, Imagined, Mode, imagined_cuda
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from ltrun.checkpoint import Checkpoints
 from ltrun.cli import dispatch
 from ltrun.data import Resident
 from ltrun.parts import Term
 from ltrun.precision import Precision
-from ltrun.turns import Turns
+from ltrun.turns import Turns, hand_on
 from ltrun.types import Outputs, Streams
 
 HERE = __name__
@@ -186,3 +188,41 @@ def test_a_python_number_that_changes_is_noticed(tmp_path: Path) -> None:
         captured, plain = train(tmp_path / "captured"), train(tmp_path / "plain", compile=False)
     assert differing(captured, plain)
     assert not differing(plain, on_host(with_term(Counting), tmp_path / "host"))
+
+
+def test_a_checkpoint_is_copied_while_the_run_has_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run may meanwhile have torch refuse, for the whole process, to wait for the device."""
+    saved: list[bool] = []
+
+    def save(self: Checkpoints, name: str, state: Any) -> None:
+        saved.append(any(isinstance(leaf, Imagined) for leaf in tree_leaves(state)))
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    with imagined_cuda():
+        on_device(small(composed("method=crt"), epochs=2), tmp_path)
+    assert saved and not any(saved)
+
+
+def test_a_part_that_sets_tf32_by_its_newer_name_hangs_no_other_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the older name raises then."""
+    flags, done = torch.backends.cuda.matmul.allow_tf32, list[int]()
+
+    def lane(turns: Turns, number: int) -> None:
+        with turns.taken_by_a_run():
+            for _ in range(3):
+                if number == 0:
+                    torch.backends.cuda.matmul.fp32_precision = "tf32"
+                hand_on()
+            done.append(number)
+
+    turns = Turns()
+    threads = [Thread(target=lane, args=(turns, number), daemon=True) for number in (0, 1)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert sorted(done) == [0, 1]
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "none"
+        torch.backends.cuda.matmul.allow_tf32 = flags

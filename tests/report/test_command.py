@@ -2,9 +2,11 @@
 
 import csv
 import io
+import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -110,16 +112,33 @@ def test_plots(outputs: Path, tmp_path: Path, capsys: Capture) -> None:
         assert str(file) in told
 
 
-def test_a_figure_is_as_high_as_its_legend_needs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", ["", " [many=1, settings=2, that=3, make=4, a=5, long=6, name=7, as=8, ablations=9]"])
+def test_figures_hold_all_their_names(more: str) -> None:
     pytest.importorskip("matplotlib")
     from ltrun.report import plots, tables
 
-    (table,) = tables([record(f"method_{i}") for i in range(60)])
-    for figure in (plots._classes(table), plots._groups(table)):
+    (table,) = tables([record(f"method_{i}{more}") for i in range(60)])
+    classes, groups = plots._classes(table), plots._groups(table)
+    for figure in (classes, groups):
         figure.draw_without_rendering()
-        legend = figure.legends[0].get_window_extent()
-        assert legend.y0 >= -1
-        assert legend.y1 <= figure.axes[0].get_window_extent().y0
+    legend = classes.legends[0].get_window_extent()
+    assert legend.x0 >= -1 and legend.x1 <= classes.bbox.width + 1
+    assert legend.y0 >= -1 and legend.y1 <= classes.axes[0].get_window_extent().y0
+    labels = [label.get_window_extent() for label in groups.axes[0].get_yticklabels()]
+    assert len(labels) == 60 and min(label.x0 for label in labels) >= -1
+    assert all(upper.y0 >= lower.y1 - 1 for upper, lower in pairwise(labels)), "they lie on each other"
+    assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in classes.axes[0].lines}) == 60
+
+
+def test_a_narrow_terminal_cuts_off_no_number(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    main([str(outputs)])
+    wide = capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    main([str(outputs)])
+    narrow = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    numbers = re.findall(r"\d+\.\d ± \d+\.\d", wide)
+    assert numbers and re.findall(r"\d+\.\d ± \d+\.\d", narrow) == numbers and "…" not in narrow
 
 
 def test_plots_without_matplotlib(outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

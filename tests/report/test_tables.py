@@ -274,3 +274,10 @@ def test_runs_on_images_that_have_changed_share_no_table() -> None:
     found = tables([record(seed=0, counts=before), record(seed=1, counts=before), record(seed=2, counts=after)])
     assert sorted(table.rows[0].n for table in found) == [1, 2]
     assert {table.caption.rpartition("classes, ")[2] for table in found} == {"855 training images.", "865 training images."}
+
+
+def test_a_deviation_has_the_decimals_of_its_mean() -> None:
+    cell = Cell((0.2680, 0.2694), percent=False)
+    assert (cell.text(cell.mean or 0), cell.text(cell.std or 0)) == ("0.269", "0.001")
+    large = Cell((361.97, 362.03), percent=False)
+    assert (large.text(large.mean or 0), large.text(large.std or 0)) == ("362", "0")
