@@ -58,7 +58,7 @@ def main() -> int:
         code = 130
     done = sum(record.method in asked.methods and str(record.seed) in asked.seeds for record in records)
     wanted = len(asked.methods) * len(asked.seeds)
-    rest = "" if done == wanted else "; the same command goes on"
+    rest = "" if done == wanted else "; what failed is above" if code else "; the same command goes on"
     print(f"{results.with_suffix('.md')}: {done} of {wanted} runs are done{rest}")
     return code
 

@@ -6,10 +6,12 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ltrun.errors import TrainingError
 from ltrun.files import write_atomically
@@ -95,3 +97,12 @@ class Checkpoints:
         for path in [*self.folder.glob("*.pt"), *self.folder.glob("*.tmp*")]:
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+
+
+def on_host(tree: Any) -> Any:
+    """Nested mappings and lists with their tensors copied to the host, where they are not there."""
+    if isinstance(tree, Tensor):
+        return tree.cpu()
+    if isinstance(tree, Mapping):
+        return {key: on_host(value) for key, value in tree.items()}
+    return [on_host(value) for value in tree] if isinstance(tree, list) else tree

@@ -61,6 +61,10 @@ class Classification(Term):
 
 def shaped(part: nn.Module, result: Tensor, shape: torch.Size) -> Tensor:
     """The result of a part, unless it has a shape that would only fit by repeating numbers. Raises TrainingError."""
+    if not isinstance(result, Tensor):
+        raise TrainingError(
+            f"{type(part).__name__} returns {type(result).__name__}; a tensor of shape {tuple(shape)} is needed"
+        )
     if result.shape != shape:
         raise TrainingError(
             f"{type(part).__name__} returns a tensor of shape {tuple(result.shape)}, where {tuple(shape)} is needed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,7 @@ class Progress:
         self.console = Console()
         self.bar: Bar | None = None
         self.printed = 0.0
+        self.first: int | None = None  # epochs that were done when this process began
 
     def __enter__(self) -> Progress:
         return self
@@ -38,27 +40,40 @@ class Progress:
     def warn(self, sentence: str) -> None:
         self.say(f"warning: {sentence}", style="yellow")
 
-    def start(self, title: str, epochs: int) -> None:
-        """title: what is trained. epochs: those of all stages together."""
+    def start(self, title: str, stages: Mapping[str, int]) -> None:
+        """title: what is trained. stages: their epochs, in order."""
         self.say(title, style="bold")
-        self.done, self.epochs, self.began, self.first_done = 0, epochs, time.monotonic(), None
+        self.count(stages)
+        self.began, self.first = time.monotonic(), None
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Bar(*columns, console=self.console)
-            self.task = self.bar.add_task("", total=epochs)
+            self.task = self.bar.add_task("", total=self.epochs)
             self.bar.start()
 
+    def count(self, stages: Mapping[str, int]) -> None:
+        totals = [0, *accumulate(stages.values())]
+        self.before, self.epochs = dict(zip(stages, totals, strict=False)), totals[-1]
+
+    def done(self, row: Mapping[str, Any]) -> int:
+        """Epochs of all stages up to this one, those of an earlier process included."""
+        return self.before[row["stage"]] + int(row["epoch"])
+
     def epoch(self, row: Mapping[str, Any]) -> None:
-        self.done += 1
+        done, now = self.done(row), time.monotonic()
+        if self.first is None:
+            self.first = done - 1
+            if self.bar is not None:
+                self.bar.reset(self.task, completed=self.first)
         line = describe_epoch(row)
         evaluated = "evaluation" in row
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, description=line.split(" | test")[0].split(" | val")[0])
+            self.bar.update(self.task, completed=done, description=line.split(" | test")[0].split(" | val")[0])
             if evaluated:
                 self.say(line)
-        elif evaluated or time.monotonic() - self.printed > QUIET_SECONDS:
-            self.printed = time.monotonic()
-            left = (self.epochs - self.done) * (self.printed - self.began) / self.done
+        elif evaluated or now - self.printed > QUIET_SECONDS:
+            self.printed = now
+            left = (self.epochs - done) * (now - self.began) / (done - self.first)
             self.say(f"{line} | {duration(left)} left")
 
     def finish(self, record: RunRecord) -> None:
@@ -91,7 +106,7 @@ class Relay(Progress):
     """What a run in a process of its own tells the process that draws: the name of a method of Overview, and its arguments."""
 
     def __init__(self, tell: Callable[..., None]) -> None:
-        self.tell, self.bar, self.done = tell, None, 0
+        self.tell, self.bar = tell, None
         self.console = Console(quiet=True)
 
     def say(self, text: str, style: str | None = None) -> None:
@@ -100,12 +115,11 @@ class Relay(Progress):
     def warn(self, sentence: str) -> None:
         self.tell("caution", sentence)
 
-    def start(self, title: str, epochs: int) -> None:
-        self.epochs = epochs
+    def start(self, title: str, stages: Mapping[str, int]) -> None:
+        self.count(stages)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        self.done += 1
-        self.tell("advance", self.done, self.epochs)
+        self.tell("advance", self.done(row), self.epochs)
 
     def finish(self, record: RunRecord) -> None:
         metrics = record.predictors[record.headline]["splits"]["test"]

@@ -110,7 +110,7 @@ class Run:
         if self.device.type == "cuda" and self.at_once == 1:
             torch.cuda.reset_peak_memory_stats(self.device)  # that of a run before this one in the same process
         self.history = History(job.folder, job.config["runtime"]["tensorboard"])
-        self.progress.start(job.title, sum(stage.epochs for stage in self.recipe.stages))
+        self.progress.start(job.title, {stage.name: stage.epochs for stage in self.recipe.stages})
         begun = time.time()
         posthoc = {name: part.build(trainer.context()) for name, part in self.recipe.posthoc.items()}  # refused before training
         if job.config["force"]:  # an earlier result, or a checkpoint of it, must not pass for that of a run that is cut short

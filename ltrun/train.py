@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ltrun.checkpoint import Checkpoints
+from ltrun.checkpoint import Checkpoints, on_host
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.objective import Classification, Objective
 from ltrun.optimizers import set_rates
@@ -264,15 +264,6 @@ class StageRun(nn.Module):
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
         return {name: rows[stream.of or name] for name, stream in streams.items()}
-
-
-def on_host(tree: Any) -> Any:
-    """Nested mappings and lists with their tensors copied to the host, where they are not there."""
-    if isinstance(tree, Tensor):
-        return tree.cpu()
-    if isinstance(tree, Mapping):
-        return {key: on_host(value) for key, value in tree.items()}
-    return [on_host(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def batches(rows: Tensor, size: int) -> list[Tensor]:

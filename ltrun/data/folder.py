@@ -150,6 +150,7 @@ class ImageFolder(Source):
         layout = {s: self.root / n for s, options in names.items() for n in options if has_folders(self.root / n)}
         if "val" in layout and "test" not in layout:
             layout["test"] = layout.pop("val")
+            log.info("%s is the test split, because there is no test folder", layout["test"])
         if "val" in layout and self.tail.validation_per_class:
             raise ConfigError(f"{layout['val']} is the validation split already: give dataset.validation_per_class=0")
         return layout

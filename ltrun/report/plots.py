@@ -41,7 +41,10 @@ def plot(tables: Sequence[Table], folder: Path) -> list[Path]:
     written = []
     for i, table in enumerate(tables):
         stem = f"{i + 1}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', table.title).strip('_')[:80]}"
-        for name, figure in {"classes": _classes(table), "groups": _groups(table)}.items():
+        figures = {"groups": _groups(table)}
+        if len({tuple(record.classes["counts"]) for row in table.rows for record, _ in row.runs}) == 1:
+            figures = {"classes": _classes(table), **figures}  # not where rows are averaged over data sets
+        for name, figure in figures.items():
             data = io.BytesIO()
             figure.savefig(data, format="png", dpi=160)
             written.append(folder / f"{stem}-{name}.png")

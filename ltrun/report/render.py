@@ -62,7 +62,9 @@ def terminal(tables: Sequence[Table]) -> None:
             styles = ["bold" if i in top else "" for top in best] + [""]
             shown.add_row(*(Text(plain(name)) for name in row.names), *map(Text, shown_numbers, styles))
         least = Measurement.get(console, console.options.update(max_width=10**4), shown).minimum
-        console.print(shown, width=max(console.width, least), crop=False)  # numbers are never cut off
+        screen, console.width = console.width, max(console.width, least)  # nothing is cut off, on however narrow a screen
+        console.print(shown, crop=False)
+        console.width = screen
         for line in (table.caption, *table.notes):
             console.print(Text(plain(line), style="dim"))
         console.print()

@@ -139,6 +139,7 @@ def test_a_narrow_terminal_cuts_off_no_number(outputs: Path, monkeypatch: pytest
     narrow = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     numbers = re.findall(r"\d+\.\d ± \d+\.\d", wide)
     assert numbers and re.findall(r"\d+\.\d ± \d+\.\d", narrow) == numbers and "…" not in narrow
+    assert narrow.count("Method") == wide.count("Method") and narrow.count(" n ") == wide.count(" n ")
 
 
 def test_plots_without_matplotlib(outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -183,3 +184,11 @@ def test_a_reader_that_stops_early_is_no_error(outputs: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 0
+
+
+def test_figures_over_several_data_sets_have_no_classes_in_common(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    record("erm", counts=[500, 400]).save(tmp_path / "a")
+    record("erm", dataset="other", counts=[500, 400, 30]).save(tmp_path / "b")
+    assert main([str(tmp_path), "--by", "dataset", "--plots", str(tmp_path / "figures")]) == 0
+    assert [file.name for file in (tmp_path / "figures").iterdir()] == ["1-all_data_sets-groups.png"]
