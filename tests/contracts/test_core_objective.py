@@ -570,6 +570,12 @@ def test_weights_and_losses_that_would_be_repeated_are_refused(shape: tuple[int,
             classify({"main": outputs}, {"main": Batch(torch.zeros(B), targets, torch.arange(B))})
 
 
+def test_a_part_that_returns_nothing_is_refused() -> None:
+    outputs, targets = Outputs(logits=torch.randn(B, C)), Labels.hard(torch.arange(B))
+    with pytest.raises(TrainingError, match=r"Returns returns NoneType.* a tensor of shape \(4, 10\)"):
+        Classification(adjusts=[Returns(None)]).loss(outputs.logits, targets, outputs)
+
+
 @pytest.mark.parametrize("shape", [(B, 2 * C), (B, 1), (C,)])
 def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     outputs, targets = Outputs(logits=torch.randn(B, C)), Labels.hard(torch.arange(B))

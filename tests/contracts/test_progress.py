@@ -28,6 +28,16 @@ def test_the_time_left_after_a_resume_is_that_of_this_process(
     assert lines[1].endswith("| 9m30s left") and lines[2].endswith("| 9m00s left")
 
 
+def test_the_bar_begins_where_the_other_process_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Progress() as progress:
+        progress.start("erm", {"train": 200})
+        progress.epoch(row("train", 191, 200))
+        assert progress.bar is not None
+        (task,) = progress.bar.tasks
+        assert (task.completed, task.total) == (191, 200)
+
+
 def test_a_job_of_a_sweep_counts_the_epochs_of_all_stages() -> None:
     told: list[tuple[object, ...]] = []
     relay = Relay(lambda *words: told.append(words))
