@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ltrun.errors import TrainingError
 from ltrun.files import write_atomically
+from ltrun.record import MANIFEST
 
-MANIFEST = "checkpoints.json"
 NAME = re.compile(r"[\w-][\w.-]{0,100}\.pt")
 
 
@@ -78,12 +78,6 @@ class Checkpoints:
         if self.entries:
             raise TrainingError(f"no checkpoint in {self.folder} is whole; remove the folder to train this run again")
         return None
-
-    def forget(self) -> None:
-        """Removes what is there, so that nothing goes on from it."""
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-        self.entries = []
-        self._remove_others()
 
     def keep_last_only(self) -> None:
         """After the run is done: the checkpoint before the last has served."""

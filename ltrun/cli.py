@@ -71,7 +71,7 @@ def dispatch(argv: list[str]) -> int:
         return _refuse(str(error))
     except KeyboardInterrupt:
         again = [word for word in argv if not re.match(r"\+*force=", word)]  # which would begin anew
-        goes_on = "The same command" if again == argv else "Without force=true, which keeps what was not reached, the command"
+        goes_on = "The same command" if again == argv else "Without force=true the command"
         print(
             f"\nltrun: interrupted; nothing finished is lost. {goes_on} goes on from the last checkpoint:\n"
             f"  {shlex.join(['ltrun', *again])}"

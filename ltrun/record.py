@@ -22,6 +22,7 @@ from ltrun.slots import SLOTS
 
 FORMAT = 1
 RESULT = "result.json"
+MANIFEST = "checkpoints.json"  # names the checkpoints of a run that may be gone on from
 LARGEST = 64 * 2**20  # bytes; 8,142 classes with ten predictors are a tenth of it
 MANY, FEW = 100, 20  # more training images than MANY, fewer than FEW; evaluation.many and evaluation.few override
 INERT = (
@@ -140,6 +141,12 @@ def address(outputs: Path, dataset: str, method: str, fingerprint: str, seed: in
     if seed < 0:
         raise ConfigError(f"seed must be 0 or more, got {seed}")
     return outputs / dataset / method / fingerprint / f"seed{seed}"
+
+
+def forget(folder: Path) -> None:
+    """Has a run begin anew: if it is cut short, nothing of before passes for its result, and it goes on from its own."""
+    for name in (MANIFEST, RESULT):
+        (folder / name).unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- provenance

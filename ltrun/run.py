@@ -29,7 +29,7 @@ from ltrun.parts import Evidence, Network, PostHoc, Store
 from ltrun.precision import Precision
 from ltrun.progress import Progress
 from ltrun.recipe import Recipe
-from ltrun.record import RESULT, RunRecord, provenance
+from ltrun.record import RunRecord, forget, provenance
 from ltrun.step import own_stream
 from ltrun.train import Trainer
 from ltrun.types import ClassStats, seed_of
@@ -113,9 +113,8 @@ class Run:
         self.progress.start(job.title, {stage.name: stage.epochs for stage in self.recipe.stages})
         begun = time.time()
         posthoc = {name: part.build(trainer.context()) for name, part in self.recipe.posthoc.items()}  # refused before training
-        if job.config["force"]:  # an earlier result, or a checkpoint of it, must not pass for that of a run that is cut short
-            trainer.checkpoints.forget()
-            (job.folder / RESULT).unlink(missing_ok=True)
+        if job.config["force"]:
+            forget(job.folder)
         network = trainer.run()
         predictors = self._predictors(network, trainer, posthoc)
         record = self._record(trainer, predictors, begun)

@@ -29,7 +29,7 @@ from ltrun.compose import Job, compose_job
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
 from ltrun.machine import end, end_with_parent, free_memory
 from ltrun.progress import Overview, Progress, Relay
-from ltrun.record import RESULT, RunRecord
+from ltrun.record import RESULT, RunRecord, forget
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = ["torch", "ltrun.run"]  # imported once, by the server that the processes of a sweep are forked from
@@ -86,13 +86,19 @@ def train(commands: Sequence[Sequence[str]], note: Callable[[Outcome], None]) ->
     first = next(jobs, None)
     if first is None:
         return
+    jobs = itertools.chain([first], jobs)
+    if first.config["force"] and len(commands) > 1:
+        known = list(jobs)
+        for job in known:  # now, or results of before would stand beside those of a sweep that is cut short
+            forget(job.folder)
+        jobs = iter(known)
     size, lanes = _at_once(first, len(commands))
     if size == 1:
-        for job in itertools.chain([first], jobs):
+        for job in jobs:
             note(train_here(job))
         return
     with Pool(size, lanes, overview, note) as pool:
-        for job in itertools.chain([first], jobs):
+        for job in jobs:
             pool.add(job)
         pool.finish()
 

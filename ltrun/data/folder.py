@@ -25,6 +25,7 @@ from ltrun.types import Labels
 
 RESIDENT_SHARE = 0.5  # of the memory that is left, which decoded images may take
 LARGEST = 4096  # pixels a side
+SPLITS = {"train": "train", "test": "test", "val": "val", "validation": "val"}  # folder, in any case -> split
 
 log = logging.getLogger(__name__)
 
@@ -144,10 +145,13 @@ class ImageFolder(Source):
         """The folders of class folders: train, and test and val where there are any."""
         if not self.root.is_dir():
             raise DataError(f"{self.root} is not a folder: give dataset.root=FOLDER, a folder with a folder of images a class")
-        if not has_folders(self.root / "train"):
+        layout: dict[str, Path] = {}
+        for path in sorted(self.root.iterdir()):
+            split = SPLITS.get(path.name.lower())
+            if split and split not in layout and has_folders(path):
+                layout[split] = path
+        if "train" not in layout:
             return {"train": self.root}
-        names = {"train": ["train"], "test": ["test"], "val": ["val", "validation"]}
-        layout = {s: self.root / n for s, options in names.items() for n in options if has_folders(self.root / n)}
         if "val" in layout and "test" not in layout:
             layout["test"] = layout.pop("val")
             log.info("%s is the test split, because there is no test folder", layout["test"])

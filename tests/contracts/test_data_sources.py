@@ -414,3 +414,19 @@ def test_the_package_imports_no_decoder_and_no_downloader() -> None:
     code = f"import sys, ltrun.data; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_folders_of_splits_may_be_written_in_capitals(tmp_path: Path) -> None:
+    class_folders(tmp_path / "Train", {"a": 4, "b": 3})
+    class_folders(tmp_path / "TEST", {"a": 2, "b": 2})
+    splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
+    assert (len(splits.train), len(splits.test), splits.val) == (7, 4, None)
+
+
+def test_a_validation_folder_alone_is_the_test_split_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class_folders(tmp_path / "train", {"a": 4, "b": 3})
+    class_folders(tmp_path / "val", {"a": 2, "b": 2})
+    with caplog.at_level("INFO"):
+        splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
+    assert (len(splits.test), splits.val) == (4, None)
+    assert f"{tmp_path / 'val'} is the test split, because there is no test folder" in caplog.text

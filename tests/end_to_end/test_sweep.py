@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from commands import SHORT, Run
+
+from ltrun.compose import Job
+from ltrun.sweep import Outcome
 
 
 def test_a_sweep_prints_its_table_and_skips_what_is_done(ltrun: Run, tmp_path: Path) -> None:
@@ -42,6 +46,21 @@ def test_force_trains_again(ltrun: Run, tmp_path: Path) -> None:
     assert again.returncode == 0
     assert result.stat().st_mtime_ns != before
     assert "train 2/3" in again.stdout, "it went on from the finished run's checkpoint instead of training again"
+
+
+def test_a_forced_sweep_that_is_cut_short_leaves_no_result_of_before(ltrun: Run, tmp_path: Path) -> None:
+    sweep = ("-m", "method=erm", "seed=0,1,2", *SHORT, "epochs=1", "runtime.pack=1")
+    assert ltrun(*sweep).returncode == 0
+    with pytest.MonkeyPatch.context() as patch:
+
+        def interrupted(job: Job) -> Outcome:
+            raise KeyboardInterrupt
+
+        patch.setattr("ltrun.sweep.train_here", interrupted)
+        assert ltrun(*sweep, "force=true").returncode == 130
+    assert not list(tmp_path.rglob("result.json"))
+    again = ltrun(*sweep)
+    assert again.returncode == 0 and "done before" not in again.stdout and again.stdout.count("train 1/1") == 3
 
 
 def test_epochs_shorten_the_schedule_and_the_deferred_switch(ltrun: Run, tmp_path: Path) -> None:
