@@ -173,9 +173,8 @@ def _train_by_hydra(argv: Sequence[str], sweep: bool, outcomes: list[Outcome]) -
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed with a traceback
     words = [word for word in argv if word not in MULTIRUN]
-    overrides = [
-        word for word in words if re.match(r"[+~]*[^-=][^=]*=|~", word)
-    ]  # Hydra wants its flags before the first of them
+    # Hydra wants its flags before the first override
+    overrides = [word for word in words if re.match(r"[+~]*[^-=][^=]*=|~", word)]
     sys.argv[1:] = [*(["--multirun"] if sweep else []), *(word for word in words if word not in overrides), *overrides]
     file = Path(tempfile.mkstemp(prefix="ltrun-sweep-", suffix=".jsonl")[1])
     os.environ[SWEEP] = str(file)

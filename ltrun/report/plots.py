@@ -18,16 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito, 2008
-DASHES = (
-    "-",
-    "--",
-    ":",
-    "-.",
-    (0, (1, 3)),
-    (0, (8, 3)),
-    (0, (3, 1, 1, 1)),
-    (0, (6, 2, 1, 2, 1, 2)),
-)  # once colours are used up
+# once the colours are used up
+DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (8, 3)), (0, (3, 1, 1, 1)), (0, (6, 2, 1, 2, 1, 2)))
 CHARACTER = 0.068  # inches that one takes in a small font
 LINE = 0.19  # inches
 
