@@ -108,7 +108,7 @@ def variant(args: argparse.Namespace, device: torch.device, on: Set[str], kind: 
     if kind == "train":
         subject.settle()
         return subject.train
-    return subject.evaluate if "folding" in on else patch("ltrun.evaluate.folded", unfolded)(subject.evaluate)
+    return subject.evaluate if "folding" in on else patch("ltrun.engine.evidence.folded", unfolded)(subject.evaluate)
 
 
 def unfolded(network: Network) -> Network:

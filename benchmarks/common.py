@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from ltrun import __version__
-from ltrun.files import write_atomically
+from ltrun.results.atomic import write_atomically
 
 EXTRA = 2  # rounds are repeated up to so many times as often as asked, to replace disturbed repeats
 CORES = os.cpu_count() or 1
@@ -69,7 +69,7 @@ def prepared(args: argparse.Namespace) -> torch.device:
     if args.threads:
         torch.set_num_threads(args.threads)
     if device.type == "cuda":
-        torch.cuda.set_stream(torch.cuda.Stream(device))  # for both sides, as in a run: see ltrun.step.own_stream
+        torch.cuda.set_stream(torch.cuda.Stream(device))  # for both sides, as in a run: see ltrun.engine.step.own_stream
     if device.type == "cpu" and args.precision == "bf16" and not has_bf16():
         sys.exit("--precision bf16: this CPU has no AVX-512 bf16 and would emulate it, which is slower than fp32; use fp32")
     if args.smoke:

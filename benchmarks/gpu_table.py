@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from ltrun.errors import LtrunError
-from ltrun.files import write_atomically
-from ltrun.record import RunRecord, address
 from ltrun.report import Cell, Row, collect, tables
-from ltrun.report.render import number
+from ltrun.report.render.common import number
+from ltrun.results.address import address
+from ltrun.results.atomic import write_atomically
+from ltrun.results.record import RunRecord
 
 HERE = Path(__file__).resolve().parent
 GRACE = 15  # seconds before the limit in which running epochs are given up and the table is written

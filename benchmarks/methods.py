@@ -24,7 +24,7 @@ import torch
 from common import Record, alternate, arguments, prepared
 from subject import Subject, runtime
 
-from ltrun import catalogue
+from ltrun.config import catalogue
 
 BASE = "erm"
 

@@ -27,15 +27,16 @@ import torch
 from common import Record, Times, alternate, arguments, prepared
 from omegaconf import OmegaConf
 
-from ltrun import catalogue
-from ltrun.build import bind
-from ltrun.evaluate import measure
+from ltrun.config import catalogue
+from ltrun.config.bind import bind
+from ltrun.engine.stage import batches
 from ltrun.parts import Sampler
-from ltrun.record import RunRecord, address
 from ltrun.report.collect import collect
+from ltrun.report.group import tables
 from ltrun.report.render import FORMATS
-from ltrun.report.tables import tables
-from ltrun.train import batches
+from ltrun.results.address import address
+from ltrun.results.record import RunRecord
+from ltrun.tasks.single_label import measure
 from ltrun.types import ClassStats, Clock, Labels
 
 IMAGES = (10_000, 100_000, 1_000_000, 10_000_000)  # of MIDDLE classes

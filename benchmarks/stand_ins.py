@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ltrun.data.profiles import LongTail, Profile, Rows
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident
-from ltrun.optimizers import SGD, FusedSGD
+from ltrun.optimizer.sgd import SGD, FusedSGD
 from ltrun.parts import Store
 from ltrun.types import Batch, Labels
 

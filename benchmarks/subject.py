@@ -19,13 +19,15 @@ from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 from torch import Tensor
 
-from ltrun.compose import Job, compose_job
-from ltrun.progress import Progress
-from ltrun.recipe import MAIN, Recipe
-from ltrun.record import RESULT, RunRecord
-from ltrun.run import Run
-from ltrun.step import WARM_UP
-from ltrun.train import StageRun
+from ltrun.config.compose import Job, compose_job
+from ltrun.engine.progress import Progress
+from ltrun.engine.run import Run
+from ltrun.engine.stage import StageRun
+from ltrun.engine.step import WARM_UP
+from ltrun.recipe.read import recipe_of
+from ltrun.recipe.stage import MAIN
+from ltrun.results.address import RESULT
+from ltrun.results.record import RunRecord
 from ltrun.types import Clock
 
 RANDOM_IMAGES = ("dataset=cifar100_lt", "dataset.source._target_=stand_ins.RandomLT", "plugins=[stand_ins]")
@@ -55,7 +57,7 @@ class Subject:
     def __init__(self, device: torch.device, *overrides: str, steps: int | None = None):
         self.folder = tempfile.TemporaryDirectory(prefix="ltrun-benchmark-")
         self.job = job_of(f"outputs={self.folder.name}", *overrides)
-        recipe = Recipe.bind(self.job.config, self.job.choices, self.job.plugins)
+        recipe = recipe_of(self.job.config, self.job.choices, self.job.plugins)
         self.warnings: list[str] = []
         self.run = Run(self.job, recipe, device, _Silent(self.warnings))
         self.trainer = self.run.trainer()

@@ -1,3 +1,5 @@
+"""A classifier of several normalised heads, for de-confounded training."""
+
 from __future__ import annotations
 
 import torch

@@ -1,3 +1,5 @@
+"""A classifier of scaled cosines."""
+
 from __future__ import annotations
 
 import torch

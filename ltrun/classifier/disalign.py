@@ -1,3 +1,5 @@
+"""A calibration of frozen logits, by scales and biases a class."""
+
 from __future__ import annotations
 
 import torch

@@ -1,3 +1,5 @@
+"""The linear classifier."""
+
 from __future__ import annotations
 
 import torch

@@ -1,3 +1,5 @@
+"""A scale a class on a frozen classifier."""
+
 from __future__ import annotations
 
 import torch

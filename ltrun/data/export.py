@@ -18,7 +18,7 @@ from ltrun.data.official import Raw
 from ltrun.data.profiles import LongTail, Rows
 from ltrun.data.releases import Release
 from ltrun.errors import ConfigError, DataError
-from ltrun.files import sync
+from ltrun.results.atomic import sync
 
 
 @dataclass(frozen=True)

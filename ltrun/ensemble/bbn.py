@@ -1,3 +1,5 @@
+"""The loss of two branches whose weight moves from one to the other."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -5,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ltrun.networks.bilateral import alpha
-from ltrun.objective import Classification
+from ltrun.loss import Classification
+from ltrun.network.bilateral import alpha
 from ltrun.parts import Term
 from ltrun.types import Outputs, Streams, View
 

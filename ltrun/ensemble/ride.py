@@ -1,3 +1,5 @@
+"""The loss of experts that are pushed apart."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -8,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
-from ltrun.objective import Classification
+from ltrun.loss import Classification
 from ltrun.parts import Term
 from ltrun.types import ClassStats, Outputs, Streams, View
 

@@ -1,3 +1,5 @@
+"""The losses of experts for long-tailed, balanced and inverse class distributions."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
-from ltrun.objective import Classification
+from ltrun.loss import Classification
 from ltrun.parts import Term
 from ltrun.types import ClassStats, Outputs, Streams
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from ltrun.errors import DataError
-from ltrun.record import RESULT, RunRecord
+from ltrun.results.address import RESULT
+from ltrun.results.record import RunRecord
 
 EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
 

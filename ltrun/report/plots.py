@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltrun.errors import ConfigError
-from ltrun.files import write_atomically
-from ltrun.report.render import plain
-from ltrun.report.tables import DASH, GROUPS, PREDICTOR, Cell, Row, Table
+from ltrun.report.group import PREDICTOR
+from ltrun.report.render.common import plain
+from ltrun.report.table import DASH, GROUPS, Cell, Row, Table
+from ltrun.results.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

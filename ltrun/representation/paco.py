@@ -1,3 +1,5 @@
+"""Supervised contrastive learning with parametric class centres."""
+
 from __future__ import annotations
 
 import math

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from core_cases import OPTIONS, assembled, bound
+
+from tests.support.cases import OPTIONS, assembled, bound
 
 MEASURED = "Balanced Softmax on ImageNet-LT falls from 51.2 to 49.1 or less (Zhang et al., arXiv 2110.04596)"
 TWICE: list[tuple[dict[str, str], str]] = [  # options, and the stage in which they meet

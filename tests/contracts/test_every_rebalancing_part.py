@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import torch
-from core_cases import OPTIONS, Count, assembled, bound
-from test_samplers import chi_square
 from torch import Tensor, nn
 
-from ltrun.build import Bound
-from ltrun.objective import Classification
+from ltrun.config.bind import Bound
+from ltrun.loss import Classification
 from ltrun.parts import Head, Part, PostHoc, Sampler
-from ltrun.recipe import MAIN, Stage
+from ltrun.recipe.stage import MAIN, Stage
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
+from tests.support.cases import OPTIONS, Count, assembled, bound
+from tests.unit.resampling.test_samplers import chi_square
 
 STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
 SMALL, INATURALIST = 3, 8_142

@@ -12,18 +12,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from core_cases import METHODS, Composed, bound, changed, composed, differing, digits, normaliser, small, snapshot, trainer
-from imagined import DEVICE, Imagined, Mode, imagined_cuda
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ltrun.checkpoint import Checkpoints
 from ltrun.cli import dispatch
 from ltrun.data import Resident
+from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.precision import Precision
+from ltrun.engine.turns import Turns, yield_turn
 from ltrun.parts import Term
-from ltrun.precision import Precision
-from ltrun.turns import Turns, hand_on
 from ltrun.types import Outputs, Streams
+from tests.support.cases import (
+    METHODS,
+    Composed,
+    bound,
+    changed,
+    composed,
+    differing,
+    digits,
+    normaliser,
+    small,
+    snapshot,
+    trainer,
+)
+from tests.support.imagined import DEVICE, Imagined, Mode, imagined_cuda
 
 HERE = __name__
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real CUDA device, which test_step.py uses")
@@ -34,7 +46,7 @@ def unevaluated(network: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def on_host(composition: Composed, folder: Path, **more: Any) -> dict[str, Tensor]:
-    return snapshot(trainer(bound(composition, (HERE,)), folder, evaluate=unevaluated, **more).run())
+    return snapshot(trainer(bound(composition, ("tests",)), folder, evaluate=unevaluated, **more).run())
 
 
 def on_device(composition: Composed, folder: Path, **more: Any) -> dict[str, Tensor]:
@@ -44,7 +56,7 @@ def on_device(composition: Composed, folder: Path, **more: Any) -> dict[str, Ten
         "device": DEVICE, "train_set": Resident(train.images.to(DEVICE), train.targets.to(DEVICE)),
         "normalise": normaliser().to(DEVICE), "precision": Precision("fp32", DEVICE), "evaluate": unevaluated,
     }  # fmt: skip
-    state = snapshot(trainer(bound(composition, (HERE,)), folder, **(settings | more)).run())
+    state = snapshot(trainer(bound(composition, ("tests",)), folder, **(settings | more)).run())
     assert all(isinstance(tensor, Imagined) for tensor in state.values())
     return {name: tensor.cpu() for name, tensor in state.items()}
 
@@ -212,7 +224,7 @@ def test_a_part_that_sets_tf32_by_its_newer_name_hangs_no_other_run(monkeypatch:
             for _ in range(3):
                 if number == 0:
                     torch.backends.cuda.matmul.fp32_precision = "tf32"
-                hand_on()
+                yield_turn()
             done.append(number)
 
     turns = Turns()

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from core_cases import CONF, METHODS, OPTIONS
+
+from tests.support.cases import CONF, METHODS, OPTIONS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "METHODS.md").read_text()

@@ -23,19 +23,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from core_cases import METHODS, OPTIONS, assembled, bound, changed, composed, digits, small, trainer
 from torch import Tensor
 
 import ltrun
-from ltrun.compose import Job
+from ltrun.config.compose import Job
+from ltrun.engine.progress import Progress
+from ltrun.engine.run import run
+from ltrun.engine.stage import StageRun
 from ltrun.parts import Augment, Term
-from ltrun.progress import Progress
 from ltrun.reweighting.label_aware_smoothing import smoothed_cross_entropy
-from ltrun.run import run
-from ltrun.train import StageRun
 from ltrun.types import Batch, Clock, Outputs, Streams
+from tests.support.cases import METHODS, OPTIONS, assembled, bound, changed, composed, digits, small, trainer
 
-HERE = (__name__,)
+HERE = ("tests",)
 
 
 class Seen(Term):

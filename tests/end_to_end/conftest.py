@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import Run
 
-from ltrun.cli import SWEEP, dispatch
+from ltrun.cli import dispatch
+from ltrun.commands.train import SWEEP
+from tests.support.commands import Run
 
 
 @pytest.fixture

@@ -14,7 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_fakes import (
+from PIL import Image
+
+from ltrun.data import CIFARLT, DigitsLT, ImageFolder
+from ltrun.data import images as decoding
+from ltrun.data.official import unpack, unpickle
+from ltrun.data.releases import RELEASES
+from ltrun.data.source import Source
+from ltrun.errors import ConfigError, DataError
+from tests.support.data_fakes import (
     Member,
     Payload,
     cifar_parquet,
@@ -27,14 +35,6 @@ from data_fakes import (
     write_archive,
     write_parquet,
 )
-from PIL import Image
-
-from ltrun.data import CIFARLT, DigitsLT, ImageFolder
-from ltrun.data import images as decoding
-from ltrun.data.official import unpack, unpickle
-from ltrun.data.releases import RELEASES
-from ltrun.data.source import Source
-from ltrun.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
 

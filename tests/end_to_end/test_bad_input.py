@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SHORT, Run, refused
 from PIL import Image
+
+from tests.support.commands import SHORT, Run, refused
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from commands import SHORT, Run, refused
 
-from ltrun.checkpoint import Checkpoints
+from ltrun.engine.checkpoint import Checkpoints
+from tests.support.commands import SHORT, Run, refused
 
 
 def state(root: Path) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import Run
+
+from tests.support.commands import Run
 
 
 def test_a_short_training_on_real_images_is_above_chance(ltrun: Run, cifar100_root: Path, tmp_path: Path) -> None:

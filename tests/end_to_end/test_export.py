@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from commands import Run, refused
-from data_fakes import fake_release
 
 from ltrun.data import CIFARLT, parquet
 from ltrun.data.export import Note, digest
 from ltrun.data.images import decode_all
 from ltrun.data.official import Raw
 from ltrun.data.releases import CIFAR10, RELEASES
+from tests.support.commands import Run, refused
+from tests.support.data_fakes import fake_release
 
 CPU = torch.device("cpu")
 TAIL = ("dataset=cifar10_lt", "dataset.imbalance=10", "dataset.validation_per_class=2")

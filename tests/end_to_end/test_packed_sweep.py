@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import PROGRAM, SHORT, Run, environment
+
+from tests.support.commands import PROGRAM, SHORT, Run, environment
 
 LONG = ("dataset=digits_lt", "epochs=40", "evaluation.every=40", "runtime.pack=2")
 
@@ -42,8 +43,8 @@ def test_jobs_at_once_equal_jobs_alone_bit_for_bit(ltrun: Run, tmp_path: Path) -
 
 
 SHARED = (
-    "import sys, ltrun.sweep as sweep; from ltrun.cli import dispatch\n"
-    "sweep._at_once = lambda job, jobs: ({size}, {size})  # as on a GPU\n"
+    "import sys, ltrun.sweep.jobs as sweep; from ltrun.cli import dispatch\n"
+    "sweep.at_once_of = lambda job, jobs: ({size}, {size})  # as on a GPU\n"
     "sys.exit(dispatch({command!r}))"
 )
 

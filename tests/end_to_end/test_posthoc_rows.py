@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import SHORT, Run, refused
+
+from tests.support.commands import SHORT, Run, refused
 
 
 def predictors(folder: Path) -> dict[str, Any]:

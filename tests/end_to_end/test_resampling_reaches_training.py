@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import torch
-from commands import PROGRAM, SHORT, Run
-from test_resume import history, kill_when, outcome
+
+from tests.end_to_end.test_resume import history, kill_when, outcome
+from tests.support.commands import PROGRAM, SHORT, Run
 
 CLASSES = 10
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from commands import PROGRAM, SHORT, Run, environment, refused
-from data_fakes import class_folders
 
-from ltrun.run import History
+from ltrun.results.history import History
+from tests.support.commands import PROGRAM, SHORT, Run, environment, refused
+from tests.support.data_fakes import class_folders
 
 METHODS = ["erm", "ldam_drw", "crt", "cmo", "paco", "sade"]
 TIMES = {"seconds", "images_per_second"}

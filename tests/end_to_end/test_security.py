@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import SHORT, Run, refused
+
+from tests.support.commands import SHORT, Run, refused
 
 PAYLOADS = [
     "os.system",
@@ -21,9 +22,9 @@ PAYLOADS = [
     "joblib.load",
     "numpy.load",
     "ltrun.cli.os.system",
-    "ltrun.run.torch.load",
+    "ltrun.engine.run.torch.load",
     "ltrun.cli.main",
-    "ltrun.evaluate.torch",
+    "ltrun.engine.evidence.torch",
     "hydra.utils.instantiate",
     "ltrun.",
     "..os.system",
@@ -45,7 +46,7 @@ class Marker:
 @pytest.mark.parametrize("place", ["margin/bad.yaml:adjust", "dataset/bad.yaml:source", "posthoc/bad.yaml:predictors"])
 def test_a_target_outside_ltrun_never_runs(target: str, place: str, tmp_path: Path) -> None:
     from ltrun import parts
-    from ltrun.build import bind
+    from ltrun.config.bind import bind
     from ltrun.errors import ConfigError
 
     marker = tmp_path / "ran"
@@ -172,7 +173,7 @@ def test_a_pickle_in_a_checkpoint_never_runs(ltrun: Run, tmp_path: Path) -> None
 
 
 def test_a_manifest_cannot_point_outside_the_run(ltrun: Run, tmp_path: Path) -> None:
-    from ltrun.checkpoint import Checkpoints
+    from ltrun.engine.checkpoint import Checkpoints
     from ltrun.errors import TrainingError
 
     (tmp_path / "run").mkdir()

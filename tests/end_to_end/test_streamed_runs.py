@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import PROGRAM, Run, environment
-from data_fakes import class_folders
 
-from ltrun.record import RESULT
+from ltrun.results.address import RESULT
+from tests.support.commands import PROGRAM, Run, environment
+from tests.support.data_fakes import class_folders
 
 PHOTOS = ("dataset=image_folder", "dataset.image_size=8", "network=resnet8", "batch_size=16", "evaluation.every=1")
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import SHORT, Run
 
-from ltrun.compose import Job
-from ltrun.sweep import Outcome
+from ltrun.config.compose import Job
+from ltrun.sweep.outcome import Outcome
+from tests.support.commands import SHORT, Run
 
 
 def test_a_sweep_prints_its_table_and_skips_what_is_done(ltrun: Run, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_forced_sweep_that_is_cut_short_leaves_no_result_of_before(ltrun: Run,
         def interrupted(job: Job) -> Outcome:
             raise KeyboardInterrupt
 
-        patch.setattr("ltrun.sweep.train_here", interrupted)
+        patch.setattr("ltrun.sweep.jobs.train_here", interrupted)
         assert ltrun(*sweep, "force=true").returncode == 130
     assert not list(tmp_path.rglob("result.json"))
     again = ltrun(*sweep)

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.classifier import Linear
-from ltrun.networks import Plain, ResNetCIFAR
-from ltrun.objective import Classification, Objective
+from ltrun.engine.objective import Objective
+from ltrun.engine.precision import Precision
+from ltrun.engine.update import Bilevel
+from ltrun.engine.update import Plain as PlainStep
+from ltrun.loss import Classification
+from ltrun.network import Plain, ResNetCIFAR
 from ltrun.parts import Backbone, Network, Weigh
-from ltrun.precision import Precision
 from ltrun.resampling import MetaSampler, RateRatio
 from ltrun.reweighting import MetaWeightNet
 from ltrun.types import Batch, ClassStats, Labels, Outputs
-from ltrun.update import Bilevel
-from ltrun.update import Plain as PlainStep
 
 COUNTS = torch.tensor([40, 12, 5])
 STATS = ClassStats(COUNTS)

@@ -7,17 +7,17 @@ from functools import partial
 
 import pytest
 import torch
-from cases import close, every_case
 from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.ensemble import BBN, RIDE, SADE
 from ltrun.ensemble.ride import class_temperature, ride
 from ltrun.ensemble.sade import inverse_prior, sade, shifts
-from ltrun.networks.bilateral import alpha, mix
-from ltrun.objective import Classification
+from ltrun.loss import Classification
+from ltrun.network.bilateral import alpha, mix
 from ltrun.parts import Adjust, Weigh
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
+from tests.support.golden import close, every_case
 
 DTYPES = [torch.float64, torch.float32]
 RIDE_CASES = [

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Golden, close, every_case
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,9 +13,10 @@ from ltrun.classifier.disalign import aligned
 from ltrun.logit_adjustment import LADE, LogitAdjustment
 from ltrun.logit_adjustment.lade import lade, shares
 from ltrun.logit_adjustment.logit_adjustment import log_prior
-from ltrun.objective import Classification
+from ltrun.loss import Classification
 from ltrun.reweighting import InverseFrequency
 from ltrun.types import Batch, ClassStats, Labels, Outputs
+from tests.support.golden import Golden, close, every_case
 
 COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])
 STATS = ClassStats(COUNTS)

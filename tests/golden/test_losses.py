@@ -5,22 +5,22 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Golden, close, every_case
 from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.logit_adjustment import BalancedSoftmax, LogitAdjustment
 from ltrun.logit_adjustment.balanced_softmax import log_counts
 from ltrun.logit_adjustment.logit_adjustment import log_prior
+from ltrun.loss import Classification
 from ltrun.margin import LDAM
 from ltrun.margin.ldam import ldam_logits, ldam_margins
-from ltrun.objective import Classification
 from ltrun.parts import Adjust, Weigh
 from ltrun.reweighting import Deferred, EffectiveNumber, Focal, InverseFrequency
 from ltrun.reweighting.effective_number import effective_number_weights
 from ltrun.reweighting.focal import focal_weights
 from ltrun.reweighting.inverse_frequency import inverse_frequency_weights
 from ltrun.types import ClassStats, Clock, Labels, Outputs, View
+from tests.support.golden import Golden, close, every_case
 
 COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # those of every file, see `read`
 STATS = ClassStats(COUNTS)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from ltrun.objective import Classification
+from ltrun.loss import Classification
 from ltrun.types import Labels, Outputs
 
 # Left out: the truth tables, whose rule (which label a mixed image keeps) is Remix, a method that ltrun has not; and the

@@ -9,13 +9,13 @@ from copy import deepcopy
 
 import pytest
 import torch
-from cases import close, every_case
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.classifier import LWS, Cosine, Linear
 from ltrun.classifier.cosine import cosine
-from ltrun.networks import Bilateral, Experts, Plain, ResNetCIFAR
+from ltrun.network import Bilateral, Experts, Plain, ResNetCIFAR
+from tests.support.golden import close, every_case
 
 DTYPES = [torch.float64, torch.float32]
 FORWARD = {

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from cases import close, every_case
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,6 +9,7 @@ from ltrun.errors import ConfigError
 from ltrun.representation import PaCo
 from ltrun.representation.paco import EMPTY, paco
 from ltrun.types import Batch, ClassStats, Labels, Outputs
+from tests.support.golden import close, every_case
 
 DTYPES = [torch.float64, torch.float32]
 NAMES = ["PaCo CIFAR recipe alpha=0.01 T=0.05", "PaCo alpha=0.05 T=0.2 (ImageNet-LT R50)"]

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Golden, close, every_case
 from torch import Tensor
 
 from ltrun.logit_adjustment.logit_adjustment import log_prior
@@ -13,6 +12,7 @@ from ltrun.posthoc import UNOIC, LogitAdjustment, PCSoftmax, SADEAggregation, Ta
 from ltrun.posthoc.sade_aggregation import aggregate, improve
 from ltrun.posthoc.tau_norm import tau_normalised
 from ltrun.types import ClassStats, Outputs
+from tests.support.golden import Golden, close, every_case
 
 
 def doubles(values: Any) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Golden, close, every_case
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,18 +13,19 @@ from ltrun.logit_adjustment import CDT, VS, LogitAdjustment, Seesaw
 from ltrun.logit_adjustment.cdt import class_temperatures
 from ltrun.logit_adjustment.seesaw import seesaw_logits
 from ltrun.logit_adjustment.vs import prior_shift
+from ltrun.loss import Classification
 from ltrun.margin import GCL, LOCE, PML, RoBal, UncertaintyMargin
 from ltrun.margin.gcl import cloud_sizes, gcl_logits
 from ltrun.margin.loce import equilibrium_logits, mean_scores
 from ltrun.margin.pml import class_statistics, ordinal_margins, progressive_margins
 from ltrun.margin.robal import robal_bias, robal_logits, robal_margins
 from ltrun.margin.uncertainty import angular_logits, dropout_variance, uncertainty_margins
-from ltrun.objective import Classification
 from ltrun.parts import Adjust, Weigh
 from ltrun.reweighting import EffectiveNumber, Focal
 from ltrun.reweighting.effective_number import effective_number_weights
 from ltrun.reweighting.focal import focal_weights
 from ltrun.types import Batch, ClassStats, Labels, Outputs
+from tests.support.golden import Golden, close, every_case
 
 COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # those of every file, see `read`
 STATS = ClassStats(COUNTS)

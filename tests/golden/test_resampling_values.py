@@ -5,7 +5,6 @@ from typing import get_args
 
 import pytest
 import torch
-from cases import Golden, close, every_case
 
 from ltrun.resampling import DynamicCurriculum, EffectiveNumber
 from ltrun.resampling.class_difficulty import difficulty_probabilities
@@ -18,6 +17,7 @@ from ltrun.resampling.repeat_factor import (
     repeat_factors,
 )
 from ltrun.types import Labels
+from tests.support.golden import Golden, close, every_case
 
 COUNTS = [500, 107, 23, 5, 1]
 

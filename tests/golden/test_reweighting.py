@@ -6,13 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Golden, close, every_case
-from test_losses import COUNTS, STATS, agree, at_epoch, read, weighted
-from test_schedules import REPOSITORIES, SPANS, factors, option, spread
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltrun.objective import Classification
+from ltrun.loss import Classification
 from ltrun.parts import Adjust, Criterion, Weigh
 from ltrun.reweighting import (
     AdaptiveClassSuppression,
@@ -39,6 +36,9 @@ from ltrun.reweighting.inverse_frequency import inverse_frequency_weights
 from ltrun.reweighting.label_aware_smoothing import smoothed_cross_entropy, smoothing_factors
 from ltrun.reweighting.sigmoid import sigmoid_focal
 from ltrun.types import Batch, Clock, Labels, Outputs, View
+from tests.golden.test_losses import COUNTS, STATS, agree, at_epoch, read, weighted
+from tests.golden.test_schedules import REPOSITORIES, SPANS, factors, option, spread
+from tests.support.golden import Golden, close, every_case
 
 ELSEWHERE = "test_losses.py"
 AS_IT_IS = 0.5  # an initial probability that adds nothing to the logits, as the recorded losses

@@ -1,12 +1,12 @@
 """Class probabilities of the samplers against the original authors' numbers."""
 
 import torch
-from cases import Golden, close, every_case
 
 from ltrun.resampling import Instance, Power, Progressive
 from ltrun.resampling.power import power_probabilities
 from ltrun.resampling.progressive import progressive_probabilities
 from ltrun.types import Clock, Labels
+from tests.support.golden import Golden, close, every_case
 
 
 def test_class_probabilities(golden: Golden) -> None:

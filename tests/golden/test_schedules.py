@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from cases import Golden, close, every_case
 
-from ltrun.build import bind
+from ltrun.config.bind import bind
 from ltrun.reweighting import Deferred, EffectiveNumber
-from ltrun.schedules import Cosine, MultiStep
+from ltrun.schedule.cosine import Cosine
+from ltrun.schedule.multistep import MultiStep
 from ltrun.types import ClassStats, Clock, Outputs, View
+from tests.support.golden import Golden, close, every_case
 
 OPTIONS = Path(__file__).parents[2] / "conf" / "schedule"
 REPOSITORIES = {

@@ -1,0 +1,77 @@
+"""`ltrun data`: what a data set holds, without training; `ltrun data export`: its images, to be carried elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from ltrun.commands.train import show_log
+from ltrun.config import catalogue, search_path
+from ltrun.config.bind import bind
+from ltrun.config.compose import plugins_of
+from ltrun.config.explain import explained
+from ltrun.data.cifar import CIFARLT
+from ltrun.data.describe import describe
+from ltrun.data.export import export
+from ltrun.data.source import Source
+from ltrun.errors import ConfigError
+
+USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
+       ltrun data export dataset=NAME [dataset.KEY=VALUE ...] to=FOLDER"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Describes a data set, or exports it. Raises LtrunError."""
+    show_log()
+    if not any(word.startswith("dataset=") for word in argv):
+        print(f"{USAGE}\ndata sets: {', '.join(option.name for option in catalogue.options('dataset'))}")
+        return 0 if argv in (["--help"], ["-h"]) else 1
+    search_path.use(argv)
+    if argv[0] == "export":
+        _export(argv[1:])
+    else:
+        config, source = _source(argv)
+        many, few = config["evaluation"]["many"], config["evaluation"]["few"]
+        describe(config["dataset"]["name"], source.open(torch.device("cpu")), Console(), many=many, few=few)
+    return 0
+
+
+def _export(argv: Sequence[str]) -> None:
+    targets = [word.removeprefix("to=") for word in argv if word.startswith("to=")]
+    if len(targets) != 1 or not targets[0]:
+        raise ConfigError("to: name one folder to write to, as in 'ltrun data export dataset=cifar100_lt to=FOLDER'")
+    config, source = _source([word for word in argv if not word.startswith("to=")])
+    dataset, folder = config["dataset"]["name"], Path(targets[0])
+    if not isinstance(source, CIFARLT):
+        raise ConfigError(
+            f"dataset={dataset} is not exported, only cifar10_lt and cifar100_lt are: digits_lt comes with scikit-learn, and "
+            "an image folder can be copied as it is"
+        )
+    splits = source.splits()
+    files = export(source.release, source.tail, splits, folder)
+    for file, (_, rows) in zip(files, splits.values(), strict=True):
+        print(f"{file}: {len(rows):,} images, {file.stat().st_size / 1e6:.1f} MB")
+    tail = f"dataset.imbalance={source.tail.imbalance:g} dataset.validation_per_class={source.tail.validation_per_class}"
+    print(f"read them with: dataset={dataset} dataset.root={folder} dataset.profile=as_is {tail}")
+
+
+def _source(argv: Sequence[str]) -> tuple[Any, Source]:
+    """The resolved configuration of a command line, and its data set, not yet opened."""
+    overrides = search_path.without_flags(argv)
+    config = _composed(argv, overrides)
+    return config, bind(config["dataset"]["source"], "dataset.source", plugins=plugins_of(config, overrides)).build({})
+
+
+def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:
+    """The resolved configuration of a command line."""
+    try:
+        with initialize_config_module("ltrun.conf", version_base="1.3"):
+            return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    except Exception as error:
+        raise explained(error, argv) from None

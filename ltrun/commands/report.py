@@ -1,0 +1,99 @@
+"""`ltrun report`, and the table at the end of a sweep."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ltrun.errors import DataError, LtrunError
+from ltrun.report.collect import Problem, collect
+from ltrun.report.group import tables
+from ltrun.report.plots import plot
+from ltrun.report.render import FORMATS
+from ltrun.report.render.common import plain
+from ltrun.report.render.terminal import terminal
+from ltrun.report.table import METRICS
+
+LISTED = 5  # unfinished runs that are named
+
+
+def main(argv: Sequence[str]) -> int:
+    """Tables go to standard output, so that `> table.tex` holds nothing else; what is wrong goes to standard error."""
+    asked = _parser().parse_args(argv)
+    problems: list[Problem] = []
+    try:
+        places = ", ".join(map(str, asked.paths))
+        if not any(path.exists() for path in asked.paths):
+            raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
+        records, problems = collect(asked.paths)
+        if not records:
+            raise DataError(f"no finished run under {places}: train one with 'ltrun method=erm', or name another folder")
+        made = tables(records, asked.metric, asked.split, asked.by)
+        if asked.format:
+            sys.stdout.write(FORMATS[asked.format](made))
+        else:
+            terminal(made)
+        if asked.plots:
+            _complain(f"{file} written" for file in plot(made, asked.plots))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has enough; Python would fail once more when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except LtrunError as error:
+        _complain([*_problem_lines(problems), f"ltrun: {error}"])
+        return 1
+    _complain(_problem_lines(problems))
+    return 0
+
+
+def print_sweep(run_dirs: Sequence[Path], failures: Sequence[tuple[str, str]]) -> None:
+    """The table of these runs, then what failed. failures: (what was to be run, why it was not)."""
+    records, problems = collect([folder for folder in run_dirs if folder.is_dir()])
+    if records:
+        terminal(tables(records))
+    else:
+        _complain(["no run of this sweep has finished"])
+    _complain(_problem_lines(problems))
+    if failures:
+        _complain([f"{len(failures)} failed:", *(f"  {name}: {reason}" for name, reason in failures)])
+
+
+def _problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """A line for each problem, and a count. Of unfinished runs, which a sweep under way has many of, a few are named."""
+    lines = [problem.text for problem in problems if problem.kind != "unfinished"]
+    waiting = [str(problem.path) for problem in problems if problem.kind == "unfinished"]
+    if waiting:
+        more = f" and {len(waiting) - LISTED} more" if len(waiting) > LISTED else ""
+        lines.append(f"unfinished, or still running: {', '.join(waiting[:LISTED])}{more}")
+    counts = Counter(problem.kind for problem in problems)
+    return [*lines, "not in the tables: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())] if counts else []
+
+
+def _complain(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(plain(line), file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "ltrun report",
+        description="Tables of any runs: a row a method and what was changed of it, mean and standard deviation over seeds.",
+    )
+    parser.add_argument("paths", nargs="*", type=Path, default=[Path("outputs")], metavar="FOLDER", help="default: outputs")
+    parser.add_argument(
+        "--by",
+        type=lambda text: [key for key in text.split(",") if key],
+        default=[],
+        metavar="KEY,...",
+        help="group by these instead: a slot (margin), seed, method, dataset, predictor, or any dotted key (optimizer.lr)",
+    )
+    parser.add_argument("--metric", choices=METRICS, default="accuracy", help="default: accuracy")
+    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write per-class and group figures there (matplotlib)")
+    formats = parser.add_mutually_exclusive_group()
+    for name in FORMATS:
+        formats.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")
+    return parser

@@ -1,0 +1,166 @@
+"""From a node of the configuration to an object.
+
+A configuration is data, not code: `bind` accepts a `_target_` only where it names a class that is defined inside ltrun or a
+package listed in `plugins`, and it holds every node against the class's signature before any data is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from ltrun.config.values import coerce
+from ltrun.errors import ConfigError, did_you_mean
+from ltrun.parts import CONTEXT
+
+VALUES = (float, int, bool, str, NoneType)  # annotations that no part fits
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A class with checked arguments, not yet built. origin: the choice it comes from, such as 'margin=ldam'."""
+
+    target: type
+    arguments: Mapping[str, Any]
+    path: str
+    origin: str = ""
+
+    def walk(self) -> Iterator[Bound]:
+        """This node and all that are nested in it."""
+        yield self
+        for value in self.arguments.values():
+            if isinstance(value, Bound):
+                yield from value.walk()
+
+    def wants(self, name: str) -> bool:
+        """Whether this node, or one nested in it, asks for a piece of context."""
+        return any(name in _injected(node.target) for node in self.walk())
+
+    def build(self, context: Mapping[str, Any]) -> Any:
+        """The object. Injects the context that the constructor names; a refused value is reported with its key path."""
+        arguments = {k: v.build(context) if isinstance(v, Bound) else v for k, v in self.arguments.items()}
+        for name in _injected(self.target):
+            if name not in context:
+                raise ConfigError(f"{self.path}: {public_name(self.target)} needs '{name}', which this slot does not have")
+            arguments[name] = context[name]
+        try:
+            return self.target(**arguments)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error}") from None
+
+
+def bind(
+    node: Any, path: str, expected: type | tuple[type, ...] | None = None, plugins: Sequence[str] = (), origin: str = ""
+) -> Bound:
+    """Holds a node against the signature of its `_target_`. expected: the kind, or kinds, of which it must be one.
+
+    Raises ConfigError, with the key path and the way out, for a target that is not allowed or not of the expected kind, an
+    unknown or missing argument, or a value of the wrong type.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise ConfigError(f"{path}: expected a part, a mapping with a _target_, got {node!r}")
+    target = _locate(node["_target_"], path, plugins)
+    kinds = (expected,) if isinstance(expected, type) else expected
+    if kinds and not any(_is_kind(target, kind) for kind in kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        article = "an" if wanted[0] in "AEIOU" else "a"
+        raise ConfigError(f"{path}: {public_name(target)} is not {article} {wanted}, which this place needs")
+    try:
+        hints = get_type_hints(target.__init__)  # type: ignore[misc]
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
+        raise ConfigError(f"{path}: an annotation of {public_name(target)} cannot be read: {error}") from None
+    parameters = _parameters(target)
+    injected = _injected(target)
+    known = [name for name in parameters if name not in injected]
+    arguments: dict[str, Any] = {}
+    for key, value in node.items():
+        if key == "_target_":
+            continue
+        if key in injected:
+            raise ConfigError(f"{path}.{key}: ltrun sets '{key}' itself; remove it")
+        if key not in parameters:
+            raise ConfigError(f"{path}.{key}: {public_name(target)} takes no '{key}'{did_you_mean(str(key), known)}")
+        arguments[str(key)] = _argument(value, hints.get(str(key), Any), f"{path}.{key}", plugins, origin)
+    for name in known:
+        if name not in arguments and parameters[name].default is inspect.Parameter.empty:
+            if name in CONTEXT:
+                raise ConfigError(f"{path}.{name}: {public_name(target)} must take '{name}' behind a *, where ltrun sets it")
+            raise ConfigError(f"{path}.{name}: {public_name(target)} needs a value here")
+    return Bound(target, arguments, path, origin)
+
+
+def public_name(target: type) -> str:
+    """The shortest name of a class: `ltrun.margin.LDAM`, where its family exports it, not `ltrun.margin.ldam.LDAM`."""
+    steps = target.__module__.split(".")
+    packages = (".".join(steps[:n]) for n in range(1, len(steps) + 1))
+    short = next((p for p in packages if getattr(sys.modules.get(p), target.__qualname__, None) is target), target.__module__)
+    return f"{short}.{target.__qualname__}"
+
+
+def _parameters(target: type) -> Mapping[str, inspect.Parameter]:
+    """The named arguments of a constructor; none where a part keeps that of nn.Module."""
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {k: v for k, v in inspect.signature(target).parameters.items() if v.kind not in variable}
+
+
+def _injected(target: type) -> list[str]:
+    """The pieces of context that a constructor names: keyword-only, like the fixtures of a test."""
+    return [k for k, v in _parameters(target).items() if v.kind is inspect.Parameter.KEYWORD_ONLY and k in CONTEXT]
+
+
+def _is_kind(target: type, expected: type) -> bool:
+    """Subclass of a part, or, for a protocol, a class with its methods."""
+    if getattr(expected, "_is_protocol", False):
+        return all(
+            hasattr(target, name) for name in vars(expected) if not name.startswith("_") and callable(vars(expected)[name])
+        )
+    return issubclass(target, expected)
+
+
+def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
+    """The class that a dotted name stands for; never imports, nor returns, anything outside the allowed packages."""
+    allowed = ("ltrun", *plugins)
+    refusal = ConfigError(
+        f"{path}._target_: {name!r} is not allowed: a _target_ names a class of ltrun or of a package given as "
+        "plugins=[package] on the command line"
+    )
+    module_name, _, class_name = name.rpartition(".")
+    if name.split(".")[0] not in allowed or not module_name:
+        raise refusal
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a package of the user's may raise anything while it is imported
+        missing = isinstance(error, ModuleNotFoundError) and error.name == name.split(".")[0]
+        way_out = "; install it, or name the folder that it lies in in PYTHONPATH" if missing else ""
+        raise ConfigError(f"{path}._target_: {name!r} cannot be imported: {_import_error(error)}{way_out}") from None
+    target = getattr(module, class_name, None)
+    if target is None:
+        classes = [k for k, v in vars(module).items() if inspect.isclass(v) and v.__module__.split(".")[0] in allowed]
+        raise ConfigError(f"{path}._target_: {module_name} has no {class_name!r}{did_you_mean(class_name, classes)}")
+    if not inspect.isclass(target) or target.__module__.split(".")[0] not in allowed:
+        raise refusal
+    return target
+
+
+def _import_error(error: Exception) -> str:
+    """An error in one line, and where in the user's code it was raised."""
+    what = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
+    return what + where
+
+
+def _argument(value: Any, hint: Any, path: str, plugins: Sequence[str], origin: str) -> Any:
+    """The value as its annotation wants it: nested parts bound, integers widened to floats."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        kinds = tuple(kind for kind in choices if inspect.isclass(kind) and kind not in (*VALUES, Any))
+        if kinds or Any in choices:
+            return bind(value, path, kinds or None, plugins, origin)
+    return coerce(value, hint, path)

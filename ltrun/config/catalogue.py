@@ -1,0 +1,106 @@
+"""What can be composed: the options of every group, as the headers of their YAML files describe them. Needs no torch.
+
+A header is the leading comment of an option's file: one line that says what it does, then one with its citation, or
+`no citation: why`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from ltrun.errors import ConfigError, did_you_mean
+from ltrun.taxonomy import GROUPS
+
+PRIVATE = ("hydra", "local", "on")  # not for choosing on a command line
+SUFFIX = ".yaml"
+SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
+
+
+@dataclass(frozen=True)
+class Option:
+    """One file of a group. summary and citation are empty where the file has no header."""
+
+    name: str
+    summary: str = ""
+    citation: str = ""
+
+
+def folders(more: Sequence[Path] = ()) -> list[Traversable]:
+    """Where options lie: ltrun's own, `more`, those in LTRUN_SEARCHPATH. The first to have a name wins, as in Hydra.
+
+    Raises ConfigError for one of `more`, or of the environment, that is missing.
+    """
+    try:
+        own = resources.files("ltrun.conf")
+    except ModuleNotFoundError:  # a checkout that is not installed
+        own = Path(__file__).resolve().parents[2] / "conf"
+    return [own, *existing(more), *existing(from_environment())]
+
+
+def from_environment() -> list[Path]:
+    """The folders in LTRUN_SEARCHPATH."""
+    return [Path(folder).expanduser() for folder in os.environ.get(SEARCHPATH, "").split(os.pathsep) if folder]
+
+
+def existing(named: Sequence[Path]) -> Sequence[Path]:
+    """The folders that options are to be read from. Raises ConfigError if one is missing."""
+    for folder in named:
+        if not folder.is_dir():
+            raise ConfigError(f"options are to be read from {folder}, which is not a folder; see --config-dir and {SEARCHPATH}")
+    return named
+
+
+def groups(more: Sequence[Path] = ()) -> list[str]:
+    """Names of the groups that have options: those of ltrun.taxonomy in their order, then the others."""
+    found = {entry.name for folder in folders(more) for entry in _entries(folder) if entry.is_dir() and any(_yaml(entry))}
+    found = {name for name in found if name not in PRIVATE and name.isidentifier()}
+    return sorted(found, key=lambda name: (GROUPS.index(name) if name in GROUPS else len(GROUPS), name))
+
+
+def options(group: str, more: Sequence[Path] = ()) -> list[Option]:
+    """The options of a group by name, `none` first. Raises ConfigError for an unknown group."""
+    if group not in (known := groups(more)):
+        raise ConfigError(f"there is no group '{group}'{did_you_mean(group, known)}")
+    found: dict[str, Option] = {}
+    for folder in folders(more):
+        for file in _yaml(folder / group):
+            name = file.name.removesuffix(SUFFIX)
+            found.setdefault(name, Option(name, *_header(file)))
+    return sorted(found.values(), key=lambda option: (option.name != "none", option.name))
+
+
+def suggest(group: str, name: str, more: Sequence[Path] = ()) -> str:
+    """'; did you mean 'ldam'?' for a misspelt option, or the list of what the group offers."""
+    return did_you_mean(name, [option.name for option in options(group, more)])
+
+
+def _header(file: Traversable) -> tuple[str, str]:
+    """(summary, citation) of a file; empty where it has none or cannot be read."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return "", ""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append("".join(c for c in line.lstrip("#").strip() if c.isprintable()))
+    prose = [line for line in lines if line and not line.startswith(("@package", "command:", "expected:"))]
+    summary, citation = [*prose, "", ""][:2]
+    return summary, "" if citation.lower().startswith("no ") else citation
+
+
+def _yaml(folder: Traversable) -> Iterator[Traversable]:
+    return (entry for entry in _entries(folder) if entry.name.endswith(SUFFIX) and entry.is_file())
+
+
+def _entries(folder: Traversable) -> list[Traversable]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # one of several places, which need not have every group
+        return []

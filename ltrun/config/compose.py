@@ -1,0 +1,202 @@
+"""From Hydra's configuration to a job: choices, what was changed against the preset, the address of the result."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from ltrun.config.settings import check_settings, leaves, refuse_unknown_keys
+from ltrun.errors import ConfigError
+from ltrun.results.address import INERT, address, fingerprint, labelled
+from ltrun.taxonomy import GROUPS, SETTINGS, SLOTS
+
+MERGING = ("augmentation", "posthoc")  # groups that take several options at once
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to do. changes: what differs from the method's preset on this data set, for the row's label."""
+
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+    changes: Mapping[str, Any]
+    method: str
+    dataset: str
+    seed: int
+    fingerprint: str
+    folder: Path
+    headline: str
+    plugins: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        return f"{labelled(self.method, self.changes)} on {self.dataset}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class _Composed:
+    """A configuration as Hydra composes it, without Hydra's own keys. choices: group -> option. Shared, so never changed."""
+
+    cfg: DictConfig
+    choices: Mapping[str, Any]
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        return cast(dict[str, Any], OmegaConf.to_container(self.cfg))
+
+
+@lru_cache(maxsize=256)
+def _composed(loader: ConfigLoader, overrides: tuple[str, ...]) -> _Composed:
+    """loader: that of the current Hydra, by which what was composed from other folders is not taken for this."""
+    cfg = compose("config", list(overrides), return_hydra_config=True)
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return _Composed(cfg, choices)
+
+
+@lru_cache(maxsize=1)
+def _groups(loader: ConfigLoader) -> frozenset[str]:
+    return frozenset(loader.get_group_options("", ObjectType.GROUP))
+
+
+@lru_cache(maxsize=1)
+def _has_local(loader: ConfigLoader) -> bool:
+    return "default" in loader.get_group_options("local")
+
+
+def compose_job(overrides: Sequence[str]) -> Job:
+    """The job of a command line. Hydra must be initialised. Raises its errors, and ConfigError.
+
+    Hydra takes a fifth of a second to compose a configuration, so what is chosen is composed once for all the jobs of a sweep
+    and values, which Hydra sets after it, are set on a copy.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
+    values = [override for override in parsed if _is_value(override, _groups(loader))]
+    chosen = sorted(str(override.input_line) for override in parsed if override not in values)
+    if values and all(override.type is OverrideType.CHANGE for override in parsed):
+        composed = _composed(loader, tuple(chosen))
+        cfg = copy.deepcopy(composed.cfg)
+        try:
+            for override in values:
+                OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
+            return job_of(cfg, composed.choices, overrides)
+        except OmegaConfBaseException:
+            pass  # Hydra says better what is wrong
+    composed = _composed(loader, tuple(overrides if values else chosen))
+    return job_of(composed.cfg, composed.choices, overrides)
+
+
+def _is_value(override: Override, groups: frozenset[str]) -> bool:
+    """Whether an override sets a key, rather than choosing an option or something of Hydra's."""
+    key = override.key_or_group
+    return override.package is None and "/" not in key and key not in groups and not override.is_hydra_override()
+
+
+def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> Job:
+    """choices: Hydra's group -> option. overrides: those of the command line. Raises ConfigError for unknown keys."""
+    try:
+        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from None
+    check_settings(config)
+    _resolve_folder(config)
+    loader = GlobalHydra.instance().config_loader()
+    given = {name: str(option) for name, option in choices.items() if isinstance(option, str) and not name.startswith("hydra/")}
+    given |= _list_choices(overrides)
+    without = ["~local"] if _has_local(loader) else []  # a machine's own file is held against the rest, like an experiment
+    if not without:
+        given.pop("local", None)
+    for group in GROUPS:
+        if group not in MERGING and given.get(group, "").startswith("["):
+            raise ConfigError(f"{group}: takes one option, got {given[group]}; combine slots, as in margin=ldam ensemble=ride")
+    method, dataset = given["method"], config["dataset"]["name"]
+    preset = _composed(loader, (f"dataset={given['dataset']}", f"method={method}", *without))
+    same = preset
+    if any(given.get(group) != preset.choices.get(group) for group in GROUPS):
+        same = _composed(loader, (*(f"{group}={given[group]}" for group in GROUPS if group in given), *without))
+    raw = cast(dict[str, Any], OmegaConf.to_container(cfg))
+    refuse_unknown_keys(raw, same.plain)
+    mark = fingerprint(config)
+    return Job(
+        config=config,
+        choices=given,
+        changes=_changes(raw, same, preset, given),
+        method=method,
+        dataset=dataset,
+        seed=config["seed"],
+        fingerprint=mark,
+        folder=address(Path(config["outputs"]).expanduser(), dataset, method, mark, config["seed"]),
+        headline=_headline(preset.plain, config),
+        plugins=plugins_of(config, overrides),
+    )
+
+
+def _list_choices(overrides: Sequence[str]) -> dict[str, str]:
+    """Hydra does not name the choice of a group that was given a list, such as augmentation=[cmo,mixup]."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return {o.key_or_group: o.get_value_string() for o in parsed if o.key_or_group in GROUPS and not o.is_delete()}
+
+
+def _headline(preset: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """A preset that chooses a post-hoc part is known by that part's row, all others by the network's own prediction.
+
+    So is one whose post-hoc part the command line replaces: posthoc=none, or another option.
+    """
+    of_preset, chosen = (node.get("posthoc") for node in (preset, config))
+    names = list((of_preset or {}).get("predictors") or {})
+    kept = (chosen.get("predictors") if isinstance(chosen, Mapping) else None) or {}
+    return next((str(name) for name in reversed(names) if isinstance(kept, Mapping) and name in kept), "plain")
+
+
+def plugins_of(config: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """The packages named on the command line; a file must not open the door to other code."""
+    named = config["plugins"]
+    if not isinstance(named, list) or not all(isinstance(name, str) and name.isidentifier() for name in named):
+        raise ConfigError(f"plugins: expected a list of package names, got {named!r}")
+    if named and not any(override.lstrip("+").startswith("plugins=") for override in overrides):
+        raise ConfigError("plugins: packages are named on the command line only, as plugins=[mypackage]")
+    return named
+
+
+def _resolve_folder(config: Mapping[str, Any]) -> None:
+    """A folder of images is part of a run's address: photos, ./photos and ~/photos are one if they are the same place."""
+    source = config["dataset"].get("source")
+    if isinstance(source, dict) and isinstance(source.get("folder"), str):
+        with suppress(RuntimeError):  # an account without a home
+            source["folder"] = str(Path(source["folder"]).expanduser().resolve())
+
+
+def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices: Mapping[str, str]) -> dict[str, Any]:
+    """Slots whose option differs from the preset's, by option; other values that differ from the options' own, by key.
+
+    raw: the job's configuration. same: that of the same choices without further values. preset: that of the method and the
+    data set alone.
+    """
+    changes: dict[str, Any] = {}
+    for group in (*SETTINGS, *SLOTS):
+        nodes = ("plan", "stages") if group == "decoupling" else (group,)
+        differs = choices.get(group) != preset.choices.get(group)
+        if differs and any(same.plain.get(node) != preset.plain.get(node) for node in nodes):
+            changes[group] = choices.get(group, "?")
+    before = dict(leaves(same.plain))
+    for path, value in leaves(raw):
+        inert = any(path == name or path.startswith(f"{name}.") for name in INERT)
+        if not inert and (path not in before or before[path] != value):
+            changes[path.removeprefix("stages.train.")] = value
+    return changes

@@ -1,0 +1,114 @@
+"""Hydra's refusals in one sentence, with the nearest name."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ltrun.config import catalogue, search_path
+from ltrun.errors import ConfigError, LtrunError, did_you_mean
+
+
+def explained(error: Exception, argv: Sequence[str]) -> LtrunError:
+    """What to tell the user of an exception: one of Hydra's as a sentence with the nearest name."""
+    if isinstance(error, LtrunError):
+        return error
+    return explain(error, argv) or ConfigError(_first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def explain(error: Exception, argv: Sequence[str]) -> ConfigError | None:
+    """None for an exception that is not about the configuration, which is then a defect."""
+    if isinstance(error, OverrideParseException):
+        return ConfigError(
+            f"cannot read '{error.override}' on the command line; write key=value, quoted where the shell needs it"
+        )
+    if not isinstance(error, (HydraException, OmegaConfBaseException, ValueError)):  # the last for a group that is null
+        return None
+    try:
+        sentence = _wrong(argv)
+    except (HydraException, OmegaConfBaseException):  # the choices themselves do not compose, of which the error tells
+        sentence = None
+    return ConfigError(sentence or " ".join(str(error).split()))
+
+
+def _wrong(argv: Sequence[str]) -> str | None:
+    """What is wrong with the first option, or else the first key, of the command line that does not exist."""
+    more = search_path.folders(argv)
+    options = {group: [option.name for option in catalogue.options(group, more)] for group in catalogue.groups(more)}
+    options.setdefault("experiment", [])  # a group of the user's alone
+    GlobalHydra.instance().clear()
+    with initialize_config_module("ltrun.conf", version_base="1.3"):
+        overrides = list(_overrides(argv))
+        loader = GlobalHydra.instance().config_loader()
+        for override in overrides:
+            group, wrong = override.key_or_group, str(override.value())
+            known = loader.get_group_options(group) if group.startswith("hydra/") else []
+            if known and wrong not in known:
+                plugin = f"; a launcher comes with its plugin: pip install hydra-{wrong.partition('_')[0]}-launcher"
+                return f"{group}: Hydra has no '{wrong}'{plugin if group == 'hydra/launcher' else did_you_mean(wrong, known)}"
+        chosen = [override for override in overrides if _group(override) in options]
+        for override in chosen:
+            known = options[_group(override)]
+            for value in (value for value in _values(override) if value not in known):
+                return f"{override.key_or_group}: there is no option '{value}'{did_you_mean(value, known)}"
+        keys = [o.key_or_group for o in overrides if o not in chosen and not o.is_add() and not o.is_force_add()]
+        for job in itertools.product(*map(_texts, chosen)):
+            there = _keys(OmegaConf.to_container(compose("config", list(job))))
+            if key := next((key for key in keys if key not in there), None):
+                inner = sorted((name for name in there if name.endswith(f".{key}")), key=len)
+                hint = f"; did you mean '{inner[0]}'?" if inner else did_you_mean(key, [*there, *options])
+                swept = [text for text, override in zip(job, chosen, strict=True) if override.is_sweep_override()]
+                where = f" with {' '.join(swept)}" if swept else ""
+                return f"there is no key or group '{key}'{where}{hint}"
+    return None
+
+
+def _overrides(argv: Sequence[str]) -> Iterator[Override]:
+    """Each override of the command line that can be read and sets something. A composition must be under way."""
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    for word in search_path.without_flags(argv):
+        with suppress(HydraException):
+            (override,) = parser.parse_overrides([word])
+            if not override.is_delete():
+                yield override
+
+
+def _group(override: Override) -> str:
+    return override.key_or_group.partition("@")[0]
+
+
+def _texts(override: Override) -> list[str]:
+    """The override as it is, or one for each value of a sweep."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    return [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
+
+
+def _values(override: Override) -> Iterator[str]:
+    """The options that a group is given: several in a sweep, or in a list."""
+    parser = OverridesParser.create()
+    for text in _texts(override):
+        value = parser.parse_override(text).value()
+        yield from map(str, value if isinstance(value, list) else [value])
+
+
+def _keys(node: Any, path: str = "") -> set[str]:
+    """Every dotted key, inner ones included."""
+    found = {path} if path else set()
+    if isinstance(node, Mapping):
+        found = found.union(*(_keys(value, f"{path}.{key}" if path else str(key)) for key, value in node.items()))
+    return found

@@ -1,0 +1,58 @@
+"""Whether a value of the configuration is what an annotation asks for. Needs no torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from ltrun.errors import ConfigError
+
+
+def coerce(value: Any, hint: Any, path: str) -> Any:
+    """The value as its annotation wants it, integers widened to floats. Raises ConfigError with the key path."""
+    converted = _convert(value, hint)
+    if converted is _WRONG:
+        raise ConfigError(f"{path}: expected {_describe(hint)}, got {value!r}")
+    return converted
+
+
+_WRONG = object()
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    origin, choices = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, UnionType):
+        return next((c for c in (_convert(value, choice) for choice in choices) if c is not _WRONG), _WRONG)
+    if origin is Literal:
+        return value if any(value == choice and type(value) is type(choice) for choice in choices) else _WRONG  # 1 is not true
+    if origin in (list, Sequence, tuple):
+        if not isinstance(value, (list, tuple)):
+            return _WRONG
+        items = [_convert(item, choices[0] if choices else Any) for item in value]
+        return _WRONG if any(item is _WRONG for item in items) else items
+    if hint is float:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        return float(value) if number else _WRONG  # nan and infinity are not finite, and compare as such
+    if hint is int:
+        return value if isinstance(value, int) and not isinstance(value, bool) else _WRONG
+    if hint in (bool, str):
+        return value if isinstance(value, hint) else _WRONG
+    if hint is NoneType:
+        return value if value is None else _WRONG
+    return _WRONG
+
+
+def _describe(hint: Any) -> str:
+    origin, choices = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(_describe(choice) for choice in choices)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, choices))
+    if origin in (list, Sequence, tuple):
+        return f"a list of {_describe(choices[0]).removeprefix('a ') + 's' if choices else 'values'}"
+    names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "a text", NoneType: "null"}
+    return names.get(hint) or f"a part of kind {getattr(hint, '__name__', hint)}"

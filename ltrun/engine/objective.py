@@ -1,0 +1,58 @@
+"""The loss of a step as one pure function of the streams: augmentation, mixing, network, terms. The compile boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ltrun.engine.precision import Precision
+from ltrun.errors import TrainingError
+from ltrun.loss import expect_shape
+from ltrun.parts import Augment, Mixer, Network, Term
+from ltrun.types import Batch, Outputs, Streams
+
+
+class Objective(nn.Module):
+    """streams of uint8 batches -> the value of each term, 'total', the outputs, and the streams as the terms saw them."""
+
+    def __init__(
+        self,
+        network: Network,
+        normalise: nn.Module,
+        augments: Mapping[str, Sequence[Augment]],
+        mixers: Mapping[str, Mixer],
+        terms: Mapping[str, Term],
+        weights: Mapping[str, float],
+        precision: Precision,
+    ):
+        super().__init__()
+        self.network, self.normalise, self.weights, self.precision = network, normalise, dict(weights), precision
+        self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
+        self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))
+        self.need = list(dict.fromkeys(name for term in terms.values() for name in term.streams))
+
+    def forward(self, streams: Streams) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
+        prepared: Streams = {name: self._prepare(name, batch) for name, batch in streams.items()}
+        for mixer in self.mixers.values():
+            prepared = mixer(prepared)
+        with self.precision.autocast():
+            outputs = self.network(prepared, self.need)
+        return self.values(outputs, prepared), outputs, prepared
+
+    def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
+        """The weighted value of each term, and 'total'."""
+        values = {
+            name: self.weights[name] * expect_shape(term, term(outputs, prepared), torch.Size())
+            for name, term in self.terms.items()
+        }
+        return values | {"total": torch.stack(list(values.values())).sum()}
+
+    def _prepare(self, name: str, batch: Batch) -> Batch:
+        for augment in cast(nn.Sequential, self.augments[name]):
+            batch = augment(batch)
+            if batch.inputs.dtype != torch.uint8:
+                raise TrainingError(f"{type(augment).__name__} returns images of {batch.inputs.dtype}, where uint8 is needed")
+        return batch.replace(inputs=self.normalise(batch.inputs))

@@ -1,0 +1,198 @@
+"""One training step as a function of device tensors: run as it is, compiled, or replayed as one CUDA graph."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import getfile
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ltrun.engine.monitor import LossMonitor
+from ltrun.engine.objective import Objective
+from ltrun.parts import Descent, Part, Update
+from ltrun.types import Streams
+
+Compile = Literal["auto", True, False]
+BACKEND = "inductor"
+Shape = tuple[tuple[str, torch.Size, torch.Size], ...]
+WARM_UP = 3  # steps of a shape that run as they are before it is captured: libraries choose kernels, memory finds its place
+
+
+class Step:
+    """streams -> nothing: objective, gradient, update of the parameters, what parts keep of it, and the watch, all in place.
+
+    compile: 'auto' replays the whole step as a CUDA graph where the device is one: the same kernels, the same bits. True
+    compiles the objective by inductor as well, and on a CPU too, where the first step then takes half a minute. False runs it
+    as it is. A graph belongs to the shapes of the streams; there are two, because the last batch of an epoch is kept. Where a
+    part does not allow it, `warn` gets a sentence that names the part, once, and nothing else changes. On CUDA all of a run
+    is within `own_stream`.
+
+    tensors: those that a step writes besides the optimizer's and the watch's; a failed attempt puts them back.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        update: Update,
+        optimizer: Descent,
+        parts: Sequence[Part],
+        monitor: LossMonitor,
+        tensors: Sequence[Tensor],
+        compile: Compile,
+        device: torch.device,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.objective, self.update, self.optimizer, self.parts, self.monitor = objective, update, optimizer, parts, monitor
+        self.tensors, self.device, self.warn = tensors, device, warn
+        self.captures, self.compiles = compile is not False and device.type == "cuda", compile is True
+        if self.captures and not all(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
+            self._give_up(f"{type(optimizer).__name__}, whose learning rate is no tensor,")
+        if self.compiles:
+            compile_objective(objective)
+        self.seen: Counter[Shape] = Counter()
+        self.graphs: dict[Shape, Graph] = {}
+
+    def __call__(self, streams: Streams) -> None:
+        shape = tuple((name, batch.inputs.shape, batch.targets.index.shape) for name, batch in streams.items())
+        self.seen[shape] += 1
+        if shape in self.graphs:
+            self.graphs[shape].replay(streams)
+        elif self.compiles and self.seen[shape] == 1:
+            self._attempt(self._run, streams)
+        elif self.captures and self.seen[shape] == WARM_UP:
+            self._attempt(self._run_without_waiting, streams)
+        elif self.captures and self.seen[shape] > WARM_UP:
+            self._attempt(self._capture, streams, shape)
+        else:
+            self._run(streams)
+
+    def _run(self, streams: Streams) -> None:
+        values, outputs, seen = self.update(self.objective, self.optimizer, streams)
+        values = {name: value.detach() for name, value in values.items()}
+        outputs = {name: output.detach() for name, output in outputs.items()}
+        self.monitor.see(len(streams["main"]), values, outputs)
+        with torch.no_grad():
+            for part in self.parts:
+                part.after_step(outputs, seen)
+
+    def _run_without_waiting(self, streams: Streams) -> None:
+        """A step that raises where the host would wait for the device, which a captured one cannot."""
+        with no_waiting():
+            self._run(streams)
+
+    def _capture(self, streams: Streams, shape: Shape) -> None:
+        pool = next((graph.graph.pool() for graph in self.graphs.values()), None)
+        self.graphs[shape] = Graph(self._run, streams, pool)
+        self.graphs[shape].replay(streams)
+
+    def _attempt(self, way: Callable[..., None], streams: Streams, *more: Any) -> None:
+        """Takes the step in a way that may fail; if it does, everything is put back and the step is taken as it is."""
+        tensors = [*self.tensors, *leaves(self.optimizer.state_dict()), *self.monitor.tensors()]
+        before, state = [tensor.detach().clone() for tensor in tensors], random_state(self.device)
+        try:
+            way(streams, *more)
+            return
+        except Exception as error:
+            self._give_up(culprit(error, self.parts), error)
+        # Outside the clause, as the error holds on to the memory of the step that failed.
+        with torch.no_grad():
+            for tensor, old in zip(tensors, before, strict=True):
+                tensor.copy_(old)
+        set_random_state(self.device, state)
+        self.monitor.flags = {}
+        self._run(streams)
+
+    def _give_up(self, name: str, error: Exception | None = None) -> None:
+        lines = str(error or "").strip().splitlines()
+        self.warn(f"runtime.compile: {name} does not allow it{f' ({lines[0]})' if lines else ''}; steps are taken one by one")
+        self.captures = self.compiles = False
+        self.graphs = {}
+        self.objective._compiled_call_impl = None
+
+
+class Graph:
+    """A captured step, and the tensors that it reads its streams from."""
+
+    def __init__(self, run: Callable[[Streams], None], streams: Streams, pool: Any) -> None:
+        self.streams = {name: batch.clone() for name, batch in streams.items()}
+        self.graph = torch.cuda.CUDAGraph()
+        here = torch.cuda.current_stream()
+        with torch.cuda.graph(self.graph, pool=pool, stream=here, capture_error_mode="thread_local"):
+            run(self.streams)
+
+    def replay(self, streams: Streams) -> None:
+        for name, batch in self.streams.items():
+            for own, new in zip(batch.tensors(), streams[name].tensors(), strict=True):
+                own.copy_(new)
+        self.graph.replay()
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Puts the work of this thread on a CUDA stream of its own: on the default one nothing can be captured, and runs that take
+    turns would wait for each other there. Nothing else on other devices."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
+        yield
+        torch.cuda.current_stream().synchronize()
+
+
+def compile_objective(objective: Objective) -> None:
+    """A program for each shape. Random numbers stay those of the uncompiled step."""
+    import torch._inductor.config
+
+    torch._inductor.config.fallback_random = True
+    objective.compile(dynamic=False, fullgraph=True, backend=BACKEND)
+
+
+def culprit(error: BaseException, parts: Sequence[Part]) -> str:
+    """The innermost part that was at work when the error was raised, or the one that it hides, as the end of a capture does."""
+    raised = [error]
+    while raised[-1].__context__ is not None:
+        raised.append(raised[-1].__context__)
+    frames = [frame for one in raised for frame, _ in traceback.walk_tb(one.__traceback__)]
+    owners = [type(frame.f_locals["self"]) for frame in frames if isinstance(frame.f_locals.get("self"), Part)]
+    files = {getfile(type(part)): type(part) for part in parts}
+    owners += [files[line.filename] for line in getattr(error, "real_stack", None) or () if line.filename in files]  # traced
+    return owners[-1].__name__ if owners else "a part"
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode")  # is a prototype, says torch
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+
+
+def random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Of the default generators of the host and of the device."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(generator.clone_state())  # the old one still takes itself for captured
+        torch.cuda.set_rng_state(state[1], device)
+
+
+def leaves(tree: Any) -> list[Tensor]:
+    """The tensors in nested mappings and lists."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    nested = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
+    return [tensor for item in nested for tensor in leaves(item)]

@@ -1,0 +1,139 @@
+"""How a gradient becomes a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ltrun.engine.objective import Objective
+from ltrun.errors import ConfigError
+from ltrun.loss import Classification
+from ltrun.parts import Descent, Network, Update
+from ltrun.types import Batch, Outputs, Streams
+
+
+class Plain(Update):
+    """One gradient, one optimizer step."""
+
+    def forward(
+        self, objective: nn.Module, optimizer: Descent, streams: Streams
+    ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
+        values, outputs, streams = objective(streams)
+        optimizer.zero_grad(set_to_none=True)
+        values["total"].backward()
+        optimizer.step()
+        return values, outputs, streams
+
+
+class Bilevel(Update):
+    """Before each step, moves the outer parameters so that the step will serve a balanced batch better.
+
+    The outer parameters phi are those of the parts with `outer`: weights, sample rates. A virtual step of plain descent at
+    the current learning rate, theta' = theta - lr * d total(theta, phi) / d theta, is judged by the meta loss, the plain
+    cross-entropy of theta' on stream `meta`. Adam moves phi by the gradient of that loss through theta', exactly, second
+    derivatives included; then the network takes its real step with the new phi, on the same augmented and mixed images.
+    `lr` and `weight_decay` are Adam's and follow no schedule.
+
+    virtual: patterns over the names of the network's parameters; theta is those of them that the stage trains. "*" is the
+    original of both methods: Meta-Weight-Net trains, and steps, the whole network, BALMS the classifier alone. A step of a
+    ResNet then takes four times as long as a plain one, and one and a half times with "*head*", which spares the passes back
+    through the rest. BALMS's virtual step has momentum and weight decay; here it has neither.
+
+    Outer parameters act in the terms, so that one pass of the training batch serves both steps. The pass of `meta` leaves no
+    trace: its batch statistics go to copies of the network's buffers.
+
+    Shu et al., 2019, arXiv 1902.07379, algorithm 1; Ren et al., 2020, arXiv 2007.10740.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("meta",)
+    mean: Tensor
+    square: Tensor
+    steps: Tensor
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        virtual: Sequence[str] = ("*",),
+        *,
+        outer: Sequence[nn.Parameter],
+    ):
+        super().__init__()
+        if lr <= 0:
+            raise ConfigError(f"lr must be above 0, got {lr}")
+        if weight_decay < 0:
+            raise ConfigError(f"weight_decay must not be negative, got {weight_decay}")
+        self.lr, self.weight_decay, self.virtual = lr, weight_decay, virtual
+        self.learnt = list(outer)  # a plain list: the parts that own them save them
+        self.sizes = [parameter.numel() for parameter in outer]
+        for name in ("mean", "square"):
+            self.register_buffer(name, torch.zeros(sum(self.sizes)))
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(
+        self, objective: nn.Module, optimizer: Descent, streams: Streams
+    ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
+        objective = cast(Objective, objective)
+        values, outputs, streams = objective(streams)
+        rate = optimizer.param_groups[0]["lr"]
+        self.adam(self.outer_gradient(objective, values["total"], streams["meta"], rate))
+        values = objective.values(outputs, streams)  # the same pass through the network, with phi as it is now
+        optimizer.zero_grad(set_to_none=True)
+        values["total"].backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
+        optimizer.step()
+        return values, outputs, streams
+
+    def outer_gradient(self, objective: Objective, total: Tensor, meta: Batch, rate: float | Tensor) -> Tensor:
+        """(P,) derivatives of the meta loss after a virtual step of size `rate` by the outer parameters, flattened."""
+        network = objective.network
+        known = dict(network.named_parameters())
+        theta = {name: p for name, p in known.items() if p.requires_grad and any(fnmatch(name, x) for x in self.virtual)}
+        if not theta:
+            raise ConfigError(f"update.virtual must match a trained parameter of the network, got {list(self.virtual)}")
+        slopes = _gradient(total, list(theta.values()), create_graph=True)
+        stepped = {n: (p - rate * s).detach().requires_grad_() for (n, p), s in zip(theta.items(), slopes, strict=True)}
+        state = {name: p.detach() for name, p in known.items()} | {name: b.clone() for name, b in network.named_buffers()}
+        with objective.precision.autocast():
+            named = {f"network.{name}": tensor for name, tensor in (state | stepped).items()}
+            judged = functional_call(_Predictor(network), named, (meta.inputs,))
+        loss = Classification().loss(judged.logits, meta.targets, judged)
+        # The chain rule through theta' = theta - rate * slopes, which phi reaches by the slopes alone.
+        pairs = zip(slopes, _gradient(loss, list(stepped.values())), strict=True)
+        through = torch.stack([-rate * (slope * pull).sum() for slope, pull in pairs]).sum()
+        return torch.cat([gradient.flatten() for gradient in _gradient(through, self.learnt)])
+
+    @torch.no_grad()
+    def adam(self, gradient: Tensor) -> None:
+        """One step of Adam (Kingma and Ba, 2015, arXiv 1412.6980) with its usual constants; its moments are buffers."""
+        gradient = gradient + self.weight_decay * torch.cat([parameter.flatten() for parameter in self.learnt])
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - 0.9)
+        self.square.lerp_(gradient.square(), 1 - 0.999)
+        mean, square = (
+            moment / -torch.expm1(self.steps * math.log(b)) for moment, b in ((self.mean, 0.9), (self.square, 0.999))
+        )
+        change = self.lr * mean / (square.sqrt() + 1e-8)
+        for parameter, part in zip(self.learnt, change.split(self.sizes), strict=True):
+            parameter.sub_(part.view_as(parameter))
+
+
+class _Predictor(nn.Module):
+    """Makes `predict` the forward pass, which is what functional_call calls."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Outputs:
+        return self.network.predict(inputs)
+
+
+def _gradient(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
+    """Derivatives of a scalar; zeros by what it does not depend on."""
+    return torch.autograd.grad(value, inputs, create_graph=create_graph, allow_unused=True, materialize_grads=True)

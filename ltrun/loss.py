@@ -1,0 +1,70 @@
+"""The class-sensitive loss that margin, logit adjustment and re-weighting are parts of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ltrun.errors import TrainingError
+from ltrun.parts import Adjust, Criterion, Term, Weigh
+from ltrun.types import Labels, Outputs, Streams
+
+
+class SoftmaxCrossEntropy(Criterion):
+    """-log softmax(logits)[label]."""
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none")
+
+
+class Classification(Term):
+    """The class-sensitive loss that margin, logit adjustment and re-weighting are parts of.
+
+    sum_m sum_i weight[i,m] * w(i,m) * criterion(adjust(logits, y_m), y_m)[i] / norm_m, with M weighted labels a row, the
+    adjusts applied one after the other, w the product of the weighs, and norm_m the sum over the batch of those weighs whose
+    `mean` is 'weights', or B where there is none.
+    """
+
+    def __init__(self, *, adjusts: Sequence[Adjust] = (), weighs: Sequence[Weigh] = (), criterion: Criterion | None = None):
+        super().__init__()
+        self.criterion = criterion or SoftmaxCrossEntropy()
+        self.adjusts = nn.ModuleList(adjusts)
+        self.weighs = nn.ModuleList(weighs)
+
+    def loss(self, logits: Tensor, targets: Labels, outputs: Outputs) -> Tensor:
+        """A scalar. logits: (B, C), those of `outputs` or of one expert."""
+        columns = zip(targets.index.unbind(1), targets.weight.unbind(1), strict=True)
+        return torch.stack([self._column(logits, labels, weight, outputs) for labels, weight in columns]).sum()
+
+    def _column(self, logits: Tensor, labels: Tensor, share: Tensor, outputs: Outputs) -> Tensor:
+        for adjust in self.adjusts:
+            logits = expect_shape(adjust, adjust(logits, labels, outputs), logits.shape)
+        losses = expect_shape(self.criterion, self.criterion(logits, labels, outputs), labels.shape) * share
+        normaliser: Tensor | None = None
+        for weigh in self.weighs:
+            weights = expect_shape(weigh, weigh(logits, labels, outputs), labels.shape)
+            losses = losses * weights
+            if weigh.mean == "weights":
+                normaliser = weights if normaliser is None else normaliser * weights
+        return losses.sum() / (len(labels) if normaliser is None else normaliser.sum())
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        output = outputs["main"]
+        assert output.logits is not None
+        return self.loss(output.logits, streams["main"].targets, output)
+
+
+def expect_shape(part: nn.Module, result: Tensor, shape: torch.Size) -> Tensor:
+    """The result of a part, unless it has a shape that would only fit by repeating numbers. Raises TrainingError."""
+    if not isinstance(result, Tensor):
+        raise TrainingError(
+            f"{type(part).__name__} returns {type(result).__name__}; a tensor of shape {tuple(shape)} is needed"
+        )
+    if result.shape != shape:
+        raise TrainingError(
+            f"{type(part).__name__} returns a tensor of shape {tuple(result.shape)}, where {tuple(shape)} is needed"
+        )
+    return result

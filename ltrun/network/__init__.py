@@ -1,0 +1,9 @@
+"""Backbones, which turn images into features, and networks, which turn a step's streams into outputs."""
+
+from ltrun.network.bilateral import Bilateral
+from ltrun.network.experts import Experts
+from ltrun.network.momentum import Momentum
+from ltrun.network.plain import Plain, Projected, Projector
+from ltrun.network.resnet_cifar import ResNetCIFAR
+
+__all__ = ["Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNetCIFAR"]

@@ -1,0 +1,51 @@
+"""Several classifiers with branches of their own on a shared trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ltrun.errors import ConfigError
+from ltrun.numerics import in_float32, widened
+from ltrun.parts import Backbone, Head, Network
+from ltrun.types import Outputs
+
+
+class Experts(Network):
+    """The backbone up to the block `after` is shared; each expert owns the rest, `width` times as wide, and a head.
+
+    experts: (E, B, C) logits of each expert; logits: their mean; features: (B, E * D), the experts' features side by side,
+    because a mean over spaces that were never aligned has no meaning. There is no single matrix of class weights, so `head`
+    is not provided. The defaults are RIDE's and SADE's for CIFAR-100 ("reduce_dimension": 24 and 48 channels, 783,856
+    parameters for 3 experts with cosine heads for 100 classes); for CIFAR-10 SADE keeps width 1.
+
+    Wang et al., 2021, arXiv 2010.01809.
+    """
+
+    provides = frozenset({"features", "logits", "experts"})
+
+    def __init__(
+        self,
+        num_experts: int = 3,
+        after: str = "layer1",
+        width: float = 0.75,
+        *,
+        backbone: Backbone,
+        make_head: Callable[[int], Head],
+    ):
+        super().__init__()
+        if num_experts < 2:
+            raise ConfigError(f"num_experts must be at least 2, got {num_experts}")
+        self.trunk, branches = backbone.fork(after, num_experts, width)
+        self.branches = nn.ModuleList(branches)
+        self.heads = nn.ModuleList(make_head(branch.features) for branch in branches)
+
+    def predict(self, inputs: Tensor) -> Outputs:
+        shared = self.trunk(inputs)
+        features = [widened(branch(shared)) for branch in self.branches]
+        experts = torch.stack([in_float32(head, x) for head, x in zip(self.heads, features, strict=True)])
+        scale = cast(Head, self.heads[0]).scale
+        return Outputs(features=torch.cat(features, dim=1), logits=experts.mean(dim=0), scale=scale, experts=experts)

@@ -1,0 +1,64 @@
+"""One backbone, one classifier; with a projector beside the classifier for contrastive terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ltrun.errors import ConfigError
+from ltrun.numerics import in_float32, widened
+from ltrun.parts import Backbone, Head, Network, Part
+from ltrun.types import Outputs
+
+
+class Plain(Network):
+    """images -> backbone -> features -> head -> logits. Each stream has its own batch statistics."""
+
+    def __init__(self, *, backbone: Backbone, make_head: Callable[[int], Head]):
+        super().__init__()
+        self.backbone = backbone
+        self.head = make_head(backbone.features)
+
+    def predict(self, inputs: Tensor) -> Outputs:
+        return classify(self.head, self.backbone(inputs))
+
+
+class Projected(Network):
+    """A plain network whose features also pass a projector: `embedding` (B, P), of length 1."""
+
+    provides = Plain.provides | {"embedding"}
+
+    def __init__(self, projector: Projector, *, backbone: Backbone, make_head: Callable[[int], Head]):
+        super().__init__()
+        self.backbone = backbone
+        self.head = make_head(backbone.features)
+        self.projector = projector
+
+    def predict(self, inputs: Tensor) -> Outputs:
+        features = self.backbone(inputs)
+        return classify(self.head, features, embedding=in_float32(self.projector, features))
+
+
+class Projector(Part):
+    """features (B, D) -> unit vectors (B, out) by linear, ReLU, linear. hidden: null is D, as in MoCo v2 and PaCo.
+
+    Chen et al., 2020, arXiv 2003.04297.
+    """
+
+    def __init__(self, hidden: int | None = None, out: int = 128, *, backbone: Backbone):
+        super().__init__()
+        width = backbone.features if hidden is None else hidden
+        if width < 1 or out < 1:
+            raise ConfigError(f"hidden and out must be at least 1, got {hidden} and {out}")
+        self.layers = nn.Sequential(nn.Linear(backbone.features, width), nn.ReLU(), nn.Linear(width, out))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.normalize(self.layers(features), dim=1)
+
+
+def classify(head: Head, features: Tensor, embedding: Tensor | None = None) -> Outputs:
+    """The outputs of one head on features (B, D), in float32 whatever the backbone computed in."""
+    logits = in_float32(head, features)
+    return Outputs(features=widened(features), logits=logits, scale=head.scale, head=head.classes, embedding=embedding)

@@ -1,0 +1,122 @@
+"""Combinations that make no sense are refused, those that balance twice are warned about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ltrun import parts
+from ltrun.config.bind import Bound
+from ltrun.errors import ConfigError
+from ltrun.recipe.stage import MAIN, Recipe, Stage
+
+GIVES = {"cosines": "classifier 'cosine'", "heads of cosines": "classifier 'causal'", "experts": "ensemble 'ride' or 'sade'"}
+NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # where there is no option 'none'
+
+
+def check_stage(stage: Stage, first: Stage) -> None:
+    """Refuses what makes no sense, naming both slots."""
+    network = first.network
+    assert network is not None
+    net = network.origin or "the plain network (ensemble=none)"
+    if stage is not first and stage.network is not None and stage.network.target is not network.target and stage.network.origin:
+        raise ConfigError(f"stages.{stage.name}: {stage.network.origin} would replace the network that {first.name} trained")
+    _, loss = stage.terms.get("classification", (1.0, None))
+    if loss is not None and not loss.wants("classify"):
+        for part in [*stage.adjusts, *stage.weighs, *([stage.criterion] if stage.criterion else [])]:
+            slot = part.path.split(".")[-2]
+            raise ConfigError(
+                f"{part.origin} has no effect beside {loss.origin}, which has its own classification loss; set "
+                f"{slot}={NEUTRAL.get(slot, 'none')}"
+            )
+    for name, stream in stage.streams.items():
+        if stream.of is not None and (stream.of not in stage.streams or stage.streams[stream.of].sampler is None):
+            raise ConfigError(f"{stream.origin}: stream '{name}' takes the rows of '{stream.of}', no stream with a sampler")
+    assert stage.update is not None
+    for part in [*(p for _, p in stage.terms.values()), *stage.mixers.values(), network, stage.update]:
+        for name in getattr(part.target, "streams", ()):
+            if name not in stage.streams:
+                raise ConfigError(
+                    f"{part.origin or part.path} needs the stream '{name}', which no slot of stage '{stage.name}' provides"
+                )
+    provided = {net: network.target.provides, stage.head.origin: stage.head.target.provides}  # type: ignore[attr-defined]
+    for part in stage.parts():
+        _check_reads(part, provided)
+    _check_outer(stage, stage.update)
+    for mixer in stage.mixers.values():
+        for _, term in stage.terms.values():
+            if not term.target.mixed:  # type: ignore[attr-defined]
+                raise ConfigError(f"{mixer.origin} mixes labels, which {term.origin} cannot use; drop one of them")
+
+
+def _check_outer(stage: Stage, update: Bound) -> None:
+    """Outer parameters need an update that learns them, and such an update needs outer parameters."""
+    outer = next((part for part in stage.parts() if _declares(part, "outer")), None)
+    if outer is not None and not update.wants("outer"):
+        raise ConfigError(
+            f"{outer.origin or outer.path} has parameters that the optimizer does not train; give its option an 'update' that "
+            "does, such as ltrun.engine.update.Bilevel"
+        )
+    if outer is None and update.wants("outer"):
+        raise ConfigError(f"{update.origin or update.path} has an update with nothing to learn; remove its 'update'")
+
+
+def _check_reads(part: Bound, provided: Mapping[str, frozenset[str]]) -> None:
+    reads = frozenset().union(*(getattr(node.target, "reads", frozenset()) for node in part.walk()))
+    missing = reads.difference(*provided.values())
+    if missing and part.origin:
+        names = " and ".join(provided)
+        way = " and ".join(GIVES[name] for name in sorted(missing) if name in GIVES)
+        raise ConfigError(
+            f"{part.origin} reads {', '.join(sorted(missing))}, which {names} do not provide; "
+            + (f"choose {way}, or another option" if way else "choose another option")
+        )
+
+
+def check_posthoc(recipe: Recipe, config: Mapping[str, Any]) -> None:
+    first = recipe.stages[0]
+    assert first.network is not None
+    net = first.network.origin or "the plain network (ensemble=none)"
+    provided = {net: first.network.target.provides, first.head.origin: first.head.target.provides}  # type: ignore[attr-defined]
+    for name, part in recipe.posthoc.items():
+        if name == "plain":
+            raise ConfigError("posthoc.predictors.plain: 'plain' is the network's own prediction; choose another name")
+        _check_reads(part, provided)
+        if unknown := part.target.sees - parts.EVIDENCE:  # type: ignore[attr-defined]
+            raise ConfigError(f"{part.origin}: sees '{min(unknown)}'; a post-hoc part sees {', '.join(sorted(parts.EVIDENCE))}")
+    if config.get("selection") not in ("last", "best_val"):
+        raise ConfigError(f"selection: expected last or best_val, got {config.get('selection')!r}")
+
+
+def balanced_twice(recipe: Recipe) -> list[str]:
+    """Sentences for stages in which two slots counter the class prior: allowed, and usually worse than one of them."""
+    found: list[str] = []
+    for stage in recipe.stages:
+        main = stage.streams[MAIN].sampler
+        single = [part for part in (main, stage.criterion) if part]
+        trained = [*single, *stage.weighs, *stage.adjusts, *(part for _, part in stage.terms.values())]
+        last = stage is recipe.stages[-1]
+        for part in [None, *(recipe.posthoc.values() if last else [])]:  # each post-hoc part is a row of its own
+            names = [p.origin for p in [*trained, *([part] if part else [])] if _balances(p)]
+            if len(names) > 1 and (part is None or _balances(part)):
+                found.append(
+                    f"stage '{stage.name}' balances the classes more than once: {' and '.join(names)}. This costs "
+                    "accuracy: Balanced Softmax on ImageNet-LT falls from 51.2 to 49.1 or less (Zhang et al., arXiv 2110.04596)"
+                )
+    return list(dict.fromkeys(found))
+
+
+def _balances(part: Bound) -> bool:
+    return _declares(part, "balances")
+
+
+def _declares(part: Bound, flag: str) -> bool:
+    """Whether the class of a node, or of one nested in it, sets a flag of Part."""
+    return any(getattr(node.target, flag, False) for node in part.walk())
+
+
+def check_name(name: str, path: str) -> None:
+    """Names become keys of modules and parts of file names."""
+    if not re.fullmatch(r"[A-Za-z]\w{0,49}", name):
+        raise ConfigError(f"{path}: '{name}' is no name for this: begin with a letter, use letters, digits and _, at most 50")

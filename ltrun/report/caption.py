@@ -1,0 +1,57 @@
+"""What a table's caption says of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ltrun.report.table import METRICS, Table
+from ltrun.results.record import FEW, MANY, RunRecord
+
+
+def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str:
+    cost = METRICS[table.metric].cost
+    what = METRICS[table.metric].title + ("" if cost else f" (%) on the {table.split} split")
+    if any(row.n > 1 for row in table.rows):
+        over = f"all n runs that share {', '.join(by)}" if by else "n seeds"
+        what += f": mean ± standard deviation (n - 1 in the denominator) over {over}"
+    if cost:
+        return ". ".join([what, *_machines(records)]) + "."
+    return ". ".join([what, *_thresholds(table, records), *_models(records), *_sizes(records)]) + "."
+
+
+def _machines(records: list[RunRecord]) -> Iterator[str]:
+    """`fp32 on cpu, 2 threads, 2 runs at once`, once for each kind of run."""
+    found = [{"precision": "?", "device": "?", "threads": "?", "at_once": 1} | dict(record.provenance) for record in records]
+    kinds = {
+        f"{f['precision']} on {f['device']}"
+        + (f", {f['threads']} thread{'s' * (f['threads'] != 1)}" if f["device"] == "cpu" else "")
+        + (f", {f['at_once']} runs at once" if f["at_once"] != 1 else "")
+        for f in found
+    }
+    yield "Measured in " + "; ".join(sorted(kinds))
+
+
+def _thresholds(table: Table, records: list[RunRecord]) -> Iterator[str]:
+    if len(table.columns) > 1:
+        for many, few in sorted({_limits(record.config) for record in records}):
+            yield f"Many: more than {many} training images a class, medium: {few} to {many}, few: fewer than {few}"
+
+
+def _limits(config: Mapping[str, Any]) -> tuple[int, int]:
+    node = config.get("evaluation")
+    limits = node if isinstance(node, Mapping) else {}
+    many, few = (limits.get(key, default) for key, default in (("many", MANY), ("few", FEW)))
+    return (many, few) if isinstance(many, int) and isinstance(few, int) else (MANY, FEW)
+
+
+def _models(records: list[RunRecord]) -> Iterator[str]:
+    names = {"last": "last epoch", "best_val": "best epoch on the validation split"}
+    yield "Model: " + " or ".join(names[selection] for selection in sorted({r.selection for r in records}, reverse=True))
+
+
+def _sizes(records: list[RunRecord]) -> Iterator[str]:
+    if len({tuple(record.classes["names"]) for record in records}) == 1:
+        images = sorted({sum(record.classes["counts"]) for record in records})
+        shown = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
+        yield f"{len(records[0].classes['names'])} classes, {shown} training images"

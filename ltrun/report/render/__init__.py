@@ -1,0 +1,19 @@
+"""Tables as text: for the terminal, Markdown, LaTeX (booktabs), CSV and HTML. Every name is escaped, as it may be anyone's."""
+
+from collections.abc import Callable, Sequence
+
+from ltrun.report.render.csv import comma_separated
+from ltrun.report.render.html import html
+from ltrun.report.render.latex import latex
+from ltrun.report.render.markdown import markdown
+from ltrun.report.render.terminal import terminal
+from ltrun.report.table import Table
+
+FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "csv": comma_separated,
+    "html": html,
+}
+
+__all__ = ["FORMATS", "terminal"]

@@ -1,0 +1,31 @@
+"""Tables as text: for the terminal, Markdown, LaTeX (booktabs), CSV and HTML. Every name is escaped, as it may be anyone's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ltrun.report.table import DASH, Cell, Row, Table
+
+RUNS = "n"
+
+
+def plain(text: str) -> str:
+    """Without line breaks and terminal control sequences, which a name in a foreign file may hold."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def number(cell: Cell, row: Row, plus_minus: str = " ± ", mean: str = "{}", dash: str = DASH) -> str:
+    """`38.3 ± 0.4`; `38.3` for one run; a dash for an empty group; `38.3 (n=2)` where fewer runs than the row's have it."""
+    if cell.mean is None:
+        return dash
+    shown = mean.format(cell.text(cell.mean)) + ("" if cell.std is None else f"{plus_minus}{cell.text(cell.std)}")
+    return shown if cell.n == row.n else f"{shown} (n={cell.n})"
+
+
+def _body(table: Table, name: Callable[[str], str], cell: Callable[[Cell, Row, bool], str]) -> list[list[str]]:
+    """The cells of every row as text, given how names and numbers are written."""
+    best = [table.best(column) for column in range(len(table.columns))]
+    return [
+        [*(name(plain(n)) for n in row.names), *(cell(c, row, i in best[k]) for k, c in enumerate(row.cells)), str(row.n)]
+        for i, row in enumerate(table.rows)
+    ]

@@ -1,0 +1,46 @@
+"""Tables as LaTeX (booktabs)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ltrun.report.render.common import RUNS, _body, number, plain
+from ltrun.report.table import DASH, Cell, Row, Table
+
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "[": "{[}", "]": "{]}", "·": r"$\cdot$", "†": r"$^\dagger$", "±": r"$\pm$", DASH: "--",
+}  # fmt: skip
+
+
+def latex(tables: Sequence[Table]) -> str:
+    r"""One `table` each, with booktabs; a mean is `$38.3 \pm 0.4$`, the best of a column bold."""
+
+    def cell(cell: Cell, row: Row, best: bool) -> str:
+        shown = number(cell, row, r" \pm ", r"\mathbf{{{}}}" if best else "{}", dash="--")
+        return shown if cell.mean is None else f"${shown}$"
+
+    parts = [r"% needs \usepackage{booktabs}"]
+    for table in tables:
+        heads = [*(_latex(plain(head)) for head in table.heads), *table.columns, f"${RUNS}$"]
+        lines = [f"    {' & '.join(line)} \\\\" for line in (heads, *_body(table, _latex, cell))]
+        parts += [
+            r"\begin{table}",
+            r"  \centering",
+            f"  \\caption{{{_latex(plain(f'{table.title}. {table.caption}'))}}}",
+            f"  \\begin{{tabular}}{{{'l' * len(table.heads)}{'r' * (len(table.columns) + 1)}}}",
+            r"    \toprule",
+            lines[0],
+            r"    \midrule",
+            *lines[1:],
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            *(f"  \\par\\footnotesize {_latex(plain(note))}" for note in table.notes),
+            r"\end{table}",
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(c, c) for c in text)

@@ -1,0 +1,33 @@
+"""Tables as GitHub's Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ltrun.report.render.common import RUNS, _body, number, plain
+from ltrun.report.table import Cell, Row, Table
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """GitHub's tables; the best mean of a column is bold."""
+
+    def cell(cell: Cell, row: Row, best: bool) -> str:
+        return number(cell, row, mean="**{}**" if best else "{}")
+
+    parts = []
+    for table in tables:
+        heads = [*(_markdown(plain(head)) for head in table.heads), *table.columns, RUNS]
+        rules = [":--"] * len(table.heads) + ["--:"] * (len(table.columns) + 1)
+        lines = [f"| {' | '.join(line)} |" for line in (heads, rules, *_body(table, _markdown, cell))]
+        texts = [_markdown(plain(line)) for line in (table.caption, *table.notes)]
+        parts.append("\n\n".join([f"### {_markdown(plain(table.title))}", "\n".join(lines), *texts]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(text: str) -> str:
+    """Escapes what means something; an underscore inside a word means nothing and stays readable."""
+    text = re.sub(r"([\\`*|~#$])", r"\\\1", text)
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
+    text = re.sub(r"\](?=[(\[:])", r"\\]", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

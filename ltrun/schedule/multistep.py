@@ -1,0 +1,50 @@
+"""What the base learning rate is multiplied by, epoch by epoch. Lengths are fractions, so that `epochs=` scales them."""
+
+from collections.abc import Sequence
+
+from ltrun.errors import ConfigError
+from ltrun.schedule.warmup import check_warmup, warmup_factor
+from ltrun.types import Clock, fraction_of
+
+
+class MultiStep:
+    """Linear warm-up, then `factors[i]` times the base learning rate from `milestones[i]` on.
+
+    milestones and warmup are fractions of a stage: 0.8 is epoch index 160 of 200. factors multiply the base rate, not each
+    other. warmup_start is what the warm-up rises from: epoch 0 of LDAM-DRW's five has 1/5, that of BBN's, which start from
+    1/3, has 1/3 + 2/3 * 1/5. Every rate lasts an epoch at least: in a run so short that milestones fall together, or into its
+    first epoch, the later ones move back or drop out, so that a one-epoch run trains at the base rate.
+
+    The defaults are those of LDAM-DRW (Cao et al., 2019, arXiv 1906.07413).
+    """
+
+    def __init__(
+        self,
+        epochs: int = 200,
+        milestones: Sequence[float] = (0.8, 0.9),
+        factors: Sequence[float] = (0.01, 0.0001),
+        warmup: float = 0.025,
+        warmup_start: float = 0.0,
+    ):
+        if epochs < 1:
+            raise ConfigError(f"epochs must be at least 1, got {epochs}")
+        if len(milestones) != len(factors):
+            raise ConfigError(f"factors must be as many as milestones, {len(milestones)}, got {len(factors)}")
+        if list(milestones) != sorted(set(milestones)) or not all(0 < milestone < 1 for milestone in milestones):
+            raise ConfigError(f"milestones must rise, between 0 and 1 (fractions of a stage), got {list(milestones)}")
+        if any(factor < 0 for factor in factors):
+            raise ConfigError(f"factors must not be negative, got {list(factors)}")
+        check_warmup(warmup, warmup_start)
+        self.epochs, self.milestones, self.factors = epochs, milestones, factors
+        self.warmup, self.warmup_start = warmup, warmup_start
+
+    def factor(self, clock: Clock) -> float:
+        warming = warmup_factor(clock, self.warmup, self.warmup_start)
+        if warming is not None:
+            return warming
+        current, begin = 1.0, 0
+        for milestone, factor in zip(self.milestones, self.factors, strict=True):
+            begin = max(begin + 1, fraction_of(clock.epochs, milestone))
+            if clock.epoch >= begin:
+                current = factor
+        return current

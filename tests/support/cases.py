@@ -1,0 +1,245 @@
+"""What the tests of the core share: composed configurations, combinations of options, a small data set and a trainer on it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ltrun.augmentation import Normalise
+from ltrun.config import catalogue
+from ltrun.data import DigitsLT, Resident
+from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.evidence import SplitEvidence
+from ltrun.engine.precision import Precision
+from ltrun.engine.stage import Row
+from ltrun.engine.trainer import Trainer
+from ltrun.parts import Network
+from ltrun.recipe.read import recipe_of
+from ltrun.recipe.stage import Recipe
+from ltrun.tasks.single_label import measure, plain_scores
+from ltrun.taxonomy import SLOTS, STAGE_SLOTS
+from ltrun.types import ClassStats, Labels
+
+Config = dict[str, Any]
+Composed = tuple[Config, dict[str, str]]
+
+CONF = Path(str(catalogue.folders()[0]))
+OPTIONS = {group: [option.name for option in catalogue.options(group)] for group in catalogue.groups()}
+METHODS = OPTIONS["method"]
+STAGE_OPTIONS = {slot: OPTIONS[slot] for slot in STAGE_SLOTS}
+CPU = torch.device("cpu")
+FP32 = Precision("fp32", CPU)
+COUNTS = torch.tensor([20, 14, 10, 8, 6, 4, 3, 2, 2, 1])  # of the small set: 70 images, a class of one
+LISTS = ("augmentation", "posthoc")  # groups that merge several options
+
+
+# -------------------------------------------------------------------------------------------------------- configurations
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> Composed:
+    GlobalHydra.instance().clear()
+    with initialize_config_module("ltrun.conf", version_base="1.3"):
+        cfg = compose("config", list(overrides), return_hydra_config=True)
+    choices = {k: v for k, v in cfg.hydra.runtime.choices.items() if isinstance(v, str) and not k.startswith("hydra/")}
+    raw = OmegaConf.to_container(cfg)
+    assert isinstance(raw, dict)
+    del raw["hydra"]
+    config = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)
+    return config, choices  # type: ignore[return-value]
+
+
+def composed(*overrides: str) -> Composed:
+    """The resolved configuration of a command line, on digits_lt unless it says otherwise, and Hydra's choices."""
+    given = overrides if any(o.startswith("dataset=") for o in overrides) else ("dataset=digits_lt", *overrides)
+    return copy.deepcopy(_composed(given))
+
+
+@cache
+def nodes() -> dict[str, dict[str, Composed]]:
+    """slot -> option -> (what the option writes into the configuration, its choices), for every option of every slot.
+
+    Hydra composes one option of every slot at a time, so that the longest slot decides how often.
+    """
+    found: dict[str, dict[str, Composed]] = {slot: {} for slot in SLOTS}
+    for turn in range(max(len(OPTIONS[slot]) for slot in SLOTS)):
+        picked = {slot: OPTIONS[slot][turn % len(OPTIONS[slot])] for slot in SLOTS}
+        config, choices = composed(*(f"{slot}={option}" for slot, option in picked.items()))
+        for slot, option in picked.items():
+            written = {"plan": config["plan"], "stages": config["stages"]} if slot == "decoupling" else {slot: config.get(slot)}
+            own = {k: v for k, v in choices.items() if k == slot or (slot == "decoupling" and "@stages." in k)}
+            found[slot][option] = written, own
+    return found
+
+
+def assembled(picked: Mapping[str, str | Sequence[str]]) -> Composed:
+    """`composed` without Hydra: slot -> option, or options, put into the defaults for digits_lt. For reading only."""
+    config, choices = (dict(shared) for shared in _composed(("dataset=digits_lt",)))
+    for slot, options in picked.items():
+        many = [options] if isinstance(options, str) else list(options)
+        merged: Config = {}
+        for option in many:
+            written, own = nodes()[slot][option]
+            if slot in LISTS and len(many) > 1:
+                for role, content in (written[slot] or {}).items():
+                    merged[role] = merged.get(role, {}) | content
+                written = {slot: merged}
+            config |= written
+            choices |= own
+        if len(many) > 1:
+            del choices[slot]  # as Hydra does
+    return config, choices
+
+
+def bound(composition: Composed, plugins: Sequence[str] = ()) -> Recipe:
+    return recipe_of(*composition, plugins)
+
+
+def changed(composition: Composed, **changes: Any) -> Composed:
+    """A copy with values set by path: stages__classifier__norm="hold"."""
+    config, choices = copy.deepcopy(composition)
+    for path, value in changes.items():
+        *steps, last = path.split("__")
+        node = config
+        for step in steps:
+            node = node.setdefault(step, {})
+        node[last] = value
+    return config, choices
+
+
+def covering(levels: Mapping[str, Sequence[str]], allowed: Callable[[dict[str, str]], bool]) -> list[dict[str, str]]:
+    """Few combinations that hold every pair of options of two slots that some allowed combination holds with the defaults.
+
+    Greedy: starts from a pair not yet covered and adds, slot by slot, the option that covers most new pairs.
+    """
+    pairs = {
+        frozenset([(a, x), (b, y)])
+        for a, b in combinations(levels, 2)
+        for x in levels[a]
+        for y in levels[b]
+        if allowed({a: x, b: y})
+    }
+    rows: list[dict[str, str]] = []
+    while pairs:
+        row = dict(sorted(min(pairs, key=sorted)))
+        for slot in sorted(levels, key=lambda name: -len(levels[name])):
+            if slot in row:
+                continue
+            gains = {
+                option: sum(frozenset([(slot, option), other]) in pairs for other in row.items()) for option in levels[slot]
+            }
+            for option in sorted(gains, key=lambda name: -gains[name]):
+                if allowed(row | {slot: option}):
+                    row[slot] = option
+                    break
+        rows.append(row)
+        pairs -= {frozenset(pair) for pair in combinations(row.items(), 2)}
+    return rows
+
+
+# -------------------------------------------------------------------------------------------------------------- training
+
+
+@cache
+def digits() -> tuple[Resident, Resident]:
+    """The first images of each class of digits_lt: COUNTS for training, three a class for testing. Real 8 x 8 images."""
+    splits = DigitsLT(profile="as_is").open(CPU)
+
+    def some(store: Any, counts: Iterable[int]) -> Resident:
+        labels = store.targets.primary
+        rows = torch.cat([(labels == c).nonzero()[:n, 0] for c, n in enumerate(counts)])
+        return Resident(store.images[rows], Labels.hard(labels[rows]))
+
+    return some(splits.train, COUNTS.tolist()), some(splits.test, [3] * len(COUNTS))
+
+
+def stats() -> ClassStats:
+    return ClassStats(COUNTS, tuple("0123456789"))
+
+
+def normaliser() -> Normalise:
+    return Normalise(mean=[0.3053], std=[0.376])
+
+
+def accuracies(network: Network) -> dict[str, dict[str, Any]]:
+    """Accuracies on the small test set, which also stands for a validation split."""
+    _, test = digits()
+    scores = plain_scores(SplitEvidence(network, normaliser(), None, test, 16, 0, FP32).outputs())
+    metrics = measure(scores, test.targets.primary, stats())
+    return {"test": metrics, "val": metrics}
+
+
+def trainer(
+    recipe: Recipe,
+    folder: Path,
+    report: Callable[[Row], None] = lambda row: None,
+    evaluate: Callable[[Network], Mapping[str, Mapping[str, Any]]] = accuracies,
+    checkpoints: Checkpoints | None = None,
+    **changes: Any,
+) -> Trainer:
+    """A trainer of the recipe on the small set, two batches and a partial one an epoch."""
+    settings: dict[str, Any] = {
+        "train_set": digits()[0],
+        "stats": stats(),
+        "normalise": normaliser(),
+        "in_channels": 1,
+        "device": CPU,
+        "precision": FP32,
+        "channels_last": True,
+        "compile": "auto",
+        "seed": 0,
+        "batch_size": 32,
+        "evaluate_every": 2,
+        "checkpoint_seconds": 0,
+        "select_best": False,
+        "warn": partial(_unexpected, "warning"),
+    }
+    return Trainer(
+        recipe=recipe,
+        report=report,
+        evaluate=evaluate,
+        checkpoints=checkpoints or Checkpoints(folder),
+        **(settings | changes),
+    )
+
+
+def _unexpected(what: str, sentence: str) -> None:
+    raise AssertionError(f"{what}: {sentence}")
+
+
+def small(composition: Composed, epochs: int = 3) -> Composed:
+    """The configuration on a quarter of the channels, so that an epoch takes milliseconds."""
+    return changed(composition, network={"_target_": "ltrun.network.ResNetCIFAR", "depth": 8, "width": 4}, epochs=epochs)
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def differing(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> set[str]:
+    """Names of the tensors that are not bit-equal; names that only one has are among them."""
+    shared = first.keys() & second.keys()
+    return (first.keys() ^ second.keys()) | {name for name in shared if not torch.equal(first[name], second[name])}
+
+
+class Count(TorchDispatchMode):
+    """Counts tensor operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,70 @@
+"""Records of runs that never ran: synthetic numbers, for tests of what is done with numbers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from ltrun.results.address import fingerprint
+from ltrun.results.record import RunRecord
+
+COUNTS = [500, 300, 120, 100, 60, 20, 19, 5]  # three many, three medium, two few
+
+
+def metrics(rng: random.Random, counts: list[int] = COUNTS, lift: float = 0.0) -> dict[str, Any]:
+    """Metrics that agree with one another, as on a test split with as many images of every class."""
+    each = [min(1.0, rng.uniform(0.2, 0.8) + lift) for _ in counts]
+    groups = {
+        "many": [a for a, n in zip(each, counts, strict=True) if n > 100],
+        "medium": [a for a, n in zip(each, counts, strict=True) if 20 <= n <= 100],
+        "few": [a for a, n in zip(each, counts, strict=True) if n < 20],
+    }
+    accuracy = sum(each) / len(each)
+    return {
+        "accuracy": accuracy,
+        "error": 1 - accuracy,
+        "macro": accuracy,
+        **{name: sum(group) / len(group) if group else None for name, group in groups.items()},
+        "ece": rng.uniform(0, 0.3),
+        "per_class": each,
+        "images": 100 * len(counts),
+    }
+
+
+def record(
+    method: str = "erm",
+    seed: int = 0,
+    *,
+    dataset: str = "cifar100_lt",
+    changes: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+    predictors: dict[str, list[str]] | None = None,
+    headline: str = "plain",
+    counts: list[int] | None = None,
+    margin: str = "none",
+    splits: tuple[str, ...] = ("test",),
+    numbers: int = 0,
+    date: str = "2024-01-01T00:00:00+00:00",
+) -> RunRecord:
+    """predictors: name -> what it sees. numbers: another value gives other metrics for the same run."""
+    counts = counts or COUNTS
+    whole = {"seed": seed, "optimizer": {"lr": 0.1}, "slots": [method, margin, dataset, changes or {}], **(config or {})}
+    rng = random.Random(f"{method} {dataset} {changes} {config} {seed} {numbers}")
+    return RunRecord(
+        dataset=dataset,
+        method=method,
+        changes=changes or {},
+        choices={"method": method, "dataset": dataset, "margin": margin, "reweighting": "none"},
+        config=whole,
+        seed=seed,
+        fingerprint=fingerprint(whole),
+        headline=headline,
+        selection="last",
+        predictors={
+            name: {"sees": sees, "splits": {split: metrics(rng, counts) for split in splits}}
+            for name, sees in (predictors or {"plain": []}).items()
+        },
+        classes={"names": [f"class {i}" for i in range(len(counts))], "counts": counts},
+        stages=[{"name": "joint", "epochs": 3, "seconds": 1.5}],
+        provenance={"date": date},
+    )

@@ -1,0 +1,79 @@
+"""Whether two folders of runs hold the same results, bit for bit: the proof of a refactor.
+
+    ltrun -m 'method=glob(*)' dataset=digits_lt seed=0 epochs=4 outputs=before     # on the commit before
+    ltrun -m 'method=glob(*)' dataset=digits_lt seed=0 epochs=4 outputs=after      # on the commit after
+    python -m tests.support.same_results before after
+
+Compared are predictors with every metric, classes, stages, selection, headline, choices, changes, the losses of each epoch and
+the scores in predictions.npz. Addresses, paths of modules in the configuration, the time taken and the machine are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SAME = ("dataset", "method", "changes", "seed", "headline", "selection", "predictors", "classes")
+TIMES = ("seconds", "images_per_second")
+Key = tuple[str, str, int]
+
+
+def runs(folder: Path) -> dict[Key, tuple[Path, dict[str, Any]]]:
+    """(data set, label, seed) -> folder and record of each finished run below a folder."""
+    found: dict[Key, tuple[Path, dict[str, Any]]] = {}
+    for file in sorted(folder.rglob("result.json")):
+        record = json.loads(file.read_text())
+        options = sorted(f"{slot}={option}" for slot, option in record["choices"].items() if "@" not in slot)
+        changes = sorted(f"{key}={value}" for key, value in record["changes"].items())
+        key = (record["dataset"], " ".join([record["method"], *options, *changes]), record["seed"])
+        assert key not in found, f"{file} and {found[key][0]} are one run"
+        found[key] = file.parent, record
+    return found
+
+
+def differences(before: Path, after: Path) -> list[str]:
+    """A line for each run that is missing or differs, naming what differs."""
+    old, new = runs(before), runs(after)
+    lines = [f"{' '.join(map(str, key))}: only in {before if key in old else after}" for key in sorted(old.keys() ^ new.keys())]
+    for key in sorted(old.keys() & new.keys()):
+        (folder, one), (other, two) = old[key], new[key]
+        wrong = [name for name in SAME if one[name] != two[name]]
+        wrong += ["stages"] if stages(one) != stages(two) else []
+        wrong += ["metrics.jsonl"] if history(folder) != history(other) else []
+        wrong += ["predictions.npz"] if not same_arrays(folder / "predictions.npz", other / "predictions.npz") else []
+        if wrong:
+            lines.append(f"{' '.join(map(str, key))}: {', '.join(wrong)}")
+    return lines
+
+
+def stages(record: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(stage["name"], stage["epochs"]) for stage in record["stages"]]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def same_arrays(one: Path, other: Path) -> bool:
+    with np.load(one) as first, np.load(other) as second:
+        return sorted(first) == sorted(second) and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("same_results", description="Compares the runs of two folders, bit for bit.")
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    asked = parser.parse_args(argv)
+    lines = differences(asked.before, asked.after)
+    print("\n".join([*lines, f"{len(runs(asked.before))} runs before, {len(lines)} differ or are missing"]))
+    return 1 if lines or not runs(asked.before) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,187 @@
+"""Images that are decoded while the network trains: the batches of a resident store, from processes that stay."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ltrun.data import ImageFolder, Resident, Splits, Streamed, folder
+from ltrun.errors import ConfigError, DataError
+from ltrun.machine import free_memory
+from ltrun.parts import Store
+from ltrun.types import Batch
+from tests.support.data_fakes import class_folders, encoded, random_images
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    class_folders(tmp_path / "photos", {"ant": 20, "bee": 12, "cat": 5}, size=24)
+    for k, pixels in enumerate(random_images(6, 40, seed=9)):
+        (tmp_path / "photos" / "bee" / f"{k:04}.jpg").write_bytes(encoded(pixels[: 30 + k], "JPEG"))
+    return tmp_path / "photos"
+
+
+def opened(photos: Path, streamed: bool, **more: object) -> Splits:
+    return ImageFolder(str(photos), image_size=16, streamed=streamed, workers=2, **more).open(CPU)  # type: ignore[arg-type]
+
+
+def plan(store: Store, seed: int, size: int = 8) -> list[Tensor]:
+    return list(torch.randperm(len(store), generator=torch.Generator().manual_seed(seed)).split(size))
+
+
+def equal(first: Batch, second: Batch) -> bool:
+    assert first.inputs.stride() == second.inputs.stride()
+    tensors = [(batch.inputs, batch.rows, batch.targets.index, batch.targets.weight) for batch in (first, second)]
+    return all(map(torch.equal, *tensors))
+
+
+def processes(store: Store) -> set[int]:
+    """Those that decode for this store and wait for an epoch."""
+    assert isinstance(store, Streamed)
+    return {worker.pid for loader in store.decoders.idle for worker in loader._iterator._workers}
+
+
+def refused(store: Store) -> str:
+    """Not by pytest.raises, which would keep the traceback, and with it the processes."""
+    try:
+        list(store.open(plan(store, 0)))
+    except DataError as error:
+        return str(error)
+    raise AssertionError("not refused")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_batches_in_the_same_order(photos: Path, workers: int) -> None:
+    resident = opened(photos, False)
+    streamed = ImageFolder(str(photos), image_size=16, streamed=True, workers=workers).open(CPU)
+    assert (type(resident.train), type(streamed.train)) == (Resident, Streamed)
+    assert streamed.stats.counts.tolist() == resident.stats.counts.tolist()
+    for first, second in ((resident.train, streamed.train), (resident.test, streamed.test)):
+        assert all(equal(*pair) for pair in zip(first.open(plan(first, 0)), second.open(plan(first, 0)), strict=True))
+    assert list(streamed.train.open([])) == []
+
+
+def test_several_streams_at_once_and_epochs_given_up(photos: Path) -> None:
+    one, other = opened(photos, False).train, opened(photos, True).train
+    state, seen = torch.get_rng_state(), set()
+    for epoch in range(4):
+        plans = [plan(one, 10 * epoch + stream) for stream in range(2)]
+        drawn = zip(zip(*map(one.open, plans), strict=True), zip(*map(other.open, plans), strict=True), strict=True)
+        for step, (wanted, got) in enumerate(drawn):
+            assert all(map(equal, wanted, got))
+            if epoch == 1 and step == 1:
+                break
+        del drawn
+        seen |= processes(other)
+    assert len(seen) == 4, "two processes a stream, none of them started twice"
+    assert torch.equal(state, torch.get_rng_state()), "training must not depend on where its images lie"
+
+
+def test_splits_share_the_processes(photos: Path) -> None:
+    splits = opened(photos, True)
+    for store in (splits.train, splits.test):
+        assert len(list(store.open(plan(store, 0)))) > 0
+    assert len(processes(splits.test)) == 2
+
+
+def test_a_file_that_cannot_be_read_is_named_when_it_is_asked_for(photos: Path) -> None:
+    path = photos / "ant" / "0003.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    train = opened(photos, True, test_fraction=0.01).train
+    sentence = refused(train)
+    assert str(path) in sentence
+    assert "\n" not in sentence
+    assert "skip_unreadable=true" in sentence
+    path.write_bytes(whole)
+    assert len(list(train.open(plan(train, 0)))) == len(plan(train, 0))
+
+
+def test_unreadable_images_are_left_out_alike(photos: Path) -> None:
+    (photos / "ant" / "0003.png").write_bytes(b"")
+    (photos / "bee" / "0001.jpg").write_bytes(b"no image")
+    resident, streamed = (opened(photos, kind, skip_unreadable=True) for kind in (False, True))
+    assert resident.skipped == streamed.skipped == 2
+    for one, other in ((resident.train, streamed.train), (resident.test, streamed.test)):
+        assert all(map(equal, one.open(plan(one, 0)), other.open(plan(one, 0))))
+
+
+def test_a_killed_process_is_a_sentence(photos: Path) -> None:
+    train = opened(photos, True).train
+    list(train.open(plan(train, 0)))
+    killed = processes(train)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert "dataset.workers=2" in refused(train)
+    assert len(list(train.open(plan(train, 1)))) == len(plan(train, 1))
+    assert not processes(train) & killed
+
+
+def test_processes_end_with_one_that_is_killed(photos: Path) -> None:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+
+    def read_and_die() -> None:
+        train = opened(photos, True).train
+        streams = [train.open(plan(train, seed)) for seed in range(2)]
+        for stream in streams:
+            next(stream)
+        theirs.send([worker.pid for worker in multiprocessing.active_children()])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=read_and_die)
+    process.start()
+    workers = ours.recv()
+    process.join()
+    assert len(workers) == 4
+    deadline = time.monotonic() + 4  # DataLoader itself needs five seconds
+    while any(map(alive, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Not a zombie either, which nobody but the machine's first process can bury."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(("free", "kind"), [(10**12, Resident), (10**4, Streamed)])
+def test_auto_looks_at_the_memory_that_is_left(photos: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: type) -> None:
+    monkeypatch.setattr(folder, "free_memory", lambda: free)
+    assert type(ImageFolder(str(photos), image_size=16).open(CPU).train) is kind
+
+
+def test_a_container_has_the_memory_that_it_is_given(tmp_path: Path) -> None:
+    machine = tmp_path / "meminfo"
+    assert free_memory(tmp_path, machine) > 10**8, "not Linux"
+    machine.write_text("MemTotal: 80 kB\nMemAvailable:   20 kB\n")
+    assert free_memory(tmp_path, machine) == 20 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("5000\n")
+    assert free_memory(tmp_path, machine) == 20 * 1024
+    (tmp_path / "memory.max").write_text("9000\n")
+    assert free_memory(tmp_path, machine) == 4000
+    (tmp_path / "memory.current").write_text("9500\n")
+    assert free_memory(tmp_path, machine) == 0
+
+
+def test_less_than_no_process_is_refused() -> None:
+    with pytest.raises(ConfigError, match="workers"):
+        ImageFolder("x", workers=-1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """A store that is gone takes its processes with it."""
+    yield
+    assert not multiprocessing.active_children()

@@ -1,0 +1,262 @@
+"""What deferred, class-aware, repeat-factor, curriculum and difficulty-driven samplers keep to."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from ltrun.errors import ConfigError
+from ltrun.parts import Sampler
+from ltrun.resampling import (
+    ClassAware,
+    ClassDifficulty,
+    Deferred,
+    DynamicCurriculum,
+    EffectiveNumber,
+    Instance,
+    Power,
+    Progressive,
+    RepeatFactor,
+)
+from ltrun.resampling.class_difficulty import difficulty_probabilities
+from ltrun.resampling.dynamic_curriculum import curriculum_exponent
+from ltrun.resampling.effective_number import effective_number_probabilities
+from ltrun.resampling.power import power_probabilities
+from ltrun.resampling.progressive import progressive_probabilities
+from ltrun.resampling.repeat_factor import label_repeat_factors
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
+from tests.unit.resampling.test_samplers import COUNTS, END, LABELS, START, chi_square, draw
+
+ACCURACY = torch.tensor([0.95, 0.9, 0.0, 0.8, 0.5, 0.25, 0.1])
+
+
+def with_accuracy(accuracy: Tensor) -> ClassDifficulty:
+    sampler = ClassDifficulty(num_classes=len(accuracy))
+    sampler.missed.copy_(80 * (1 - accuracy))
+    sampler.seen.fill_(80)
+    return sampler
+
+
+SAMPLERS: dict[str, Callable[[int], Sampler]] = {  # of the number of classes
+    "drs": lambda classes: Deferred(then=Power(0.0)),
+    "class_aware": lambda classes: ClassAware(),
+    "power": lambda classes: Power(0.25),
+    "effective_number": lambda classes: EffectiveNumber(),
+    "repeat_factor": lambda classes: RepeatFactor(threshold=None, num_classes=classes),
+    "dynamic_curriculum": lambda classes: DynamicCurriculum(),
+    "class_difficulty": lambda classes: ClassDifficulty(num_classes=classes),
+}
+present = COUNTS > 0
+EXPECTED: dict[str, tuple[Sampler, Clock, Tensor]] = {
+    "drs": (Deferred(then=Power(-1.0)), END, power_probabilities(COUNTS, -1.0)),
+    "drs_progressive": (
+        Deferred(then=Progressive()),
+        Clock("joint", 80, 100),
+        progressive_probabilities(COUNTS, Clock("", 80, 100)),
+    ),
+    "power": (Power(0.25), START, power_probabilities(COUNTS, 0.25)),
+    "effective_number": (EffectiveNumber(0.99), START, effective_number_probabilities(COUNTS, 0.99)),
+    "curriculum_first": (DynamicCurriculum(), START, COUNTS / COUNTS.sum().double()),
+    "curriculum_half": (
+        DynamicCurriculum("concave"),
+        Clock("joint", 45, 90),
+        power_probabilities(COUNTS, curriculum_exponent(0.5, "concave", 0.05)),
+    ),
+    "difficulty": (
+        with_accuracy(ACCURACY),
+        START,
+        torch.zeros(7, dtype=torch.float64).masked_scatter(
+            present, difficulty_probabilities(1 - ACCURACY[present].double(), None, 0.1)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("clock", [START, END], ids=["start", "end"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_an_epoch_is_rows_of_the_training_set(name: str, clock: Clock) -> None:
+    rows = draw(SAMPLERS[name](7), clock)
+    assert rows.dtype == torch.int64 and rows.min() >= 0 and rows.max() < len(LABELS)
+    assert 2 not in LABELS[rows]
+    assert len(rows) == len(LABELS) or (name == "repeat_factor" and len(rows) > len(LABELS))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_class_frequencies(name: str) -> None:
+    """Chi-square over 100 epochs of draws; 20.5 is the 0.1 % point for the 5 degrees of freedom of 6 classes with images."""
+    sampler, clock, expected = EXPECTED[name]
+    rows = torch.cat([draw(sampler, clock, seed) for seed in range(100)])
+    assert chi_square(LABELS[rows], expected) < 20.5
+    others = [p for _, _, p in EXPECTED.values() if (p - expected).abs().max() > 0.02]
+    assert others and all(chi_square(LABELS[rows], other) > 1000 for other in others)  # the test can fail
+
+
+def test_frequencies_of_repeated_images() -> None:
+    """The whole part of r is certain, the rest a chance: per class, the sum over 100 epochs lies within 4 deviations."""
+    sampler = RepeatFactor(threshold=None, num_classes=7)
+    factors = label_repeat_factors(Labels.hard(LABELS), 1 / 7)
+    epochs = [draw(sampler, seed=seed) for seed in range(100)]
+    times = torch.stack([torch.bincount(rows, minlength=len(LABELS)) for rows in epochs])
+    assert ((times == factors.floor()) | (times == factors.floor() + 1)).all()
+    mean = torch.zeros(7, dtype=torch.float64).index_add_(0, LABELS, 100 * factors)
+    variance = torch.zeros(7, dtype=torch.float64).index_add_(0, LABELS, 100 * factors.frac() * (1 - factors.frac()))
+    seen = torch.zeros(7, dtype=torch.float64).index_add_(0, LABELS, times.sum(0).double())
+    assert (variance > 0).sum() >= 4
+    assert ((seen - mean).abs() <= 4 * variance.sqrt()).all()
+    assert len({len(rows) for rows in epochs}) > 10
+    assert not torch.equal(epochs[0], epochs[0].sort().values)  # shuffled
+
+
+def test_what_repeats() -> None:
+    every = RepeatFactor(threshold=0.0001, num_classes=7)
+    assert torch.equal(draw(every).sort().values, torch.arange(len(LABELS)))  # nothing is rare: each image once
+    equal = label_repeat_factors(Labels.hard(LABELS), 500 / 776, square_root=False)
+    mass = torch.zeros(7, dtype=torch.float64).index_add_(0, LABELS, equal)
+    torch.testing.assert_close(mass[present], torch.full((6,), 500.0, dtype=torch.float64))  # without the root: as often
+    assert RepeatFactor(threshold=None, num_classes=8).threshold == 1 / 8 and RepeatFactor(num_classes=8).threshold == 0.001
+
+
+def test_deferred_switches_once_and_scales() -> None:
+    for epochs, first in ((200, 160), (300, 240), (400, 320), (10, 8), (1, 0)):
+        sampler = Deferred(then=Power(0.0))
+        permuted = [len(draw(sampler, Clock("joint", epoch, epochs)).unique()) == len(LABELS) for epoch in range(epochs)]
+        assert permuted == [epoch < first for epoch in range(epochs)]
+
+
+def test_deferred_takes_any_sampler() -> None:
+    sampler = Deferred(then=Instance(), before=Power(-1.0), start=0.5)
+    assert chi_square(LABELS[draw(sampler, START)], power_probabilities(COUNTS, -1.0)) < 20.5
+    assert torch.equal(draw(sampler, END), draw(Instance(), END))
+    inner = ClassDifficulty(num_classes=7)
+    assert inner in Deferred(then=inner).modules()  # so that the trainer shows it the steps before it sets in
+
+
+@pytest.mark.parametrize("images", [1, 4, 7])
+def test_class_aware_takes_classes_and_images_in_turn(images: int) -> None:
+    rows = draw(ClassAware(images))
+    classes = LABELS[rows]
+    turns = classes[::images]
+    assert torch.equal(turns.repeat_interleave(images)[: len(rows)], classes)
+    rounds = [part.sort().values.tolist() for part in turns.split(6)]
+    assert rounds[:-1] == [[0, 1, 3, 4, 5, 6]] * (len(rounds) - 1)  # every class once before any comes again
+    assert len({tuple(part.tolist()) for part in turns.split(6)}) > len(rounds) // 2  # in ever new orders
+    for label in (0, 1, 3, 4, 5, 6):
+        of_class = (label == LABELS).nonzero()[:, 0]
+        lists = rows[classes == label].split(len(of_class))
+        assert all(torch.equal(part.sort().values, of_class) for part in lists[:-1])  # every image once before any again
+        assert len(lists[-1].unique()) == len(lists[-1])
+        if 1 < len(of_class) < 100:
+            assert len({tuple(part.tolist()) for part in lists}) > 1
+    assert not torch.equal(draw(ClassAware(images), seed=1), rows)
+
+
+def test_orders_of_class_aware_are_uniform() -> None:
+    """Where a row stands in its class's list is equally likely for each of 8: chi-square, 7 degrees of freedom, 0.1 %."""
+    of_class = (LABELS == 5).nonzero()[:, 0]
+    firsts = torch.cat([(lambda rows: rows[LABELS[rows] == 5][:104:8])(draw(ClassAware(), seed=seed)) for seed in range(60)])
+    seen = torch.bincount(firsts, minlength=len(LABELS))[of_class].double()
+    assert seen.sum() == 60 * 13
+    assert ((seen - seen.mean()) ** 2 / seen.mean()).sum() < 24.3
+
+
+def step(sampler: ClassDifficulty, logits: Tensor, targets: Labels) -> None:
+    batch = Batch(torch.zeros(len(logits), 1, 1, 1), targets, torch.arange(len(logits)))
+    sampler.after_step({"main": Outputs(logits=logits)}, {"main": batch})
+
+
+def adapt(sampler: Sampler, epoch: int) -> None:
+    stats = ClassStats(COUNTS)
+    sampler.adapt(View(Clock("joint", epoch, 90), stats, lambda inputs: Outputs(), torch.Generator()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_difficulty_counts_what_the_network_gets_right(dtype: torch.dtype) -> None:
+    sampler = ClassDifficulty(memory=0.5, num_classes=3)
+    logits = torch.eye(3)[torch.tensor([0, 0, 1, 2])].to(dtype)
+    step(sampler, logits, Labels.hard(torch.tensor([0, 1, 1, 0])))  # class 2 is absent
+    assert sampler.missed.tolist() == [1, 1, 0] and sampler.seen.tolist() == [2, 2, 0]
+    adapt(sampler, 1)
+    assert sampler.missed.tolist() == [0.5, 0.5, 0] and sampler.seen.tolist() == [1, 1, 0]
+    step(sampler, logits[:1], Labels.hard(torch.tensor([0])))  # a batch of one
+    assert sampler.missed.tolist() == [0.5, 0.5, 0] and sampler.seen.tolist() == [2, 1, 0]
+    assert sampler.missed.dtype == torch.float32
+    labels = torch.tensor([0, 1, 2])
+    drawn = torch.cat([draw(sampler, labels=labels.repeat(50), seed=seed) for seed in range(50)]) % 3
+    assert chi_square(drawn, difficulty_probabilities(torch.tensor([0.25, 0.5, 1.0]), None, 0.1)) < 13.8  # 2 degrees
+
+
+def test_difficulty_by_the_running_loss() -> None:
+    """A class is as difficult as its mean cross-entropy is large beside the largest; one not seen is the most difficult."""
+    sampler = ClassDifficulty("loss", num_classes=4)
+    logits = torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]])
+    step(sampler, logits, Labels.hard(torch.tensor([0, 1, 2, 2])))
+    adapt(sampler, 1)
+    losses = torch.nn.functional.cross_entropy(logits[:3].double(), torch.tensor([0, 1, 2]), reduction="none")
+    expected = torch.cat([losses / math.log(4), torch.ones(1, dtype=torch.float64)])  # of class 1, the largest
+    torch.testing.assert_close(sampler.difficulty(), expected, rtol=1e-6, atol=0)
+    labels = torch.tensor([0, 1, 2, 3])
+    drawn = torch.cat([draw(sampler, labels=labels.repeat(50), seed=seed) for seed in range(50)]) % 4
+    assert chi_square(drawn, difficulty_probabilities(expected, None, 0.1)) < 16.3  # 3 degrees
+    assert torch.equal(draw(ClassDifficulty("loss", num_classes=7)), draw(ClassDifficulty(num_classes=7)))  # nothing is known
+
+
+def test_difficulty_counts_the_parts_of_mixed_rows() -> None:
+    sampler = ClassDifficulty(num_classes=3)
+    targets = Labels(torch.tensor([[0, 1], [2, 2]]), torch.tensor([[0.75, 0.25], [0.5, 0.5]]))
+    step(sampler, torch.eye(3)[torch.tensor([1, 2])], targets)
+    assert sampler.missed.tolist() == [0.75, 0, 0] and sampler.seen.tolist() == [0.75, 0.25, 1]
+
+
+def test_difficulty_starts_balanced_and_never_drops_a_class() -> None:
+    first = torch.cat([draw(ClassDifficulty(num_classes=7), seed=seed) for seed in range(100)])
+    assert chi_square(LABELS[first], power_probabilities(COUNTS, 0.0)) < 20.5
+    learnt = with_accuracy(torch.tensor([1.0, 0, 0, 0, 0, 0, 0]))
+    assert 0 in LABELS[torch.cat([draw(learnt, seed=seed) for seed in range(100)])]
+    for epoch in range(1000):  # counts of a class that does not come fade without becoming nan
+        adapt(learnt, epoch)
+    assert len(draw(learnt)) == len(LABELS)
+
+
+def test_difficulty_travels_in_checkpoints() -> None:
+    other = ClassDifficulty(num_classes=7)
+    other.load_state_dict(with_accuracy(ACCURACY).state_dict())
+    assert torch.equal(draw(other), draw(with_accuracy(ACCURACY)))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_degenerate_training_sets(name: str) -> None:
+    for clock in (START, END, Clock("joint", 0, 1)):
+        assert set(draw(SAMPLERS[name](4), clock, labels=torch.tensor([3])).tolist()) == {0}  # one image, of one class of four
+        assert set(draw(SAMPLERS[name](4), clock, labels=torch.tensor([1, 1, 1])).tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_mixed_labels_count_as_their_first(name: str) -> None:
+    hard, generator = Labels.hard(LABELS), torch.Generator()
+    columns = Labels(torch.stack([LABELS, LABELS], 1), torch.tensor([0.5, 0.5]).expand(len(LABELS), 2))
+    rows = [SAMPLERS[name](7).draw(targets, END, generator.manual_seed(0)) for targets in (hard, columns)]
+    assert torch.equal(*rows)
+
+
+def test_balances_says_who_counters_the_prior() -> None:
+    assert all(sampler(7).balances or name == "drs" for name, sampler in SAMPLERS.items())  # drs: what is nested in it says so
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Deferred(then=Instance(), start=1.5), "start must be a fraction"),
+        (lambda: ClassAware(0), "images_per_turn must be at least 1"),
+        (lambda: EffectiveNumber(1.0), "beta must be"),
+        (lambda: RepeatFactor(0.0, num_classes=3), "threshold must be a share"),
+        (lambda: DynamicCurriculum(floor=0.0), "floor must be above 0"),
+        (lambda: ClassDifficulty(tau=-1.0, num_classes=3), "tau must not be negative"),
+        (lambda: ClassDifficulty(memory=1.0, num_classes=3), "memory must be"),
+        (lambda: ClassDifficulty(floor=0.0, num_classes=3), "floor must be at least"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(build: Callable[[], Sampler], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build()

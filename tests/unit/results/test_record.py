@@ -1,0 +1,316 @@
+"""A record reads back as it was written; anything else is refused by name; addresses stay inside their folder."""
+
+import inspect
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ltrun.errors import ConfigError, DataError
+from ltrun.report.group import leaves
+from ltrun.results import schema
+from ltrun.results.address import INERT, address, fingerprint
+from ltrun.results.provenance import _commit, provenance
+from ltrun.results.record import FEW, MANY, RunRecord
+from tests.support.recorded import record
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return record(predictors={"plain": [], "tta": ["test_inputs"]}, splits=("test", "val")).save(tmp_path / "run")
+
+
+# -------------------------------------------------------------------------------------------------------- save and load
+
+
+def test_reads_back_what_was_written(tmp_path: Path) -> None:
+    one = record("ldam", 3, changes={"reweighting": "drw", "epochs": 3}, counts=[500, 300])
+    assert RunRecord.load(one.save(tmp_path)) == one
+    assert one.predictors["plain"]["splits"]["test"]["few"] is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": -1}, {"selection": "oracle"}, {"headline": "absent"}, {"fingerprint": "../../x"}, {"choices": {"a": ["b"]}}],
+)
+def test_does_not_write_what_it_would_not_read(tmp_path: Path, changes: dict[str, Any]) -> None:
+    wrong = RunRecord(**{**vars(record()), **changes})
+    with pytest.raises(ValueError, match="is not"):
+        wrong.save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_truncated_at_every_byte(file: Path) -> None:
+    data = file.read_bytes()
+    whole = RunRecord.load(file)
+    for length in range(len(data)):
+        file.write_bytes(data[:length])
+        if data[length:].strip():
+            with pytest.raises(DataError, match=re.escape(str(file))):
+                RunRecord.load(file)
+        else:
+            assert RunRecord.load(file) == whole
+
+
+def test_a_replaced_byte_gives_an_error_or_numbers_in_range(file: Path) -> None:
+    data = file.read_bytes()
+    for place in range(0, len(data), 3):
+        for byte in (b"\x00", b"\xff", b"9", b"-", b'"'):
+            file.write_bytes(data[:place] + byte + data[place + 1 :])
+            try:
+                read = RunRecord.load(file)
+            except DataError:
+                continue
+            splits = [split for predictor in read.predictors.values() for split in predictor["splits"].values()]
+            assert all(0 <= split[name] <= 1 for split in splits for name in schema.OPEN if split[name] is not None)
+
+
+FOREIGN: dict[str, bytes] = {
+    "empty": b"",
+    "not json": b"hello",
+    "a list": b"[1, 2]",
+    "a number": b"12",
+    "another program's": b'{"accuracy": 0.9, "loss": 1.0}',
+    "not utf-8": '{"format": 1, "dataset": "caf\u00e9"}'.encode("latin-1"),
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "nested": b"[" * 200_000,
+    "huge number": b'{"format": ' + b"1" * 10_000 + b"}",
+    "half a sequence": b'{"format": 1, "x": "\xe2\x82',
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_content_is_named(file: Path, name: str) -> None:
+    file.write_bytes(FOREIGN[name])
+    with pytest.raises(DataError, match="damaged or not a result of ltrun") as caught:
+        RunRecord.load(file)
+    assert str(file) in str(caught.value)
+    assert len(str(caught.value)) < len(str(file)) + 300
+
+
+def test_a_huge_file_is_not_read_whole(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "LARGEST", 1000)
+    with pytest.raises(DataError, match="larger than"):
+        RunRecord.load(file)
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "result.json", tmp_path):
+        with pytest.raises(DataError, match="cannot be read"):
+            RunRecord.load(path)
+
+
+def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        *parents, last = path.split("/")
+        node: Any = content
+        for key in parents:
+            node = node[key]
+        node[last] = value
+
+    return change
+
+
+TEST = "predictors/plain/splits/test"
+WRONG = [
+    ("format", 2), ("format", True), ("format", None), ("dataset", ""), ("dataset", 3), ("method", None), ("choices", []),
+    ("choices", {"margin": 1}), ("config", "x"), ("changes", None), ("seed", "0"), ("seed", 1.0), ("seed", True), ("seed", -1),
+    ("fingerprint", "xyz"), ("fingerprint", 12345678), ("fingerprint", "1234567g"), ("headline", "other"), ("headline", []),
+    ("selection", "oracle"), ("selection", {}), ("stages", {}), ("stages", [1]), ("stages", [{"name": "a", "epochs": 1}]),
+    ("stages", [{"name": "a", "epochs": 1, "seconds": -1}]), ("provenance", 1), ("predictors", {}), ("predictors", []),
+    ("predictors/plain", {}), ("predictors/plain/sees", "test"), ("predictors/plain/splits", {}), ("unknown", 1),
+    ("classes/counts", [1]), ("classes/counts", [-1] * 8), ("classes/counts", [1.5] * 8), ("classes/names", [1] * 8),
+    ("classes", {"names": [], "counts": []}),
+    (f"{TEST}/accuracy", 38.3), (f"{TEST}/accuracy", "0.4"), (f"{TEST}/accuracy", -0.1), (f"{TEST}/accuracy", True),
+    (f"{TEST}/accuracy", 0.999999), (f"{TEST}/accuracy", None), (f"{TEST}/many", []), (f"{TEST}/ece", 1e300),
+    (f"{TEST}/per_class", [0.1]), (f"{TEST}/per_class", [2.0] * 8), (f"{TEST}/per_class", None), (f"{TEST}/images", -1),
+    (f"{TEST}/images", 0.5), (f"{TEST}/extra", 1), (TEST, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value"), WRONG)
+def test_wrong_types_and_ranges(file: Path, path: str, value: Any) -> None:
+    content = json.loads(file.read_text())
+    put(path, value)(content)
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=re.escape(str(file))):
+        RunRecord.load(file)
+
+
+@pytest.mark.parametrize("key", [f.name for f in fields(RunRecord)])
+def test_a_missing_key_is_named(file: Path, key: str) -> None:
+    content = json.loads(file.read_text())
+    del content[key]
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"'{key}'"):
+        RunRecord.load(file)
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_not_finite(file: Path, constant: str) -> None:
+    text = re.sub(r'"ece": [0-9.e-]+', f'"ece": {constant}', file.read_text(), count=1)
+    assert constant in text
+    file.write_text(text)
+    with pytest.raises(DataError):
+        RunRecord.load(file)
+
+
+# ---------------------------------------------------------------------------------------------------------------- label
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({}, "ldam_drw"),
+        ({"epochs": 3, "reweighting": "none"}, "ldam_drw [reweighting=none, epochs=3]"),
+        ({"reweighting": "none", "epochs": 3}, "ldam_drw [reweighting=none, epochs=3]"),
+        ({"margin": "ldam", "resampling": "class_balanced"}, "ldam_drw [resampling=class_balanced, margin=ldam]"),
+        ({"dataset.imbalance": 50, "margin.max_margin": 0.5}, "ldam_drw [dataset.imbalance=50, margin.max_margin=0.5]"),
+        ({"a": None, "b": True, "c": ["x", "y"]}, 'ldam_drw [a=null, b=true, c=["x","y"]]'),
+        ({"runtime.device": "cpu", "seed": 3}, "ldam_drw"),
+    ],
+)
+def test_label(changes: dict[str, Any], label: str) -> None:
+    assert record("ldam_drw", changes=changes).label == label
+
+
+# ---------------------------------------------------------------------------------------------- fingerprint and address
+
+
+def nest(path: str, value: Any) -> dict[str, Any]:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+@pytest.mark.parametrize("key", INERT)
+def test_inert_keys_share_a_fingerprint(key: str) -> None:
+    assert fingerprint(nest(key, "a")) == fingerprint(nest(key, "b"))
+
+
+@pytest.mark.parametrize(
+    "key", ["runtime.precision", "dataset.imbalance", "dataset.source.files", "margin.seed", "evaluation.few"]
+)
+def test_other_keys_do_not(key: str) -> None:
+    assert fingerprint(nest(key, "a")) != fingerprint(nest(key, "b"))
+
+
+def test_every_inert_key_exists() -> None:
+    import yaml
+
+    from ltrun.config.catalogue import folders
+
+    files = [folders()[0] / "config.yaml", *(folders()[0] / "dataset").iterdir()]
+    known = set().union(*(leaves(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files))
+    assert set(INERT) <= known
+
+
+def test_fingerprint_is_canonical() -> None:
+    assert fingerprint({"a": 1, "b": {"c": 50}}) == fingerprint({"b": {"c": 50.0}, "a": 1})
+    assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
+    assert fingerprint({"a": "1"}) != fingerprint({"a": 1})
+    assert fingerprint({"a": True}) != fingerprint({"a": 1})
+    assert fingerprint({"a": None}) != fingerprint({})
+    assert fingerprint({"a": 1}) == "015abd7f"  # the same on every Python, or finished runs would be trained again
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "augmentation.augments", "augmentation.mixers", "stages.classifier.augmentation.augments", "dataset.augments",
+        "representation.streams.key.augments",
+    ],
+)  # fmt: skip
+def test_parts_that_follow_each_other_have_an_order(path: str) -> None:
+    crop, cutout = {"crop": {"padding": 4}}, {"cutout": {"size": 8}}
+    assert fingerprint(nest(path, crop | cutout)) != fingerprint(nest(path, cutout | crop))
+    assert fingerprint(nest(path, {"crop": {"a": 1, "b": 2}})) == fingerprint(nest(path, {"crop": {"b": 2, "a": 1}}))
+    named = path.rpartition(".")[0] + ".terms"
+    assert fingerprint(nest(named, crop | cutout)) == fingerprint(nest(named, cutout | crop))
+
+
+@pytest.mark.parametrize("value", [float("nan"), object(), b"x", {1, 2}])
+def test_what_has_no_fingerprint_is_named(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"a\.b must be"):
+        fingerprint({"a": {"b": value}})
+
+
+def test_address() -> None:
+    found = address(Path("outputs"), "cifar100_lt", "ldam_drw", "0123abcd", 2)
+    assert found == Path("outputs/cifar100_lt/ldam_drw/0123abcd/seed2")
+
+
+LEAVING = ["../x", "..", ".", "", "/etc", "a/b", "a\\b", "a\0b", "a\nb", "\x1b[31m", "C:x", ".hidden", "x" * 300]
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_names_that_leave_the_outputs(name: str) -> None:
+    with pytest.raises(ConfigError, match="dataset"):
+        address(Path("outputs"), name, "erm", "0123abcd", 0)
+    with pytest.raises(ConfigError, match="method"):
+        address(Path("outputs"), "digits_lt", name, "0123abcd", 0)
+
+
+def test_a_negative_seed_has_no_address() -> None:
+    with pytest.raises(ConfigError, match="seed must be 0 or more"):
+        address(Path("outputs"), "digits_lt", "erm", "0123abcd", -1)
+
+
+# ----------------------------------------------------------------------------------------------------------- provenance
+
+
+def test_provenance_says_where_numbers_came_from_and_not_on_whose_machine() -> None:
+    import getpass
+    import socket
+
+    found = provenance()
+    assert {"ltrun", "python", "torch", "numpy"} <= found["versions"].keys()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["date"])
+    values = json.dumps(found)
+    assert f'"{socket.gethostname()}"' not in values
+    assert f'"{getpass.getuser()}"' not in values
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_commit_of_a_checkout_only(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "ltrun").mkdir()
+    (tmp_path / "ltrun" / "a.py").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert _commit(tmp_path.resolve()) == {"commit": commit, "dirty": False}
+    (tmp_path / "ltrun" / "a.py").write_text("2")
+    assert _commit(tmp_path.resolve()) == {"commit": commit, "dirty": True}
+    assert _commit((tmp_path / "ltrun").resolve()) == {}  # inside someone's repository is not being it
+
+
+# ------------------------------------------------------------------------------------------ agreement with other modules
+
+
+def test_the_shot_limits_agree_with_those_of_the_types() -> None:
+    from ltrun.types import ClassStats
+
+    limits = inspect.signature(ClassStats.shots).parameters
+    assert (limits["many"].default, limits["few"].default) == (MANY, FEW)
+
+
+def test_what_evaluation_measures_is_what_a_record_holds() -> None:
+    import torch
+
+    from ltrun.tasks.single_label import measure
+    from ltrun.types import ClassStats
+
+    found = measure(torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 1]), ClassStats(torch.tensor([200, 50, 1])))
+    assert found.keys() == {*schema.OPEN, "per_class", "images"}
+    for name in schema.OPEN:
+        assert schema._fraction(found[name])

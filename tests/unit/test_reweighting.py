@@ -1,0 +1,303 @@
+"""What the re-weighting parts keep to at the edges of the data, in low precision, over time and under compilation."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.testing import CompileCounter
+from torch.nn import functional as F
+
+from ltrun.errors import ConfigError
+from ltrun.logit_adjustment import VS
+from ltrun.logit_adjustment import Deferred as DeferredAdjust
+from ltrun.loss import Classification
+from ltrun.parts import Adjust, Criterion, Part, Weigh
+from ltrun.reweighting import (
+    AdaptiveClassSuppression,
+    ClassDifficultyBalanced,
+    Deferred,
+    DeferredCriterion,
+    EffectiveNumber,
+    EqualizationV2,
+    Focal,
+    InfluenceBalanced,
+    InverseFrequency,
+    LabelAwareSmoothing,
+    SigmoidEqualization,
+    SigmoidFocal,
+    SoftmaxEqualization,
+)
+from ltrun.reweighting.sigmoid import starting_logit
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
+
+STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
+AS_IT_IS = 0.5  # an initial probability that adds nothing to the logits
+PARTS: dict[str, Callable[[ClassStats], Part]] = {
+    "focal_detached": lambda stats: Focal(2.0, detach=True),
+    "focal_class_weighted": lambda stats: Focal(class_weights=EffectiveNumber(stats=stats)),
+    "class_balanced_over_the_batch": lambda stats: EffectiveNumber(mean="batch", stats=stats),
+    "influence_balanced": lambda stats: at_epoch(Deferred(influence_balanced(stats), 0.5), 100),
+    "class_difficulty_balanced": lambda stats: ClassDifficultyBalanced(stats=stats),
+    "softmax_equalization": lambda stats: SoftmaxEqualization(1.0, 0.05, stats=stats),
+    "sigmoid_focal": lambda stats: SigmoidFocal(2.0, AS_IT_IS, num_classes=stats.num_classes),
+    "sigmoid": lambda stats: SigmoidFocal(0.0, AS_IT_IS, num_classes=stats.num_classes),
+    "sigmoid_equalization": lambda stats: SigmoidEqualization(1.0, 0.05, AS_IT_IS, stats=stats),
+    "equalization_v2": lambda stats: EqualizationV2(initial_probability=AS_IT_IS, num_classes=stats.num_classes),
+    "adaptive_class_suppression": lambda stats: AdaptiveClassSuppression(
+        initial_probability=AS_IT_IS, num_classes=stats.num_classes
+    ),
+    "label_aware_smoothing": lambda stats: LabelAwareSmoothing(stats=stats),
+}
+
+
+def influence_balanced(stats: ClassStats) -> InfluenceBalanced:
+    return InfluenceBalanced(InverseFrequency(stats=stats))
+
+
+def at_epoch(part: Part, epoch: int, epochs: int = 200) -> Part:
+    for module in part.modules():
+        if isinstance(module, Part):
+            module.adapt(View(Clock("train", epoch, epochs), STATS, lambda inputs: Outputs(), torch.Generator()))
+    return part
+
+
+def composed(part: Part) -> Classification:
+    return Classification(
+        adjusts=[part] if isinstance(part, Adjust) else [],
+        weighs=[part] if isinstance(part, Weigh) else [],
+        criterion=part if isinstance(part, Criterion) else None,
+    )
+
+
+def outputs_of(logits: Tensor) -> Outputs:
+    features = torch.linspace(-2, 2, 3 * len(logits)).reshape(len(logits), 3).to(logits.dtype)
+    return Outputs(features=features, logits=logits)
+
+
+def loss_of(part: Part, logits: Tensor, labels: list[int]) -> Tensor:
+    return composed(part).loss(logits, Labels.hard(torch.tensor(labels)), outputs_of(logits))
+
+
+def step(part: Part, logits: Tensor, labels: Labels) -> None:
+    part.after_step({"main": Outputs(logits=logits)}, {"main": Batch(logits, labels, torch.arange(len(logits)))})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", PARTS)
+def test_finite_where_the_answer_is_certain(name: str, dtype: torch.dtype) -> None:
+    logits = torch.tensor([[200.0, 0, 0, 0, 0], [0, 200.0, 0, 0, 0], [0.0, 0, 0, 0, 0]], dtype=dtype, requires_grad=True)
+    loss = loss_of(PARTS[name](STATS), logits, [0, 0, 3])
+    loss.backward()
+    assert loss.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "label_aware_smoothing"])  # whose mass all classes share
+def test_a_class_without_images_changes_nothing_for_the_others(name: str) -> None:
+    logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    logits[:, 4] = -1e4
+    counts = torch.tensor([500, 60, 9, 4, 0])
+    without = loss_of(PARTS[name](ClassStats(counts[:4])), logits[:, :4], [0, 1, 2, 3])
+    torch.testing.assert_close(loss_of(PARTS[name](ClassStats(counts)), logits, [0, 1, 2, 3]), without)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_mixed_labels_are_the_mixture_of_their_losses(name: str) -> None:
+    part, logits = PARTS[name](STATS), torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    first, second = torch.tensor([0, 1, 2, 3]), torch.tensor([3, 3, 0, 0])
+    mixed = Labels.hard(first).mix(Labels.hard(second), torch.full((4,), 0.3))
+    parts = [0.3 * loss_of(part, logits, first.tolist()), 0.7 * loss_of(part, logits, second.tolist())]
+    torch.testing.assert_close(composed(part).loss(logits, mixed, outputs_of(logits)), sum(parts))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_is_one_graph(name: str) -> None:
+    torch.compiler.reset()  # the lambda below is one function to the compiler, which allows it eight versions
+    part, logits, labels = PARTS[name](STATS), torch.randn(6, 5), torch.tensor([0, 1, 2, 3, 3, 0])
+    outputs = outputs_of(logits)
+    compiled = torch.compile(lambda x, y: part(x, y, outputs), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(logits, labels), part(logits, labels, outputs))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_state_survives_a_checkpoint(name: str) -> None:
+    logits, labels = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+    part, resumed = PARTS[name](STATS), PARTS[name](STATS)
+    step(part, logits, Labels.hard(labels))
+    resumed.load_state_dict(part.state_dict())
+    losses = [loss_of(at_epoch(p, 150), logits, labels.tolist()) for p in (part, resumed)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("name", ["equalization_v2", "class_difficulty_balanced"])
+def test_what_is_learnt_reaches_a_compiled_step(name: str) -> None:
+    part, labels = PARTS[name](STATS), torch.tensor([0, 1, 2, 3, 3, 0])
+    logits = torch.eye(5)[labels.where(labels != 3, 0)]  # class 3 is missed, the others are not
+    addresses = [buffer.data_ptr() for buffer in part.buffers()]
+    torch.compiler.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(lambda x, y: part(x, y, Outputs()), backend=counter, fullgraph=True)
+    before = compiled(logits, labels)
+    step(part, logits, Labels.hard(labels))
+    at_epoch(part, 1)
+    after = compiled(logits, labels)
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, part(logits, labels, Outputs()))
+    assert counter.frame_count == 1  # no recompilation
+    assert addresses == [buffer.data_ptr() for buffer in part.buffers()]  # a CUDA graph goes on reading the same memory
+
+
+def test_a_forward_pass_alone_teaches_nothing() -> None:
+    """Sharpness-aware and bilevel updates run more than one a step."""
+    for name in ("equalization_v2", "class_difficulty_balanced"):
+        part = PARTS[name](STATS)
+        state = {key: value.clone() for key, value in part.state_dict().items()}
+        loss_of(part, torch.randn(4, 5), [0, 1, 2, 3])
+        assert all(torch.equal(value, state[key]) for key, value in part.state_dict().items())
+
+
+def test_equalization_v2_shares_the_gradient_of_mixed_labels() -> None:
+    logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    first, second = Labels.hard(torch.tensor([0, 1, 2, 3])), Labels.hard(torch.tensor([3, 3, 0, 0]))
+    parts = [EqualizationV2(num_classes=5) for _ in range(3)]
+    for part, labels in zip(parts, (first, second, first.mix(second, torch.full((4,), 0.3))), strict=True):
+        step(part, logits, labels)
+    for name in ("positive_gradient", "negative_gradient"):
+        one, other, mixed = (getattr(part, name) for part in parts)
+        torch.testing.assert_close(mixed, 0.3 * one + 0.7 * other)
+
+
+def test_equalization_v2_helps_classes_that_are_discouraged() -> None:
+    part, logits = EqualizationV2(num_classes=5), torch.zeros(12, 5)
+    step(part, logits, Labels.hard(torch.tensor([0] * 10 + [1, 2])))
+    positive, negative = part.weights()
+    assert negative[0] > 0.9 and positive[0] < 1.5  # as often encouraged as not
+    assert (negative[1:] < 0.2).all() and (positive[1:] > 4).all()
+
+
+def test_difficult_classes_weigh_more_whatever_their_size() -> None:
+    part = ClassDifficultyBalanced(stats=STATS)
+    assert part.weights.tolist() == [1.0] * 5
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3])
+    right = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 2, 0, 0, 0, 3, 3, 3, 3])  # 3/4, 2/4, 1/4 and 4/4 right
+    step(part, F.one_hot(right, 5).float(), Labels.hard(labels))
+    at_epoch(part, 1)
+    assert part.weights[3] < part.weights[0] < part.weights[1] < part.weights[2]
+    assert part.weights[3] > 0 and part.weights[4] == 0  # never left out; no images
+    assert part.weights.sum().item() == pytest.approx(4)
+
+
+def test_a_class_that_an_epoch_does_not_show_keeps_its_difficulty() -> None:
+    part = ClassDifficultyBalanced(1.0, stats=STATS)
+    step(part, F.one_hot(torch.tensor([0, 1, 0, 0]), 5).float(), Labels.hard(torch.tensor([0, 0, 2, 3])))
+    at_epoch(part, 1)
+    assert part.accuracy.tolist() == [0.5, 0.0, 0.0, 0.0, 0.0]
+    step(part, F.one_hot(torch.tensor([1, 2]), 5).float(), Labels.hard(torch.tensor([1, 2])))
+    at_epoch(part, 2)
+    assert part.accuracy.tolist() == [0.5, 1.0, 1.0, 0.0, 0.0]
+    kept = part.weights.clone()
+    at_epoch(part, 3)  # an epoch without any step changes nothing
+    assert torch.equal(part.weights, kept)
+
+
+def test_classes_that_are_all_learnt_weigh_the_same() -> None:
+    part, labels = ClassDifficultyBalanced(stats=ClassStats(torch.tensor([9, 3, 1]))), torch.tensor([0, 1, 2])
+    step(part, F.one_hot(labels, 3).float(), Labels.hard(labels))
+    at_epoch(part, 1)
+    torch.testing.assert_close(part.weights, torch.ones(3))
+
+
+def test_influence_waits_for_half_of_a_stage() -> None:
+    logits, labels = torch.randn(4, 5), [0, 1, 2, 3]
+    part = Deferred(influence_balanced(STATS), 0.5)
+    plain = F.cross_entropy(logits, torch.tensor(labels))
+    for epochs in (5, 10, 200, 400):
+        same = [torch.allclose(loss_of(at_epoch(part, e, epochs), logits, labels), plain) for e in range(epochs)]
+        assert same == [epoch < epochs // 2 for epoch in range(epochs)]
+
+
+def test_rare_classes_leave_the_softmax_of_others_with_probability_gamma() -> None:
+    stats = ClassStats(torch.tensor([700, 200, 60, 40]))  # half of an equal share is 125
+    part, logits = SoftmaxEqualization(0.9, stats=stats), torch.zeros(20000, 4)
+    assert part.rare.tolist() == [False, False, True, True]
+    labels = torch.arange(20000) % 4
+    torch.manual_seed(0)
+    gone = part(logits, labels, Outputs()).isinf()
+    assert not gone[:, :2].any() and not gone[torch.arange(20000), labels].any()
+    others = gone[:, 2:][labels < 2].float()
+    assert others.mean(0).tolist() == pytest.approx([0.9, 0.9], abs=0.01)  # 3 standard deviations are 0.009
+    assert others.prod(1).mean().item() == pytest.approx(0.81, abs=0.012)  # each class draws for itself
+
+
+def test_half_of_an_equal_share_is_the_published_threshold() -> None:
+    counts = torch.tensor([int(500 * 0.01 ** (i / 99)) for i in range(100)])  # CIFAR100-LT
+    rare = SoftmaxEqualization(stats=ClassStats(counts)).rare
+    assert torch.equal(rare, SoftmaxEqualization(threshold=0.005, stats=ClassStats(counts)).rare) and 0 < rare.sum() < 100
+
+
+def test_the_start_of_sigmoids_is_a_bias_of_the_head() -> None:
+    """Cui et al. initialise the last bias to -log((1 - pi) / pi) with pi = 1 / C."""
+    logits, labels = torch.randn(6, 100), torch.arange(6)
+    assert starting_logit(None, 100) == pytest.approx(-torch.tensor(99.0).log().item())
+    with_bias = SigmoidFocal(1.0, AS_IT_IS, num_classes=100)(logits - torch.tensor(99.0).log(), labels, Outputs())
+    torch.testing.assert_close(SigmoidFocal(1.0, num_classes=100)(logits, labels, Outputs()), with_bias)
+    zeros = torch.zeros(1, 100)
+    first = {pi: SigmoidFocal(0.0, pi, num_classes=100)(zeros, torch.tensor([0]), Outputs()).item() for pi in (None, 0.5)}
+    assert first[None] == pytest.approx(5.6, abs=0.01) and first[0.5] == pytest.approx(69.3, abs=0.1)
+
+
+def test_larger_classes_are_smoothed_more() -> None:
+    for shape in ("concave", "linear", "convex"):
+        smoothing = LabelAwareSmoothing(shape=shape, stats=STATS).smoothing
+        assert smoothing[0].item() == pytest.approx(0.4) and smoothing[3:].tolist() == pytest.approx([0.1, 0.1])
+        assert (smoothing[:4].diff() < 0).all()
+    balanced = LabelAwareSmoothing(stats=ClassStats(torch.tensor([7, 7, 7]))).smoothing
+    assert balanced.tolist() == pytest.approx([0.1] * 3)
+
+
+@pytest.mark.parametrize("name", ["weigh", "criterion", "adjust"])
+def test_anything_can_be_deferred(name: str) -> None:
+    """Weights, losses and adjusted logits: plain cross-entropy before the switch, what was deferred after it."""
+    logits, labels = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)), [0, 1, 2, 3]
+    then, deferred = {
+        "weigh": lambda: (then := Focal(2.0), Deferred(then)),
+        "criterion": lambda: (then := LabelAwareSmoothing(stats=STATS), DeferredCriterion(then)),
+        "adjust": lambda: (then := VS(stats=STATS), DeferredAdjust(then)),
+    }[name]()
+    plain, full = F.cross_entropy(logits, torch.tensor(labels)), loss_of(then, logits, labels)
+    assert not torch.allclose(plain, full)
+    for epochs in (5, 200, 1000):
+        losses = [loss_of(at_epoch(deferred, epoch, epochs), logits, labels) for epoch in range(epochs)]
+        expected = [plain] * int(0.8 * epochs) + [full] * (epochs - int(0.8 * epochs))
+        torch.testing.assert_close(torch.stack(losses), torch.stack(expected))
+
+
+def test_deferring_keeps_the_mean_over_the_batch() -> None:
+    """Cui et al. divide by the batch size, LDAM-DRW by the sum of the weights."""
+    assert Deferred(EffectiveNumber(mean="batch", stats=STATS)).mean == "batch"
+    assert EffectiveNumber(stats=STATS).mean == "weights"
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda: DeferredCriterion(LabelAwareSmoothing(stats=STATS), 160), "start"),
+        (lambda: DeferredAdjust(VS(stats=STATS), -0.1), "start"),
+        (lambda: SigmoidFocal(-1.0, num_classes=5), "gamma"),
+        (lambda: SigmoidFocal(initial_probability=1.0, num_classes=5), "initial_probability"),
+        (lambda: InfluenceBalanced(Focal(), alpha=0.0), "alpha"),
+        (lambda: InfluenceBalanced(Focal(), epsilon=0.0), "epsilon"),
+        (lambda: SoftmaxEqualization(1.5, stats=STATS), "gamma"),
+        (lambda: SoftmaxEqualization(threshold=20.0, stats=STATS), "threshold"),
+        (lambda: SigmoidEqualization(-0.5, stats=STATS), "gamma"),
+        (lambda: EqualizationV2(alpha=-1.0, num_classes=5), "alpha and gamma"),
+        (lambda: AdaptiveClassSuppression(1.0, num_classes=5), "threshold"),
+        (lambda: ClassDifficultyBalanced(-1.0, stats=STATS), "tau"),
+        (lambda: LabelAwareSmoothing(0.1, 0.4, stats=STATS), "smooth_tail"),
+        (lambda: LabelAwareSmoothing(shape="power", stats=STATS), "power"),
+        (lambda: LabelAwareSmoothing(power=2.0, stats=STATS), "power"),
+    ],
+)
+def test_a_senseless_value_is_refused_by_name(make: Callable[[], object], argument: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{argument} must"):
+        make()
