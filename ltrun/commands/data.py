@@ -14,8 +14,9 @@ from rich.console import Console
 from ltrun.commands.train import show_log
 from ltrun.config import catalogue, search_path
 from ltrun.config.bind import bind
-from ltrun.config.compose import plugins_of
+from ltrun.config.compose import check_plugins
 from ltrun.config.explain import explained
+from ltrun.config.settings import Settings
 from ltrun.data.cifar import CIFARLT
 from ltrun.data.describe import describe
 from ltrun.data.export import export
@@ -36,9 +37,9 @@ def main(argv: Sequence[str]) -> int:
     if argv[0] == "export":
         _export(argv[1:])
     else:
-        config, source = _source(argv)
-        many, few = config["evaluation"]["many"], config["evaluation"]["few"]
-        describe(config["dataset"]["name"], source.open(torch.device("cpu")), Console(), many=many, few=few)
+        settings, source = _source(argv)
+        many, few = settings.evaluation.many, settings.evaluation.few
+        describe(settings.dataset.name, source.open(torch.device("cpu")), Console(), many=many, few=few)
     return 0
 
 
@@ -46,8 +47,8 @@ def _export(argv: Sequence[str]) -> None:
     targets = [word.removeprefix("to=") for word in argv if word.startswith("to=")]
     if len(targets) != 1 or not targets[0]:
         raise ConfigError("to: name one folder to write to, as in 'ltrun data export dataset=cifar100_lt to=FOLDER'")
-    config, source = _source([word for word in argv if not word.startswith("to=")])
-    dataset, folder = config["dataset"]["name"], Path(targets[0])
+    settings, source = _source([word for word in argv if not word.startswith("to=")])
+    dataset, folder = settings.dataset.name, Path(targets[0])
     if not isinstance(source, CIFARLT):
         raise ConfigError(
             f"dataset={dataset} is not exported, only cifar10_lt and cifar100_lt are: digits_lt comes with scikit-learn, and "
@@ -61,11 +62,13 @@ def _export(argv: Sequence[str]) -> None:
     print(f"read them with: dataset={dataset} dataset.root={folder} dataset.profile=as_is {tail}")
 
 
-def _source(argv: Sequence[str]) -> tuple[Any, Source]:
-    """The resolved configuration of a command line, and its data set, not yet opened."""
+def _source(argv: Sequence[str]) -> tuple[Settings, Source]:
+    """The settings of a command line, and its data set, not yet opened."""
     overrides = search_path.without_flags(argv)
     config = _composed(argv, overrides)
-    return config, bind(config["dataset"]["source"], "dataset.source", plugins=plugins_of(config, overrides)).build({})
+    settings = Settings.of(config)
+    check_plugins(settings, overrides)
+    return settings, bind(config["dataset"]["source"], "dataset.source", plugins=settings.plugins).build({})
 
 
 def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:

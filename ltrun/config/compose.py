@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ltrun.config.settings import check_settings, leaves, refuse_unknown_keys
+from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
 from ltrun.errors import ConfigError
 from ltrun.results.address import INERT, address, fingerprint, labelled
 from ltrun.taxonomy import GROUPS, SETTINGS, SLOTS
@@ -36,11 +36,17 @@ class Job:
     changes: Mapping[str, Any]
     method: str
     dataset: str
-    seed: int
     fingerprint: str
     folder: Path
     headline: str
-    plugins: Sequence[str]
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings.of(self.config)
+
+    @property
+    def seed(self) -> int:
+        return self.settings.seed
 
     @property
     def title(self) -> str:
@@ -114,7 +120,8 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from None
-    check_settings(config)
+    settings = Settings.of(config)
+    check_plugins(settings, overrides)
     _resolve_folder(config)
     loader = GlobalHydra.instance().config_loader()
     given = {name: str(option) for name, option in choices.items() if isinstance(option, str) and not name.startswith("hydra/")}
@@ -125,7 +132,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     for group in GROUPS:
         if group not in MERGING and given.get(group, "").startswith("["):
             raise ConfigError(f"{group}: takes one option, got {given[group]}; combine slots, as in margin=ldam ensemble=ride")
-    method, dataset = given["method"], config["dataset"]["name"]
+    method, dataset = given["method"], settings.dataset.name
     preset = _composed(loader, (f"dataset={given['dataset']}", f"method={method}", *without))
     same = preset
     if any(given.get(group) != preset.choices.get(group) for group in GROUPS):
@@ -139,11 +146,9 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         changes=_changes(raw, same, preset, given),
         method=method,
         dataset=dataset,
-        seed=config["seed"],
         fingerprint=mark,
-        folder=address(Path(config["outputs"]).expanduser(), dataset, method, mark, config["seed"]),
+        folder=address(Path(settings.outputs).expanduser(), dataset, method, mark, settings.seed),
         headline=_headline(preset.plain, config),
-        plugins=plugins_of(config, overrides),
     )
 
 
@@ -164,14 +169,12 @@ def _headline(preset: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return next((str(name) for name in reversed(names) if isinstance(kept, Mapping) and name in kept), "plain")
 
 
-def plugins_of(config: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """The packages named on the command line; a file must not open the door to other code."""
-    named = config["plugins"]
-    if not isinstance(named, list) or not all(isinstance(name, str) and name.isidentifier() for name in named):
-        raise ConfigError(f"plugins: expected a list of package names, got {named!r}")
-    if named and not any(override.lstrip("+").startswith("plugins=") for override in overrides):
+def check_plugins(settings: Settings, overrides: Sequence[str]) -> None:
+    """Packages are named on the command line; a file must not open the door to other code. Raises ConfigError."""
+    if not all(name.isidentifier() for name in settings.plugins):
+        raise ConfigError(f"plugins: expected a list of package names, got {settings.plugins!r}")
+    if settings.plugins and not any(override.lstrip("+").startswith("plugins=") for override in overrides):
         raise ConfigError("plugins: packages are named on the command line only, as plugins=[mypackage]")
-    return named
 
 
 def _resolve_folder(config: Mapping[str, Any]) -> None:

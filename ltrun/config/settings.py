@@ -3,58 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Literal, get_type_hints
 
 from ltrun.config.values import coerce
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.taxonomy import SETTINGS, SLOTS
 
-SETTING_TYPES: dict[str, tuple[Any, int | None]] = {
-    "seed": (int, None),
-    "epochs": (int, 1),
-    "batch_size": (int, 1),
-    "plan": (list[str], None),
-    "outputs": (str, None),
-    "force": (bool, None),
-    "plugins": (list[str], None),
-    "dataset.name": (str, None),
-    "evaluation.every": (int, 1),
-    "evaluation.batch_size": (Literal["auto"] | int, 1),
-    "evaluation.many": (int, 1),
-    "evaluation.few": (int, 1),
-    "runtime.device": (str, None),
-    "runtime.threads": (int | None, 1),
-    "runtime.pack": (Literal["auto"] | int, 1),
-    "runtime.checkpoint_seconds": (float, 0),
-    "runtime.precision": (Literal["fp32", "tf32", "bf16"], None),
-    "runtime.channels_last": (bool, None),
-    "runtime.compile": (Literal["auto", True, False], None),
-    "runtime.tensorboard": (bool, None),
-}
-LARGEST = 2**31 - 1  # of whole numbers
-MOST = {"runtime.threads": 1024, "runtime.pack": 1024, "seed": 2**63 - 1}
 OPEN = ("stages", "dataset.augments")  # mappings whose keys are the user's to choose, held against their schema elsewhere
+LARGEST = 2**31 - 1  # of whole numbers
+LEAST = {
+    "epochs": 1, "batch_size": 1, "evaluation.every": 1, "evaluation.batch_size": 1, "evaluation.many": 1, "evaluation.few": 1,
+    "runtime.threads": 1, "runtime.pack": 1, "runtime.checkpoint_seconds": 0,
+}  # fmt: skip
+MOST = {"runtime.threads": 1024, "runtime.pack": 1024, "seed": 2**63 - 1}
 
 
-def check_settings(config: Mapping[str, Any]) -> None:
-    """Holds the keys that ltrun itself reads against their types; the keys of parts are held against their signatures."""
-    for path, (hint, least) in SETTING_TYPES.items():
-        node: Any = config
-        for step in path.split("."):
-            if not isinstance(node, Mapping) or step not in node:
-                raise ConfigError(f"{path}: this key is needed, and missing")
-            node = node[step]
-        coerce(node, hint, path)
-        most = MOST.get(path, LARGEST)
-        if isinstance(node, int) and node > most:
-            raise ConfigError(f"{path}: expected a number of at most {most:,}, got {node}")
-        if least is not None and isinstance(node, (int, float)) and node < least:
-            raise ConfigError(f"{path}: expected a {'' if hint is float else 'whole '}number of at least {least}, got {node!r}")
-    if not config["outputs"].strip():
-        raise ConfigError("outputs: names no folder; give one, as in outputs=DIR, or unset LTRUN_OUTPUTS")
-    evaluation = config["evaluation"]
-    if evaluation["few"] > evaluation["many"]:
-        raise ConfigError(f"evaluation.few: {evaluation['few']} is above evaluation.many ({evaluation['many']})")
+@dataclass(frozen=True)
+class Dataset:
+    """name: of the data set, in addresses and tables."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """every: epochs. batch_size: images at once. many, few: training images of a class, the limits of the shot groups."""
+
+    every: int
+    batch_size: Literal["auto"] | int
+    many: int
+    few: int
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a run computes: see the comments in conf/config.yaml."""
+
+    device: str
+    threads: int | None
+    pack: Literal["auto"] | int
+    checkpoint_seconds: float
+    precision: Literal["fp32", "tf32", "bf16"]
+    channels_last: bool
+    compile: Literal["auto", True, False]
+    tensorboard: bool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys that ltrun itself reads, typed; the keys of parts are held against the signatures of their classes."""
+
+    seed: int
+    epochs: int
+    batch_size: int
+    plan: list[str]
+    selection: Literal["last", "best_val"]
+    outputs: str
+    force: bool
+    plugins: list[str]
+    dataset: Dataset
+    evaluation: Evaluation
+    runtime: Runtime
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Settings:
+        """Raises ConfigError, with the key path, for a key that is missing or a value that makes no sense."""
+        settings = _read(cls, config, "")
+        if not settings.outputs.strip():
+            raise ConfigError("outputs: names no folder; give one, as in outputs=DIR, or unset LTRUN_OUTPUTS")
+        many, few = settings.evaluation.many, settings.evaluation.few
+        if few > many:
+            raise ConfigError(f"evaluation.few: {few} is above evaluation.many ({many})")
+        return settings
+
+
+def _read(kind: Any, node: Any, path: str) -> Any:
+    """The mapping at a path as a dataclass, whose annotations are the types of its keys."""
+    values = {}
+    for name, hint in get_type_hints(kind).items():
+        place = f"{path}.{name}" if path else name
+        if not isinstance(node, Mapping) or name not in node:
+            raise ConfigError(f"{place}: this key is needed, and missing")
+        values[name] = _read(hint, node[name], place) if is_dataclass(hint) else _value(node[name], hint, place)
+    return kind(**values)
+
+
+def _value(value: Any, hint: Any, path: str) -> Any:
+    coerced = coerce(value, hint, path)
+    if isinstance(coerced, (int, float)) and not isinstance(coerced, bool):
+        least, most = LEAST.get(path), MOST.get(path, LARGEST)
+        if isinstance(coerced, int) and coerced > most:
+            raise ConfigError(f"{path}: expected a number of at most {most:,}, got {value}")
+        if least is not None and coerced < least:
+            kind = "a number" if hint is float else "a whole number"
+            raise ConfigError(f"{path}: expected {kind} of at least {least}, got {value!r}")
+    return coerced
 
 
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,10 @@ from ltrun.errors import ConfigError
 
 
 def coerce(value: Any, hint: Any, path: str) -> Any:
-    """The value as its annotation wants it, integers widened to floats. Raises ConfigError with the key path."""
+    """The value as its annotation wants it. Raises ConfigError with the key path.
+
+    1, 1.0 and 1e0 are one value: whole floats become integers where these are wanted, and integers floats.
+    """
     converted = _convert(value, hint)
     if converted is _WRONG:
         raise ConfigError(f"{path}: expected {_describe(hint)}, got {value!r}")
@@ -28,7 +31,8 @@ def _convert(value: Any, hint: Any) -> Any:
     if origin in (Union, UnionType):
         return next((c for c in (_convert(value, choice) for choice in choices) if c is not _WRONG), _WRONG)
     if origin is Literal:
-        return value if any(value == choice and type(value) is type(choice) for choice in choices) else _WRONG  # 1 is not true
+        same = (choice for choice in choices if value == choice and isinstance(value, bool) is isinstance(choice, bool))
+        return next(same, _WRONG)  # 1 is not true
     if origin in (list, Sequence, tuple):
         if not isinstance(value, (list, tuple)):
             return _WRONG
@@ -38,6 +42,8 @@ def _convert(value: Any, hint: Any) -> Any:
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         return float(value) if number else _WRONG  # nan and infinity are not finite, and compare as such
     if hint is int:
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
         return value if isinstance(value, int) and not isinstance(value, bool) else _WRONG
     if hint in (bool, str):
         return value if isinstance(value, hint) else _WRONG

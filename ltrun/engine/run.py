@@ -45,9 +45,9 @@ def run(job: Job, progress: Progress, at_once: int = 1) -> RunRecord:
 
     Raises LtrunError for anything the user can mend.
     """
-    recipe = recipe_of(job.config, job.choices, job.plugins)
+    recipe = recipe_of(job.config, job.choices, job.settings.plugins)
     recipe.check_settings()
-    device, threads = device_of(job.config["runtime"]["device"]), job.config["runtime"]["threads"]
+    device, threads = device_of(job.settings.runtime.device), job.settings.runtime.threads
     if threads is not None:
         torch.set_num_threads(threads)
     for sentence in recipe.warnings:

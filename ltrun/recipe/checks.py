@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from ltrun import parts
 from ltrun.config.bind import Bound
@@ -74,7 +73,7 @@ def _check_reads(part: Bound, provided: Mapping[str, frozenset[str]]) -> None:
         )
 
 
-def check_posthoc(recipe: Recipe, config: Mapping[str, Any]) -> None:
+def check_posthoc(recipe: Recipe) -> None:
     first = recipe.stages[0]
     assert first.network is not None
     net = first.network.origin or "the plain network (ensemble=none)"
@@ -85,8 +84,6 @@ def check_posthoc(recipe: Recipe, config: Mapping[str, Any]) -> None:
         _check_reads(part, provided)
         if unknown := part.target.sees - parts.EVIDENCE:  # type: ignore[attr-defined]
             raise ConfigError(f"{part.origin}: sees '{min(unknown)}'; a post-hoc part sees {', '.join(sorted(parts.EVIDENCE))}")
-    if config.get("selection") not in ("last", "best_val"):
-        raise ConfigError(f"selection: expected last or best_val, got {config.get('selection')!r}")
 
 
 def balanced_twice(recipe: Recipe) -> list[str]:

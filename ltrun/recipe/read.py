@@ -14,6 +14,7 @@ from torch import nn
 
 from ltrun import parts
 from ltrun.config.bind import Bound, bind
+from ltrun.config.settings import Settings
 from ltrun.config.values import coerce
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError, did_you_mean
@@ -42,7 +43,7 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     )
     for stage in recipe.stages:
         check_stage(stage, recipe.stages[0])
-    check_posthoc(recipe, config)
+    check_posthoc(recipe)
     return replace(recipe, warnings=balanced_twice(recipe))
 
 
@@ -51,6 +52,7 @@ class _Reader:
 
     def __init__(self, config: Mapping[str, Any], choices: Mapping[str, str], plugins: Sequence[str]):
         self.config, self.choices, self.plugins = config, choices, plugins
+        self.settings = Settings.of(config)
 
     def posthoc(self) -> dict[str, Bound]:
         node = _mapping(self.config.get("posthoc"), "posthoc")
@@ -65,7 +67,7 @@ class _Reader:
         }
 
     def stages(self) -> list[Stage]:
-        plan = coerce(self.config.get("plan"), list[str], "plan")
+        plan = self.settings.plan
         known = _mapping(self.config.get("stages"), "stages")
         if not plan or len(set(plan)) < len(plan):
             raise ConfigError(f"plan: expected a list of different stage names, got {plan!r}")
@@ -109,13 +111,12 @@ class _Reader:
         )
 
     def _epochs(self, diff: Mapping[str, Any], path: str) -> int:
-        whole = _positive(self.config.get("epochs"), "epochs")
         if diff.get("epochs") is not None:
             return _positive(diff["epochs"], f"{path}.epochs")
         fraction = diff.get("fraction", 1.0)
         if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 < fraction <= LONGEST:
             raise ConfigError(f"{path}.fraction: expected a number above 0 and at most {LONGEST}, got {fraction!r}")
-        return max(1, fraction_of(whole, fraction))
+        return max(1, fraction_of(self.settings.epochs, fraction))
 
     def _setting(self, group: str, diff: Mapping[str, Any], path: str, kind: type) -> Bound:
         own = diff.get(group) is not None

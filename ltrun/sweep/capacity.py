@@ -18,7 +18,7 @@ def at_once_of(job: Job, jobs: int) -> tuple[int, int]:
 
     auto: one for each CPU core and 2 GiB of free memory, and one on a GPU.
     """
-    wanted, device = job.config["runtime"]["pack"], job.config["runtime"]["device"]
+    wanted, device = job.settings.runtime.pack, job.settings.runtime.device
     size = min(jobs, max(1, min(cores(), free_memory() // MEMORY)) if wanted == "auto" else wanted)
     if size == 1 or device == "cpu" or (device == "auto" and not has_cuda()):
         return size, 1

@@ -33,7 +33,7 @@ def train(commands: Sequence[Sequence[str]], note: Callable[[Outcome], None]) ->
     if first is None:
         return
     jobs = itertools.chain([first], jobs)
-    if first.config["force"] and len(commands) > 1:
+    if first.settings.force and len(commands) > 1:
         known = list(jobs)
         for job in known:  # now, or results of before would stand beside those of a sweep that is cut short
             reset(job.folder)
@@ -73,7 +73,7 @@ def _jobs(commands: Sequence[Sequence[str]], overview: Overview, note: Callable[
 
 def done_before(job: Job) -> bool:
     """Whether the run has its result; says so. Raises DataError for a damaged one."""
-    if job.config["force"] or not (job.folder / RESULT).exists():
+    if job.settings.force or not (job.folder / RESULT).exists():
         return False
     record = RunRecord.load(job.folder / RESULT)
     assert record.seed == job.seed

@@ -103,9 +103,9 @@ def test_evaluation_under_the_transform_of_training(tmp_path: Path) -> None:
     """SADE's shifted CIFAR test sets are cropped, flipped and rotated. Here training sees black images and testing does not."""
     composition = small(composed("posthoc=[logit_adjustment,ncm]", "dataset.validation_per_class=2"), epochs=1)
     config, choices = changed(
-        composition, dataset__augments={"blank": {"_target_": f"{__name__}.Blank"}}, runtime__device="cpu"
+        composition, dataset__augments={"blank": {"_target_": f"{__name__}.Blank"}}, runtime__device="cpu", plugins=list(HERE)
     )
-    run(Job(config, choices, {}, "erm", "digits_lt", 0, "01234567", tmp_path, "plain", HERE), Progress())
+    run(Job(config, choices, {}, "erm", "digits_lt", "01234567", tmp_path, "plain"), Progress())
     scores = np.load(tmp_path / "predictions.npz")
     for name in ("plain", "logit_adjustment", "ncm"):
         found = scores[f"test_scores_{name}"]

@@ -119,6 +119,8 @@ def built(content: Any) -> Everything:
         ("number", 1e308, 1e308),
         ("count", 7, 7),
         ("count", -7, -7),
+        ("count", 1e0, 1),
+        ("counts", [2.0], [2]),
         ("switch", True, True),
         ("text", "1", "1"),
         ("kind", "cosine", "cosine"),
@@ -143,14 +145,14 @@ def test_a_value_of_the_right_type_arrives(name: str, value: Any, expected: Any)
     ("name", "values"),
     [
         ("number", [True, False, "1", "1e-4", None, [1.0], {}, math.inf, -math.inf, math.nan]),
-        ("count", [True, False, 1.0, 0.5, "1", None, [1], math.nan, math.inf]),
+        ("count", [True, False, 1.5, 0.5, "1", None, [1], math.nan, math.inf]),
         ("switch", [0, 1, "true", "false", None, [], 1.0]),
         ("text", [1, True, None, ["a"], {"a": 1}]),
         ("kind", ["L2", "", None, 0, ["l2"], {"l2": 1}]),
         ("maybe", [True, "null", math.nan, math.inf, [None]]),
         ("either", [True, 1.5, None, [1]]),
         ("numbers", [1.0, "12", [True], [math.nan], [[1.0]], [None], {"0": 1.0}, None]),
-        ("counts", [[1.0], [True], 3, "12", [None]]),
+        ("counts", [[1.5], [True], 3, "12", [None]]),
         ("texts", ["ab", [1], [None]]),
         ("part", ["plain", 3, {}, {"strength": 1.0}, []]),
     ],
@@ -171,7 +173,7 @@ def fits(value: Any, name: str) -> bool:
     """Whether the annotation of Everything's argument allows the value: written a second time, by hand."""
 
     def whole(v: Any) -> bool:
-        return type(v) is int
+        return type(v) is int or (type(v) is float and v.is_integer())
 
     def number(v: Any) -> bool:
         return type(v) in (int, float) and -1.8e308 < v < 1.8e308

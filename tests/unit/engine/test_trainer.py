@@ -804,7 +804,7 @@ def test_one_image_trains(tmp_path: Path) -> None:
 def job(folder: Path, *overrides: str, **changes: Any) -> Job:
     composition = changed(small(composed("dataset.validation_per_class=2", *overrides), epochs=2), **changes)
     config, choices = changed(composition, runtime__device="cpu")
-    return Job(config, choices, {}, choices["method"], "digits_lt", config["seed"], "01234567", folder, "plain", [])
+    return Job(config, choices, {}, choices["method"], "digits_lt", "01234567", folder, "plain")
 
 
 @pytest.mark.parametrize(

@@ -325,8 +325,8 @@ def test_the_plan_gives_the_order() -> None:
         ("stages__train__margin", "ldam", "stages.train.margin: expected an option"),
         ("stages__train__margin", ["ldam"], "stages.train.margin: expected an option"),
         ("epochs", 0, "epochs: expected a whole number of at least 1"),
-        ("epochs", 2.0, "epochs: expected a whole number of at least 1"),
-        ("selection", "best", "selection: expected last or best_val"),
+        ("epochs", 2.5, "epochs: expected a whole number, got 2.5"),
+        ("selection", "best", "selection: expected one of last, best_val"),
         ("posthoc", {"adjust": {}}, "posthoc.adjust: a post-hoc option has 'predictors' only"),
         ("posthoc__predictors", {"plain": {"_target_": "ltrun.posthoc.TauNorm"}}, "'plain' is the network's own prediction"),
         ("posthoc__predictors", 5, "posthoc.predictors"),
@@ -494,14 +494,14 @@ def test_a_key_that_is_taken_away_is_a_sentence_or_does_no_harm(override: str) -
     except ConfigError as error:
         assert override.lstrip("~").partition("=")[0].partition(".")[0] in str(error)
         return
-    recipe_of(made.config, made.choices, made.plugins)
+    recipe_of(made.config, made.choices, made.settings.plugins)
 
 
 def test_a_slot_of_a_stage_that_is_given_a_word_is_a_sentence() -> None:
     """Where the group's option would be meant: +margin@stages.train.margin=ldam."""
     made = job("+stages.train.margin=ldam")
     with pytest.raises(ConfigError, match=r"stages\.train\.margin"):
-        recipe_of(made.config, made.choices, made.plugins)
+        recipe_of(made.config, made.choices, made.settings.plugins)
 
 
 # ------------------------------------------------------------------------------------------------------------ whatever else
