@@ -100,11 +100,10 @@ def variant(args: argparse.Namespace, device: torch.device, on: Set[str], kind: 
         words.append("optimizer._target_=stand_ins.LoopSGD")
     subject = Subject(device, *words, steps=args.steps or (None if cuda else 2))
     if "data" not in on:
-        subject.trainer.train_set = PerImage(
-            subject.trainer.train_set, (4 if cuda else 0) if args.workers is None else args.workers
-        )
+        workers = (4 if cuda else 0) if args.workers is None else args.workers
+        subject.train_on(PerImage(subject.train_set, workers))
     if cuda and "no_wait" not in on:
-        subject.trainer.train_set = Waiting(subject.trainer.train_set)
+        subject.train_on(Waiting(subject.train_set))
     if kind == "train":
         subject.settle()
         return subject.train

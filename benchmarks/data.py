@@ -30,8 +30,7 @@ from torchvision import datasets, transforms
 
 from ltrun.data.folder import ImageFolder
 from ltrun.data.images import decode_all
-from ltrun.data.stores import Streamed
-from ltrun.parts import Store
+from ltrun.data.stores import Store, Streamed
 from ltrun.types import Batch
 
 SIDE, CLASSES = 224, 4
@@ -77,7 +76,7 @@ Sides = tuple[dict[str, Callable[[], object]], dict[str, int]]  # what is timed,
 
 def small(args: argparse.Namespace, device: torch.device) -> Sides:
     subject = Subject(device, "method=erm", "+dataset.source.test_images=100", *runtime(args))
-    store, augment = subject.trainer.train_set, subject.stage.objective.augments["main"]
+    store, augment = subject.train_set, subject.stage.objective.augments["main"]
     plain = PerImage(store, args.workers)
     rows = torch.randperm(len(store)).split(args.batch_size)
     sides: dict[str, Callable[[], object]] = {

@@ -105,9 +105,9 @@ def convolutions(subject: Subject, batch_size: int) -> list[Convolution]:
         found.append(Convolution(inputs[0].shape, module.weight.shape, stride, first=not found))
 
     hooks = [m.register_forward_hook(note) for m in subject.network.modules() if isinstance(m, nn.Conv2d)]
-    images = next(subject.run.splits.train.open([torch.arange(batch_size)])).inputs
+    images = next(subject.run.context.splits.train.open([torch.arange(batch_size)])).inputs
     with torch.no_grad():
-        subject.network.predict(subject.trainer.normalise(images))
+        subject.network.predict(subject.trainer.context.prepare(images))
     for hook in hooks:
         hook.remove()
     return found

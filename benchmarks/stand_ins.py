@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, cast
 
@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from ltrun.data.profiles import LongTail, Profile, Rows
 from ltrun.data.source import Source, Splits
-from ltrun.data.stores import Resident
+from ltrun.data.stores import Resident, Store
 from ltrun.optimizer.sgd import SGD, FusedSGD
-from ltrun.parts import Store
 from ltrun.types import Batch, Labels
 
 SHAPE = (3, 32, 32)
@@ -83,8 +82,8 @@ class _Once(Resident):
 class LoopSGD(SGD):
     """ltrun's SGD with three kernels for each parameter instead of one for all. No Nesterov momentum."""
 
-    def build(self, parameters: Sequence[nn.Parameter]) -> FusedSGD:
-        return _Loop(parameters, self.lr, self.momentum, self.weight_decay, self.nesterov)
+    def build(self, parameters: Mapping[str, nn.Parameter]) -> FusedSGD:
+        return _Loop(list(parameters.values()), self.lr, self.momentum, self.weight_decay, self.nesterov)
 
 
 class _Loop(FusedSGD):

@@ -103,7 +103,7 @@ def gradient(device: torch.device, words: Sequence[str], batch: tuple[Tensor, Te
     subject = Subject(device, *words, "runtime.precision=fp32", "runtime.compile=false")
     labels = Labels.hard(batch[1]).to(device)
     images, rows = batch[0].to(device), torch.arange(len(labels), device=device)
-    pixels = subject.trainer.normalise(images).cpu()
+    pixels = subject.trainer.context.prepare(images).cpu()
     transformed = torch.stack([loop.testing.dataset[row][0] for row in range(len(labels))])
     objective = subject.stage.objective.double().train()
     values, _, _ = objective({"main": Batch(images, labels, rows)})
@@ -111,7 +111,7 @@ def gradient(device: torch.device, words: Sequence[str], batch: tuple[Tensor, Te
     network = loop.network.double().train()
     network.load(subject.network)
     network.zero_grad()
-    F.cross_entropy(network(subject.trainer.normalise(images)), labels.primary).backward()
+    F.cross_entropy(network(subject.trainer.context.prepare(images)), labels.primary).backward()
     found, reference = (flat(p.grad for p in module.parameters()) for module in (subject.network, network))
     return {"pixels": float((pixels - transformed).abs().max()), "gradient": relative(found, reference)}
 

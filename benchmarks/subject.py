@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ltrun.config.compose import Job, compose_job
+from ltrun.data.stores import Store
 from ltrun.engine.progress import Progress
 from ltrun.engine.run import Run
 from ltrun.engine.stage import StageRun
@@ -57,12 +59,12 @@ class Subject:
     def __init__(self, device: torch.device, *overrides: str, steps: int | None = None):
         self.folder = tempfile.TemporaryDirectory(prefix="ltrun-benchmark-")
         self.job = job_of(f"outputs={self.folder.name}", *overrides)
-        recipe = recipe_of(self.job.config, self.job.choices, self.job.plugins)
+        recipe = recipe_of(self.job.config, self.job.choices, self.job.settings.plugins)
         self.warnings: list[str] = []
-        self.run = Run(self.job, recipe, device, _Silent(self.warnings))
+        self.run = Run.open(self.job, recipe, device, _Silent(self.warnings))
         self.trainer = self.run.trainer()
         self.stages = recipe.stages
-        self.network = self.trainer._network()
+        self.network = self.trainer.network()
         self.steps, self.rows, self.epoch_images = steps, cast(Tensor | None, None), 0
         self.flags = current_flags()
         self.enter(0)
@@ -70,8 +72,8 @@ class Subject:
     def enter(self, index: int) -> None:
         """Begins a stage with the network as it is."""
         stage = self.stages[index]
-        self.trainer._enter(self.network, stage, index)
-        self.stage = StageRun(self.trainer, self.network, stage)
+        self.trainer.enter(self.network, stage, index)
+        self.stage = StageRun.of(stage, self.network, self.trainer.context)
         sampler = cast(Any, self.stage.samplers[MAIN])
         sampler.draw = self._cut(sampler.draw)
         self.clock = Clock(stage.name, stage.epochs // 2, stage.epochs)  # in the middle, where nothing warms up
@@ -80,9 +82,18 @@ class Subject:
         def drawn(*inputs: Any) -> Tensor:
             rows = draw(*inputs) if self.rows is None else self.rows
             self.epoch_images = len(rows)
-            return rows if self.steps is None else rows[: self.steps * self.trainer.batch_size]
+            return rows if self.steps is None else rows[: self.steps * self.job.settings.batch_size]
 
         return drawn
+
+    @property
+    def train_set(self) -> Store:
+        return self.trainer.context.splits.train
+
+    def train_on(self, store: Store) -> None:
+        """Has this stage read its training images from another store."""
+        context = self.trainer.context
+        self.stage.context = self.trainer.context = replace(context, splits=replace(context.splits, train=store))
 
     def train(self) -> dict[str, Any]:
         with flags(self.flags):
@@ -90,7 +101,7 @@ class Subject:
 
     def settle(self) -> None:
         """Trains until no step of an epoch, its last and smaller one included, is among the first of its shape."""
-        for _ in range(WARM_UP + 1 if self.run.device.type == "cuda" else 1):
+        for _ in range(WARM_UP + 1 if self.run.context.device.type == "cuda" else 1):
             self.train()
 
     def evaluate(self) -> None:
@@ -99,7 +110,7 @@ class Subject:
 
     def images(self, split: str = "train") -> tuple[Tensor, Tensor]:
         """uint8 (N, 3, 32, 32) and labels (N,), on the CPU."""
-        store = getattr(self.run.splits, split)
+        store = getattr(self.run.context.splits, split)
         batch = next(store.open([torch.arange(len(store))]))
         return batch.inputs.cpu(), batch.targets.primary.cpu()
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ltrun.errors import TrainingError
 from ltrun.parts import Adjust, Criterion, Term, Weigh
-from ltrun.types import Labels, Outputs, Streams
+from ltrun.types import Column, Labels, Outputs, Streams
 
 
 class SoftmaxCrossEntropy(Criterion):
@@ -36,13 +36,13 @@ class Classification(Term):
 
     def loss(self, logits: Tensor, targets: Labels, outputs: Outputs) -> Tensor:
         """A scalar. logits: (B, C), those of `outputs` or of one expert."""
-        columns = zip(targets.index.unbind(1), targets.weight.unbind(1), strict=True)
-        return torch.stack([self._column(logits, labels, weight, outputs) for labels, weight in columns]).sum()
+        return torch.stack([self._column(column, outputs) for column in targets.columns(logits)]).sum()
 
-    def _column(self, logits: Tensor, labels: Tensor, share: Tensor, outputs: Outputs) -> Tensor:
+    def _column(self, column: Column, outputs: Outputs) -> Tensor:
+        logits, labels = column.logits, column.labels
         for adjust in self.adjusts:
             logits = expect_shape(adjust, adjust(logits, labels, outputs), logits.shape)
-        losses = expect_shape(self.criterion, self.criterion(logits, labels, outputs), labels.shape) * share
+        losses = expect_shape(self.criterion, self.criterion(logits, labels, outputs), labels.shape) * column.share
         normaliser: Tensor | None = None
         for weigh in self.weighs:
             weights = expect_shape(weigh, weigh(logits, labels, outputs), labels.shape)
@@ -53,8 +53,7 @@ class Classification(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         output = outputs["main"]
-        assert output.logits is not None
-        return self.loss(output.logits, streams["main"].targets, output)
+        return self.loss(output.need("logits"), streams["main"].targets, output)
 
 
 def expect_shape(part: nn.Module, result: Tensor, shape: torch.Size) -> Tensor:

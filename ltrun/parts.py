@@ -21,12 +21,12 @@ CONTEXT = {
     "stats": "ClassStats of the training set",
     "num_classes": "int",
     "in_channels": "int: channels of an image",
+    "channels_last": "bool: whether the channels of a pixel lie side by side in memory, as runtime.channels_last says",
     "classify": "Classification: the run's margin, logit adjustment and weights as one loss",
     "backbone": "Backbone: the network group's choice",
     "make_head": "(features) -> Head: the classifier group's choice",
     "features": "int: D, the length of the features that a head or a projector receives",
     "head": "Head that a classifier wraps: the one trained so far",
-    "normalise": "(uint8 images) -> float32 network inputs",
     "sampler": "Sampler of stream main",
     "outer": "list of the parameters of the parts with `outer`, which an update learns",
 }
@@ -55,9 +55,17 @@ class Sampler(Part):
         raise NotImplementedError
 
 
+class Prepare(Part):
+    """The way from inputs as a data set stores them to what a network reads; the data set owns it."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, ...) as stored -> (B, ...) float32."""
+        raise NotImplementedError
+
+
 class Augment(Part):
     def forward(self, batch: Batch) -> Batch:
-        """uint8 images in, uint8 images out, each image its own draw from the device's default generator."""
+        """Inputs as stored in and out, such as uint8 images, each its own draw from the device's default generator."""
         raise NotImplementedError
 
 
@@ -67,7 +75,7 @@ class Mixer(Part):
     streams: ClassVar[tuple[str, ...]] = ("main",)
 
     def forward(self, streams: Streams) -> dict[str, Batch]:
-        """Normalised float images in and out; may combine streams and concatenate label columns."""
+        """Prepared inputs in and out; may combine streams and concatenate label columns."""
         raise NotImplementedError
 
 
@@ -149,9 +157,17 @@ class Network(Part):
     provides: ClassVar[frozenset[str]] = frozenset({"features", "logits", "head"})
     streams: ClassVar[tuple[str, ...]] = ()
 
-    def predict(self, inputs: Tensor) -> Outputs:
-        """Outputs of one batch of images, as at test time."""
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Prepared inputs -> features (..., B, D), those of several branches stacked in front."""
         raise NotImplementedError
+
+    def decide(self, features: Tensor) -> Outputs:
+        """Features as `encode` gives them -> outputs."""
+        raise NotImplementedError
+
+    def predict(self, inputs: Tensor) -> Outputs:
+        """Outputs of one batch of prepared inputs, as at test time."""
+        return self.decide(self.encode(inputs))
 
     def forward(self, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
         """Outputs of each stream named in `need`, in training."""
@@ -163,10 +179,16 @@ class Network(Part):
 
 
 class Evidence(Protocol):
-    """One split as a post-hoc part sees it."""
+    """One split as a post-hoc part sees it: the fields of Outputs that the part's `reads` names, without gradient, on the host.
+
+    augment: as in training, a new draw each epoch.
+    """
+
+    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
+        """The split in order, batch by batch: nothing of it is kept."""
 
     def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
-        """Of the whole split in order, without gradient; augmented as in training if asked, a new draw each epoch."""
+        """The whole split in order, all of it in memory."""
 
     @property
     def labels(self) -> Tensor:
@@ -186,19 +208,8 @@ class PostHoc(Part):
         """Learns from the splits named in `sees`, which are among `EVIDENCE`."""
 
     def forward(self, outputs: Outputs) -> Tensor:
-        """(B, C) scores, higher is likelier; softmax of them is the confidence."""
+        """(B, C) scores, higher is likelier; softmax of them is the confidence. A row's scores depend on no other row."""
         raise NotImplementedError
-
-
-class Store(Protocol):
-    """Images and labels of one split. targets: Labels of all N rows."""
-
-    targets: Labels
-
-    def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
-        """One batch for each tensor of row numbers, in that order, on the device."""
-
-    def __len__(self) -> int: ...
 
 
 class Update(Part):
@@ -229,7 +240,8 @@ class Descent(Protocol):
 
 
 class Optimizer(Protocol):
-    def build(self, parameters: Sequence[nn.Parameter]) -> Descent: ...
+    def build(self, parameters: Mapping[str, nn.Parameter]) -> Descent:
+        """parameters: by name, as in `network.backbone.conv1.weight`, so that groups of them may have rates of their own."""
 
 
 class Schedule(Protocol):
@@ -243,5 +255,5 @@ class Schedule(Protocol):
 
 __all__ = [
     "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Descent", "Evidence", "Head", "Mixer", "Network", "Optimizer",
-    "Part", "PostHoc", "Sampler", "Schedule", "Store", "Term", "Update", "Weigh",
+    "Part", "PostHoc", "Prepare", "Sampler", "Schedule", "Term", "Update", "Weigh",
 ]  # fmt: skip

@@ -6,12 +6,14 @@ Shapes: B rows in a batch, M weighted labels a row, C classes, D features, E exp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ltrun.errors import TrainingError
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +94,11 @@ class Labels:
             torch.cat([self.weight * keep[:, None], other.weight * (1 - keep)[:, None]], dim=1),
         )
 
+    def columns(self, logits: Tensor) -> Iterator[Column]:
+        """What a loss sees of these targets: a column for each of the M labels, over the same logits (B, C)."""
+        for labels, share in zip(self.index.unbind(1), self.weight.unbind(1), strict=True):
+            yield Column(logits, labels, share)
+
     def to(self, device: torch.device) -> Labels:
         return Labels(self.index.to(device), self.weight.to(device))
 
@@ -103,8 +110,23 @@ class Labels:
 
 
 @dataclass(frozen=True, eq=False)
+class Column:
+    """Logits and one hard label each: what margins, logit adjustments, weights and criteria are functions of.
+
+    logits: (B, C). labels: (B,) int64. share: (B,) float32, how much of its row the label stands for.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
-    """inputs: (B, channels, H, W), uint8 as stored or float32 once normalised. rows: (B,) row numbers in the store."""
+    """inputs: (B, ...) as stored, such as uint8 images (B, channels, H, W), or float32 once prepared for the network.
+
+    rows: (B,) row numbers in the store.
+    """
 
     inputs: Tensor
     targets: Labels
@@ -142,6 +164,21 @@ class Outputs:
     head: Tensor | None = None
     experts: Tensor | None = None
     embedding: Tensor | None = None
+
+    def need(self, name: str) -> Tensor:
+        """A field that is a tensor. Raises TrainingError where the network does not provide it."""
+        value = getattr(self, name)
+        if not isinstance(value, Tensor):
+            raise TrainingError(
+                f"the network gives no {name}, or a post-hoc part does not name '{name}' in its `reads`; mend the part, or "
+                "choose another network"
+            )
+        return value
+
+    def only(self, names: Collection[str]) -> Outputs:
+        """These outputs without the tensors that are not named."""
+        hidden: dict[str, Any] = {field.name: None for field in fields(self) if field.name not in (*names, "scale")}
+        return replace(self, **hidden)
 
     def detach(self) -> Outputs:
         return self.map(lambda tensor: tensor.detach())
@@ -195,11 +232,13 @@ def fraction_of(epochs: int, fraction: float) -> int:
 class View:
     """What a part may look at between epochs, read-only.
 
-    predict: normalised inputs -> Outputs, without gradient, in evaluation mode.
+    open: row numbers (N,) of the training set -> Batch, inputs as stored. predict: inputs as stored -> Outputs, without
+    gradient, in evaluation mode.
     """
 
     clock: Clock
     stats: ClassStats
+    open: Callable[[Tensor], Batch]
     predict: Callable[[Tensor], Outputs]
     generator: torch.Generator
 

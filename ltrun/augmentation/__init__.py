@@ -1,7 +1,6 @@
 """More, and more varied, training images: augmentation within a stream, and mixing across streams.
 
 Everything here works on whole batches on their device, with static shapes, and draws from the device's default generator.
-Augments take and give uint8 images, mixers normalised ones.
 """
 
 from ltrun.augmentation.autoaugment import AutoAugment
@@ -9,8 +8,7 @@ from ltrun.augmentation.cmo import CMO
 from ltrun.augmentation.crop_flip import CropFlip
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.mixup import Mixup
-from ltrun.augmentation.normalise import Normalise
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
 
-__all__ = ["AutoAugment", "CMO", "CropFlip", "Cutout", "Mixup", "Normalise", "Rotation", "SimCLR"]
+__all__ = ["AutoAugment", "CMO", "CropFlip", "Cutout", "Mixup", "Rotation", "SimCLR"]

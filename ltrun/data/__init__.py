@@ -3,7 +3,8 @@
 from ltrun.data.cifar import CIFARLT
 from ltrun.data.digits import DigitsLT
 from ltrun.data.folder import ImageFolder
+from ltrun.data.prepare import Normalise
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident, Streamed
 
-__all__ = ["CIFARLT", "DigitsLT", "ImageFolder", "Resident", "Source", "Splits", "Streamed"]
+__all__ = ["CIFARLT", "DigitsLT", "ImageFolder", "Normalise", "Resident", "Source", "Splits", "Streamed"]

@@ -17,10 +17,9 @@ from ltrun.data.decoders import Decoders
 from ltrun.data.images import unreadable
 from ltrun.data.profiles import LongTail, Profile, Rows, hold_out
 from ltrun.data.source import Source, Splits, folder_of, reading
-from ltrun.data.stores import Resident, Streamed
+from ltrun.data.stores import Resident, Store, Streamed
 from ltrun.errors import ConfigError, DataError
 from ltrun.machine import free_memory
-from ltrun.parts import Store
 from ltrun.types import Labels
 
 RESIDENT_SHARE = 0.5  # of the memory that is left, which decoded images may take

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from ltrun.data.stores import Store
 from ltrun.errors import DataError
-from ltrun.parts import Store
 from ltrun.types import ClassStats
 
 

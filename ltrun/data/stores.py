@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,17 @@ from ltrun.types import Batch, Labels
 
 Rows = NDArray[np.int64]
 CHUNK = 64 * 2**20  # bytes that cross to the device at a time
+
+
+class Store(Protocol):
+    """Images and labels of one split. targets: Labels of all N rows."""
+
+    targets: Labels
+
+    def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
+        """One batch for each tensor of row numbers, in that order, on the device."""
+
+    def __len__(self) -> int: ...
 
 
 class Resident:

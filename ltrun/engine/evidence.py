@@ -1,40 +1,38 @@
-"""Predictors x evaluation splits -> metrics."""
+"""The outputs of a trained network on one split, for evaluation and for post-hoc parts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ltrun.engine.precision import Precision
+from ltrun.data.stores import Store
+from ltrun.engine.context import RunContext
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.network.fold import folded
-from ltrun.parts import Augment, Evidence, Network, PostHoc, Store
+from ltrun.parts import Augment, Evidence, Network, PostHoc
 from ltrun.types import Outputs, seed_of
 
 
 class SplitEvidence:
-    """One split through one network, in evaluation mode and without gradient; outputs come to the CPU.
+    """One split through one network, in evaluation mode and without gradient; outputs come to the host batch by batch.
 
+    fields: those of Outputs that are brought and, where a part asks for the whole split, kept for the next part that does.
     hidden: the labels are not to be looked at, as for test inputs.
     """
 
     def __init__(
         self,
         network: Network,
-        normalise: Any,
-        augment: Augment | Any,
+        context: RunContext,
         store: Store,
-        batch_size: int,
-        seed: int,
-        precision: Precision,
+        fields: Collection[str] = ("logits",),
+        augments: Sequence[Augment] = (),
         hidden: bool = False,
     ):
-        self.network, self.normalise, self.augment, self.store = network, normalise, augment, store
-        self.precision = precision
-        self.batch_size, self.seed, self.hidden = batch_size, seed, hidden
+        self.network, self.context, self.store = network, context, store
+        self.fields, self.augments, self.hidden = fields, augments, hidden
         self.clean: Outputs | None = None
 
     @property
@@ -45,25 +43,44 @@ class SplitEvidence:
 
     def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
         if augment:
-            return self._run(epoch)
+            return Outputs.concatenate(list(self.batches(augment, epoch)))
         if self.clean is None:
-            self.clean = self._run(None)
+            self.clean = Outputs.concatenate(list(self.batches()))
         return self.clean
 
     @torch.no_grad()
-    def _run(self, epoch: int | None) -> Outputs:
-        if epoch is not None:
-            torch.manual_seed(seed_of(self.seed, "augmented evaluation", epoch))
-        network, found = folded(self.network), []
-        for batch in self.store.open(torch.arange(len(self.store)).split(self.batch_size)):
-            batch = batch if epoch is None else self.augment(batch)
-            with self.precision.autocast():
-                found.append(network.predict(self.normalise(batch.inputs)))
+    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
+        if augment:
+            torch.manual_seed(seed_of(self.context.seed, "augmented evaluation", epoch))
+        network, precision = folded(self.network), self.context.precision
+        for batch in self.store.open(torch.arange(len(self.store)).split(self.context.evaluation_batch)):
+            for part in self.augments if augment else ():
+                batch = part(batch)
+            with precision.autocast():
+                found = network.predict(self.context.prepare(batch.inputs)).only(self.fields)
             yield_turn()
-        wait_for_device(self.precision.device)
-        return Outputs.concatenate(found).map(lambda tensor: tensor.cpu())
+            wait_for_device(precision.device)
+            yield found.map(lambda tensor: tensor.cpu())
 
 
-def fit(part: PostHoc, evidence: Mapping[str, Evidence]) -> None:
-    """Shows a post-hoc part what it declares to see, and nothing else."""
-    part.fit({name: evidence[name] for name in part.sees})
+class Shown:
+    """Evidence cut to the fields that a part names."""
+
+    def __init__(self, evidence: SplitEvidence, fields: Collection[str]) -> None:
+        self.evidence, self.fields = evidence, fields
+
+    @property
+    def labels(self) -> Tensor:
+        return self.evidence.labels
+
+    def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
+        return self.evidence.outputs(augment, epoch).only(self.fields)
+
+    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
+        return (outputs.only(self.fields) for outputs in self.evidence.batches(augment, epoch))
+
+
+def fit(part: PostHoc, evidence: Mapping[str, SplitEvidence]) -> None:
+    """Shows a post-hoc part the splits and the fields that it declares, and nothing else."""
+    shown: dict[str, Evidence] = {name: Shown(evidence[name], part.reads) for name in part.sees}
+    part.fit(shown)

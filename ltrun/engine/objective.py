@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from ltrun.engine.precision import Precision
 from ltrun.errors import TrainingError
 from ltrun.loss import expect_shape
-from ltrun.parts import Augment, Mixer, Network, Term
+from ltrun.parts import Augment, Mixer, Network, Prepare, Term
 from ltrun.types import Batch, Outputs, Streams
 
 
 class Objective(nn.Module):
-    """streams of uint8 batches -> the value of each term, 'total', the outputs, and the streams as the terms saw them."""
+    """streams of batches as stored -> the value of each term, 'total', the outputs, and the streams as the terms saw them."""
 
     def __init__(
         self,
         network: Network,
-        normalise: nn.Module,
+        prepare: Prepare,
         augments: Mapping[str, Sequence[Augment]],
         mixers: Mapping[str, Mixer],
         terms: Mapping[str, Term],
@@ -29,7 +29,7 @@ class Objective(nn.Module):
         precision: Precision,
     ):
         super().__init__()
-        self.network, self.normalise, self.weights, self.precision = network, normalise, dict(weights), precision
+        self.network, self.prepare, self.weights, self.precision = network, prepare, dict(weights), precision
         self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
         self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))
         self.need = list(dict.fromkeys(name for term in terms.values() for name in term.streams))
@@ -51,8 +51,9 @@ class Objective(nn.Module):
         return values | {"total": torch.stack(list(values.values())).sum()}
 
     def _prepare(self, name: str, batch: Batch) -> Batch:
+        stored = batch.inputs.dtype
         for augment in cast(nn.Sequential, self.augments[name]):
             batch = augment(batch)
-            if batch.inputs.dtype != torch.uint8:
-                raise TrainingError(f"{type(augment).__name__} returns images of {batch.inputs.dtype}, where uint8 is needed")
-        return batch.replace(inputs=self.normalise(batch.inputs))
+            if batch.inputs.dtype != stored:
+                raise TrainingError(f"{type(augment).__name__} returns {batch.inputs.dtype}, where {stored} is needed")
+        return batch.replace(inputs=self.prepare(batch.inputs))

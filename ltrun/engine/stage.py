@@ -2,77 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from ltrun.engine.context import RunContext
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.objective import Objective
 from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
-from ltrun.parts import Descent, Network, Part, Sampler
+from ltrun.parts import Augment, Descent, Network, Part, Sampler, Schedule, Update
 from ltrun.recipe.stage import MAIN, Stage
-from ltrun.types import Clock, Outputs, View, seed_of
+from ltrun.types import Batch, Clock, Outputs, View, seed_of
 
 Row = dict[str, Any]
+Context = dict[str, Any]  # what the constructors of parts may ask for
 
 
 class StageRun(nn.Module):
-    """One stage under way: its objective and samplers, whose state is checkpointed, its optimizer and schedule."""
+    """objective, samplers, update: modules whose state is checkpointed. optimizer: moves their parameters, at the rate that
+    schedule gives. behind: parts of the loss whose outputs are monitored. best: the best epoch so far on the validation split,
+    where that selects the model.
+    """
 
-    def __init__(self, trainer: Any, network: Network, stage: Stage):
+    def __init__(
+        self,
+        stage: Stage,
+        context: RunContext,
+        objective: Objective,
+        samplers: Mapping[str, Sampler],
+        update: Update,
+        schedule: Schedule,
+        behind: Sequence[nn.Module],
+    ):
         super().__init__()
-        torch.manual_seed(seed_of(trainer.seed, stage.name, "parts"))
-        context = trainer.context()
-        samplers = {name: s.sampler.build(context) for name, s in stage.streams.items() if s.sampler}
-        context["sampler"] = samplers[MAIN]
-        adjusts, weighs = ([part.build(context) for part in chain] for chain in (stage.adjusts, stage.weighs))
-        criterion = stage.criterion.build(context) if stage.criterion else None
-        context["classify"] = Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
-        terms = {name: part.build(context) for name, (_, part) in stage.terms.items()}
-        weights = {name: weight for name, (weight, _) in stage.terms.items()}
-        if "classification" not in terms:
-            terms, weights = {"classification": context["classify"], **terms}, {"classification": 1.0, **weights}
-        augments = {
-            name: [
-                part.build(context)
-                for part in (stage.streams[MAIN if stream.augments is None else name].augments or {}).values()
-            ]
-            for name, stream in stage.streams.items()
-        }
-        mixers = {name: part.build(context) for name, part in stage.mixers.items()}
-        self.objective = Objective(network, trainer.normalise, augments, mixers, terms, weights, trainer.precision)
-        self.samplers = nn.ModuleDict(samplers)
-        owners = [module for module in self.modules() if isinstance(module, Part) and module.outer]
-        outer = dict.fromkeys(parameter for part in owners for parameter in part.parameters())
-        context["outer"] = list(outer)
-        assert stage.update is not None
-        self.update = stage.update.build(context)
-        self.to(trainer.device)
-        self.trainer, self.stage = trainer, stage
+        self.stage, self.context, self.schedule = stage, context, schedule
+        self.objective, self.samplers, self.update = objective, nn.ModuleDict(dict(samplers)), update
+        self.to(context.device)
         self.parts = [module for module in self.modules() if isinstance(module, Part)]
-        inner = [p for p in self.parameters() if p.requires_grad and p not in outer]
-        self.optimizer = stage.optimizer.build(context).build(inner)
-        self.schedule = stage.schedule.build(context)
+        outer = set(outer_parameters(self))
+        inner = {
+            name.removeprefix("objective."): parameter
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad and parameter not in outer
+        }
+        self.optimizer: Descent = stage.optimizer.build(context.injected()).build(inner)
         self.base_rates = [group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
-        behind = [*adjusts, context["classify"].criterion, *weighs]
-        self.monitor = LossMonitor(terms, self.objective.need, list(mixers.values()), behind, trainer.device)
-        self.step = Step(
-            self.objective,
-            self.update,
-            self.optimizer,
-            self.parts,
-            self.monitor,
-            [*self.parameters(), *self.buffers()],
-            trainer.compile,
-            trainer.device,
-            trainer.warn,
-        )
+        mixers = list(objective.mixers.values())
+        self.monitor = LossMonitor(objective.terms, objective.need, mixers, behind, context.device)
+        tensors = [*self.parameters(), *self.buffers()]
+        self.step = Step(objective, update, self.optimizer, self.monitor, self.parts, tensors, context)
         self.best: Row | None = None
+
+    @classmethod
+    def of(cls, stage: Stage, network: Network, context: RunContext) -> StageRun:
+        """Builds the parts of a stage: a function of the seed and the stage alone."""
+        torch.manual_seed(seed_of(context.seed, stage.name, "parts"))
+        injected = context.injected()
+        samplers = {name: stream.sampler.build(injected) for name, stream in stage.streams.items() if stream.sampler}
+        injected["sampler"] = samplers[MAIN]
+        classify = injected["classify"] = _classification(stage, injected)
+        objective = _objective(stage, network, context, injected)
+        injected["outer"] = outer_parameters(objective, *samplers.values())
+        update, schedule = stage.update.build(injected), stage.schedule.build(injected)
+        behind = [*classify.adjusts, classify.criterion, *classify.weighs]
+        return cls(stage, context, objective, samplers, update, schedule, behind)
 
     @property
     def network(self) -> Network:
@@ -80,22 +78,23 @@ class StageRun(nn.Module):
 
     def epoch(self, clock: Clock) -> Row:
         """One pass over the main stream's rows, from generators that are a function of (seed, stage, epoch)."""
-        trainer = self.trainer
-        key = seed_of(trainer.seed, clock.stage, clock.epoch)
+        context = self.context
+        key = seed_of(context.seed, clock.stage, clock.epoch)
         torch.manual_seed(key)
         generator = torch.Generator().manual_seed(seed_of(key, "samplers"))
+        view = View(clock, context.stats, self._open, self.predict, generator)
         for part in self.parts:
-            part.adapt(View(clock, trainer.stats, self.predict, generator))
+            part.adapt(view)
         rates = [rate * self.schedule.factor(clock) for rate in self.base_rates]
         set_rates(self.optimizer, rates)
         self._set_modes()
         rows = self._draw(clock, generator)
         self.monitor.begin()
-        stores = [trainer.train_set.open(batches(plan, trainer.batch_size)) for plan in rows.values()]
+        stores = [context.splits.train.open(batches(plan, context.settings.batch_size)) for plan in rows.values()]
         for drawn in zip(*stores, strict=True):
             self.step(dict(zip(rows, drawn, strict=True)))
             yield_turn()
-        wait_for_device(trainer.device)
+        wait_for_device(context.device)
         images = len(rows[MAIN])
         losses = self.monitor.means(clock, images)
         row = {"stage": clock.stage, "epoch": clock.epoch + 1, "epochs": clock.epochs, "learning_rate": rates[0]}
@@ -103,15 +102,19 @@ class StageRun(nn.Module):
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Outputs:
+        """Outputs of inputs as stored, in evaluation mode."""
         training = self.network.training
-        with self.trainer.precision.autocast():
-            outputs = self.network.eval().predict(inputs)
+        with self.context.precision.autocast():
+            outputs = self.network.eval().predict(self.context.prepare(inputs))
         self.network.train(training)
         return outputs
 
-    def remember_best(self, row: Row, select_best: bool) -> None:
+    def _open(self, rows: Tensor) -> Batch:
+        return next(iter(self.context.splits.train.open([rows])))
+
+    def remember_best(self, row: Row) -> None:
         accuracy = row["evaluation"].get("val", {}).get("accuracy")
-        if select_best and accuracy is not None and (self.best is None or accuracy > self.best["accuracy"]):
+        if accuracy is not None and (self.best is None or accuracy > self.best["accuracy"]):
             network = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
             self.best = {"accuracy": accuracy, "epoch": row["epoch"], "network": network}
 
@@ -127,7 +130,7 @@ class StageRun(nn.Module):
 
     def _draw(self, clock: Clock, generator: torch.Generator) -> dict[str, Tensor]:
         """The row plan of an epoch for every stream, as long as the main one's."""
-        targets, streams = self.trainer.train_set.targets, self.stage.streams
+        targets, streams = self.context.splits.train.targets, self.stage.streams
         rows = {
             name: cast(Sampler, self.samplers[name]).draw(targets, clock, generator)
             for name in streams
@@ -140,13 +143,35 @@ class StageRun(nn.Module):
         return {name: rows[stream.of or name] for name, stream in streams.items()}
 
 
-def batches(rows: Tensor, size: int) -> list[Tensor]:
-    """The rows in batches; the last, smaller one is kept, and a lone last row joins the batch before it, because batch
-    normalisation needs two."""
-    split = list(rows.split(size))
-    if len(split) > 1 and len(split[-1]) == 1:
-        split[-2:] = [torch.cat(split[-2:])]
-    return split
+def _classification(stage: Stage, injected: Context) -> Classification:
+    """The class-sensitive loss of a stage's margins, logit adjustments and weights."""
+    adjusts, weighs = ([part.build(injected) for part in chain] for chain in (stage.adjusts, stage.weighs))
+    criterion = stage.criterion.build(injected) if stage.criterion else None
+    return Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
+
+
+def _objective(stage: Stage, network: Network, context: RunContext, injected: Context) -> Objective:
+    """The loss of a stage: its class-sensitive loss, unless a term replaces it, and its further terms."""
+    terms = {name: part.build(injected) for name, (_, part) in stage.terms.items()}
+    weights = {name: weight for name, (weight, _) in stage.terms.items()}
+    if "classification" not in terms:
+        terms, weights = {"classification": injected["classify"], **terms}, {"classification": 1.0, **weights}
+    augments = {name: augments_of(stage, name, injected) for name in stage.streams}
+    mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
+    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision)
+
+
+def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:
+    """The augmentations of a stream, new objects; those of the main stream where it has none of its own."""
+    own = stage.streams[stream].augments
+    nodes = stage.streams[MAIN].augments if own is None else own
+    return [part.build(injected) for part in (nodes or {}).values()]
+
+
+def outer_parameters(*modules: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the parts with `outer`, which an update learns and the optimizer does not."""
+    owners = [part for module in modules for part in module.modules() if isinstance(part, Part) and part.outer]
+    return list(dict.fromkeys(parameter for part in owners for parameter in part.parameters()))
 
 
 def set_rates(optimizer: Descent, rates: Sequence[float]) -> None:
@@ -156,3 +181,12 @@ def set_rates(optimizer: Descent, rates: Sequence[float]) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def batches(rows: Tensor, size: int) -> list[Tensor]:
+    """The rows in batches; the last, smaller one is kept, and a lone last row joins the batch before it, because batch
+    normalisation needs two."""
+    split = list(rows.split(size))
+    if len(split) > 1 and len(split[-1]) == 1:
+        split[-2:] = [torch.cat(split[-2:])]
+    return split

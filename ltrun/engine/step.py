@@ -8,32 +8,32 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import getfile
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ltrun.engine.context import RunContext
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.objective import Objective
 from ltrun.parts import Descent, Part, Update
 from ltrun.types import Streams
 
-Compile = Literal["auto", True, False]
 BACKEND = "inductor"
 Shape = tuple[tuple[str, torch.Size, torch.Size], ...]
 WARM_UP = 3  # steps of a shape that run as they are before it is captured: libraries choose kernels, memory finds its place
 
 
 class Step:
-    """streams -> nothing: objective, gradient, update of the parameters, what parts keep of it, and the watch, all in place.
+    """streams -> nothing: objective, gradient, update of the parameters, what parts keep, and the monitor's sums, in place.
 
-    compile: 'auto' replays the whole step as a CUDA graph where the device is one: the same kernels, the same bits. True
+    runtime.compile: 'auto' replays the whole step as a CUDA graph on CUDA: the same kernels, the same bits. True
     compiles the objective by inductor as well, and on a CPU too, where the first step then takes half a minute. False runs it
     as it is. A graph belongs to the shapes of the streams; there are two, because the last batch of an epoch is kept. Where a
-    part does not allow it, `warn` gets a sentence that names the part, once, and nothing else changes. On CUDA all of a run
-    is within `own_stream`.
+    part does not allow it, `warn` gets a sentence that names the part, once, and nothing else changes. On CUDA, run inside
+    `own_stream`: the default stream cannot be captured.
 
-    tensors: those that a step writes besides the optimizer's and the watch's; a failed attempt puts them back.
+    tensors: those that a step writes besides the optimizer's and the monitor's; a failed attempt puts them back.
     """
 
     def __init__(
@@ -41,15 +41,14 @@ class Step:
         objective: Objective,
         update: Update,
         optimizer: Descent,
-        parts: Sequence[Part],
         monitor: LossMonitor,
+        parts: Sequence[Part],
         tensors: Sequence[Tensor],
-        compile: Compile,
-        device: torch.device,
-        warn: Callable[[str], None],
+        context: RunContext,
     ) -> None:
-        self.objective, self.update, self.optimizer, self.parts, self.monitor = objective, update, optimizer, parts, monitor
-        self.tensors, self.device, self.warn = tensors, device, warn
+        self.objective, self.update, self.optimizer, self.monitor = objective, update, optimizer, monitor
+        self.parts, self.tensors, self.device, self.warn = parts, tensors, context.device, context.warn
+        compile, device = context.settings.runtime.compile, context.device
         self.captures, self.compiles = compile is not False and device.type == "cuda", compile is True
         if self.captures and not all(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
             self._give_up(f"{type(optimizer).__name__}, whose learning rate is no tensor,")
@@ -186,7 +185,7 @@ def set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) 
     torch.set_rng_state(state[0])
     if state[1] is not None:
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
-        generator.graphsafe_set_state(generator.clone_state())  # the old one still takes itself for captured
+        generator.graphsafe_set_state(generator.clone_state())  # the old state is still marked as captured
         torch.cuda.set_rng_state(state[1], device)
 
 

@@ -36,7 +36,7 @@ class BBN(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         output = outputs["main"]
-        assert output.logits is not None
-        conventional = self.classify.loss(output.logits, streams["main"].targets, output)
-        rebalancing = self.classify.loss(output.logits, streams["reversed"].targets, output)
+        logits = output.need("logits")
+        conventional = self.classify.loss(logits, streams["main"].targets, output)
+        rebalancing = self.classify.loss(logits, streams["reversed"].targets, output)
         return self.alpha * conventional + (1 - self.alpha) * rebalancing

@@ -77,6 +77,5 @@ class RIDE(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         output, targets = outputs["main"], streams["main"].targets
-        assert output.experts is not None
         base = partial(self.classify.loss, targets=targets, outputs=output)
-        return ride(output.experts, base, self.temperature, self.diversity)
+        return ride(output.need("experts"), base, self.temperature, self.diversity)

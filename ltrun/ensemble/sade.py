@@ -59,7 +59,7 @@ class SADE(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         output, targets = outputs["main"], streams["main"].targets
-        assert output.experts is not None
-        if len(output.experts) != len(self.shifts):
-            raise ConfigError(f"ensemble=sade trains 3 experts, got {len(output.experts)}; set ensemble.network.num_experts=3")
-        return sade(output.experts, self.shifts, partial(self.classify.loss, targets=targets, outputs=output))
+        experts = output.need("experts")
+        if len(experts) != len(self.shifts):
+            raise ConfigError(f"ensemble=sade trains 3 experts, got {len(experts)}; set ensemble.network.num_experts=3")
+        return sade(experts, self.shifts, partial(self.classify.loss, targets=targets, outputs=output))

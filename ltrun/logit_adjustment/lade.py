@@ -53,7 +53,6 @@ class LADE(Term):
         self.register_buffer("prior", stats.prior, persistent=False)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        logits = outputs["main"].logits
-        assert logits is not None
+        logits = outputs["main"].need("logits")
         with torch.autocast(logits.device.type, enabled=False):  # exp of a logit needs float32
             return lade(logits.float(), shares(streams["main"].targets, len(self.prior)), self.prior, self.remine_lambda)

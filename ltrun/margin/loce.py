@@ -58,8 +58,7 @@ class LOCE(Adjust):
         return equilibrium_logits(logits, labels, scores)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        logits, targets = outputs["main"].logits, streams["main"].targets
-        assert logits is not None
+        logits, targets = outputs["main"].need("logits"), streams["main"].targets
         found = logits.to(self.scores.dtype).softmax(1).gather(1, targets.index)
         rows = (found.flatten(), targets.index.flatten(), targets.weight.flatten())
         self.scores.copy_(mean_scores(self.scores, *rows, self.momentum))

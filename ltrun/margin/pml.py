@@ -81,12 +81,10 @@ class PML(Adjust):
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         output, targets = outputs["main"], streams["main"].targets
-        assert output.logits is not None
         self.before.copy_(class_statistics(self._centres(output), self.scatter))
-        distances = 1 - (output.logits.to(self.scatter.dtype) / output.scale).gather(1, targets.index)
+        distances = 1 - (output.need("logits").to(self.scatter.dtype) / output.scale).gather(1, targets.index)
         rows = (distances.flatten(), targets.index.flatten(), targets.weight.flatten())
         self.scatter.copy_(mean_scores(self.scatter, *rows, MOMENTUM))
 
     def _centres(self, outputs: Outputs) -> Tensor:
-        assert outputs.head is not None
-        return F.normalize(outputs.head.detach().to(self.scatter.dtype), dim=1)
+        return F.normalize(outputs.need("head").detach().to(self.scatter.dtype), dim=1)

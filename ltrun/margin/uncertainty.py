@@ -89,8 +89,7 @@ class UncertaintyMargin(Adjust):
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         output, targets = outputs["main"], streams["main"].targets
-        assert output.features is not None and output.head is not None
-        features, weight = output.features.to(self.sums.dtype), output.head.to(self.sums.dtype)
+        features, weight = output.need("features").to(self.sums.dtype), output.need("head").to(self.sums.dtype)
         variance = dropout_variance(features, weight, output.scale, self.rate, self.passes)
         labels, shares = targets.index.flatten(), targets.weight.flatten()
         self.sums.index_add_(0, labels, shares * variance[:, None].expand_as(targets.weight).flatten())

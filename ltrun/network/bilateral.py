@@ -55,9 +55,13 @@ class Bilateral(Network):
         conventional, rebalancing = (
             branch(self.trunk(streams[name].inputs)) for name, branch in zip(self.streams, self.branches, strict=True)
         )
-        outputs = classify(self.head, mix(conventional, rebalancing, self.alpha))
+        outputs = self.decide(mix(conventional, rebalancing, self.alpha))
         return dict.fromkeys(need, outputs)
 
-    def predict(self, inputs: Tensor) -> Outputs:
+    def encode(self, inputs: Tensor) -> Tensor:
+        """(B, 2 D)"""
         shared = self.trunk(inputs)
-        return classify(self.head, torch.cat([branch(shared) for branch in self.branches], dim=1))
+        return torch.cat([branch(shared) for branch in self.branches], dim=1)
+
+    def decide(self, features: Tensor) -> Outputs:
+        return classify(self.head, features)

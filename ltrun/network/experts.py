@@ -43,9 +43,12 @@ class Experts(Network):
         self.branches = nn.ModuleList(branches)
         self.heads = nn.ModuleList(make_head(branch.features) for branch in branches)
 
-    def predict(self, inputs: Tensor) -> Outputs:
+    def encode(self, inputs: Tensor) -> Tensor:
+        """(E, B, D)"""
         shared = self.trunk(inputs)
-        features = [widened(branch(shared)) for branch in self.branches]
+        return torch.stack([widened(branch(shared)) for branch in self.branches])
+
+    def decide(self, features: Tensor) -> Outputs:
         experts = torch.stack([in_float32(head, x) for head, x in zip(self.heads, features, strict=True)])
         scale = cast(Head, self.heads[0]).scale
-        return Outputs(features=torch.cat(features, dim=1), logits=experts.mean(dim=0), scale=scale, experts=experts)
+        return Outputs(features=torch.cat(features.unbind(), dim=1), logits=experts.mean(dim=0), scale=scale, experts=experts)

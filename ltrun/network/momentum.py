@@ -36,8 +36,11 @@ class Momentum(Network):
         self.network = network
         self.twin = _frozen(nn.ModuleDict({"backbone": network.backbone, "projector": network.projector}))
 
-    def predict(self, inputs: Tensor) -> Outputs:
-        return self.network.predict(inputs)
+    def encode(self, inputs: Tensor) -> Tensor:
+        return self.network.encode(inputs)
+
+    def decide(self, features: Tensor) -> Outputs:
+        return self.network.decide(features)
 
     def forward(self, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
         passes = {name: self._keys if name == self.slow else self.network.predict for name in need}

@@ -21,8 +21,11 @@ class Plain(Network):
         self.backbone = backbone
         self.head = make_head(backbone.features)
 
-    def predict(self, inputs: Tensor) -> Outputs:
-        return classify(self.head, self.backbone(inputs))
+    def encode(self, inputs: Tensor) -> Tensor:
+        return self.backbone(inputs)
+
+    def decide(self, features: Tensor) -> Outputs:
+        return classify(self.head, features)
 
 
 class Projected(Network):
@@ -36,8 +39,10 @@ class Projected(Network):
         self.head = make_head(backbone.features)
         self.projector = projector
 
-    def predict(self, inputs: Tensor) -> Outputs:
-        features = self.backbone(inputs)
+    def encode(self, inputs: Tensor) -> Tensor:
+        return self.backbone(inputs)
+
+    def decide(self, features: Tensor) -> Outputs:
         return classify(self.head, features, embedding=in_float32(self.projector, features))
 
 

@@ -1,8 +1,8 @@
-"""What moves the parameters."""
+"""Stochastic gradient descent with its learning rate on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,8 +29,8 @@ class SGD:
             raise ConfigError("nesterov needs a momentum above 0")
         self.lr, self.momentum, self.weight_decay, self.nesterov = lr, momentum, weight_decay, nesterov
 
-    def build(self, parameters: Sequence[nn.Parameter]) -> FusedSGD:
-        return FusedSGD(parameters, self.lr, self.momentum, self.weight_decay, self.nesterov)
+    def build(self, parameters: Mapping[str, nn.Parameter]) -> FusedSGD:
+        return FusedSGD(list(parameters.values()), self.lr, self.momentum, self.weight_decay, self.nesterov)
 
 
 class FusedSGD:

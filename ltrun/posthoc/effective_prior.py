@@ -1,6 +1,6 @@
 """The prior that a network has come to believe in, taken out of its logits: for training data whose counts are not known."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -12,9 +12,12 @@ from ltrun.types import Outputs
 LEAST = 1e-12  # of a prior, so that its logarithm is finite
 
 
-def mean_prediction(logits: Tensor) -> Tensor:
-    """(C,) float64: the mean of the rows' softmax, which sums to 1."""
-    return logits.double().softmax(1).mean(0)
+def mean_prediction(batches: Iterable[Tensor]) -> Tensor:
+    """(C,) float64: the mean of the rows' softmax, which sums to 1. batches: logits (B, C) each."""
+    sums, rows = torch.zeros((), dtype=torch.float64), 0
+    for logits in batches:
+        sums, rows = sums + logits.double().softmax(1).sum(0), rows + len(logits)
+    return sums / rows
 
 
 class EffectivePrior(PostHoc):
@@ -40,10 +43,8 @@ class EffectivePrior(PostHoc):
         self.register_buffer("adjustment", torch.zeros(num_classes))
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
-        logits = splits["train"].outputs().logits
-        assert logits is not None
+        logits = (outputs.need("logits") for outputs in splits["train"].batches())
         self.adjustment = (self.tau * mean_prediction(logits).clamp(min=LEAST).log()).float()
 
     def forward(self, outputs: Outputs) -> Tensor:
-        assert outputs.logits is not None
-        return outputs.logits - self.adjustment
+        return outputs.need("logits") - self.adjustment

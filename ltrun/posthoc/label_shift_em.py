@@ -48,12 +48,11 @@ class LabelShiftEM(PostHoc):
         self.register_buffer("shift", torch.zeros(num_classes))
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
-        train, test = splits["train"].outputs().logits, splits["test_inputs"].outputs().logits
-        assert train is not None and test is not None
+        train = (outputs.need("logits") for outputs in splits["train"].batches())
+        test = splits["test_inputs"].outputs().need("logits")
         source = mean_prediction(train).clamp(min=LEAST)
         target = em_prior(test.double().softmax(1), source, self.iterations, self.tolerance)
         self.shift = (target.clamp(min=LEAST) / source).log().float()
 
     def forward(self, outputs: Outputs) -> Tensor:
-        assert outputs.logits is not None
-        return outputs.logits + self.shift
+        return outputs.need("logits") + self.shift

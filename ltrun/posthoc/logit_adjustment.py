@@ -23,5 +23,4 @@ class LogitAdjustment(PostHoc):
         self.register_buffer("adjustment", adjustment(stats, tau))
 
     def forward(self, outputs: Outputs) -> Tensor:
-        assert outputs.logits is not None
-        return outputs.logits - self.adjustment
+        return outputs.need("logits") - self.adjustment

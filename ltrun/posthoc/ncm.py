@@ -40,8 +40,7 @@ class NCM(PostHoc):
         self.register_buffer("means", torch.empty(0, 0))
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
-        features = splits["train"].outputs().features
-        assert features is not None
+        features = splits["train"].outputs().need("features")
         self.shift = features.mean(0) if self.centre else features.new_zeros(features.shape[1])
         labels = splits["train"].labels.to(features.device)
         self.means = class_means(self._unit(features), labels, self.num_classes)
@@ -50,8 +49,7 @@ class NCM(PostHoc):
         return F.normalize(features - self.shift, dim=1)
 
     def forward(self, outputs: Outputs) -> Tensor:
-        assert outputs.features is not None
-        features = self._unit(outputs.features)
+        features = self._unit(outputs.need("features"))
         if self.distance == "cosine":
             scores = features @ F.normalize(self.means, dim=1).T
         else:  # -|f - m|^2 = 2 f.m - m.m - 1, for f of length 1

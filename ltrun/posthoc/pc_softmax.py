@@ -38,5 +38,4 @@ class PCSoftmax(PostHoc):
         self.register_buffer("adjustment", (log_prior(stats.counts, 1.0, EPSILON) - after).float())
 
     def forward(self, outputs: Outputs) -> Tensor:
-        assert outputs.logits is not None
-        return outputs.logits - self.adjustment
+        return outputs.need("logits") - self.adjustment

@@ -90,10 +90,8 @@ class SADEAggregation(PostHoc):
 
     @staticmethod
     def _view(evidence: Evidence, epoch: int) -> Tensor:
-        experts = evidence.outputs(augment=True, epoch=epoch).experts
-        assert experts is not None
+        experts = evidence.outputs(augment=True, epoch=epoch).need("experts")
         return experts
 
     def forward(self, outputs: Outputs) -> Tensor:
-        assert outputs.experts is not None
-        return aggregate(outputs.experts, self.trust)
+        return aggregate(outputs.need("experts"), self.trust)

@@ -33,5 +33,4 @@ class TauNorm(PostHoc):
         self.tau = tau
 
     def forward(self, outputs: Outputs) -> Tensor:
-        assert outputs.features is not None and outputs.head is not None
-        return outputs.features @ tau_normalised(outputs.head, self.tau).T
+        return outputs.need("features") @ tau_normalised(outputs.need("head"), self.tau).T

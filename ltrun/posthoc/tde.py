@@ -42,7 +42,7 @@ class TDE(PostHoc):
     """
 
     sees = frozenset({"train"})
-    reads = frozenset({"features", "head", "heads of cosines"})
+    reads = frozenset({"features", "logits", "head", "heads of cosines"})
     mean: Tensor
 
     def __init__(self, alpha: float | None = None, num_heads: int = 2, *, num_classes: int):
@@ -54,9 +54,9 @@ class TDE(PostHoc):
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
         outputs = splits["train"].outputs()
-        assert outputs.features is not None and outputs.logits is not None
-        self.mean = outputs.features.float().mean(0)
-        if outputs.features.shape[1] % self.num_heads or not self._explains(outputs, outputs.logits):
+        features = outputs.need("features")
+        self.mean = features.float().mean(0)
+        if features.shape[1] % self.num_heads or not self._explains(outputs, outputs.need("logits")):
             raise ConfigError(
                 f"posthoc=tde: the logits are not those of classifier=causal with num_heads={self.num_heads}; set it to the "
                 "classifier's, and keep other classifiers out of later stages"
@@ -67,8 +67,7 @@ class TDE(PostHoc):
         return bool((self._scores(outputs, 0.0) - logits).abs().max() <= 0.05 * logits.abs().max())
 
     def _scores(self, outputs: Outputs, alpha: float) -> Tensor:
-        assert outputs.features is not None and outputs.head is not None
-        features, head = outputs.features.float(), outputs.head.float()
+        features, head = outputs.need("features").float(), outputs.need("head").float()
         return tde_logits(features, head, outputs.scale, self.mean, alpha, self.num_heads)
 
     def forward(self, outputs: Outputs) -> Tensor:

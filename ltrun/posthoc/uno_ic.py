@@ -56,8 +56,7 @@ class UNOIC(PostHoc):
         self.register_buffer("shift", (strength * ratio).float())
 
     def forward(self, outputs: Outputs) -> Tensor:
-        assert outputs.logits is not None
-        return (outputs.logits + self.shift).log_softmax(1)
+        return (outputs.need("logits") + self.shift).log_softmax(1)
 
 
 class LikelihoodFlattening(PostHoc):
@@ -82,12 +81,10 @@ class LikelihoodFlattening(PostHoc):
         self.register_buffer("std", torch.zeros(()))
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
-        logits = splits["val"].outputs().logits
-        assert logits is not None
+        logits = splits["val"].outputs().need("logits")
         found = entropy(logits)
         self.mean, self.std = found.mean(), found.std(correction=0)
 
     def forward(self, outputs: Outputs) -> Tensor:
-        assert outputs.logits is not None
-        ratio = deviation_ratio(entropy(outputs.logits), self.mean, self.std)
-        return self.then(replace(outputs, logits=outputs.logits * ratio[:, None]))
+        ratio = deviation_ratio(entropy(outputs.need("logits")), self.mean, self.std)
+        return self.then(replace(outputs, logits=outputs.need("logits") * ratio[:, None]))

@@ -37,6 +37,7 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     reader = _Reader(config, choices, plugins)
     recipe = Recipe(
         source=bind(_mapping(config.get("dataset"), "dataset").get("source"), "dataset.source", Source, plugins),
+        prepare=bind(config["dataset"].get("prepare"), "dataset.prepare", parts.Prepare, plugins),
         backbone=bind(config.get("network"), "network", parts.Backbone, plugins),
         stages=reader.stages(),
         posthoc=reader.posthoc(),

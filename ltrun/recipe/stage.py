@@ -34,10 +34,10 @@ class Stage:
     terms: dict[str, tuple[float, Bound]]  # without a term 'classification', the adjusts and weighs make up the loss
     adjusts: list[Bound]
     weighs: list[Bound]
-    network: Bound | None
+    network: Bound
     head: Bound
     wrap: Bound | None
-    update: Bound | None
+    update: Bound
     criterion: Bound | None
     optimizer: Bound
     schedule: Bound
@@ -61,6 +61,7 @@ class Recipe:
     """All of a run. warnings: sentences for combinations that are allowed and usually a mistake."""
 
     source: Bound
+    prepare: Bound
     backbone: Bound
     stages: list[Stage]
     posthoc: dict[str, Bound]

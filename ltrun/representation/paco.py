@@ -91,14 +91,13 @@ class PaCo(Term):
         self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        main, key = outputs["main"], outputs["key"].embedding
-        assert main.logits is not None and main.embedding is not None and key is not None
+        main, key = outputs["main"], outputs["key"].need("embedding")
         if key.shape[1] != self.keys.shape[1]:
             raise ConfigError(f"PaCo's dim is {self.keys.shape[1]}, the projector's out {key.shape[1]}; set both to the same")
         with torch.autocast(key.device.type, enabled=False):  # bf16 would lose the third digit of similarity / 0.05
             return paco(
-                main.logits.float() + self.log_prior,
-                main.embedding.float(),
+                main.need("logits").float() + self.log_prior,
+                main.need("embedding").float(),
                 torch.cat([key.float(), self.keys]),
                 streams["main"].targets.primary,
                 torch.cat([streams["key"].targets.primary, self.key_labels]),
@@ -111,8 +110,7 @@ class PaCo(Term):
     @torch.no_grad()
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         """Writes the step's keys behind the last ones, going round."""
-        key, size = outputs["key"].embedding, len(self.keys)
-        assert key is not None
+        key, size = outputs["key"].need("embedding"), len(self.keys)
         key, labels = key[-size:], streams["key"].targets.primary[-size:]
         slots = (self.cursor + torch.arange(len(key), device=key.device)) % size
         self.keys[slots] = key.to(self.keys.dtype)

@@ -69,8 +69,7 @@ class ClassDifficulty(Sampler):
         self.seen.mul_(self.memory)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        logits, targets = outputs["main"].logits, streams["main"].targets
-        assert logits is not None
+        logits, targets = outputs["main"].need("logits"), streams["main"].targets
         if self.by == "loss":
             missed = -logits.to(self.missed.dtype).log_softmax(dim=1).gather(1, targets.index)
         else:

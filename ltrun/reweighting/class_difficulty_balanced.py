@@ -61,8 +61,7 @@ class ClassDifficultyBalanced(Weigh):
         self.seen.zero_()
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        logits, targets = outputs["main"].logits, streams["main"].targets
-        assert logits is not None
+        logits, targets = outputs["main"].need("logits"), streams["main"].targets
         predicted = logits.argmax(dim=1)
         for labels, share in zip(targets.index.unbind(1), targets.weight.unbind(1), strict=True):
             self.seen.index_add_(0, labels, share)

@@ -71,8 +71,7 @@ class EqualizationV2(Criterion):
         return equalization_v2(logits + self.start, labels, *self.weights())
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        logits, targets, weights = outputs["main"].logits, streams["main"].targets, self.weights()
-        assert logits is not None
+        logits, targets, weights = outputs["main"].need("logits"), streams["main"].targets, self.weights()
         for labels, share in zip(targets.index.unbind(1), targets.weight.unbind(1), strict=True):
             positive, negative = gradient_sizes(logits + self.start, labels, *weights)
             self.positive_gradient += (share[:, None] * positive).sum(dim=0)

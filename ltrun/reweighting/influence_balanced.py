@@ -42,7 +42,6 @@ class InfluenceBalanced(Weigh):
         self.class_weights, self.alpha, self.epsilon = class_weights, alpha, epsilon
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        assert outputs.features is not None
-        feature_norms = outputs.features.abs().sum(dim=1)
+        feature_norms = outputs.need("features").abs().sum(dim=1)
         balance = self.alpha / (influence(logits, labels, feature_norms) + self.epsilon)
         return self.class_weights(logits, labels, outputs) * balance

@@ -2,50 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ltrun.errors import TrainingError
 from ltrun.numerics import finite
-from ltrun.tasks.calibration import expected_calibration_error
-from ltrun.types import ClassStats, Outputs
+from ltrun.tasks.base import Metrics
+from ltrun.tasks.calibration import Calibration
+from ltrun.types import ClassStats, Labels, Outputs
 
-Metrics = dict[str, Any]
+
+class SingleLabel:
+    """One label an image; a class is predicted where its score is the highest."""
+
+    name = "single_label"
+
+    def stats(self, targets: Labels, names: tuple[str, ...]) -> ClassStats:
+        return ClassStats.of(targets, len(names), names)
+
+    def scores(self, outputs: Outputs) -> Tensor:
+        return outputs.need("logits")
+
+    def meter(self, stats: ClassStats, many: int, few: int) -> Top1Meter:
+        return Top1Meter(stats, many, few)
+
+
+class Top1Meter:
+    """Top-1 metrics as fractions of 1, added up batch by batch.
+
+    accuracy is over images, macro the mean over the classes that have test images, many/medium/few the same mean within a
+    shot group; a group without such classes is None, never 0.
+    """
+
+    def __init__(self, stats: ClassStats, many: int, few: int) -> None:
+        self.stats, self.many, self.few = stats, many, few
+        self.images, self.correct = torch.zeros(2, stats.num_classes, dtype=torch.float64)
+        self.calibration = Calibration()
+
+    def update(self, scores: Tensor, targets: Labels) -> None:
+        """scores: (B, C), on the host. Raises TrainingError for scores that are not finite, other than the minus infinity of
+        a class that is ruled out."""
+        if not finite(scores):
+            raise TrainingError("the network's scores are not finite: it diverged in its last steps. Lower optimizer.lr")
+        labels, classes = targets.primary, self.stats.num_classes
+        self.images += torch.bincount(labels, minlength=classes)
+        self.correct += torch.bincount(labels[scores.argmax(1) == labels], minlength=classes)
+        self.calibration.update(scores, labels)
+
+    def compute(self) -> Metrics:
+        seen, recall = self.images > 0, self.correct / self.images.clamp(min=1)
+
+        def mean(group: Tensor) -> float | None:
+            chosen = recall[group & seen]
+            return float(chosen.mean()) if len(chosen) else None
+
+        accuracy = float(self.correct.sum() / self.images.sum())
+        return {
+            "accuracy": accuracy,
+            "error": 1 - accuracy,
+            "macro": mean(seen),
+            **{name: mean(mask) for name, mask in self.stats.shots(self.many, self.few).items()},
+            "ece": self.calibration.compute(),
+            "per_class": [value if there else None for value, there in zip(recall.tolist(), seen.tolist(), strict=True)],
+            "images": int(self.images.sum()),
+        }
 
 
 def measure(scores: Tensor, labels: Tensor, stats: ClassStats, many: int = 100, few: int = 20) -> Metrics:
-    """Top-1 metrics as fractions of 1. scores: (N, C), labels: (N,).
-
-    accuracy is over images, macro the mean over the classes that have test images, many/medium/few the same mean within a
-    shot group; a group without such classes is None, never 0. Raises TrainingError for scores that are not finite, other than
-    the minus infinity of a class that is ruled out.
-    """
-    if not finite(scores):
-        raise TrainingError("the network's scores are not finite: it diverged in its last steps. Lower optimizer.lr")
-    hits = scores.argmax(1) == labels
-    images = torch.bincount(labels, minlength=stats.num_classes).double()
-    correct = torch.bincount(labels[hits], minlength=stats.num_classes).double()
-    seen, recall = images > 0, correct / images.clamp(min=1)
-
-    def mean(group: Tensor) -> float | None:
-        chosen = recall[group & seen]
-        return float(chosen.mean()) if len(chosen) else None
-
-    shots = {name: mean(mask) for name, mask in stats.shots(many, few).items()}
-    accuracy = float(hits.double().mean())
-    return {
-        "accuracy": accuracy,
-        "error": 1 - accuracy,
-        "macro": mean(seen),
-        **shots,
-        "ece": expected_calibration_error(scores, labels),
-        "per_class": [value if there else None for value, there in zip(recall.tolist(), seen.tolist(), strict=True)],
-        "images": len(labels),
-    }
-
-
-def plain_scores(outputs: Outputs) -> Tensor:
-    assert outputs.logits is not None
-    return outputs.logits
+    """`Top1Meter` of all rows at once. scores: (N, C). labels: (N,)."""
+    meter = Top1Meter(stats, many, few)
+    meter.update(scores, Labels.hard(labels))
+    return meter.compute()

@@ -18,8 +18,8 @@ from ltrun.config.bind import Bound
 from ltrun.loss import Classification
 from ltrun.parts import Head, Part, PostHoc, Sampler
 from ltrun.recipe.stage import MAIN, Stage
-from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
-from tests.support.cases import OPTIONS, Count, assembled, bound
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
+from tests.support.cases import OPTIONS, Count, assembled, blind_view, bound
 from tests.unit.resampling.test_samplers import chi_square
 
 STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
@@ -63,7 +63,7 @@ class Loss(nn.Module):
 
     def adapt(self, clock: Clock) -> None:
         for part in self.parts():
-            part.adapt(View(clock, self.stats, lambda inputs: Outputs(), torch.Generator()))
+            part.adapt(blind_view(clock, self.stats))
 
     def forward(self, outputs: Outputs, labels: list[int]) -> Tensor:
         streams = {MAIN: batch(labels)}
@@ -277,6 +277,9 @@ class Split:
 
     def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
         return self.given
+
+    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
+        yield self.outputs(augment, epoch)
 
     @property
     def labels(self) -> Tensor:

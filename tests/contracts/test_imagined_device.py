@@ -18,7 +18,6 @@ from torch.utils._pytree import tree_leaves
 from ltrun.cli import dispatch
 from ltrun.data import Resident
 from ltrun.engine.checkpoint import Checkpoints
-from ltrun.engine.precision import Precision
 from ltrun.engine.turns import Turns, yield_turn
 from ltrun.parts import Term
 from ltrun.types import Outputs, Streams
@@ -54,7 +53,7 @@ def on_device(composition: Composed, folder: Path, **more: Any) -> dict[str, Ten
     train, _ = digits()
     settings = {
         "device": DEVICE, "train_set": Resident(train.images.to(DEVICE), train.targets.to(DEVICE)),
-        "normalise": normaliser().to(DEVICE), "precision": Precision("fp32", DEVICE), "evaluate": unevaluated,
+        "prepare": normaliser().to(DEVICE), "precision": "fp32", "evaluate": unevaluated,
     }  # fmt: skip
     state = snapshot(trainer(bound(composition, ("tests",)), folder, **(settings | more)).run())
     assert all(isinstance(tensor, Imagined) for tensor in state.values())

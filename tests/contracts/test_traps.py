@@ -58,7 +58,7 @@ def test_a_sampler_made_after_the_loader_is_never_used(option: str, tmp_path: Pa
     seen = {"weight": 1.0, "part": {"_target_": f"{__name__}.Seen"}}
     composition = changed(small(assembled({"resampling": option}), epochs=10), representation__terms={"seen": seen})
     made = trainer(bound(composition, HERE), tmp_path)
-    going = StageRun(made, made._network(), made.recipe.stages[0])
+    going = StageRun.of(made.recipe.stages[0], made.network(), made.context)
     sampler, drawn = going.samplers["main"], []
     draw: Any = sampler.draw
 
@@ -69,7 +69,7 @@ def test_a_sampler_made_after_the_loader_is_never_used(option: str, tmp_path: Pa
     sampler.draw = remember  # type: ignore[assignment]
     going.epoch(Clock("train", 9, 10))
     assert torch.equal(torch.cat(Seen.rows), drawn[0])
-    as_they_come = torch.equal(drawn[0].sort().values, torch.arange(len(made.train_set)))
+    as_they_come = torch.equal(drawn[0].sort().values, torch.arange(len(made.context.splits.train)))
     assert as_they_come == (option == "instance"), "not what plain training draws"
 
 
@@ -83,7 +83,7 @@ def test_weight_decay_in_the_loss_and_in_the_optimizer_too(nesterov: bool, tmp_p
         )
         rows: list[dict[str, Any]] = []
         made = trainer(bound(composition), tmp_path / str(value), report=rows.append, batch_size=len(digits()[0]))
-        begun = {name: p.detach().clone() for name, p in made._network().named_parameters()}
+        begun = {name: p.detach().clone() for name, p in made.network().named_parameters()}
         ended = made.run()
         ends.append({name: p.detach() for name, p in ended.named_parameters()})
         losses.append((rows[0]["loss"], rows[0]["losses"]))

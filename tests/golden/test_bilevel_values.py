@@ -167,7 +167,7 @@ def test_outer_gradient_of_a_residual_network(name: str, virtual: str) -> None:
         stepped = [p for n, p in copy.network.named_parameters() if virtual == "*" or "head" in n]
         PlainStep()(copy, torch.optim.SGD(stepped, RATE), STREAMS)
         meta = STREAMS["meta"]
-        return F.cross_entropy(copy.network.predict(copy.normalise(meta.inputs)).logits, meta.targets.primary).item()  # type: ignore[arg-type]
+        return F.cross_entropy(copy.network.predict(copy.prepare(meta.inputs)).logits, meta.targets.primary).item()  # type: ignore[arg-type]
 
     assert gradient.abs().max() > 1e-5
     torch.testing.assert_close(gradient, differences(meta_loss, phi), rtol=1e-4, atol=1e-8)

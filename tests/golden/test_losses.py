@@ -19,7 +19,8 @@ from ltrun.reweighting import Deferred, EffectiveNumber, Focal, InverseFrequency
 from ltrun.reweighting.effective_number import effective_number_weights
 from ltrun.reweighting.focal import focal_weights
 from ltrun.reweighting.inverse_frequency import inverse_frequency_weights
-from ltrun.types import ClassStats, Clock, Labels, Outputs, View
+from ltrun.types import ClassStats, Clock, Labels, Outputs
+from tests.support.cases import blind_view
 from tests.support.golden import Golden, close, every_case
 
 COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # those of every file, see `read`
@@ -70,7 +71,7 @@ def compose(labels: Tensor, adjusts: Sequence[Adjust] = (), weighs: Sequence[Wei
 
 
 def at_epoch(part: Weigh, epoch: int, epochs: int = 200) -> Weigh:
-    part.adapt(View(Clock("joint", epoch, epochs), STATS, lambda inputs: Outputs(), torch.Generator()))
+    part.adapt(blind_view(Clock("joint", epoch, epochs), STATS))
     return part
 
 

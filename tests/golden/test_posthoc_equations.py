@@ -1,5 +1,6 @@
 """Post-hoc parts without a reference file: the papers' equations, evaluated anew in NumPy, in float64."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ class Split:
 
     def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
         return Outputs(logits=self.logits)
+
+    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
+        yield self.outputs(augment, epoch)
 
     @property
     def labels(self) -> Tensor:

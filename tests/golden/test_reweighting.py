@@ -35,9 +35,10 @@ from ltrun.reweighting.influence_balanced import influence
 from ltrun.reweighting.inverse_frequency import inverse_frequency_weights
 from ltrun.reweighting.label_aware_smoothing import smoothed_cross_entropy, smoothing_factors
 from ltrun.reweighting.sigmoid import sigmoid_focal
-from ltrun.types import Batch, Clock, Labels, Outputs, View
+from ltrun.types import Batch, Clock, Labels, Outputs
 from tests.golden.test_losses import COUNTS, STATS, agree, at_epoch, read, weighted
 from tests.golden.test_schedules import REPOSITORIES, SPANS, factors, option, spread
+from tests.support.cases import blind_view
 from tests.support.golden import Golden, close, every_case
 
 ELSEWHERE = "test_losses.py"
@@ -326,7 +327,7 @@ def test_class_difficulty_balanced(golden: Golden, tau: float | None) -> None:
         predicted = torch.tensor([c] * round(20 * a) + [(c + 1) % 10] * round(20 * (1 - a)))
         logits, labels = F.one_hot(predicted, 10).float(), torch.full((20,), c)
         part.after_step({"main": Outputs(logits=logits)}, {"main": Batch(logits, Labels.hard(labels), torch.arange(20))})
-    part.adapt(View(Clock("train", 1, 200), STATS, lambda images: Outputs(), torch.Generator()))
+    part.adapt(blind_view(Clock("train", 1, 200), STATS))
     close(part.weights, weights, 2e-5)
     exact = torch.tensor(weights, dtype=torch.float64)
     x = torch.tensor(inputs["logits"], dtype=torch.float64, requires_grad=True)

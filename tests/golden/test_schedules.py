@@ -11,7 +11,8 @@ from ltrun.config.bind import bind
 from ltrun.reweighting import Deferred, EffectiveNumber
 from ltrun.schedule.cosine import Cosine
 from ltrun.schedule.multistep import MultiStep
-from ltrun.types import ClassStats, Clock, Outputs, View
+from ltrun.types import ClassStats, Clock, Outputs
+from tests.support.cases import blind_view
 from tests.support.golden import Golden, close, every_case
 
 OPTIONS = Path(__file__).parents[2] / "conf" / "schedule"
@@ -79,7 +80,7 @@ def deferred_weights(outputs: dict[str, Any], counts: list[int]) -> None:
     for epoch in [*recorded, 320]:
         epochs, start = (200, 0.8) if epoch < 200 else (400, 0.4)
         part = Deferred(EffectiveNumber(0.9999, stats=stats), start)
-        part.adapt(View(Clock("joint", epoch, epochs), stats, lambda inputs: Outputs(), torch.Generator()))
+        part.adapt(blind_view(Clock("joint", epoch, epochs), stats))
         weights = part(torch.zeros(len(counts), len(counts)), labels, Outputs())
         expected = recorded.get(epoch, recorded[199])  # beyond 319 the original fails; ours stays as it is
         if expected["beta"] == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
@@ -16,20 +17,22 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ltrun.augmentation import Normalise
 from ltrun.config import catalogue
-from ltrun.data import DigitsLT, Resident
+from ltrun.config.settings import Settings
+from ltrun.data import DigitsLT, Normalise, Resident, Splits
+from ltrun.data.stores import Store
 from ltrun.engine.checkpoint import Checkpoints
-from ltrun.engine.evidence import SplitEvidence
+from ltrun.engine.context import RunContext
 from ltrun.engine.precision import Precision
+from ltrun.engine.predictors import evaluate
 from ltrun.engine.stage import Row
 from ltrun.engine.trainer import Trainer
-from ltrun.parts import Network
+from ltrun.parts import Network, Prepare
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe
-from ltrun.tasks.single_label import measure, plain_scores
+from ltrun.tasks.single_label import SingleLabel
 from ltrun.taxonomy import SLOTS, STAGE_SLOTS
-from ltrun.types import ClassStats, Labels
+from ltrun.types import ClassStats, Clock, Labels, View
 
 Config = dict[str, Any]
 Composed = tuple[Config, dict[str, str]]
@@ -169,15 +172,65 @@ def stats() -> ClassStats:
 
 
 def normaliser() -> Normalise:
-    return Normalise(mean=[0.3053], std=[0.376])
+    return Normalise(mean=[0.3053], std=[0.376], in_channels=1, channels_last=False)
 
 
 def accuracies(network: Network) -> dict[str, dict[str, Any]]:
     """Accuracies on the small test set, which also stands for a validation split."""
-    _, test = digits()
-    scores = plain_scores(SplitEvidence(network, normaliser(), None, test, 16, 0, FP32).outputs())
-    metrics = measure(scores, test.targets.primary, stats())
+    metrics = evaluate(network, context())["test"]
     return {"test": metrics, "val": metrics}
+
+
+def blind_view(clock: Clock, counts: ClassStats) -> View:
+    """What a part sees between epochs that looks at neither images nor the network."""
+
+    def refuse(what: object) -> Any:
+        raise AssertionError("it looks")
+
+    return View(clock, counts, refuse, refuse, torch.Generator())
+
+
+def settings(**changes: Any) -> Settings:
+    """Those of digits_lt, but for batches of 32 and an evaluation every other epoch.
+
+    changes: keys by their last name, whatever their level; evaluation_batch is evaluation.batch_size.
+    """
+    given = Settings.of(_composed(("dataset=digits_lt",))[0])
+    changes = {"batch_size": 32, "every": 2, "checkpoint_seconds": 0.0, "precision": "fp32"} | changes
+    levels: Config = {}
+    if "evaluation_batch" in changes:
+        changes["evaluation"] = replace(given.evaluation, batch_size=changes.pop("evaluation_batch"))
+    for level in ("evaluation", "runtime"):
+        node = changes.pop(level, getattr(given, level))
+        names = {field.name for field in fields(node)} - {"batch_size"}
+        levels[level] = replace(node, **{name: changes.pop(name) for name in names & changes.keys()})
+    return replace(given, **(levels | changes))
+
+
+def context(
+    train_set: Store | None = None,
+    test_set: Store | None = None,
+    counts: ClassStats | None = None,
+    prepare: Prepare | None = None,
+    device: torch.device = CPU,
+    warn: Callable[[str], None] | None = None,
+    **changes: Any,
+) -> RunContext:
+    """That of a run on the small set."""
+    train, test = digits()
+    counts = counts or stats()
+    chosen = settings(**changes)
+    return RunContext(
+        settings=chosen,
+        device=device,
+        precision=Precision(chosen.runtime.precision, device),
+        splits=Splits(train_set or train, None, test_set or test, counts.names),
+        stats=counts,
+        task=SingleLabel(),
+        prepare=prepare or normaliser(),
+        input_shape=torch.Size((1, 8, 8)),
+        warn=warn or partial(_unexpected, "warning"),
+    )
 
 
 def trainer(
@@ -188,30 +241,8 @@ def trainer(
     checkpoints: Checkpoints | None = None,
     **changes: Any,
 ) -> Trainer:
-    """A trainer of the recipe on the small set, two batches and a partial one an epoch."""
-    settings: dict[str, Any] = {
-        "train_set": digits()[0],
-        "stats": stats(),
-        "normalise": normaliser(),
-        "in_channels": 1,
-        "device": CPU,
-        "precision": FP32,
-        "channels_last": True,
-        "compile": "auto",
-        "seed": 0,
-        "batch_size": 32,
-        "evaluate_every": 2,
-        "checkpoint_seconds": 0,
-        "select_best": False,
-        "warn": partial(_unexpected, "warning"),
-    }
-    return Trainer(
-        recipe=recipe,
-        report=report,
-        evaluate=evaluate,
-        checkpoints=checkpoints or Checkpoints(folder),
-        **(settings | changes),
-    )
+    """A trainer of the recipe on the small set, two batches and a partial one an epoch. changes: of `context`."""
+    return Trainer(recipe, context(**changes), checkpoints or Checkpoints(folder), evaluate, report)
 
 
 def _unexpected(what: str, sentence: str) -> None:

@@ -13,15 +13,17 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltrun.augmentation import CMO, AutoAugment, CropFlip, Cutout, Mixup, Normalise, Rotation, SimCLR
+from ltrun.augmentation import CMO, AutoAugment, CropFlip, Cutout, Mixup, Rotation, SimCLR
 from ltrun.augmentation.autoaugment import OPERATIONS, POLICY, apply
 from ltrun.augmentation.cmo import box
 from ltrun.augmentation.colour import HUE, greyscale, jitter, shift_hue
 from ltrun.augmentation.crop_flip import crop_flip
 from ltrun.augmentation.geometry import affine, draw_boxes, gaussian, rotation, separable, stretch
+from ltrun.data import Normalise
 from ltrun.errors import ConfigError
 from ltrun.parts import Augment, Mixer
 from ltrun.types import Batch, ClassStats, Clock, Labels, View
+from tests.support.cases import blind_view
 
 AUGMENTS: list[Callable[[], Augment]] = [CropFlip, Rotation, Cutout, AutoAugment, SimCLR]
 MIXERS: dict[str, Callable[[], Mixer]] = {"mixup": Mixup, "cmo": CMO, "always": lambda: CMO(probability=1.0)}
@@ -43,7 +45,7 @@ def photographs(count: int, shape: tuple[int, int, int] = (3, 32, 32), seed: int
 
 def view(epoch: int, epochs: int) -> View:
     stats = ClassStats(torch.tensor([4, 2]))
-    return View(Clock("joint", epoch, epochs), stats, lambda inputs: pytest.fail("not needed"), torch.Generator())
+    return blind_view(Clock("joint", epoch, epochs), stats)
 
 
 def assert_close(result: Tensor, expected: Tensor, levels: int, exact: float = 0.0) -> None:
@@ -112,9 +114,9 @@ def test_never_waits_for_the_device(make: Callable[[], Augment | Mixer], device:
         lambda: CMO(probability=2.0),
         lambda: CMO(beta=0.0),
         lambda: CMO(plain=0.5),
-        lambda: Normalise([0.5], [0.0]),
-        lambda: Normalise([0.5, 0.5], [0.1]),
-        lambda: Normalise([], []),
+        lambda: Normalise([0.5], [0.0], in_channels=1, channels_last=True),
+        lambda: Normalise([0.5, 0.5], [0.1], in_channels=2, channels_last=True),
+        lambda: Normalise([], [], in_channels=1, channels_last=True),
     ],
 )
 def test_values_that_make_no_sense_are_refused(make: Callable[[], object]) -> None:
@@ -204,7 +206,7 @@ def test_normalise_is_torchvisions() -> None:
     mean, std = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, -1, -1)
     expected = reference.normalize(images.float().div(255), mean, std)
-    result = Normalise(mean, std)(images)
+    result = Normalise(mean, std, in_channels=len(mean), channels_last=False)(images)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
 

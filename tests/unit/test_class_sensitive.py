@@ -16,7 +16,8 @@ from ltrun.margin import LDAM
 from ltrun.parts import Adjust, Weigh
 from ltrun.posthoc import LogitAdjustment as PostHocLogitAdjustment
 from ltrun.reweighting import Deferred, EffectiveNumber, Focal, InverseFrequency
-from ltrun.types import ClassStats, Clock, Labels, Outputs, View
+from ltrun.types import ClassStats, Clock, Labels, Outputs
+from tests.support.cases import blind_view
 
 STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
 ADJUSTS: dict[str, Callable[[ClassStats], Adjust]] = {
@@ -34,7 +35,7 @@ PARTS = {**ADJUSTS, **WEIGHS}
 
 
 def at_epoch(part: Weigh, epoch: int, epochs: int = 200) -> Weigh:
-    part.adapt(View(Clock("joint", epoch, epochs), STATS, lambda inputs: Outputs(), torch.Generator()))
+    part.adapt(blind_view(Clock("joint", epoch, epochs), STATS))
     return part
 
 

@@ -79,7 +79,7 @@ def test_a_senseless_value_is_refused_by_name(make: Callable[[], object], argume
 
 def test_sgd_has_the_numbers_it_was_given() -> None:
     parameter = nn.Parameter(torch.ones(3))
-    made = SGD(0.05, 0.8, 1e-3, True).build([parameter])
+    made = SGD(0.05, 0.8, 1e-3, True).build({"weight": parameter})
     assert (made.momentum, made.weight_decay, made.nesterov) == (0.8, 1e-3, True)
     assert made.param_groups[0]["lr"].item() == pytest.approx(0.05) and made.param_groups[0]["params"] == [parameter]
 
@@ -93,7 +93,8 @@ def test_sgd_is_torchs_bit_for_bit(momentum: float, weight_decay: float, nestero
     shapes = [(4, 3, 3, 3), (7,), (5, 4)]
     ours, theirs = ([nn.Parameter(torch.full(shape, 0.7)) for shape in shapes] for _ in range(2))
     option = SGD(0.1, momentum, weight_decay, nesterov)
-    made = option.build(ours)
+    named = {str(index): parameter for index, parameter in enumerate(ours)}
+    made = option.build(named)
     reference = torch.optim.SGD(theirs, 0.1, momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
     for step in range(6):
         rate = 0.1 / (step + 1)
@@ -105,7 +106,7 @@ def test_sgd_is_torchs_bit_for_bit(momentum: float, weight_decay: float, nestero
             one.grad = torch.randn(one.shape)
             other.grad = one.grad.clone()
         if step == 3:
-            saved, made = made.state_dict(), option.build(ours)
+            saved, made = made.state_dict(), option.build(named)
             made.load_state_dict(saved)
             set_rates(made, [rate])
         made.step()

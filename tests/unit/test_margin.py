@@ -15,7 +15,8 @@ from ltrun.margin import GCL, LOCE, PML, RoBal, UncertaintyMargin
 from ltrun.margin.gcl import cloud_sizes
 from ltrun.margin.uncertainty import angular_logits
 from ltrun.parts import Adjust
-from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
+from tests.support.cases import blind_view
 
 STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
 PARTS: dict[str, Callable[[ClassStats], Adjust]] = {
@@ -46,7 +47,7 @@ def step(part: Adjust, outputs: Outputs, targets: Labels) -> None:
 
 
 def next_epoch(part: Adjust, epoch: int = 1) -> None:
-    part.adapt(View(Clock("joint", epoch, 200), STATS, lambda inputs: Outputs(), torch.Generator()))
+    part.adapt(blind_view(Clock("joint", epoch, 200), STATS))
 
 
 def trained(name: str, stats: ClassStats = STATS, steps: int = 3) -> Adjust:

@@ -29,7 +29,8 @@ from ltrun.reweighting import (
     SoftmaxEqualization,
 )
 from ltrun.reweighting.sigmoid import starting_logit
-from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
+from tests.support.cases import blind_view
 
 STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
 AS_IT_IS = 0.5  # an initial probability that adds nothing to the logits
@@ -58,7 +59,7 @@ def influence_balanced(stats: ClassStats) -> InfluenceBalanced:
 def at_epoch(part: Part, epoch: int, epochs: int = 200) -> Part:
     for module in part.modules():
         if isinstance(module, Part):
-            module.adapt(View(Clock("train", epoch, epochs), STATS, lambda inputs: Outputs(), torch.Generator()))
+            module.adapt(blind_view(Clock("train", epoch, epochs), STATS))
     return part
 
 

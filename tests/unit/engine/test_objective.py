@@ -23,7 +23,7 @@ from ltrun.margin import LDAM
 from ltrun.parts import Adjust, Augment, Criterion, Mixer, Network, Part, Term, Weigh
 from ltrun.reweighting import Deferred, EffectiveNumber, Focal, InverseFrequency
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, Streams, View
-from tests.support.cases import COUNTS, FP32, assembled, bound, differing, digits, small, snapshot, stats, trainer
+from tests.support.cases import COUNTS, FP32, assembled, blind_view, bound, differing, digits, small, snapshot, stats, trainer
 
 STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
 COUNTED = [500, 60, 9, 1, 0]
@@ -101,7 +101,7 @@ def by_hand(logits: Tensor, targets: Labels, adjusts: tuple[str, ...], weighs: t
 
 
 def view(epoch: int, epochs: int = 10) -> View:
-    return View(Clock("train", epoch, epochs), STATS, lambda inputs: Outputs(), torch.Generator())
+    return blind_view(Clock("train", epoch, epochs), STATS)
 
 
 def part(name: str) -> Any:
@@ -245,11 +245,11 @@ def test_another_criterion_takes_the_place_of_cross_entropy_and_nothing_else() -
 def test_a_stage_builds_its_classification_of_its_own_parts(tmp_path: Path) -> None:
     recipe = bound(small(assembled({"margin": "ldam", "classifier": "cosine", "decoupling": "crt", "reweighting": "focal"})))
     made = trainer(recipe, tmp_path)
-    network = made._network()
+    network = made.network()
     kinds = []
     for index, stage in enumerate(recipe.stages):
-        made._enter(network, stage, index)
-        run = StageRun(made, network, stage)
+        made.enter(network, stage, index)
+        run = StageRun.of(stage, network, made.context)
         (term,) = run.objective.terms.values()
         assert isinstance(term, Classification)
         kinds.append([[type(p).__name__ for p in parts] for parts in (term.adjusts, term.weighs, [term.criterion])])
@@ -382,7 +382,7 @@ def test_a_stream_without_augments_uses_those_of_main_and_one_with_its_own_does_
     }
     recipe = bound(small((config, choices)))
     made = trainer(recipe, tmp_path)
-    run = StageRun(made, made._network(), recipe.stages[0])
+    run = StageRun.of(recipe.stages[0], made.network(), made.context)
     found = {name: [type(part).__name__ for part in chain] for name, chain in run.objective.augments.items()}
     main = ["CropFlip", "Cutout"]
     assert found == {"main": main, "same": main, "bare": [], "own": ["Rotation"]}
@@ -398,11 +398,11 @@ def test_cmo_mixup_ldam_drw_and_cosine_in_one_step(epoch: int, order: list[str],
     picked = {"augmentation": order, "margin": "ldam", "reweighting": "drw", "classifier": "cosine"}
     recipe = bound(small(assembled(picked), epochs=10))
     made = trainer(recipe, tmp_path)
-    network = made._network()
-    run = StageRun(made, network, recipe.stages[0])
+    network = made.network()
+    run = StageRun.of(recipe.stages[0], network, made.context)
     clock = Clock("train", epoch, 10)
     for module in run.parts:
-        module.adapt(View(clock, stats(), run.predict, torch.Generator()))
+        module.adapt(View(clock, stats(), run._open, run.predict, torch.Generator()))
     run.train()
     rows = {"main": torch.arange(0, 64, 2), "tail": torch.arange(69, 37, -1)}
     drawn = {name: next(iter(digits()[0].open([plan]))) for name, plan in rows.items()}
@@ -472,7 +472,7 @@ def test_every_part_of_an_option_keeps_to_the_rules(picked: dict[str, str], tmp_
     """State round trip, copies, in-place time, no plain number that follows the clock: over a run of two epochs."""
     recipe = bound(small(assembled(picked), epochs=10))
     made = trainer(recipe, tmp_path)
-    run = StageRun(made, made._network(), recipe.stages[0])
+    run = StageRun.of(recipe.stages[0], made.network(), made.context)
     fresh = copy.deepcopy(run.objective)
     assert differing(buffers(fresh), buffers(run.objective)) == set()
 
@@ -486,7 +486,7 @@ def test_every_part_of_an_option_keeps_to_the_rules(picked: dict[str, str], tmp_
 
     # a checkpoint carries all of it: what is not persistent must be a function of the constructor's arguments
     other = trainer(recipe, tmp_path / "other", seed=1)
-    second = StageRun(other, other._network(), recipe.stages[0])
+    second = StageRun.of(recipe.stages[0], other.network(), other.context)
     assert differing(snapshot(second), snapshot(run))
     second.load_state_dict(run.state_dict())
     assert differing(buffers(second), buffers(run)) == set()
@@ -586,11 +586,11 @@ def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_a_term_is_a_scalar_and_images_stay_bytes(tmp_path: Path) -> None:
     made = trainer(bound(small(assembled({}))), tmp_path)
-    run = StageRun(made, made._network(), made.recipe.stages[0])
-    batch = next(made.train_set.open([torch.arange(8)]))
+    run = StageRun.of(made.recipe.stages[0], made.network(), made.context)
+    batch = next(made.context.splits.train.open([torch.arange(8)]))
     run.objective.terms["more"], run.objective.weights["more"] = Returns(torch.ones(1)), 1.0
     with pytest.raises(TrainingError, match=r"Returns returns a tensor of shape \(1,\)"):
         run.objective({"main": batch})
     run.objective.augments["main"].append(Returns(batch.replace(inputs=batch.inputs.float())))
-    with pytest.raises(TrainingError, match=r"Returns returns images of torch\.float32, where uint8 is needed"):
+    with pytest.raises(TrainingError, match=r"Returns returns torch\.float32, where torch\.uint8 is needed"):
         run.objective({"main": batch})

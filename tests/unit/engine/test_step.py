@@ -23,7 +23,7 @@ from ltrun.network import ResNetCIFAR
 from ltrun.network.fold import fold, folded
 from ltrun.parts import Term
 from ltrun.types import Batch, Labels, Outputs, Streams
-from tests.support.cases import CPU, FP32, bound, changed, composed, differing, digits, normaliser, small, snapshot, trainer
+from tests.support.cases import CPU, bound, changed, composed, context, differing, digits, normaliser, small, snapshot, trainer
 
 HERE = __name__
 SOME = ["erm", "ldam_drw", "crt", "cmo", "paco", "sade", "bbn", "meta_weight_net"]
@@ -90,8 +90,8 @@ def test_a_part_is_named_also_when_leaving_the_capture_raises_too() -> None:
 def test_a_failed_attempt_leaves_no_trace(tmp_path: Path) -> None:
     """Weights, statistics, momentum, the watch and the random state are those from before it."""
     made = trainer(bound(small(composed("method=ldam_drw"))), tmp_path)
-    run = StageRun(made, made._network(), made.recipe.stages[0])
-    batch = {"main": next(made.train_set.open([torch.arange(16)]))}
+    run = StageRun.of(made.recipe.stages[0], made.network(), made.context)
+    batch = {"main": next(made.context.splits.train.open([torch.arange(16)]))}
     warned: list[str] = []
     step, twin = run.step, copy.deepcopy(run.state_dict())
     step.warn = warned.append
@@ -120,7 +120,7 @@ def test_a_failed_attempt_leaves_no_trace(tmp_path: Path) -> None:
 def test_folding_is_exact(method: str, tmp_path: Path) -> None:
     made = trainer(bound(small(composed(f"method={method}"), epochs=2)), tmp_path)
     network = made.run().eval()
-    images = made.normalise(digits()[1].images)
+    images = made.context.prepare(digits()[1].images)
     copy_of = folded(network)
     with torch.no_grad():
         expected, found = network.predict(images), copy_of.predict(images)
@@ -146,15 +146,15 @@ def test_folding_in_double_precision() -> None:
 
 def test_evaluation_leaves_the_network_alone() -> None:
     made = trainer(bound(small(composed())), Path("unused"))
-    network = made._network().train()
+    network = made.network().train()
     before = snapshot(network)
-    SplitEvidence(network, normaliser(), None, digits()[1], 16, 0, FP32).outputs()
+    SplitEvidence(network, context(), digits()[1]).outputs()
     assert not differing(snapshot(network), before) and network.training
 
 
 def test_bf16_computes_the_backbone_in_bf16_and_the_rest_in_float32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("ltrun.engine.precision._has_bf16", lambda device: True)
-    settings: Any = {"precision": Precision("bf16", CPU), "evaluate": lambda network: {"val": {"accuracy": 0.0}}}
+    settings: Any = {"precision": "bf16", "evaluate": lambda network: {"val": {"accuracy": 0.0}}}
     made = trainer(bound(small(composed("method=paco"), epochs=1)), tmp_path, **settings)
     seen: dict[str, torch.dtype] = {}
 
@@ -200,7 +200,7 @@ def test_a_replayed_step_has_the_bits_of_the_step_as_it_is(method: str, tmp_path
     train, _ = digits()
     store = Resident(train.images.to(device), train.targets.to(device))
     settings = {
-        "device": device, "train_set": store, "normalise": normaliser().to(device), "precision": Precision("fp32", device),
+        "device": device, "train_set": store, "prepare": normaliser().to(device), "precision": "fp32",
         "evaluate": lambda network: {"val": {"accuracy": 0.0}},
     }  # fmt: skip
     composition = small(composed(f"method={method}"), epochs=6)

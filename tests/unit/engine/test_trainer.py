@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,24 +17,23 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ltrun.config.compose import Job
+from ltrun.data import Splits
 from ltrun.engine.checkpoint import Checkpoints
-from ltrun.engine.evidence import SplitEvidence, fit
 from ltrun.engine.monitor import LossMonitor
+from ltrun.engine.predictors import Predictors
 from ltrun.engine.progress import Progress
 from ltrun.engine.run import run
-from ltrun.engine.stage import Row, StageRun, batches
+from ltrun.engine.stage import Row, StageRun, augments_of, batches
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.loss import Classification
 from ltrun.optimizer.sgd import SGD, FusedSGD
 from ltrun.parts import Adjust, Augment, Criterion, Head, Mixer, Network, Sampler, Term, Weigh
 from ltrun.recipe.stage import Recipe
 from ltrun.reweighting import Deferred
-from ltrun.tasks.single_label import measure, plain_scores
 from ltrun.types import Batch, Clock, Labels, Outputs, Streams, View
 from tests.support.cases import (
     COUNTS,
     CPU,
-    FP32,
     OPTIONS,
     Composed,
     accuracies,
@@ -135,7 +135,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(batch_size: int, tmp_p
 def test_a_row_of_the_history_says_where_it_stands(tmp_path: Path) -> None:
     rows: list[Row] = []
     composition = small(composed("method=crt", "schedule=multistep"), epochs=10)
-    trainer(bound(composition), tmp_path, report=rows.append, evaluate_every=4).run()
+    trainer(bound(composition), tmp_path, report=rows.append, every=4).run()
     stages = [("train", epoch, 10) for epoch in range(1, 11)] + [("classifier", 1, 1)]
     assert [(row["stage"], row["epoch"], row["epochs"]) for row in rows] == stages
     assert [row["epoch"] for row in rows if "evaluation" in row] == [4, 8, 10, 1], "the last epoch is always evaluated"
@@ -282,7 +282,8 @@ class Looker(Term):
 
     def adapt(self, view: View) -> None:
         if self.look:
-            images = normaliser()(digits()[0].images[:8])
+            images = view.open(torch.arange(8)).inputs
+            assert torch.equal(images, digits()[0].images[:8]), "as they are stored"
             outputs, again = view.predict(images), view.predict(images[:4])
             assert outputs.logits is not None and again.logits is not None and not outputs.logits.requires_grad
             torch.testing.assert_close(outputs.logits[:4], again.logits, rtol=1e-4, atol=1e-5)
@@ -325,8 +326,8 @@ class Spy(SGD):
 
     built: ClassVar[list[list[nn.Parameter]]] = []
 
-    def build(self, parameters: Any) -> FusedSGD:
-        Spy.built.append(list(parameters))
+    def build(self, parameters: Mapping[str, nn.Parameter]) -> FusedSGD:
+        Spy.built.append(list(parameters.values()))
         return super().build(parameters)
 
 
@@ -387,7 +388,7 @@ def two_stages(method: str, folder: Path, epochs: int = 2, **changes: Any) -> tu
     """Names of what the second stage changed: parameters of heads, normalisation statistics, other parameters."""
     seen = Snapshots()
     composition = changed(small(composed(*method.split("+")), epochs=epochs), **changes)
-    network = trainer(mine(composition), folder, evaluate=seen, evaluate_every=1).run()
+    network = trainer(mine(composition), folder, evaluate=seen, every=1).run()
     names = differing(seen.states[epochs - 1], seen.states[-1])
     parameters = names & {name for name, _ in network.named_parameters()}
     heads = {name for name in parameters if "head" in name}
@@ -435,7 +436,7 @@ def test_crt_after_anything_changes_heads_only(first: str, tmp_path: Path) -> No
 def test_lws_changes_the_scales_only(tmp_path: Path) -> None:
     seen = Snapshots()
     composition = small(composed("method=lws"), epochs=2)
-    trainer(bound(composition), tmp_path, evaluate=seen, evaluate_every=1).run()
+    trainer(bound(composition), tmp_path, evaluate=seen, every=1).run()
     before, after = seen.states[1], seen.states[-1]
     inner = {name.replace("head.head.", "head."): tensor for name, tensor in after.items() if name != "head.scales"}
     changed_names = differing(before, inner)
@@ -453,7 +454,7 @@ def test_a_reset_head_begins_anew_and_another_does_not(tmp_path: Path) -> None:
             stages__classifier__reset_head=reset,
             stages__classifier__optimizer={"_target_": "ltrun.optimizer.SGD", "lr": 1e-30},
         )
-        trainer(bound(composition), tmp_path / str(reset), evaluate=seen, evaluate_every=1).run()
+        trainer(bound(composition), tmp_path / str(reset), evaluate=seen, every=1).run()
         heads[reset] = [state["head.weight"] for state in seen.states]
     assert not torch.equal(*heads[True]) and torch.equal(*heads[False])
     assert (heads[True][1] - heads[True][0]).abs().mean() > 0.1, "it is not a small change but another draw"
@@ -468,7 +469,7 @@ def test_the_second_stage_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
         stages={"one": {}, "two": {"optimizer": {"_target_": "ltrun.optimizer.SGD", "lr": 1e-30, "weight_decay": 0.0}}},
     )
     seen = Snapshots()
-    trainer(bound(composition), tmp_path, evaluate=seen, evaluate_every=1).run()
+    trainer(bound(composition), tmp_path, evaluate=seen, every=1).run()
     moved = {name for name in differing(*seen.states) if not name.endswith(STATISTICS)}
     assert moved == set()
 
@@ -503,16 +504,17 @@ class Judge:
 def test_the_best_epoch_on_validation_is_what_remains(verdicts: list[Any], select: bool, best: int, tmp_path: Path) -> None:
     judge = Judge(verdicts)
     recipe = bound(small(composed(), epochs=4))
-    network = trainer(recipe, tmp_path, evaluate=judge, evaluate_every=1, select_best=select).run()
+    chosen = {"evaluate": judge, "every": 1, "selection": "best_val" if select else "last"}
+    network = trainer(recipe, tmp_path, **chosen).run()
     assert differing(snapshot(network), judge.states[best]) == set()
-    again = trainer(recipe, tmp_path, evaluate=judge, evaluate_every=1, select_best=select).run()  # from its checkpoint
+    again = trainer(recipe, tmp_path, **chosen).run()  # from its checkpoint
     assert differing(snapshot(again), judge.states[best]) == set()
 
 
 def test_the_best_epoch_is_one_of_the_last_stage(tmp_path: Path) -> None:
     judge = Judge([0.99, 0.98, 0.2, 0.5, 0.3])
     composition = changed(small(composed("method=crt"), epochs=2), stages__classifier__fraction=1.5)
-    network = trainer(bound(composition), tmp_path, evaluate=judge, evaluate_every=1, select_best=True).run()
+    network = trainer(bound(composition), tmp_path, evaluate=judge, every=1, selection="best_val").run()
     assert differing(snapshot(network), judge.states[3]) == set()
     frozen = "backbone.conv1.weight"  # the first stage hands on its last epoch, not its best
     assert torch.equal(judge.states[2][frozen], judge.states[1][frozen])
@@ -523,7 +525,7 @@ def test_the_best_epoch_survives_an_interruption(tmp_path: Path) -> None:
     verdicts = [0.2, 0.9, 0.3, 0.4]
     recipe = bound(small(composed(), epochs=4))
     whole = Judge(verdicts)
-    trainer(recipe, tmp_path / "whole", evaluate=whole, evaluate_every=1, select_best=True).run()
+    trainer(recipe, tmp_path / "whole", evaluate=whole, every=1, selection="best_val").run()
     for stop in (1, 2, 3):
         judge, folder = Judge(verdicts), tmp_path / str(stop)
 
@@ -531,7 +533,7 @@ def test_the_best_epoch_survives_an_interruption(tmp_path: Path) -> None:
             if row["epoch"] == stop + 1:
                 raise KeyboardInterrupt
 
-        settings = {"evaluate": judge, "evaluate_every": 1, "select_best": True}
+        settings = {"evaluate": judge, "every": 1, "selection": "best_val"}
         with pytest.raises(KeyboardInterrupt):
             trainer(recipe, folder, report=tell, **settings).run()
         judge.states.pop()  # of the epoch that is done again
@@ -706,23 +708,15 @@ def test_every_pair_of_options_that_binds_trains_and_predicts(picked: dict[str, 
     network = made.run()
     assert len(rows) == len(recipe.stages) and all(math.isfinite(row["loss"]) for row in rows)
     train, test = digits()
-    augment = nn.Sequential(
-        *(part.build(made.context()) for part in (recipe.stages[0].streams["main"].augments or {}).values())
-    )
-    evidence = {
-        "train": SplitEvidence(network, normaliser(), augment, train, 32, 0, FP32),
-        "val": SplitEvidence(network, normaliser(), augment, test, 32, 0, FP32),
-        "test_inputs": SplitEvidence(network, normaliser(), augment, test, 32, 0, FP32, hidden=True),
-    }
-    outputs = SplitEvidence(network, normaliser(), None, test, 32, 0, FP32).outputs()
-    assert plain_scores(outputs).isfinite().all()
-    for node_of_part in recipe.posthoc.values():
-        part = node_of_part.build(made.context())
-        fit(part, evidence)
-        with torch.no_grad():
-            scores = part(outputs)
-        assert scores.shape == (len(test), 10) and scores.isfinite().all()
-        assert 0 <= measure(scores, test.targets.primary, made.stats)["accuracy"] <= 1
+    run = replace(made.context, splits=Splits(train, test, test, made.context.splits.names))
+    posthoc = {name: part.build(run.injected()) for name, part in recipe.posthoc.items()}
+    predictors = Predictors(network, run, posthoc, augments_of(recipe.stages[0], "main", run.injected()))
+    predictors.fit()
+    found, scores = predictors.measure()
+    assert found.keys() == scores.keys() == {"plain", *posthoc}
+    for name, predictor in found.items():
+        assert scores[name].shape == (len(test), 10) and scores[name].isfinite().all()
+        assert 0 <= predictor["splits"]["test"]["accuracy"] <= 1
 
 
 # -------------------------------------------------------------------------------------------------------------- odd recipes
@@ -747,9 +741,9 @@ def test_whatever_a_user_calls_a_stream_a_term_or_a_mixer(role: str, tmp_path: P
             assert f"{role}.{name}" in str(error)
             continue
         made = trainer(recipe, tmp_path)
-        network = made._network()
+        network = made.network()
         try:
-            StageRun(made, network, recipe.stages[0]).epoch(Clock("train", 0, 1))
+            StageRun.of(recipe.stages[0], network, made.context).epoch(Clock("train", 0, 1))
         except KeyError as error:
             crashed.append(f"{name!r}: {error}")
     assert crashed == []
@@ -852,13 +846,13 @@ def test_a_run_interrupted_in_every_epoch_has_the_same_record(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"dataset__mean": [0.3, 0.3], "dataset__std": [0.3, 0.3]},  # two channels for grey images
-        {"dataset__mean": [0.3, 0.3]},
-        {"dataset__mean": 0.3},
-        {"dataset__mean": ["a"]},
-        {"dataset__mean": [math.nan]},
-        {"dataset__std": [0.0]},
-        {"dataset__std": None},
+        {"dataset__prepare__mean": [0.3, 0.3], "dataset__prepare__std": [0.3, 0.3]},  # two channels for grey images
+        {"dataset__prepare__mean": [0.3, 0.3]},
+        {"dataset__prepare__mean": 0.3},
+        {"dataset__prepare__mean": ["a"]},
+        {"dataset__prepare__mean": [math.nan]},
+        {"dataset__prepare__std": [0.0]},
+        {"dataset__prepare__std": None},
     ],
     ids=str,
 )
@@ -880,5 +874,5 @@ def test_the_small_set_is_what_the_tests_say_it_is() -> None:
     train, test = digits()
     assert torch.equal(torch.bincount(train.targets.primary), COUNTS) and len(test) == 30
     assert len(train.images.flatten(1).unique(dim=0)) == N, "no image twice"
-    network = trainer(bound(small(composed(), epochs=1)), Path("/nowhere"))._network()
+    network = trainer(bound(small(composed(), epochs=1)), Path("/nowhere")).network()
     assert set(accuracies(network)) == {"test", "val"}

@@ -17,14 +17,14 @@ from ltrun.network import Bilateral, Plain, ResNetCIFAR
 from ltrun.parts import Mixer, Network, Sampler, Weigh
 from ltrun.resampling import Instance, MetaSampler, RateRatio
 from ltrun.reweighting import MetaWeightNet
-from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
-from tests.support.cases import FP32, Count
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
+from tests.support.cases import FP32, Count, blind_view
 
 COUNTS = torch.tensor([500, 60, 9, 1, 0])  # one class with a single image, one with none
 STATS = ClassStats(COUNTS)
 LABELS = torch.arange(5).repeat_interleave(COUNTS)
 CLOCK = Clock("train", 0, 2)
-VIEW = View(CLOCK, STATS, lambda inputs: Outputs(), torch.Generator())
+VIEW = blind_view(CLOCK, STATS)
 WEIGHS: dict[str, Callable[[ClassStats], Weigh]] = {
     "meta_weight_net": lambda stats: MetaWeightNet(),
     "rate_ratio": lambda stats: RateRatio(sampler=MetaSampler(0.3, stats=stats)),

@@ -1,6 +1,6 @@
 """What post-hoc parts keep to: what they may see, and what they make of features, heads and experts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -27,6 +27,9 @@ class Split:
         chosen = self.views[epoch % len(self.views)] if augment else self.plain
         assert chosen is not None
         return chosen
+
+    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
+        yield self.outputs(augment, epoch)
 
     @property
     def labels(self) -> Tensor:

@@ -1,6 +1,6 @@
 """Post-hoc parts that exchange priors or take out the mean: what they see, what they recover, what they refuse."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,9 @@ class Split:
     def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
         assert not augment
         return self.given
+
+    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
+        yield self.outputs(augment, epoch)
 
     @property
     def labels(self) -> Tensor:

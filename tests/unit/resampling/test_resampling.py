@@ -26,7 +26,8 @@ from ltrun.resampling.effective_number import effective_number_probabilities
 from ltrun.resampling.power import power_probabilities
 from ltrun.resampling.progressive import progressive_probabilities
 from ltrun.resampling.repeat_factor import label_repeat_factors
-from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
+from tests.support.cases import blind_view
 from tests.unit.resampling.test_samplers import COUNTS, END, LABELS, START, chi_square, draw
 
 ACCURACY = torch.tensor([0.95, 0.9, 0.0, 0.8, 0.5, 0.25, 0.1])
@@ -168,7 +169,7 @@ def step(sampler: ClassDifficulty, logits: Tensor, targets: Labels) -> None:
 
 def adapt(sampler: Sampler, epoch: int) -> None:
     stats = ClassStats(COUNTS)
-    sampler.adapt(View(Clock("joint", epoch, 90), stats, lambda inputs: Outputs(), torch.Generator()))
+    sampler.adapt(blind_view(Clock("joint", epoch, 90), stats))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

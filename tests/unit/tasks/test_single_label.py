@@ -1,9 +1,9 @@
-"""Accuracies and shot groups as the literature computes them, calibration as it is defined, evidence that hides test labels."""
+"""Accuracies and shot groups as the literature computes them, calibration as it is defined."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -14,17 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ltrun.augmentation import CropFlip
-from ltrun.classifier import Linear
 from ltrun.data.profiles import exponential
-from ltrun.engine.evidence import SplitEvidence, fit
 from ltrun.errors import TrainingError
-from ltrun.network import Experts, Plain, ResNetCIFAR
-from ltrun.parts import Evidence, Network, PostHoc
 from ltrun.tasks.calibration import CALIBRATION_BINS, expected_calibration_error
-from ltrun.tasks.single_label import measure, plain_scores
-from ltrun.types import ClassStats, Outputs
-from tests.support.cases import FP32, digits, normaliser
+from ltrun.tasks.single_label import SingleLabel, measure
+from ltrun.types import ClassStats, Labels
 
 Golden = Callable[[str], dict[str, Any]]
 GROUPS = ("many", "medium", "few")
@@ -199,82 +193,6 @@ def test_calibration_error_at_the_edges() -> None:
     assert expected_calibration_error(even, torch.tensor([0, 1, 2, 3])) == pytest.approx(0.0, abs=1e-12)
 
 
-# -------------------------------------------------------------------------------------------------------------- evidence
-
-
-def network(kind: str = "plain") -> Network:
-    torch.manual_seed(0)
-    backbone = ResNetCIFAR(8, 4, in_channels=1)
-
-    def make_head(features: int) -> Linear:
-        return Linear(features=features, num_classes=10)
-
-    if kind == "experts":
-        return Experts(width=1.0, backbone=backbone, make_head=make_head)
-    return Plain(backbone=backbone, make_head=make_head)
-
-
-def evidence(size: int = 16, hidden: bool = False, kind: str = "plain", augment: Any = None) -> SplitEvidence:
-    return SplitEvidence(network(kind), normaliser(), augment, digits()[1], size, 0, FP32, hidden)
-
-
-@pytest.mark.parametrize("kind", ["plain", "experts"])
-def test_outputs_are_those_of_the_whole_split_in_order_whatever_the_batch_size(kind: str) -> None:
-    store = digits()[1]
-    whole = network(kind).eval().predict(normaliser()(store.images))
-    for size in (1, 7, 30, 100):
-        found = evidence(size, kind=kind).outputs()
-        for name in ("features", "logits", "experts"):
-            expected, value = getattr(whole, name), getattr(found, name)
-            assert (expected is None) == (value is None)
-            if value is not None:
-                torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
-                assert not value.requires_grad and value.device.type == "cpu"
-    assert torch.equal(evidence().labels, store.targets.primary)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_evaluation_leaves_the_network_as_it_was(training: bool) -> None:
-    split = evidence()
-    split.network.train(training)
-    before = {name: tensor.clone() for name, tensor in split.network.state_dict().items()}
-    state = torch.get_rng_state()
-    split.outputs()
-    assert torch.equal(torch.get_rng_state(), state), "evaluating must not change what is drawn next"
-    assert all(torch.equal(tensor, before[name]) for name, tensor in split.network.state_dict().items())
-    assert all(module.training is training for module in split.network.modules())
-
-
-def test_augmented_outputs_are_a_new_draw_each_epoch_and_the_same_again() -> None:
-    split = evidence(augment=CropFlip(2, flip=False))
-    draws = [plain_scores(split.outputs(augment=True, epoch=epoch)) for epoch in (0, 1, 0)]
-    assert torch.equal(draws[0], draws[2]) and not torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws[0], plain_scores(split.outputs()))
-    assert torch.equal(plain_scores(split.outputs()), plain_scores(evidence().outputs())), "the clean ones stay clean"
-
-
-def test_test_labels_are_out_of_reach() -> None:
-    with pytest.raises(PermissionError, match="never test labels"):
-        _ = evidence(hidden=True).labels
-
-
-class Curious(PostHoc):
-    sees = frozenset({"train"})
-
-    def fit(self, splits: Mapping[str, Evidence]) -> None:
-        self.shown = sorted(splits)
-
-    def forward(self, outputs: Outputs) -> Tensor:
-        return plain_scores(outputs)
-
-
-def test_a_post_hoc_part_is_shown_what_it_declares_and_no_more() -> None:
-    everything: dict[str, Evidence] = {"train": evidence(), "val": evidence(), "test_inputs": evidence(hidden=True)}
-    part = Curious()
-    fit(part, everything)
-    assert part.shown == ["train"]
-
-
 def test_scores_of_a_network_that_diverged_are_one_sentence() -> None:
     labels, scores = torch.tensor([0, 1, 2]), torch.zeros(3, 3)
     stats = ClassStats(torch.tensor([3, 2, 1]))
@@ -297,3 +215,15 @@ def test_calibration_in_pieces_is_that_of_the_whole() -> None:
     bins = [(confidence > low) & (confidence <= high) for low, high in pairwise(edges)]
     expected = sum(abs(right[b].mean() - confidence[b].mean()) * b.mean() for b in bins if b.any())
     assert expected_calibration_error(scores, labels) == pytest.approx(expected, abs=1e-6)
+
+
+@given(st.integers(1, 40), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_metrics_in_batches_are_those_of_the_whole(size: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    stats = ClassStats(torch.tensor([200, 50, 30, 3]))
+    scores, labels = torch.randn(40, 4), torch.randint(4, (40,))
+    meter = SingleLabel().meter(stats, 100, 20)
+    for some, right in zip(scores.split(size), labels.split(size), strict=True):
+        meter.update(some, Labels.hard(right))
+    assert meter.compute() == measure(scores, labels, stats)

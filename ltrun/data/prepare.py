@@ -1,4 +1,4 @@
-"""From stored bytes to the numbers a network sees."""
+"""Normalisation of stored pixels to the numbers that a network sees."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
-from ltrun.parts import Part
+from ltrun.parts import Prepare
 
 
-class Normalise(Part):
+class Normalise(Prepare):
     """(x / 255 - mean) / std of each channel: uint8 images (B, channels, H, W) to float32. mean, std: of pixels in 0..1.
 
-    channels_last: whether the channels of a pixel lie side by side in memory, which convolutions on vector units prefer.
+    The result lies in memory channels-last or not as `runtime.channels_last` says; convolutions on vector units prefer it.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], channels_last: bool = False):
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, in_channels: int, channels_last: bool):
         super().__init__()
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        if not mean or len(mean) != len(std):
-            raise ConfigError(f"mean and std must have one value a channel each, got {list(mean)} and {list(std)}")
+        if not len(mean) == len(std) == in_channels:
+            raise ConfigError(
+                f"mean and std must have one value for each of {in_channels} channels, got {list(mean)} and {list(std)}"
+            )
         if min(std) <= 0:
             raise ConfigError(f"std must be above 0 in every channel, got {list(std)}")
         means, stds = torch.tensor([mean, std], dtype=torch.float64)[:, :, None, None]
         self.register_buffer("scale", (1 / (255 * stds)).float(), persistent=False)
         self.register_buffer("shift", (-means / stds).float(), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return (images * self.scale).add_(self.shift).contiguous(memory_format=self.layout)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (inputs * self.scale).add_(self.shift).contiguous(memory_format=self.layout)

@@ -1,0 +1,78 @@
+"""The context of a run: settings, device, arithmetic and data, which its stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ltrun.config.settings import Settings
+from ltrun.data.source import Splits
+from ltrun.data.stores import Store
+from ltrun.engine.precision import Precision
+from ltrun.parts import Prepare
+from ltrun.recipe.stage import Recipe
+from ltrun.tasks.base import Meter, Task
+from ltrun.tasks.single_label import SingleLabel
+from ltrun.types import ClassStats
+
+ON_CPU, ON_GPU = 250, 2**23  # inputs, and numbers in inputs, that are evaluated at once
+
+
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """stats: of the training set. prepare: inputs as stored -> what the network reads. input_shape: of one stored input,
+    such as (channels, H, W). warn: takes a sentence for the user.
+    """
+
+    settings: Settings
+    device: torch.device
+    precision: Precision
+    splits: Splits
+    stats: ClassStats
+    task: Task
+    prepare: Prepare
+    input_shape: torch.Size
+    warn: Callable[[str], None]
+
+    @classmethod
+    def open(cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None]) -> RunContext:
+        """Opens the data. Raises LtrunError."""
+        splits, task = recipe.source.build({}).open(device), SingleLabel()
+        shape = next(iter(splits.train.open([torch.tensor([0])]))).inputs.shape[1:]
+        runtime = settings.runtime
+        prepare = recipe.prepare.build({"in_channels": shape[0], "channels_last": runtime.channels_last}).to(device)
+        stats = task.stats(splits.train.targets, splits.names)
+        return cls(settings, device, Precision(runtime.precision, device), splits, stats, task, prepare, shape, warn)
+
+    @property
+    def seed(self) -> int:
+        return self.settings.seed
+
+    @property
+    def evaluated(self) -> dict[str, Store]:
+        """The splits that predictors are measured on."""
+        return {"test": self.splits.test} | ({"val": self.splits.val} if self.splits.val is not None else {})
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Inputs that are evaluated at once."""
+        size = self.settings.evaluation.batch_size
+        if size != "auto":
+            return size
+        return max(1, ON_GPU // self.input_shape.numel()) if self.device.type == "cuda" else ON_CPU
+
+    def meter(self) -> Meter:
+        evaluation = self.settings.evaluation
+        return self.task.meter(self.stats, evaluation.many, evaluation.few)
+
+    def injected(self) -> dict[str, Any]:
+        """What the constructors of parts may ask for: see `CONTEXT` in ltrun/parts.py. A stage adds its own."""
+        return {
+            "stats": self.stats,
+            "num_classes": self.stats.num_classes,
+            "in_channels": self.input_shape[0],
+            "channels_last": self.settings.runtime.channels_last,
+        }

@@ -1,0 +1,36 @@
+"""Tasks: what the labels of a data set are, and how predictions are scored."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ltrun.types import ClassStats, Labels, Outputs
+
+Metrics = dict[str, Any]
+
+
+class Meter(Protocol):
+    """Adds up predictions batch by batch, so that no split has to be in memory as a whole."""
+
+    def update(self, scores: Tensor, targets: Labels) -> None:
+        """scores: (B, C), higher is likelier. targets: of the same B rows, on the same device."""
+
+    def compute(self) -> Metrics:
+        """What `ltrun.metrics.TASKS` declares for the task, of all rows so far."""
+
+
+class Task(Protocol):
+    """What distinguishes single-label classification from other tasks: neither the loop nor the report does."""
+
+    name: str
+
+    def stats(self, targets: Labels, names: tuple[str, ...]) -> ClassStats:
+        """How many training images each class has."""
+
+    def scores(self, outputs: Outputs) -> Tensor:
+        """(B, C): the network's own prediction."""
+
+    def meter(self, stats: ClassStats, many: int, few: int) -> Meter:
+        """many, few: the limits of the shot groups."""

@@ -1,0 +1,116 @@
+"""What post-hoc parts and evaluation see of a split: every row in order, the fields they name, never a test label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from ltrun.augmentation import CropFlip
+from ltrun.classifier import Linear
+from ltrun.engine.evidence import SplitEvidence, fit
+from ltrun.engine.predictors import Predictors, evaluate
+from ltrun.errors import TrainingError
+from ltrun.network import Experts, Plain, ResNetCIFAR
+from ltrun.parts import Augment, Evidence, Network, PostHoc
+from ltrun.types import Outputs
+from tests.support.cases import context, digits, normaliser
+
+ALL = ("features", "logits", "experts", "head")
+
+
+def network(kind: str = "plain") -> Network:
+    torch.manual_seed(0)
+    backbone = ResNetCIFAR(8, 4, in_channels=1)
+
+    def make_head(features: int) -> Linear:
+        return Linear(features=features, num_classes=10)
+
+    if kind == "experts":
+        return Experts(width=1.0, backbone=backbone, make_head=make_head)
+    return Plain(backbone=backbone, make_head=make_head)
+
+
+def evidence(size: int = 16, hidden: bool = False, kind: str = "plain", augments: tuple[Augment, ...] = ()) -> SplitEvidence:
+    run = context(evaluation_batch=size)
+    return SplitEvidence(network(kind), run, digits()[1], ALL, augments, hidden)
+
+
+@pytest.mark.parametrize("kind", ["plain", "experts"])
+def test_outputs_are_those_of_the_whole_split_in_order_whatever_the_batch_size(kind: str) -> None:
+    store = digits()[1]
+    whole = network(kind).eval().predict(normaliser()(store.images))
+    for size in (1, 7, 30, 100):
+        found = evidence(size, kind=kind).outputs()
+        for name in ("features", "logits", "experts"):
+            expected, value = getattr(whole, name), getattr(found, name)
+            assert (expected is None) == (value is None)
+            if value is not None:
+                torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+                assert not value.requires_grad and value.device.type == "cpu"
+    assert torch.equal(evidence().labels, store.targets.primary)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluation_leaves_the_network_as_it_was(training: bool) -> None:
+    split = evidence()
+    split.network.train(training)
+    before = {name: tensor.clone() for name, tensor in split.network.state_dict().items()}
+    state = torch.get_rng_state()
+    split.outputs()
+    assert torch.equal(torch.get_rng_state(), state), "evaluating must not change what is drawn next"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in split.network.state_dict().items())
+    assert all(module.training is training for module in split.network.modules())
+
+
+def test_augmented_outputs_are_a_new_draw_each_epoch_and_the_same_again() -> None:
+    split = evidence(augments=(CropFlip(2, flip=False),))
+    draws = [split.outputs(augment=True, epoch=epoch).need("logits") for epoch in (0, 1, 0)]
+    assert torch.equal(draws[0], draws[2]) and not torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], split.outputs().need("logits"))
+    assert torch.equal(split.outputs().need("logits"), evidence().outputs().need("logits")), "the clean ones stay clean"
+
+
+def test_test_labels_are_out_of_reach() -> None:
+    with pytest.raises(PermissionError, match="never test labels"):
+        _ = evidence(hidden=True).labels
+
+
+class Curious(PostHoc):
+    sees = frozenset({"train"})
+
+    def fit(self, splits: Mapping[str, Evidence]) -> None:
+        self.shown = sorted(splits)
+        self.whole = splits["train"].outputs()
+        self.batches = list(splits["train"].batches())
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        return outputs.need("logits")
+
+
+def test_a_post_hoc_part_is_shown_what_it_declares_and_no_more() -> None:
+    everything = {"train": evidence(), "val": evidence(), "test_inputs": evidence(hidden=True)}
+    part = Curious()
+    fit(part, everything)
+    assert part.shown == ["train"]
+    for outputs in (part.whole, *part.batches):
+        assert outputs.features is None and outputs.head is None, "it reads the logits alone"
+    assert torch.equal(torch.cat([outputs.need("logits") for outputs in part.batches]), part.whole.need("logits"))
+
+
+class Undeclared(Curious):
+    def forward(self, outputs: Outputs) -> Tensor:
+        return outputs.need("features")
+
+
+def test_a_field_that_a_part_does_not_name_is_not_there() -> None:
+    with pytest.raises(TrainingError, match="'features' in its `reads`"):
+        Predictors(network(), context(), {"undeclared": Undeclared()}, ()).measure()
+
+
+def test_evaluation_holds_no_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only post-hoc parts that ask for a whole split have its outputs joined."""
+    monkeypatch.setattr(Outputs, "concatenate", None)
+    assert 0 <= evaluate(network(), context(evaluation_batch=4))["test"]["accuracy"] <= 1
