@@ -156,7 +156,8 @@ def test_every_data_set_composes_and_binds(dataset: str) -> None:
     config, choices = composed(f"dataset={dataset}")
     assert config["dataset"]["name"] == dataset == choices["dataset"]
     bound((config, choices))
-    assert len(config["dataset"]["mean"]) == len(config["dataset"]["std"]) in (1, 3)
+    prepare = config["dataset"]["prepare"]
+    assert len(prepare["mean"]) == len(prepare["std"]) in (1, 3)
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=name_of)
@@ -183,7 +184,7 @@ def test_every_part_is_used_by_an_option_and_every_option_uses_a_part() -> None:
         for name in module.__all__:
             part = getattr(module, name)
             assert inspect.isclass(part)
-            if issubclass(part, (Part, parts.Backbone)) and name != "Normalise":  # Normalise is built from dataset.mean
+            if issubclass(part, (Part, parts.Backbone)):
                 offered.add(f"ltrun.{family}.{name}")
     # the network that fits where no option brings its own; the update is a role without a group so far
     named = all_targets() | {"ltrun.network.Plain"}
@@ -257,19 +258,19 @@ def loop_words(file: str) -> tuple[set[str], ast.AST]:
     return words, tree
 
 
-@pytest.mark.parametrize("file", ["trainer.py", "stage.py"])
+@pytest.mark.parametrize("file", ["trainer.py", "stage.py", "context.py"])
 def test_the_loop_names_no_method_and_no_family(file: str) -> None:
     words, _ = loop_words(file)
     plain = {"data", "none", "linear", "sgd", "cosine", "erm"}
     names = {option for group in (*SLOTS, "method") for option in OPTIONS[group]} - plain
-    names |= {part.__name__ for part in part_classes()} - {"Normalise"}  # of every run, in the data set's colours
+    names |= {part.__name__ for part in part_classes()}
     families = {f"ltrun.{family}" for family in FAMILIES}
     lowered = {name.lower() for name in names}
     assert {word for word in words if word.lower() in lowered} == set()
     assert {word for word in words if any(word == f or word.startswith(f"{f}.") for f in families)} == set()
 
 
-@pytest.mark.parametrize("file", ["trainer.py", "stage.py"])
+@pytest.mark.parametrize("file", ["trainer.py", "stage.py", "context.py"])
 def test_the_loop_asks_no_part_what_it_is(file: str) -> None:
     """isinstance is for normalisation layers and for finding the parts of a stage; there is no hasattr, getattr or type()."""
     _, tree = loop_words(file)
