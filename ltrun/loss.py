@@ -57,7 +57,7 @@ class Classification(Term):
 
 
 def expect_shape(part: nn.Module, result: Tensor, shape: torch.Size) -> Tensor:
-    """The result of a part, unless it has a shape that would only fit by repeating numbers. Raises TrainingError."""
+    """Returns the part's result; raises TrainingError if its shape would only match by broadcasting."""
     if not isinstance(result, Tensor):
         raise TrainingError(
             f"{type(part).__name__} returns {type(result).__name__}; a tensor of shape {tuple(shape)} is needed"

@@ -1,4 +1,4 @@
-"""The policy that a search found for CIFAR-10, applied to all images of a batch at once."""
+"""AutoAugment: the policy found for CIFAR-10, applied to all images of a batch at once."""
 
 from __future__ import annotations
 

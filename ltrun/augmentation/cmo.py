@@ -1,4 +1,4 @@
-"""Tail objects on head backgrounds."""
+"""CMO: patches of tail images pasted into head images."""
 
 from __future__ import annotations
 

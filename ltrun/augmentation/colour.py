@@ -1,4 +1,4 @@
-"""What becomes of the levels of a batch's pixels; every argument of shape (B,) is one value an image."""
+"""Colour operations on a batch of images; every argument of shape (B,) is one value an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random crops of the zero-padded image, and its mirror image."""
+"""Random crops of the zero-padded image, and random mirror images."""
 
 from __future__ import annotations
 

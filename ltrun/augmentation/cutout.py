@@ -1,4 +1,4 @@
-"""A black square somewhere."""
+"""Cutout: a black square at a random place of each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the pixels of a batch come from; every argument of shape (B,) is one value an image."""
+"""Affine maps of a batch of images; every argument of shape (B,) is one value an image."""
 
 from __future__ import annotations
 

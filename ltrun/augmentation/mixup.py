@@ -1,4 +1,4 @@
-"""Convex pairs of images."""
+"""Mixup: convex combinations of pairs of images and of their labels."""
 
 from __future__ import annotations
 

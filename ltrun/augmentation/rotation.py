@@ -1,4 +1,4 @@
-"""Small random turns."""
+"""Random rotations by a few degrees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strong view of contrastive learning."""
+"""The SimCLR augmentation: the strong view of contrastive learning."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _same_classes(root: Path, found: Sequence[str], names: Sequence[str]) -> Non
 
 
 def _images(folder: Path, boundary: Path, others: list[str]) -> list[Path]:
-    """The images of a class; `others` is added what is none."""
+    """Returns the image files of a class and appends every other file to `others`."""
     paths = []
     for entry in _entries(folder, boundary):
         is_image = Path(entry.name).suffix.lower() in SUFFIXES

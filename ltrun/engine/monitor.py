@@ -1,4 +1,4 @@
-"""The losses of an epoch, and what was not finite first."""
+"""Monitor of the losses of an epoch, and of the first output that is not finite."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NEVER = 2**62
 class LossMonitor:
     """Adds up an epoch's losses on the device and remembers the first step at which anything was not finite.
 
-    terms: names of the objective's values. streams: those the network answers. before, after: parts ahead of the network and
-    behind it whose outputs are looked at as they come, so that not only the term is named that they are part of. Everything
-    is written in place, so that a captured step goes on counting.
+    terms: names of the objective's values. streams: those the network answers. before, after: parts that run before and after
+    the network. Their outputs are checked too, so that the message names the part and not only its term. Everything is written
+    in place, so that a captured step goes on counting.
     """
 
     def __init__(

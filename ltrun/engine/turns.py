@@ -12,8 +12,8 @@ from torch import Tensor
 
 
 class Turns:
-    """The right to work, handed on in the order of asking, and with it what torch has only once in a process: its default
-    random generators and the flags of its arithmetic. So every run computes what it computes alone, in any company.
+    """A first-come, first-served lock. Whoever holds it also gets its own copy of torch's global state: the default
+    generators and the TF32 flags. So every run computes what it computes alone, in any company.
 
     A GPU is fed that way: each run queues a step on a stream of its own and hands on, and the device works on the steps of
     all runs at once. Streams, gradient mode and autocast belong to threads already.

@@ -1,4 +1,4 @@
-"""How a gradient becomes a step."""
+"""Updates: plain gradient descent, and a bilevel step that learns outer parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The softmax of a balanced test set, learnt from a long-tailed one."""
+"""Balanced softmax: the class counts as a prior in the softmax of the loss."""
 
 from torch import Tensor
 

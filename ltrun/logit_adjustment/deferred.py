@@ -1,4 +1,4 @@
-"""Logits that are left alone until the features are learnt."""
+"""Deferred logit adjustment: the logits are left alone in the first part of a stage."""
 
 import torch
 from torch import Tensor

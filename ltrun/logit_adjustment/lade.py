@@ -1,4 +1,4 @@
-"""Logits that no longer know the class prior, by a bound on each class's density ratio."""
+"""LADE: logits without the class prior, by a bound on the density ratio of each class."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The logarithm of the class prior, added to the logits of the loss."""
+"""Logit adjustment: the logarithm of the class prior, added to the logits of the loss."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""What a frequent class does to the logit of a rarer one, lessened; what a mistake does to it, restored."""
+"""Seesaw loss: mitigates the penalty of frequent on rare classes, and compensates where a class is confused."""
 
 import math
 from collections.abc import Mapping

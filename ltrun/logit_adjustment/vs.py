@@ -1,4 +1,4 @@
-"""Logits that are scaled as well as shifted by the class counts."""
+"""Vector scaling: logits scaled and shifted by functions of the class counts."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Logits under a cloud of noise, thicker for a rarer class."""
+"""Gaussian clouded logits: noise on the logits, more for a rarer class."""
 
 import torch
 from torch import Tensor

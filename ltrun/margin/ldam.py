@@ -1,4 +1,4 @@
-"""A larger margin for a rarer class."""
+"""LDAM: a label-distribution-aware margin, larger for a rarer class."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Margins that follow how well each class is recognised by now."""
+"""Equilibrium margins: from the mean classification score of each class, which follows training."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Margins learnt from where the classes lie, how far their rows scatter, and how both have just moved."""
+"""Progressive margins: learnt from the class centres, the scatter of each class, and their last changes."""
 
 import math
 from collections.abc import Mapping
@@ -42,11 +42,12 @@ class PML(Adjust):
     the other reads how V has changed since the step before and gives each class's variational margin. Their sum is
     standardised over the classes, as in the authors' code, whose strength of 0.01 is here one on the cosine.
 
-    The authors classify ages. What is other here, where labels have no order and classes may be thousands: the bell lies over
-    cosine distances between classes instead of years; the centre of a class is its class weight, instead of a running mean
-    of features; V is each class's scatter (the running cosine distance of its rows to the centre) and its mean distance to
-    the others, read by one network for all classes, instead of a convolution over all centres at once; and the loss is the
-    run's own, instead of a divergence from smoothed ages and an error in years.
+    The authors classify ages. Differences, because class labels have no order and may be thousands:
+    1. The bell lies over cosine distances between classes, not over years.
+    2. The centre of a class is its class weight, not a running mean of features.
+    3. V is each class's scatter (the running cosine distance of its rows to the centre) and its mean distance to the others,
+       read by one network for all classes, not by a convolution over all centres at once.
+    4. The loss is the run's own, not a divergence from smoothed ages and an error in years.
 
     Deng et al., 2021, arXiv 2103.02140.
     """

@@ -1,4 +1,4 @@
-"""A bound for each label: a bias that frees the rare classes, and a margin that keeps the frequent ones compact."""
+"""RoBal: a class bias and a margin, both functions of the class counts."""
 
 import torch
 from torch import Tensor

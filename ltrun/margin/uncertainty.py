@@ -1,4 +1,4 @@
-"""A wider angle for a class whose predictions are less certain."""
+"""Uncertainty margins: a wider angle for a class whose predictions are less certain."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Two branches whose features are mixed, the weight moving from one to the other over the epochs."""
+"""Two branches on a shared trunk, whose features are mixed by a weight that moves over the epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A slow twin of a network, for the keys of contrastive terms."""
+"""A momentum twin of a network, for the keys of contrastive terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The residual network for images of 8 to 64 pixels that long-tailed recognition calls ResNet-32."""
+"""ResNet for images of 8 to 64 pixels: the ResNet-32 of long-tailed recognition."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Block(nn.Module):
         self.behind = out - channels - self.front
 
     def forward(self, x: Tensor) -> Tensor:
-        # In place: no backward pass needs what is overwritten, and beside convolutions a step on a CPU waits for memory.
+        # In place: autograd does not need the overwritten values, and on a CPU the step is bound by memory traffic.
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
         return F.relu(y.add_(self.shortcut(x)), inplace=True)
 

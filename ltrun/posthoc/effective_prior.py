@@ -1,4 +1,4 @@
-"""The prior that a network has come to believe in, taken out of its logits: for training data whose counts are not known."""
+"""Effective prior: the network's mean prediction on training images, subtracted from its logits."""
 
 from collections.abc import Iterable, Mapping
 

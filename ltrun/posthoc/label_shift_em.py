@@ -1,4 +1,4 @@
-"""The class distribution of the test images, estimated from the network's predictions of them."""
+"""Label shift by expectation maximisation: the class distribution of the test images, from the predictions for them."""
 
 from collections.abc import Mapping
 

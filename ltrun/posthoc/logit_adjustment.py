@@ -1,4 +1,4 @@
-"""The training prior, taken out of the logits."""
+"""Post-hoc logit adjustment: the logarithm of the class prior, subtracted from the logits."""
 
 from torch import Tensor
 

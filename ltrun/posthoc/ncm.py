@@ -1,4 +1,4 @@
-"""The nearest class mean."""
+"""Nearest class mean: classes scored by the distance of their mean training features."""
 
 from collections.abc import Mapping
 from typing import Literal

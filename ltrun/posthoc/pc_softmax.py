@@ -1,4 +1,4 @@
-"""The training prior taken out of the logits, and that of the test data put in."""
+"""PC softmax: the training prior divided out of the posterior, the prior of the test data multiplied in."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How much to trust each expert on the test set at hand, learnt from its images without their labels."""
+"""SADE's test-time aggregation: weights of the experts, learnt from test images without their labels."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Class weights of a more equal length."""
+"""Tau-normalisation: class weights divided by a power of their length."""
 
 import torch
 from torch import Tensor

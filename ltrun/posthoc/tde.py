@@ -1,4 +1,4 @@
-"""What a prediction owes to the image, less what any image would have got."""
+"""Total direct effect: logits without the share of the mean training feature."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Posteriors rebalanced to another prior, and flattened where the network is unusually unsure."""
+"""UNO-IC: posteriors rebalanced to another prior, flattened where the network is unusually unsure."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Every class in turn, and every image of a class in turn."""
+"""Class-aware sampling: every class in turn, and every image of a class in turn."""
 
 import torch
 from torch import Tensor

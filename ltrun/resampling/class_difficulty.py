@@ -1,4 +1,4 @@
-"""Classes that the network still gets wrong come more often."""
+"""Class-difficulty sampling: more images of the classes that the network still gets wrong."""
 
 from collections.abc import Mapping
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Re-sampling that waits until the features are learnt."""
+"""Deferred re-sampling: instance-balanced first, re-sampled in the last part of a stage."""
 
 import torch
 from torch import Tensor

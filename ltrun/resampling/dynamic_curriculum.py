@@ -1,4 +1,4 @@
-"""From the class counts to balance by a power that falls over the course of a stage."""
+"""Dynamic curriculum sampling: from the class counts to balance, by a power that falls over a stage."""
 
 import math
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Plain shuffling: every image once an epoch."""
+"""Instance-balanced sampling: every image once an epoch, shuffled."""
 
 import torch
 from torch import Tensor

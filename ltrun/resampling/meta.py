@@ -1,4 +1,4 @@
-"""Class sample rates that are learnt while the classifier is."""
+"""Meta sampler: class sample rates that a bilevel update learns."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Class probabilities that are a power of the class counts."""
+"""Class probabilities that are a power of the class counts: class-balanced, square-root, reversed sampling."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""From instance-balanced to class-balanced sampling over the course of a stage."""
+"""Progressively balanced sampling: from instance-balanced to class-balanced over a stage."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Images of rare classes more than once an epoch, for one label an image or several."""
+"""Repeat-factor sampling: images of rare classes more than once an epoch, for one label an image or several."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Only classes that an image is mistaken for are discouraged by it."""
+"""Adaptive class suppression: only classes that an image is mistaken for are discouraged by it."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Class weights from how often a class is missed, whatever its size."""
+"""Class-difficulty-balanced weights: from the error rate of each class, whatever its size."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Weights, and losses, that wait until the features are learnt."""
+"""Deferred re-weighting: weights, and criteria, that set in in the last part of a stage."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Rare classes are spared the discouragement by images of other classes."""
+"""Equalization losses: rare classes are not discouraged by images of other classes."""
 
 import torch
 from torch import Tensor

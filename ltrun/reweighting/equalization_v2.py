@@ -1,4 +1,4 @@
-"""Classes are encouraged as much as they are discouraged."""
+"""Equalization loss v2: positive and negative gradients of each class, balanced."""
 
 from collections.abc import Mapping
 

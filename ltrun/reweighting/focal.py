@@ -1,4 +1,4 @@
-"""Weights that fade with the probability of the true class."""
+"""Focal weights: they fade with the probability of the true class."""
 
 import torch
 from torch import Tensor

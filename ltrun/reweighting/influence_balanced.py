@@ -1,4 +1,4 @@
-"""Weights that hold back the images that bend the decision boundary most."""
+"""Influence-balanced weights: they hold back the images that move the decision boundary most."""
 
 from typing import ClassVar
 

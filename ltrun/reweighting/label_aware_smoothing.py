@@ -1,4 +1,4 @@
-"""Labels that are smoother for larger classes."""
+"""Label-aware smoothing: smoother labels for larger classes."""
 
 import math
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Weights from a small network that learns, as training goes on, which losses should count."""
+"""Meta-Weight-Net: weights from a small network of the loss, which a bilevel update learns."""
 
 import torch
 from torch import Tensor, nn

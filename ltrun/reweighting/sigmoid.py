@@ -1,4 +1,4 @@
-"""Losses that ask C independent questions, is it class c?, instead of one."""
+"""Sigmoid criteria: C binary losses instead of one softmax."""
 
 import math
 

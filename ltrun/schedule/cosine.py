@@ -1,4 +1,4 @@
-"""Half a cosine."""
+"""Cosine schedule of the learning rate."""
 
 import math
 

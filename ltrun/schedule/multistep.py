@@ -1,4 +1,4 @@
-"""What the base learning rate is multiplied by, epoch by epoch. Lengths are fractions, so that `epochs=` scales them."""
+"""Multi-step schedule of the learning rate."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Linear warm-up."""
+"""Linear warm-up of the learning rate."""
 
 from ltrun.errors import ConfigError
 from ltrun.types import Clock, fraction_of
