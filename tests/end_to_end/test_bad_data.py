@@ -7,7 +7,7 @@ import struct
 import tarfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -249,7 +249,7 @@ CELLS = [encoded(pixels) for pixels in random_images(20)]
 LABELS = list(range(10)) * 2
 
 
-def write_halves(root: Path, cells: list[object], labels: list[object], **columns: str) -> Path:
+def write_halves(root: Path, cells: Sequence[object], labels: Sequence[object], **columns: str) -> Path:
     write_parquet(root / "test.parquet", CELLS, LABELS)
     write_parquet(root / "train.parquet", cells, labels, **columns)
     return root / "train.parquet"

@@ -23,10 +23,11 @@ def splits_of(counts: list[int], names: tuple[str, ...] | None = None, skipped: 
 
 
 def printed(splits: Splits, width: int = 100, height: int = 25, encoding: str = "utf-8", **options: bool) -> str:
-    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
     describe("mine", splits, Console(file=file, width=width, height=height), **options)
     file.flush()
-    return file.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    return raw.getvalue().decode(encoding)
 
 
 COUNTS = [500, 120, 101, 100, 50, 20, 19, 5]

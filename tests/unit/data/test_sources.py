@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ltrun.data import CIFARLT, DigitsLT, ImageFolder, Resident, Source, Splits
 from ltrun.data import images as decoding
 from ltrun.data.official import unpickle
 from ltrun.data.releases import RELEASES
+from ltrun.parts import Store
 from ltrun.types import Labels
 from tests.support.data_fakes import (
     cifar_parquet,
@@ -27,6 +29,7 @@ from tests.support.data_fakes import (
     write_archive,
     write_parquet,
 )
+from tests.support.narrow import of_type
 
 CPU = torch.device("cpu")
 CONF = Path(__file__).parents[3] / "conf" / "dataset"
@@ -42,14 +45,18 @@ def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def images_of(store: Resident) -> np.ndarray:
+def pixels_of(store: Store) -> torch.Tensor:
+    return of_type(Resident, store).images
+
+
+def images_of(store: Store) -> np.ndarray:
     """(N, H, W, channels)."""
-    return store.images.permute(0, 2, 3, 1).numpy()
+    return pixels_of(store).permute(0, 2, 3, 1).numpy()
 
 
 def same(a: Splits, b: Splits) -> bool:
     stores = zip((a.train, a.test), (b.train, b.test), strict=True)
-    return all(torch.equal(x.images, y.images) and torch.equal(x.targets.index, y.targets.index) for x, y in stores)
+    return all(torch.equal(pixels_of(x), pixels_of(y)) and torch.equal(x.targets.index, y.targets.index) for x, y in stores)
 
 
 # The store
@@ -85,8 +92,8 @@ def test_digits_are_balanced_in_test_and_long_tailed_in_training() -> None:
     assert all(mask.any() for mask in stats.shots().values())
     assert torch.bincount(splits.test.targets.primary).tolist() == [50] * 10
     assert (splits.in_channels, splits.names[3], splits.val, splits.skipped) == (1, "three", None, 0)
-    assert splits.train.images.shape[1:] == (1, 8, 8)
-    assert (splits.train.images.min(), splits.train.images.max()) == (0, 255)
+    assert pixels_of(splits.train).shape[1:] == (1, 8, 8)
+    assert (pixels_of(splits.train).min(), pixels_of(splits.train).max()) == (0, 255)
 
 
 def test_digits_never_change_and_share_no_image_between_splits() -> None:
@@ -97,14 +104,14 @@ def test_digits_never_change_and_share_no_image_between_splits() -> None:
     assert same(first, again)
     assert first.val is not None
     assert torch.bincount(first.val.targets.primary).tolist() == [10] * 10
-    everything = torch.cat([store.images for store in (first.train, first.val, first.test)])
+    everything = torch.cat([pixels_of(store) for store in (first.train, first.val, first.test)])
     assert len(torch.unique(everything.flatten(1), dim=0)) == len(everything)
 
 
 def test_normalisation_in_the_yaml_is_that_of_the_digits() -> None:
     node = OmegaConf.load(CONF / "digits_lt.yaml").dataset
     splits = DigitsLT(profile="as_is").open(CPU)
-    pixels = torch.cat([splits.train.images, splits.test.images]).double() / 255
+    pixels = torch.cat([pixels_of(splits.train), pixels_of(splits.test)]).double() / 255
     assert pixels.mean().item() == pytest.approx(node.mean[0], abs=1e-3)
     assert pixels.std().item() == pytest.approx(node.std[0], abs=1e-3)
 
@@ -214,7 +221,7 @@ def test_all_of_cifar100(from_parquet: Splits) -> None:
     assert (len(from_parquet.train), len(from_parquet.test)) == (50_000, 10_000)
     levels = np.arange(256) / 255
     for channel, mean, std in zip(range(3), (0.50708, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615), strict=True):
-        share = np.bincount(from_parquet.train.images[:, channel].flatten().numpy(), minlength=256) / (50_000 * 1024)
+        share = np.bincount(pixels_of(from_parquet.train)[:, channel].flatten().numpy(), minlength=256) / (50_000 * 1024)
         assert (share * levels).sum() == pytest.approx(mean, abs=1e-5)
         assert np.sqrt((share * levels**2).sum() - (share * levels).sum() ** 2) == pytest.approx(std, abs=1e-5)
     assert torch.bincount(from_parquet.test.targets.primary).tolist() == [100] * 100
@@ -265,7 +272,7 @@ def test_without_a_test_folder_a_fifth_is_held_out(tmp_path: Path, below: str) -
     splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
     assert splits.stats.counts.tolist() == [32, 8, 1]
     assert torch.bincount(splits.test.targets.primary).tolist() == [8, 2, 1]
-    everything = torch.cat([splits.train.images, splits.test.images])
+    everything = torch.cat([pixels_of(splits.train), pixels_of(splits.test)])
     assert len(torch.unique(everything.flatten(1), dim=0)) == 52
     assert same(splits, ImageFolder(str(tmp_path), image_size=32).open(CPU))
 
@@ -302,7 +309,7 @@ def test_other_files_do_not_count(tmp_path: Path) -> None:
 RED = np.full((40, 40, 3), (200, 30, 10), dtype=np.uint8)
 
 
-def kinds_of_image() -> dict[str, tuple[Image.Image, str, dict[str, object], tuple[int, int, int]]]:
+def kinds_of_image() -> dict[str, tuple[Image.Image, str, dict[str, Any], tuple[int, int, int]]]:
     """name: image, file name, options of saving, colour it must show."""
     red = Image.fromarray(RED)
     palette = red.convert("P", palette=Image.Palette.ADAPTIVE)
@@ -385,11 +392,11 @@ def test_a_large_photo_keeps_its_look(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_yaml_builds_a_source_and_offers_its_arguments_as_keys(path: Path) -> None:
     config = OmegaConf.load(path)
-    node = OmegaConf.to_container(config, resolve=True)
+    node = of_type(dict, OmegaConf.to_container(config, resolve=True))
     bound = bind(node["dataset"]["source"], "dataset.source", Source)
     source = bound.build({})
     assert source.name == node["dataset"]["name"] == path.stem
-    raw = OmegaConf.to_container(config.dataset.source, resolve=False)
+    raw = of_type(dict, OmegaConf.to_container(config.dataset.source, resolve=False))
     if "folder" in raw:  # the root under a name that is part of a run's address
         raw["root"] = raw.pop("folder")
     keys = set(raw) - {"_target_", "num_classes"}

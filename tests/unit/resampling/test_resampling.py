@@ -143,7 +143,7 @@ def test_class_aware_takes_classes_and_images_in_turn(images: int) -> None:
     assert rounds[:-1] == [[0, 1, 3, 4, 5, 6]] * (len(rounds) - 1)  # every class once before any comes again
     assert len({tuple(part.tolist()) for part in turns.split(6)}) > len(rounds) // 2  # in ever new orders
     for label in (0, 1, 3, 4, 5, 6):
-        of_class = (label == LABELS).nonzero()[:, 0]
+        of_class = LABELS.eq(label).nonzero()[:, 0]
         lists = rows[classes == label].split(len(of_class))
         assert all(torch.equal(part.sort().values, of_class) for part in lists[:-1])  # every image once before any again
         assert len(lists[-1].unique()) == len(lists[-1])
