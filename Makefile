@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint report gpu-table bench clean
+.PHONY: help install run test check lint report gpu-table bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -25,6 +25,9 @@ run: install  ## train a small sweep on the embedded data set and print its tabl
 
 test: install lint  ## lint, type-check and test
 	$(BIN)/python -m pytest -n 2
+
+check: install lint  ## lint, type-check and the quick tests, for each save: no command lines, no walk through all options
+	$(BIN)/python -m pytest -n 2 -m "not slow and not contract" tests/unit tests/golden
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .

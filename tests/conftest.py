@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: reference values, real data, one thread."""
+"""Fixtures shared by all tests: reference values, real data, one thread. Markers by folder."""
 
 import json
 import os
@@ -13,7 +13,13 @@ import torch
 os.environ.setdefault("LTRUN_CACHE", tempfile.mkdtemp(prefix="ltrun-cache-"))  # decoded images, shared by the tests
 torch.set_num_threads(1)  # two OpenMP threads collapse tenfold when a neighbour takes a core
 REPOSITORY = Path(__file__).parents[1]
+KINDS = {"unit": "unit", "contracts": "contract", "golden": "golden", "end_to_end": "end_to_end"}  # folder: marker
 SHARED = Path(os.environ.get("LTRUN_SHARED", REPOSITORY.parent / "shared"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(KINDS[item.path.relative_to(Path(__file__).parent).parts[0]])
 
 
 @pytest.fixture(scope="session")
