@@ -1,7 +1,9 @@
 """Fixtures shared by all tests: reference values, real data, one thread. Markers by folder."""
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-os.environ.setdefault("LTRUN_CACHE", tempfile.mkdtemp(prefix="ltrun-cache-"))  # decoded images, shared by the tests
+if "LTRUN_CACHE" not in os.environ:  # decoded images: the workers share one folder, which goes with the session
+    os.environ["LTRUN_CACHE"] = tempfile.mkdtemp(prefix="ltrun-cache-")
+    atexit.register(shutil.rmtree, os.environ["LTRUN_CACHE"], ignore_errors=True)
+pytest.register_assert_rewrite("tests.support")  # their assertions say what they compared
 torch.set_num_threads(1)  # two OpenMP threads collapse tenfold when a neighbour takes a core
 REPOSITORY = Path(__file__).parents[1]
 KINDS = {"unit": "unit", "contracts": "contract", "golden": "golden", "end_to_end": "end_to_end"}  # folder: marker

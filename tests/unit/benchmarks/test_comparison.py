@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # as for a script that lies there; ltrun finds its stand-ins by it
 common, floor, plain, step, subject, table = (
     importlib.import_module(name) for name in ("common", "floor", "plain", "step", "subject", "table")

@@ -14,7 +14,7 @@ from ltrun.config import catalogue
 from ltrun.results.record import RunRecord
 from tests.support.recorded import record
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_table.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu_table.py"
 PUBLISHED = json.loads(SCRIPT.with_name("published.json").read_text())
 
 
