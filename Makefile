@@ -24,10 +24,10 @@ run: install  ## train a small sweep on the embedded data set and print its tabl
 	$(BIN)/ltrun -m method=erm,ldam_drw,balanced_softmax,crt seed=0,1 dataset=digits_lt
 
 test: install lint  ## lint, type-check and test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: install lint  ## lint, type-check and the quick tests, for each save: no command lines, no walk through all options
-	$(BIN)/python -m pytest -n 2 -m "not slow and not contract" tests/unit tests/golden
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not contract" tests/unit tests/golden
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-if "LTRUN_CACHE" not in os.environ:  # decoded images: the workers share one folder, which goes with the session
-    os.environ["LTRUN_CACHE"] = tempfile.mkdtemp(prefix="ltrun-cache-")
-    atexit.register(shutil.rmtree, os.environ["LTRUN_CACHE"], ignore_errors=True)
+for name in ("LTRUN_CACHE", "LTRUN_COMPOSED"):  # decoded images, configurations: shared by the workers of a session
+    if name not in os.environ:
+        os.environ[name] = tempfile.mkdtemp(prefix="ltrun-tests-")
+        atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
 pytest.register_assert_rewrite("tests.support")  # their assertions say what they compared
 torch.set_num_threads(1)  # two OpenMP threads collapse tenfold when a neighbour takes a core
 REPOSITORY = Path(__file__).parents[1]

@@ -214,6 +214,7 @@ def test_a_damaged_export_is_named(damage: str, official: Path, exported: Path, 
     assert str(file if damage != "another export's validation" else exported) in said
 
 
+@pytest.mark.slow
 def test_all_of_cifar100_lt(cifar100_root: Path, shared: Path, ltrun: Run, tmp_path: Path) -> None:
     """The literature's very images in its very order, in less than 50 MB."""
     choices = ("dataset=cifar100_lt", f"dataset.root={cifar100_root}", f"to={tmp_path / 'out'}")

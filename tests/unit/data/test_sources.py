@@ -201,6 +201,7 @@ def from_parquet(cifar100_root: Path, real_cache: Path) -> Splits:
         return CIFARLT(100, str(cifar100_root), imbalance=1).open(CPU)
 
 
+@pytest.mark.slow
 def test_all_of_cifar100(from_parquet: Splits) -> None:
     assert (len(from_parquet.train), len(from_parquet.test)) == (50_000, 10_000)
     levels = np.arange(256) / 255
@@ -211,12 +212,14 @@ def test_all_of_cifar100(from_parquet: Splits) -> None:
     assert torch.bincount(from_parquet.test.targets.primary).tolist() == [100] * 100
 
 
+@pytest.mark.slow
 def test_official_pickles_hold_the_same_pixels(from_parquet: Splits, cifar100_root: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, cifar100_root / "unpack.py", tmp_path], check=True, capture_output=True)
     for root in (tmp_path, tmp_path / "cifar-100-python"):
         assert same(from_parquet, CIFARLT(100, str(root), imbalance=1, download=False).open(CPU))
 
 
+@pytest.mark.slow
 def test_a_second_run_decodes_nothing(
     from_parquet: Splits, cifar100_root: Path, real_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
