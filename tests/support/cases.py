@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from itertools import combinations
@@ -27,6 +30,7 @@ from ltrun.engine.trainer import Trainer
 from ltrun.parts import Network
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe
+from ltrun.results.atomic import write_atomically
 from ltrun.tasks.single_label import measure, plain_scores
 from ltrun.taxonomy import SLOTS, STAGE_SLOTS
 from ltrun.types import ClassStats, Labels
@@ -49,6 +53,16 @@ LISTS = ("augmentation", "posthoc")  # groups that merge several options
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> Composed:
+    """Hydra composes a command line once a session: the workers that test at once share what one of them composed."""
+    name = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
+    shared = Path(os.environ["LTRUN_COMPOSED"], f"{name}.json")
+    if not shared.exists():
+        write_atomically(shared, json.dumps(_compose(overrides)).encode())
+    config, choices = json.loads(shared.read_bytes())
+    return config, choices
+
+
+def _compose(overrides: tuple[str, ...]) -> Composed:
     GlobalHydra.instance().clear()
     with initialize_config_module("ltrun.conf", version_base="1.3"):
         cfg = compose("config", list(overrides), return_hydra_config=True)

@@ -467,6 +467,7 @@ def every_option() -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("picked", every_option(), ids=lambda picked: "+".join(f"{k}={v}" for k, v in picked.items()))
 def test_every_part_of_an_option_keeps_to_the_rules(picked: dict[str, str], tmp_path: Path) -> None:
     """State round trip, copies, in-place time, no plain number that follows the clock: over a run of two epochs."""

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -682,6 +683,7 @@ def test_the_watch_adds_up_by_images() -> None:
 # --------------------------------------------------------------------------------------------- every pair of options trains
 
 
+SHARES = 20
 LEVELS = {slot: OPTIONS[slot] for slot in ("augmentation", "resampling", "reweighting", "posthoc", "ensemble")}
 LEVELS |= {slot: OPTIONS[slot] for slot in ("logit_adjustment", "classifier", "decoupling", "margin", "representation")}
 
@@ -694,12 +696,22 @@ def allowed(picked: dict[str, str]) -> bool:
     return True
 
 
-PAIRS = covering(LEVELS, allowed)
+@cache
+def pairs() -> list[dict[str, str]]:
+    """Few combinations that hold every pair of options that may be combined."""
+    return covering(LEVELS, allowed)
 
 
-@pytest.mark.parametrize("picked", PAIRS, ids=lambda picked: "+".join(v for v in picked.values() if v != "none"))
-def test_every_pair_of_options_that_binds_trains_and_predicts(picked: dict[str, str], tmp_path: Path) -> None:
-    """These few combinations hold every pair of options that may be combined."""
+@pytest.mark.contract
+@pytest.mark.parametrize("share", range(SHARES))
+def test_every_pair_of_options_that_binds_trains_and_predicts(share: int, tmp_path: Path, subtests: pytest.Subtests) -> None:
+    assert len(pairs()) > SHARES
+    for number, picked in enumerate(pairs()[share::SHARES]):
+        with subtests.test(msg=" ".join(f"{slot}={option}" for slot, option in picked.items() if option != "none")):
+            train_and_predict(picked, tmp_path / str(number))
+
+
+def train_and_predict(picked: dict[str, str], tmp_path: Path) -> None:
     recipe = bound(small(assembled(picked), epochs=1))
     rows: list[Row] = []
     made = trainer(recipe, tmp_path, report=rows.append)
