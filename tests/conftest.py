@@ -37,6 +37,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cache() -> Path:
+    """The folder of decoded images that the tests of a session share."""
+    return Path(os.environ["LTRUN_CACHE"])
+
+
+@pytest.fixture(scope="session")
 def golden(shared: Path) -> Callable[[str], dict[str, Any]]:
     """golden("ldam"): definition, inputs and cases of one method, computed by the original authors' code."""
     return lambda name: json.loads((shared / "golden" / f"{name}.json").read_text())

@@ -170,7 +170,7 @@ def test_sade(golden: Golden, name: str, dtype: torch.dtype) -> None:
         case.compare(term({"main": Outputs(experts=case.experts)}, case.streams))
 
 
-def test_alpha(golden: Golden) -> None:
+def test_the_share_of_the_conventional_branch_falls_as_bbns(golden: Golden) -> None:
     """The original rounds 90 epochs to 100 and 180 to 200, and counts from 1."""
     case = next(case for case in golden("bbn")["cases"] if case["name"] == BBN_CASES[0])
     for key, expected in case["outputs"]["alpha"].items():

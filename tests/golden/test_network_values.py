@@ -183,7 +183,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_sizes(resnet: dict[str, Any], name: str) -> None:
+def test_parameters_and_layers_are_as_many_as_the_originals(resnet: dict[str, Any], name: str) -> None:
     assert SIZES[name]() == outputs_of(resnet, name)
 
 

@@ -33,7 +33,7 @@ def printed(splits: Splits, width: int = 100, height: int = 25, encoding: str = 
 COUNTS = [500, 120, 101, 100, 50, 20, 19, 5]
 
 
-def test_the_facts() -> None:
+def test_a_data_set_is_described_by_its_counts() -> None:
     text = printed(splits_of(COUNTS, skipped=3, val=True))
     assert "mine: 8 classes; images: 915 training, 8 validation, 8 test" in text
     assert "500 to 5 training images a class: imbalance factor 100, Gini 0.582" in text

@@ -38,11 +38,6 @@ CONF = Path(__file__).parents[3] / "conf" / "dataset"
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-@pytest.fixture(scope="module")
-def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 # The store
 
 
@@ -195,9 +190,9 @@ def test_class_folders_serve_as_cifar_and_say_what_is_lost(tmp_path: Path, caplo
 
 
 @pytest.fixture(scope="module")
-def from_parquet(cifar100_root: Path, real_cache: Path) -> Splits:
+def from_parquet(cifar100_root: Path, cache: Path) -> Splits:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LTRUN_CACHE", str(real_cache))
+        patch.setenv("LTRUN_CACHE", str(cache))
         return CIFARLT(100, str(cifar100_root), imbalance=1).open(CPU)
 
 
@@ -221,9 +216,9 @@ def test_official_pickles_hold_the_same_pixels(from_parquet: Splits, cifar100_ro
 
 @pytest.mark.slow
 def test_a_second_run_decodes_nothing(
-    from_parquet: Splits, cifar100_root: Path, real_cache: Path, monkeypatch: pytest.MonkeyPatch
+    from_parquet: Splits, cifar100_root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LTRUN_CACHE", str(real_cache))
+    monkeypatch.setenv("LTRUN_CACHE", str(cache))
     monkeypatch.setattr(decoding, "_decode", None)
     splits = CIFARLT(100, str(cifar100_root.parent), imbalance=100).open(CPU)  # and it is found in cifar100/ below root
     assert len(splits.train) == 10_847

@@ -149,7 +149,7 @@ def test_the_gradient_reaches_every_parameter(make: Make) -> None:
 
 
 @each
-def test_bf16(make: Make) -> None:
+def test_outputs_and_gradients_are_finite_in_bf16(make: Make) -> None:
     network = make(3).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = network(streams_of(size=8, pixels=32), ("main",))["main"]
@@ -321,6 +321,6 @@ def test_one_graph_serves_every_epoch(name: str) -> None:
         (lambda: Cosine(0.0, features=4, num_classes=2), r"scale must be above 0, got 0\.0"),
     ],
 )
-def test_refused_arguments(build: Callable[[], object], sentence: str) -> None:
+def test_a_senseless_value_is_refused(build: Callable[[], object], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         build()
