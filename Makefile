@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint report gpu-table bench clean
+.PHONY: help install run test check lint report gpu-table bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -24,7 +24,10 @@ run: install  ## train a small sweep on the embedded data set and print its tabl
 	$(BIN)/ltrun -m method=erm,ldam_drw,balanced_softmax,crt seed=0,1 dataset=digits_lt
 
 test: install lint  ## lint, type-check and test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: install lint  ## lint, type-check and the quick tests, for each save: no command lines, no walk through all options
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not contract" tests/unit tests/golden
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -57,8 +59,9 @@ class Subject:
     """
 
     def __init__(self, device: torch.device, *overrides: str, steps: int | None = None):
-        self.folder = tempfile.TemporaryDirectory(prefix="ltrun-benchmark-")
-        self.job = job_of(f"outputs={self.folder.name}", *overrides)
+        folder = tempfile.mkdtemp(prefix="ltrun-benchmark-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.job = job_of(f"outputs={folder}", *overrides)
         recipe = recipe_of(self.job.config, self.job.choices, self.job.settings.plugins)
         self.warnings: list[str] = []
         self.run = Run.open(self.job, recipe, device, _Silent(self.warnings))

@@ -1,7 +1,9 @@
-"""Fixtures shared by all tests: reference values, real data, one thread."""
+"""Fixtures shared by all tests: reference values, real data, one thread. Markers by folder."""
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +12,20 @@ from typing import Any
 import pytest
 import torch
 
-os.environ.setdefault("LTRUN_CACHE", tempfile.mkdtemp(prefix="ltrun-cache-"))  # decoded images, shared by the tests
+for name in ("LTRUN_CACHE", "LTRUN_COMPOSED"):  # decoded images, configurations: shared by the workers of a session
+    if name not in os.environ:
+        os.environ[name] = tempfile.mkdtemp(prefix="ltrun-tests-")
+        atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
+pytest.register_assert_rewrite("tests.support")  # their assertions say what they compared
 torch.set_num_threads(1)  # two OpenMP threads collapse tenfold when a neighbour takes a core
 REPOSITORY = Path(__file__).parents[1]
+KINDS = {"unit": "unit", "contracts": "contract", "golden": "golden", "end_to_end": "end_to_end"}  # folder: marker
 SHARED = Path(os.environ.get("LTRUN_SHARED", REPOSITORY.parent / "shared"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(KINDS[item.path.relative_to(Path(__file__).parent).parts[0]])
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +34,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not on this machine: reference values and real CIFAR-100 lie there")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """The folder of decoded images that the tests of a session share."""
+    return Path(os.environ["LTRUN_CACHE"])
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -72,7 +73,7 @@ def bind(
         article = "an" if wanted[0] in "AEIOU" else "a"
         raise ConfigError(f"{path}: {public_name(target)} is not {article} {wanted}, which this place needs")
     try:
-        hints = get_type_hints(target.__init__)  # type: ignore[misc]
+        hints = _hints(target)
     except (NameError, TypeError, AttributeError, SyntaxError) as error:
         raise ConfigError(f"{path}: an annotation of {public_name(target)} cannot be read: {error}") from None
     parameters = _parameters(target)
@@ -103,12 +104,19 @@ def public_name(target: type) -> str:
     return f"{short}.{target.__qualname__}"
 
 
+@cache
+def _hints(target: type) -> Mapping[str, Any]:
+    return get_type_hints(target.__init__)  # type: ignore[misc]
+
+
+@cache
 def _parameters(target: type) -> Mapping[str, inspect.Parameter]:
     """The named arguments of a constructor; none where a part keeps that of nn.Module."""
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {k: v for k, v in inspect.signature(target).parameters.items() if v.kind not in variable}
 
 
+@cache
 def _injected(target: type) -> list[str]:
     """The pieces of context that a constructor names: keyword-only, like the fixtures of a test."""
     return [k for k, v in _parameters(target).items() if v.kind is inspect.Parameter.KEYWORD_ONLY and k in CONTEXT]

@@ -51,7 +51,7 @@ def on_host(composition: Composed, folder: Path, **more: Any) -> dict[str, Tenso
 def on_device(composition: Composed, folder: Path, **more: Any) -> dict[str, Tensor]:
     """The state of a network that was trained there. `imagined_cuda` is around it."""
     train, _ = digits()
-    settings = {
+    settings: dict[str, Any] = {
         "device": DEVICE, "train_set": Resident(train.images.to(DEVICE), train.targets.to(DEVICE)),
         "prepare": normaliser().to(DEVICE), "precision": "fp32", "evaluate": unevaluated,
     }  # fmt: skip

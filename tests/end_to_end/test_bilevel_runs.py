@@ -72,7 +72,9 @@ def test_the_optimizer_trains_the_network_and_the_update_the_rest(method: str, l
         (["method=meta_weight_net", "reweighting.update.virtual=[nose]"], "must match a trained parameter"),
     ],
 )
-def test_refusals(choices: list[str], expected: str, ltrun: Run, tmp_path: Path) -> None:
+def test_learnt_weights_that_do_not_fit_together_are_refused(
+    choices: list[str], expected: str, ltrun: Run, tmp_path: Path
+) -> None:
     assert expected in refused(ltrun(*choices, *SHORT, f"outputs={tmp_path}"))
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.support.commands import Run
 
 
+@pytest.mark.slow
 def test_a_short_training_on_real_images_is_above_chance(ltrun: Run, cifar100_root: Path, tmp_path: Path) -> None:
     done = ltrun(
         "method=balanced_softmax", "dataset=cifar100_lt", f"dataset.root={cifar100_root}", "network=resnet8", "epochs=1"

@@ -17,6 +17,7 @@ from tests.support.commands import PROGRAM, SHORT, Run, environment
 LONG = ("dataset=digits_lt", "epochs=40", "evaluation.every=40", "runtime.pack=2")
 
 
+@pytest.mark.slow
 def test_jobs_at_once_equal_jobs_alone_bit_for_bit(ltrun: Run, tmp_path: Path) -> None:
     choices = ("-m", "method=cmo,crt", "seed=0", *SHORT)
     alone, packed = tmp_path / "alone", tmp_path / "packed"
@@ -54,6 +55,7 @@ def in_one_process(tmp_path: Path, size: int, *command: str) -> subprocess.Compl
     return subprocess.run([sys.executable, "-c", script], env=environment(), cwd=tmp_path, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_jobs_that_share_a_process_equal_jobs_alone_bit_for_bit(ltrun: Run, tmp_path: Path) -> None:
     choices = ("-m", "method=cmo,crt,sade", "seed=0", *SHORT)
     alone, shared = tmp_path / "alone", tmp_path / "shared"
@@ -167,6 +169,7 @@ def gone(processes: dict[int, int]) -> bool:
     return not any(Path(f"/proc/{process}").exists() for process in processes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
 def test_a_killed_job_is_one_failed_line_and_an_interrupt_stops_the_others(tmp_path: Path) -> None:
     sweep = started(tmp_path, "seed=0,1,2", "epochs=4000")
@@ -187,6 +190,7 @@ def test_a_killed_job_is_one_failed_line_and_an_interrupt_stops_the_others(tmp_p
     until(lambda: gone(left), 20)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
 def test_no_process_outlives_a_killed_sweep_and_the_same_command_goes_on(tmp_path: Path) -> None:
     sweep = started(tmp_path, "seed=0,1", "epochs=4")

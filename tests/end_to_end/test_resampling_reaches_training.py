@@ -12,8 +12,8 @@ CLASSES = 10
 
 def test_a_deferred_sampler_sets_in_on_time(ltrun: Run, tmp_path: Path) -> None:
     """Seen from the number of images an epoch, which repeating images raises. LDAM-DRW's code never used its sampler."""
-    repeat = ("~resampling.sampler.then.q", "resampling.sampler.then._target_=ltrun.resampling.RepeatFactor")
-    repeat += ("+resampling.sampler.then.threshold=1.0", "resampling.sampler.start=0.5")
+    repeat = ["~resampling.sampler.then.q", "resampling.sampler.then._target_=ltrun.resampling.RepeatFactor"]
+    repeat += ["+resampling.sampler.then.threshold=1.0", "resampling.sampler.start=0.5"]
     done = ltrun("method=drs", *SHORT, "epochs=4", *repeat)
     assert done.returncode == 0, done.stderr
     (result,) = tmp_path.rglob("result.json")

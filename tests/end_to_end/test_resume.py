@@ -48,6 +48,7 @@ def kill_when(command: list[str], folder: Path, epochs: int) -> None:
     pytest.fail(f"the run ended, or hung, before it had {epochs} epochs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_run_ends_bit_equal(method: str, ltrun: Run, tmp_path: Path) -> None:
     # The kill falls into the second epoch or just after it; for crt, with three epochs, that is next to the stage's end.
@@ -86,6 +87,7 @@ def test_a_damaged_history_is_written_anew_from_where_it_is_damaged(tmp_path: Pa
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(ltrun: Run, tmp_path: Path) -> None:
     choices = ("method=erm", *SHORT, "epochs=4")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -119,6 +121,7 @@ def test_interrupting_ends_quickly_and_says_how_to_go_on(tmp_path: Path) -> None
     assert not list(tmp_path.rglob("result.json"))
 
 
+@pytest.mark.slow
 def test_a_forced_run_that_is_cut_short_leaves_nothing_of_the_one_before(ltrun: Run, tmp_path: Path) -> None:
     choices = ("method=erm", *SHORT, "epochs=30", f"outputs={tmp_path}")
     assert ltrun(*choices).returncode == 0
@@ -138,10 +141,11 @@ def test_a_forced_run_that_is_cut_short_leaves_nothing_of_the_one_before(ltrun: 
     assert "train 30/30" in again.stdout, "the checkpoint of the finished run was taken for this one's"
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_images(ltrun: Run, tmp_path: Path) -> None:
     class_folders(tmp_path / "images", {"a": 6, "b": 4})
-    choices = ("dataset=image_folder", f"dataset.root={tmp_path / 'images'}", "dataset.source.image_size=32", "batch_size=4")
-    choices = (*choices, "epochs=40", "runtime.checkpoint_seconds=0", f"outputs={tmp_path / 'runs'}")
+    data = ("dataset=image_folder", f"dataset.root={tmp_path / 'images'}", "dataset.source.image_size=32", "batch_size=4")
+    choices = (*data, "epochs=40", "runtime.checkpoint_seconds=0", f"outputs={tmp_path / 'runs'}")
     kill_when([*PROGRAM, *choices], tmp_path / "runs", 2)
     class_folders(tmp_path / "images", {"a": 6, "b": 5})
     assert "the training images are not those that" in (sentence := refused(ltrun(*choices))) and "force=true" in sentence

@@ -16,7 +16,7 @@ from ltrun.engine.update import Bilevel
 from ltrun.engine.update import Plain as PlainStep
 from ltrun.loss import Classification
 from ltrun.network import Plain, ResNetCIFAR
-from ltrun.parts import Backbone, Network, Weigh
+from ltrun.parts import Backbone, Network, Prepare, Weigh
 from ltrun.resampling import MetaSampler, RateRatio
 from ltrun.reweighting import MetaWeightNet
 from ltrun.types import Batch, ClassStats, Labels, Outputs
@@ -35,9 +35,9 @@ class Flat(Backbone):
         return images.flatten(1)
 
 
-class Doubles(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return images.double() / 128 - 1
+class Doubles(Prepare):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.double() / 128 - 1
 
 
 def network(depth: int | None) -> Network:
@@ -56,7 +56,7 @@ def rate_ratio() -> Weigh:
     sampler = MetaSampler(0.4, stats=STATS).double()
     with torch.no_grad():  # as in the middle of an epoch: the rates have moved since the rows were drawn
         sampler.log_counts.copy_(COUNTS.double().log())
-        sampler.logits += torch.tensor([0.3, -0.2, 0.5])
+        sampler.logits.add_(torch.tensor([0.3, -0.2, 0.5]))
     return RateRatio(sampler=sampler)
 
 
@@ -134,8 +134,7 @@ def test_outer_gradient_of_a_linear_model(name: str) -> None:
     """A linear softmax classifier's gradients have a closed form, so that only the difference quotient is not exact."""
     weigh = WEIGHS[name]()
     goal = objective(weigh, None)
-    head = goal.network.get_submodule("head")
-    theta, bias = head.weight.detach().numpy(), head.bias.detach().numpy()  # type: ignore[union-attr, operator]
+    theta, bias = (goal.network.get_parameter(f"head.{name}").detach().numpy() for name in ("weight", "bias"))
     (x, y), (xm, ym) = (
         (b.inputs.double().flatten(1).numpy() / 128 - 1, b.targets.primary.numpy()) for b in (STREAMS["main"], STREAMS["meta"])
     )

@@ -58,7 +58,11 @@ def test_lade(golden: Golden) -> None:
             assert (len(y.unique()) < 10) == ("absent" in name)
             for dtype, rtol in DTYPES:
                 hot = shares(Labels.hard(y), 10).to(dtype)
-                agree(lambda x, hot=hot, r=remine_lambda: lade(x, hot, PRIOR.to(x.dtype), r), inputs[key], outputs, dtype, rtol)
+
+                def pure(x: Tensor, hot: Tensor = hot, remine_lambda: float = remine_lambda) -> Tensor:
+                    return lade(x, hot, PRIOR.to(x.dtype), remine_lambda)
+
+                agree(pure, inputs[key], outputs, dtype, rtol)
             agree(term(remine_lambda, y), inputs[key], outputs, torch.float32, 2e-5)
 
         both, y = take("full objective PriorCE + 0.1*LADE")["outputs"], labels["logits"]

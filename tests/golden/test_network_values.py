@@ -5,7 +5,9 @@ and moves them by 4e-4.
 """
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +17,12 @@ from torch.nn import functional as F
 from ltrun.classifier import LWS, Cosine, Linear
 from ltrun.classifier.cosine import cosine
 from ltrun.network import Bilateral, Experts, Plain, ResNetCIFAR
-from tests.support.golden import close, every_case
+from ltrun.parts import Head
+from tests.support.golden import Golden, close, every_case
+from tests.support.narrow import present
 
 DTYPES = [torch.float64, torch.float32]
-FORWARD = {
+FORWARD: dict[str, tuple[type[Linear | Cosine], int]] = {
     "LDAM-DRW resnet32 num_classes=10 use_norm=False": (Linear, 10),
     "LDAM-DRW resnet32 num_classes=10 use_norm=True": (Cosine, 10),
     "LDAM-DRW resnet32 num_classes=100 use_norm=True": (Cosine, 100),
@@ -29,15 +33,15 @@ EXPERTS = "RIDE 3 experts C=100, forward (mean of experts)"
 
 
 @pytest.fixture(scope="module")
-def resnet(golden):
+def resnet(golden: Golden) -> dict[str, Any]:
     return golden("resnet32")
 
 
-def outputs_of(reference, name):
+def outputs_of(reference: dict[str, Any], name: str) -> dict[str, Any]:
     return next(case["outputs"] for case in reference["cases"] if case["name"] == name)
 
 
-def test_every_case_is_covered_or_left_out(resnet):
+def test_every_case_is_covered_or_left_out(resnet: dict[str, Any]) -> None:
     left_out = {
         "ResLT resnet32 C=100": "another network: three more batch norms",
         'Google logit-adjustment "ResNet-32" (PyTorch port), C=10': "another network: blocks of three convolutions",
@@ -60,11 +64,11 @@ def layers(module: nn.Module) -> list[int]:
     return [sum(isinstance(part, kind) for part in module.modules()) for kind in kinds]
 
 
-def make_head(head: type, num_classes: int):
+def make_head(head: type[Linear | Cosine], num_classes: int) -> Callable[..., Head]:
     return lambda features: head(features=features, num_classes=num_classes)
 
 
-def plain(head: type = Linear, num_classes: int = 10, depth: int = 32) -> Plain:
+def plain(head: type[Linear | Cosine] = Linear, num_classes: int = 10, depth: int = 32) -> Plain:
     return Plain(backbone=ResNetCIFAR(depth, in_channels=3), make_head=make_head(head, num_classes)).double()
 
 
@@ -106,34 +110,34 @@ def images() -> Tensor:
 
 
 @pytest.mark.parametrize("name", FORWARD)
-def test_resnet32(resnet, name):
+def test_resnet32(resnet: dict[str, Any], name: str) -> None:
     expected, network = outputs_of(resnet, name), plain(*FORWARD[name])
     fill(tensors_of(network), 64)
     assert parameters(network) == expected["parameters"]
     assert layers(network) == expected["conv_layers, linear_layers"]
 
     outputs = network.eval().predict(images())
-    agree(deepcopy(network).float().predict(images().float()).logits / outputs.scale, expected["logits_eval"])
-    logits = outputs.logits / outputs.scale  # the original multiplies by the scale in its loss, not in its head
+    agree(present(deepcopy(network).float().predict(images().float()).logits) / outputs.scale, expected["logits_eval"])
+    logits = present(outputs.logits) / outputs.scale  # the original multiplies by the scale in its loss, not in its head
     agree(logits, expected["logits_eval"])
     loss = F.cross_entropy(logits, torch.tensor([3, 7]))
     loss.backward()
     agree(loss, expected["ce_eval (labels 3,7)"])
-    norms = {"conv1.weight": network.backbone.conv1.weight} | {
+    norms = {"conv1.weight": network.get_parameter("backbone.conv1.weight")} | {
         f"linear.{name}": parameter for name, parameter in network.head.named_parameters()
     }
     assert norms.keys() == expected["grad_norm_eval"].keys()
     for name, norm in expected["grad_norm_eval"].items():
-        agree(norms[name].grad.norm(), norm)
-    agree(network.train().predict(images()).logits / outputs.scale, expected["logits_train_mode"])
+        agree(present(norms[name].grad).norm(), norm)
+    agree(present(network.train().predict(images()).logits) / outputs.scale, expected["logits_train_mode"])
 
 
-def test_the_order_of_tensors_is_the_originals(resnet):
+def test_the_order_of_tensors_is_the_originals(resnet: dict[str, Any]) -> None:
     expected = outputs_of(resnet, "LDAM-DRW resnet32 num_classes=10 use_norm=False")["tensors"]
     assert [list(tensor.shape) for _, tensor in tensors_of(plain())] == [shape for _, shape in expected]
 
 
-def test_intermediate_activations(resnet):
+def test_intermediate_activations(resnet: dict[str, Any]) -> None:
     expected = outputs_of(resnet, ACTIVATIONS)
     network = plain().eval()
     fill(tensors_of(network), 64)
@@ -142,7 +146,7 @@ def test_intermediate_activations(resnet):
         module = network.backbone.get_submodule(name)
         module.register_forward_hook(lambda module, inputs, maps, name=name: seen.update({name: maps.clone()}))
     with torch.no_grad():
-        agree(network.predict(images()).features, expected["pooled_feature (64-d)"])
+        agree(present(network.predict(images()).features), expected["pooled_feature (64-d)"])
     for name, maps in seen.items():
         reference = expected[name]
         assert list(maps.shape) == reference["shape"]
@@ -179,11 +183,11 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_sizes(resnet, name):
+def test_parameters_and_layers_are_as_many_as_the_originals(resnet: dict[str, Any], name: str) -> None:
     assert SIZES[name]() == outputs_of(resnet, name)
 
 
-def test_experts(resnet):
+def test_experts(resnet: dict[str, Any]) -> None:
     expected = outputs_of(resnet, EXPERTS)
     network = experts(3)
     tensors = tensors_of(network)
@@ -198,20 +202,20 @@ def test_experts(resnet):
     assert [list(tensor.shape) for _, tensor in ordered] == [shape for _, shape in expected["tensors"]]
     fill(ordered, 48)
 
-    logits = network.eval().predict(images()).logits
+    logits = present(network.eval().predict(images()).logits)
     agree(logits, expected["logits_eval"])
     loss = F.cross_entropy(logits, torch.tensor([3, 7]))
     loss.backward()
     agree(loss, expected["ce_eval (labels 3,7)"])
     norms = expected["grad_norm_eval"]
-    agree(network.trunk[0].weight.grad.norm(), norms["conv1.weight"])
+    agree(present(network.get_parameter("trunk.0.weight").grad).norm(), norms["conv1.weight"])
     for expert, head in enumerate(network.heads):
-        agree(head.weight.grad.norm(), norms[f"linears.{expert}.weight"])
-    agree(network.train().predict(images()).logits, expected["logits_train_mode"])
+        agree(present(head.get_parameter("weight").grad).norm(), norms[f"linears.{expert}.weight"])
+    agree(present(network.train().predict(images()).logits), expected["logits_train_mode"])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_cosine_head(resnet, dtype):
+def test_cosine_head(resnet: dict[str, Any], dtype: torch.dtype) -> None:
     expected = outputs_of(resnet, COSINE)
     features = torch.tensor(resnet["inputs"]["features"], dtype=dtype, requires_grad=True)
     head = Cosine(features=8, num_classes=10).to(dtype)
@@ -220,14 +224,14 @@ def test_cosine_head(resnet, dtype):
     loss = F.cross_entropy(head(features), torch.tensor(resnet["inputs"]["labels"]))
     loss.backward()
     agree(loss, expected["loss"])
-    agree(features.grad, expected["grad_features"])
-    agree(head.weight.grad.T, expected["grad_fc_weight"])
+    agree(present(features.grad), expected["grad_features"])
+    agree(present(head.weight.grad).T, expected["grad_fc_weight"])
 
 
 LWS_CASES = ["LWS initial scales 1", "LWS scales 0.6..1.5"]
 
 
-def test_every_case_of_lws_is_covered(golden):
+def test_every_case_of_lws_is_covered(golden: Golden) -> None:
     left_out = {f"tau={tau}": "tau-normalisation is a post-hoc part" for tau in (0.0, 0.5, 1.0, 1.5)}
     with every_case(golden("tau_norm_lws"), left_out) as take:
         for name in LWS_CASES:
@@ -236,12 +240,12 @@ def test_every_case_of_lws_is_covered(golden):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", LWS_CASES)
-def test_lws(golden, name, dtype):
+def test_lws(golden: Golden, name: str, dtype: torch.dtype) -> None:
     reference = golden("tau_norm_lws")
     expected, inputs = outputs_of(reference, name), reference["inputs"]
     linear = Linear(features=8, num_classes=10).to(dtype)
     linear.weight.data = torch.tensor(inputs["fc_weight"], dtype=dtype)
-    linear.bias.data = torch.tensor(inputs["fc_bias"], dtype=dtype)
+    present(linear.bias).data = torch.tensor(inputs["fc_bias"], dtype=dtype)
     head = LWS(head=linear)
     assert head.scales.tolist() == [1.0] * 10
     if "0.6" in name:
@@ -252,5 +256,5 @@ def test_lws(golden, name, dtype):
     loss = F.cross_entropy(logits, torch.tensor(inputs["labels"]))
     loss.backward()
     agree(loss, expected["loss"])
-    agree(head.scales.grad, expected["grad_scales"])
-    agree(features.grad, expected["grad_features"])
+    agree(present(head.scales.grad), expected["grad_scales"])
+    agree(present(features.grad), expected["grad_features"])

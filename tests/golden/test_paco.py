@@ -1,5 +1,7 @@
 """The parametric contrastive loss and its queue."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from ltrun.errors import ConfigError
 from ltrun.representation import PaCo
 from ltrun.representation.paco import EMPTY, paco
 from ltrun.types import Batch, ClassStats, Labels, Outputs
-from tests.support.golden import close, every_case
+from tests.support.golden import Golden, close, every_case
 
 DTYPES = [torch.float64, torch.float32]
 NAMES = ["PaCo CIFAR recipe alpha=0.01 T=0.05", "PaCo alpha=0.05 T=0.2 (ImageNet-LT R50)"]
@@ -21,19 +23,23 @@ def agree(value: Tensor, expected: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def reference(golden):
+def reference(golden: Golden) -> dict[str, Any]:
     return golden("paco")
 
 
-def load(reference, name, dtype):
+def load(
+    reference: dict[str, Any], name: str, dtype: torch.dtype
+) -> tuple[Any, Any, list[Tensor], Tensor, Tensor, Tensor, Tensor]:
     case = next(case for case in reference["cases"] if case["name"] == name)
     leaves = [torch.tensor(reference["inputs"][leaf], dtype=dtype, requires_grad=True) for leaf in LEAVES]
     queue = F.normalize(torch.tensor(reference["inputs"]["queue_features"], dtype=dtype))
-    integers = [torch.tensor(reference["inputs"][key]) for key in ("labels", "queue_labels", "cls_num_list")]
-    return case["hyperparameters"], case["outputs"], leaves, queue, *integers
+    labels, queue_labels, counts = (
+        torch.tensor(reference["inputs"][key]) for key in ("labels", "queue_labels", "cls_num_list")
+    )
+    return case["hyperparameters"], case["outputs"], leaves, queue, labels, queue_labels, counts
 
 
-def compare(loss: Tensor, leaves: list[Tensor], expected: dict) -> None:
+def compare(loss: Tensor, leaves: list[Tensor], expected: dict[str, Any]) -> None:
     agree(loss, expected["loss"])
     for name, gradient in zip(LEAVES, torch.autograd.grad(loss, leaves), strict=True):
         agree(gradient, expected[f"grad_{name}"])
@@ -48,7 +54,7 @@ def keys(embedding: Tensor) -> dict[str, Outputs]:
     return {"main": Outputs(), "key": Outputs(embedding=embedding)}
 
 
-def test_every_case_is_covered_or_left_out(reference):
+def test_every_case_is_covered_or_left_out(reference: dict[str, Any]) -> None:
     gpaco = "GPaCo, a later method whose anchors are the keys as well"
     with every_case(reference, {"GPaCo alpha=0.02 T=0.05": gpaco, "GPaCo alpha=0.02 T=0.05 smooth=0.1": gpaco}) as take:
         for name in NAMES:
@@ -57,7 +63,7 @@ def test_every_case_is_covered_or_left_out(reference):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_paco(reference, name, dtype):
+def test_paco(reference: dict[str, Any], name: str, dtype: torch.dtype) -> None:
     hyper, expected, leaves, queue, labels, queue_labels, counts = load(reference, name, dtype)
     assert hyper["supt"] == 1 and hyper["base_temperature"] == hyper["temperature"]
     logits, query, key = leaves
@@ -73,7 +79,7 @@ def test_paco(reference, name, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_part_with_a_queue_that_it_filled(reference, name):
+def test_the_part_with_a_queue_that_it_filled(reference: dict[str, Any], name: str) -> None:
     hyper, expected, leaves, queue, labels, queue_labels, counts = load(reference, name, torch.float32)
     arguments = {key: hyper[key] for key in ("alpha", "beta", "gamma", "temperature")}
     term = PaCo(**arguments, queue=hyper["K"], dim=8, stats=ClassStats(counts))
@@ -87,7 +93,7 @@ def test_the_part_with_a_queue_that_it_filled(reference, name):
     compare(term(outputs, streams(labels)), leaves, expected)
 
 
-def test_the_queue_goes_round():
+def test_the_queue_goes_round() -> None:
     term = PaCo(queue=8, dim=1, stats=ClassStats(torch.tensor([2, 1])))
     buffers = [buffer.data_ptr() for buffer in term.buffers()]
     assert term.key_labels.tolist() == [EMPTY] * 8
@@ -102,7 +108,7 @@ def test_the_queue_goes_round():
     assert [buffer.data_ptr() for buffer in term.buffers()] == buffers  # written in place, as compiled steps need
 
 
-def test_empty_slots_take_no_part(reference):
+def test_empty_slots_take_no_part(reference: dict[str, Any]) -> None:
     _, _, leaves, queue, labels, queue_labels, _ = load(reference, NAMES[0], torch.float64)
     logits, query, key = (leaf.detach() for leaf in leaves)
     query, key = F.normalize(query), F.normalize(key)
@@ -113,7 +119,7 @@ def test_empty_slots_take_no_part(reference):
     assert padded.item() != pytest.approx(full.item(), rel=1e-3)
 
 
-def test_without_rows_it_is_cross_entropy(reference):
+def test_without_rows_it_is_cross_entropy(reference: dict[str, Any]) -> None:
     """gamma 0 leaves the classes alone in the denominator, alpha 0 the class entry as the only positive."""
     _, _, leaves, queue, labels, queue_labels, _ = load(reference, NAMES[0], torch.float64)
     logits, query, key = (leaf.detach() for leaf in leaves)
@@ -122,7 +128,7 @@ def test_without_rows_it_is_cross_entropy(reference):
     assert loss.item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-12)
 
 
-def test_a_projector_of_another_width_is_named():
+def test_a_projector_of_another_width_is_named() -> None:
     term = PaCo(queue=8, dim=4, stats=ClassStats(torch.tensor([2, 1])))
     outputs = Outputs(logits=torch.zeros(2, 2), embedding=torch.zeros(2, 3))
     with pytest.raises(ConfigError, match=r"dim is 4.*out 3"):

@@ -185,7 +185,7 @@ def agree_with(expected: Sequence[float], inputs: Any, function: Callable[[Tenso
 
 
 @pytest.mark.parametrize(("m", "s", "tau_b", "tau_m"), ROBAL)
-def test_robal(golden: Golden, m: float, s: float, tau_b: float, tau_m: float) -> None:
+def test_robal(golden: Golden, m: float, s: int, tau_b: float, tau_m: float) -> None:
     _, inputs, y = read(golden, "gcl")
     margins, bias = robal_margins(COUNTS, m, tau_m, s), robal_bias(COUNTS, tau_b)
 

@@ -104,7 +104,7 @@ def test_difficulty_probabilities(tau: float | None) -> None:
     close(difficulty_probabilities(1 - torch.tensor(accuracy), tau, 0.01), expected, 2e-5)
 
 
-def test_the_ends_of_difficulty() -> None:
+def test_classes_unknown_or_learnt_by_heart_come_equally_often() -> None:
     """Nothing known, or everything learnt: classes come equally often. One learnt by heart counts as `floor` wrong."""
     for difficulty in (torch.zeros(3), torch.ones(3)):
         close(difficulty_probabilities(difficulty, None, 0.1), [1 / 3] * 3, 1e-6)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -116,10 +117,14 @@ def test_label_aware_smoothing(golden: Golden) -> None:
             outputs = take(name)["outputs"]
             factors = smoothing_factors(COUNTS, head, tail, shape, power)
             close(factors, outputs["smooth"], 1e-9)
+
+            def pure(x: Tensor, factors: Tensor = factors) -> Tensor:
+                return smoothed_cross_entropy(x, y, factors[y].to(x.dtype)).mean()
+
             agree(
                 outputs,
                 inputs["logits"],
-                lambda x, s=factors: smoothed_cross_entropy(x, y, s[y].to(x.dtype)).mean(),
+                pure,
                 compose(y, criterion=LabelAwareSmoothing(head, tail, shape, power, stats=STATS)),
             )
 
@@ -164,7 +169,7 @@ def test_influence_balanced(golden: Golden) -> None:
             def composed(x: Tensor, h: Tensor, classification: Classification = classification) -> Tensor:
                 return classification.loss(x, Labels.hard(y), Outputs(features=h, logits=x))
 
-            agree(outputs, inputs["logits"], of_logits, lambda x, c=composed: c(x, features), gradient="grad_logits")
+            agree(outputs, inputs["logits"], of_logits, partial(composed, h=features), gradient="grad_logits")
             agree(outputs, inputs["feat_l1"], of_norms, gradient="grad_feat_l1")
             h = features.clone().requires_grad_()
             (slope,) = torch.autograd.grad(composed(torch.tensor(inputs["logits"]), h), h)
@@ -189,10 +194,14 @@ def test_equalization(golden: Golden) -> None:
     with every_case(data, {}) as take:
         for gamma, threshold in ((1.0, "0.05"), (0.95, "0.02"), (0.0, "0.05")):
             ignored = (draws < gamma) & rare[threshold]
+
+            def softmax(x: Tensor, ignored: Tensor = ignored) -> Tensor:
+                return F.cross_entropy(softmax_equalization(x, y, ignored), y)
+
             agree(
                 take(f"softmax EQL gamma={gamma} lambda={threshold}")["outputs"],
                 inputs["logits"],
-                lambda x, ignored=ignored: F.cross_entropy(softmax_equalization(x, y, ignored), y),
+                softmax,
                 compose(y, adjusts=[SoftmaxEqualization(gamma, float(threshold), stats=STATS)]) if gamma in (0, 1) else None,
             )
 
@@ -207,10 +216,14 @@ def test_equalization(golden: Golden) -> None:
         foreground = (with_background < 10)[:, None]  # background, label C, is no class and discourages them all
         for name, threshold in (("0.05, 3 background samples (label 10)", "0.05"), ("0.02, lambda 0.02", "0.02")):
             ignored = rare[threshold] & foreground
+
+            def one_of_many(x: Tensor, ignored: Tensor = ignored) -> Tensor:
+                return sigmoid_equalization(x, with_background, ignored).mean()
+
             agree(
                 take(f"sigmoid EQL lambda={name}")["outputs"],
                 inputs["logits"],
-                lambda x, ignored=ignored: sigmoid_equalization(x, with_background, ignored).mean(),
+                one_of_many,
             )
 
 
@@ -223,7 +236,8 @@ def test_equalization_v2(golden: Golden) -> None:
 
     def original(alpha: float, gamma: float, mu: float) -> None:
         """With the detector's last column, whose weights are 1 and whose gradients are not accumulated."""
-        ratio, positive_sum, negative_sum = torch.full((10,), 100.0, dtype=torch.float64), 0.0, 0.0
+        ratio = torch.full((10,), 100.0, dtype=torch.float64)
+        positive_sum, negative_sum = torch.zeros_like(ratio), torch.zeros_like(ratio)
         one = torch.ones(1, dtype=torch.float64)
         for batch in (1, 2):
             outputs = take(f"alpha={alpha} gamma={gamma} mu={mu}, batch {batch} of 3 (state carried over)")["outputs"]
@@ -275,10 +289,14 @@ def test_generalized_reweighting(golden: Golden) -> None:
             outputs = take(f"GRW exp_scale={exponent}")["outputs"]
             weights = inverse_frequency_weights(COUNTS, exponent)
             close(weights, outputs["class_weights"], 1e-9)
+
+            def pure(x: Tensor, weights: Tensor = weights) -> Tensor:
+                return weighted(F.cross_entropy(x, y, reduction="none"), weights[y])
+
             agree(
                 outputs,
                 inputs["logits"],
-                lambda x, w=weights[y]: weighted(F.cross_entropy(x, y, reduction="none"), w),
+                pure,
                 compose(y, [InverseFrequency(exponent, stats=STATS)]),
             )
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache, partial
@@ -30,6 +33,7 @@ from ltrun.engine.trainer import Trainer
 from ltrun.parts import Network, Prepare
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe
+from ltrun.results.atomic import write_atomically
 from ltrun.tasks.single_label import SingleLabel
 from ltrun.taxonomy import SLOTS, STAGE_SLOTS
 from ltrun.types import ClassStats, Clock, Labels, View
@@ -52,6 +56,16 @@ LISTS = ("augmentation", "posthoc")  # groups that merge several options
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> Composed:
+    """Hydra composes a command line once a session: the workers that test at once share what one of them composed."""
+    name = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
+    shared = Path(os.environ["LTRUN_COMPOSED"], f"{name}.json")
+    if not shared.exists():
+        write_atomically(shared, json.dumps(_compose(overrides)).encode())
+    config, choices = json.loads(shared.read_bytes())
+    return config, choices
+
+
+def _compose(overrides: tuple[str, ...]) -> Composed:
     GlobalHydra.instance().clear()
     with initialize_config_module("ltrun.conf", version_base="1.3"):
         cfg = compose("config", list(overrides), return_hydra_config=True)
@@ -190,21 +204,20 @@ def blind_view(clock: Clock, counts: ClassStats) -> View:
     return View(clock, counts, refuse, refuse, torch.Generator())
 
 
-def settings(**changes: Any) -> Settings:
+def settings(**given: Any) -> Settings:
     """Those of digits_lt, but for batches of 32 and an evaluation every other epoch.
 
-    changes: keys by their last name, whatever their level; evaluation_batch is evaluation.batch_size.
+    given: keys by their last name, whatever their level; evaluation_batch is evaluation.batch_size.
     """
-    given = Settings.of(_composed(("dataset=digits_lt",))[0])
-    changes = {"batch_size": 32, "every": 2, "checkpoint_seconds": 0.0, "precision": "fp32"} | changes
-    levels: Config = {}
+    usual = Settings.of(_composed(("dataset=digits_lt",))[0])
+    changes: Config = {"batch_size": 32, "every": 2, "checkpoint_seconds": 0.0, "precision": "fp32"} | given
+    evaluation, runtime = usual.evaluation, usual.runtime
     if "evaluation_batch" in changes:
-        changes["evaluation"] = replace(given.evaluation, batch_size=changes.pop("evaluation_batch"))
-    for level in ("evaluation", "runtime"):
-        node = changes.pop(level, getattr(given, level))
-        names = {field.name for field in fields(node)} - {"batch_size"}
-        levels[level] = replace(node, **{name: changes.pop(name) for name in names & changes.keys()})
-    return replace(given, **(levels | changes))
+        evaluation = replace(evaluation, batch_size=changes.pop("evaluation_batch"))
+    own = {field.name: changes.pop(field.name) for field in fields(evaluation) if field.name in changes.keys() - {"batch_size"}}
+    evaluation = replace(evaluation, **own)
+    own = {field.name: changes.pop(field.name) for field in fields(runtime) if field.name in changes}
+    return replace(usual, evaluation=evaluation, runtime=replace(runtime, **own), **changes)
 
 
 def context(

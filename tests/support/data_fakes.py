@@ -9,9 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
+from ltrun.data import CIFARLT, Resident, Source, Splits
 from ltrun.data.releases import RELEASES, Release
+from ltrun.data.stores import Store
+from ltrun.errors import DataError
+from tests.support.narrow import of_type
+
+CPU = torch.device("cpu")
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
@@ -103,3 +111,31 @@ class Payload:
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str, ...]]:
         return self.function, (str(self.marker),)
+
+
+def pixels_of(store: Store) -> torch.Tensor:
+    return of_type(Resident, store).images
+
+
+def images_of(store: Store) -> np.ndarray:
+    """(N, H, W, channels)."""
+    return pixels_of(store).permute(0, 2, 3, 1).numpy()
+
+
+def same(a: Splits, b: Splits) -> bool:
+    stores = zip((a.train, a.test), (b.train, b.test), strict=True)
+    return all(torch.equal(pixels_of(x), pixels_of(y)) and torch.equal(x.targets.index, y.targets.index) for x, y in stores)
+
+
+def refused(source: Source) -> str:
+    """The sentence: one line, and not an exception's repr."""
+    with pytest.raises(DataError) as caught:
+        source.open(CPU)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert "object at 0x" not in sentence
+    return sentence
+
+
+def cifar(root: Path, download: bool = False) -> CIFARLT:
+    return CIFARLT(10, str(root), profile="as_is", download=download)

@@ -29,15 +29,21 @@ Kernel = Callable[..., Any]
 
 
 class Imagined(Tensor):
-    """A tensor of the device. inner: its numbers."""
+    """A tensor of the device. host: its numbers, which lie on the host."""
 
-    inner: Tensor
+    host: Tensor
 
     @staticmethod
-    def __new__(cls, inner: Tensor) -> Imagined:
-        layout = {"strides": inner.stride(), "storage_offset": inner.storage_offset(), "dtype": inner.dtype}
-        self = Tensor._make_wrapper_subclass(cls, inner.size(), device=UNDERNEATH, **layout)
-        self.inner = inner
+    def __new__(cls, host: Tensor) -> Imagined:
+        self = Tensor._make_wrapper_subclass(
+            cls,
+            host.size(),
+            strides=host.stride(),
+            storage_offset=host.storage_offset(),
+            dtype=host.dtype,
+            device=torch.device(UNDERNEATH),
+        )
+        self.host = host
         return self
 
     device = property(lambda self: DEVICE)
@@ -45,20 +51,23 @@ class Imagined(Tensor):
     is_meta = False
 
     @classmethod
-    def __torch_dispatch__(cls, func: Kernel, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # torch's stub knows no class method
+        cls, func: Kernel, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _compute(func, args, kwargs or {})
 
     def tolist(self) -> Any:
         _refuse_to_wait("tolist")
-        return self.inner.tolist()
+        return self.host.tolist()
 
     def numpy(self, **_: object) -> Any:
         raise TypeError("a tensor of a device is no array; copy it to the host first")
 
-    __array__ = numpy
+    def __array__(self, *_: object) -> Any:
+        return self.numpy()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.inner.__reduce_ex__(protocol)
+        return self.host.__reduce_ex__(protocol)
 
 
 class Mode(TorchDispatchMode):
@@ -151,13 +160,13 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     inner_args, inner_kwargs = tree_map(_inner, (args, kwargs))
     tape = _machine.capturing
     if tape is not None:
-        tape.see([x.inner for x in there])
+        tape.see([x.host for x in there])
     if name == "copy_":
         func(*inner_args, **inner_kwargs)
         results: Any = args[0]
     else:
         found = func(*inner_args, **inner_kwargs)
-        same = {id(x.inner): x for x in there}  # what was written in place
+        same = {id(x.host): x for x in there}  # what was written in place
         results = tree_map(lambda x: _outer(x, same), found) if on_device else found
     if tape is not None and on_device:
         tape.record(func, args, kwargs, tree_map(_inner, results))
@@ -192,7 +201,7 @@ def _refuse_to_wait(name: str) -> None:
 
 
 def _inner(x: Any) -> Any:
-    return x.inner if isinstance(x, Imagined) else x
+    return x.host if isinstance(x, Imagined) else x
 
 
 def _outer(x: Any, known: dict[int, Imagined]) -> Any:

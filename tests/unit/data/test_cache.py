@@ -36,7 +36,7 @@ def counted() -> tuple[Callable[[], Arrays], list[int]]:
     return make, calls
 
 
-def test_makes_once_a_key(folder: Path) -> None:
+def test_an_entry_is_made_once(folder: Path) -> None:
     make, calls = counted()
     first, again = cached(make, "a", 1), cached(make, "a", 1)
     assert len(calls) == 1
@@ -83,7 +83,7 @@ def test_an_unwritable_cache_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.
     assert len(calls) == 2
 
 
-def test_no_home_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_images_are_decoded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -166,7 +166,7 @@ def test_without_locks_parallel_runs_leave_one_whole_entry(folder: Path, monkeyp
     assert not calls
 
 
-def test_a_killed_maker_holds_up_nobody(folder: Path) -> None:
+def test_a_process_killed_while_it_makes_an_entry_holds_up_nobody(folder: Path) -> None:
     def die() -> Arrays:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError

@@ -23,16 +23,17 @@ def splits_of(counts: list[int], names: tuple[str, ...] | None = None, skipped: 
 
 
 def printed(splits: Splits, width: int = 100, height: int = 25, encoding: str = "utf-8", **options: bool) -> str:
-    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
     describe("mine", splits, Console(file=file, width=width, height=height), **options)
     file.flush()
-    return file.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    return raw.getvalue().decode(encoding)
 
 
 COUNTS = [500, 120, 101, 100, 50, 20, 19, 5]
 
 
-def test_the_facts() -> None:
+def test_a_data_set_is_described_by_its_counts() -> None:
     text = printed(splits_of(COUNTS, skipped=3, val=True))
     assert "mine: 8 classes; images: 915 training, 8 validation, 8 test" in text
     assert "500 to 5 training images a class: imbalance factor 100, Gini 0.582" in text

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from PIL import Image
 
 from ltrun.config.bind import bind
-from ltrun.data import CIFARLT, DigitsLT, ImageFolder, Resident, Source, Splits
+from ltrun.data import CIFARLT, DigitsLT, Resident, Source, Splits
 from ltrun.data import images as decoding
 from ltrun.data.official import unpickle
 from ltrun.data.releases import RELEASES
@@ -23,33 +22,20 @@ from tests.support.data_fakes import (
     class_folders,
     encoded,
     fake_release,
+    images_of,
+    pixels_of,
     random_images,
+    same,
     write_archive,
     write_parquet,
 )
+from tests.support.narrow import of_type
 
 CPU = torch.device("cpu")
 CONF = Path(__file__).parents[3] / "conf" / "dataset"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LTRUN_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-def images_of(store: Resident) -> np.ndarray:
-    """(N, H, W, channels)."""
-    return store.images.permute(0, 2, 3, 1).numpy()
-
-
-def same(a: Splits, b: Splits) -> bool:
-    stores = zip((a.train, a.test), (b.train, b.test), strict=True)
-    return all(torch.equal(x.images, y.images) and torch.equal(x.targets.index, y.targets.index) for x, y in stores)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 # The store
@@ -85,8 +71,8 @@ def test_digits_are_balanced_in_test_and_long_tailed_in_training() -> None:
     assert all(mask.any() for mask in stats.shots().values())
     assert torch.bincount(splits.test.targets.primary).tolist() == [50] * 10
     assert (splits.in_channels, splits.names[3], splits.val, splits.skipped) == (1, "three", None, 0)
-    assert splits.train.images.shape[1:] == (1, 8, 8)
-    assert (splits.train.images.min(), splits.train.images.max()) == (0, 255)
+    assert pixels_of(splits.train).shape[1:] == (1, 8, 8)
+    assert (pixels_of(splits.train).min(), pixels_of(splits.train).max()) == (0, 255)
 
 
 def test_digits_never_change_and_share_no_image_between_splits() -> None:
@@ -97,14 +83,14 @@ def test_digits_never_change_and_share_no_image_between_splits() -> None:
     assert same(first, again)
     assert first.val is not None
     assert torch.bincount(first.val.targets.primary).tolist() == [10] * 10
-    everything = torch.cat([store.images for store in (first.train, first.val, first.test)])
+    everything = torch.cat([pixels_of(store) for store in (first.train, first.val, first.test)])
     assert len(torch.unique(everything.flatten(1), dim=0)) == len(everything)
 
 
 def test_normalisation_in_the_yaml_is_that_of_the_digits() -> None:
     node = OmegaConf.load(CONF / "digits_lt.yaml").dataset
     splits = DigitsLT(profile="as_is").open(CPU)
-    pixels = torch.cat([splits.train.images, splits.test.images]).double() / 255
+    pixels = torch.cat([pixels_of(splits.train), pixels_of(splits.test)]).double() / 255
     assert pixels.mean().item() == pytest.approx(node.mean[0], abs=1e-3)
     assert pixels.std().item() == pytest.approx(node.std[0], abs=1e-3)
 
@@ -204,179 +190,38 @@ def test_class_folders_serve_as_cifar_and_say_what_is_lost(tmp_path: Path, caplo
 
 
 @pytest.fixture(scope="module")
-def from_parquet(cifar100_root: Path, real_cache: Path) -> Splits:
+def from_parquet(cifar100_root: Path, cache: Path) -> Splits:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LTRUN_CACHE", str(real_cache))
+        patch.setenv("LTRUN_CACHE", str(cache))
         return CIFARLT(100, str(cifar100_root), imbalance=1).open(CPU)
 
 
+@pytest.mark.slow
 def test_all_of_cifar100(from_parquet: Splits) -> None:
     assert (len(from_parquet.train), len(from_parquet.test)) == (50_000, 10_000)
     levels = np.arange(256) / 255
     for channel, mean, std in zip(range(3), (0.50708, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615), strict=True):
-        share = np.bincount(from_parquet.train.images[:, channel].flatten().numpy(), minlength=256) / (50_000 * 1024)
+        share = np.bincount(pixels_of(from_parquet.train)[:, channel].flatten().numpy(), minlength=256) / (50_000 * 1024)
         assert (share * levels).sum() == pytest.approx(mean, abs=1e-5)
         assert np.sqrt((share * levels**2).sum() - (share * levels).sum() ** 2) == pytest.approx(std, abs=1e-5)
     assert torch.bincount(from_parquet.test.targets.primary).tolist() == [100] * 100
 
 
+@pytest.mark.slow
 def test_official_pickles_hold_the_same_pixels(from_parquet: Splits, cifar100_root: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, cifar100_root / "unpack.py", tmp_path], check=True, capture_output=True)
     for root in (tmp_path, tmp_path / "cifar-100-python"):
         assert same(from_parquet, CIFARLT(100, str(root), imbalance=1, download=False).open(CPU))
 
 
+@pytest.mark.slow
 def test_a_second_run_decodes_nothing(
-    from_parquet: Splits, cifar100_root: Path, real_cache: Path, monkeypatch: pytest.MonkeyPatch
+    from_parquet: Splits, cifar100_root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LTRUN_CACHE", str(real_cache))
+    monkeypatch.setenv("LTRUN_CACHE", str(cache))
     monkeypatch.setattr(decoding, "_decode", None)
     splits = CIFARLT(100, str(cifar100_root.parent), imbalance=100).open(CPU)  # and it is found in cifar100/ below root
     assert len(splits.train) == 10_847
-
-
-# Class folders
-
-
-def test_folders_with_a_test_split(tmp_path: Path) -> None:
-    class_folders(tmp_path / "train", {"cat": 9, "ant": 4, "bee": 2})
-    class_folders(tmp_path / "test", {"cat": 1, "ant": 2, "bee": 3}, seed=50)
-    splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
-    assert splits.names == ("ant", "bee", "cat")
-    assert splits.stats.counts.tolist() == [4, 2, 9]
-    assert torch.bincount(splits.test.targets.primary).tolist() == [2, 3, 1]
-    assert (splits.in_channels, splits.val) == (3, None)
-
-
-def test_val_is_the_test_split_only_where_there_is_no_other(tmp_path: Path) -> None:
-    class_folders(tmp_path / "train", {"a": 4, "b": 4})
-    class_folders(tmp_path / "val", {"a": 2, "b": 2}, seed=50)
-    splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
-    assert (len(splits.train), splits.val, len(splits.test)) == (8, None, 4)
-    class_folders(tmp_path / "test", {"a": 3, "b": 3}, seed=70)
-    splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
-    assert splits.val is not None
-    assert (len(splits.train), len(splits.val), len(splits.test)) == (8, 4, 6)
-
-
-@pytest.mark.parametrize("below", ["", "train"])
-def test_without_a_test_folder_a_fifth_is_held_out(tmp_path: Path, below: str) -> None:
-    class_folders(tmp_path / below, {"a": 40, "b": 10, "c": 2})
-    splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
-    assert splits.stats.counts.tolist() == [32, 8, 1]
-    assert torch.bincount(splits.test.targets.primary).tolist() == [8, 2, 1]
-    everything = torch.cat([splits.train.images, splits.test.images])
-    assert len(torch.unique(everything.flatten(1), dim=0)) == 52
-    assert same(splits, ImageFolder(str(tmp_path), image_size=32).open(CPU))
-
-
-def test_numbers_sort_as_numbers_and_only_numbers_do(tmp_path: Path) -> None:
-    class_folders(tmp_path / "n", dict.fromkeys(["10", "2", "1", "100"], 2))
-    class_folders(tmp_path / "m", dict.fromkeys(["10", "2", "b1", "B2"], 2))
-    assert ImageFolder(str(tmp_path / "n"), image_size=4).open(CPU).names == ("1", "2", "10", "100")
-    assert ImageFolder(str(tmp_path / "m"), image_size=4).open(CPU).names == ("10", "2", "B2", "b1")
-
-
-def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    class_folders(tmp_path, {"bus": 4, "train": 4})
-    assert ImageFolder(str(tmp_path), image_size=4).open(CPU).names == ("bus", "train")
-
-
-def test_folders_can_be_made_long_tailed(tmp_path: Path) -> None:
-    class_folders(tmp_path, dict.fromkeys("abc", 20), size=4)
-    splits = ImageFolder(str(tmp_path), image_size=4, profile="step", imbalance=8).open(CPU)
-    assert splits.stats.counts.tolist() == [16, 2, 2]
-
-
-def test_other_files_do_not_count(tmp_path: Path) -> None:
-    class_folders(tmp_path, {"a": 3, "b": 3})
-    (tmp_path / "README.txt").write_text("x")
-    (tmp_path / "a" / "Thumbs.db").write_text("x")
-    (tmp_path / "a" / ".hidden.png").write_text("x")
-    (tmp_path / ".git").mkdir()
-    (tmp_path / "__MACOSX").mkdir()
-    splits = ImageFolder(str(tmp_path), image_size=4).open(CPU)
-    assert (splits.names, len(splits.train) + len(splits.test), splits.skipped) == (("a", "b"), 6, 0)
-
-
-RED = np.full((40, 40, 3), (200, 30, 10), dtype=np.uint8)
-
-
-def kinds_of_image() -> dict[str, tuple[Image.Image, str, dict[str, object], tuple[int, int, int]]]:
-    """name: image, file name, options of saving, colour it must show."""
-    red = Image.fromarray(RED)
-    palette = red.convert("P", palette=Image.Palette.ADAPTIVE)
-    rotated = Image.new("RGB", (80, 40))
-    rotated.paste(red, (20, 0))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    clear = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
-    deep = Image.fromarray(np.full((40, 40), 128 * 256 + 77, dtype=np.uint16))
-    return {
-        "RGB": (red, "x.png", {}, (200, 30, 10)),
-        "JPEG": (red, "x.JPG", {"quality": 95}, (200, 30, 10)),
-        "WebP": (red, "x.webp", {"lossless": True}, (200, 30, 10)),
-        "GIF": (palette, "x.gif", {}, (200, 30, 10)),
-        "palette": (palette, "x.png", {}, (200, 30, 10)),
-        "grey": (red.convert("L"), "x.png", {}, (79, 79, 79)),
-        "one bit": (Image.new("1", (40, 40), 1), "x.png", {}, (255, 255, 255)),
-        "16-bit grey": (deep, "x.png", {}, (128, 128, 128)),
-        "16-bit TIFF": (deep, "x.tif", {}, (128, 128, 128)),
-        "CMYK": (Image.new("CMYK", (40, 40), (0, 255, 255, 0)), "x.jpg", {"quality": 95}, (254, 0, 0)),
-        "transparent": (clear, "x.png", {}, (255, 255, 255)),
-        "grey and alpha": (Image.new("LA", (40, 40), (90, 255)), "x.png", {}, (90, 90, 90)),
-        "EXIF-rotated": (rotated, "x.jpg", {"exif": exif, "quality": 95}, (200, 30, 10)),
-    }
-
-
-@pytest.mark.parametrize("kind", kinds_of_image())
-def test_every_kind_of_image_becomes_rgb(tmp_path: Path, kind: str) -> None:
-    image, name, options, colour = kinds_of_image()[kind]
-    class_folders(tmp_path, {"a": 2, "b": 2})
-    image.save(tmp_path / "b" / name, **options)
-    folder = ImageFolder(str(tmp_path), image_size=16, profile="as_is").open(CPU)
-    stored = np.concatenate([images_of(folder.train), images_of(folder.test)])
-    distance = np.abs(stored.astype(int) - np.array(colour)).mean(axis=(1, 2, 3))
-    assert distance.min() < 4
-
-
-def test_exif_rotation_is_undone(tmp_path: Path) -> None:
-    upper_white = np.zeros((32, 32, 3), dtype=np.uint8)
-    upper_white[:16] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    class_folders(tmp_path / "train", {"a": 1, "b": 1})
-    class_folders(tmp_path / "test", {"a": 1})
-    (tmp_path / "test" / "b").mkdir()
-    Image.fromarray(upper_white).save(tmp_path / "test" / "b" / "x.jpg", exif=exif)
-    shown = images_of(ImageFolder(str(tmp_path), image_size=32).open(CPU).test)[1]
-    assert shown[:14].max() < 10
-    assert shown[18:].min() > 245
-
-
-def test_the_centre_square_is_kept(tmp_path: Path) -> None:
-    wide = np.zeros((20, 60, 3), dtype=np.uint8)
-    wide[:, 20:40] = (10, 200, 30)
-    class_folders(tmp_path / "train", {"a": 1, "b": 1})
-    class_folders(tmp_path / "test", {"a": 1})
-    for name, pixels in (("wide", wide), ("tall", wide.transpose(1, 0, 2))):
-        (tmp_path / "test" / "b").mkdir(exist_ok=True)
-        (tmp_path / "test" / "b" / f"{name}.png").write_bytes(encoded(np.ascontiguousarray(pixels)))
-    shown = images_of(ImageFolder(str(tmp_path), image_size=20).open(CPU).test)[1:]
-    assert (shown == (10, 200, 30)).all()
-
-
-def test_a_large_photo_keeps_its_look(tmp_path: Path) -> None:
-    """JPEG decoding skips detail for speed; the result is that of full decoding to within a few grey levels."""
-    x, y = np.meshgrid(np.linspace(0, 255, 1200), np.linspace(0, 255, 900))
-    photo = np.stack([x, y, 255 - x], axis=2).astype(np.uint8)
-    class_folders(tmp_path / "train", {"a": 1, "b": 1})
-    class_folders(tmp_path / "test", {"a": 1})
-    (tmp_path / "test" / "b").mkdir()
-    (tmp_path / "test" / "b" / "x.jpg").write_bytes(encoded(photo, "JPEG", quality=95))
-    shown = images_of(ImageFolder(str(tmp_path), image_size=64).open(CPU).test)[1]
-    full = Image.fromarray(photo).crop((150, 0, 1050, 900)).resize((64, 64), Image.Resampling.BICUBIC)
-    assert np.abs(shown.astype(int) - np.asarray(full)).mean() < 2
 
 
 # The configuration
@@ -385,11 +230,11 @@ def test_a_large_photo_keeps_its_look(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_yaml_builds_a_source_and_offers_its_arguments_as_keys(path: Path) -> None:
     config = OmegaConf.load(path)
-    node = OmegaConf.to_container(config, resolve=True)
+    node = of_type(dict, OmegaConf.to_container(config, resolve=True))
     bound = bind(node["dataset"]["source"], "dataset.source", Source)
     source = bound.build({})
     assert source.name == node["dataset"]["name"] == path.stem
-    raw = OmegaConf.to_container(config.dataset.source, resolve=False)
+    raw = of_type(dict, OmegaConf.to_container(config.dataset.source, resolve=False))
     if "folder" in raw:  # the root under a name that is part of a run's address
         raw["root"] = raw.pop("folder")
     keys = set(raw) - {"_target_", "num_classes"}
@@ -422,19 +267,3 @@ def test_the_package_imports_no_decoder_and_no_downloader() -> None:
     code = f"import sys, ltrun.data; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_folders_of_splits_may_be_written_in_capitals(tmp_path: Path) -> None:
-    class_folders(tmp_path / "Train", {"a": 4, "b": 3})
-    class_folders(tmp_path / "TEST", {"a": 2, "b": 2})
-    splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
-    assert (len(splits.train), len(splits.test), splits.val) == (7, 4, None)
-
-
-def test_a_validation_folder_alone_is_the_test_split_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    class_folders(tmp_path / "train", {"a": 4, "b": 3})
-    class_folders(tmp_path / "val", {"a": 2, "b": 2})
-    with caplog.at_level("INFO"):
-        splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
-    assert (len(splits.test), splits.val) == (4, None)
-    assert f"{tmp_path / 'val'} is the test split, because there is no test folder" in caplog.text

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ltrun.data import ImageFolder, Resident, Splits, Streamed, folder
+from ltrun.data.stores import Store
 from ltrun.errors import ConfigError, DataError
 from ltrun.machine import free_memory
-from ltrun.parts import Store
 from ltrun.types import Batch
 from tests.support.data_fakes import class_folders, encoded, random_images
+from tests.support.narrow import of_type, present
 
 CPU = torch.device("cpu")
 
@@ -46,7 +48,11 @@ def equal(first: Batch, second: Batch) -> bool:
 def processes(store: Store) -> set[int]:
     """Those that decode for this store and wait for an epoch."""
     assert isinstance(store, Streamed)
-    return {worker.pid for loader in store.decoders.idle for worker in loader._iterator._workers}
+    return {
+        present(worker.pid)
+        for loader in store.decoders.idle
+        for worker in of_type(_MultiProcessingDataLoaderIter, loader._iterator)._workers
+    }
 
 
 def refused(store: Store) -> str:

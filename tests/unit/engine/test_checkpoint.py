@@ -433,6 +433,7 @@ def comparable(rows: list[Row]) -> list[Row]:
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("method", METHODS)
 def test_every_preset_ends_bit_equal_when_stopped_after_every_checkpoint(method: str, tmp_path: Path) -> None:
     composition = small(composed(f"method={method}"))
@@ -456,6 +457,7 @@ def test_a_preset_ends_bit_equal_when_stopped_before_every_checkpoint(method: st
     assert comparable(rows) == comparable(again)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("method", METHODS)
 def test_another_seed_is_another_run(method: str, tmp_path: Path) -> None:
     """The same seed is bit-equal, as the test above has it."""

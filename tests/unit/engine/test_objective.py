@@ -20,7 +20,7 @@ from ltrun.errors import TrainingError
 from ltrun.logit_adjustment import BalancedSoftmax, LogitAdjustment
 from ltrun.loss import Classification
 from ltrun.margin import LDAM
-from ltrun.parts import Adjust, Augment, Criterion, Mixer, Network, Part, Term, Weigh
+from ltrun.parts import Adjust, Augment, Criterion, Mixer, Network, Part, Prepare, Term, Weigh
 from ltrun.reweighting import Deferred, EffectiveNumber, Focal, InverseFrequency
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, Streams, View
 from tests.support.cases import COUNTS, FP32, assembled, blind_view, bound, differing, digits, small, snapshot, stats, trainer
@@ -288,9 +288,9 @@ class Double(Augment):
         return batch.replace(inputs=batch.inputs * 2)
 
 
-class Halve(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return images / 2
+class Halve(Prepare):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs / 2
 
 
 class Drop(Mixer):
@@ -467,6 +467,7 @@ def every_option() -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("picked", every_option(), ids=lambda picked: "+".join(f"{k}={v}" for k, v in picked.items()))
 def test_every_part_of_an_option_keeps_to_the_rules(picked: dict[str, str], tmp_path: Path) -> None:
     """State round trip, copies, in-place time, no plain number that follows the clock: over a run of two epochs."""

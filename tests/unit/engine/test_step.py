@@ -53,6 +53,7 @@ def trained(composition: Any, folder: Path, **settings: Any) -> tuple[dict[str, 
     return snapshot(network), warnings
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("method", ["ldam_drw", "cmo", "sade"])
 def test_a_whole_step_is_one_graph_and_computes_the_same(method: str, tmp_path: Path) -> None:
@@ -62,6 +63,7 @@ def test_a_whole_step_is_one_graph_and_computes_the_same(method: str, tmp_path: 
     assert warnings == [] and not differing(compiled, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
 def test_what_cannot_be_compiled_is_named_once_and_trained_as_it_is(tmp_path: Path) -> None:
     node = {"_target_": f"{HERE}.Impatient"}

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -504,7 +505,7 @@ class Judge:
 def test_the_best_epoch_on_validation_is_what_remains(verdicts: list[Any], select: bool, best: int, tmp_path: Path) -> None:
     judge = Judge(verdicts)
     recipe = bound(small(composed(), epochs=4))
-    chosen = {"evaluate": judge, "every": 1, "selection": "best_val" if select else "last"}
+    chosen: dict[str, Any] = {"evaluate": judge, "every": 1, "selection": "best_val" if select else "last"}
     network = trainer(recipe, tmp_path, **chosen).run()
     assert differing(snapshot(network), judge.states[best]) == set()
     again = trainer(recipe, tmp_path, **chosen).run()  # from its checkpoint
@@ -522,7 +523,7 @@ def test_the_best_epoch_is_one_of_the_last_stage(tmp_path: Path) -> None:
 
 
 def test_the_best_epoch_survives_an_interruption(tmp_path: Path) -> None:
-    verdicts = [0.2, 0.9, 0.3, 0.4]
+    verdicts: list[float | None] = [0.2, 0.9, 0.3, 0.4]
     recipe = bound(small(composed(), epochs=4))
     whole = Judge(verdicts)
     trainer(recipe, tmp_path / "whole", evaluate=whole, every=1, selection="best_val").run()
@@ -533,7 +534,7 @@ def test_the_best_epoch_survives_an_interruption(tmp_path: Path) -> None:
             if row["epoch"] == stop + 1:
                 raise KeyboardInterrupt
 
-        settings = {"evaluate": judge, "every": 1, "selection": "best_val"}
+        settings: dict[str, Any] = {"evaluate": judge, "every": 1, "selection": "best_val"}
         with pytest.raises(KeyboardInterrupt):
             trainer(recipe, folder, report=tell, **settings).run()
         judge.states.pop()  # of the epoch that is done again
@@ -684,6 +685,7 @@ def test_the_watch_adds_up_by_images() -> None:
 # --------------------------------------------------------------------------------------------- every pair of options trains
 
 
+SHARES = 20
 LEVELS = {slot: OPTIONS[slot] for slot in ("augmentation", "resampling", "reweighting", "posthoc", "ensemble")}
 LEVELS |= {slot: OPTIONS[slot] for slot in ("logit_adjustment", "classifier", "decoupling", "margin", "representation")}
 
@@ -696,12 +698,22 @@ def allowed(picked: dict[str, str]) -> bool:
     return True
 
 
-PAIRS = covering(LEVELS, allowed)
+@cache
+def pairs() -> list[dict[str, str]]:
+    """Few combinations that hold every pair of options that may be combined."""
+    return covering(LEVELS, allowed)
 
 
-@pytest.mark.parametrize("picked", PAIRS, ids=lambda picked: "+".join(v for v in picked.values() if v != "none"))
-def test_every_pair_of_options_that_binds_trains_and_predicts(picked: dict[str, str], tmp_path: Path) -> None:
-    """These few combinations hold every pair of options that may be combined."""
+@pytest.mark.contract
+@pytest.mark.parametrize("share", range(SHARES))
+def test_every_pair_of_options_that_binds_trains_and_predicts(share: int, tmp_path: Path, subtests: pytest.Subtests) -> None:
+    assert len(pairs()) > SHARES
+    for number, picked in enumerate(pairs()[share::SHARES]):
+        with subtests.test(msg=" ".join(f"{slot}={option}" for slot, option in picked.items() if option != "none")):
+            train_and_predict(picked, tmp_path / str(number))
+
+
+def train_and_predict(picked: dict[str, str], tmp_path: Path) -> None:
     recipe = bound(small(assembled(picked), epochs=1))
     rows: list[Row] = []
     made = trainer(recipe, tmp_path, report=rows.append)

@@ -14,7 +14,7 @@ from ltrun.engine.update import Plain as PlainStep
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.network import Bilateral, Plain, ResNetCIFAR
-from ltrun.parts import Mixer, Network, Sampler, Weigh
+from ltrun.parts import Mixer, Network, Prepare, Sampler, Weigh
 from ltrun.resampling import Instance, MetaSampler, RateRatio
 from ltrun.reweighting import MetaWeightNet
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
@@ -121,9 +121,9 @@ def objective(
     )
 
 
-class Scale(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return images / 255
+class Scale(Prepare):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs / 255
 
 
 def batch(labels: list[int]) -> Batch:

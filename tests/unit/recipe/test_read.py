@@ -101,6 +101,7 @@ def test_only_options_that_need_another_are_refused_alone() -> None:
     assert found == REFUSED_ALONE
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("method", METHODS)
 def test_every_preset_binds_without_a_warning(method: str) -> None:
     recipe = bound(composed(f"method={method}"))
@@ -148,6 +149,7 @@ def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupl
     return found
 
 
+@pytest.mark.contract
 def test_every_combination_of_losses_mixes_experts_and_stages_binds_or_names_both_slots() -> None:
     bindable = 0
     for loss, augmentation, ensemble, decoupling in product(LOSSES, MIXES, OPTIONS["ensemble"], OPTIONS["decoupling"]):

@@ -1,11 +1,23 @@
 """What every sampler keeps to: rows of the training set, a function of the generator alone, the promised frequencies."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from ltrun.parts import Sampler
-from ltrun.resampling import Instance, Power, Progressive
+from ltrun.resampling import (
+    ClassAware,
+    ClassDifficulty,
+    Deferred,
+    DynamicCurriculum,
+    EffectiveNumber,
+    Instance,
+    Power,
+    Progressive,
+    RepeatFactor,
+)
 from ltrun.resampling.power import power_probabilities
 from ltrun.resampling.progressive import progressive_probabilities
 from ltrun.types import Clock, Labels
@@ -13,13 +25,19 @@ from ltrun.types import Clock, Labels
 COUNTS = torch.tensor([500, 180, 0, 64, 23, 8, 1])  # class 2 has no image, class 6 has one
 LABELS = torch.arange(7).repeat_interleave(COUNTS)[torch.randperm(776, generator=torch.Generator().manual_seed(0))]
 START, END = Clock("joint", 0, 90), Clock("joint", 89, 90)
-SAMPLERS = {
-    "instance": Instance(),
-    "class_balanced": Power(0.0),
-    "square_root": Power(0.5),
-    "reversed": Power(-1.0),
-    "power_one": Power(1.0),
-    "progressive": Progressive(),
+SAMPLERS: dict[str, Callable[[int], Sampler]] = {  # of the number of classes
+    "instance": lambda classes: Instance(),
+    "class_balanced": lambda classes: Power(0.0),
+    "square_root": lambda classes: Power(0.5),
+    "reversed": lambda classes: Power(-1.0),
+    "power_one": lambda classes: Power(1.0),
+    "progressive": lambda classes: Progressive(),
+    "drs": lambda classes: Deferred(then=Power(0.0)),
+    "class_aware": lambda classes: ClassAware(),
+    "effective_number": lambda classes: EffectiveNumber(),
+    "repeat_factor": lambda classes: RepeatFactor(threshold=None, num_classes=classes),
+    "dynamic_curriculum": lambda classes: DynamicCurriculum(),
+    "class_difficulty": lambda classes: ClassDifficulty(num_classes=classes),
 }
 EXPECTED = {
     "class_balanced": power_probabilities(COUNTS, 0.0),
@@ -34,16 +52,17 @@ def draw(sampler: Sampler, clock: Clock = START, seed: int = 0, labels: Tensor =
     return sampler.draw(Labels.hard(labels), clock, torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("clock", [START, END], ids=["start", "end"])
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_an_epoch_is_rows_of_the_training_set(name: str) -> None:
-    rows = draw(SAMPLERS[name])
-    assert rows.shape == (len(LABELS),) and rows.dtype == torch.int64
-    assert rows.min() >= 0 and rows.max() < len(LABELS)
+def test_an_epoch_is_rows_of_the_training_set(name: str, clock: Clock) -> None:
+    rows = draw(SAMPLERS[name](7), clock)
+    assert rows.dtype == torch.int64 and rows.min() >= 0 and rows.max() < len(LABELS)
     assert 2 not in LABELS[rows]
+    assert rows.shape == (len(LABELS),) or (name == "repeat_factor" and len(rows) > len(LABELS))
 
 
 def test_instance_sampling_is_a_permutation() -> None:
-    assert torch.equal(draw(SAMPLERS["instance"]).sort().values, torch.arange(len(LABELS)))
+    assert torch.equal(draw(Instance()).sort().values, torch.arange(len(LABELS)))
 
 
 def chi_square(labels: Tensor, probabilities: Tensor) -> float:
@@ -55,7 +74,7 @@ def chi_square(labels: Tensor, probabilities: Tensor) -> float:
 
 
 def test_rows_within_a_class_are_equally_likely() -> None:
-    rows = torch.cat([draw(SAMPLERS["class_balanced"], seed=seed) for seed in range(200)])
+    rows = torch.cat([draw(Power(0.0), seed=seed) for seed in range(200)])
     of_class = (LABELS == 4).nonzero()[:, 0]
     seen = torch.bincount(rows, minlength=len(LABELS))[of_class].double()
     assert len(of_class) == 23 and (seen > 0).all()
@@ -72,9 +91,20 @@ def test_progressive_moves_from_counts_to_balance() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_degenerate_training_sets(name: str) -> None:
-    assert draw(SAMPLERS[name], labels=torch.tensor([3])).tolist() == [0]  # one image, and only class 3 of four
-    assert set(draw(SAMPLERS[name], labels=torch.tensor([1, 1, 1])).tolist()) <= {0, 1, 2}
+    for clock in (START, END, Clock("joint", 0, 1)):
+        assert set(draw(SAMPLERS[name](4), clock, labels=torch.tensor([3])).tolist()) == {0}  # one image, of one class of four
+        assert set(draw(SAMPLERS[name](4), clock, labels=torch.tensor([1, 1, 1])).tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_mixed_labels_count_as_their_first(name: str) -> None:
+    hard, generator = Labels.hard(LABELS), torch.Generator()
+    columns = Labels(torch.stack([LABELS, LABELS], 1), torch.tensor([0.5, 0.5]).expand(len(LABELS), 2))
+    rows = [SAMPLERS[name](7).draw(targets, END, generator.manual_seed(0)) for targets in (hard, columns)]
+    assert torch.equal(*rows)
 
 
 def test_balances_says_who_counters_the_prior() -> None:
-    assert not Instance.balances and Power.balances and Progressive.balances
+    assert {name for name, sampler in SAMPLERS.items() if not sampler(7).balances} == {"instance", "drs"}, (
+        "drs: its `then` does"
+    )

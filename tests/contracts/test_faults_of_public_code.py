@@ -1,15 +1,15 @@
 """Faults of public code that could be made here too, each once. Those that a test elsewhere already excludes:
 
-deferred weights by `epoch // 160`    test_class_sensitive.py, test_core_training.py (deferred ...), test_schedules.py
-learning rates at fixed epochs        test_learning_rates.py: test_steps_scale_with_the_stage
+deferred weights by `epoch // 160`    test_focal_and_deferred.py, test_trainer.py (deferred ...), golden test_schedules.py
+learning rates at fixed epochs        schedule/test_schedules.py: test_steps_scale_with_the_stage
 the sign of logit adjustment          test_predictors.py (cancel), golden test_losses.py: test_training_adds_the_prior
 logs lost on resuming                 test_resume.py: the history of a killed run is that of a whole one
-the best epoch on test                test_core_recipe.py, test_core_training.py: selection is last, or on validation
-a group or class without test images  test_core_metrics.py: None, never 0 or nan, and accuracy is no mean of group means
-whole models pickled                  test_core_checkpoint.py: loads with weights_only
-a subset drawn with replacement       test_data_profiles.py: disjoint rows, and the ordinals and MD5 of the literature
+the best epoch on test                test_trainer.py, test_sweep.py: selection is last, or on validation
+a group or class without test images  test_single_label.py: None, never 0 or nan, and accuracy is no mean of group means
+whole models pickled                  test_checkpoint.py: loads with weights_only
+a subset drawn with replacement       test_profiles.py: disjoint rows, and the ordinals and MD5 of the literature
 another network by the same name      test_network_values.py: parameter counts and values of ResNet-32
-if/elif on names of methods           test_core_tree.py: the trainer names no method
+if/elif on names of methods           test_tree.py: the trainer names no method
 """
 
 from __future__ import annotations

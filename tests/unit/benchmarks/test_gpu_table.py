@@ -14,7 +14,7 @@ from ltrun.config import catalogue
 from ltrun.results.record import RunRecord
 from tests.support.recorded import record
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_table.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu_table.py"
 PUBLISHED = json.loads(SCRIPT.with_name("published.json").read_text())
 
 
@@ -72,6 +72,7 @@ def test_an_older_configuration_of_a_method_is_not_averaged_in(gpu_table: Any) -
     assert gpu_table.summary(PUBLISHED, records, [], [])["rows"][0]["all"]["mean"] == pytest.approx(38.5)
 
 
+@pytest.mark.slow
 def test_it_stops_in_time_and_goes_on_without_training_twice(tmp_path: Path) -> None:
     def table(*words: str) -> subprocess.CompletedProcess[str]:
         fixed = ["--dataset", "digits_lt", "--methods", "erm", "--device", "cpu", "--results", "results"]

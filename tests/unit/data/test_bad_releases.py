@@ -1,23 +1,17 @@
-"""Data that are missing, damaged or hostile: one sentence that names the file, nothing run, nothing written outside."""
+"""CIFAR that is missing, damaged or hostile: one sentence that names the file, and nothing of it ever runs."""
 
-import io
 import os
 import pickle
-import struct
 import tarfile
-import time
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ltrun.data import CIFARLT, DigitsLT, ImageFolder
-from ltrun.data import images as decoding
 from ltrun.data.official import unpack, unpickle
 from ltrun.data.releases import RELEASES
 from ltrun.data.source import Source
@@ -25,6 +19,7 @@ from ltrun.errors import ConfigError, DataError
 from tests.support.data_fakes import (
     Member,
     Payload,
+    cifar,
     cifar_parquet,
     class_folders,
     encoded,
@@ -32,30 +27,13 @@ from tests.support.data_fakes import (
     link_member,
     plain_member,
     random_images,
+    refused,
     write_archive,
     write_parquet,
 )
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LTRUN_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def refused(source: Source) -> str:
-    """The sentence: one line, and not an exception's repr."""
-    with pytest.raises(DataError) as caught:
-        source.open(CPU)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert "object at 0x" not in sentence
-    return sentence
-
-
-def cifar(root: Path, download: bool = False) -> CIFARLT:
-    return CIFARLT(10, str(root), profile="as_is", download=download)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 # Nothing there
@@ -249,7 +227,7 @@ CELLS = [encoded(pixels) for pixels in random_images(20)]
 LABELS = list(range(10)) * 2
 
 
-def write_halves(root: Path, cells: list[object], labels: list[object], **columns: str) -> Path:
+def write_halves(root: Path, cells: Sequence[object], labels: Sequence[object], **columns: str) -> Path:
     write_parquet(root / "test.parquet", CELLS, LABELS)
     write_parquet(root / "train.parquet", cells, labels, **columns)
     return root / "train.parquet"
@@ -303,158 +281,6 @@ def test_unknown_columns_are_listed(tmp_path: Path) -> None:
     assert "img" in sentence
 
 
-# Class folders
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    class_folders(tmp_path / "photos" / "train", {"ant": 4, "bee": 4}, size=8)
-    class_folders(tmp_path / "photos" / "test", {"ant": 2, "bee": 2}, size=8, seed=50)
-    return tmp_path / "photos"
-
-
-def png_of_size(width: int, height: int) -> bytes:
-    """A small, whole PNG file of that many black pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    packer = zlib.compressobj()
-    row = b"\0" * ((width + 7) // 8 + 1)
-    pixels = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
-
-POSTSCRIPT = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run\n"
-BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "zero bytes": (lambda path: path.write_bytes(b""), "is empty"),
-    "text": (lambda path: path.write_text("not an image"), "is not an image of a known kind"),
-    "truncated": (lambda path: path.write_bytes(encoded(random_images(1)[0])[:1500]), "truncated"),
-    "truncated JPEG": (lambda path: path.write_bytes(encoded(random_images(1)[0], "JPEG")[:400]), "Truncated"),
-    "bomb": (lambda path: path.write_bytes(png_of_size(20_000, 20_000)), "pixels and is refused"),
-    "small bomb": (lambda path: path.write_bytes(png_of_size(10_000, 10_000)), "pixels and is refused"),
-    "PostScript": (lambda path: path.write_text(POSTSCRIPT), "is not an image of a known kind"),
-    "floating point": (lambda path: Image.fromarray(np.ones((8, 8), np.float32)).save(path, "TIFF"), "floating-point"),
-    "folder": (lambda path: path.mkdir(), "(Is a directory)"),
-    "dangling link": (lambda path: path.symlink_to(path.parent / "gone.png"), "(No such file or directory)"),
-}
-
-
-def test_the_bombs_of_these_tests_are_whole_images() -> None:
-    with Image.open(io.BytesIO(png_of_size(900, 700))) as image:
-        assert image.size == (900, 700)
-        image.load()
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize("kind", BAD_IMAGES)
-def test_an_unreadable_image_is_named_or_skipped_and_counted(photos: Path, kind: str, split: str) -> None:
-    path = photos / split / "bee" / "0000x.png"
-    spoil, words = BAD_IMAGES[kind]
-    spoil(path)
-    sentence = refused(ImageFolder(str(photos), image_size=8))
-    assert sentence.startswith(str(path))
-    assert words in sentence
-    assert "dataset.skip_unreadable=true" in sentence
-    splits = ImageFolder(str(photos), image_size=8, skip_unreadable=True).open(CPU)
-    assert splits.skipped == 1
-    assert (splits.stats.counts.tolist(), len(splits.test)) == ([4, 4], 4)
-
-
-def test_the_others_are_counted_in_the_sentence(photos: Path) -> None:
-    for name in ("0000", "0001", "0002"):
-        (photos / "train" / "ant" / f"{name}.png").write_bytes(b"")
-    sentence = refused(ImageFolder(str(photos), image_size=8))
-    assert f"{photos / 'train' / 'ant' / '0000.png'} is empty" in sentence
-    assert "2 more" in sentence
-    assert ImageFolder(str(photos), image_size=8, skip_unreadable=True).open(CPU).stats.counts.tolist() == [1, 4]
-
-
-def test_skipping_a_whole_class_is_refused(photos: Path) -> None:
-    for path in (photos / "train" / "ant").iterdir():
-        path.write_bytes(b"")
-    assert "class 'ant'" in refused(ImageFolder(str(photos), skip_unreadable=True))
-
-
-def test_a_mended_image_is_read_anew(photos: Path) -> None:
-    path = photos / "train" / "ant" / "0000.png"
-    path.write_bytes(b"")
-    refused(ImageFolder(str(photos), image_size=8))
-    path.write_bytes(encoded(random_images(1, size=8)[0]))
-    assert ImageFolder(str(photos), image_size=8).open(CPU).skipped == 0
-
-
-def test_a_class_without_test_images(photos: Path) -> None:
-    for path in (photos / "test" / "bee").iterdir():
-        path.unlink()
-    assert "class 'bee' has no images" in refused(ImageFolder(str(photos)))
-    (photos / "test" / "bee").rmdir()
-    sentence = refused(ImageFolder(str(photos)))
-    assert "class 'bee'" in sentence
-    assert str(photos / "test") in sentence
-
-
-def test_a_class_with_one_image_cannot_be_tested(tmp_path: Path) -> None:
-    class_folders(tmp_path, {"ant": 4, "bee": 1}, size=8)
-    assert "class 'bee'" in refused(ImageFolder(str(tmp_path)))
-
-
-def test_a_class_that_training_does_not_know(photos: Path) -> None:
-    class_folders(photos / "test", {"wasp": 1}, size=8)
-    assert "class 'wasp'" in refused(ImageFolder(str(photos)))
-
-
-def test_a_single_class(tmp_path: Path) -> None:
-    class_folders(tmp_path, {"ant": 4}, size=8)
-    assert "a single class, 'ant'" in refused(ImageFolder(str(tmp_path)))
-
-
-def test_no_images_at_all(tmp_path: Path) -> None:
-    assert str(tmp_path) in refused(ImageFolder(str(tmp_path)))
-    (tmp_path / "x.png").write_bytes(CELLS[0])
-    assert "no class folders" in refused(ImageFolder(str(tmp_path)))
-
-
-def test_a_folder_inside_a_class_folder(photos: Path) -> None:
-    (photos / "train" / "ant" / "more").mkdir()
-    assert str(photos / "train" / "ant" / "more") in refused(ImageFolder(str(photos)))
-
-
-@pytest.mark.parametrize("place", ["train/ant/x.png", "train/wasp", "test/ant/x.png", "val"])
-def test_links_out_of_the_root_are_refused(photos: Path, tmp_path: Path, place: str) -> None:
-    class_folders(tmp_path / "elsewhere", {"ant": 2, "bee": 2}, size=8)
-    target = tmp_path / "elsewhere"
-    if place.endswith("png"):
-        target = target / "ant" / "0000.png"
-    elif "/" in place:
-        target = target / "ant"
-    (photos / place).symlink_to(target)
-    sentence = refused(ImageFolder(str(photos), image_size=8, skip_unreadable=True))
-    assert f"{photos / place} is a symbolic link to a place outside {photos}" in sentence
-
-
-def test_links_inside_the_root_and_to_the_root_are_followed(photos: Path, tmp_path: Path) -> None:
-    (photos / "train" / "ant" / "x.png").symlink_to(photos / "train" / "ant" / "0000.png")
-    (tmp_path / "link").symlink_to(photos)
-    assert ImageFolder(str(tmp_path / "link"), image_size=8).open(CPU).stats.counts.tolist() == [5, 4]
-
-
-def test_a_class_name_that_cannot_be_printed(photos: Path) -> None:
-    class_folders(photos / "train", {"wasp\x1b[2J": 1}, size=8)
-    assert "\\x1b" in refused(ImageFolder(str(photos)))
-
-
-def test_two_validation_splits(photos: Path) -> None:
-    class_folders(photos / "val", {"ant": 2, "bee": 2}, size=8)
-    with pytest.raises(ConfigError, match=r"dataset\.validation_per_class=0"):
-        ImageFolder(str(photos), validation_per_class=1).open(CPU)
-
-
-def test_cifar_folders_of_another_data_set(photos: Path) -> None:
-    assert "2 class folders, but CIFAR-10 has 10" in refused(cifar(photos, download=True))
-
-
 def test_cifar_folders_with_a_bad_image(tmp_path: Path) -> None:
     for split in ("train", "test"):
         class_folders(tmp_path / split, dict.fromkeys(RELEASES[10].names, 2))
@@ -477,20 +303,3 @@ def test_cifar_folders_with_a_bad_image(tmp_path: Path) -> None:
 def test_senseless_arguments_are_refused_before_any_file_is_touched(build: Callable[[], Source], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         build()
-
-
-def test_interrupting_a_decode_stops_it(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = []
-
-    def slow(source: object, size: int, crop: bool) -> np.ndarray:
-        decoded.append(source)
-        if len(decoded) == 2:
-            raise KeyboardInterrupt
-        time.sleep(0.005)
-        return np.zeros((3, size, size), np.uint8)
-
-    class_folders(photos / "train", {"ant": 500}, size=1)
-    monkeypatch.setattr(decoding, "_decode", slow)
-    with pytest.raises(KeyboardInterrupt):
-        ImageFolder(str(photos), image_size=8).open(CPU)
-    assert len(decoded) < 250

@@ -14,7 +14,7 @@ from ltrun.classifier.causal import unit_per_head
 from ltrun.errors import ConfigError
 from ltrun.parts import Head
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 HEADS: dict[str, Callable[[int], Head]] = {
     "causal": lambda classes: Causal(features=8, num_classes=classes),
     "disalign": lambda classes: DisAlign(head=Linear(features=8, num_classes=classes)),

@@ -1,0 +1,15 @@
+"""Optional values, and modules reached by name, narrowed to the type that a test knows; fails where it is another."""
+
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def present(value: T | None) -> T:
+    assert value is not None, "expected a value, found None"
+    return value
+
+
+def of_type(kind: type[T], value: object) -> T:
+    assert isinstance(value, kind), f"expected {kind.__name__}, found {type(value).__name__}"
+    return value
