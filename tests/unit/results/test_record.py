@@ -173,6 +173,10 @@ def test_numbers_that_are_not_finite(file: Path, constant: str) -> None:
         ({"dataset.imbalance": 50, "margin.max_margin": 0.5}, "ldam_drw [dataset.imbalance=50, margin.max_margin=0.5]"),
         ({"a": None, "b": True, "c": ["x", "y"]}, 'ldam_drw [a=null, b=true, c=["x","y"]]'),
         ({"runtime.device": "cpu", "seed": 3}, "ldam_drw"),
+        (
+            {"dataset.imbalance": 50.0, "a": 5e1, "b": [1.0, 2.5, {"c": 3.0}], "d": 1.0, "e": True, "f": "1.0"},
+            'ldam_drw [a=50, b=[1,2.5,{"c":3}], d=1, dataset.imbalance=50, e=true, f=1.0]',
+        ),
     ],
 )
 def test_label(changes: dict[str, Any], label: str) -> None:
