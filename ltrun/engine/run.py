@@ -26,6 +26,7 @@ from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.loss import expect_shape
+from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.numerics import finite
 from ltrun.parts import Evidence, Network, PostHoc, Store
 from ltrun.recipe.read import recipe_of
@@ -65,8 +66,8 @@ class Run:
         self.splits = recipe.source.build({}).open(device)
         targets = self.splits.train.targets
         self.stats = ClassStats.of(targets, len(self.splits.names), self.splits.names)
-        evaluation = config["evaluation"]
-        describe(job.dataset, self.splits, progress.console, chart=False, many=evaluation["many"], few=evaluation["few"])
+        evaluation = job.settings.evaluation
+        describe(job.dataset, self.splits, progress.console, chart=False, many=evaluation.many, few=evaluation.few)
         if self.splits.val is None:
             self._refuse_without_validation()
         mean, std = (coerce(config["dataset"].get(key), list[float], f"dataset.{key}") for key in ("mean", "std"))
@@ -136,8 +137,8 @@ class Run:
         self.progress.epoch(row)
 
     def _measure(self, scores: torch.Tensor, store: Store) -> Metrics:
-        evaluation = self.job.config["evaluation"]
-        return measure(scores, store.targets.primary.cpu(), self.stats, evaluation["many"], evaluation["few"])
+        evaluation = self.job.settings.evaluation
+        return measure(scores, store.targets.primary.cpu(), self.stats, evaluation.many, evaluation.few)
 
     def _evidence(
         self, network: Network, store: Store, augment: nn.Module | None = None, hidden: bool = False
@@ -148,11 +149,11 @@ class Run:
         return SplitEvidence(network, self.normalise, augment, store, size, seed, self.precision, hidden)
 
     def _evaluate_plain(self, network: Network) -> dict[str, Metrics]:
-        """The network's own accuracies on each split, without the per-class list, for the epoch's line."""
+        """The first metric and its shot groups, of the network's own scores on each split, for the line of an epoch."""
         found = {}
         for name, store in self.stores.items():
             metrics = self._measure(plain_scores(self._evidence(network, store).outputs()), store)
-            found[name] = {key: metrics[key] for key in ("accuracy", "many", "medium", "few")}
+            found[name] = {key: metrics[key] for key in TASKS[SINGLE_LABEL][0].columns}
         return found
 
     def _predictors(self, network: Network, trainer: Trainer, posthoc: Mapping[str, PostHoc]) -> dict[str, Any]:

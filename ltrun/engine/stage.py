@@ -14,11 +14,13 @@ from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
+from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.parts import Descent, Network, Part, Sampler
 from ltrun.recipe.stage import MAIN, Stage
 from ltrun.types import Clock, Outputs, View, seed_of
 
 Row = dict[str, Any]
+SELECTS = TASKS[SINGLE_LABEL][0]  # the metric by which selection=best_val chooses an epoch
 
 
 class StageRun(nn.Module):
@@ -110,10 +112,10 @@ class StageRun(nn.Module):
         return outputs
 
     def remember_best(self, row: Row, select_best: bool) -> None:
-        accuracy = row["evaluation"].get("val", {}).get("accuracy")
-        if select_best and accuracy is not None and (self.best is None or accuracy > self.best["accuracy"]):
+        value = row["evaluation"].get("val", {}).get(SELECTS.name)
+        if select_best and value is not None and (self.best is None or SELECTS.improves(value, self.best["value"])):
             network = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-            self.best = {"accuracy": accuracy, "epoch": row["epoch"], "network": network}
+            self.best = {"value": value, "epoch": row["epoch"], "network": network}
 
     def _set_modes(self) -> None:
         """Training mode, but for normalisation statistics that the stage freezes: see `norm` in recipe.Stage."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import TrainingError
+from ltrun.metrics import Shots
 from ltrun.numerics import finite
 from ltrun.tasks.calibration import expected_calibration_error
 from ltrun.types import ClassStats, Outputs
@@ -15,8 +16,8 @@ from ltrun.types import ClassStats, Outputs
 Metrics = dict[str, Any]
 
 
-def measure(scores: Tensor, labels: Tensor, stats: ClassStats, many: int = 100, few: int = 20) -> Metrics:
-    """Top-1 metrics as fractions of 1. scores: (N, C), labels: (N,).
+def measure(scores: Tensor, labels: Tensor, stats: ClassStats, many: int = Shots.many, few: int = Shots.few) -> Metrics:
+    """The metrics that metrics.py declares for this task, as fractions of 1. scores: (N, C), labels: (N,).
 
     accuracy is over images, macro the mean over the classes that have test images, many/medium/few the same mean within a
     shot group; a group without such classes is None, never 0. Raises TrainingError for scores that are not finite, other than
