@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import TrainingError
+from ltrun.metrics import GROUPS, Shots
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +41,10 @@ class ClassStats:
         """(C,) float32: the share of each class in the training set."""
         return (self.counts.double() / self.counts.sum()).float()
 
-    def shots(self, many: int = 100, few: int = 20) -> dict[str, Tensor]:
+    def shots(self, many: int = Shots.many, few: int = Shots.few) -> dict[str, Tensor]:
         """(C,) boolean masks: more than `many` training images, `few` to `many`, fewer than `few`."""
-        return {
-            "many": self.counts > many,
-            "medium": (self.counts <= many) & (self.counts >= few),
-            "few": self.counts < few,
-        }
+        frequent, rare = self.counts > many, self.counts < few
+        return dict(zip(GROUPS, (frequent, ~frequent & ~rare, rare), strict=True))
 
     @property
     def imbalance_factor(self) -> float:

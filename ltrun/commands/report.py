@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ltrun.errors import DataError, LtrunError
+from ltrun.metrics import TASKS
 from ltrun.report.collect import Problem, collect
 from ltrun.report.group import tables
 from ltrun.report.plots import plot
 from ltrun.report.render import FORMATS
 from ltrun.report.render.common import plain
 from ltrun.report.render.terminal import terminal
-from ltrun.report.table import METRICS
 
 LISTED = 5  # unfinished runs that are named
 
@@ -90,7 +90,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY,...",
         help="group by these instead: a slot (margin), seed, method, dataset, predictor, or any dotted key (optimizer.lr)",
     )
-    parser.add_argument("--metric", choices=METRICS, default="accuracy", help="default: accuracy")
+    known = ", ".join(dict.fromkeys(metric.name for metrics in TASKS.values() for metric in metrics))
+    parser.add_argument(
+        "--metric", metavar="NAME", help=f"{known}, cost, or another that the runs have; default: the first of their task"
+    )
     parser.add_argument("--split", default="test", help="default: test")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write per-class and group figures there (matplotlib)")
     formats = parser.add_mutually_exclusive_group()

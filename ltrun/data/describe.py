@@ -8,19 +8,22 @@ from rich.table import Table
 from rich.text import Text
 
 from ltrun.data.source import Splits
+from ltrun.metrics import GROUPS, Shots
 from ltrun.types import ClassStats
 
-COLOURS = {"many": "green", "medium": "yellow", "few": "red"}
+COLOURS = dict(zip(GROUPS, ("green", "yellow", "red"), strict=True))
 EIGHTHS = " ▏▎▍▌▋▊▉"
 LABEL_WIDTH = 24
 
 
-def describe(name: str, splits: Splits, console: Console, chart: bool = True, many: int = 100, few: int = 20) -> None:
+def describe(
+    name: str, splits: Splits, console: Console, chart: bool = True, many: int = Shots.many, few: int = Shots.few
+) -> None:
     """Prints the classes, the images of each split, the imbalance factor, the Gini coefficient and the shot groups.
 
     chart: also a bar chart of the training images of each class, from the largest class to the smallest.
     """
-    stats = splits.stats
+    stats, shots = splits.stats, Shots(many, few)
     largest, smallest = int(stats.counts.max()), int(stats.counts.min())
     validation = f", {len(splits.val):,} validation" if splits.val else ""
     spread = f"imbalance factor {stats.imbalance_factor:.4g}, Gini {stats.gini:.3f}"
@@ -32,24 +35,23 @@ def describe(name: str, splits: Splits, console: Console, chart: bool = True, ma
         lines.append(f"{splits.skipped:,} unreadable images were left out")
     for line in lines:
         console.print(Text(line))
-    console.print(_groups(stats, many, few))
+    console.print(_groups(stats, shots))
     if chart:
-        console.print(_chart(stats, console, many, few))
+        console.print(_chart(stats, console, shots))
 
 
-def _groups(stats: ClassStats, many: int, few: int) -> Table:
-    table = Table("", "many", "medium", "few", box=None, pad_edge=False)
+def _groups(stats: ClassStats, shots: Shots) -> Table:
+    table = Table("", *GROUPS, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    shots = stats.shots(many, few)
-    limits = {"many": f"> {many}", "medium": f"{few} to {many}", "few": f"< {few}"}
-    table.add_row("training images of a class", *(limits[group] for group in shots))
-    table.add_row("classes", *(f"{int(mask.sum()):,}" for mask in shots.values()))
-    table.add_row("images", *(f"{int(stats.counts[mask].sum()):,}" for mask in shots.values()))
+    masks = stats.shots(shots.many, shots.few).values()
+    table.add_row("training images of a class", *shots.ranges().values())
+    table.add_row("classes", *(f"{int(mask.sum()):,}" for mask in masks))
+    table.add_row("images", *(f"{int(stats.counts[mask].sum()):,}" for mask in masks))
     return table
 
 
-def _chart(stats: ClassStats, console: Console, many: int, few: int) -> Table:
+def _chart(stats: ClassStats, console: Console, shots: Shots) -> Table:
     """A bar a class, or, where the screen has fewer lines than there are classes, the mean of neighbours in size."""
     counts = stats.counts.numpy()
     order = np.argsort(-counts, kind="stable")
@@ -67,9 +69,8 @@ def _chart(stats: ClassStats, console: Console, many: int, few: int) -> Table:
         rows.append((label, between, float(counts[some].mean())))
     used = min(LABEL_WIDTH, max(len(label) for label, _, _ in rows)) + max(len(between) for _, between, _ in rows) + 3
     for label, between, mean in rows:
-        group = "many" if mean > many else "few" if mean < few else "medium"
         bar = _bar(mean / counts.max(), max(10, console.width - used), console.options.ascii_only)
-        grid.add_row(Text(label), Text(between), Text(bar, style=COLOURS[group]))
+        grid.add_row(Text(label), Text(between), Text(bar, style=COLOURS[shots.group(mean)]))
     return grid
 
 

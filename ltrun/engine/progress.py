@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.results.record import RunRecord
 
 QUIET_SECONDS = 30  # without a terminal, epochs that are not evaluated print a line at most this often
-SHOTS = ("accuracy", "many", "medium", "few")
+SHOWN = TASKS[SINGLE_LABEL][0]  # with its shot groups
 
 
 class Progress:
@@ -92,8 +93,8 @@ def describe_epoch(row: Mapping[str, Any]) -> str:
 
 def shots(metrics: Mapping[str, float | None]) -> str:
     """'all 43.1 many 65.0 medium 40.2 few –', in percent."""
-    values = ((name, metrics[name]) for name in SHOTS)
-    return " ".join(f"{'all' if n == 'accuracy' else n} {'–' if v is None else f'{100 * v:.1f}'}" for n, v in values)
+    found = ((head.lower(), key, metrics[key]) for key, head in SHOWN.columns.items())
+    return " ".join(f"{head} {'–' if value is None else f'{SHOWN.shown(value, key):.1f}'}" for head, key, value in found)
 
 
 def duration(seconds: float) -> str:

@@ -34,8 +34,6 @@ from ltrun.results.provenance import provenance
 from ltrun.results.record import RunRecord
 from ltrun.tasks.base import Metrics
 
-SHOWN = ("accuracy", "many", "medium", "few")  # metrics of an epoch's line
-
 
 def run(job: Job, progress: Progress, at_once: int = 1) -> RunRecord:
     """Trains, or goes on with, one run and writes its result; at_once: how many share the machine.
@@ -114,13 +112,14 @@ class Run:
         return record
 
     def _evaluate(self, network: Network) -> dict[str, Metrics]:
-        """The network's own accuracies on each split, for the epoch's line."""
-        found = evaluate(network, self.context)
-        return {split: {name: metrics[name] for name in SHOWN} for split, metrics in found.items()}
+        """The task's first metric and its shot groups, of the network's own scores on each split, for the line of an epoch."""
+        found, shown = evaluate(network, self.context), self.context.task.metrics[0].columns
+        return {split: {name: metrics[name] for name in shown} for split, metrics in found.items()}
 
     def _record(self, trainer: Trainer, predictors: dict[str, Any], begun: float) -> RunRecord:
         job, context = self.job, self.context
         return RunRecord(
+            task=context.task.name,
             dataset=job.dataset,
             method=job.method,
             changes=dict(job.changes),

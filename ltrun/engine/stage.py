@@ -113,10 +113,12 @@ class StageRun(nn.Module):
         return next(iter(self.context.splits.train.open([rows])))
 
     def remember_best(self, row: Row) -> None:
-        accuracy = row["evaluation"].get("val", {}).get("accuracy")
-        if accuracy is not None and (self.best is None or accuracy > self.best["accuracy"]):
+        """Keeps the network of an epoch that is the best so far on the validation split, by the task's first metric."""
+        metric = self.context.task.metrics[0]
+        value = row["evaluation"].get("val", {}).get(metric.name)
+        if value is not None and (self.best is None or metric.improves(value, self.best["value"])):
             network = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-            self.best = {"accuracy": accuracy, "epoch": row["epoch"], "network": network}
+            self.best = {"value": value, "epoch": row["epoch"], "network": network}
 
     def _set_modes(self) -> None:
         """Training mode, but for normalisation statistics that the stage freezes: see `norm` in recipe.Stage."""

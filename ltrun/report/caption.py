@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from ltrun.report.table import METRICS, Table
-from ltrun.results.record import FEW, MANY, RunRecord
+from ltrun.metrics import GROUPS, Shots
+from ltrun.report.table import Table
+from ltrun.results.record import RunRecord
 
 
 def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str:
-    cost = METRICS[table.metric].cost
-    what = METRICS[table.metric].title + ("" if cost else f" (%) on the {table.split} split")
+    measure = table.measure
+    what = measure.title + (" (%)" if measure.percent else "") + ("" if measure.cost else f" on the {table.split} split")
     if any(row.n > 1 for row in table.rows):
         over = f"all n runs that share {', '.join(by)}" if by else "n seeds"
         what += f": mean ± standard deviation (n - 1 in the denominator) over {over}"
-    if cost:
+    if measure.cost:
         return ". ".join([what, *_machines(records)]) + "."
-    return ". ".join([what, *_thresholds(table, records), *_models(records), *_sizes(records)]) + "."
+    return ". ".join([what, *_shot_groups(table, records), *_models(records), *_sizes(records)]) + "."
 
 
 def _machines(records: list[RunRecord]) -> Iterator[str]:
@@ -32,17 +32,12 @@ def _machines(records: list[RunRecord]) -> Iterator[str]:
     yield "Measured in " + "; ".join(sorted(kinds))
 
 
-def _thresholds(table: Table, records: list[RunRecord]) -> Iterator[str]:
-    if len(table.columns) > 1:
-        for many, few in sorted({_limits(record.config) for record in records}):
+def _shot_groups(table: Table, records: list[RunRecord]) -> Iterator[str]:
+    if any(column.key in GROUPS for column in table.measure.columns):
+        limits = {Shots.of(record.config) for record in records}
+        for shots in sorted(limits, key=lambda shots: (shots.many, shots.few)):
+            many, few = shots.many, shots.few
             yield f"Many: more than {many} training images a class, medium: {few} to {many}, few: fewer than {few}"
-
-
-def _limits(config: Mapping[str, Any]) -> tuple[int, int]:
-    node = config.get("evaluation")
-    limits = node if isinstance(node, Mapping) else {}
-    many, few = (limits.get(key, default) for key, default in (("many", MANY), ("few", FEW)))
-    return (many, few) if isinstance(many, int) and isinstance(few, int) else (MANY, FEW)
 
 
 def _models(records: list[RunRecord]) -> Iterator[str]:

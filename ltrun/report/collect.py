@@ -11,7 +11,7 @@ from typing import Literal
 
 from ltrun.errors import DataError
 from ltrun.results.address import RESULT
-from ltrun.results.record import RunRecord
+from ltrun.results.record import RunRecord, UnknownRecord
 
 EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
 
@@ -20,7 +20,7 @@ EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
 class Problem:
     """Something found that is not in the tables, or not as it lies there. text: a sentence that names the path."""
 
-    kind: Literal["damaged", "unfinished", "duplicate", "unreadable"]
+    kind: Literal["damaged", "unknown", "unfinished", "duplicate", "unreadable"]
     path: Path
     text: str
 
@@ -42,7 +42,8 @@ def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
             record = RunRecord.load(file)
         except DataError as error:
             if file.exists():
-                problems.append(Problem("damaged", file, str(error)))
+                kind: Literal["unknown", "damaged"] = "unknown" if isinstance(error, UnknownRecord) else "damaged"
+                problems.append(Problem(kind, file, str(error)))
             continue  # else a run that `force=true` has just begun anew
         key = (record.dataset, record.method, record.fingerprint, record.seed)
         if key in found:

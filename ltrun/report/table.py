@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+from ltrun.metrics import is_number
+from ltrun.report.measure import Column, Measure
 from ltrun.results.record import RunRecord
 
 DAGGER = "†"
 DASH = "\N{EN DASH}"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """title: for the caption. columns: heading -> key in the record. complement: the record's value is 1 - this one.
-
-    cost: of the training, not of its predictions, and in the units of the headings.
-    """
-
-    title: str
-    columns: Mapping[str, str]
-    complement: frozenset[str] = frozenset()
-    lower_is_better: bool = False
-    cost: bool = False
-
-
-GROUPS = {"Many": "many", "Medium": "medium", "Few": "few"}
-METRICS = {
-    "accuracy": Metric("Top-1 accuracy", {"All": "accuracy", **GROUPS}),
-    "error": Metric("Top-1 error", {"All": "error", **GROUPS}, frozenset(GROUPS.values()), lower_is_better=True),
-    "macro": Metric("Macro accuracy", {"Macro": "macro", **GROUPS}),
-    "ece": Metric("Expected calibration error", {"ECE": "ece"}, lower_is_better=True),
-    "cost": Metric(
-        "Cost of training",
-        {"s/epoch": "seconds_per_epoch", "s": "seconds", "images/s": "images_per_second", "peak MiB": "peak_memory_bytes"},
-        cost=True,
-    ),
-}
-UNITS = {"peak_memory_bytes": 2**-20}
 
 
 @dataclass(frozen=True)
@@ -48,6 +22,12 @@ class Cell:
 
     values: tuple[float, ...]
     percent: bool = True
+
+    @classmethod
+    def of(cls, column: Column, found: Iterable[Any]) -> Cell:
+        """found: what the record of each run has for the column; whatever is no number is left out."""
+        values = (column.metric.shown(value, column.key) for value in found if is_number(value))
+        return cls(tuple(values), column.metric.percent)
 
     @property
     def n(self) -> int:
@@ -95,18 +75,23 @@ class Table:
 
     title: str
     heads: tuple[str, ...]
-    columns: tuple[str, ...]
     rows: tuple[Row, ...]
-    metric: str
+    measure: Measure
     split: str
-    caption: str
     notes: tuple[str, ...]
+    caption: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Headings of the numbers, as `heads` are of the names."""
+        return tuple(column.head for column in self.measure.columns)
 
     def best(self, column: int) -> set[int]:
         """Rows whose printed mean is the best of those that did not see test inputs; none if there is nothing to compare."""
-        means = {i: row.cells[column].mean for i, row in enumerate(self.rows) if not row.saw_test}
-        printed = {i: round(mean, 1) for i, mean in means.items() if mean is not None}
-        if len(printed) < 2 or METRICS[self.metric].cost:
+        cells = {i: row.cells[column] for i, row in enumerate(self.rows) if not row.saw_test}
+        printed = {i: float(cell.text(cell.mean)) for i, cell in cells.items() if cell.mean is not None}
+        better = self.measure.columns[column].metric.better
+        if len(printed) < 2 or better is None:
             return set()
-        top = (min if METRICS[self.metric].lower_is_better else max)(printed.values())
+        top = (min if better == "lower" else max)(printed.values())
         return {i for i, mean in printed.items() if mean == top}

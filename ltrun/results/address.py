@@ -38,8 +38,17 @@ def labelled(name: str, changes: Mapping[str, Any]) -> str:
 
 
 def as_typed(value: object) -> str:
-    """A value as it is typed on the command line."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """A value as it is typed on the command line; 50.0 and 5e1 as 50, true as true."""
+    return value if isinstance(value, str) else json.dumps(_whole(value), separators=(",", ":"), ensure_ascii=False)
+
+
+def _whole(node: object) -> object:
+    """A value in which whole floats are integers."""
+    if isinstance(node, Mapping):
+        return {key: _whole(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_whole(item) for item in node]
+    return int(node) if isinstance(node, float) and node.is_integer() else node
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

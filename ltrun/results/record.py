@@ -1,4 +1,4 @@
-"""What a run leaves behind: its record, its address, and where its numbers came from. Nothing here needs torch."""
+"""The record of a run: the content of result.json. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -6,30 +6,51 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from ltrun.errors import DataError
-from ltrun.results.address import RESULT, labelled
+from ltrun.errors import ConfigError, DataError
+from ltrun.metrics import SINGLE_LABEL
+from ltrun.results.address import RESULT, fingerprint, labelled
 from ltrun.results.atomic import write_atomically
-from ltrun.results.schema import FORMAT, LARGEST, read
+from ltrun.results.schema import FORMAT, LARGEST, Unknown, read, upgrade
 
-MANY, FEW = 100, 20  # more training images than MANY, fewer than FEW; evaluation.many and evaluation.few override
+
+class Predictor(TypedDict):
+    """sees: the splits that were shown to it. splits: metrics on each split that it was evaluated on.
+
+    Metrics are those that metrics.py declares for the task, None for a group without classes; per_class, C fractions or
+    None; images; and whatever another version of ltrun measured.
+    """
+
+    sees: list[str]
+    splits: dict[str, dict[str, Any]]
+
+
+class Classes(TypedDict):
+    """counts: training images of each class."""
+
+    names: list[str]
+    counts: list[int]
+
+
+class StageTime(TypedDict):
+    name: str
+    epochs: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """The content of result.json, which is written last: where it lies, the run is done.
 
-    dataset, method: names. changes: what was overridden relative to the method's preset, {"reweighting": "none",
+    dataset, method, task: names. changes: what was overridden relative to the method's preset, {"reweighting": "none",
     "dataset.imbalance": 50}. choices: slot -> option. config: resolved. fingerprint: see `fingerprint`. headline: the
     predictor that stands for the method. selection: the model that was evaluated, "last" or "best_val".
-    predictors: {name: {"sees": ["val", ...], "splits": {"test": metrics, ...}}}; metrics are accuracy, error, macro, many,
-    medium, few and ece as fractions of 1 (None for a group without classes), per_class (C fractions or None) and images.
-    classes: {"names": [...], "counts": training images}. stages: [{"name", "epochs", "seconds"}].
     """
 
     dataset: str
     method: str
+    task: str = SINGLE_LABEL
     changes: Mapping[str, Any]
     choices: Mapping[str, str]
     config: Mapping[str, Any]
@@ -37,9 +58,9 @@ class RunRecord:
     fingerprint: str
     headline: str
     selection: str
-    predictors: Mapping[str, Any]
-    classes: Mapping[str, Any]
-    stages: list[dict[str, Any]]
+    predictors: Mapping[str, Predictor]
+    classes: Classes
+    stages: list[StageTime]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -57,16 +78,30 @@ class RunRecord:
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:
-        """Raises DataError, naming the file, for whatever `save` did not write."""
+        """A record of an earlier format becomes one of this format, with the fingerprint of the same run today.
+
+        Raises UnknownRecord for a record of a later version, and DataError for whatever else `save` did not write; both
+        name the file.
+        """
         try:
             with path.open("rb") as file:
                 data = file.read(LARGEST + 1)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
         try:
-            return cls(**read(data))
-        except (ValueError, RecursionError) as error:
-            reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
+            content = read(data)
+            if content["format"] != FORMAT:
+                content = upgrade(content)
+                content["fingerprint"] = fingerprint(content["config"])
+            return cls(**content)
+        except Unknown as error:
+            raise UnknownRecord(f"{path} is a result that this ltrun cannot read ({error}): update ltrun to read it") from error
+        except (ValueError, RecursionError, ConfigError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             raise DataError(
                 f"{path} is damaged or not a result of ltrun ({reason}): move it away and train that run again"
             ) from error
+
+
+class UnknownRecord(DataError):
+    """A record of a task or a format that this version does not know."""

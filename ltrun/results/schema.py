@@ -1,25 +1,38 @@
-"""What a result.json must hold."""
+"""The schema of result.json: which records are whole, and records of format 1 as format 2 has them."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-FORMAT = 1
+from ltrun.errors import MOST_NAMES
+from ltrun.metrics import SINGLE_LABEL, TASKS, is_number
+
+FORMAT = 2
 FIELDS = (
-    "format", "dataset", "method", "changes", "choices", "config", "seed", "fingerprint", "headline", "selection", "predictors",
-    "classes", "stages", "provenance",
+    "format", "dataset", "method", "task", "changes", "choices", "config", "seed", "fingerprint", "headline", "selection",
+    "predictors", "classes", "stages", "provenance",
 )  # fmt: skip
+ADDED = ("task",)  # fields that format 1 lacks
+MOVED = {  # packages of classes: where format 1 has them -> where they lie
+    "ltrun.networks.": "ltrun.network.",
+    "ltrun.optimizers.": "ltrun.optimizer.",
+    "ltrun.schedules.": "ltrun.schedule.",
+    "ltrun.update.": "ltrun.engine.update.",
+}
 LARGEST = 64 * 2**20  # bytes; 8,142 classes with ten predictors are a tenth of it
-Check = Callable[[Any], bool]
-OPEN = ("accuracy", "error", "macro", "many", "medium", "few", "ece")  # metrics that may be None
+Check = tuple[str, str, bool]  # a key, what it must be, whether it is
+
+
+class Unknown(ValueError):
+    """A whole record, of a task or a format that this version does not know."""
 
 
 def read(data: bytes) -> dict[str, Any]:
-    """The fields of a record. Raises ValueError saying what is wrong, in words that fit in a bracket."""
+    """The fields of a record, as its own format has them. Raises ValueError with the defect, in words that fit in a bracket."""
     if len(data) > LARGEST:
         raise ValueError(f"larger than {LARGEST >> 20} MiB")
     try:
@@ -30,24 +43,60 @@ def read(data: bytes) -> dict[str, Any]:
         raise ValueError(f"not whole JSON: {error.msg} at character {error.pos}") from error
     if not isinstance(content, dict) or "format" not in content:
         raise ValueError("no 'format' in it")
-    if content["format"] != FORMAT or isinstance(content["format"], bool):
-        raise ValueError(f"its format is {str(content['format'])[:20]!r}, this ltrun reads {FORMAT}")
-    if wrong := sorted(set(FIELDS) ^ set(content)):
-        raise ValueError(f"'{wrong[0][:80]}' is {'missing' if wrong[0] in FIELDS else 'unknown'}")
+    fields = set(FIELDS).difference(() if _format(content["format"]) == FORMAT else ADDED)
+    if wrong := sorted(fields ^ set(content)):
+        raise ValueError(f"'{wrong[0][:80]}' is {'missing' if wrong[0] in fields else 'unknown'}")
     for key, wanted, good in _checks(content):
         if not good:
             raise ValueError(f"{key} is not {wanted}")
     return content
 
 
+def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of format 1 as format 2 has it, but for the fingerprint, which follows from the configuration."""
+    return {
+        **content,
+        "format": FORMAT,
+        "task": SINGLE_LABEL,
+        "changes": _with_moved_classes(content["changes"]),
+        "config": _with_moved_classes(content["config"]),
+    }
+
+
+def _with_moved_classes(node: Any) -> Any:
+    """A configuration, or its changes by dotted key, whose classes are named by the packages in which they lie today."""
+    if isinstance(node, dict):
+        return {
+            key: _moved(value) if key.rpartition(".")[2] == "_target_" else _with_moved_classes(value)
+            for key, value in node.items()
+        }
+    return [_with_moved_classes(item) for item in node] if isinstance(node, list) else node
+
+
+def _moved(target: Any) -> Any:
+    package = next((old for old in MOVED if str(target).startswith(old)), None)
+    return MOVED[package] + target.removeprefix(package) if package else target
+
+
+def _format(found: Any) -> int:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise ValueError(f"its format is {str(found)[:20]!r}, which there never was")
+    if found > FORMAT:
+        raise Unknown(f"its format is {str(found)[:20]}, the latest known is {FORMAT}")
+    return found
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(f"it contains {constant}")
 
 
-def _checks(content: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """(key, what it must be, whether it is), each only evaluated after the ones before it held."""
-    for key in ("dataset", "method", "headline"):
-        yield key, "a name", isinstance(content[key], str) and content[key] != ""
+def _checks(content: dict[str, Any]) -> Iterator[Check]:
+    """Each is only evaluated after the ones before it held."""
+    task = content.get("task", SINGLE_LABEL)
+    for key, name in {"task": task, **{key: content[key] for key in ("dataset", "method", "headline")}}.items():
+        yield key, "a name", isinstance(name, str) and name != ""
+    if task not in TASKS:
+        raise Unknown(f"its task is {task[:80]!r}, known: {', '.join(sorted(TASKS)[:MOST_NAMES])}")
     for key in ("changes", "choices", "config", "predictors", "classes", "provenance"):
         yield key, "a mapping", isinstance(content[key], dict)
     yield "choices", "a mapping to names", all(isinstance(option, str) for option in content["choices"].values())
@@ -64,26 +113,46 @@ def _checks(content: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     yield "classes", "one name for each count", bool(counts) and len(counts) == len(names)
     yield "headline", "one of the predictors", content["headline"] in content["predictors"]
     for name, predictor in content["predictors"].items():
-        yield from _check_predictor(f"predictors.{name[:80]}", predictor, len(counts))
+        yield from _check_predictor(f"predictors.{name[:80]}", predictor, len(counts), task)
 
 
-def _check_predictor(key: str, predictor: Any, classes: int) -> Iterator[tuple[str, str, bool]]:
+def _check_predictor(key: str, predictor: Any, classes: int, task: str) -> Iterator[Check]:
     yield key, "sees and splits", isinstance(predictor, dict) and predictor.keys() == {"sees", "splits"}
     sees, splits = predictor["sees"], predictor["splits"]
     yield f"{key}.sees", "a list of splits", isinstance(sees, list) and all(isinstance(split, str) for split in sees)
     yield f"{key}.splits", "a mapping", isinstance(splits, dict) and bool(splits)
-    for split, metrics in splits.items():
-        where = f"{key}.{split[:80]}"
-        yield where, "a mapping of metrics", isinstance(metrics, dict) and metrics.keys() == {*OPEN, "per_class", "images"}
-        for name in OPEN:
-            yield f"{where}.{name}", "a fraction of 1", _fraction(metrics[name])
-        each = metrics["per_class"]
-        listed = isinstance(each, list) and len(each) == classes
-        yield f"{where}.per_class", "a fraction a class", listed and _fractions(each)
-        yield f"{where}.images", "a whole number", _whole(metrics["images"])
-        right, wrong = metrics["accuracy"], metrics["error"]
-        agree = right == wrong if None in (right, wrong) else abs(right + wrong - 1) < 1e-4
-        yield f"{where}.error", "1 - accuracy", agree
+    for split, found in splits.items():
+        yield from _check_metrics(f"{key}.{split[:80]}", found, classes, task)
+
+
+def _check_metrics(where: str, found: Any, classes: int, task: str) -> Iterator[Check]:
+    """Metrics that metrics.py declares, if they are there, and whatever another version of ltrun has measured besides."""
+    needed = (TASKS[task][0].name, "per_class", "images")
+    yield where, f"a mapping with {', '.join(needed)}", isinstance(found, dict) and found.keys() >= set(needed)
+    percent = {key: metric.percent for metric in TASKS[task] for key in metric.columns}
+    for key in filter(found.__contains__, percent):
+        good = _fraction(found[key]) if percent[key] else found[key] is None or is_number(found[key])
+        yield f"{where}.{key}", "a fraction of 1" if percent[key] else "a number", good
+    each = found["per_class"]
+    listed = isinstance(each, list) and len(each) == classes
+    yield f"{where}.per_class", "a fraction a class", listed and _fractions(each)
+    yield f"{where}.images", "a whole number", _whole(found["images"])
+    for metric in TASKS[task]:
+        if metric.complements in found and metric.name in found:
+            one, other = found[metric.name], found[metric.complements]
+            agree = one == other if None in (one, other) else abs(one + other - 1) < 1e-4
+            yield f"{where}.{metric.name}", f"1 - {metric.complements}", agree
+    for key in found.keys() - percent.keys():
+        yield f"{where}.{key[:80]}", "finite", key in needed or _finite(found[key])
+
+
+def _finite(value: Any) -> bool:
+    """JSON that can be written again: 1e999 reads as infinity."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _whole(value: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ltrun.metrics import Metric
 from ltrun.types import ClassStats, Labels, Outputs
 
 Metrics = dict[str, Any]
@@ -18,13 +19,14 @@ class Meter(Protocol):
         """scores: (B, C), higher is likelier. targets: of the same B rows, on the same device."""
 
     def compute(self) -> Metrics:
-        """What `ltrun.metrics.TASKS` declares for the task, of all rows so far."""
+        """The task's metrics, of all rows so far."""
 
 
 class Task(Protocol):
-    """What distinguishes single-label classification from other tasks: neither the loop nor the report does."""
+    """name, metrics: as `ltrun.metrics.TASKS` declares them; the first metric selects models and is shown while training."""
 
     name: str
+    metrics: tuple[Metric, ...]
 
     def stats(self, targets: Labels, names: tuple[str, ...]) -> ClassStats:
         """How many training images each class has."""

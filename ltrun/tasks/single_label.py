@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import TrainingError
+from ltrun.metrics import SINGLE_LABEL, TASKS, Shots
 from ltrun.numerics import finite
 from ltrun.tasks.base import Metrics
 from ltrun.tasks.calibration import Calibration
@@ -15,7 +16,8 @@ from ltrun.types import ClassStats, Labels, Outputs
 class SingleLabel:
     """One label an image; a class is predicted where its score is the highest."""
 
-    name = "single_label"
+    name = SINGLE_LABEL
+    metrics = TASKS[SINGLE_LABEL]
 
     def stats(self, targets: Labels, names: tuple[str, ...]) -> ClassStats:
         return ClassStats.of(targets, len(names), names)
@@ -68,7 +70,7 @@ class Top1Meter:
         }
 
 
-def measure(scores: Tensor, labels: Tensor, stats: ClassStats, many: int = 100, few: int = 20) -> Metrics:
+def measure(scores: Tensor, labels: Tensor, stats: ClassStats, many: int = Shots.many, few: int = Shots.few) -> Metrics:
     """`Top1Meter` of all rows at once. scores: (N, C). labels: (N,)."""
     meter = Top1Meter(stats, many, few)
     meter.update(scores, Labels.hard(labels))

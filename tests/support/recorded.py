@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from ltrun.metrics import GROUPS, Shots
 from ltrun.results.address import fingerprint
 from ltrun.results.record import RunRecord
 
@@ -14,11 +15,7 @@ COUNTS = [500, 300, 120, 100, 60, 20, 19, 5]  # three many, three medium, two fe
 def metrics(rng: random.Random, counts: list[int] = COUNTS, lift: float = 0.0) -> dict[str, Any]:
     """Metrics that agree with one another, as on a test split with as many images of every class."""
     each = [min(1.0, rng.uniform(0.2, 0.8) + lift) for _ in counts]
-    groups = {
-        "many": [a for a, n in zip(each, counts, strict=True) if n > 100],
-        "medium": [a for a, n in zip(each, counts, strict=True) if 20 <= n <= 100],
-        "few": [a for a, n in zip(each, counts, strict=True) if n < 20],
-    }
+    groups = {name: [a for a, n in zip(each, counts, strict=True) if Shots().group(n) == name] for name in GROUPS}
     accuracy = sum(each) / len(each)
     return {
         "accuracy": accuracy,

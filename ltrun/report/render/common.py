@@ -1,4 +1,4 @@
-"""Tables as text: for the terminal, Markdown, LaTeX (booktabs), CSV and HTML. Every name is escaped, as it may be anyone's."""
+"""Numbers, names and rows as text, as every format has them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def number(cell: Cell, row: Row, plus_minus: str = " ± ", mean: str = "{}", das
     return shown if cell.n == row.n else f"{shown} (n={cell.n})"
 
 
-def _body(table: Table, name: Callable[[str], str], cell: Callable[[Cell, Row, bool], str]) -> list[list[str]]:
+def body(table: Table, name: Callable[[str], str], cell: Callable[[Cell, Row, bool], str]) -> list[list[str]]:
     """The cells of every row as text, given how names and numbers are written."""
     best = [table.best(column) for column in range(len(table.columns))]
     return [

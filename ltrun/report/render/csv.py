@@ -20,6 +20,6 @@ def comma_separated(tables: Sequence[Table]) -> str:
         for row in table.rows:
             for column, cell in zip(table.columns, row.cells, strict=True):
                 where = [plain(table.title), *(plain(row.keys.get(key, "")) for key in keys), str(row.saw_test).lower()]
-                what = [plain(table.split), table.metric, column.lower()]
+                what = [plain(table.split), plain(table.measure.name), plain(column.lower())]
                 writer.writerow([*where, *what, cell.mean, cell.std, cell.n])
     return out.getvalue()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html as hypertext
 from collections.abc import Sequence
 
-from ltrun.report.render.common import RUNS, _body, number, plain
-from ltrun.report.table import METRICS, Cell, Row, Table
+from ltrun.report.render.common import RUNS, body, number, plain
+from ltrun.report.table import Cell, Row, Table
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}"
@@ -27,8 +27,8 @@ def html(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         heads = [f'<th class="name">{hypertext.escape(plain(head))}</th>' for head in table.heads]
-        heads += [f"<th>{column}</th>" for column in (*table.columns, RUNS)]
-        rows = [f"<tr>{''.join(row[:-1])}<td>{row[-1]}</td></tr>" for row in _body(table, name, cell)]
+        heads += [f"<th>{hypertext.escape(plain(column))}</th>" for column in (*table.columns, RUNS)]
+        rows = [f"<tr>{''.join(row[:-1])}<td>{row[-1]}</td></tr>" for row in body(table, name, cell)]
         parts += [
             f"<h2>{hypertext.escape(plain(table.title))}</h2>",
             f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>",
@@ -36,5 +36,6 @@ def html(tables: Sequence[Table]) -> str:
             "</tbody></table>",
             *(f"<p>{hypertext.escape(plain(line))}</p>" for line in (table.caption, *table.notes)),
         ]
-    head = f'<meta charset="utf-8"><title>ltrun report: {METRICS[tables[0].metric].title}</title><style>{STYLE}</style>'
+    title = hypertext.escape(plain(tables[0].measure.title))
+    head = f'<meta charset="utf-8"><title>ltrun report: {title}</title><style>{STYLE}</style>'
     return "\n".join(["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', *parts, "</body></html>"]) + "\n"

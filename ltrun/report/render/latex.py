@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ltrun.report.render.common import RUNS, _body, number, plain
+from ltrun.report.render.common import RUNS, body, number, plain
 from ltrun.report.table import DASH, Cell, Row, Table
 
 LATEX = {
@@ -23,8 +23,8 @@ def latex(tables: Sequence[Table]) -> str:
 
     parts = [r"% needs \usepackage{booktabs}"]
     for table in tables:
-        heads = [*(_latex(plain(head)) for head in table.heads), *table.columns, f"${RUNS}$"]
-        lines = [f"    {' & '.join(line)} \\\\" for line in (heads, *_body(table, _latex, cell))]
+        heads = [*(_latex(plain(head)) for head in (*table.heads, *table.columns)), f"${RUNS}$"]
+        lines = [f"    {' & '.join(line)} \\\\" for line in (heads, *body(table, _latex, cell))]
         parts += [
             r"\begin{table}",
             r"  \centering",

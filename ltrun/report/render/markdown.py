@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ltrun.report.render.common import RUNS, _body, number, plain
+from ltrun.report.render.common import RUNS, body, number, plain
 from ltrun.report.table import Cell, Row, Table
 
 
@@ -17,9 +17,9 @@ def markdown(tables: Sequence[Table]) -> str:
 
     parts = []
     for table in tables:
-        heads = [*(_markdown(plain(head)) for head in table.heads), *table.columns, RUNS]
+        heads = [_markdown(plain(head)) for head in (*table.heads, *table.columns, RUNS)]
         rules = [":--"] * len(table.heads) + ["--:"] * (len(table.columns) + 1)
-        lines = [f"| {' | '.join(line)} |" for line in (heads, rules, *_body(table, _markdown, cell))]
+        lines = [f"| {' | '.join(line)} |" for line in (heads, rules, *body(table, _markdown, cell))]
         texts = [_markdown(plain(line)) for line in (table.caption, *table.notes)]
         parts.append("\n\n".join([f"### {_markdown(plain(table.title))}", "\n".join(lines), *texts]))
     return "\n\n".join(parts) + "\n"

@@ -27,7 +27,7 @@ def terminal(tables: Sequence[Table]) -> None:
         for head in table.heads:
             shown.add_column(Text(plain(head)), overflow="fold", min_width=NAME)
         for column, texts in zip((*table.columns, RUNS), zip(*numbers, strict=True), strict=True):
-            shown.add_column(column, justify="right", no_wrap=True, min_width=max(map(len, texts)))
+            shown.add_column(Text(plain(column)), justify="right", no_wrap=True, min_width=max(map(len, texts)))
         best = [table.best(column) for column in range(len(table.columns))]
         for i, (row, shown_numbers) in enumerate(zip(table.rows, numbers, strict=True)):
             styles = ["bold" if i in top else "" for top in best] + [""]

@@ -3,8 +3,8 @@
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -114,9 +114,9 @@ def test_of_two_runs_of_one_seed_the_later_counts(tmp_path: Path, later: str) ->
 
 def test_the_same_configuration_on_other_data_or_under_another_method_is_another_run(tmp_path: Path) -> None:
     base = record()
-    changes: list[dict[str, Any]] = [{}, {"dataset": "my_photos"}, {"method": "other"}, {"seed": 5}]
-    for i, change in enumerate(changes):
-        RunRecord(**{**vars(base), **change}).save(tmp_path / str(i))
+    others = [replace(base, dataset="my_photos"), replace(base, method="other"), replace(base, seed=5)]
+    for i, run in enumerate([base, *others]):
+        run.save(tmp_path / str(i))
     found, problems = collect([tmp_path])
     assert (len(found), problems) == (4, [])
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def test_nothing_found_is_one_sentence(tmp_path: Path, capsys: Capture) -> None:
     assert str(tmp_path) in err
 
 
-@pytest.mark.parametrize(("words", "hint"), [(["--by", "margn"], "margin"), (["--split", "tset"], "test")])
+@pytest.mark.parametrize(
+    ("words", "hint"), [(["--by", "margn"], "margin"), (["--split", "tset"], "test"), (["--metric", "macr"], "macro")]
+)
 def test_misspelt_keys(outputs: Path, capsys: Capture, words: list[str], hint: str) -> None:
     assert main([str(outputs), *words]) == 1
     out, err = capsys.readouterr()
@@ -88,8 +91,86 @@ def test_misspelt_keys(outputs: Path, capsys: Capture, words: list[str], hint: s
     assert f"did you mean '{hint}'" in err
 
 
+def test_an_unknown_metric_gets_the_list_of_what_the_runs_have(outputs: Path, capsys: Capture) -> None:
+    run = record("crt")
+    run.predictors["plain"]["splits"]["test"] |= {"auroc": 0.9, "confusion": [[1, 2], [3, 4]]}
+    run.save(outputs / "other")
+    assert main([str(outputs), "--metric", "xyzzy"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert "no run has a metric 'xyzzy'; the runs have accuracy, error, macro, ece, cost, " in err
+    assert ", auroc\n" in err and "confusion" not in err and "images," not in err
+
+
+def test_a_metric_of_another_version_is_a_column_of_numbers_as_they_are(outputs: Path, capsys: Capture) -> None:
+    for seed, value in ((0, 0.25), (1, 0.75)):
+        run = record("crt", seed)
+        run.predictors["plain"]["splits"]["test"]["auroc"] = value
+        run.save(outputs / f"other{seed}")
+    assert main([str(outputs), "--metric", "auroc", "--markdown"]) == 0
+    out = capsys.readouterr().out
+    assert "| Method | auroc | n |" in out and "| crt | 0.500 ± 0.354 | 2 |" in out and "| erm | \N{EN DASH} | 2 |" in out
+    assert "auroc on the test split: mean" in out and "%" not in out and "**" not in out
+
+
+@pytest.mark.parametrize("name", ["ece", "macro"])
+def test_a_record_without_a_metric_has_a_dash(outputs: Path, capsys: Capture, name: str) -> None:
+    run = record("crt")
+    del run.predictors["plain"]["splits"]["test"][name], run.predictors["plain"]["splits"]["test"]["few"]
+    run.save(outputs / "older")
+    assert main([str(outputs), "--metric", name, "--csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    missing = [line["group"] for line in lines if line["mean"] == ""]
+    assert {line["method"] for line in lines if line["mean"] == ""} == {"crt"}
+    assert missing == (["ece"] if name == "ece" else ["macro", "few"])
+
+
+def test_a_metric_that_no_run_has_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    run = record()
+    del run.predictors["plain"]["splits"]["test"]["ece"]
+    run.save(tmp_path)
+    assert main([str(tmp_path), "--metric", "ece"]) == 1
+    assert "no run has a metric 'ece'; the runs have accuracy, error, macro, cost" in capsys.readouterr().err
+
+
+def test_one_cost_alone(outputs: Path, capsys: Capture) -> None:
+    replace(record("crt"), provenance={"peak_memory_bytes": 3 * 2**20}).save(outputs / "costly")
+    assert main([str(outputs), "--metric", "peak_memory_bytes", "--markdown"]) == 0
+    out = capsys.readouterr().out
+    assert "| Method | peak MiB | n |" in out and "| crt | 3.00 | 1 |" in out and "\nPeak memory: mean" in out
+
+
+def test_1_and_1_0_are_one_value(tmp_path: Path, capsys: Capture) -> None:
+    """Runs that were given 50, 50.0 and 5e1: one table, one row, one value to group by."""
+    for seed, value in enumerate((50, 50.0, 5e1)):
+        one = value / 50 if seed else 1
+        changes = {"dataset.imbalance": value, "margin.scale": one, "mixed": [1, one]}
+        config = {"dataset": {"imbalance": value}, "margin": {"scale": one}, "mixed": [1, one], "slots": []}
+        record(seed=seed, changes=changes, config=config).save(tmp_path / str(seed))
+    assert main([str(tmp_path), "--markdown"]) == 0
+    out = capsys.readouterr().out
+    assert "### cifar100_lt [imbalance=50]\n" in out and out.count("| erm") == 1
+    assert re.search(r"\n\| erm \[margin\.scale=1, mixed=\[1,1\]\] \|.*\| 3 \|\n", out)
+    for key, shown in (("dataset.imbalance", "50"), ("margin.scale", "1"), ("mixed", "[1,1]")):
+        assert main([str(tmp_path), "--by", key, "--csv"]) == 0
+        lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        assert {(line[key], line["n"]) for line in lines} == {(shown, "3")}
+
+
+def test_true_is_not_1_and_only_what_differs_is_told(tmp_path: Path, capsys: Capture) -> None:
+    for seed, flip in enumerate((True, 1, 1.0)):
+        config = {"flip": flip, "padding": [4.0, 4, 4][seed], "slots": []}
+        record(config=config, seed=seed).save(tmp_path / str(seed))
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "erm stands for 2 configurations, which differ in flip: " in out and "padding" not in out
+    assert main([str(tmp_path), "--by", "flip", "--csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(line["flip"], line["n"]) for line in lines} == {("true", "1"), ("1", "2")}
+
+
 def test_unknown_options_exit_with_2(outputs: Path) -> None:
-    for words in (["--metric", "f1"], ["--nope"], ["--csv", "--html"]):
+    for words in (["--metric"], ["--nope"], ["--csv", "--html"]):
         with pytest.raises(SystemExit) as exit:
             main([str(outputs), *words])
         assert exit.value.code == 2
@@ -187,6 +268,17 @@ def test_a_reader_that_stops_early_is_no_error(outputs: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 0
+
+
+def test_figures_beside_costs_are_of_the_runs_that_were_evaluated(outputs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    record("crt", dataset="other").save(outputs / "other")
+    record("crt").save(outputs / "crt")
+    arguments = [str(outputs), "--metric", "cost", "--split", "val", "--plots", str(tmp_path / "figures")]
+    assert main(arguments) == 0
+    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == [
+        "1-cifar100_lt-classes.png", "1-cifar100_lt-groups.png",
+    ]  # fmt: skip
 
 
 def test_figures_over_several_data_sets_have_no_classes_in_common(tmp_path: Path) -> None:

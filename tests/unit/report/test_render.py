@@ -245,6 +245,22 @@ def test_names_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -
         assert not set(text) & set("\x1b\r\x07")
 
 
+def test_the_name_of_a_metric_breaks_out_of_no_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may come from a record of anyone's."""
+    name = NASTY + " [bold]\x1b[2J\n"
+    run = record()
+    run.predictors["plain"]["splits"]["test"][name] = 0.5
+    found = tables([run], name)
+    terminal(found)
+    assert "[bold]?[2J" in capsys.readouterr().out
+    page = Page(html(found))
+    assert "script" not in page.tags and len(page.rows[0]) == 3
+    assert all(len(row) == 3 for row in read_markdown(markdown(found))[0]) and "<script" not in markdown(found)
+    assert all(len(row) == 3 for row in read_latex(latex(found))[0]) and r"a\_b\%c" in latex(found)
+    (line,) = csv.DictReader(io.StringIO(comma_separated(found)))
+    assert line["metric"] == name.replace("\n", " ").replace("\x1b", "?") and line["group"] == line["metric"].lower()
+
+
 def test_fewer_runs_than_the_row_has_are_stated() -> None:
     runs = [record(seed=0), record(seed=1)]
     runs[1].predictors["plain"]["splits"]["test"]["few"] = None

@@ -86,7 +86,7 @@ def test_classes_without_test_images_do_not_count(golden: Golden) -> None:
         for label, predicted in zip(inputs["test_labels"], inputs["test_preds"], strict=True)
         if label not in (3, 9)
     ]
-    labels, predicted = map(list, zip(*kept, strict=True))
+    labels, predicted = ([row[i] for row in kept] for i in (0, 1))
     found, expected = measured(labels, predicted, inputs["train_counts"]), case["outputs"]
     assert (found["many"], found["medium"], found["few"]) == pytest.approx(
         (expected["many"], expected["median"], expected["low"]), rel=1e-12

@@ -1,0 +1,71 @@
+"""What a table shows: a metric with the shot groups beside it, the cost of training, or a metric of another version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import NamedTuple
+
+from ltrun.errors import MOST_NAMES, ConfigError
+from ltrun.metrics import COST, GROUPS, TASKS, Metric, is_number
+from ltrun.results.record import RunRecord
+
+
+class Column(NamedTuple):
+    """key: in a record, of the metric itself or of a shot group beside it."""
+
+    metric: Metric
+    key: str
+    head: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What `--metric NAME` shows. title: for captions. cost: of a training, and not of its predictions."""
+
+    name: str
+    title: str
+    metrics: tuple[Metric, ...]
+    cost: bool = False
+
+    @classmethod
+    def of(cls, metric: Metric, cost: bool = False) -> Measure:
+        return cls(metric.name, metric.title, (metric,), cost)
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        return tuple(Column(metric, *column) for metric in self.metrics for column in metric.columns.items())
+
+    @property
+    def percent(self) -> bool:
+        return all(metric.percent for metric in self.metrics)
+
+
+def measure_of(records: Sequence[RunRecord], name: str) -> Measure:
+    """What a name stands for in these records. Raises ConfigError for a name that none of them has."""
+    offered = measures(records)
+    if name in offered:
+        return offered[name]
+    near = get_close_matches(name, offered, n=1, cutoff=0.6)
+    hint = f"; did you mean '{near[0]}'? The" if near else "; the"
+    raise ConfigError(f"no run has a metric '{name}'{hint} runs have {', '.join(list(offered)[:MOST_NAMES])}")
+
+
+def measures(records: Sequence[RunRecord]) -> dict[str, Measure]:
+    """Name -> what these records can show: declared metrics in their order, the cost, and any other number by its name."""
+    splits = [metrics for record in records for p in record.predictors.values() for metrics in p["splits"].values()]
+    there = set().union(*splits)
+    declared = [metric for task in dict.fromkeys(record.task for record in records) for metric in TASKS[task]]
+    shown = {metric.name: Measure.of(metric) for metric in declared if metric.name in there}
+    costs = {"cost": Measure("cost", "Cost of training", COST, cost=True)}
+    costs |= {metric.name: Measure.of(metric, cost=True) for metric in COST}
+    known = shown | costs
+    others = (name for name in sorted(there - {*known, *GROUPS, "images"}) if any(is_number(m.get(name)) for m in splits))
+    return known | {name: Measure.of(undeclared(name)) for name in others}
+
+
+def undeclared(name: str) -> Metric:
+    """A metric that this version does not know: shown as it is, and neither way is known to be better."""
+    return Metric(name, name, name, better=None, percent=False)
