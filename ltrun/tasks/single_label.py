@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import TrainingError
-from ltrun.metrics import SINGLE_LABEL, TASKS, Shots
+from ltrun.metrics import SINGLE_LABEL, TASKS, Metric, Shots
 from ltrun.numerics import finite
 from ltrun.tasks.base import Metrics
 from ltrun.tasks.calibration import Calibration
@@ -17,7 +17,7 @@ class SingleLabel:
     """One label an image; a class is predicted where its score is the highest."""
 
     name = SINGLE_LABEL
-    metrics = TASKS[SINGLE_LABEL]
+    metrics: tuple[Metric, ...] = TASKS[SINGLE_LABEL]
 
     def stats(self, targets: Labels, names: tuple[str, ...]) -> ClassStats:
         return ClassStats.of(targets, len(names), names)
