@@ -127,7 +127,7 @@ class Run:
 
     def _refuse_without_validation(self) -> None:
         wanting = ["selection=best_val"] if self.job.config["selection"] == "best_val" else []
-        wanting += [part.origin for part in self.recipe.posthoc.values() if "val" in part.target.sees]  # type: ignore[attr-defined]
+        wanting += [part.origin for part in self.recipe.posthoc.values() if "val" in part.target.sees]
         if wanting:
             raise ConfigError(f"{wanting[0]} needs a validation split; set dataset.validation_per_class above 0")
 

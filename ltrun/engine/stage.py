@@ -30,7 +30,7 @@ class StageRun(nn.Module):
         context = trainer.context()
         samplers = {name: s.sampler.build(context) for name, s in stage.streams.items() if s.sampler}
         context["sampler"] = samplers[MAIN]
-        adjusts, weighs = ([part.build(context) for part in chain] for chain in (stage.adjusts, stage.weighs))
+        adjusts, weighs = [part.build(context) for part in stage.adjusts], [part.build(context) for part in stage.weighs]
         criterion = stage.criterion.build(context) if stage.criterion else None
         context["classify"] = Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
         terms = {name: part.build(context) for name, (_, part) in stage.terms.items()}
@@ -50,7 +50,6 @@ class StageRun(nn.Module):
         owners = [module for module in self.modules() if isinstance(module, Part) and module.outer]
         outer = dict.fromkeys(parameter for part in owners for parameter in part.parameters())
         context["outer"] = list(outer)
-        assert stage.update is not None
         self.update = stage.update.build(context)
         self.to(trainer.device)
         self.trainer, self.stage = trainer, stage

@@ -109,12 +109,11 @@ class Trainer:
     def _network(self) -> Network:
         torch.manual_seed(seed_of(self.seed, "network"))
         first = self.recipe.stages[0]
-        assert first.network is not None
         context = self.context()
         context["backbone"] = self.recipe.backbone.build(context)
         context["make_head"] = lambda features: first.head.build(context | {"features": features})
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return first.network.build(context).to(self.device, memory_format=layout)
+        return first.network.build(context).to(self.device).to(memory_format=layout)
 
     def context(self) -> dict[str, Any]:
         return {

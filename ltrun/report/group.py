@@ -12,7 +12,7 @@ from typing import Any
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.report.caption import caption_of
 from ltrun.report.table import DAGGER, DASH, METRICS, UNITS, Cell, Metric, Row, Scored, Table
-from ltrun.results.address import INERT, as_typed, labelled
+from ltrun.results.address import as_typed, inert_keys, labelled
 from ltrun.results.record import RunRecord
 
 SAW = "test_inputs"
@@ -160,7 +160,8 @@ def leaves(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _title(record: RunRecord, by: Sequence[str]) -> str:
     """The data set and what was changed of it: `cifar100_lt [imbalance=50]`."""
-    changes = {key: value for key, value in record.changes.items() if _of_dataset(key) and key not in (*by, *INERT)}
+    untold = (*by, *inert_keys(record.config))
+    changes = {key: value for key, value in record.changes.items() if _of_dataset(key) and key not in untold}
     name = "all data sets" if "dataset" in by else record.dataset
     return labelled(name, {key.removeprefix("dataset."): value for key, value in changes.items()})
 
@@ -177,7 +178,8 @@ def _difference(label: str, records: Mapping[str, RunRecord]) -> str:
     """`erm stands for 2 configurations, which differ in optimizer.lr: 0.1 (1a2b3c4d), 0.2 (5e6f7a8b)`."""
     flat = {mark: leaves(record.config) for mark, record in records.items()}
     keys = sorted(set().union(*flat.values()))
-    differing = [key for key in keys if key not in INERT and len({each.get(key) for each in flat.values()}) > 1]
+    inert = frozenset().union(*(inert_keys(record.config) for record in records.values()))
+    differing = [key for key in keys if key not in inert and len({each.get(key) for each in flat.values()}) > 1]
     told = [f"{key}: " + ", ".join(f"{each.get(key, DASH)[:40]} ({mark})" for mark, each in flat.items()) for key in differing]
     shown = "; ".join(told[:3]) + (f" and {len(told) - 3} more keys" if len(told) > 3 else "")
     return f"{label} stands for {len(records)} configurations" + (f", which differ in {shown}" if shown else "")
