@@ -75,7 +75,7 @@ Sides = tuple[dict[str, Callable[[], object]], dict[str, int]]  # what is timed,
 
 
 def small(args: argparse.Namespace, device: torch.device) -> Sides:
-    subject = Subject(device, "method=erm", "+dataset.source.test_images=100", *runtime(args))
+    subject = Subject(device, "method=erm", "+dataset.test_images=100", *runtime(args))
     store, augment = subject.train_set, subject.stage.objective.augments["main"]
     plain = PerImage(store, args.workers)
     rows = torch.randperm(len(store)).split(args.batch_size)

@@ -76,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def words(args: argparse.Namespace) -> list[str]:
     chosen = ["method=erm", f"epochs={args.epochs}", f"batch_size={args.batch_size}", *runtime(args)]
-    chosen.append("+dataset.source.test_images=1000")
+    chosen.append("+dataset.test_images=1000")
     if args.largest_class:
-        chosen.append(f"+dataset.source.largest_class={args.largest_class}")
+        chosen.append(f"+dataset.largest_class={args.largest_class}")
     return [*chosen, "network=resnet8"] if args.smoke else chosen
 
 

@@ -31,11 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(record.title)
     step = [
         *RANDOM_IMAGES,
-        "dataset.source._target_=stand_ins.UntilFirstStep",
-        "+dataset.source.largest_class=20",
+        "dataset._target_=stand_ins.UntilFirstStep",
+        "+dataset.largest_class=20",
         "dataset.imbalance=10",
     ]
-    step += ["+dataset.source.test_images=100", "network=resnet8", "batch_size=16", *runtime(args)]
+    step += ["+dataset.test_images=100", "network=resnet8", "batch_size=16", *runtime(args)]
     with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as folder:
         write_runs(Path(folder) / "runs", 20 if args.smoke else RUNS, classes=100)
         ltrun = ["-m", "ltrun"]

@@ -34,7 +34,7 @@ from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.types import Clock
 
-RANDOM_IMAGES = ("dataset=cifar100_lt", "dataset.source._target_=stand_ins.RandomLT", "plugins=[stand_ins]")
+RANDOM_IMAGES = ("dataset=cifar100_lt", "dataset._target_=stand_ins.RandomLT", "plugins=[stand_ins]")
 
 
 def runtime(args: argparse.Namespace) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from ltrun.commands.train import show_log
 from ltrun.config import catalogue, search_path
-from ltrun.config.bind import bind
 from ltrun.config.compose import check_plugins
 from ltrun.config.explain import explained
 from ltrun.config.settings import Settings
@@ -22,6 +21,7 @@ from ltrun.data.describe import describe
 from ltrun.data.export import export
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError
+from ltrun.recipe.read import source_of
 
 USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
        ltrun data export dataset=NAME [dataset.KEY=VALUE ...] to=FOLDER"""
@@ -68,7 +68,7 @@ def _source(argv: Sequence[str]) -> tuple[Settings, Source]:
     config = _composed(argv, overrides)
     settings = Settings.of(config)
     check_plugins(settings, overrides)
-    return settings, bind(config["dataset"]["source"], "dataset.source", plugins=settings.plugins).build({})
+    return settings, source_of(config, settings.plugins).build({})
 
 
 def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:

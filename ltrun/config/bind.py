@@ -10,29 +10,31 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints, overload
 
-from ltrun.config.values import coerce
+from ltrun.config.values import coerce, takes
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.parts import CONTEXT
 
 VALUES = (float, int, bool, str, NoneType)  # annotations that no part fits
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class Bound:
+class Bound(Generic[T_co]):
     """A class with checked arguments, not yet built. origin: the choice it comes from, such as 'margin=ldam'."""
 
-    target: type
+    target: type[T_co]
     arguments: Mapping[str, Any]
     path: str
     origin: str = ""
 
-    def walk(self) -> Iterator[Bound]:
+    def walk(self) -> Iterator[Bound[Any]]:
         """This node and all that are nested in it."""
         yield self
         for value in self.arguments.values():
@@ -41,28 +43,45 @@ class Bound:
 
     def wants(self, name: str) -> bool:
         """Whether this node, or one nested in it, asks for a piece of context."""
-        return any(name in _injected(node.target) for node in self.walk())
+        return any(name in node.injected for node in self.walk())
 
-    def build(self, context: Mapping[str, Any]) -> Any:
+    @property
+    def injected(self) -> list[str]:
+        """The pieces of context that the constructor names: keyword-only, like the fixtures of a test."""
+        return _injected(cast(Hashable, self.target))
+
+    def build(self, context: Mapping[str, Any]) -> T_co:
         """The object. Injects the context that the constructor names; a refused value is reported with its key path."""
         arguments = {k: v.build(context) if isinstance(v, Bound) else v for k, v in self.arguments.items()}
-        for name in _injected(self.target):
+        for name in self.injected:
             if name not in context:
                 raise ConfigError(f"{self.path}: {public_name(self.target)} needs '{name}', which this slot does not have")
             arguments[name] = context[name]
         try:
             return self.target(**arguments)
         except ConfigError as error:
-            raise ConfigError(f"{self.path}: {error}") from None
+            names_key = str(error).partition(" ")[0] in self.arguments
+            raise ConfigError(f"{self.path}.{error}" if names_key else f"{self.path}: {error}") from None
+
+
+@overload
+def bind(node: Any, path: str, expected: type[T], plugins: Sequence[str] = (), origin: str = "") -> Bound[T]: ...
+
+
+@overload
+def bind(
+    node: Any, path: str, expected: tuple[type, ...] | None = None, plugins: Sequence[str] = (), origin: str = ""
+) -> Bound[Any]: ...
 
 
 def bind(
     node: Any, path: str, expected: type | tuple[type, ...] | None = None, plugins: Sequence[str] = (), origin: str = ""
-) -> Bound:
+) -> Bound[Any]:
     """Holds a node against the signature of its `_target_`. expected: the kind, or kinds, of which it must be one.
 
     Raises ConfigError, with the key path and the way out, for a target that is not allowed or not of the expected kind, an
-    unknown or missing argument, or a value of the wrong type.
+    unknown or missing argument, or a value of the wrong type; and for a class with an argument for which null and nothing are
+    two things, because an address of a run takes them for one.
     """
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"{path}: expected a part, a mapping with a _target_, got {node!r}")
@@ -89,7 +108,14 @@ def bind(
             raise ConfigError(f"{path}.{key}: {public_name(target)} takes no '{key}'{did_you_mean(str(key), known)}")
         arguments[str(key)] = _argument(value, hints.get(str(key), Any), f"{path}.{key}", plugins, origin)
     for name in known:
-        if name not in arguments and parameters[name].default is inspect.Parameter.empty:
+        default = parameters[name].default
+        nullable = takes(None, hints[name]) if name in hints else arguments.get(name, default) is None
+        if nullable and default is not None and default is not inspect.Parameter.empty:
+            raise ConfigError(
+                f"{path}.{name}: {public_name(target)} takes null here and has another default, {default!r}, so two different "
+                f"runs would have one address; let the default of '{name}' be None, or the annotation exclude it"
+            )
+        if name not in arguments and default is inspect.Parameter.empty:
             if name in CONTEXT:
                 raise ConfigError(f"{path}.{name}: {public_name(target)} must take '{name}' behind a *, where ltrun sets it")
             raise ConfigError(f"{path}.{name}: {public_name(target)} needs a value here")

@@ -19,9 +19,10 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
 from ltrun.errors import ConfigError
-from ltrun.results.address import INERT, address, fingerprint, labelled
+from ltrun.results.address import address, fingerprint, inert_keys, labelled
 from ltrun.taxonomy import GROUPS, SETTINGS, SLOTS
 
 MERGING = ("augmentation", "posthoc")  # groups that take several options at once
@@ -67,7 +68,7 @@ class _Composed:
 
 @lru_cache(maxsize=256)
 def _composed(loader: ConfigLoader, overrides: tuple[str, ...]) -> _Composed:
-    """loader: that of the current Hydra, by which what was composed from other folders is not taken for this."""
+    """loader: part of the cache key, so that configurations from other search paths are not reused."""
     cfg = compose("config", list(overrides), return_hydra_config=True)
     choices = dict(cfg.hydra.runtime.choices)
     with open_dict(cfg):
@@ -122,7 +123,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         raise ConfigError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from None
     settings = Settings.of(config)
     check_plugins(settings, overrides)
-    _resolve_folder(config)
+    _resolve_root(config)
     loader = GlobalHydra.instance().config_loader()
     given = {name: str(option) for name, option in choices.items() if isinstance(option, str) and not name.startswith("hydra/")}
     given |= _list_choices(overrides)
@@ -139,6 +140,8 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         same = _composed(loader, (*(f"{group}={given[group]}" for group in GROUPS if group in given), *without))
     raw = cast(dict[str, Any], OmegaConf.to_container(cfg))
     refuse_unknown_keys(raw, same.plain)
+    if config["dataset"].get("inert") != same.plain["dataset"].get("inert"):
+        raise ConfigError("dataset.inert: only the file of a data set says which of its arguments are no part of an address")
     mark = fingerprint(config)
     return Job(
         config=config,
@@ -155,7 +158,8 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
 def _list_choices(overrides: Sequence[str]) -> dict[str, str]:
     """Hydra does not name the choice of a group that was given a list, such as augmentation=[cmo,mixup]."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return {o.key_or_group: o.get_value_string() for o in parsed if o.key_or_group in GROUPS and not o.is_delete()}
+    mine = (o for o in parsed if o.key_or_group in GROUPS and o.package is None and not o.is_delete())
+    return {o.key_or_group: o.get_value_string() for o in mine}
 
 
 def _headline(preset: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -163,10 +167,8 @@ def _headline(preset: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
     So is one whose post-hoc part the command line replaces: posthoc=none, or another option.
     """
-    of_preset, chosen = (node.get("posthoc") for node in (preset, config))
-    names = list((of_preset or {}).get("predictors") or {})
-    kept = (chosen.get("predictors") if isinstance(chosen, Mapping) else None) or {}
-    return next((str(name) for name in reversed(names) if isinstance(kept, Mapping) and name in kept), "plain")
+    names, kept = (list(rows_of(node.get("posthoc"))) for node in (preset, config))
+    return next((name for name in reversed(names) if name in kept), "plain")
 
 
 def check_plugins(settings: Settings, overrides: Sequence[str]) -> None:
@@ -177,12 +179,12 @@ def check_plugins(settings: Settings, overrides: Sequence[str]) -> None:
         raise ConfigError("plugins: packages are named on the command line only, as plugins=[mypackage]")
 
 
-def _resolve_folder(config: Mapping[str, Any]) -> None:
-    """A folder of images is part of a run's address: photos, ./photos and ~/photos are one if they are the same place."""
-    source = config["dataset"].get("source")
-    if isinstance(source, dict) and isinstance(source.get("folder"), str):
+def _resolve_root(config: Mapping[str, Any]) -> None:
+    """Where a data set's folder is part of the address, photos, ./photos and ~/photos are one if they are the same place."""
+    root = config["dataset"].get("root")
+    if isinstance(root, str) and "dataset.root" not in inert_keys(config):
         with suppress(RuntimeError):  # an account without a home
-            source["folder"] = str(Path(source["folder"]).expanduser().resolve())
+            config["dataset"]["root"] = str(Path(root).expanduser().resolve())
 
 
 def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices: Mapping[str, str]) -> dict[str, Any]:
@@ -198,8 +200,9 @@ def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices
         if differs and any(same.plain.get(node) != preset.plain.get(node) for node in nodes):
             changes[group] = choices.get(group, "?")
     before = dict(leaves(same.plain))
+    untold = (*inert_keys(raw), "dataset.root")  # a folder is no label: other machines have others
     for path, value in leaves(raw):
-        inert = any(path == name or path.startswith(f"{name}.") for name in INERT)
+        inert = any(path == name or path.startswith(f"{name}.") for name in untold)
         if not inert and (path not in before or before[path] != value):
             changes[path.removeprefix("stages.train.")] = value
     return changes

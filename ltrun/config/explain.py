@@ -40,7 +40,7 @@ def explain(error: Exception, argv: Sequence[str]) -> ConfigError | None:
         return None
     try:
         sentence = _wrong(argv)
-    except (HydraException, OmegaConfBaseException):  # the choices themselves do not compose, of which the error tells
+    except (HydraException, OmegaConfBaseException):  # the chosen options do not compose; the original error says why
         sentence = None
     return ConfigError(sentence or " ".join(str(error).split()))
 

@@ -27,7 +27,7 @@ PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 
 
 class SearchPath(SearchPathPlugin):
-    """Hands Hydra the folders of the command line, behind ltrun's own, for all that it composes in this process."""
+    """Appends the user's option folders to Hydra's search path, after ltrun's own."""
 
     folders: ClassVar[Sequence[Path]] = ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -19,6 +19,18 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     if converted is _WRONG:
         raise ConfigError(f"{path}: expected {_describe(hint)}, got {value!r}")
     return converted
+
+
+def takes(value: Any, hint: Any) -> bool:
+    """Whether a value is what an annotation asks for."""
+    return _convert(value, hint) is not _WRONG
+
+
+def mapping(value: Any, path: str) -> Mapping[str, Any]:
+    """The mapping that lies at a key; nothing, or null, is an empty one. Raises ConfigError with the key path."""
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: expected names with a value each, got {value!r}")
+    return value or {}
 
 
 _WRONG = object()

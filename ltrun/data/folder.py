@@ -75,7 +75,7 @@ class ImageFolder(Source):
 
     def __init__(
         self,
-        folder: str,
+        root: str,
         image_size: int = 64,
         test_fraction: float = 0.2,
         profile: Profile = "as_is",
@@ -91,7 +91,7 @@ class ImageFolder(Source):
             raise ConfigError(f"test_fraction must lie between 0 and 1, got {test_fraction:g}")
         if workers is not None and workers < 0:
             raise ConfigError(f"workers must be 0 or more, or null for one a thread, got {workers}")
-        self.root = folder_of(folder)
+        self.root = folder_of(root)
         self.image_size = image_size
         self.test_fraction = test_fraction
         self.tail = LongTail(profile, imbalance, validation_per_class)

@@ -159,7 +159,7 @@ class Run:
 
 def _refuse_without_validation(job: Job, recipe: Recipe) -> None:
     wanting = ["selection=best_val"] if job.settings.selection == "best_val" else []
-    wanting += [part.origin for part in recipe.posthoc.values() if "val" in part.target.sees]  # type: ignore[attr-defined]
+    wanting += [part.origin for part in recipe.posthoc.values() if "val" in part.target.sees]
     if wanting:
         raise ConfigError(f"{wanting[0]} needs a validation split; set dataset.validation_per_class above 0")
 

@@ -147,7 +147,7 @@ class StageRun(nn.Module):
 
 def _classification(stage: Stage, injected: Context) -> Classification:
     """The class-sensitive loss of a stage's margins, logit adjustments and weights."""
-    adjusts, weighs = ([part.build(injected) for part in chain] for chain in (stage.adjusts, stage.weighs))
+    adjusts, weighs = [part.build(injected) for part in stage.adjusts], [part.build(injected) for part in stage.weighs]
     criterion = stage.criterion.build(injected) if stage.criterion else None
     return Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
 

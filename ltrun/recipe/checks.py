@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from ltrun import parts
 from ltrun.config.bind import Bound
@@ -17,9 +18,8 @@ NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # where there is n
 def check_stage(stage: Stage, first: Stage) -> None:
     """Refuses what makes no sense, naming both slots."""
     network = first.network
-    assert network is not None
     net = network.origin or "the plain network (ensemble=none)"
-    if stage is not first and stage.network is not None and stage.network.target is not network.target and stage.network.origin:
+    if stage is not first and stage.network.target is not network.target and stage.network.origin:
         raise ConfigError(f"stages.{stage.name}: {stage.network.origin} would replace the network that {first.name} trained")
     _, loss = stage.terms.get("classification", (1.0, None))
     if loss is not None and not loss.wants("classify"):
@@ -32,24 +32,23 @@ def check_stage(stage: Stage, first: Stage) -> None:
     for name, stream in stage.streams.items():
         if stream.of is not None and (stream.of not in stage.streams or stage.streams[stream.of].sampler is None):
             raise ConfigError(f"{stream.origin}: stream '{name}' takes the rows of '{stream.of}', no stream with a sampler")
-    assert stage.update is not None
     for part in [*(p for _, p in stage.terms.values()), *stage.mixers.values(), network, stage.update]:
         for name in getattr(part.target, "streams", ()):
             if name not in stage.streams:
                 raise ConfigError(
                     f"{part.origin or part.path} needs the stream '{name}', which no slot of stage '{stage.name}' provides"
                 )
-    provided = {net: network.target.provides, stage.head.origin: stage.head.target.provides}  # type: ignore[attr-defined]
+    provided = {net: network.target.provides, stage.head.origin: stage.head.target.provides}
     for part in stage.parts():
         _check_reads(part, provided)
     _check_outer(stage, stage.update)
     for mixer in stage.mixers.values():
         for _, term in stage.terms.values():
-            if not term.target.mixed:  # type: ignore[attr-defined]
+            if not term.target.mixed:
                 raise ConfigError(f"{mixer.origin} mixes labels, which {term.origin} cannot use; drop one of them")
 
 
-def _check_outer(stage: Stage, update: Bound) -> None:
+def _check_outer(stage: Stage, update: Bound[parts.Update]) -> None:
     """Outer parameters need an update that learns them, and such an update needs outer parameters."""
     outer = next((part for part in stage.parts() if _declares(part, "outer")), None)
     if outer is not None and not update.wants("outer"):
@@ -61,7 +60,7 @@ def _check_outer(stage: Stage, update: Bound) -> None:
         raise ConfigError(f"{update.origin or update.path} has an update with nothing to learn; remove its 'update'")
 
 
-def _check_reads(part: Bound, provided: Mapping[str, frozenset[str]]) -> None:
+def _check_reads(part: Bound[Any], provided: Mapping[str, frozenset[str]]) -> None:
     reads = frozenset().union(*(getattr(node.target, "reads", frozenset()) for node in part.walk()))
     missing = reads.difference(*provided.values())
     if missing and part.origin:
@@ -75,14 +74,13 @@ def _check_reads(part: Bound, provided: Mapping[str, frozenset[str]]) -> None:
 
 def check_posthoc(recipe: Recipe) -> None:
     first = recipe.stages[0]
-    assert first.network is not None
     net = first.network.origin or "the plain network (ensemble=none)"
-    provided = {net: first.network.target.provides, first.head.origin: first.head.target.provides}  # type: ignore[attr-defined]
+    provided = {net: first.network.target.provides, first.head.origin: first.head.target.provides}
     for name, part in recipe.posthoc.items():
         if name == "plain":
             raise ConfigError("posthoc.predictors.plain: 'plain' is the network's own prediction; choose another name")
         _check_reads(part, provided)
-        if unknown := part.target.sees - parts.EVIDENCE:  # type: ignore[attr-defined]
+        if unknown := part.target.sees - parts.EVIDENCE:
             raise ConfigError(f"{part.origin}: sees '{min(unknown)}'; a post-hoc part sees {', '.join(sorted(parts.EVIDENCE))}")
 
 
@@ -104,11 +102,11 @@ def balanced_twice(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _balances(part: Bound) -> bool:
+def _balances(part: Bound[Any]) -> bool:
     return _declares(part, "balances")
 
 
-def _declares(part: Bound, flag: str) -> bool:
+def _declares(part: Bound[Any], flag: str) -> bool:
     """Whether the class of a node, or of one nested in it, sets a flag of Part."""
     return any(getattr(node.target, flag, False) for node in part.walk())
 

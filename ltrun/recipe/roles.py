@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from ltrun import parts
 
-SINGLE = {
+Roles = dict[str, type[parts.Part]]
+
+SINGLE: Roles = {
     "sampler": parts.Sampler,
     "head": parts.Head,
     "wrap": parts.Head,
     "network": parts.Network,
     "update": parts.Update,
     "criterion": parts.Criterion,
-}  # roles that one slot of a stage may fill
-ORDERED = {"weigh": parts.Weigh, "adjust": parts.Adjust}  # roles that every slot may add a part to, in slot order
-KEYED = {"augments": parts.Augment, "mixers": parts.Mixer, "predictors": parts.PostHoc}  # the same, several a slot, by name
+}
+"""Roles that one slot of a stage may fill."""
+ORDERED: Roles = {"weigh": parts.Weigh, "adjust": parts.Adjust}
+"""Roles that every slot may add a part to; the parts work in slot order."""
+KEYED: Roles = {"augments": parts.Augment, "mixers": parts.Mixer, "predictors": parts.PostHoc}
+"""Roles that every slot may add several parts to, each with a name."""
 ROLES = (*SINGLE, *ORDERED, *KEYED, "streams", "terms")

@@ -8,18 +8,18 @@ from typing import Literal
 
 from ltrun import parts
 from ltrun.config.bind import Bound
+from ltrun.data.source import Source
 
-MAIN = "main"
-LONGEST = 100  # times a run's epochs that a stage may last
+MAIN = "main"  # the stream of resampling and augmentation
 
 
 @dataclass(frozen=True)
 class Stream:
     """A sampler, or the rows of another stream (`of`); augments: None where it uses those of the main stream."""
 
-    sampler: Bound | None
+    sampler: Bound[parts.Sampler] | None
     of: str | None
-    augments: dict[str, Bound] | None
+    augments: dict[str, Bound[parts.Augment]] | None
     origin: str
 
 
@@ -30,29 +30,30 @@ class Stage:
     name: str
     epochs: int
     streams: dict[str, Stream]
-    mixers: dict[str, Bound]
-    terms: dict[str, tuple[float, Bound]]  # without a term 'classification', the adjusts and weighs make up the loss
-    adjusts: list[Bound]
-    weighs: list[Bound]
-    network: Bound
-    head: Bound
-    wrap: Bound | None
-    update: Bound
-    criterion: Bound | None
-    optimizer: Bound
-    schedule: Bound
+    mixers: dict[str, Bound[parts.Mixer]]
+    terms: dict[str, tuple[float, Bound[parts.Term]]]  # without 'classification', the adjusts and weighs make up the loss
+    adjusts: list[Bound[parts.Adjust]]
+    weighs: list[Bound[parts.Weigh]]
+    network: Bound[parts.Network]
+    head: Bound[parts.Head]
+    wrap: Bound[parts.Head] | None
+    update: Bound[parts.Update]
+    criterion: Bound[parts.Criterion] | None
+    optimizer: Bound[parts.Optimizer]
+    schedule: Bound[parts.Schedule]
     trainable: list[str] | None = None  # patterns over the network's parameter names; None trains all
     reset_head: bool = False
     norm: Literal["follow", "track", "hold"] = "follow"
 
-    def parts(self) -> Iterator[Bound]:
+    def parts(self) -> Iterator[Bound[parts.Part]]:
         """Every part that the stage's options contribute, outermost only."""
         for stream in self.streams.values():
             yield from [stream.sampler] if stream.sampler else []
             yield from (stream.augments or {}).values()
         yield from self.mixers.values()
         yield from (part for _, part in self.terms.values())
-        yield from self.adjusts + self.weighs
+        yield from self.adjusts
+        yield from self.weighs
         yield from (part for part in (self.network, self.head, self.wrap, self.update, self.criterion) if part)
 
 
@@ -60,16 +61,17 @@ class Stage:
 class Recipe:
     """All of a run. warnings: sentences for combinations that are allowed and usually a mistake."""
 
-    source: Bound
-    prepare: Bound
-    backbone: Bound
+    source: Bound[Source]
+    prepare: Bound[parts.Prepare]
+    backbone: Bound[parts.Backbone]
     stages: list[Stage]
-    posthoc: dict[str, Bound]
+    posthoc: dict[str, Bound[parts.PostHoc]]
     warnings: list[str] = field(default_factory=list)
 
     def check_settings(self) -> None:
         """Has optimizers and schedules, which need no data, look at their values. Raises ConfigError."""
         for stage in self.stages:
-            for setting in (stage.optimizer, stage.schedule):
+            settings: tuple[Bound[object], ...] = (stage.optimizer, stage.schedule)
+            for setting in settings:
                 if not any(setting.wants(name) for name in parts.CONTEXT):
                     setting.build({})

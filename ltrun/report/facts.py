@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ltrun.report.table import DASH
-from ltrun.results.address import INERT, as_typed, labelled
+from ltrun.results.address import as_typed, inert_keys, labelled
 from ltrun.results.record import RunRecord
 
 FACTS: dict[str, Callable[[RunRecord], str]] = {
@@ -46,7 +46,8 @@ def leaves(config: Mapping[str, Any]) -> dict[str, str]:
 
 def title_of(record: RunRecord, by: Sequence[str]) -> str:
     """The data set and what was changed of it: `cifar100_lt [imbalance=50]`."""
-    changes = {key: value for key, value in record.changes.items() if _of_dataset(key) and key not in (*by, *INERT)}
+    untold = {*by, *inert_keys(record.config)}
+    changes = {key: value for key, value in record.changes.items() if _of_dataset(key) and key not in untold}
     name = "all data sets" if "dataset" in by else record.dataset
     return labelled(name, {key.removeprefix("dataset."): value for key, value in changes.items()})
 
@@ -63,7 +64,8 @@ def difference(label: str, records: Mapping[str, RunRecord]) -> str:
     """`erm stands for 2 configurations, which differ in optimizer.lr: 0.1 (1a2b3c4d), 0.2 (5e6f7a8b)`."""
     flat = {mark: leaves(record.config) for mark, record in records.items()}
     keys = sorted(set().union(*flat.values()))
-    differing = [key for key in keys if key not in INERT and len({each.get(key) for each in flat.values()}) > 1]
+    inert = frozenset().union(*(inert_keys(record.config) for record in records.values()))
+    differing = [key for key in keys if key not in inert and len({each.get(key) for each in flat.values()}) > 1]
     told = [f"{key}: " + ", ".join(f"{each.get(key, DASH)[:40]} ({mark})" for mark, each in flat.items()) for key in differing]
     shown = "; ".join(told[:3]) + (f" and {len(told) - 3} more keys" if len(told) > 3 else "")
     return f"{label} stands for {len(records)} configurations" + (f", which differ in {shown}" if shown else "")

@@ -54,7 +54,7 @@ class RepeatFactor(Sampler):
 
     balances = True
 
-    def __init__(self, threshold: float | None = 0.001, square_root: bool = True, *, num_classes: int):
+    def __init__(self, threshold: float | None = None, square_root: bool = True, *, num_classes: int):
         super().__init__()
         if threshold is not None and not 0 < threshold <= 1:
             raise ConfigError(f"threshold must be a share of the images, above 0 and at most 1, got {threshold}")

@@ -12,7 +12,8 @@ from ltrun.errors import ConfigError, DataError
 from ltrun.metrics import SINGLE_LABEL
 from ltrun.results.address import RESULT, fingerprint, labelled
 from ltrun.results.atomic import write_atomically
-from ltrun.results.schema import FORMAT, LARGEST, Unknown, read, upgrade
+from ltrun.results.schema import FORMAT, LARGEST, Unknown, read
+from ltrun.results.upgrade import upgrade
 
 
 class Predictor(TypedDict):

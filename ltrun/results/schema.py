@@ -1,11 +1,11 @@
-"""The schema of result.json: which records are whole, and records of format 1 as format 2 has them."""
+"""The schema of result.json: which records are whole."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ltrun.errors import MOST_NAMES
@@ -17,12 +17,6 @@ FIELDS = (
     "predictors", "classes", "stages", "provenance",
 )  # fmt: skip
 ADDED = ("task",)  # fields that format 1 lacks
-MOVED = {  # packages of classes: where format 1 has them -> where they lie
-    "ltrun.networks.": "ltrun.network.",
-    "ltrun.optimizers.": "ltrun.optimizer.",
-    "ltrun.schedules.": "ltrun.schedule.",
-    "ltrun.update.": "ltrun.engine.update.",
-}
 LARGEST = 64 * 2**20  # bytes; 8,142 classes with ten predictors are a tenth of it
 Check = tuple[str, str, bool]  # a key, what it must be, whether it is
 
@@ -50,32 +44,6 @@ def read(data: bytes) -> dict[str, Any]:
         if not good:
             raise ValueError(f"{key} is not {wanted}")
     return content
-
-
-def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of format 1 as format 2 has it, but for the fingerprint, which follows from the configuration."""
-    return {
-        **content,
-        "format": FORMAT,
-        "task": SINGLE_LABEL,
-        "changes": _with_moved_classes(content["changes"]),
-        "config": _with_moved_classes(content["config"]),
-    }
-
-
-def _with_moved_classes(node: Any) -> Any:
-    """A configuration, or its changes by dotted key, whose classes are named by the packages in which they lie today."""
-    if isinstance(node, dict):
-        return {
-            key: _moved(value) if key.rpartition(".")[2] == "_target_" else _with_moved_classes(value)
-            for key, value in node.items()
-        }
-    return [_with_moved_classes(item) for item in node] if isinstance(node, list) else node
-
-
-def _moved(target: Any) -> Any:
-    package = next((old for old in MOVED if str(target).startswith(old)), None)
-    return MOVED[package] + target.removeprefix(package) if package else target
 
 
 def _format(found: Any) -> int:

@@ -52,7 +52,7 @@ class Loss(nn.Module):
         assert main is not None
         self.sampler = context["sampler"] = main.build(context)
         criterion = stage.criterion.build(context) if stage.criterion else None
-        adjusts, weighs = ([part.build(context) for part in chain] for chain in (stage.adjusts, stage.weighs))
+        adjusts, weighs = [part.build(context) for part in stage.adjusts], [part.build(context) for part in stage.weighs]
         classification = Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
         context["classify"] = classification
         self.terms = nn.ModuleList([classification, *(part.build(context) for _, part in stage.terms.values())])

@@ -37,7 +37,7 @@ from tests.support.commands import SHORT, Run, refused
             ["margin.adjust.max_margn", "LDAM takes no", "did you mean 'max_margin'"],
         ),
         (["optimizer.lr=fast"], ["optimizer.lr: expected a finite number, got 'fast'"]),
-        (["optimizer.lr=-1"], ["optimizer: lr must be above 0"]),
+        (["optimizer.lr=-1"], ["optimizer.lr must be above 0"]),
         (["epochs=0"], ["epochs: expected a whole number of at least 1, got 0"]),
         (["epochs=1.5"], ["epochs: expected a whole number"]),
         (["seed=x"], ["seed: expected a whole number"]),

@@ -144,7 +144,7 @@ def test_a_forced_run_that_is_cut_short_leaves_nothing_of_the_one_before(ltrun: 
 @pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_images(ltrun: Run, tmp_path: Path) -> None:
     class_folders(tmp_path / "images", {"a": 6, "b": 4})
-    data = ("dataset=image_folder", f"dataset.root={tmp_path / 'images'}", "dataset.source.image_size=32", "batch_size=4")
+    data = ("dataset=image_folder", f"dataset.root={tmp_path / 'images'}", "dataset.image_size=32", "batch_size=4")
     choices = (*data, "epochs=40", "runtime.checkpoint_seconds=0", f"outputs={tmp_path / 'runs'}")
     kill_when([*PROGRAM, *choices], tmp_path / "runs", 2)
     class_folders(tmp_path / "images", {"a": 6, "b": 5})

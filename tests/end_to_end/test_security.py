@@ -43,7 +43,7 @@ class Marker:
 
 
 @pytest.mark.parametrize("target", PAYLOADS)
-@pytest.mark.parametrize("place", ["margin/bad.yaml:adjust", "dataset/bad.yaml:source", "posthoc/bad.yaml:predictors"])
+@pytest.mark.parametrize("place", ["margin/bad.yaml:adjust", "dataset/bad.yaml:dataset", "posthoc/bad.yaml:predictors"])
 def test_a_target_outside_ltrun_never_runs(target: str, place: str, tmp_path: Path) -> None:
     from ltrun import parts
     from ltrun.config.bind import bind

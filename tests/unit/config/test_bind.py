@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import pytest
 import torch
@@ -16,12 +19,13 @@ from hypothesis import strategies as st
 
 from ltrun import parts
 from ltrun.config.bind import Bound, bind
+from ltrun.config.values import takes
 from ltrun.errors import ConfigError
 from ltrun.parts import Adjust, Part, Weigh
 from ltrun.reweighting import Deferred, EffectiveNumber
 from ltrun.schedule.multistep import MultiStep
 from ltrun.types import ClassStats, Outputs
-from tests.support.cases import nodes, stats
+from tests.support.cases import CONF, nodes, stats
 
 HERE = __name__  # a plugin: its classes may be named
 PATH = "stages.joint.margin"
@@ -89,7 +93,7 @@ def node(target: type | str, **arguments: Any) -> dict[str, Any]:
     return {"_target_": target if isinstance(target, str) else f"{HERE}.{target.__name__}", **arguments}
 
 
-def bind_here(content: Any, expected: type | None = None) -> Bound:
+def bind_here(content: Any, expected: type | None = None) -> Bound[Any]:
     return bind(content, PATH, expected, plugins=["tests"])
 
 
@@ -296,11 +300,47 @@ def test_context_is_injected_into_nested_parts() -> None:
 
 
 def test_what_a_constructor_refuses_has_the_path_of_its_node() -> None:
-    with pytest.raises(ConfigError, match=rf"^{PATH}: strength must not be negative, got -1.0$"):
+    with pytest.raises(ConfigError, match=rf"^{PATH}\.strength must not be negative, got -1.0$"):
         bind_here(node(Plain, strength=-1)).build({})
     nested = node(Outer, depth=1, inner=node(Plain, strength=-1))
-    with pytest.raises(ConfigError, match=rf"^{PATH}.inner: strength must not be negative"):
+    with pytest.raises(ConfigError, match=rf"^{PATH}\.inner\.strength must not be negative"):
         bind_here(nested).build({"num_classes": 3})
+
+
+class Nullable(Weigh):
+    def __init__(self, threshold: float | None = 0.5):
+        super().__init__()
+
+
+class Anything(Weigh):
+    def __init__(self, value: Any = 1):
+        super().__init__()
+
+
+class Unsaid(Weigh):
+    def __init__(self, value=1):  # type: ignore[no-untyped-def]
+        super().__init__()
+
+
+def test_an_argument_for_which_null_is_another_value_than_nothing_is_refused() -> None:
+    """An address takes null and nothing for one, so that the second of two runs would pass for done."""
+    for target, name in ((Nullable, "threshold"), (Anything, "value")):
+        for arguments in ({}, {name: None}, {name: 0.25}):
+            said = refused(node(target, **arguments))
+            assert said.startswith(f"{PATH}.{name}: ") and "would have one address" in said and "be None" in said
+    assert f"{PATH}.value: " in refused(node(Unsaid, value=None))
+    assert bind_here(node(Unsaid)).arguments == {} and bind_here(node(Unsaid, value=2)).arguments == {"value": 2}
+
+
+def test_no_part_of_ltrun_is_refused_for_its_defaults() -> None:
+    for path in sorted(CONF.rglob("*.yaml")):
+        for target in set(re.findall(r"_target_: (\S+)", path.read_text())):
+            module, _, name = target.rpartition(".")
+            signature = inspect.signature(getattr(importlib.import_module(module), name))
+            hints = get_type_hints(getattr(importlib.import_module(module), name).__init__)
+            for key, parameter in signature.parameters.items():
+                nullable = takes(None, hints.get(key, float))
+                assert not nullable or parameter.default in (None, parameter.empty), f"{target}: {key}"
 
 
 def test_each_build_is_an_object_of_its_own() -> None:
@@ -466,8 +506,8 @@ def test_the_kind_of_a_part_is_checked() -> None:
 
 def test_a_protocol_is_a_kind_by_its_methods() -> None:
     sgd, steps = {"_target_": "ltrun.optimizer.SGD"}, {"_target_": "ltrun.schedule.MultiStep"}
-    assert isinstance(bind(steps, PATH, parts.Schedule).build({}), MultiStep)
-    bind(sgd, PATH, parts.Optimizer)
+    assert isinstance(bind(steps, PATH, parts.Schedule).build({}), MultiStep)  # type: ignore[type-abstract]
+    bind(sgd, PATH, parts.Optimizer)  # type: ignore[type-abstract]
     assert "is not an Optimizer" in refused(steps, parts.Optimizer)
     assert "is not a Schedule" in refused(sgd, parts.Schedule)
 

@@ -1,6 +1,7 @@
 """Every data set and every form of it: what `open` gives."""
 
 import hashlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ltrun.config.bind import bind
-from ltrun.data import CIFARLT, DigitsLT, Resident, Source, Splits
+from ltrun.data import CIFARLT, DigitsLT, Resident, Splits
 from ltrun.data import images as decoding
 from ltrun.data.official import unpickle
 from ltrun.data.releases import RELEASES
+from ltrun.recipe.read import source_of
+from ltrun.taxonomy import DATASET_KEYS
 from ltrun.types import Labels
 from tests.support.data_fakes import (
     cifar_parquet,
@@ -91,8 +93,8 @@ def test_normalisation_in_the_yaml_is_that_of_the_digits() -> None:
     node = OmegaConf.load(CONF / "digits_lt.yaml").dataset
     splits = DigitsLT(profile="as_is").open(CPU)
     pixels = torch.cat([pixels_of(splits.train), pixels_of(splits.test)]).double() / 255
-    assert pixels.mean().item() == pytest.approx(node.mean[0], abs=1e-3)
-    assert pixels.std().item() == pytest.approx(node.std[0], abs=1e-3)
+    assert pixels.mean().item() == pytest.approx(node.prepare.mean[0], abs=1e-3)
+    assert pixels.std().item() == pytest.approx(node.prepare.std[0], abs=1e-3)
 
 
 # CIFAR, small and made up
@@ -229,18 +231,13 @@ def test_a_second_run_decodes_nothing(
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_yaml_builds_a_source_and_offers_its_arguments_as_keys(path: Path) -> None:
-    config = OmegaConf.load(path)
-    node = of_type(dict, OmegaConf.to_container(config, resolve=True))
-    bound = bind(node["dataset"]["source"], "dataset.source", Source)
-    source = bound.build({})
-    assert source.name == node["dataset"]["name"] == path.stem
-    raw = of_type(dict, OmegaConf.to_container(config.dataset.source, resolve=False))
-    if "folder" in raw:  # the root under a name that is part of a run's address
-        raw["root"] = raw.pop("folder")
-    keys = set(raw) - {"_target_", "num_classes"}
-    assert all(raw[key] == f"${{dataset.{key}}}" for key in keys)
-    assert keys | {"name", "source", "augments", "mean", "std"} == set(node["dataset"])
-    assert len(node["dataset"]["mean"]) == len(node["dataset"]["std"]) == (1 if path.stem == "digits_lt" else 3)
+    node = of_type(dict, OmegaConf.to_container(OmegaConf.load(path), resolve=True))
+    bound = source_of(node)
+    assert bound.build({}).name == node["dataset"]["name"] == path.stem
+    offered = set(inspect.signature(bound.target).parameters)
+    assert offered == set(bound.arguments) == set(node["dataset"]) - {"_target_", *DATASET_KEYS}
+    prepare = node["dataset"]["prepare"]
+    assert len(prepare["mean"]) == len(prepare["std"]) == (1 if path.stem == "digits_lt" else 3)
     assert path.read_text().startswith("# @package _global_\n# ")
 
 

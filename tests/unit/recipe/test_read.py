@@ -25,7 +25,7 @@ from ltrun.recipe.read import recipe_of
 from ltrun.results.address import fingerprint
 from ltrun.taxonomy import SLOTS
 from ltrun.types import Clock, Labels
-from tests.support.cases import METHODS, OPTIONS, assembled, bound, changed, composed, nodes
+from tests.support.cases import CONF, METHODS, OPTIONS, assembled, bound, changed, composed, nodes
 
 HERE = __name__
 PAIR = re.compile(r"\b(" + "|".join(SLOTS) + r")=([\w+]+|\[[^\]]*\])")
@@ -265,6 +265,34 @@ def test_the_second_stage_is_plain_and_balanced_whatever_the_first_was(decouplin
     assert joint.wrap is None and not joint.reset_head
 
 
+def test_a_plain_stage_keeps_what_it_names_and_the_network() -> None:
+    picked = {"augmentation": ["cutout", "mixup"], "reweighting": "focal", "ensemble": "ride"}
+    joint, second = bound(assembled({**picked, "decoupling": "balms"})).stages
+    assert second.streams["main"].augments == joint.streams["main"].augments and second.mixers == joint.mixers
+    assert targets(joint, "weighs") == ["Focal"] and targets(second, "weighs") == ["RateRatio"]
+    assert targets(second, "terms") == ["RIDE"] and second.network.target is joint.network.target
+    assert second.head.target is joint.head.target
+
+
+def test_a_plain_stage_draws_every_image_unless_it_keeps_the_resampling() -> None:
+    plain = changed(assembled({"resampling": "drs", "decoupling": "crt"}), stages__classifier={"base": "plain"})
+    _, second = bound(plain).stages
+    sampler = second.streams["main"].sampler
+    assert sampler is not None and sampler.target.__name__ == "Instance"
+    assert sampler.origin == "resampling=instance in stage 'classifier' of decoupling=crt"
+    kept = changed(plain, stages__classifier={"base": "plain", "keep": ["resampling"]})
+    first, second = bound(kept).stages
+    assert second.streams["main"].sampler == first.streams["main"].sampler
+
+
+def test_every_plan_says_base_plain_and_no_option_none() -> None:
+    """A slot that comes later needs no line in any plan, and no plan lets it into a stage unseen."""
+    for option in OPTIONS["decoupling"]:
+        text = (CONF / "decoupling" / f"{option}.yaml").read_text()
+        assert ": none" not in text
+        assert (text.count("base: plain") == 1) == (option != "none")
+
+
 def test_a_stage_inherits_what_it_does_not_set() -> None:
     config = changed(
         assembled({"decoupling": "crt", "logit_adjustment": "balanced_softmax"}),
@@ -310,17 +338,25 @@ def test_the_plan_gives_the_order() -> None:
         ("stages__train__fracton", 0.5, "stages.train.fracton: a stage has no 'fracton'; did you mean 'fraction'?"),
         ("stages__train__fraction", 0, "stages.train.fraction: expected a number above 0"),
         ("stages__train__fraction", -1.0, "stages.train.fraction: expected a number above 0"),
-        ("stages__train__fraction", True, "stages.train.fraction: expected a number above 0"),
-        ("stages__train__fraction", "half", "stages.train.fraction: expected a number above 0"),
-        ("stages__train__fraction", math.nan, "stages.train.fraction: expected a number above 0"),
+        ("stages__train__fraction", True, "stages.train.fraction: expected a finite number"),
+        ("stages__train__fraction", "half", "stages.train.fraction: expected a finite number"),
+        ("stages__train__fraction", math.nan, "stages.train.fraction: expected a finite number"),
         ("stages__train__fraction", math.inf, "stages.train.fraction: expected a"),
         ("stages__train__epochs", 0, "stages.train.epochs: expected a whole number of at least 1"),
-        ("stages__train__epochs", 1.5, "stages.train.epochs: expected a whole number of at least 1"),
-        ("stages__train__epochs", True, "stages.train.epochs: expected a whole number of at least 1"),
+        ("stages__train__epochs", 1.5, "stages.train.epochs: expected a whole number"),
+        ("stages__train__epochs", True, "stages.train.epochs: expected a whole number"),
         ("stages__train__norm", "freeze", "stages.train.norm: expected one of follow, track, hold"),
         ("stages__train__norm", None, "stages.train.norm: expected one of"),
         ("stages__train__norm", ["hold"], "stages.train.norm: expected one of"),
-        ("stages__train__reset_head", "yes", "stages.train.reset_head: expected one of true, false"),
+        ("stages__train__reset_head", "yes", "stages.train.reset_head: expected true or false"),
+        ("stages__train__reset_head", 1, "stages.train.reset_head: expected true or false"),
+        ("stages__train__base", "plane", "stages.train.base: expected one of plain or null, got 'plane'"),
+        ("stages__train__base", True, "stages.train.base: expected one of plain"),
+        ("stages__train", {"keep": ["margin"]}, "stages.train.keep: every slot of the run goes on"),
+        ("stages__train", {"base": "plain", "keep": "margin"}, "stages.train.keep: expected a list of"),
+        ("stages__train", {"base": "plain", "keep": ["margn"]}, "stages.train.keep: there is no slot 'margn'; did you mean"),
+        ("stages__train", {"base": "plain", "keep": ["classifier"]}, "stages.train.keep: classifier goes on anyway"),
+        ("stages__train", {"base": "plain", "keep": ["margin"], "margin": {}}, "the stage has a margin of its own"),
         ("stages__train__trainable", "*head*", "stages.train.trainable: expected a list of"),
         ("stages__train__trainable", [1], "stages.train.trainable: expected a list of"),
         ("stages__train__trainable", [], "stages.train.trainable"),
@@ -338,9 +374,15 @@ def test_the_plan_gives_the_order() -> None:
         ("dataset__augments", 5, "dataset.augments"),
         ("dataset__augments", ["crop_flip"], "dataset.augments"),
         ("dataset__augments__extra", None, "dataset.augments.extra: expected a part"),
-        ("dataset__source", None, "dataset.source: expected a part"),
-        ("dataset__source", {"_target_": "ltrun.resampling.Instance"}, "dataset.source"),
-        ("dataset__source", {"_target_": "ltrun.errors.ConfigError"}, "dataset.source"),
+        ("dataset___target_", None, "dataset: expected a part"),
+        ("dataset___target_", "ltrun.resampling.Instance", "dataset: ltrun.resampling.Instance is not a Source"),
+        ("dataset___target_", "ltrun.errors.ConfigError", "dataset: "),
+        ("dataset__imbalance", "much", "dataset.imbalance: expected a finite number, got 'much'"),
+        ("dataset__imbalace", 50, "dataset.imbalace: ltrun.data.DigitsLT takes no 'imbalace'; did you mean 'imbalance'?"),
+        ("dataset__inert", ["rot"], "dataset.inert: the data set has no argument 'rot'"),
+        ("dataset__inert", ["profil"], "dataset.inert: the data set has no argument 'profil'; did you mean 'profile'?"),
+        ("dataset__inert", ["augments"], "dataset.inert: the data set has no argument 'augments'"),
+        ("dataset__inert", "profile", "dataset.inert: expected a list of"),
         ("network", {"_target_": "ltrun.network.Plain"}, "network: "),
         ("optimizer", {"_target_": "ltrun.schedule.Cosine"}, "optimizer: "),
         ("schedule", "cosine", "schedule: expected a part"),
@@ -477,6 +519,9 @@ def test_a_preset_written_out_is_the_preset() -> None:
         (("method=crt", "stages.classifier.fraction=0.5"), {"stages.classifier.fraction": 0.5}),
         (("method=crt", "plan=[train]"), {"plan": ["train"]}),
         (("method=crt", "decoupling=none"), {"decoupling": "none"}),
+        (("method=crt", "+reweighting@stages.classifier.reweighting=inverse_frequency"),
+         {"stages.classifier.reweighting.weigh._target_": "ltrun.reweighting.InverseFrequency",
+          "stages.classifier.reweighting.weigh.exponent": 1.0}),
         (("margin=ldam", "classifier=cosine", "margin.adjust.max_margin=0.3"),
          {"margin": "ldam", "classifier": "cosine", "margin.adjust.max_margin": 0.3}),
     ],
@@ -484,6 +529,32 @@ def test_a_preset_written_out_is_the_preset() -> None:
 )  # fmt: skip
 def test_a_row_is_labelled_by_what_was_changed(overrides: tuple[str, ...], changes: dict[str, Any]) -> None:
     assert job(*overrides).changes == changes
+
+
+def test_images_in_a_folder_are_another_run_than_those_in_another(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = [
+        job("dataset=image_folder", f"dataset.root={root}") for root in ("photos", "./photos", tmp_path / "photos", "other")
+    ]
+    assert len({each.fingerprint for each in jobs[:3]}) == 1 < len({each.fingerprint for each in jobs})
+    assert jobs[0].config["dataset"]["root"] == str(tmp_path / "photos")
+    assert all(each.changes == {} for each in jobs), "a folder is no label"
+    cifar = [job("dataset=cifar100_lt", f"dataset.root={root}", "dataset.download=false") for root in ("photos", "other")]
+    assert cifar[0].fingerprint == cifar[1].fingerprint and cifar[0].changes == {}
+    assert cifar[0].config["dataset"]["root"] == "photos"
+
+
+def test_only_the_file_of_a_data_set_says_what_is_inert() -> None:
+    for override in ("+dataset.inert=[imbalance]", "++dataset.inert=[]"):
+        with pytest.raises(ConfigError, match=r"dataset\.inert: only the file of a data set"):
+            job(override)
+
+
+def test_a_preset_is_known_by_its_row_as_long_as_that_is_there() -> None:
+    assert job("method=tau_norm").headline == "tau_norm" and job("method=tau_norm", "posthoc=none").headline == "plain"
+    assert job("method=tau_norm", "posthoc=tau_norm_sweep").headline == "plain"
+    both = job("method=tau_norm", "posthoc=[tau_norm_sweep,tau_norm]")
+    assert both.headline == "tau_norm" and "tau_norm_0.25" in recipe_of(both.config, both.choices).posthoc
 
 
 @pytest.mark.parametrize(
@@ -529,8 +600,7 @@ READ = (
     "stages",
     "epochs",
     "selection",
-    "dataset.source",
-    "dataset.augments",
+    "dataset",
     *SLOTS,
 )
 

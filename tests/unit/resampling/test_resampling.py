@@ -98,7 +98,7 @@ def test_images_of_rare_classes_repeat_and_without_the_root_classes_come_as_ofte
     equal = label_repeat_factors(Labels.hard(LABELS), 500 / 776, square_root=False)
     mass = torch.zeros(7, dtype=torch.float64).index_add_(0, LABELS, equal)
     torch.testing.assert_close(mass[present], torch.full((6,), 500.0, dtype=torch.float64))  # without the root: as often
-    assert RepeatFactor(threshold=None, num_classes=8).threshold == 1 / 8 and RepeatFactor(num_classes=8).threshold == 0.001
+    assert RepeatFactor(threshold=None, num_classes=8).threshold == 1 / 8 == RepeatFactor(num_classes=8).threshold
 
 
 def test_deferred_switches_once_and_scales() -> None:

@@ -1,4 +1,4 @@
-"""A record reads back as it was written; anything else is refused by name; addresses stay inside their folder."""
+"""A record reads back as it was written; anything else is refused by name."""
 
 import json
 import re
@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from ltrun.errors import ConfigError, DataError
+from ltrun.errors import DataError
 from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.report import collect, tables
-from ltrun.report.facts import leaves
 from ltrun.results import schema
-from ltrun.results.address import INERT, address, fingerprint
+from ltrun.results.address import fingerprint
 from ltrun.results.provenance import _commit, provenance
 from ltrun.results.record import RunRecord, UnknownRecord
+from ltrun.results.upgrade import MOVED
 from tests.support.recorded import record
 
 DECLARED = {key: metric for metric in TASKS[SINGLE_LABEL] for key in metric.columns}  # keys in a record, groups included
@@ -215,7 +215,7 @@ def as_format_1(run: RunRecord, file: Path) -> dict[str, Any]:
     content = json.loads(run.save(file.parent).read_text())
     del content["task"]
     content["format"], content["fingerprint"] = 1, "01234567"
-    old = {new: old for old, new in schema.MOVED.items()}
+    old = {new: old for old, new in MOVED.items()}
     config = json.dumps(content["config"])
     for new in old:
         config = config.replace(f'"{new}', f'"{old[new]}')
@@ -229,7 +229,7 @@ CLASSES = {
     "optimizer": {"_target_": "ltrun.optimizer.SGD", "lr": 0.1},
     "schedule": {"_target_": "ltrun.schedule.MultiStep", "milestones": [0.8, 0.9]},
     "stages": {"train": {"update": {"_target_": "ltrun.engine.update.Backward"}}},
-    "dataset": {"source": {"_target_": "ltrun.data.DigitsLT"}, "plugins": ["ltrun.networks.mine"]},
+    "plugins": ["ltrun.networks.mine"],
     "lists": [{"part": {"_target_": "ltrun.margin.LDAM"}}, {"_target_": "ltrun.network.Plain"}],
 }
 
@@ -302,88 +302,6 @@ def test_a_record_that_an_earlier_version_wrote_is_read(shared: Path) -> None:
 )
 def test_label(changes: dict[str, Any], label: str) -> None:
     assert record("ldam_drw", changes=changes).label == label
-
-
-# ---------------------------------------------------------------------------------------------- fingerprint and address
-
-
-def nest(path: str, value: Any) -> dict[str, Any]:
-    for key in reversed(path.split(".")):
-        value = {key: value}
-    return value
-
-
-@pytest.mark.parametrize("key", INERT)
-def test_inert_keys_share_a_fingerprint(key: str) -> None:
-    assert fingerprint(nest(key, "a")) == fingerprint(nest(key, "b"))
-
-
-@pytest.mark.parametrize(
-    "key", ["runtime.precision", "dataset.imbalance", "dataset.source.files", "margin.seed", "evaluation.few"]
-)
-def test_other_keys_do_not(key: str) -> None:
-    assert fingerprint(nest(key, "a")) != fingerprint(nest(key, "b"))
-
-
-def test_every_inert_key_exists() -> None:
-    import yaml
-
-    from ltrun.config.catalogue import folders
-
-    files = [folders()[0] / "config.yaml", *(folders()[0] / "dataset").iterdir()]
-    known = set().union(*(leaves(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files))
-    assert set(INERT) <= known
-
-
-def test_fingerprint_is_canonical() -> None:
-    assert fingerprint({"a": 1, "b": {"c": 50}}) == fingerprint({"b": {"c": 50.0}, "a": 1})
-    assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
-    assert fingerprint({"a": "1"}) != fingerprint({"a": 1})
-    assert fingerprint({"a": True}) != fingerprint({"a": 1})
-    assert fingerprint({"a": None}) != fingerprint({})
-    assert fingerprint({"a": 1}) == "015abd7f"  # the same on every Python, or finished runs would be trained again
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "augmentation.augments", "augmentation.mixers", "stages.classifier.augmentation.augments", "dataset.augments",
-        "representation.streams.key.augments",
-    ],
-)  # fmt: skip
-def test_parts_that_follow_each_other_have_an_order(path: str) -> None:
-    crop, cutout = {"crop": {"padding": 4}}, {"cutout": {"size": 8}}
-    assert fingerprint(nest(path, crop | cutout)) != fingerprint(nest(path, cutout | crop))
-    assert fingerprint(nest(path, {"crop": {"a": 1, "b": 2}})) == fingerprint(nest(path, {"crop": {"b": 2, "a": 1}}))
-    named = path.rpartition(".")[0] + ".terms"
-    assert fingerprint(nest(named, crop | cutout)) == fingerprint(nest(named, cutout | crop))
-
-
-@pytest.mark.parametrize("value", [float("nan"), object(), b"x", {1, 2}])
-def test_what_has_no_fingerprint_is_named(value: object) -> None:
-    with pytest.raises(ConfigError, match=r"a\.b must be"):
-        fingerprint({"a": {"b": value}})
-
-
-def test_address() -> None:
-    found = address(Path("outputs"), "cifar100_lt", "ldam_drw", "0123abcd", 2)
-    assert found == Path("outputs/cifar100_lt/ldam_drw/0123abcd/seed2")
-
-
-LEAVING = ["../x", "..", ".", "", "/etc", "a/b", "a\\b", "a\0b", "a\nb", "\x1b[31m", "C:x", ".hidden", "x" * 300]
-
-
-@pytest.mark.parametrize("name", LEAVING)
-def test_names_that_leave_the_outputs(name: str) -> None:
-    with pytest.raises(ConfigError, match="dataset"):
-        address(Path("outputs"), name, "erm", "0123abcd", 0)
-    with pytest.raises(ConfigError, match="method"):
-        address(Path("outputs"), "digits_lt", name, "0123abcd", 0)
-
-
-def test_a_negative_seed_has_no_address() -> None:
-    with pytest.raises(ConfigError, match="seed must be 0 or more"):
-        address(Path("outputs"), "digits_lt", "erm", "0123abcd", -1)
 
 
 # ----------------------------------------------------------------------------------------------------------- provenance

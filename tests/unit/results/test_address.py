@@ -1,0 +1,472 @@
+"""Configurations that train the same have one address, those that train differently have two, and addresses last."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ltrun.config.bind import Bound
+from ltrun.config.catalogue import folders
+from ltrun.errors import ConfigError
+from ltrun.recipe.stage import Recipe
+from ltrun.report.facts import leaves
+from ltrun.results.address import INERT, _class_name, address, fingerprint, inert_keys
+from ltrun.taxonomy import DATASET_KEYS, GROUPS, STAGE_SLOTS
+from tests.support.cases import CONF, OPTIONS, assembled, bound, changed, composed, nodes
+from tests.support.narrow import of_type
+
+Config = dict[str, Any]
+
+
+def nest(path: str, value: Any) -> Config:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return of_type(dict, value)
+
+
+# ------------------------------------------------------------------------------------------------------------ one spelling
+
+
+@pytest.mark.parametrize("key", INERT)
+def test_inert_keys_share_a_fingerprint(key: str) -> None:
+    assert fingerprint(nest(key, "a")) == fingerprint(nest(key, "b"))
+
+
+@pytest.mark.parametrize("key", ["runtime.precision", "dataset.imbalance", "dataset.root", "margin.seed", "evaluation.few"])
+def test_other_keys_do_not(key: str) -> None:
+    assert fingerprint(nest(key, "a")) != fingerprint(nest(key, "b"))
+
+
+def test_every_inert_key_exists() -> None:
+    files = [folders()[0] / "config.yaml", *(folders()[0] / "dataset").iterdir()]
+    known = set().union(*(leaves(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files))
+    assert set(INERT) <= known
+
+
+def test_fingerprint_is_canonical() -> None:
+    assert fingerprint({"a": 1, "b": {"c": 50}}) == fingerprint({"b": {"c": 50.0}, "a": 1e0})
+    assert fingerprint({"a": [1, 2.5]}) == fingerprint({"a": [1.0, 2.5]})
+    assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
+    assert fingerprint({"a": "1"}) != fingerprint({"a": 1})
+    assert fingerprint({"a": True}) != fingerprint({"a": 1})
+    assert fingerprint({"a": [True]}) != fingerprint({"a": [1]})
+    assert fingerprint({"a": 1}) == "015abd7f"  # the same on every Python, or finished runs would be trained again
+
+
+@pytest.mark.parametrize("nothing", [None, {}, {"b": None}, {"b": {"c": {}}}], ids=str)
+def test_absent_null_and_empty_are_one(nothing: Any) -> None:
+    assert fingerprint({"seed": 0, "x": 1, "a": nothing}) == fingerprint({"x": 1})
+    assert fingerprint({"a": {"x": 1, "b": nothing}}) == fingerprint({"a": {"x": 1}})
+
+
+def test_values_of_a_part_are_taken_as_they_are() -> None:
+    """A part gets an empty mapping, or a null inside a list or mapping, as it stands: only a null argument is no argument."""
+    part = {"_target_": "mine.Part"}
+    assert fingerprint({"a": part | {"x": None}}) == fingerprint({"a": part})
+    for value in ({}, [], [None], {"b": None}):
+        assert fingerprint({"a": part | {"x": value}}) != fingerprint({"a": part})
+    assert fingerprint({"a": part | {"x": [None, 1]}}) != fingerprint({"a": part | {"x": [1]}})
+    assert fingerprint({"a": part | {"x": {"b": None, "c": 1}}}) != fingerprint({"a": part | {"x": {"c": 1}}})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "augmentation.augments", "augmentation.mixers", "stages.classifier.augmentation.augments", "dataset.augments",
+        "representation.streams.key.augments", "ensemble.terms", "augmentation.streams",
+    ],
+)  # fmt: skip
+def test_what_works_or_draws_in_turn_has_an_order(path: str) -> None:
+    """Streams and terms, too: their samplers and parts draw from one generator, one after the other."""
+    crop, cutout = {"crop": {"padding": 4}}, {"cutout": {"size": 8}}
+    assert fingerprint(nest(path, crop | cutout)) != fingerprint(nest(path, cutout | crop))
+    assert fingerprint(nest(path, {"crop": {"a": 1, "b": 2}})) == fingerprint(nest(path, {"crop": {"b": 2, "a": 1}}))
+    named = path.rpartition(".")[0] + ".others"
+    assert fingerprint(nest(named, crop | cutout)) == fingerprint(nest(named, cutout | crop))
+
+
+@pytest.mark.parametrize("value", [float("nan"), object(), b"x", {1, 2}])
+def test_what_has_no_fingerprint_is_named(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"a\.b must be"):
+        fingerprint({"a": {"b": value}})
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("ltrun.margin.LDAM", "ltrun.margin.LDAM"),
+        ("ltrun.margin.ldam.LDAM", "ltrun.margin.LDAM"),
+        ("ltrun.engine.update.Bilevel", "ltrun.Bilevel"),
+        ("ltrun.data.cifar.CIFARLT", "ltrun.CIFARLT"),
+        ("mine.Part", "mine.Part"),
+        ("mine.first.Part", "mine.first.Part"),  # not mine.second.Part, which may be another class
+        ("Part", "Part"),
+        (5, 5),
+    ],
+)
+def test_a_class_is_known_by_its_family_and_name(target: Any, name: Any) -> None:
+    assert _class_name(target) == name
+
+
+def test_no_two_classes_of_ltrun_have_one_name_in_an_address() -> None:
+    found: dict[str, type] = {}
+    for file in (CONF.parent / "ltrun").rglob("*.py"):
+        module = importlib.import_module(
+            ".".join(file.relative_to(CONF.parent).with_suffix("").parts).removesuffix(".__init__")
+        )
+        for name, value in vars(module).items():
+            if inspect.isclass(value) and value.__module__.startswith("ltrun.") and name in getattr(module, "__all__", ()):
+                known = _class_name(f"{module.__name__}.{name}")
+                assert found.setdefault(known, value) is value, f"{value} and {found[known]} share {known}"
+    assert len(found) > 50
+
+
+# ---------------------------------------------------------------------------------------------------------- what may change
+
+
+RECORDED = {
+    "erm": "f47af639",
+    "ldam_drw": "21bd42a8",
+    "crt": "df7bd44a",
+    "sade": "edcb4139",
+    "meta_weight_net": "2d3b7fcc",
+}
+NEUTRAL = {"dataset.task": "single_label", "ltrun.margin.LDAM.shift": 0.0, "runtime.ranks": 1, "flag": False}
+
+
+def each_target(node: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(node, Mapping):
+        return {k: change(v) if k == "_target_" else each_target(v, change) for k, v in node.items()}
+    return [each_target(item, change) for item in node] if isinstance(node, list) else node
+
+
+def moved(target: str) -> str:
+    module, _, name = target.rpartition(".")
+    return f"{module}.moved.{name}"
+
+
+def with_shift(node: Any) -> Any:
+    if not isinstance(node, Mapping):
+        return node
+    own = {"shift": 0} if node.get("_target_") == "ltrun.margin.LDAM" else {}
+    return {k: with_shift(v) for k, v in node.items()} | own
+
+
+LASTING: dict[str, Callable[[Config], Config]] = {
+    "as it is": lambda config: config,
+    "a new slot": lambda config: {**config, "transfer": {}},
+    "a new slot, without an option": lambda config: {**config, "transfer": None},
+    "a new slot in each stage": lambda config: {
+        **config, "stages": {name: {**(stage or {}), "transfer": {}} for name, stage in config["stages"].items()}
+    },
+    "options none in each stage": lambda config: {
+        **config,
+        "stages": {
+            name: {**{slot: config[slot] for slot in STAGE_SLOTS if not config[slot]}, **(stage or {})}
+            for name, stage in config["stages"].items()
+        },
+    },
+    "a new key that is null": lambda config: {**config, "init": None, "dataset": {**config["dataset"], "task": None}},
+    "new keys at neutral values": lambda config: with_shift(
+        {
+            **config,
+            "dataset": {**config["dataset"], "task": "single_label"},
+            "runtime": {**config["runtime"], "ranks": 1.0},
+            "flag": False,
+        }
+    ),
+    "every class in another module": lambda config: each_target(config, moved),
+    "without what is inert": lambda config: {
+        **config, "seed": 7, "dataset": {k: v for k, v in config["dataset"].items() if f"dataset.{k}" not in inert_keys(config)}
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", RECORDED)
+@pytest.mark.parametrize("change", LASTING)
+def test_addresses_last(method: str, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ltrun.results.address.DATASET_KEYS", (*DATASET_KEYS, "task"))  # which a data set does not have yet
+    config, _ = composed(f"method={method}", "dataset=cifar100_lt")
+    assert fingerprint(LASTING[change](config), NEUTRAL) == RECORDED[method]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("dataset.task", "multi_label"), ("dataset.task", ["single_label"]), ("runtime.ranks", 2), ("flag", 0), ("flag", True)],
+)
+def test_a_key_at_another_value_than_its_neutral_one_counts(key: str, value: Any) -> None:
+    assert fingerprint(nest(key, value), NEUTRAL) != fingerprint({}, NEUTRAL)
+
+
+def test_only_the_class_that_a_neutral_argument_belongs_to_is_spared() -> None:
+    for target, spared in {"ltrun.margin.LDAM": True, "ltrun.margin.LOCE": False, "mine.LDAM": False}.items():
+        part = {"_target_": target, "shift": 0}
+        without = {"_target_": target}
+        assert (fingerprint({"margin": part}, NEUTRAL) == fingerprint({"margin": without}, NEUTRAL)) is spared
+
+
+# -------------------------------------------------------------------------------------------------- what may never be shared
+
+
+def essence(recipe: Recipe) -> Any:
+    """What training depends on: every class with all its arguments, stage by stage, without paths and names of options."""
+
+    def of(part: Any) -> Any:
+        if isinstance(part, Bound):
+            parameters = inspect.signature(part.target).parameters.values()
+            defaults = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+            return part.target, {name: of(value) for name, value in {**defaults, **part.arguments}.items()}
+        if isinstance(part, dict):
+            return [(name, of(value)) for name, value in part.items()]
+        return [of(item) for item in part] if isinstance(part, (list, tuple)) else part
+
+    return [
+        of(recipe.source), of(recipe.backbone), of(recipe.posthoc),
+        *(
+            [
+                stage.name, stage.epochs, stage.trainable, stage.reset_head, stage.norm,
+                [(name, of(stream.sampler), stream.of, of(stream.augments)) for name, stream in stage.streams.items()],
+                *(of(getattr(stage, role)) for role in (
+                    "mixers", "terms", "adjusts", "weighs", "network", "head", "wrap", "update", "criterion", "optimizer",
+                    "schedule",
+                )),
+            ]
+            for stage in recipe.stages
+        ),
+    ]  # fmt: skip
+
+
+LADEN = {"margin": "ldam", "classifier": "cosine", "augmentation": "cutout", "reweighting": "focal", "decoupling": "crt"}
+OWN_PLAN = {"fraction": 0.5}  # a stage of a user's own, which goes on with all slots of the run
+KEY = {"of": "main"}
+
+
+def option(slot: str, name: str) -> Config:
+    """What an option writes into the configuration."""
+    return of_type(dict, nodes()[slot][name][0][slot])
+
+
+@cache
+def different() -> dict[str, Any]:
+    """Pairs of configurations that train differently."""
+    return {
+        f"a stage with {slot}=none": (
+            changed(assembled(LADEN), stages__classifier=OWN_PLAN)[0],
+            changed(assembled(LADEN), stages__classifier={**OWN_PLAN, slot: {}})[0],
+        )
+        for slot in ("margin", "augmentation", "reweighting")
+    } | {
+        "a stage with an option that is empty inside": (
+            changed(assembled(LADEN), stages__classifier=OWN_PLAN)[0],
+            changed(assembled(LADEN), stages__classifier={**OWN_PLAN, "augmentation": {"augments": {}}})[0],
+        ),
+        "a plain stage": (
+            changed(assembled(LADEN), stages__classifier=OWN_PLAN)[0],
+            changed(assembled(LADEN), stages__classifier={**OWN_PLAN, "base": "plain"})[0],
+        ),
+        "a plain stage that keeps a slot": (
+            assembled(LADEN)[0],
+            changed(assembled(LADEN), stages__classifier__keep=["augmentation"])[0],
+        ),
+        "a plain stage with experts of the run, or without": (
+            changed(assembled({"ensemble": "ride", "decoupling": "crt"}))[0],
+            changed(assembled({"ensemble": "ride", "decoupling": "crt"}), stages__classifier__ensemble={})[0],
+        ),
+        "a stream without augmentation": (
+            changed(assembled({"augmentation": "cutout"}), ensemble={"streams": {"key": KEY}})[0],
+            changed(assembled({"augmentation": "cutout"}), ensemble={"streams": {"key": {**KEY, "augments": {}}}})[0],
+        ),
+        "the order of mixers": tuple(assembled({"augmentation": two})[0] for two in (["cmo", "mixup"], ["mixup", "cmo"])),
+        "the order of augments": tuple(
+            assembled({"augmentation": two})[0] for two in (["cutout", "rotation"], ["rotation", "cutout"])
+        ),
+        "the order of streams": tuple(
+            changed(assembled({}), ensemble={"streams": dict.fromkeys(names, KEY)})[0] for names in (("a", "b"), ("b", "a"))
+        ),
+        "classes of one name in two families": tuple(
+            {"x": {"_target_": f"ltrun.{family}.EffectiveNumber"}} for family in ("resampling", "reweighting")
+        ),
+        "true and one": ({"flag": True}, {"flag": 1}),
+        "a value of a sweep": tuple(
+            changed(assembled({"posthoc": "tau_norm_sweep"}), posthoc__predictors__tau_norm__each={"tau": values})[0]
+            for values in ([0, 1], [0, 2])
+        ),
+    }  # fmt: skip
+
+
+def test_configurations_that_train_differently_never_share_a_fingerprint(subtests: pytest.Subtests) -> None:
+    for name, (one, other) in different().items():
+        with subtests.test(name):
+            if "plan" in one:
+                assert essence(bound((one, {}))) != essence(bound((other, {}))), "this pair trains the same"
+            assert fingerprint(one) != fingerprint(other)
+
+
+@cache
+def same() -> dict[str, tuple[Config, Config]]:
+    """Pairs that differ in saying nothing."""
+    return {
+        "a plain stage with options none": (
+            assembled(LADEN)[0],
+            changed(assembled(LADEN), **{f"stages__classifier__{s}": {} for s in ("margin", "reweighting", "augmentation")})[0],
+        ),
+        "a stage with options none, of a run without": (
+            changed(assembled({"decoupling": "crt"}), stages__classifier=OWN_PLAN)[0],
+            changed(assembled({"decoupling": "crt"}), stages__classifier={**OWN_PLAN, "margin": {}})[0],
+        ),
+        "a stage with null for a slot": (
+            changed(assembled(LADEN), stages__classifier=OWN_PLAN)[0],
+            changed(assembled(LADEN), stages__classifier={**OWN_PLAN, "margin": None, "optimizer": None, "base": None})[0],
+        ),
+        "a data set without augments": (
+            changed(assembled({}), dataset__augments={})[0],
+            changed(assembled({}), dataset__augments=None)[0],
+        ),
+        "a stream with null augments": (
+            changed(assembled({}), ensemble={"streams": {"key": KEY}})[0],
+            changed(assembled({}), ensemble={"streams": {"key": {**KEY, "augments": None}}})[0],
+        ),
+    }  # fmt: skip
+
+
+def test_configurations_that_differ_in_saying_nothing_share_a_fingerprint(subtests: pytest.Subtests) -> None:
+    for name, (one, other) in same().items():
+        with subtests.test(name):
+            assert essence(bound((one, {}))) == essence(bound((other, {})))
+            assert fingerprint(one) == fingerprint(other)
+
+
+@cache
+def bases() -> list[Config]:
+    """Configurations to begin with."""
+    return [
+        *(
+            assembled(picked)[0]
+            for picked in (
+                {},
+                LADEN,
+                {"decoupling": "balms", "augmentation": ["cutout", "mixup"], "reweighting": "focal"},
+                {"decoupling": "disalign", "ensemble": "ride"},
+                {"representation": "paco", "decoupling": "lws"},
+            )
+        ),
+        changed(assembled(LADEN), stages__classifier=OWN_PLAN)[0],
+        changed(assembled(LADEN), stages__classifier={**OWN_PLAN, "margin": {}, "augmentation": {"streams": {"key": KEY}}})[0],
+    ]
+
+
+@cache
+def stage_edits() -> dict[str, st.SearchStrategy[Any]]:
+    """Key of a stage -> what it may be given; "away" takes the key out."""
+    written = [option("augmentation", "cutout"), option("augmentation", "mixup"), option("reweighting", "focal")]
+    nothings: st.SearchStrategy[Any] = st.sampled_from([None, {}, {"streams": {}}, {"augments": None}, "away", *written])
+    return {
+        **dict.fromkeys(STAGE_SLOTS, nothings),
+        "base": st.sampled_from([None, "plain", "away"]),
+        "keep": st.sampled_from([None, [], ["augmentation"], ["margin", "augmentation"], "away"]),
+        "norm": st.sampled_from(["follow", "track", "away"]),
+        "optimizer": st.sampled_from([None, "away"]),
+    }
+
+
+def places(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield (*path, key)
+            yield from places(value, (*path, key))
+
+
+def edited(config: Config, path: tuple[str, ...], value: Any) -> Config:
+    config = copy.deepcopy(config)
+    node = config
+    for step in path[:-1]:
+        node = node[step]
+    if isinstance(value, str) and value == "away":
+        node.pop(path[-1], None)
+    else:
+        node[path[-1]] = value
+    return config
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_one_fingerprint_is_one_training(data: st.DataObject) -> None:
+    """Whatever is left out, emptied or given to a stage: what has the fingerprint of another configuration trains like it."""
+    config = data.draw(st.sampled_from(bases()))
+    for _ in range(data.draw(st.integers(0, 2))):
+        key = data.draw(st.sampled_from(sorted(stage_edits())))
+        config = edited(config, ("stages", config["plan"][-1], key), data.draw(stage_edits()[key]))
+    if data.draw(st.booleans()):
+        key = data.draw(st.sampled_from(sorted(stage_edits())))
+        other = edited(config, ("stages", config["plan"][-1], key), data.draw(stage_edits()[key]))
+    else:
+        place = data.draw(st.sampled_from(sorted(places(config))))
+        other = edited(config, place, data.draw(st.sampled_from([None, {}, "away"])))
+    if fingerprint(config) != fingerprint(other):
+        return
+    try:
+        first, second = bound((config, {})), bound((other, {}))
+    except ConfigError:
+        return
+    assert essence(first) == essence(second)
+
+
+# ------------------------------------------------------------------------------------------------------------- data sets
+
+
+def test_a_data_set_says_which_arguments_are_inert() -> None:
+    base = {"_target_": "mine.Mine", "root": "a", "size": 3, "inert": ["root"], "augments": {}}
+    assert fingerprint({"dataset": base}) == fingerprint({"dataset": {**base, "root": "b"}})
+    assert fingerprint({"dataset": base}) == fingerprint({"dataset": {**base, "name": "mine"}})
+    assert fingerprint({"dataset": base}) != fingerprint({"dataset": {**base, "size": 4}})
+    assert fingerprint({"dataset": base}) == fingerprint({"dataset": {k: base[k] for k in ("_target_", "size")}})
+
+
+@pytest.mark.parametrize("name", [*DATASET_KEYS, "_target_"])
+def test_no_data_set_takes_out_what_ltrun_reads(name: str) -> None:
+    own = set(INERT)
+    assert inert_keys({"dataset": {"inert": [name]}}) == own
+    assert inert_keys({"dataset": {"inert": name}}) == inert_keys({"dataset": None}) == inert_keys({}) == own
+
+
+@pytest.mark.parametrize("dataset", OPTIONS["dataset"])
+def test_where_images_lie_is_part_of_the_address_of_an_image_folder_alone(dataset: str) -> None:
+    assert "dataset" in GROUPS
+    node = yaml.safe_load((CONF / "dataset" / f"{dataset}.yaml").read_text())["dataset"]
+    inert = {key for key in node if f"dataset.{key}" in inert_keys({"dataset": node})}
+    reading = {"cifar10_lt": {"root", "download"}, "image_folder": {"streamed", "workers"}, "digits_lt": set()}
+    assert inert - {"name", "inert"} == reading[dataset.replace("100", "10")]
+
+
+# -------------------------------------------------------------------------------------------------------------- addresses
+
+
+def test_address() -> None:
+    found = address(Path("outputs"), "cifar100_lt", "ldam_drw", "0123abcd", 2)
+    assert found == Path("outputs/cifar100_lt/ldam_drw/0123abcd/seed2")
+
+
+LEAVING = ["../x", "..", ".", "", "/etc", "a/b", "a\\b", "a\0b", "a\nb", "\x1b[31m", "C:x", ".hidden", "x" * 300]
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_names_that_leave_the_outputs(name: str) -> None:
+    with pytest.raises(ConfigError, match="dataset"):
+        address(Path("outputs"), name, "erm", "0123abcd", 0)
+    with pytest.raises(ConfigError, match="method"):
+        address(Path("outputs"), "digits_lt", name, "0123abcd", 0)
+
+
+def test_a_negative_seed_has_no_address() -> None:
+    with pytest.raises(ConfigError, match="seed must be 0 or more"):
+        address(Path("outputs"), "digits_lt", "erm", "0123abcd", -1)

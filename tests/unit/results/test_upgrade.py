@@ -1,0 +1,63 @@
+"""Records of format 1 become what the same command writes today, so that old and new runs of it are one row."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from ltrun.results.address import fingerprint
+from ltrun.results.upgrade import upgrade
+from ltrun.taxonomy import DATASET_KEYS
+from tests.support.cases import composed
+from tests.support.narrow import of_type
+
+OLD_PACKAGES = {f"ltrun.{group}.": f"ltrun.{group}s." for group in ("network", "optimizer", "schedule")}
+
+
+def as_format_1(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as format 1 had it: arguments of the data set twice, classes elsewhere, plans that say none each time."""
+    config = copy.deepcopy(config)
+    dataset = config["dataset"]
+    prepare, inert = dataset.pop("prepare"), dataset.pop("inert", None)
+    source = {key: value for key, value in dataset.items() if key not in DATASET_KEYS}
+    del dataset["_target_"]
+    if inert == ["streamed", "workers"]:
+        source["folder"] = source.pop("root")
+    config["dataset"] = dataset | {"source": source, "mean": prepare["mean"], "std": prepare["std"]}
+    for stage in config["stages"].values():
+        if stage.pop("base", None) == "plain":
+            slots = ("reweighting", "margin", "logit_adjustment", "representation")
+            none: dict[str, Any] = {slot: {} for slot in slots}
+            none |= {} if stage.pop("keep", None) else {"augmentation": {}}
+            instance = {"resampling": {"sampler": {"_target_": "ltrun.resampling.Instance"}}}
+            stage |= {slot: stage.get(slot, option) for slot, option in (none | instance).items()}
+    return of_type(dict, older(config))
+
+
+def older(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: older(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [older(item) for item in node]
+    for new, old in OLD_PACKAGES.items():
+        if isinstance(node, str) and node.startswith(new):
+            return node.replace(new, old)
+    return node
+
+
+@pytest.mark.parametrize("dataset", ["cifar100_lt", "digits_lt", "image_folder"])
+@pytest.mark.parametrize("method", ["erm", "ldam_drw", "crt", "balms", "disalign", "paco", "posthoc_logit_adjustment"])
+def test_a_configuration_of_format_1_has_the_address_of_today(method: str, dataset: str) -> None:
+    config, _ = composed(f"method={method}", f"dataset={dataset}")
+    before = as_format_1(config)
+    assert fingerprint(before) != fingerprint(config)
+    assert fingerprint(upgrade({"config": before, "changes": {}})["config"]) == fingerprint(config)
+
+
+def test_what_was_changed_is_named_as_today() -> None:
+    changes = {"dataset.source.largest_class": 20, "optimizer._target_": "ltrun.optimizers.SGD", "margin": "ldam"}
+    content = upgrade({"config": {}, "changes": changes})
+    assert content["changes"] == {"dataset.largest_class": 20, "optimizer._target_": "ltrun.optimizer.SGD", "margin": "ldam"}
+    assert (content["format"], content["task"]) == (2, "single_label")
