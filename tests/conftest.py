@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads collapse tenfold when a neighbour takes a core
 for name in ("LTRUN_CACHE", "LTRUN_COMPOSED"):  # decoded images, configurations: shared by the workers of a session
     if name not in os.environ:
         os.environ[name] = tempfile.mkdtemp(prefix="ltrun-tests-")
         atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
 pytest.register_assert_rewrite("tests.support")  # their assertions say what they compared
-torch.set_num_threads(1)  # two OpenMP threads collapse tenfold when a neighbour takes a core
 REPOSITORY = Path(__file__).parents[1]
 KINDS = {"unit": "unit", "contracts": "contract", "golden": "golden", "end_to_end": "end_to_end"}  # folder: marker
 SHARED = Path(os.environ.get("LTRUN_SHARED", REPOSITORY.parent / "shared"))
