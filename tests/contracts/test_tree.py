@@ -220,7 +220,7 @@ def part_classes() -> list[type]:
 def test_a_part_is_made_of_named_and_annotated_arguments(part: type) -> None:
     assert inspect.getdoc(part), "no docstring"
     if "__init__" in vars(part):
-        for name, parameter in list(inspect.signature(part.__init__).parameters.items())[1:]:
+        for name, parameter in list(inspect.signature(vars(part)["__init__"]).parameters.items())[1:]:
             assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, "takes **kwargs"
             assert parameter.annotation is not inspect.Parameter.empty, f"{name} is not annotated"
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -273,9 +273,9 @@ def test_the_loop_names_no_method_and_no_family(file: str) -> None:
 def test_the_loop_asks_no_part_what_it_is(file: str) -> None:
     """isinstance is for normalisation layers and for finding the parts of a stage; there is no hasattr, getattr or type()."""
     _, tree = loop_words(file)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    assert not [call.func.id for call in calls if call.func.id in ("hasattr", "getattr", "issubclass", "type", "vars")]
-    asked = [ast.unparse(call.args[1]) for call in calls if call.func.id == "isinstance"]
+    calls = [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert not [name for name, _ in calls if name in ("hasattr", "getattr", "issubclass", "type", "vars")]
+    asked = [ast.unparse(call.args[1]) for name, call in calls if name == "isinstance"]
     assert set(asked) <= {"Part", "nn.modules.batchnorm._NormBase", "Tensor"}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Match)]
 
@@ -375,6 +375,7 @@ def test_the_package_list_is_the_tree() -> None:
     assert (CONF / "__init__.py").read_text() == ""
     assert setup["options"]["package_dir"].split() == ["ltrun.conf", "=", "conf"]
     assert "**/*.yaml" in setup["options.package_data"]["ltrun.conf"]
+    assert "py.typed" in setup["options.package_data"]["ltrun"] and (PACKAGE / "py.typed").exists()
     assert not list(CONF.rglob("*.yml")), "package data are **/*.yaml"
 
 

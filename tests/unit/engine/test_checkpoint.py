@@ -11,6 +11,7 @@ import pickle
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -372,10 +373,14 @@ def test_a_full_disk_says_so_and_the_run_can_go_on_in_the_same_process(tmp_path:
 
 def test_bytes_reach_the_disk_before_their_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """write, fsync, replace, fsync of the folder: for the checkpoint, then for the manifest; removal comes last."""
-    checkpoints, calls = saved(tmp_path, 1, 2), []
+    checkpoints, calls = saved(tmp_path, 1, 2), list[str]()
+
+    def noted(name: str, real: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        calls.append(name)
+        return real(*arguments, **more)
+
     for name in ("write", "fsync", "replace", "unlink"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, name=name, real=real, **k: (calls.append(name), real(*a, **k))[1])
+        monkeypatch.setattr(os, name, partial(noted, name, getattr(os, name)))
     checkpoints.save("0-train-3", state(3))
     order = [call for i, call in enumerate(calls) if call != "unlink" and (i == 0 or calls[i - 1] != call)]
     assert order == ["write", "fsync", "replace", "fsync"] * 2
@@ -477,7 +482,7 @@ def test_a_run_with_rare_checkpoints_ends_bit_equal(every: int, tmp_path: Path, 
     whole, rows = trained(composition, tmp_path / "whole", checkpoint_seconds=every)
     due = {2: {2, 3, 5}, 100: {3, 5}}[every]
     for stop_at in (1, 2, 3, 4, 5) if every == 2 else (3, 4):
-        folder, seen = tmp_path / str(stop_at), []
+        folder, seen = tmp_path / str(stop_at), list[Row]()
 
         def tell(row: Row, seen: list[Row] = seen, stop_at: int = stop_at) -> None:
             seen.append(row)
@@ -505,7 +510,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_equal(damage: str, tm
     composition = small(composed("method=crt"))
     whole, _ = trained(composition, tmp_path / "whole")
     for stop_at in (2, 3, 4):  # of four epochs, the last of which is the second stage's
-        folder, warnings = tmp_path / str(stop_at), []
+        folder, warnings = tmp_path / str(stop_at), list[str]()
         for _ in range(stop_at):
             with suppress(Stop):
                 trainer(bound(composition), folder, checkpoints=Fragile(folder)).run()

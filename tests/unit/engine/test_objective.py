@@ -24,6 +24,7 @@ from ltrun.parts import Adjust, Augment, Criterion, Mixer, Network, Part, Term, 
 from ltrun.reweighting import Deferred, EffectiveNumber, Focal, InverseFrequency
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, Streams, View
 from tests.support.cases import COUNTS, FP32, assembled, bound, differing, digits, small, snapshot, stats, trainer
+from tests.support.narrow import of_type
 
 STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
 COUNTED = [500, 60, 9, 1, 0]
@@ -383,7 +384,7 @@ def test_a_stream_without_augments_uses_those_of_main_and_one_with_its_own_does_
     recipe = bound(small((config, choices)))
     made = trainer(recipe, tmp_path)
     run = StageRun(made, made._network(), recipe.stages[0])
-    found = {name: [type(part).__name__ for part in chain] for name, chain in run.objective.augments.items()}
+    found = {name: [type(part).__name__ for part in chain.children()] for name, chain in run.objective.augments.items()}
     main = ["CropFlip", "Cutout"]
     assert found == {"main": main, "same": main, "bare": [], "own": ["Rotation"]}
 
@@ -431,8 +432,8 @@ def test_cmo_mixup_ldam_drw_and_cosine_in_one_step(epoch: int, order: list[str],
 
     network.load_state_dict(before)  # batch statistics moved
     twin = copy.deepcopy(network).double().train()
-    features = twin.backbone(batch.inputs.double()).detach().numpy()
-    classes = twin.head.weight.detach().numpy()
+    features = twin.get_submodule("backbone")(batch.inputs.double()).detach().numpy()
+    classes = twin.get_parameter("head.weight").detach().numpy()
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     cosines = unit @ (classes / np.linalg.norm(classes, axis=0, keepdims=True))
     counts = COUNTS.numpy().astype(np.float64)
@@ -551,11 +552,11 @@ class Returns(Part):
     mean = "batch"
     balances = False
 
-    def __init__(self, result: Tensor):
+    def __init__(self, result: Any):
         super().__init__()
         self.result = result
 
-    def forward(self, *_: object) -> Tensor:
+    def forward(self, *_: object) -> Any:
         return self.result
 
 
@@ -575,14 +576,15 @@ def test_weights_and_losses_that_would_be_repeated_are_refused(shape: tuple[int,
 def test_a_part_that_returns_nothing_is_refused() -> None:
     outputs, targets = Outputs(logits=torch.randn(B, C)), Labels.hard(torch.arange(B))
     with pytest.raises(TrainingError, match=r"Returns returns NoneType.* a tensor of shape \(4, 10\)"):
-        Classification(adjusts=[Returns(None)]).loss(outputs.logits, targets, outputs)
+        Classification(adjusts=[Returns(None)]).loss(torch.randn(B, C), targets, outputs)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("shape", [(B, 2 * C), (B, 1), (C,)])
 def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     outputs, targets = Outputs(logits=torch.randn(B, C)), Labels.hard(torch.arange(B))
     with pytest.raises(TrainingError, match=r"Returns returns a tensor of shape .*\(4, 10\) is needed"):
-        Classification(adjusts=[Returns(torch.ones(shape))]).loss(outputs.logits, targets, outputs)
+        classification = Classification(adjusts=[Returns(torch.ones(shape))])  # type: ignore[list-item]
+        classification.loss(torch.randn(B, C), targets, outputs)
 
 
 def test_a_term_is_a_scalar_and_images_stay_bytes(tmp_path: Path) -> None:
@@ -592,6 +594,6 @@ def test_a_term_is_a_scalar_and_images_stay_bytes(tmp_path: Path) -> None:
     run.objective.terms["more"], run.objective.weights["more"] = Returns(torch.ones(1)), 1.0
     with pytest.raises(TrainingError, match=r"Returns returns a tensor of shape \(1,\)"):
         run.objective({"main": batch})
-    run.objective.augments["main"].append(Returns(batch.replace(inputs=batch.inputs.float())))
+    of_type(nn.Sequential, run.objective.augments["main"]).append(Returns(batch.replace(inputs=batch.inputs.float())))
     with pytest.raises(TrainingError, match=r"Returns returns images of torch\.float32, where uint8 is needed"):
         run.objective({"main": batch})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,6 +50,7 @@ from tests.support.cases import (
     snapshot,
     trainer,
 )
+from tests.support.narrow import present
 
 HERE = ("tests",)  # a plugin: its classes may be named
 N = int(COUNTS.sum())
@@ -174,7 +175,7 @@ def test_streams_of_other_lengths_are_cut_or_begin_again_and_of_main_has_its_row
 
 
 def test_the_order_of_an_epoch_is_a_function_of_seed_stage_and_epoch(tmp_path: Path) -> None:
-    orders = []
+    orders: list[tuple[list[int], list[int]]] = []
     for seed in (0, 0, 1):
         Recorder.seen = []
         trainer(with_term(node(Recorder)), tmp_path / str(len(orders)), seed=seed).run()
@@ -207,7 +208,7 @@ class Images(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         assert outputs["copy"].logits is not None
         Images.sums.append([float(streams[name].inputs.double().sum()) for name in self.streams])
-        return 0 * sum(outputs[name].logits.sum() for name in self.streams)  # type: ignore[union-attr, return-value]
+        return 0 * torch.stack([present(outputs[name].logits).sum() for name in self.streams]).sum()
 
 
 def test_each_stream_is_augmented_on_its_own(tmp_path: Path) -> None:
@@ -480,8 +481,8 @@ def test_the_second_stage_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
 class Judge:
     """Says of the k-th evaluation what it is told to."""
 
-    def __init__(self, accuracies: list[float | None]):
-        self.accuracies, self.states = accuracies, []  # type: ignore[var-annotated]
+    def __init__(self, accuracies: Sequence[float | None]):
+        self.accuracies, self.states = accuracies, list[dict[str, Tensor]]()
 
     def __call__(self, network: Network) -> dict[str, dict[str, Any]]:
         self.states.append(snapshot(network))
@@ -532,7 +533,7 @@ def test_the_best_epoch_survives_an_interruption(tmp_path: Path) -> None:
             if row["epoch"] == stop + 1:
                 raise KeyboardInterrupt
 
-        settings = {"evaluate": judge, "evaluate_every": 1, "select_best": True}
+        settings: dict[str, Any] = {"evaluate": judge, "evaluate_every": 1, "select_best": True}
         with pytest.raises(KeyboardInterrupt):
             trainer(recipe, folder, report=tell, **settings).run()
         judge.states.pop()  # of the epoch that is done again

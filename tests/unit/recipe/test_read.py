@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -450,7 +450,7 @@ def job(*overrides: str) -> Job:
 
 def test_runs_that_differ_have_addresses_that_differ() -> None:
     """Mixers and augments work in their order: another order is another run, not one that is 'done before'."""
-    pairs = [
+    pairs: list[tuple[dict[str, str | Sequence[str]], dict[str, str | Sequence[str]]]] = [
         ({"augmentation": ["cmo", "mixup"]}, {"augmentation": ["mixup", "cmo"]}),
         ({"augmentation": ["cutout", "rotation"]}, {"augmentation": ["rotation", "cutout"]}),
         ({"reweighting": "drw"}, {"reweighting": "class_balanced"}),

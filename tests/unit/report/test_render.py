@@ -135,7 +135,7 @@ def test_latex_escapes_every_special_character(sweep: list[Table]) -> None:
         assert text.count(rule) == 2
 
 
-def test_a_row_that_begins_with_a_bracket_is_no_option_of_the_line_break(sweep: list[Table]) -> None:
+def test_latex_does_not_read_a_bracket_that_begins_a_row_as_the_space_after_the_row_before(sweep: list[Table]) -> None:
     runs = [record("erm", config={"blocks": blocks}) for blocks in ([1, 2], [3])]
     text = latex(tables(runs, by=["blocks"]))
     assert "{[}1,2{]} &" in text

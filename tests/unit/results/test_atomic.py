@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def broken(code: int):
+def broken(code: int) -> Callable[..., int]:
     def fail(*_: object) -> int:
         raise OSError(code, os.strerror(code))
 

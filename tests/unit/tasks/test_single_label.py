@@ -92,7 +92,8 @@ def test_classes_without_test_images_do_not_count(golden: Golden) -> None:
         for label, predicted in zip(inputs["test_labels"], inputs["test_preds"], strict=True)
         if label not in (3, 9)
     ]
-    found, expected = measured(*map(list, zip(*kept, strict=True)), inputs["train_counts"]), case["outputs"]  # type: ignore[arg-type]
+    labels, predicted = map(list, zip(*kept, strict=True))
+    found, expected = measured(labels, predicted, inputs["train_counts"]), case["outputs"]
     assert (found["many"], found["medium"], found["few"]) == pytest.approx(
         (expected["many"], expected["median"], expected["low"]), rel=1e-12
     )
