@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ltrun import posthoc
 from ltrun.classifier import Causal
+from ltrun.config.rows import rows_of
 from ltrun.errors import ConfigError
 from ltrun.parts import PostHoc
 from ltrun.posthoc import (
@@ -211,7 +212,8 @@ def test_tde_refuses_other_heads_than_the_classifiers(num_heads: int) -> None:
     ],
 )
 def test_the_rows_of_a_sweep_are_named_by_their_values(option: str, prefix: str, part: type, argument: str) -> None:
-    rows = yaml.safe_load((CONF / "posthoc" / f"{option}.yaml").read_text())["predictors"]
+    option_file = yaml.safe_load((CONF / "posthoc" / f"{option}.yaml").read_text())
+    rows = {name: node for name, (_, node) in rows_of(option_file).items()}
     values = [row[argument] for row in rows.values()]
     assert len(rows) > 4 and values == sorted(set(values))
     assert list(rows) == [f"{prefix}_{value:g}" for value in values]
