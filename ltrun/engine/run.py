@@ -21,7 +21,7 @@ from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.device import device_of
 from ltrun.engine.evidence import SplitEvidence, fit
 from ltrun.engine.precision import Precision
-from ltrun.engine.progress import Progress
+from ltrun.engine.progress import Reporter
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import ConfigError, TrainingError
@@ -40,7 +40,7 @@ from ltrun.types import ClassStats, seed_of
 ON_CPU, ON_GPU = 250, 2**23  # images, and numbers in images, that are evaluated at once
 
 
-def run(job: Job, progress: Progress, at_once: int = 1) -> RunRecord:
+def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     """Trains, or goes on with, one run and writes its result; at_once: how many share the machine.
 
     Raises LtrunError for anything the user can mend.
@@ -59,7 +59,7 @@ def run(job: Job, progress: Progress, at_once: int = 1) -> RunRecord:
 class Run:
     """The data of a run, its trainer and what is measured of it."""
 
-    def __init__(self, job: Job, recipe: Recipe, device: torch.device, progress: Progress, at_once: int = 1):
+    def __init__(self, job: Job, recipe: Recipe, device: torch.device, progress: Reporter, at_once: int = 1):
         self.job, self.recipe, self.device, self.progress, self.at_once = job, recipe, device, progress, at_once
         config = job.config
         self.splits = recipe.source.build({}).open(device)
