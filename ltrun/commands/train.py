@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     except BaseException as error:
         if outcomes:
             _conclude(outcomes, sweep)  # the table of a sweep that was cut short
-        if not isinstance(error, Exception):
+        if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
             raise
         from ltrun.config.explain import explained
 
