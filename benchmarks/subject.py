@@ -57,7 +57,7 @@ class Subject:
     def __init__(self, device: torch.device, *overrides: str, steps: int | None = None):
         self.folder = tempfile.TemporaryDirectory(prefix="ltrun-benchmark-")
         self.job = job_of(f"outputs={self.folder.name}", *overrides)
-        recipe = recipe_of(self.job.config, self.job.choices, self.job.plugins)
+        recipe = recipe_of(self.job.config, self.job.choices, self.job.settings.plugins)
         self.warnings: list[str] = []
         self.run = Run(self.job, recipe, device, _Silent(self.warnings))
         self.trainer = self.run.trainer()
