@@ -24,7 +24,7 @@ from statistics import mean, median
 from common import Record, alternate, arguments, prepared
 from subject import run_command, runtime
 
-from ltrun.sweep.capacity import cores
+from ltrun.machine import cores
 
 AT_ONCE = (1, 2, 4, 8, 16)
 Measured = tuple[float, float]  # images a second of all runs, overlap

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ltrun.config.compose import Job, compose_job
 from ltrun.data.stores import Store
-from ltrun.engine.progress import Progress
+from ltrun.engine.progress import Bar
 from ltrun.engine.run import Run
 from ltrun.engine.stage import StageRun
 from ltrun.engine.step import WARM_UP
@@ -118,7 +118,7 @@ class Subject:
         return batch.inputs.cpu(), batch.targets.primary.cpu()
 
 
-class _Silent(Progress):
+class _Silent(Bar):
     def __init__(self, warnings: list[str]) -> None:
         super().__init__()
         self.console, self.warnings = Console(quiet=True), warnings

@@ -10,14 +10,9 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ltrun import __version__
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
-
-if TYPE_CHECKING:
-    pass
-
 
 HOME = re.compile(r"^([+\w.@]+=)~(?=/|$)")
 COMMANDS = ("report", "methods", "data")  # each a module of ltrun.commands; without one, a command line trains

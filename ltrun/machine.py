@@ -13,6 +13,15 @@ from pathlib import Path
 LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
+def cores() -> int:
+    """CPU cores that this process may use, by its affinity and by the quota of its container."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no container, or no quota: 'max'
+        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        return min(affinity, max(1, quota // period))
+    return affinity
+
+
 def free_memory(cgroups: Path = Path("/sys/fs/cgroup"), machine: Path = Path("/proc/meminfo")) -> int:
     """Bytes that this process and its children may still take, by the machine and by the container."""
     free = [_of_machine(machine)]
@@ -29,7 +38,7 @@ def _of_machine(path: Path) -> int:
 
 
 def end_with_parent() -> None:
-    """Has this process end at once with the one that started it, which cannot stop it if it is killed itself."""
+    """Kills this process when its parent dies. A parent that is killed cannot do that itself."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()

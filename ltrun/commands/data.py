@@ -11,7 +11,6 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ltrun.commands.train import show_log
 from ltrun.config import catalogue, search_path
 from ltrun.config.compose import check_plugins
 from ltrun.config.explain import explained
@@ -20,6 +19,7 @@ from ltrun.data.cifar import CIFARLT
 from ltrun.data.describe import describe
 from ltrun.data.export import export
 from ltrun.data.source import Source
+from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError
 from ltrun.recipe.read import source_of
 

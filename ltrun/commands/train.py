@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltrun.errors import LtrunError
+from ltrun.errors import ConfigError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from ltrun.sweep.outcome import Outcome
 
-
-SWEEP = "LTRUN_SWEEP"  # environment: the file in which the jobs that Hydra starts note what became of them
 MULTIRUN = ("-m", "--multirun")
+OWN = (*MULTIRUN, "--config-dir", "-cd")  # flags that ltrun reads itself
 
 
 def main(argv: list[str]) -> int:
-    """Trains the job of a command line, or those of a sweep; Hydra does where it is spoken to, as in `--cfg job`."""
+    """Trains the job of a command line, or those of a sweep; other flags than ltrun's own, as in `--cfg job`, ask Hydra."""
     from ltrun.config import search_path
 
     search_path.use(argv)
     sweep = any(word in MULTIRUN for word in argv)
     outcomes: list[Outcome] = []
     try:
-        (_train_by_hydra if _speaks_to_hydra(argv) else _train_here)(argv, sweep, outcomes)
+        if any(word.startswith("-") and word.partition("=")[0] not in OWN for word in argv):
+            _ask_hydra(argv)
+        else:
+            _train(search_path.without_flags(argv), sweep, outcomes)
     except BaseException as error:
         if outcomes:
             _conclude(outcomes, sweep)  # the table of a sweep that was cut short
-        if not isinstance(error, Exception):
+        if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
             raise
         from ltrun.config.explain import explained
 
@@ -45,96 +40,63 @@ def main(argv: list[str]) -> int:
     return _conclude(outcomes, sweep)
 
 
-def _speaks_to_hydra(argv: Sequence[str]) -> bool:
-    """Whether there is a flag of Hydra's, but for those of a sweep and of own options, or a key such as hydra/launcher."""
-    flags = (*MULTIRUN, "--config-dir", "-cd")
-    return any(
-        word.partition("=")[0] not in flags if word.startswith("-") else re.match(r"[+~]*hydra[./]", word) for word in argv
-    )
-
-
-def _train_here(argv: Sequence[str], sweep: bool, outcomes: list[Outcome]) -> None:
+def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome]) -> None:
+    """Composes every job, then trains those that are not done: here, or by a launcher where an override configures Hydra."""
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
-    from ltrun.config import search_path
+    from ltrun.engine.progress import show_log
     from ltrun.sweep.combinations import combinations
-    from ltrun.sweep.jobs import train
+    from ltrun.sweep.jobs import compose_jobs, train, train_here
+    from ltrun.sweep.launch import check, launch, overrides_of_hydra, train_under_hydra
+    from ltrun.sweep.outcome import tell
 
     def note(outcome: Outcome) -> None:
         outcomes.append(outcome)
-        _tell(outcome, named=sweep)
+        tell(outcome, named=sweep)
 
     show_log()
-    words = search_path.without_flags(argv)
     GlobalHydra.instance().clear()
     with initialize_config_module("ltrun.conf", version_base="1.3"):
-        train(combinations(words) if sweep else [words], note)
+        hydra = overrides_of_hydra(words)
+        if hydra:
+            check(hydra)
+        words = [word for word in words if word not in hydra]
+        commands = combinations(words) if sweep else [list(words)]
+        jobs = compose_jobs(commands, note)
+        if not sweep:
+            for job in jobs:
+                note(train_under_hydra(job, hydra) if hydra else train_here(job, alone=True))
+        elif hydra:
+            launch(jobs, hydra, outcomes.append)
+        else:
+            train(jobs, len(commands), note)
 
 
-def _train_by_hydra(argv: Sequence[str], sweep: bool, outcomes: list[Outcome]) -> None:
-    """Hydra, or a launcher of its own in other processes, calls `_job` once for each job."""
+def _ask_hydra(argv: Sequence[str]) -> None:
+    """Has Hydra print what its flags ask for, such as the configuration of --cfg job."""
     import hydra
 
-    from ltrun.sweep.outcome import Outcome
+    reached = []
+
+    def task(_: object) -> None:
+        reached.append(" ".join(word for word in argv if word.startswith("-")))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed with a traceback
-    words = [word for word in argv if word not in MULTIRUN]
     # Hydra wants its flags before the first override
-    overrides = [word for word in words if re.match(r"[+~]*[^-=][^=]*=|~", word)]
-    sys.argv[1:] = [*(["--multirun"] if sweep else []), *(word for word in words if word not in overrides), *overrides]
-    file = Path(tempfile.mkstemp(prefix="ltrun-sweep-", suffix=".jsonl")[1])
-    os.environ[SWEEP] = str(file)
-    try:
-        hydra.main(config_path="pkg://ltrun.conf", config_name="config", version_base="1.3")(_job)()
-    finally:
-        outcomes += [Outcome(**json.loads(line)) for line in file.read_text().splitlines()]
-        file.unlink()
+    overrides = [word for word in argv if re.match(r"[+~]*[^-=][^=]*=|~", word)]
+    sys.argv[1:] = [*(word for word in argv if word not in overrides), *overrides]
+    hydra.main(config_path="pkg://ltrun.conf", config_name="config", version_base="1.3")(task)()
+    for flags in reached:
+        raise ConfigError(f"{flags}: a run is trained without this flag; leave it out")
 
 
-def _job(cfg: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    from ltrun.config.compose import job_of
-    from ltrun.sweep.jobs import done_before, train_here
-    from ltrun.sweep.outcome import Outcome
-
-    show_log()
-    words = list(HydraConfig.get().overrides.task)
-    try:
-        job = job_of(cfg, HydraConfig.get().runtime.choices, words)
-        _note(Outcome(job.title, str(job.folder)) if done_before(job) else train_here(job))
-    except LtrunError as error:
-        _note(Outcome(" ".join(words), "", str(error)))
-
-
-def show_log() -> None:
-    """What ltrun's modules have to say while a run is prepared, such as that images are being decoded."""
-    logger, handler = logging.getLogger("ltrun"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-
-
-def _note(outcome: Outcome) -> None:
-    """For the process that was called. Appended in one write, so that jobs of several processes do not mix."""
-    with Path(os.environ[SWEEP]).open("a") as file:
-        file.write(json.dumps(asdict(outcome)) + "\n")
-    _tell(outcome, named=False)
-
-
-def _tell(outcome: Outcome, named: bool) -> None:
-    """named: whether a failure says of which job."""
-    if outcome.failure:
-        print(f"ltrun: {outcome.title}: {outcome.failure}" if named else f"ltrun: {outcome.failure}", file=sys.stderr)
-
-
-def _conclude(outcomes: list[Outcome], sweep: bool) -> int:
-    """Prints the table of what ran. Hydra's own end-of-sweep callback is not called when a job failed."""
+def _conclude(outcomes: Sequence[Outcome], sweep: bool) -> int:
+    """Prints the table of what ran, and names the jobs without a result. Returns the exit code."""
     from ltrun.commands.report import print_sweep
 
-    failures = [(outcome.title, outcome.failure) for outcome in outcomes if outcome.failure]
-    done = [Path(outcome.folder) for outcome in outcomes if not outcome.failure]
+    done = [outcome.folder for outcome in outcomes if outcome.state == "done" and outcome.folder]
+    others = [(outcome.title, outcome.reason) for outcome in outcomes if outcome.state != "done"]
     if done or (sweep and outcomes):
-        print_sweep(done, failures if sweep else [])
-    return 1 if failures else 0
+        print_sweep(done, others if sweep else [])
+    return 1 if others else 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
-from ltrun.errors import ConfigError
+from ltrun.errors import ConfigError, DataError
 from ltrun.results.address import address, fingerprint, inert_keys, labelled
+from ltrun.results.atomic import write_atomically
 from ltrun.taxonomy import GROUPS, SETTINGS, SLOTS
 
+JOB = "job.json"  # a job as it waits for a launcher
 MERGING = ("augmentation", "posthoc")  # groups that take several options at once
 
 
@@ -52,6 +55,20 @@ class Job:
     @property
     def title(self) -> str:
         return f"{labelled(self.method, self.changes)} on {self.dataset}, seed {self.seed}"
+
+    def save(self) -> Path:
+        """Writes folder/job.json, by which another process trains the job without composing it. Raises TrainingError."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "folder"}
+        write_atomically(self.folder / JOB, json.dumps(kept, indent=1).encode() + b"\n")
+        return self.folder / JOB
+
+    @classmethod
+    def load(cls, path: Path) -> Job:
+        """The job of the folder in which the file lies. Raises DataError for whatever `save` did not write."""
+        try:
+            return cls(folder=path.parent, **json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{path} cannot be read as a job ({error}): give the command of its sweep again") from None
 
 
 @dataclass(frozen=True)

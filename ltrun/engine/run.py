@@ -20,7 +20,7 @@ from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
 from ltrun.engine.device import device_of
 from ltrun.engine.predictors import Predictors, evaluate
-from ltrun.engine.progress import Progress
+from ltrun.engine.progress import Reporter
 from ltrun.engine.stage import Row, augments_of
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
@@ -35,7 +35,7 @@ from ltrun.results.record import RunRecord
 from ltrun.tasks.base import Metrics
 
 
-def run(job: Job, progress: Progress, at_once: int = 1) -> RunRecord:
+def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     """Trains, or goes on with, one run and writes its result; at_once: how many share the machine.
 
     Raises LtrunError for anything the user can mend.
@@ -59,11 +59,11 @@ class Run:
     job: Job
     recipe: Recipe
     context: RunContext
-    progress: Progress
+    progress: Reporter
     at_once: int
 
     @classmethod
-    def open(cls, job: Job, recipe: Recipe, device: torch.device, progress: Progress, at_once: int = 1) -> Run:
+    def open(cls, job: Job, recipe: Recipe, device: torch.device, progress: Reporter, at_once: int = 1) -> Run:
         """Opens the data and says what they are. Raises LtrunError."""
         context = RunContext.open(job.settings, recipe, device, progress.warn)
         evaluation = job.settings.evaluation

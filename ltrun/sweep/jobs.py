@@ -1,90 +1,85 @@
-"""The jobs of a command line: those done before are skipped, the others train one after the other, or several at once: on a
-CPU each in a process of its own, so that a job that is killed is one failed line of the table and the others go on; on a GPU
-as threads of one process, whose work the device does side by side, which it does not with that of several processes."""
+"""Jobs of a sweep, all composed before the first one trains.
+
+Skips finished jobs and trains the rest. On a CPU each job has its own process, so a killed job fails alone. On a GPU jobs are
+threads of one process, because the device overlaps work of threads but not of processes.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.compose import Job, compose_job
-from ltrun.engine.progress import Progress
+from ltrun.engine.progress import Bar, say
 from ltrun.errors import LtrunError
-from ltrun.results.address import RESULT, reset
+from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.sweep.capacity import at_once_of
-from ltrun.sweep.outcome import Outcome, attempt
+from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
 
+Note = Callable[[Outcome], None]
 
-def train(commands: Sequence[Sequence[str]], note: Callable[[Outcome], None]) -> None:
-    """Trains the job of each command line that is not done, and notes what became of each. Hydra must be initialised.
 
-    Raises Hydra's errors where the first job cannot be composed; a later one that cannot is a failed job.
+def compose_jobs(commands: Sequence[Sequence[str]], note: Note) -> list[Job]:
+    """Composes each command line. Returns the jobs to train, each once; notes those done before and those refused.
+
+    Hydra must be initialised. Raises Hydra's errors where the first job cannot be composed; a later one has failed.
     """
-    overview = Overview(len(commands))
-    jobs = _jobs(commands, overview, note)
-    first = next(jobs, None)
-    if first is None:
-        return
-    jobs = itertools.chain([first], jobs)
-    if first.settings.force and len(commands) > 1:
-        known = list(jobs)
-        for job in known:  # now, or results of before would stand beside those of a sweep that is cut short
-            reset(job.folder)
-        jobs = iter(known)
-    size, lanes = at_once_of(first, len(commands))
-    if size == 1:
-        for job in jobs:
-            note(train_here(job))
-        return
-    with Pool(size, lanes, overview, note) as pool:
-        for job in jobs:
-            pool.add(job)
-        pool.finish()
-
-
-def _jobs(commands: Sequence[Sequence[str]], overview: Overview, note: Callable[[Outcome], None]) -> Iterator[Job]:
-    """Those that are not done, composed when they are asked for."""
+    jobs: list[Job] = []
     seen: set[Path] = set()
     for index, words in enumerate(commands):
         try:
             job = compose_job(words)
-            done = job.folder not in seen and done_before(job)
+            if job.folder in seen:  # as in seed=0,0
+                continue
+            seen.add(job.folder)
+            done = done_before(job)
         except (HydraException, OmegaConfBaseException, LtrunError) as error:
             if not index and not isinstance(error, LtrunError):
                 raise
-            overview.skip()
-            note(Outcome(" ".join(words), "", " ".join(str(error).split())))
+            note(Outcome(" ".join(words), None, "failed", " ".join(str(error).split())))
             continue
-        if not done and job.folder not in seen:
-            yield job
-        else:  # or the run of another job, as in seed=0,0
-            overview.skip()
         if done:
-            note(Outcome(job.title, str(job.folder)))
-        seen.add(job.folder)
+            note(outcome_of(job))
+        else:
+            jobs.append(job)
+    return jobs
 
 
 def done_before(job: Job) -> bool:
     """Whether the run has its result; says so. Raises DataError for a damaged one."""
     if job.settings.force or not (job.folder / RESULT).exists():
         return False
-    record = RunRecord.load(job.folder / RESULT)
-    assert record.seed == job.seed
+    RunRecord.load(job.folder / RESULT)
     print(f"{job.title}: done before, in {job.folder} (force=true trains it again)")
     return True
 
 
-def train_here(job: Job) -> Outcome:
-    """Trains in this process, with the live bar."""
-    with Progress() as progress:
-        failure = attempt(job, progress)
+def train(jobs: Sequence[Job], total: int, note: Note) -> None:
+    """Trains the jobs of a sweep and notes the outcome of each. total: jobs of the sweep, those done before included."""
+    if not jobs:
+        return
+    for job in jobs:  # now, or results of before would stand beside those of a sweep that is cut short
+        forget(job)
+    size, lanes = at_once_of(jobs[0], total)
+    if size == 1:
+        for job in jobs:
+            note(train_here(job))
+        return
+    with Pool(size, lanes, Overview(total, total - len(jobs)), note) as pool:
+        pool.train(jobs)
+
+
+def train_here(job: Job, alone: bool = False) -> Outcome:
+    """Trains in this process, with the live bar. alone: see `attempt`."""
+    with Bar() as bar:
+        failure = attempt(job, bar, alone=alone)
         if failure is None:
-            progress.say(f"written to {job.folder}")
-    return Outcome(job.title, str(job.folder), failure)
+            say(bar.console, f"written to {job.folder}")
+            return outcome_of(job)
+    return Outcome(job.title, job.folder, "failed", failure)

@@ -1,41 +1,88 @@
-"""What became of a job."""
+"""Outcome of a job, read from the job's folder: result.json says done, error.log says failed, neither says unfinished."""
 
 from __future__ import annotations
 
+import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ltrun.config.compose import Job
-from ltrun.engine.progress import Progress
-from ltrun.errors import LtrunError
+from ltrun.engine.progress import Reporter
+from ltrun.errors import LtrunError, TrainingError
+from ltrun.results.address import RESULT, reset
+from ltrun.results.atomic import write_atomically
+
+ERROR = "error.log"  # why a job failed: the sentence on its first line, below it the traceback of a defect
+GOES_ON = "the same command goes on from its last checkpoint"
+STOPPED = f"it never started, or its process was ended; {GOES_ON}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. folder: empty where it has no address. failure: why it has no result."""
+    """State of a job after a sweep. folder: None for a job that could not be composed. reason: why there is no result."""
 
     title: str
-    folder: str
-    failure: str | None = None
+    folder: Path | None
+    state: Literal["done", "failed", "unfinished"]
+    reason: str = ""
 
 
-def attempt(job: Job, progress: Progress, at_once: int = 1) -> str | None:
-    """Trains. Returns why there is no result, or None."""
+def outcome_of(job: Job, unfinished: str = STOPPED) -> Outcome:
+    """unfinished: the reason where the job left neither a result nor an error."""
+    if (job.folder / RESULT).exists():
+        return Outcome(job.title, job.folder, "done")
+    try:
+        reason = (job.folder / ERROR).read_text(errors="replace").partition("\n")[0]
+    except OSError:
+        return Outcome(job.title, job.folder, "unfinished", unfinished)
+    return Outcome(job.title, job.folder, "failed", reason)
+
+
+def forget(job: Job) -> None:
+    """Removes what would pass for an outcome of the sweep that begins; a forced job also loses its result and checkpoints."""
+    if job.settings.force:
+        reset(job.folder)
+    _forget_error(job)
+
+
+def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False) -> str | None:
+    """Trains. Returns why there is no result, or None; leaves the reason in error.log.
+
+    alone: the job is a whole command, which makes no folder for a run that is refused before it has one.
+    """
+    _forget_error(job)
     try:
         from ltrun.engine.run import run
 
-        run(job, progress, at_once)
+        run(job, reporter, at_once)
     except LtrunError as error:
-        return str(error)
+        sentence, trace = _line(error), ""
     except Exception as error:
-        return f"{type(error).__name__}: {error} (a defect of ltrun or of a part; {_keep_traceback(job.folder)})"
-    return None
+        sentence, trace = f"{type(error).__name__}: {_line(error)} (a defect of ltrun or of a part", traceback.format_exc()
+    else:
+        return None
+    kept = not alone or job.folder.is_dir()
+    if trace:
+        sentence += f"; the traceback is in {job.folder / ERROR})" if kept else f")\n{trace}"
+    if kept:
+        with suppress(TrainingError):  # the folder cannot be written to, and the caller tells the sentence
+            write_atomically(job.folder / ERROR, f"{sentence}\n{trace}".encode())
+    return sentence
 
 
-def _keep_traceback(folder: Path) -> str:
-    if not folder.is_dir():
-        return traceback.format_exc()
-    path = folder / "error.log"
-    path.write_text(traceback.format_exc())
-    return f"the traceback is in {path}"
+def tell(outcome: Outcome, named: bool) -> None:
+    """Prints why a job has no result. named: with the job's title."""
+    if outcome.state != "done":
+        print(f"ltrun: {outcome.title}: {outcome.reason}" if named else f"ltrun: {outcome.reason}", file=sys.stderr)
+
+
+def _forget_error(job: Job) -> None:
+    with suppress(OSError):  # the run will say that it cannot write there
+        (job.folder / ERROR).unlink(missing_ok=True)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).splitlines())

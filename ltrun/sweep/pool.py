@@ -1,4 +1,4 @@
-"""The processes that train the jobs of a sweep."""
+"""Processes that train the jobs of a sweep, several at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
@@ -15,8 +15,9 @@ from multiprocessing.context import ForkServerProcess
 
 from ltrun.config.compose import Job
 from ltrun.machine import end, end_with_parent
-from ltrun.sweep.outcome import Outcome, attempt
-from ltrun.sweep.overview import Overview, Relay
+from ltrun.sweep.messages import Ended, LogRelay, Message, Relay
+from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, attempt, outcome_of
+from ltrun.sweep.overview import Overview
 from ltrun.sweep.server import CONTEXT, start_server
 
 
@@ -57,43 +58,27 @@ class Pool:
         for worker in self.running:
             worker.process.join()
 
-    def add(self, job: Job) -> None:
-        """Starts a job or keeps it for later; waits only where as many are kept already as may run at once."""
-        self.waiting.append(job)
-        self._poll(block=False)
-        while len(self.waiting) > self.size:
-            self._poll(block=True)
-
-    def finish(self) -> None:
+    def train(self, jobs: Iterable[Job]) -> None:
+        self.waiting.extend(jobs)
         while self.waiting or self.running:
-            if not self.waiting:
-                for worker in self.running:
-                    worker.close()
-            self._poll(block=True)
+            self._fill()
+            self._poll()
 
-    def _poll(self, block: bool) -> None:
-        """Hears what the processes have to say, then fills the places of jobs that have ended."""
-        if self._fill():
-            block = False
-        channels = {worker.channel: worker for worker in self.running}
-        for channel in connection.wait(list(channels), None if block else 0):
-            self._receive(channels[channel])  # type: ignore[index]
-        self._fill()
-
-    def _fill(self) -> bool:
-        """Whether a job was started."""
+    def _fill(self) -> None:
+        """Starts jobs in the places of those that have ended."""
         places = self.size - sum(len(worker.jobs) for worker in self.running)
-        starting = [self.waiting.popleft() for _ in range(min(places, len(self.waiting)))]
-        for job in starting:
+        for job in [self.waiting.popleft() for _ in range(min(places, len(self.waiting)))]:
             free = (worker for worker in self.running if worker.open and len(worker.jobs) < self.lanes)
             worker = next(free, None) or self._start()
             worker.jobs[str(job.folder)] = job
-            self.overview.begin(job.title)
+            self.overview.begin(job)
             with suppress(OSError):  # it has just died, which is heard next
                 worker.channel.send(job)
             if self.lanes == 1:
                 worker.close()
-        return bool(starting)
+        if not self.waiting:
+            for worker in self.running:
+                worker.close()
 
     def _start(self) -> Worker:
         ours, theirs = CONTEXT.Pipe()
@@ -103,18 +88,26 @@ class Pool:
         self.running.append(Worker(process, ours))
         return self.running[-1]
 
+    def _poll(self) -> None:
+        """Waits until a process has something to say, and hears it."""
+        channels = {worker.channel: worker for worker in self.running}
+        for channel in connection.wait(list(channels)):
+            self._receive(channels[channel])  # type: ignore[index]
+
     def _receive(self, worker: Worker) -> None:
         try:
-            kind, folder, *words = worker.channel.recv()
+            folder, message = worker.channel.recv()
         except (EOFError, OSError):
             self._reap(worker)
             return
-        if kind != "end":
-            getattr(self.overview, kind)(worker.jobs[folder].title, *words)
-            return
-        self._end(worker.jobs.pop(folder), *words)
-        if words[0] is not None:
-            worker.close()  # what a defect has left of a device's memory, or of a library, is not for other jobs
+        match message:
+            case Ended(failure):
+                outcome = self._end(worker.jobs.pop(folder), failure or STOPPED)
+                if outcome.state != "done":
+                    # Give this process no further jobs: after a crash its GPU memory and libraries are in an unknown state.
+                    worker.close()
+            case _:
+                self.overview.show(worker.jobs[folder], message)
 
     def _reap(self, worker: Worker) -> None:
         worker.process.join()
@@ -123,9 +116,11 @@ class Pool:
         for job in worker.jobs.values():
             self._end(job, _cause_of_death(worker.process.exitcode))
 
-    def _end(self, job: Job, failure: str | None) -> None:
-        self.overview.end(job.title, failure)
-        self.note(Outcome(job.title, str(job.folder), failure))
+    def _end(self, job: Job, unfinished: str) -> Outcome:
+        outcome = outcome_of(job, unfinished)
+        self.overview.end(job, outcome.state == "done")
+        self.note(outcome)
+        return outcome
 
 
 def _cause_of_death(code: int | None) -> str:
@@ -134,50 +129,39 @@ def _cause_of_death(code: int | None) -> str:
         reason = f"its process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
     else:
         reason = f"its process ended with exit code {code}"
-    return f"{reason}; the same command goes on from its last checkpoint"
+    return f"{reason}; {GOES_ON}"
 
 
 def _work(channel: Connection, at_once: int) -> None:
-    """The life of a process of the pool: a thread for each job that it is given."""
+    """The life of a process of the pool: a thread for each job that it is given, named by the job's folder."""
     end_with_parent()
     import torch
 
     from ltrun.engine.turns import Turns
 
     torch.set_num_threads(1)  # runtime.threads, where given, is set by the run
-    turns, telling = Turns(), threading.Lock()
+    turns, sending = Turns(), threading.Lock()
 
-    def tell(kind: str, *words: object) -> None:
+    def send(message: Message) -> None:
         try:
-            with telling:
-                channel.send((kind, threading.current_thread().name, *words))
+            with sending:
+                channel.send((threading.current_thread().name, message))
         except OSError:  # nobody listens any more
             end()
 
     logger = logging.getLogger("ltrun")
-    logger.handlers, logger.propagate = [_Told(tell)], False
+    logger.handlers, logger.propagate = [LogRelay(send)], False
     logger.setLevel(logging.INFO)
 
     def train(job: Job) -> None:
-        with turns.taken_by_a_run(), Relay(tell) as progress:
-            failure = attempt(job, progress, at_once)
-        tell("end", failure)
+        with turns.taken_by_a_run():
+            failure = attempt(job, Relay(send), at_once)
+        send(Ended(failure))
 
     threads = []
     with suppress(EOFError):
         while (job := channel.recv()) is not None:
             threads.append(threading.Thread(target=train, args=(job,), name=str(job.folder)))
             threads[-1].start()
-    for thread in threads:  # here, because libraries that are first imported while Python ends its threads refuse to
+    for thread in threads:  # Join here: importing a library for the first time during interpreter shutdown raises.
         thread.join()
-
-
-class _Told(logging.Handler):
-    """Sends what is logged to the process that draws."""
-
-    def __init__(self, tell: Callable[..., None]):
-        super().__init__()
-        self.tell = tell
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.tell("log", record.getMessage())

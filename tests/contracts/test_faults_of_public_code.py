@@ -27,7 +27,7 @@ from torch import Tensor
 
 import ltrun
 from ltrun.config.compose import Job
-from ltrun.engine.progress import Progress
+from ltrun.engine.progress import Bar
 from ltrun.engine.run import run
 from ltrun.engine.stage import StageRun
 from ltrun.parts import Augment, Term
@@ -105,7 +105,7 @@ def test_evaluation_under_the_transform_of_training(tmp_path: Path) -> None:
     config, choices = changed(
         composition, dataset__augments={"blank": {"_target_": f"{__name__}.Blank"}}, runtime__device="cpu", plugins=list(HERE)
     )
-    run(Job(config, choices, {}, "erm", "digits_lt", "01234567", tmp_path, "plain"), Progress())
+    run(Job(config, choices, {}, "erm", "digits_lt", "01234567", tmp_path, "plain"), Bar())
     scores = np.load(tmp_path / "predictions.npz")
     for name in ("plain", "logit_adjustment", "ncm"):
         found = scores[f"test_scores_{name}"]

@@ -36,7 +36,7 @@ PART_FAMILIES = sorted({*SLOTS, "network"} & PACKAGES)  # whose members are part
 HOUSE = {"commands", "config", "recipe", "engine", "tasks", "results", "sweep", "report", "data"}  # packages that are no family
 ROOM = 300  # lines: a file above holds two ideas
 DOOR = {  # know of OmegaConf or Hydra
-    "config/compose", "config/explain", "config/search_path", "sweep/combinations", "sweep/jobs",
+    "config/compose", "config/explain", "config/search_path", "sweep/combinations", "sweep/jobs", "sweep/launch",
     "commands/data", "commands/train",
 }  # fmt: skip
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from ltrun.cli import dispatch
-from ltrun.commands.train import SWEEP
 from tests.support.commands import Run
 
 
@@ -22,7 +21,7 @@ def ltrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     """
     for name in [name for name in os.environ if name.startswith("LTRUN_") and name != "LTRUN_CACHE"]:
         monkeypatch.delenv(name)
-    for name, value in {"COLUMNS": "200", "HYDRA_FULL_ERROR": "1", SWEEP: ""}.items():
+    for name, value in {"COLUMNS": "200", "HYDRA_FULL_ERROR": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 

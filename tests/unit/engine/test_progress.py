@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ltrun.engine.progress import Progress
-from ltrun.sweep.overview import Relay
+from ltrun.engine.progress import Bar
 
 
 def row(stage: str, epoch: int, epochs: int) -> dict[str, object]:
@@ -21,7 +20,7 @@ def test_the_time_left_after_a_resume_is_that_of_this_process(
     """Two epochs of 30 seconds each in this process, after 190 of another; 18 are left."""
     clock = iter([1000.0, 1030.0, 1060.0])
     monkeypatch.setattr("ltrun.engine.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    progress = Progress()
+    progress = Bar()
     progress.start("erm", {"train": 200, "classifier": 10})
     progress.epoch(row("train", 191, 200))
     progress.epoch(row("train", 192, 200))
@@ -31,18 +30,9 @@ def test_the_time_left_after_a_resume_is_that_of_this_process(
 
 def test_the_bar_begins_where_the_other_process_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with Progress() as progress:
+    with Bar() as progress:
         progress.start("erm", {"train": 200})
         progress.epoch(row("train", 191, 200))
-        assert progress.bar is not None
-        (task,) = progress.bar.tasks
+        assert progress.live is not None
+        (task,) = progress.live.tasks
         assert (task.completed, task.total) == (191, 200)
-
-
-def test_a_job_of_a_sweep_counts_the_epochs_of_all_stages() -> None:
-    told: list[tuple[object, ...]] = []
-    relay = Relay(lambda *words: told.append(words))
-    relay.start("crt", {"train": 4, "classifier": 2})
-    relay.epoch(row("train", 4, 4))
-    relay.epoch(row("classifier", 2, 2))
-    assert told == [("advance", 4, 6), ("advance", 6, 6)]

@@ -22,7 +22,7 @@ from ltrun.data import Splits
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.predictors import Predictors
-from ltrun.engine.progress import Progress
+from ltrun.engine.progress import Bar
 from ltrun.engine.run import run
 from ltrun.engine.stage import Row, StageRun, augments_of, batches
 from ltrun.errors import ConfigError, TrainingError
@@ -827,11 +827,11 @@ def job(folder: Path, *overrides: str, **changes: Any) -> Job:
 def test_a_run_interrupted_in_every_epoch_has_the_same_record(
     overrides: tuple[str, ...], predictors: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run(job(tmp_path / "whole", *overrides), Progress())
-    told = Progress.epoch
+    whole = run(job(tmp_path / "whole", *overrides), Bar())
+    told = Bar.epoch
     stops = 0
 
-    def interrupt(self: Progress, row: Mapping[str, Any]) -> None:
+    def interrupt(self: Bar, row: Mapping[str, Any]) -> None:
         nonlocal stops
         told(self, row)
         if (row["stage"], row["epoch"]) not in done:
@@ -840,10 +840,10 @@ def test_a_run_interrupted_in_every_epoch_has_the_same_record(
             raise KeyboardInterrupt
 
     done: set[tuple[str, int]] = set()
-    monkeypatch.setattr(Progress, "epoch", interrupt)
+    monkeypatch.setattr(Bar, "epoch", interrupt)
     while True:
         try:
-            broken = run(job(tmp_path / "broken", *overrides), Progress())
+            broken = run(job(tmp_path / "broken", *overrides), Bar())
             break
         except KeyboardInterrupt:
             assert not (tmp_path / "broken" / "result.json").exists()
@@ -871,12 +871,12 @@ def test_a_run_interrupted_in_every_epoch_has_the_same_record(
 )
 def test_a_normalisation_that_does_not_fit_is_a_sentence(changes: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mean|std"):
-        run(job(tmp_path, "method=erm", **changes), Progress())
+        run(job(tmp_path, "method=erm", **changes), Bar())
     assert not list(tmp_path.glob("*.pt"))
 
 
 def test_accuracies_of_the_last_line_are_those_of_the_record(tmp_path: Path) -> None:
-    record = run(job(tmp_path, "method=erm"), Progress())
+    record = run(job(tmp_path, "method=erm"), Bar())
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     for split in ("test", "val"):
         for name in ("accuracy", "many", "medium", "few"):

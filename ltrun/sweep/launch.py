@@ -1,0 +1,93 @@
+"""Hydra's launchers, such as joblib or submitit: each task trains the job of a file in the job's folder.
+
+The file holds the whole resolved configuration: a node needs no command line, and a change of conf/ changes no queued job.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hydra import compose
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig
+
+from ltrun.config.compose import Job
+from ltrun.engine.progress import show_log
+from ltrun.errors import ConfigError
+from ltrun.sweep.jobs import done_before, train_here
+from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, forget, outcome_of, tell
+
+CONFIG = "launch"  # conf/launch.yaml
+OVERRIDE = re.compile(r"[+~]*hydra[./]")
+SWEEPER = re.compile(r"[+~]*hydra[./]sweeper(?!=basic$|\.max_batch_size=)")
+
+
+def overrides_of_hydra(words: Sequence[str]) -> list[str]:
+    """Those overrides of a command line that configure Hydra, such as hydra/launcher=joblib."""
+    return [word for word in words if OVERRIDE.match(word)]
+
+
+def check(overrides: Sequence[str]) -> None:
+    """Raises Hydra's errors for a launcher or a key that does not exist, and ConfigError for a sweeper."""
+    for word in filter(SWEEPER.match, overrides):
+        raise ConfigError(f"{word}: ltrun itself composes the jobs of a sweep; leave it out, and give values as in seed=0,1,2")
+    compose(CONFIG, list(overrides), return_hydra_config=True)
+
+
+def launch(jobs: Sequence[Job], overrides: Sequence[str], note: Callable[[Outcome], None]) -> None:
+    """Has Hydra's launcher train the jobs, waits for it, and notes the outcome of each. Hydra must be initialised.
+
+    overrides: of Hydra. Raises TrainingError where a job's folder cannot be written to.
+    """
+    if not jobs:
+        return
+    for job in jobs:
+        forget(job)
+    files = [quoted(job.save().absolute()) for job in jobs]
+    why = STOPPED
+    try:
+        _hydra().multirun(CONFIG, train_from_file, [*overrides, _outputs(jobs[0]), f"job={','.join(files)}"])
+    except KeyboardInterrupt:
+        for outcome in map(outcome_of, jobs):
+            if outcome.state != "unfinished":
+                note(outcome)
+        raise
+    except Exception as error:  # whatever a launcher raises, the folders tell what became of the jobs
+        name, said = type(error).__name__, str(error).partition("\n")[0]
+        print(f"ltrun: the launcher stopped: {name}: {said}", file=sys.stderr)
+        why = f"it had not ended when the launcher stopped ({name}); {GOES_ON}"
+    for job in jobs:
+        note(outcome_of(job, why))
+
+
+def train_under_hydra(job: Job, overrides: Sequence[str]) -> Outcome:
+    """Trains a single run in this process, with what the command line says of Hydra, such as callbacks or variables."""
+    done = _hydra().run(CONFIG, lambda _: train_here(job, alone=True), [*overrides, _outputs(job)])
+    outcome: Outcome = done.return_value
+    return outcome
+
+
+def train_from_file(cfg: DictConfig) -> None:
+    """The task, in whatever process the launcher starts: the outcome stays in the folder. Raises DataError."""
+    show_log()
+    job = Job.load(Path(cfg.job))
+    if not done_before(job):  # by another sweep that had it in its queue
+        tell(train_here(job), named=True)
+
+
+def _hydra() -> Hydra:
+    return Hydra("ltrun", GlobalHydra.instance().config_loader())
+
+
+def _outputs(job: Job) -> str:
+    return f"outputs={quoted(Path(job.settings.outputs).expanduser().absolute())}"
+
+
+def quoted(path: Path) -> str:
+    """A path as a value of an override, whatever characters it has."""
+    return QuotedString(str(path).replace("${", r"\${"), Quote.single).with_quotes()

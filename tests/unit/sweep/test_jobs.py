@@ -1,0 +1,56 @@
+"""All jobs of a sweep are known before the first one trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+
+from ltrun.sweep.jobs import compose_jobs
+from ltrun.sweep.outcome import Outcome
+
+
+@pytest.fixture(autouse=True)
+def hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    GlobalHydra.instance().clear()
+    with initialize_config_module("ltrun.conf", version_base="1.3"):
+        yield
+
+
+def test_a_run_that_is_named_twice_is_one_job(tmp_path: Path) -> None:
+    noted: list[Outcome] = []
+    commands = [["dataset=digits_lt", f"seed={seed}"] for seed in ("0", "1", "0", "1")]
+    assert [job.seed for job in compose_jobs(commands, noted.append)] == [0, 1]
+    assert noted == [] and not list(tmp_path.iterdir()), "composing writes nothing"
+
+
+def test_what_cannot_be_composed_has_failed_by_its_command_line(tmp_path: Path) -> None:
+    noted: list[Outcome] = []
+    commands = [["seed=-1"], ["seed=0"], ["seed=0", "nothing=1"]]
+    assert [job.seed for job in compose_jobs(commands, noted.append)] == [0]
+    assert [(outcome.title, outcome.folder, outcome.state) for outcome in noted] == [
+        ("seed=-1", None, "failed"),
+        ("seed=0 nothing=1", None, "failed"),
+    ]
+    assert "seed must be 0 or more" in noted[0].reason and "nothing" in noted[1].reason
+
+
+def test_hydras_refusal_of_the_first_job_is_that_of_the_command() -> None:
+    with pytest.raises(HydraException):
+        compose_jobs([["nothing=1"], ["seed=0"]], lambda outcome: None)
+
+
+def test_a_damaged_result_has_failed_and_is_not_trained_over() -> None:
+    (job,) = compose_jobs([["seed=0"]], lambda outcome: None)
+    job.folder.mkdir(parents=True)
+    (job.folder / "result.json").write_text("{")
+    noted: list[Outcome] = []
+    assert compose_jobs([["seed=0"]], noted.append) == []
+    assert noted[0].state == "failed" and "is damaged" in noted[0].reason
+    (forced,) = compose_jobs([["seed=0", "force=true"]], noted.append)
+    assert forced.folder == job.folder

@@ -1,0 +1,97 @@
+"""The outcome of a job is what its folder says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ltrun.config.compose import Job
+from ltrun.engine.progress import Bar
+from ltrun.errors import TrainingError
+from ltrun.sweep.outcome import ERROR, STOPPED, Outcome, attempt, forget, outcome_of
+from tests.support.cases import composed
+
+
+def job(folder: Path, *overrides: str) -> Job:
+    config, choices = composed(*overrides)
+    return Job(config, choices, {}, "erm", "digits_lt", "01234567", folder / "seed0", "plain")
+
+
+def running(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
+    """Has every run end at once: with this error, or with a result."""
+
+    def run(job: Job, reporter: object, at_once: int) -> None:
+        assert not (job.folder / ERROR).exists(), "of an earlier run"
+        if error is not None:
+            raise error
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / "result.json").touch()
+
+    monkeypatch.setitem(__import__("sys").modules, "ltrun.engine.run", SimpleNamespace(run=run))
+
+
+def test_a_job_that_left_nothing_is_unfinished(tmp_path: Path) -> None:
+    one = job(tmp_path)
+    assert outcome_of(one) == Outcome(one.title, one.folder, "unfinished", STOPPED)
+    assert outcome_of(one, "it was killed").reason == "it was killed"
+
+
+def test_a_result_is_done_whatever_else_lies_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(tmp_path)
+    one.folder.mkdir()
+    (one.folder / ERROR).write_text("of another process\n")
+    (one.folder / "result.json").touch()
+    assert outcome_of(one) == Outcome(one.title, one.folder, "done")
+
+
+def test_a_refusal_is_one_line_and_a_defect_its_sentence_and_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(tmp_path)
+    running(monkeypatch, TrainingError("the loss is\nnot finite"))
+    assert attempt(one, Bar()) == "the loss is not finite"
+    assert (one.folder / ERROR).read_text() == "the loss is not finite\n"
+    assert outcome_of(one) == Outcome(one.title, one.folder, "failed", "the loss is not finite")
+    running(monkeypatch, KeyError("lr"))
+    sentence = attempt(one, Bar())
+    assert sentence == f"KeyError: 'lr' (a defect of ltrun or of a part; the traceback is in {one.folder / ERROR})"
+    first, second, *_, last = (one.folder / ERROR).read_text().splitlines()
+    assert (first, second, last) == (sentence, "Traceback (most recent call last):", "KeyError: 'lr'")
+    assert outcome_of(one).reason == sentence
+    running(monkeypatch, None)
+    assert attempt(one, Bar()) is None
+    assert outcome_of(one).state == "done" and not (one.folder / ERROR).exists()
+
+
+def test_a_command_that_is_refused_before_it_has_a_folder_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(tmp_path)
+    running(monkeypatch, TrainingError("no"))
+    assert attempt(one, Bar(), alone=True) == "no"
+    running(monkeypatch, KeyError("lr"))
+    assert "Traceback (most recent call last)" in str(attempt(one, Bar(), alone=True))
+    assert not one.folder.exists()
+    one.folder.mkdir()
+    attempt(one, Bar(), alone=True)
+    assert outcome_of(one).state == "failed"
+
+
+def test_a_failure_is_told_where_its_folder_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    one = replace(job(tmp_path), folder=tmp_path / "file" / "seed0")
+    running(monkeypatch, TrainingError("no"))
+    assert attempt(one, Bar()) == "no"
+    assert outcome_of(one, "no").reason == "no"
+
+
+@pytest.mark.parametrize(("force", "left"), [("false", {"result.json", "checkpoints.json"}), ("true", set())])
+def test_a_sweep_begins_without_the_errors_of_before_and_forced_without_results(
+    force: str, left: set[str], tmp_path: Path
+) -> None:
+    one = job(tmp_path, f"force={force}")
+    forget(one)  # there is nothing
+    one.folder.mkdir()
+    for name in (ERROR, "result.json", "checkpoints.json"):
+        (one.folder / name).touch()
+    forget(one)
+    assert {path.name for path in one.folder.iterdir()} == left
