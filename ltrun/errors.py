@@ -22,6 +22,10 @@ class TrainingError(LtrunError):
     """A run cannot go on: its loss is not finite, a checkpoint cannot be written or read."""
 
 
+class BusyError(TrainingError):
+    """Another process trains the same run."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """'; did you mean 'x'?' for the nearest known name, or the list of what is known when none is near."""
     known = sorted(known)

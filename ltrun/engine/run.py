@@ -24,7 +24,7 @@ from ltrun.engine.progress import Reporter
 from ltrun.engine.stage import Row, augments_of
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
-from ltrun.errors import ConfigError, TrainingError
+from ltrun.errors import BusyError, ConfigError
 from ltrun.parts import Network
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import MAIN, Recipe
@@ -178,5 +178,5 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise TrainingError(f"another process is training {folder}; wait for it, or stop it") from None
+            raise BusyError(f"another process is training {folder}; wait for it, or stop it") from None
         yield

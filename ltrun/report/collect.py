@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ltrun.errors import DataError
-from ltrun.results.address import RESULT
+from ltrun.results.address import RESULT, failure
 from ltrun.results.record import RunRecord, UnknownRecord
 
 EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
@@ -20,7 +20,7 @@ EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
 class Problem:
     """Something found that is not in the tables, or not as it lies there. text: a sentence that names the path."""
 
-    kind: Literal["damaged", "unknown", "unfinished", "duplicate", "unreadable"]
+    kind: Literal["damaged", "unknown", "failed", "unfinished", "duplicate", "unreadable"]
     path: Path
     text: str
 
@@ -35,7 +35,11 @@ def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     problems: list[Problem] = []
     for folder, done in _walk(paths, problems):
         if not done:
-            problems.append(Problem("unfinished", folder, f"{folder} is unfinished"))
+            reason = failure(folder)
+            if reason is None:
+                problems.append(Problem("unfinished", folder, f"{folder} is unfinished"))
+            else:
+                problems.append(Problem("failed", folder, f"{folder} failed: {reason}"))
             continue
         file = folder / RESULT
         try:

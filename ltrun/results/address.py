@@ -14,6 +14,7 @@ from ltrun.errors import ConfigError
 from ltrun.taxonomy import DATASET_KEYS, GROUPS, SLOTS, STAGE_SLOTS, emptied
 
 RESULT = "result.json"
+ERROR = "error.log"  # why a job failed: the sentence on its first line, below it the traceback of a defect
 MANIFEST = "checkpoints.json"  # names the checkpoints of a run that may be gone on from
 INERT = (
     "seed", "outputs", "force", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",
@@ -163,3 +164,11 @@ def reset(folder: Path) -> None:
     """Has a run begin anew: if it is cut short, nothing of before passes for its result, and it goes on from its own."""
     for name in (MANIFEST, RESULT):
         (folder / name).unlink(missing_ok=True)
+
+
+def failure(folder: Path) -> str | None:
+    """Why the job of a folder failed, or None."""
+    try:
+        return (folder / ERROR).read_text(errors="replace").partition("\n")[0]
+    except OSError:
+        return None

@@ -11,11 +11,10 @@ from typing import Literal
 
 from ltrun.config.compose import Job
 from ltrun.engine.progress import Reporter
-from ltrun.errors import LtrunError, TrainingError
-from ltrun.results.address import RESULT, reset
+from ltrun.errors import BusyError, LtrunError, TrainingError
+from ltrun.results.address import ERROR, RESULT, failure, reset
 from ltrun.results.atomic import write_atomically
 
-ERROR = "error.log"  # why a job failed: the sentence on its first line, below it the traceback of a defect
 GOES_ON = "the same command goes on from its last checkpoint"
 STOPPED = f"it never started, or its process was ended; {GOES_ON}"
 
@@ -34,9 +33,8 @@ def outcome_of(job: Job, unfinished: str = STOPPED) -> Outcome:
     """unfinished: the reason where the job left neither a result nor an error."""
     if (job.folder / RESULT).exists():
         return Outcome(job.title, job.folder, "done")
-    try:
-        reason = (job.folder / ERROR).read_text(errors="replace").partition("\n")[0]
-    except OSError:
+    reason = failure(job.folder)
+    if reason is None:
         return Outcome(job.title, job.folder, "unfinished", unfinished)
     return Outcome(job.title, job.folder, "failed", reason)
 
@@ -58,6 +56,8 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
         from ltrun.engine.run import run
 
         run(job, reporter, at_once)
+    except BusyError as error:
+        return _line(error)  # the folder is that of the process that trains
     except LtrunError as error:
         sentence, trace = _line(error), ""
     except Exception as error:

@@ -64,6 +64,18 @@ def test_what_has_no_result_is_unfinished(tmp_path: Path) -> None:
     assert kinds(problems) == ["unfinished"] * 2
 
 
+def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
+    refused = address(tmp_path, "cifar100_lt", "erm", "0123abcd", 7)  # before anything was trained
+    refused.mkdir(parents=True)
+    (refused / ".lock").touch()
+    (refused / "error.log").write_text("optimizer.lr: lr must be above 0, got -1\n")
+    done = save(tmp_path, record(seed=0))
+    (done / "error.log").write_text("of an attempt before\n")
+    found, problems = collect([tmp_path])
+    assert (len(found), kinds(problems)) == (1, ["failed"])
+    assert problems[0].text == f"{refused} failed: optimizer.lr: lr must be above 0, got -1"
+
+
 def test_damaged_and_foreign_files_are_named_and_skipped(tmp_path: Path) -> None:
     save(tmp_path, record("erm"))
     half = save(tmp_path, record("ldam"))

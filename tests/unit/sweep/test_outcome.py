@@ -10,8 +10,9 @@ import pytest
 
 from ltrun.config.compose import Job
 from ltrun.engine.progress import Bar
-from ltrun.errors import TrainingError
-from ltrun.sweep.outcome import ERROR, STOPPED, Outcome, attempt, forget, outcome_of
+from ltrun.errors import BusyError, TrainingError
+from ltrun.results.address import ERROR
+from ltrun.sweep.outcome import STOPPED, Outcome, attempt, forget, outcome_of
 from tests.support.cases import composed
 
 
@@ -31,6 +32,14 @@ def running(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
         (job.folder / "result.json").touch()
 
     monkeypatch.setitem(__import__("sys").modules, "ltrun.engine.run", SimpleNamespace(run=run))
+
+
+def test_a_run_that_another_process_trains_gets_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(tmp_path)
+    one.folder.mkdir()
+    running(monkeypatch, BusyError("another process is training it"))
+    assert attempt(one, Bar()) == "another process is training it"
+    assert outcome_of(one).state == "unfinished"
 
 
 def test_a_job_that_left_nothing_is_unfinished(tmp_path: Path) -> None:
