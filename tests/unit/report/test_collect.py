@@ -70,7 +70,7 @@ def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
     (refused / ".lock").touch()
     (refused / "error.log").write_text("optimizer.lr: lr must be above 0, got -1\n")
     done = save(tmp_path, record(seed=0))
-    (done / "error.log").write_text("of an attempt before\n")
+    (done.parent / "error.log").write_text("of an attempt before\n")
     found, problems = collect([tmp_path])
     assert (len(found), kinds(problems)) == (1, ["failed"])
     assert problems[0].text == f"{refused} failed: optimizer.lr: lr must be above 0, got -1"
