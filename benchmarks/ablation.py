@@ -27,7 +27,7 @@ from unittest.mock import patch
 import torch
 from common import Record, Times, alternate, arguments, milliseconds, prepared
 from stand_ins import TEST_IMAGES, PerImage, Waiting
-from subject import Subject
+from subject import Subject, sized
 
 from ltrun.parts import Network
 
@@ -89,7 +89,7 @@ def variant(args: argparse.Namespace, device: torch.device, on: Set[str], kind: 
     words = [
         "method=erm",
         f"batch_size={args.batch_size}",
-        f"+dataset.test_images={args.test_images or (TEST_IMAGES if cuda else 500)}",
+        *sized(args.test_images or (TEST_IMAGES if cuda else 500)),
         f"runtime.channels_last={str('channels_last' in on).lower()}",
         f"runtime.precision={args.precision if 'precision' in on else 'fp32'}",
         f"runtime.compile={'true' if 'inductor' in on else 'auto' if 'graph' in on else 'false'}",

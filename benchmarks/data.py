@@ -23,7 +23,7 @@ import torch
 from common import Record, alternate, arguments, prepared
 from PIL import Image
 from stand_ins import PerImage
-from subject import Subject, runtime
+from subject import Subject, runtime, sized
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
@@ -75,7 +75,7 @@ Sides = tuple[dict[str, Callable[[], object]], dict[str, int]]  # what is timed,
 
 
 def small(args: argparse.Namespace, device: torch.device) -> Sides:
-    subject = Subject(device, "method=erm", "+dataset.test_images=100", *runtime(args))
+    subject = Subject(device, "method=erm", *sized(100), *runtime(args))
     store, augment = subject.train_set, subject.stage.objective.augments["main"]
     plain = PerImage(store, args.workers)
     rows = torch.randperm(len(store)).split(args.batch_size)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from common import Record, alternate, arguments, has_bf16, milliseconds, prepared
-from subject import Subject, runtime
+from subject import Subject, kernels, runtime
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -81,10 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "memory": PASSES * outputs * dtype.itemsize / bandwidth,
     }
     if device.type == "cuda":
-        kernels = count_kernels(subject) / steps
-        record.result(kernels=kernels, launch_seconds=seconds["launches"] / LAUNCHES)
-        floors["launches"] = kernels * seconds["launches in a graph"] / LAUNCHES
-        print(f"{kernels:.0f} kernels a step; a launch takes {seconds['launches'] / LAUNCHES * 1e6:.1f} us")
+        count = len(kernels(subject.train)) / steps
+        record.result(kernels=count, launch_seconds=seconds["launches"] / LAUNCHES)
+        floors["launches"] = count * seconds["launches in a graph"] / LAUNCHES
+        print(f"{count:.0f} kernels a step; a launch takes {seconds['launches'] / LAUNCHES * 1e6:.1f} us")
     record.result(step_seconds=step, operations=operations, operations_per_second=rate, bytes_per_second=bandwidth)
     record.result(floor_seconds=floors, share={name: floor / step for name, floor in floors.items()})
     print(f"{rate / 1e9:.0f} GFLOP/s in products, {bandwidth / 1e9:.1f} GB/s copying; a step is {operations / 1e9:.1f} GFLOP")
@@ -157,14 +157,6 @@ def launches(device: torch.device) -> dict[str, Callable[[], None]]:
     with torch.cuda.graph(graph):
         call()
     return {"launches": call, "launches in a graph": graph.replay}
-
-
-def count_kernels(subject: Subject) -> int:
-    """Of an epoch."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        subject.train()
-        torch.cuda.synchronize()
-    return sum(event.device_type.name == "CUDA" for event in profile.events() or [])
 
 
 if __name__ == "__main__":

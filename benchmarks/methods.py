@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from common import Record, alternate, arguments, prepared
-from subject import Subject, runtime
+from subject import Subject, runtime, sized
 
 from ltrun.config import catalogue
 
@@ -68,7 +68,7 @@ def each(names: Sequence[str], args: argparse.Namespace, device: torch.device) -
 def measure(name: str, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """One preset: memory first, before anything else takes some, then time."""
     torch.set_num_threads(args.threads or torch.get_num_threads())
-    words = (f"batch_size={args.batch_size}", "+dataset.test_images=100", *runtime(args))
+    words = (f"batch_size={args.batch_size}", *sized(100), *runtime(args))
     memory = peak(lambda: Subject(device, f"method={name}", *words, steps=args.steps), device)
     subject, erm = (Subject(device, f"method={method}", *words, steps=args.steps) for method in (name, BASE))
     erm.settle()

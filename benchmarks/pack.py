@@ -6,28 +6,41 @@
 Each measurement is the command `ltrun -m method=erm seed=0,... runtime.pack=K` on random images with the class counts of
 CIFAR100-LT, with as many runs as there are at once. Images a second are the sum over the runs of what their records say:
 training and evaluation, without start-up. That is right where they ran at the same time: overlap is the time that all of them
-trained, over the mean time of one. On a CPU each run has one thread where K is above 1, and a single one all of them. On CUDA,
-where those runs share a process, K commands `ltrun method=erm seed=k` side by side are the other candidate.
+trained, over the mean time of one. steady: the sum of what their epochs say, by the median of those in the middle, in which all
+of them train and all that happens once is over. On a CPU each run has one thread where K is above 1, and a single one all of
+them. On CUDA, where those runs share a process, K commands `ltrun method=erm seed=k` side by side are the other candidate.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 from common import Record, alternate, arguments, prepared
-from subject import run_command, runtime
+from subject import run_command, runtime, sized
 
 from ltrun.machine import cores
+from ltrun.results.record import RunRecord
 
 AT_ONCE = (1, 2, 4, 8, 16)
-Measured = tuple[float, float]  # images a second of all runs, overlap
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of all runs together: images a second by their records and by their epochs in the middle, and how far they overlapped."""
+
+    rate: float
+    steady: float
+    overlap: float
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--epochs", type=int, help="of a run; 1 on a CPU unless given, 200 on CUDA")
     parser.add_argument("--largest-class", type=int, help="its training images; 500 as in CIFAR100-LT unless given")
+    parser.add_argument("--no-commands", action="store_true", help="leave out the commands side by side, on CUDA")
     args = parser.parse_args(argv)
     device = prepared(args)
     most = AT_ONCE[-1] if device.type == "cuda" else cores()
@@ -48,37 +62,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = Record("pack", args, device)
     print(f"{record.title}, {args.precision}, compile={args.compile}")
     found: dict[str, list[Measured]] = defaultdict(list)
-    forms = {"at once": sweep, "commands": apart} if device.type == "cuda" else {"at once": sweep}
+    forms = {"at once": sweep}
+    if device.type == "cuda" and not args.no_commands:
+        forms["commands"] = apart
     names = {f"{k} {form}": k for k in args.at_once for form in forms if k > 1 or form == "at once"}
-    sides = {name: measurement(forms[name.partition(" ")[2]](args, k), k, found[name]) for name, k in names.items()}
-    times = alternate(sides, args.repeats, device, record.times, warm_up=False, commands=True)
-    record.times(times)
-    rates = {name: median(rate for rate, _ in measured) for name, measured in found.items()}
-    results = {
-        name: {
-            "images_per_second": rates[name],
-            "times_one_run": rates[name] / rates["1 at once"],
-            "overlap": median(overlap for _, overlap in found[name]),
-            "wall_seconds_a_run": times[name].median / k,
-            "repeats": found[name],
-        }
+    sides = {
+        name: measurement(forms[name.partition(" ")[2]](args, k), k, found[name], lambda: record.result(sides=rates(found)))
         for name, k in names.items()
     }
+    times = alternate(sides, args.repeats, device, record.times, warm_up=False, commands=True)
+    results = rates(found)
+    for name, k in names.items():
+        results[name]["wall_seconds_a_run"] = times[name].median / k
     record.result(sides=results)
     for name, values in results.items():
         print(
             f"{name:>11}: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times one run, "
-            f"overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s a run, start-up included"
+            f"steady {values['steady']:6.0f}, overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s a run, "
+            "start-up included"
         )
     record.close()
     return 0
 
 
+def rates(found: Mapping[str, Sequence[Measured]]) -> dict[str, dict[str, Any]]:
+    """What was measured so far, by side."""
+    rate = {name: median(one.rate for one in measured) for name, measured in found.items() if measured}
+    return {
+        name: {
+            "images_per_second": rate[name],
+            "times_one_run": rate[name] / rate["1 at once"],
+            "steady": median(one.steady for one in found[name]),
+            "overlap": median(one.overlap for one in found[name]),
+            "repeats": [(one.rate, one.overlap) for one in found[name]],
+        }
+        for name in rate
+    }
+
+
 def words(args: argparse.Namespace) -> list[str]:
     chosen = ["method=erm", f"epochs={args.epochs}", f"batch_size={args.batch_size}", *runtime(args)]
-    chosen.append("+dataset.test_images=1000")
-    if args.largest_class:
-        chosen.append(f"+dataset.largest_class={args.largest_class}")
+    chosen += sized(1000, args.largest_class)
     return [*chosen, "network=resnet8"] if args.smoke else chosen
 
 
@@ -92,23 +116,33 @@ def apart(args: argparse.Namespace, k: int) -> list[list[str]]:
     return [[*words(args), f"seed={seed}"] for seed in range(k)]
 
 
-def measurement(commands: list[list[str]], k: int, found: list[Measured]) -> Callable[[], None]:
-    """A call that gives the commands at the same time and notes the images a second of all runs together, and how far they
-    overlapped."""
+def measurement(commands: list[list[str]], k: int, found: list[Measured], after: Callable[[], None]) -> Callable[[], None]:
+    """A call that gives the commands at the same time and notes what was measured. after: is called then."""
 
     def call() -> None:
         with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as name, ThreadPoolExecutor(len(commands)) as threads:
             folders = [Path(name) / str(i) for i in range(len(commands))]
             done = list(threads.map(lambda command, folder: run_command(*command, folder=folder), commands, folders))
-            records = {path: record for _, written in done for path, record in written.items()}
-            ends = [(path / "metrics.jsonl").stat().st_mtime for path in records]  # the line of the last epoch
-        assert len(records) == k
-        seconds = [record.provenance["seconds"] for record in records.values()]
-        begins = [end - lasted for end, lasted in zip(ends, seconds, strict=True)]
-        rate = sum(record.provenance["images_per_second"] for record in records.values())
-        found.append((rate, max(0.0, min(ends) - max(begins)) / mean(seconds)))
+            found.append(measured({path: record for _, written in done for path, record in written.items()}, k))
+        after()
 
     return call
+
+
+def measured(records: Mapping[Path, RunRecord], k: int) -> Measured:
+    """Of the k runs in these folders."""
+    assert len(records) == k
+    ends = [(path / "metrics.jsonl").stat().st_mtime for path in records]  # the line of the last epoch
+    seconds = [record.provenance["seconds"] for record in records.values()]
+    begins = [end - lasted for end, lasted in zip(ends, seconds, strict=True)]
+    rate = sum(record.provenance["images_per_second"] for record in records.values())
+    return Measured(rate, sum(map(steady, records)), max(0.0, min(ends) - max(begins)) / mean(seconds))
+
+
+def steady(folder: Path) -> float:
+    """Images a second of a run after a third of its epochs and before the last sixth."""
+    epochs = [json.loads(line)["images_per_second"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return median(epochs[len(epochs) // 3 : len(epochs) - len(epochs) // 6])
 
 
 if __name__ == "__main__":

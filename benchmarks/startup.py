@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import Record, alternate, arguments, prepared, unmet
 from scale import write_runs
-from subject import RANDOM_IMAGES, runtime
+from subject import RANDOM_IMAGES, SOURCE, runtime, sized
 
 RUNS = 1_000
 
@@ -29,13 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = prepared(args)
     record = Record("startup", args, device)
     print(record.title)
-    step = [
-        *RANDOM_IMAGES,
-        "dataset._target_=stand_ins.UntilFirstStep",
-        "+dataset.largest_class=20",
-        "dataset.imbalance=10",
-    ]
-    step += ["+dataset.test_images=100", "network=resnet8", "batch_size=16", *runtime(args)]
+    step = [*RANDOM_IMAGES, f"{SOURCE}._target_=stand_ins.UntilFirstStep", *sized(100, 20), "dataset.imbalance=10"]
+    step += ["network=resnet8", "batch_size=16", *runtime(args)]
     with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as folder:
         write_runs(Path(folder) / "runs", 20 if args.smoke else RUNS, classes=100)
         ltrun = ["-m", "ltrun"]

@@ -23,7 +23,7 @@ import torch
 from common import EXACT, PLAIN, Record, Times, alternate, arguments, flags, milliseconds, prepared, unmet
 from plain import PlainLoop
 from stand_ins import TEST_IMAGES
-from subject import Subject, run_command, runtime
+from subject import Subject, run_command, runtime, sized
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -137,7 +137,7 @@ def compare(args: argparse.Namespace, device: torch.device, record: Record) -> t
         device,
         "method=erm",
         f"batch_size={args.batch_size}",
-        f"+dataset.test_images={tested}",
+        *sized(tested),
         *runtime(args),
         steps=steps,
     )
@@ -204,7 +204,7 @@ def whole_run(args: argparse.Namespace) -> dict[str, Any]:
     """A whole run by its command: seconds from start to end, and those that its record counts."""
     words = ["method=erm", f"epochs={args.run}", f"batch_size={args.batch_size}", *runtime(args)]
     if args.smoke:
-        words += ["network=resnet8", "+dataset.largest_class=100", "+dataset.test_images=100"]
+        words += ["network=resnet8", *sized(100, 100)]
     with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as folder:
         seconds, records = run_command(*words, folder=Path(folder))
     counted = next(iter(records.values())).provenance["seconds"]

@@ -34,7 +34,8 @@ from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.types import Clock
 
-RANDOM_IMAGES = ("dataset=cifar100_lt", "dataset._target_=stand_ins.RandomLT", "plugins=[stand_ins]")
+SOURCE = "dataset"  # where a configuration has the arguments of a data set
+RANDOM_IMAGES = ("dataset=cifar100_lt", f"{SOURCE}._target_=stand_ins.RandomLT", "plugins=[stand_ins]")
 
 
 def runtime(args: argparse.Namespace) -> tuple[str, ...]:
@@ -42,6 +43,12 @@ def runtime(args: argparse.Namespace) -> tuple[str, ...]:
     device = [] if args.device == "auto" else [f"runtime.device={args.device}"]
     threads = [f"runtime.threads={args.threads}"] if args.threads else []
     return f"runtime.precision={args.precision}", f"runtime.compile={args.compile}", *device, *threads
+
+
+def sized(test_images: int, largest_class: int | None = None) -> list[str]:
+    """The overrides for so many random test images, and so many training images of the largest class."""
+    training = [] if largest_class is None else [f"+{SOURCE}.largest_class={largest_class}"]
+    return [f"+{SOURCE}.test_images={test_images}", *training]
 
 
 def job_of(*overrides: str) -> Job:
@@ -125,6 +132,15 @@ class _Silent(Bar):
 
     def warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
+
+
+def kernels(call: Callable[[], object]) -> list[tuple[str, float]]:
+    """Name and microseconds of every kernel that a call has the CUDA device run, in their order."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        torch.cuda.synchronize()
+    events = [event for event in profile.events() or [] if event.device_type.name == "CUDA"]
+    return [(event.name, event.time_range.elapsed_us()) for event in events]
 
 
 def run_command(*words: str, folder: Path) -> tuple[float, dict[Path, RunRecord]]:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Record = Mapping[str, Any]
 PACKED = {"images_per_second": 0, "times_one_run": 2, "overlap": 2}  # and their digits
+PROBED = {"ms": 3, "host_ms": 3, "kernels": 0, "busy_us": 0}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     folders = [Path(word) for word in (sys.argv[1:] if argv is None else argv)] or [Path(__file__).parent / "results"]
-    records = [json.loads(path.read_text()) for folder in folders for path in sorted(folder.glob("*.json"))]
-    for name, table in TABLES.items():
-        if chosen := [record for record in records if record["benchmark"] == name and finished(record)]:
-            print("\n".join(table(chosen)), end="\n\n")
+    records = [record for folder in folders for path in sorted(folder.glob("*.json")) for record in recorded(path)]
+    for lines in tables([record for record in records if finished(record)]):
+        print("\n".join(lines), end="\n\n")
     return 0
+
+
+def recorded(path: Path) -> list[Record]:
+    """The records of a file: one, or those of a check on a GPU machine (gpu/collect.py)."""
+    content = json.loads(path.read_text())
+    return content["records"] if content["benchmark"] == "gpu_check" else [content]
+
+
+def tables(records: Sequence[Record]) -> Iterator[list[str]]:
+    """The lines of a table for each kind of record that has one."""
+    for name, table in TABLES.items():
+        if chosen := [record for record in records if record["benchmark"] == name]:
+            yield table(chosen)
 
 
 def finished(record: Record) -> bool:
@@ -115,8 +128,21 @@ def images(records: Sequence[Record]) -> list[str]:
     return markdown(["microseconds an image", *names, "n (set aside)", "torch", "date"], rows)
 
 
+def ways(records: Sequence[Record]) -> list[str]:
+    """Of computing a step, on CUDA."""
+    rows = []
+    for record in records:
+        for name, found in record["results"]["ways"].items():
+            numbers = [f"{found[key]:.{digits}f}" if key in found else "–" for key, digits in PROBED.items()]
+            groups = ", ".join(f"{group} {total:.0f}" for group, total in found.get("groups_us", {}).items())
+            said = found.get("error", groups)[:300].replace("\n", " ")
+            rows.append([f"{record['device']}, {name}", *numbers, said])
+    return markdown(["", "ms a step", "ms of the host", "kernels", "busy us", "by group, us"], rows)
+
+
 TABLES = {
     "step": steps, "ablation": levers, "floor": floors, "pack": packs, "methods": methods, "startup": startups, "data": images,
+    "probe": ways,
 }  # fmt: skip
 
 if __name__ == "__main__":

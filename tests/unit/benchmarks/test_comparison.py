@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
-sys.path.append(str(BENCHMARKS))  # as for a script that lies there; ltrun finds its stand-ins by it
+sys.path += [str(BENCHMARKS), str(BENCHMARKS / "gpu")]  # as for a script that lies there; ltrun finds its stand-ins by it
 common, floor, plain, step, subject, table = (
     importlib.import_module(name) for name in ("common", "floor", "plain", "step", "subject", "table")
 )
@@ -146,9 +146,66 @@ def test_ratios_are_of_whole_epochs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_recorded_results_make_tables(capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever lies in benchmarks/results: records are finished, and each of a kind that has a table is in it."""
-    records = [json.loads(path.read_text()) for path in sorted((BENCHMARKS / "results").glob("*.json"))]
+    records = [record for path in sorted((BENCHMARKS / "results").glob("*.json")) for record in table.recorded(path)]
     records = [record for record in records if record["benchmark"] in table.TABLES]
     assert all(table.finished(record) for record in records)
     assert table.main([]) == 0
     printed = capsys.readouterr().out
     assert all(table.where(record) in printed for record in records)
+
+
+# ----------------------------------------------------------------------------------------------------------- every script
+
+
+@pytest.mark.parametrize("script", [*BENCHMARKS.glob("*.py"), *(BENCHMARKS / "gpu").glob("*.py")], ids=lambda path: path.stem)
+def test_every_script_finds_what_it_names_in_ltrun(script: Path) -> None:
+    assert importlib.import_module(script.stem).__file__ == str(script)
+
+
+def test_steady_images_a_second_are_of_the_epochs_in_the_middle(tmp_path: Path) -> None:
+    def steady(*rates: float) -> float:
+        (tmp_path / "metrics.jsonl").write_text("".join(f'{{"images_per_second": {rate}}}\n' for rate in rates))
+        return float(importlib.import_module("pack").steady(tmp_path))
+
+    assert steady(1, 1, 7, 8, 9, 1) == 8
+    assert steady(5) == 5
+
+
+# ------------------------------------------------------------------------------------------------------ the check on a GPU
+
+
+@pytest.mark.parametrize(
+    ("distances", "warnings", "expected"),
+    [
+        ([(0.0, 0.0), (0.0, 1e-3)], [], "same bits"),
+        ([(5e-5, 0.0), (1e-3, 1e-4)], [], "close"),
+        ([(5e-5, 0.0), (1e-2, 1e-4)], [], "DIFFERS"),
+        ([(torch.inf, torch.inf)], [], "DIFFERS"),
+        ([(0.0, 0.0)], ["a part does not allow it"], "WARNS"),
+    ],
+)
+def test_a_replayed_preset_is_held_against_the_noise(distances: Any, warnings: list[str], expected: str) -> None:
+    assert importlib.import_module("presets").verdict(distances, warnings) == expected
+
+
+def test_what_is_no_number_is_infinitely_far_away() -> None:
+    apart, one, none = importlib.import_module("presets").apart, torch.ones(2), torch.full((2,), torch.nan)
+    assert apart({"a": one, "b": one + 1}, {"a": one, "b": one}) == 1
+    assert apart({"a": one, "b": none}, {"a": one, "b": one}) == torch.inf == apart({"a": one}, {"a": none})
+
+
+def test_a_check_that_was_cut_short_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    (work / "found").mkdir(parents=True)
+    out.mkdir()
+    (work / "found" / "steps.jsonl").write_text('{"step": "probe", "code": 124, "seconds": 9, "limit": 9}\n')
+    for name in ("probe", "step"):
+        record = common.Record(name, settings("--json", str(work / "found" / f"{name}.json")), CPU)
+        record.times({"tf32 NHWC": common.Times([repeat(1.0)])})
+        record.result(ways={"tf32 NHWC": {"ms": 1.25}, "bf16 NHWC": {"error": "no memory\nat all"}} if name == "probe" else {})
+    assert importlib.import_module("collect").main([str(work), str(out)]) == 0
+    summary = (out / "summary.md").read_text()
+    assert "| probe | 124 | 9 | 9 |" in summary and "tf32 NHWC | 1.250 | – | – | – |  |" in summary
+    assert "bf16 NHWC | – | – | – | – | no memory at all |" in summary and "Cut short: step" in summary
+    assert table.main([str(out)]) == 0, "what came back can lie among the results"
+    assert capsys.readouterr().out == "", "but a record that is not complete is in no table there"

@@ -1,0 +1,91 @@
+"""What the steps of a check left in WORK, as the files that come back in OUT: records, runs, tables and a summary.
+
+    PYTHONPATH=benchmarks python benchmarks/gpu/collect.py WORK OUT
+
+It runs again after every step, so that the results are there whatever ends the check.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from table import Record, markdown, tables
+
+from ltrun.report import collect as collect_runs
+from ltrun.report import tables as tables_of_runs
+from ltrun.report.render import FORMATS
+from ltrun.results.atomic import write_atomically
+
+KEPT = ("result.json", "metrics.jsonl", "error.log")  # of a run
+PARTIAL = ("probe", "pack")  # benchmarks whose records can be shown before they are complete
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    work, out = (Path(word) for word in (sys.argv[1:] if argv is None else argv))
+    found, outputs = work / "found", work / "outputs"
+    steps = [json.loads(line) for line in (found / "steps.jsonl").read_text().splitlines()]
+    records = [json.loads(path.read_text()) for path in sorted(found.glob("*.json"))]
+    presets = [record for record in records if record["benchmark"] == "presets"]
+    timed = [record for record in records if record["benchmark"] not in ("presets", "gpu_table")]
+    bench = {"benchmark": "gpu_check", "steps": steps, "records": timed}
+    write_atomically(out / "bench.json", (json.dumps(bench, indent=1) + "\n").encode())
+    for path in found.glob("presets.json"):
+        shutil.copyfile(path, out / path.name)
+    for path in found.glob("gpu_table*"):  # a changed recipe has a longer name
+        shutil.copyfile(path, out / f"gpu_table{path.suffix}")
+    keep(outputs, out / "runs.tar.gz")
+    lines = [*of_steps(steps), *of_presets(presets), *of_benchmarks(timed), *of_runs(outputs)]
+    write_atomically(out / "summary.md", ("\n".join(lines) + "\n").encode())
+    return 0
+
+
+def keep(outputs: Path, archive: Path) -> None:
+    """What is small of the runs."""
+    if files := [path for path in sorted(outputs.rglob("*")) if path.name in KEPT]:
+        with tarfile.open(archive, "w:gz") as tar:
+            for path in files:
+                tar.add(path, path.relative_to(outputs.parent))
+
+
+def of_steps(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield from (f"# A check of {sum(step['seconds'] for step in steps)} s", "")
+    rows = [[step["step"], *(str(step[key]) for key in ("code", "seconds", "limit"))] for step in steps]
+    yield from markdown(["step", "exit code", "seconds", "limit"], rows)
+
+
+def of_presets(records: Sequence[Record]) -> Iterator[str]:
+    for record in records:
+        yield from ("", "## Presets, replayed against eager", "")
+        rows = defaultdict(list)
+        for row in record["results"].get("presets", ()):
+            rows[row["verdict"]].append(row)
+        for verdict, those in rows.items():
+            yield f"* {verdict}: {len(those)}"
+            for row in (row for row in those if not row["good"]):
+                yield f"  * {row['words']}: {row.get('error') or row['warnings'] or row['distances']}"[:300]
+
+
+def of_benchmarks(records: Sequence[Record]) -> Iterator[str]:
+    shown = [record for record in records if record["complete"] or (record["benchmark"] in PARTIAL and record["results"])]
+    for lines in tables(shown):
+        yield from ("", *lines)
+    cut = [record["benchmark"] for record in records if record not in shown]
+    yield from ("", f"Cut short: {', '.join(cut)}") if cut else ()
+
+
+def of_runs(outputs: Path) -> Iterator[str]:
+    """Their accuracy and their cost."""
+    records = collect_runs([outputs])[0] if outputs.is_dir() else []
+    for metric in ("accuracy", "cost") if records else ():
+        yield from ("", FORMATS["markdown"](tables_of_runs(records, metric=metric)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

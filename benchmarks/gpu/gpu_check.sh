@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# One check of everything on a GPU machine without a network. Each step has its own time limit and leaves what it found in OUT when
+# it ends, in whatever way. See README.md beside this.
+# Variables: STEPS (which, in what order), BUDGET (seconds in all, 520), OUT (.gpu/out), DEVICE (cuda), SMOKE=1 (tiny, to try it on a
+# CPU), SLOW (multiplies the limits of the steps, 1), PRECISION (of the second run, the second loop and the pack, tf32), PYTHON
+# (python3), TABLE (methods of the table).
+set -u
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+KIT=$REPO/.gpu GPU=$REPO/benchmarks/gpu
+BUDGET=${BUDGET:-520} SLOW=${SLOW:-1} DEVICE=${DEVICE:-cuda} SMOKE=${SMOKE:-} PYTHON=${PYTHON:-python3} OUT=${OUT:-$KIT/out}
+STEPS=${STEPS:-tests presets probe erm loop ldam_drw pack compiled loop_tf32 loop_bf16 table}
+TABLE=${TABLE:-erm ldam_drw balanced_softmax ce_drw logit_adjustment crt mixup cmo}
+[[ $DEVICE == cpu ]] && PRECISION=fp32 || PRECISION=${PRECISION:-tf32}
+mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd) || exit 2
+BASE=$(mktemp -d /tmp/ltrun-gpu.XXXX) LOG=$OUT/check.log
+SITE=$BASE/site WORK=$BASE/work
+FOUND=$WORK/found
+mkdir -p "$SITE" "$FOUND"
+: >"$LOG" >"$FOUND/steps.jsonl"
+export PYTHONUNBUFFERED=1 COLUMNS=160 LTRUN_CACHE=$BASE/cache TORCHINDUCTOR_CACHE_DIR=$BASE/inductor TRITON_CACHE_DIR=$BASE/triton
+export PYTHONPATH=$SITE:$REPO/benchmarks
+say() { echo "[${SECONDS}s] $*" | tee -a "$LOG"; }
+collect() { "$PYTHON" "$GPU/collect.py" "$WORK" "$OUT" >>"$LOG" 2>&1 || say "collect.py failed; see check.log"; }
+finish() {
+  kill $(jobs -p) 2>/dev/null
+  wait
+  rm -rf "$BASE"
+}
+trap finish EXIT
+
+# The packages: wheels are unpacked; ltrun is put together from its sources, because its conf/ lies beside it in a checkout.
+for wheel in "$KIT"/whl/*.whl; do [[ -e $wheel ]] && "$PYTHON" -m zipfile -e "$wheel" "$SITE"; done
+cp -r "$REPO/ltrun" "$REPO/tests" "$SITE" && cp -r "$REPO/conf" "$SITE/ltrun/conf" || exit 2
+cp "$KIT"/gpu_table.* "$FOUND" 2>/dev/null  # of a check before, where the table goes on
+cd "$WORK" || exit 2                        # not the checkout, whose ltrun/ has no conf/
+say "commit $(cat "$KIT/COMMIT" 2>/dev/null || echo unknown)"
+command -v nvidia-smi >/dev/null && nvidia-smi >>"$LOG" 2>&1
+"$PYTHON" - >>"$LOG" 2>&1 <<'PY' || { say "torch or ltrun cannot be imported"; tail -n 5 "$LOG"; exit 3; }
+import torch, ltrun.conf, ltrun.engine.run
+print("torch", torch.__version__, "cuda", torch.version.cuda, "cudnn", torch.backends.cudnn.version(), torch.get_num_threads(), "threads")
+print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device")
+PY
+tail -n 2 "$LOG"
+
+# step NAME SECONDS COMMAND...: stops the command, its whole group, after so many seconds or when the budget is over
+step() {
+  local name=$1 limit=$(($2 * SLOW)) left=$((BUDGET - SECONDS - 8)) begun=$SECONDS code
+  shift 2
+  ((limit > left)) && limit=$left
+  if ((limit < 10)); then say "$name: no time is left"; return; fi
+  say "$name: begins, at most $limit s"
+  timeout -k 5 "$limit" "$@" >"$WORK/$name.log" 2>&1
+  code=$?
+  { echo "===== $name: exit code $code after $((SECONDS - begun)) s: $*"; cat "$WORK/$name.log"; } >>"$LOG"
+  echo "{\"step\": \"$name\", \"code\": $code, \"seconds\": $((SECONDS - begun)), \"limit\": $limit}" >>"$FOUND/steps.jsonl"
+  say "$name: exit code $code after $((SECONDS - begun)) s"
+  grep -v '^ *$' "$WORK/$name.log" | tail -n 14 | cut -c 1-220
+  collect
+}
+
+data=(dataset=cifar100_lt "dataset.root=$KIT/data" dataset.profile=as_is)
+run=("$PYTHON" -m ltrun "${data[@]}" "runtime.device=$DEVICE" "outputs=$WORK/outputs")
+tiny=(epochs=1 network=resnet8 batch_size=512 runtime.threads=1) table=(--pack 8)
+common=(--device "$DEVICE") presets=(--processes 6) at_once=(1 4 8 16)
+if [[ -n $SMOKE ]]; then
+  run+=("${tiny[@]}") table=("${tiny[@]}" --pack 1) common+=(--smoke --threads 1) at_once=(1 2)
+  presets=(--processes 1 --only fallback method=erm)
+else
+  run+=(epochs=200)
+fi
+# bench NAME SECONDS SCRIPT RECORD WORDS...: a step that is one of the benchmarks
+bench() { step "$1" "$2" "$PYTHON" "$REPO/benchmarks/$3.py" "${common[@]}" --json "$FOUND/$4.json" "${@:5}"; }
+
+# Beside the first steps, which measure nothing: images are decoded once, and inductor's programs are made for later.
+if [[ $STEPS =~ erm|ldam_drw|table ]]; then timeout 60 "$PYTHON" -m ltrun data "${data[@]}" >"$WORK/decode.log" 2>&1 & fi
+if [[ $STEPS == *compiled* && $DEVICE == cuda ]]; then
+  timeout 200 nice -n 5 "$PYTHON" "$GPU/probe.py" compiled --warm --device cuda >"$WORK/warm.log" 2>&1 &
+fi
+
+for name in $STEPS; do
+  case $name in
+  tests) step tests 75 "$PYTHON" -m pytest "$SITE/tests/unit/engine/test_step.py" -k "replayed or failed_attempt" -p no:cacheprovider -rA ;;
+  presets) bench presets 90 gpu/presets presets "${presets[@]}" ;;
+  probe) bench probe 110 gpu/probe probe-basic basic ;;
+  compiled) bench compiled 90 gpu/probe probe-compiled compiled ;;
+  erm) step erm 75 "${run[@]}" method=erm ;;
+  ldam_drw) step ldam_drw 75 "${run[@]}" method=ldam_drw "runtime.precision=$PRECISION" ;;
+  loop) bench loop 90 step step-fp32 --repeats 3 ;;
+  loop_tf32) bench loop_tf32 45 step "step-$PRECISION" --repeats 2 --precision "$PRECISION" ;;
+  loop_bf16) bench loop_bf16 45 step step-bf16 --repeats 2 --precision bf16 ;;
+  pack)
+    bench pack 100 pack pack --repeats 1 --epochs 40 --no-commands --at-once "${at_once[@]}" --precision "$PRECISION"
+    ;;
+  floor) bench floor 60 floor floor --repeats 3 ;;
+  table)
+    left=$((BUDGET - SECONDS - 15))
+    step table $((left + 5)) "$PYTHON" "$REPO/benchmarks/gpu_table.py" --data "$KIT/data" --device "$DEVICE" --seeds 0 \
+      --methods "$TABLE" --time "$left" --results "$FOUND" "${table[@]}"
+    ;;
+  *) say "$name: there is no such step" ;;
+  esac
+done
+collect
+say "over"
+cat "$OUT/summary.md"

@@ -1,0 +1,75 @@
+"""The check on a GPU machine (benchmarks/gpu): prepared and run on a CPU, as it would travel."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import environment
+from tests.support.data_fakes import cifar_parquet
+
+CHECKOUT = Path(__file__).parents[2]
+STEPS = ("presets", "probe", "erm", "pack")  # of every kind, and a minute in all on two cores that do nothing else
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout, and wheels that hold nothing: this machine has those packages."""
+    made = tmp_path / "checkout"
+    for folder in ("ltrun", "conf", "benchmarks", "tests"):
+        shutil.copytree(CHECKOUT / folder, made / folder, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    shutil.copy(CHECKOUT / ".gitignore", made)
+    (made / ".gpu" / "whl").mkdir(parents=True)
+    for package in ("hydra_core", "omegaconf", "antlr4_python3_runtime"):
+        zipfile.ZipFile(made / ".gpu" / "whl" / f"{package}-0-py3-none-any.whl", "w").close()
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(made)]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "A checkout"]):
+        subprocess.run([*git, *words], check=True)
+    return made
+
+
+def given(checkout: Path, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    env = environment(PYTHON=sys.executable, **variables)
+    return subprocess.run(["bash", script], cwd=checkout, env=env, capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.mark.slow
+def test_the_whole_way_without_a_gpu(checkout: Path) -> None:
+    cifar_parquet(checkout / "data", per_class=100, classes=100)
+    prepared = given(checkout, "benchmarks/gpu/prepare.sh")
+    assert prepared.returncode == 0 and "of 64 MiB travel" in prepared.stdout, prepared.stdout + prepared.stderr
+    assert (checkout / ".gpu" / "data" / "train.parquet").exists()
+    ignored = subprocess.run(["git", "status", "--porcelain"], cwd=checkout, capture_output=True, text=True, check=True)
+    assert not ignored.stdout
+
+    choices = {"DEVICE": "cpu", "SMOKE": "1", "SLOW": "4", "STEPS": " ".join(STEPS)}
+    done = given(checkout, ".gpu/gpu_check.sh", **choices)
+    out = checkout / ".gpu" / "out"
+    log = (out / "check.log").read_text()
+    assert done.returncode == 0, done.stdout + log
+    assert {path.name for path in out.iterdir()} == {"summary.md", "check.log", "bench.json", "presets.json", "runs.tar.gz"}
+    bench = json.loads((out / "bench.json").read_text())
+    assert [(step["step"], step["code"]) for step in bench["steps"]] == [(name, 0) for name in STEPS], log
+    assert {record["benchmark"] for record in bench["records"]} == {"probe", "pack"}
+    assert all(record["complete"] for record in bench["records"])
+    presets = json.loads((out / "presets.json").read_text())["results"]["presets"]
+    assert [row["verdict"] for row in presets] == ["same bits"] * 2
+    with tarfile.open(out / "runs.tar.gz") as runs:
+        assert [Path(name).name for name in sorted(runs.getnames())] == ["metrics.jsonl", "result.json"]
+    summary = (out / "summary.md").read_text()
+    assert "* same bits: 2" in summary and "fp32 NHWC" in summary and "2 at once" in summary and "| erm" in summary
+
+
+def test_too_much_does_not_travel(checkout: Path) -> None:
+    (checkout / ".gpu" / "data").mkdir()
+    with (checkout / ".gpu" / "data" / "train.parquet").open("wb") as file:
+        file.truncate(64 * 2**20)
+    done = given(checkout, "benchmarks/gpu/prepare.sh")
+    assert done.returncode == 1 and "64 are too many" in done.stderr and "train.parquet" in done.stderr
