@@ -239,21 +239,7 @@ class Descent(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
-class Optimizer(Protocol):
-    def build(self, parameters: Mapping[str, nn.Parameter]) -> Descent:
-        """parameters: by name, as in `network.backbone.conv1.weight`, so that groups of them may have rates of their own."""
-
-
-class Schedule(Protocol):
-    """epochs: the published length of training, which `epochs=` on the command line overrides and scales."""
-
-    epochs: int
-
-    def factor(self, clock: Clock) -> float:
-        """What the base learning rate is multiplied by in this epoch."""
-
-
 __all__ = [
-    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Descent", "Evidence", "Head", "Mixer", "Network", "Optimizer",
-    "Part", "PostHoc", "Prepare", "Sampler", "Schedule", "Term", "Update", "Weigh",
+    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Descent", "Evidence", "Head", "Mixer", "Network", 
+    "Part", "PostHoc", "Prepare", "Sampler", "Term", "Update", "Weigh",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin, get
 from ltrun.config.values import coerce, takes
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.parts import CONTEXT
+from ltrun.taxonomy import GROUPS
 
 VALUES = (float, int, bool, str, NoneType)  # annotations that no part fits
 T = TypeVar("T")
@@ -172,6 +173,8 @@ def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
     except Exception as error:  # a package of the user's may raise anything while it is imported
         missing = isinstance(error, ModuleNotFoundError) and error.name == name.split(".")[0]
         way_out = "; install it, or name the folder that it lies in in PYTHONPATH" if missing else ""
+        if isinstance(error, ModuleNotFoundError) and module_name.startswith("ltrun."):
+            way_out = did_you_mean(module_name, [f"ltrun.{group}" for group in GROUPS])
         raise ConfigError(f"{path}._target_: {name!r} cannot be imported: {_import_error(error)}{way_out}") from None
     target = getattr(module, class_name, None)
     if target is None:

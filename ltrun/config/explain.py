@@ -69,8 +69,9 @@ def _wrong(argv: Sequence[str]) -> str | None:
         for job in itertools.product(*map(_texts, chosen)):
             there = _keys(OmegaConf.to_container(compose("config", list(job))))
             if key := next((key for key in keys if key not in there), None):
-                inner = sorted((name for name in there if name.endswith(f".{key}")), key=len)
-                hint = f"; did you mean '{inner[0]}'?" if inner else did_you_mean(key, [*there, *options])
+                first, _, last = key.rpartition(".")
+                deeper = sorted((name for name in there if name.startswith(first) and name.endswith(f".{last}")), key=len)
+                hint = f"; did you mean '{deeper[0]}'?" if deeper else did_you_mean(key, [*there, *options])
                 swept = [text for text, override in zip(job, chosen, strict=True) if override.is_sweep_override()]
                 where = f" with {' '.join(swept)}" if swept else ""
                 return f"there is no key or group '{key}'{where}{hint}"

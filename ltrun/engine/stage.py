@@ -15,8 +15,9 @@ from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
-from ltrun.parts import Augment, Descent, Network, Part, Sampler, Schedule, Update
+from ltrun.parts import Augment, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
+from ltrun.schedule.base import Schedule
 from ltrun.types import Batch, Clock, Outputs, View, seed_of
 
 Row = dict[str, Any]

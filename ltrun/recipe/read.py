@@ -17,9 +17,11 @@ from ltrun.config.settings import Settings
 from ltrun.config.values import coerce, mapping
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError, did_you_mean
+from ltrun.optimizer.base import Optimizer
 from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage
 from ltrun.recipe.contributions import Contributions
 from ltrun.recipe.stage import MAIN, Recipe, Stage, Stream
+from ltrun.schedule.base import Schedule
 from ltrun.taxonomy import DATASET_KEYS, NETWORK_SLOTS, STAGE_SLOTS
 from ltrun.types import fraction_of
 
@@ -106,8 +108,8 @@ class _Reader:
             wrap=given.one.get("wrap") if index == 0 or "classifier" in diff else None,
             update=given.one.get("update") or bind({"_target_": "ltrun.engine.update.Plain"}, "update", parts.Update),
             criterion=given.one.get("criterion"),
-            optimizer=self._setting("optimizer", diff, path, parts.Optimizer),
-            schedule=self._setting("schedule", diff, path, parts.Schedule),
+            optimizer=self._setting("optimizer", diff, path, Optimizer),
+            schedule=self._setting("schedule", diff, path, Schedule),
             trainable=_patterns(diff.get("trainable"), f"{path}.trainable"),
             reset_head=reset_head,
             norm=coerce(diff.get("norm", "follow"), Literal["follow", "track", "hold"], f"{path}.norm"),

@@ -9,6 +9,8 @@ from typing import Literal
 from ltrun import parts
 from ltrun.config.bind import Bound
 from ltrun.data.source import Source
+from ltrun.optimizer.base import Optimizer
+from ltrun.schedule.base import Schedule
 
 MAIN = "main"  # the stream of resampling and augmentation
 
@@ -39,8 +41,8 @@ class Stage:
     wrap: Bound[parts.Head] | None
     update: Bound[parts.Update]
     criterion: Bound[parts.Criterion] | None
-    optimizer: Bound[parts.Optimizer]
-    schedule: Bound[parts.Schedule]
+    optimizer: Bound[Optimizer]
+    schedule: Bound[Schedule]
     trainable: list[str] | None = None  # patterns over the network's parameter names; None trains all
     reset_head: bool = False
     norm: Literal["follow", "track", "hold"] = "follow"

@@ -21,6 +21,8 @@ from tests.support.commands import SHORT, Run, refused
         (["methd=ldam"], ["'methd'", "did you mean 'method'"]),
         (["optimizer.lrr=1"], ["'optimizer.lrr'", "did you mean 'optimizer.lr'"]),
         (["lr=1"], ["'lr'", "did you mean 'optimizer.lr'"]),
+        (["dataset.mean=[0.1]"], ["'dataset.mean'", "did you mean 'dataset.prepare.mean'"]),
+        (["optimizer._target_=ltrun.optimizers.SGD"], ["'ltrun.optimizers.SGD'", "did you mean 'ltrun.optimizer'"]),
         (
             ["method=ldam", "margin.adjust.max_margn=1"],
             ["'margin.adjust.max_margn'", "did you mean 'margin.adjust.max_margin'"],

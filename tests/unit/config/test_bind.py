@@ -21,8 +21,10 @@ from ltrun import parts
 from ltrun.config.bind import Bound, bind
 from ltrun.config.values import takes
 from ltrun.errors import ConfigError
+from ltrun.optimizer.base import Optimizer
 from ltrun.parts import Adjust, Part, Weigh
 from ltrun.reweighting import Deferred, EffectiveNumber
+from ltrun.schedule.base import Schedule
 from ltrun.schedule.multistep import MultiStep
 from ltrun.types import ClassStats, Outputs
 from tests.support.cases import CONF, nodes, stats
@@ -506,10 +508,10 @@ def test_the_kind_of_a_part_is_checked() -> None:
 
 def test_a_protocol_is_a_kind_by_its_methods() -> None:
     sgd, steps = {"_target_": "ltrun.optimizer.SGD"}, {"_target_": "ltrun.schedule.MultiStep"}
-    assert isinstance(bind(steps, PATH, parts.Schedule).build({}), MultiStep)  # type: ignore[type-abstract]
-    bind(sgd, PATH, parts.Optimizer)  # type: ignore[type-abstract]
-    assert "is not an Optimizer" in refused(steps, parts.Optimizer)
-    assert "is not a Schedule" in refused(sgd, parts.Schedule)
+    assert isinstance(bind(steps, PATH, Schedule).build({}), MultiStep)  # type: ignore[type-abstract]
+    bind(sgd, PATH, Optimizer)  # type: ignore[type-abstract]
+    assert "is not an Optimizer" in refused(steps, Optimizer)
+    assert "is not a Schedule" in refused(sgd, Schedule)
 
 
 def test_built_parts_compute() -> None:
