@@ -42,16 +42,17 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends the sweep, and has the table
     changes = [*([f"dataset={asked.dataset}"] if asked.dataset != published["dataset"] else []), *asked.words]
     name = re.sub(r"[^\w.-]+", "_", "-".join(["gpu_table", *changes]))
-    outputs, results = Path("outputs") / name, asked.results / name
+    outputs = Path("outputs") / name
+    shown, kept = (asked.results / f"{name}.{kind}" for kind in ("md", "json"))  # the name itself may have dots
     try:
-        _restore(results.with_suffix(".json"), outputs)
+        _restore(kept, outputs)
         try:
             code = _train(asked, outputs)
         finally:  # also after an interrupt: what is done is kept
             records = _newest(collect([outputs])[0]) if outputs.is_dir() else []
             made = summary(published, records, asked.methods, changes)
-            write_atomically(results.with_suffix(".md"), markdown(made).encode())
-            write_atomically(results.with_suffix(".json"), (_one_run_a_line(made, records) + "\n").encode())
+            write_atomically(shown, markdown(made).encode())
+            write_atomically(kept, (_one_run_a_line(made, records) + "\n").encode())
     except LtrunError as error:
         print(f"gpu_table: {error}", file=sys.stderr)
         return 1
@@ -60,7 +61,7 @@ def main() -> int:
     done = sum(record.method in asked.methods and str(record.seed) in asked.seeds for record in records)
     wanted = len(asked.methods) * len(asked.seeds)
     rest = "" if done == wanted else "; what failed is above" if code else "; the same command goes on"
-    print(f"{results.with_suffix('.md')}: {done} of {wanted} runs are done{rest}")
+    print(f"{shown}: {done} of {wanted} runs are done{rest}")
     return code
 
 

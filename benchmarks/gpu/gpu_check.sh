@@ -87,7 +87,7 @@ for name in $STEPS; do
   ldam_drw) step ldam_drw 75 "${run[@]}" method=ldam_drw "runtime.precision=$PRECISION" ;;
   loop) bench loop 90 step step-fp32 --repeats 3 ;;
   loop_tf32) bench loop_tf32 45 step "step-$PRECISION" --repeats 2 --precision "$PRECISION" ;;
-  loop_bf16) bench loop_bf16 45 step step-bf16 --repeats 2 --precision bf16 ;;
+  loop_bf16) [[ $DEVICE == cpu ]] || bench loop_bf16 45 step step-bf16 --repeats 2 --precision bf16 ;;
   pack)
     bench pack 100 pack pack --repeats 1 --epochs 40 --no-commands --at-once "${at_once[@]}" --precision "$PRECISION"
     ;;

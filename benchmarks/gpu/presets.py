@@ -197,7 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     device = prepared(args)
     record = Record("presets", args, device)
-    names = args.only or [*CASES, *map(" ".join, [*WORDS, ("augmentation=autoaugment",)])]
+    cases = [name for name in CASES if device.type == "cuda" or name != "bf16"]  # which the imagined device has not
+    names = args.only or [*cases, *map(" ".join, [*WORDS, ("augmentation=autoaugment",)])]
     rows: list[dict[str, Any]] = []
     for row in each(names, args, imagined=device.type == "cpu"):
         rows.append(row)

@@ -76,7 +76,7 @@ def test_an_older_configuration_of_a_method_is_not_averaged_in(gpu_table: Any) -
 def test_it_stops_in_time_and_goes_on_without_training_twice(tmp_path: Path) -> None:
     def table(*words: str) -> subprocess.CompletedProcess[str]:
         fixed = ["--dataset", "digits_lt", "--methods", "erm", "--device", "cpu", "--results", "results"]
-        command = [sys.executable, str(SCRIPT), *fixed, *words, "epochs=1"]
+        command = [sys.executable, str(SCRIPT), *fixed, *words, "epochs=1", "runtime.threads=1"]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
 
     first = table("--seeds", "0", "--time", "1")
@@ -87,6 +87,7 @@ def test_it_stops_in_time_and_goes_on_without_training_twice(tmp_path: Path) -> 
     assert "2 of 2 runs are done" in last.stdout
     assert len(list(tmp_path.rglob("metrics.jsonl"))) == 1, "only the run that was missing was trained"
     (file,) = (tmp_path / "results").glob("*.json")
+    assert file.stem == "gpu_table-dataset_digits_lt-epochs_1-runtime.threads_1", "another word is another table"
     made = json.loads(file.read_text())
     assert [run["seed"] for run in made["runs"]] == [0, 1] and made["rows"][0]["n"] == 2
-    assert made["device"] == ["cpu"] and made["settings"]["changes"] == ["dataset=digits_lt", "epochs=1"]
+    assert made["device"] == ["cpu"] and made["settings"]["changes"] == ["dataset=digits_lt", "epochs=1", "runtime.threads=1"]
