@@ -242,6 +242,15 @@ class View:
 
 
 def seed_of(*keys: object) -> int:
-    """A 63-bit seed that is a function of its keys alone: seed_of(seed, stage, epoch)."""
+    """A 63-bit seed that is a function of its keys alone.
+
+    | keys | draws |
+    | seed, "network" | the weights of a new network |
+    | seed, stage, "enter" | heads that a stage resets or wraps |
+    | seed, stage, "parts" | the parts of a stage |
+    | seed, stage, epoch | augmentation, mixing and noise of an epoch; with "samplers", the rows |
+    | seed, "posthoc", name | what a post-hoc part draws |
+    | seed, "augmented evaluation", epoch | the views that a post-hoc part asks for |
+    """
     digest = hashlib.sha256(repr(keys).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -130,7 +130,7 @@ class Mine(PostHoc):
     ("sees", "scores", "said"),
     [
         ("", "outputs.logits * torch.nan", "Mine returns scores that are not finite"),
-        ("", "outputs.logits[:, :3]", "Mine returns a tensor of shape (500, 3), where (500, 10) is needed"),
+        ("", "outputs.logits[:, :3]", "Mine returns a tensor of shape (250, 3), where (250, 10) is needed"),
         (
             "sees = frozenset({'test'})",
             "outputs.logits",
