@@ -57,6 +57,8 @@ LISTS = ("augmentation", "posthoc")  # groups that merge several options
 @cache
 def _composed(overrides: tuple[str, ...]) -> Composed:
     """Hydra composes a command line once a session: the workers that test at once share what one of them composed."""
+    if "LTRUN_COMPOSED" not in os.environ:  # no session of tests, but a script that uses what they share
+        return _compose(overrides)
     name = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
     shared = Path(os.environ["LTRUN_COMPOSED"], f"{name}.json")
     if not shared.exists():
