@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltrun.metrics import SINGLE_LABEL
+from ltrun.results.address import as_typed
 from ltrun.results.schema import FORMAT
 
 MOVED = {  # packages of classes: where format 1 has them -> where they lie
@@ -19,6 +20,7 @@ INERT = {  # arguments of data sets that say where and how the data are read, no
     "ltrun.data.ImageFolder": ["streamed", "workers"],
 }
 PLAIN = ("reweighting", "margin", "logit_adjustment", "representation")  # slots that a plan of format 1 sets to none one by one
+SWEPT = {"la": "tau", "tau_norm": "tau", "tde": "alpha"}  # rows la_0.5, la_1: of which argument of one part they are the values
 INSTANCE = {"sampler": {"_target_": "ltrun.resampling.Instance"}}
 
 
@@ -27,6 +29,8 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
     config = _with_moved_classes(content["config"])
     if isinstance(config.get("dataset"), dict) and isinstance(config["dataset"].get("source"), dict):
         config["dataset"] = _dataset(config["dataset"])
+    if isinstance(config.get("posthoc"), dict) and isinstance(config["posthoc"].get("predictors"), dict):
+        config["posthoc"] = {"predictors": _swept(config["posthoc"]["predictors"])}
     if isinstance(config.get("stages"), dict):
         config["stages"] = {name: _stage(stage) for name, stage in config["stages"].items()}
     changes = {key.replace("dataset.source.", "dataset."): value for key, value in content["changes"].items()}
@@ -50,6 +54,22 @@ def _stage(stage: Any) -> Any:
         return stage
     kept = {key: value for key, value in stage.items() if value != {} and (key, value) != ("resampling", INSTANCE)}
     return {"base": "plain"} | ({} if "augmentation" in stage else {"keep": ["augmentation"]}) | kept
+
+
+def _swept(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows that differ in one argument of a part, as its values beside what they share."""
+    found: dict[str, Any] = {}
+    for row, part in rows.items():
+        name, _, value = row.rpartition("_")
+        argument = SWEPT.get(name)
+        if argument is None or not isinstance(part, dict) or value != as_typed(part.get(argument)):
+            found[row] = found.get(row, {}) | part if isinstance(part, dict) else part
+            continue
+        rest = {key: given for key, given in part.items() if key != argument}
+        sweep = found.setdefault(name, {})
+        sweep.setdefault("each", {argument: []})[argument].append(part[argument])
+        sweep["part"] = rest
+    return found
 
 
 def _with_moved_classes(node: Any) -> Any:

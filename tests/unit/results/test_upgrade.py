@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ltrun.config.rows import rows_of
 from ltrun.results.address import fingerprint
 from ltrun.results.upgrade import upgrade
 from ltrun.taxonomy import DATASET_KEYS
@@ -53,6 +54,15 @@ def test_a_configuration_of_format_1_has_the_address_of_today(method: str, datas
     config, _ = composed(f"method={method}", f"dataset={dataset}")
     before = as_format_1(config)
     assert fingerprint(before) != fingerprint(config)
+    assert fingerprint(upgrade({"config": before, "changes": {}})["config"]) == fingerprint(config)
+
+
+@pytest.mark.parametrize("options", ["tau_norm_sweep", "[tau_norm,tau_norm_sweep,logit_adjustment_sweep,ncm]"])
+def test_a_sweep_of_format_1_has_a_row_a_value(options: str) -> None:
+    config, _ = composed(f"posthoc={options}")
+    before = as_format_1(config)
+    before["posthoc"] = {"predictors": {row: part for row, (_, part) in rows_of(config["posthoc"]).items()}}
+    assert len(before["posthoc"]["predictors"]) > 6
     assert fingerprint(upgrade({"config": before, "changes": {}})["config"]) == fingerprint(config)
 
 
