@@ -25,9 +25,10 @@ from copy import deepcopy
 from unittest.mock import patch
 
 import torch
-from common import Record, Times, alternate, arguments, milliseconds, prepared
+from common import Record, arguments, milliseconds, prepared
 from stand_ins import TEST_IMAGES, PerImage, Waiting
 from subject import Subject, sized
+from timing import Times, alternate
 
 from ltrun.parts import Network
 

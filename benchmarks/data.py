@@ -20,10 +20,11 @@ from typing import cast
 
 import numpy as np
 import torch
-from common import Record, alternate, arguments, prepared
+from common import Record, arguments, prepared
 from PIL import Image
 from stand_ins import PerImage
 from subject import Subject, runtime, sized
+from timing import alternate
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms

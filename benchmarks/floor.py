@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from common import Record, alternate, arguments, has_bf16, milliseconds, prepared
+from common import Record, arguments, has_bf16, milliseconds, prepared
 from subject import Subject, kernels, runtime
+from timing import alternate
 from torch import Tensor, nn
 from torch.nn import functional as F
 

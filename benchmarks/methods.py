@@ -21,8 +21,9 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import torch
-from common import Record, alternate, arguments, prepared
+from common import Record, arguments, prepared
 from subject import Subject, runtime, sized
+from timing import alternate
 
 from ltrun.config import catalogue
 

@@ -25,8 +25,9 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from common import Record, alternate, arguments, prepared
+from common import Record, arguments, prepared
 from subject import run_command, runtime, sized
+from timing import alternate
 
 from ltrun.machine import cores
 from ltrun.results.record import RunRecord

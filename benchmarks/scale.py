@@ -24,8 +24,9 @@ from types import FrameType
 from typing import Any
 
 import torch
-from common import Record, Times, alternate, arguments, prepared
+from common import Record, arguments, prepared
 from omegaconf import OmegaConf
+from timing import Times, alternate
 
 from ltrun.config import catalogue
 from ltrun.config.bind import bind

@@ -15,9 +15,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from common import Record, alternate, arguments, prepared, unmet
+from common import Record, arguments, prepared, unmet
 from scale import write_runs
 from subject import RANDOM_IMAGES, SOURCE, runtime, sized
+from timing import alternate
 
 RUNS = 1_000
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import EXACT, PLAIN, Record, Times, alternate, arguments, flags, milliseconds, prepared, unmet
+from common import EXACT, PLAIN, Record, arguments, flags, milliseconds, prepared, unmet
 from plain import PlainLoop
 from stand_ins import TEST_IMAGES
 from subject import Subject, run_command, runtime, sized
+from timing import Times, alternate
 from torch import Tensor
 from torch.nn import functional as F
 

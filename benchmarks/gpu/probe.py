@@ -22,8 +22,9 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from common import Record, Times, arguments, prepared, synchronise, timed
+from common import Record, arguments, prepared
 from subject import Subject, kernels, sized
+from timing import Times, synchronise, timed
 from torch import Tensor, nn
 from torch.nn import functional as F
 

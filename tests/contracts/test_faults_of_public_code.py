@@ -1,6 +1,6 @@
 """Faults of public code that could be made here too, each once. Those that a test elsewhere already excludes:
 
-deferred weights by `epoch // 160`    test_focal_and_deferred.py, test_trainer.py (deferred ...), golden test_schedules.py
+deferred weights by `epoch // 160`    test_focal_and_deferred.py, test_stage.py (deferred ...), golden test_schedules.py
 learning rates at fixed epochs        schedule/test_schedules.py: test_steps_scale_with_the_stage
 the sign of logit adjustment          test_predictors.py (cancel), golden test_losses.py: test_training_adds_the_prior
 logs lost on resuming                 test_resume.py: the history of a killed run is that of a whole one
@@ -9,7 +9,7 @@ a group or class without test images  test_single_label.py: None, never 0 or nan
 whole models pickled                  test_checkpoint.py: loads with weights_only
 a subset drawn with replacement       test_profiles.py: disjoint rows, and the ordinals and MD5 of the literature
 another network by the same name      test_network_values.py: parameter counts and values of ResNet-32
-if/elif on names of methods           test_tree.py: the trainer names no method
+if/elif on names of methods           test_style_of_parts.py: the trainer names no method
 """
 
 from __future__ import annotations

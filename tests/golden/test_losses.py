@@ -1,7 +1,6 @@
 """The class-sensitive losses against the original authors' numbers: as pure functions, and as the options a user composes."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,68 +10,15 @@ from torch.nn import functional as F
 from ltrun.logit_adjustment import BalancedSoftmax, LogitAdjustment
 from ltrun.logit_adjustment.balanced_softmax import log_counts
 from ltrun.logit_adjustment.logit_adjustment import log_prior
-from ltrun.loss import Classification
 from ltrun.margin import LDAM
 from ltrun.margin.ldam import ldam_logits, ldam_margins
-from ltrun.parts import Adjust, Weigh
 from ltrun.reweighting import Deferred, EffectiveNumber, Focal, InverseFrequency
 from ltrun.reweighting.effective_number import effective_number_weights
 from ltrun.reweighting.focal import focal_weights
 from ltrun.reweighting.inverse_frequency import inverse_frequency_weights
-from ltrun.types import ClassStats, Clock, Labels, Outputs
-from tests.support.cases import blind_view
-from tests.support.golden import Golden, close, every_case
-
-COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # those of every file, see `read`
-STATS = ClassStats(COUNTS)
+from tests.support.golden import COUNTS, STATS, Golden, agree, at_epoch, close, compose, every_case, read, weighted
 
 SIGMOIDS = "sums over C sigmoids: test_reweighting.py"
-
-
-def read(golden: Golden, name: str) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
-    """A reference file, its inputs and its labels."""
-    data = golden(name)
-    assert data["inputs"]["cls_num_list"] == COUNTS.tolist()
-    return data, data["inputs"], torch.tensor(data["inputs"]["labels"])
-
-
-def agree(
-    outputs: dict[str, Any],
-    inputs: Any,
-    pure: Callable[[Tensor], Tensor],
-    composed: Callable[[Tensor], Tensor] | None = None,
-    loss: str = "loss",
-    gradient: str | None = None,
-) -> None:
-    """Loss and gradient of the pure function in float64 and float32, and of the composed options in float32."""
-    gradient = gradient or next(key for key in outputs if key.startswith("grad_"))
-    runs = [(pure, torch.float64, 1e-9), (pure, torch.float32, 2e-5)]
-    for function, dtype, rtol in [*runs, *([(composed, torch.float32, 2e-5)] if composed else [])]:
-        x = torch.tensor(inputs, dtype=dtype, requires_grad=True)
-        value = function(x)
-        assert value.item() == pytest.approx(outputs[loss], rel=rtol)
-        if gradient in outputs:
-            close(torch.autograd.grad(value, x)[0], outputs[gradient], rtol)
-
-
-def weighted(losses: Tensor, weights: Tensor, mean: str = "weights") -> Tensor:
-    weights = weights.to(losses.dtype)
-    return (weights * losses).sum() / (weights.sum() if mean == "weights" else len(losses))
-
-
-def compose(labels: Tensor, adjusts: Sequence[Adjust] = (), weighs: Sequence[Weigh] = (), scale: float = 1.0) -> Callable:
-    """The run's loss from options, as the trainer composes it; its input is logits / scale."""
-    classification = Classification(adjusts=adjusts, weighs=weighs)
-
-    def loss(x: Tensor) -> Tensor:
-        return classification.loss(scale * x, Labels.hard(labels), Outputs(logits=scale * x, scale=scale))
-
-    return loss
-
-
-def at_epoch(part: Weigh, epoch: int, epochs: int = 200) -> Weigh:
-    part.adapt(blind_view(Clock("joint", epoch, epochs), STATS))
-    return part
 
 
 def test_ldam(golden: Golden) -> None:

@@ -1,7 +1,7 @@
-"""Margins and count-dependent logits against the original authors' numbers, or against the equation they are published as."""
+"""Margins against the original authors' numbers, or against the equation they are published as."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,113 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltrun.logit_adjustment import CDT, VS, LogitAdjustment, Seesaw
-from ltrun.logit_adjustment.cdt import class_temperatures
-from ltrun.logit_adjustment.seesaw import seesaw_logits
-from ltrun.logit_adjustment.vs import prior_shift
-from ltrun.loss import Classification
 from ltrun.margin import GCL, LOCE, PML, RoBal, UncertaintyMargin
 from ltrun.margin.gcl import cloud_sizes, gcl_logits
 from ltrun.margin.loce import equilibrium_logits, mean_scores
 from ltrun.margin.pml import class_statistics, ordinal_margins, progressive_margins
 from ltrun.margin.robal import robal_bias, robal_logits, robal_margins
 from ltrun.margin.uncertainty import angular_logits, dropout_variance, uncertainty_margins
-from ltrun.parts import Adjust, Weigh
-from ltrun.reweighting import EffectiveNumber, Focal
-from ltrun.reweighting.effective_number import effective_number_weights
+from ltrun.reweighting import Focal
 from ltrun.reweighting.focal import focal_weights
-from ltrun.types import Batch, ClassStats, Labels, Outputs
-from tests.support.golden import Golden, close, every_case
+from ltrun.types import Batch, Labels, Outputs
+from tests.support.golden import COUNTS, STATS, Golden, agree, close, compose, every_case, read
 
-COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # those of every file, see `read`
-STATS = ClassStats(COUNTS)
 TOLERANCES = ((torch.float64, 1e-9), (torch.float32, 2e-5))
-
-
-def read(golden: Golden, name: str) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
-    """A reference file, its inputs and its labels."""
-    data = golden(name)
-    assert data["inputs"]["cls_num_list"] == COUNTS.tolist()
-    return data, data["inputs"], torch.tensor(data["inputs"]["labels"])
-
-
-def agree(outputs: Mapping[str, Any], inputs: Any, pure: Callable[[Tensor], Tensor], composed: Callable | None = None) -> None:
-    """Loss and gradient of the pure function in float64 and float32, and of the composed options in float32."""
-    gradient = next(key for key in outputs if key.startswith("grad_"))
-    runs = [(pure, dtype, rtol) for dtype, rtol in TOLERANCES]
-    for function, dtype, rtol in [*runs, *([(composed, *TOLERANCES[1])] if composed else [])]:
-        x = torch.tensor(inputs, dtype=dtype, requires_grad=True)
-        value = function(x)
-        assert value.item() == pytest.approx(outputs["loss"], rel=rtol)
-        close(torch.autograd.grad(value, x)[0], outputs[gradient], rtol)
-
-
-def compose(labels: Tensor, adjusts: Sequence[Adjust], weighs: Sequence[Weigh] = (), scale: float = 1.0) -> Callable:
-    """The run's loss from options, as the trainer composes it; its input is logits / scale."""
-    classification = Classification(adjusts=adjusts, weighs=weighs)
-
-    def loss(x: Tensor) -> Tensor:
-        return classification.loss(scale * x, Labels.hard(labels), Outputs(logits=scale * x, scale=scale))
-
-    return loss
-
-
-def step(part: Adjust, labels: Tensor) -> None:
-    """What the trainer does after an optimizer step."""
-    batch = Batch(torch.zeros(len(labels), 1), Labels.hard(labels), torch.arange(len(labels)))
-    part.after_step({}, {"main": batch})
-
-
-def test_vs(golden: Golden) -> None:
-    data, inputs, y = read(golden, "vs_loss")
-    left_out = {"BinaryVSLoss iota=(neg -0.5,pos 1.5) Delta=(neg 1,pos 0.4)": "two classes are two logits here, not a sigmoid"}
-    with every_case(data, left_out) as take:
-
-        def pure(gamma: float, tau: float, weights: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-            def loss(x: Tensor) -> Tensor:
-                logits = x / class_temperatures(COUNTS, gamma).to(x.dtype) + prior_shift(COUNTS, tau).to(x.dtype)
-                return F.cross_entropy(logits, y, None if weights is None else weights.to(x.dtype))
-
-            return loss
-
-        for gamma, tau in ((0.3, 1.0), (0.15, 1.0), (0.0, 1.0), (0.3, 0.0)):
-            outputs = take(f"gamma={gamma} tau={tau}")["outputs"]
-            close(class_temperatures(COUNTS, gamma), outputs["Delta"], 1e-9)
-            close(prior_shift(COUNTS, tau), outputs["iota"], 1e-9)
-            agree(outputs, inputs["logits"], pure(gamma, tau), compose(y, [VS(gamma, tau, stats=STATS)]))
-            if tau == 0:
-                agree(outputs, inputs["logits"], pure(gamma, tau), compose(y, [CDT(gamma, stats=STATS)]))
-            if gamma == 0:
-                agree(outputs, inputs["logits"], pure(gamma, tau), compose(y, [LogitAdjustment(stats=STATS)]))
-        both = take("gamma=0.3 tau=1 with CB weights (DRW)")["outputs"]
-        weights = effective_number_weights(COUNTS, 0.9999)
-        composed = compose(y, [VS(stats=STATS)], [EffectiveNumber(stats=STATS)])
-        agree(both, inputs["logits"], pure(0.3, 1.0, weights), composed)
-
-
-def test_seesaw(golden: Golden) -> None:
-    data, inputs, y = read(golden, "seesaw")
-    batches = {1: (inputs["logits"], y), 2: (inputs["logits_b"], torch.tensor(inputs["labels_b"]))}
-    with every_case(data, {}) as take:
-
-        def check(name: str, part: Seesaw, logits: Any, labels: Tensor) -> None:
-            outputs = take(name)["outputs"]
-            counts = part.counts + torch.bincount(labels, minlength=10)
-
-            def pure(x: Tensor) -> Tensor:
-                return F.cross_entropy(seesaw_logits(x, labels, counts, part.p, part.q, part.eps), labels)
-
-            agree(outputs, logits, pure, compose(labels, [part]))
-            step(part, labels)
-            assert part.counts.tolist() == outputs["cum_samples_after"]
-
-        for p, q in ((0.8, 2.0), (0.8, 0.0), (0.0, 2.0), (0.4, 1.0)):
-            part = Seesaw(p, q, num_classes=10)
-            for number, (logits, labels) in batches.items():
-                check(f"p={p} q={q}, batch {number} of 3 (counts carried over)", part, logits, labels)
-        preset = Seesaw(num_classes=10)
-        preset.counts.copy_(COUNTS)
-        check("p=0.8 q=2, counts preset to cls_num_list before the batch", preset, inputs["logits"], y)
 
 
 def test_gcl(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:

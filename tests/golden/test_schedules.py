@@ -8,12 +8,12 @@ import torch
 import yaml
 
 from ltrun.config.bind import bind
-from ltrun.reweighting import Deferred, EffectiveNumber
+from ltrun.reweighting import Deferred, EffectiveNumber, InverseFrequency
 from ltrun.schedule.cosine import Cosine
 from ltrun.schedule.multistep import MultiStep
 from ltrun.types import ClassStats, Clock, Outputs
 from tests.support.cases import blind_view
-from tests.support.golden import Golden, close, every_case
+from tests.support.golden import STATS, Golden, at_epoch, close, every_case
 
 OPTIONS = Path(__file__).parents[2] / "conf" / "schedule"
 REPOSITORIES = {
@@ -93,3 +93,13 @@ def test_sade_steps_by_tenths() -> None:
     """RIDE's schedule with gamma 0.1 (configs/config_cifar100_ir100_sade.json)."""
     sade, ride = factors(option("sade")), factors(option("ride"))
     assert sade[:160] == ride[:160] and set(sade[160:180]) == {0.1} and set(sade[180:]) == {0.01}
+
+
+def test_the_rate_falls_when_influence_is_balanced(golden: Golden) -> None:
+    """The authors change the loss and the rate together, at epoch 100 of 200."""
+    data = golden("drw_and_lr_schedules")
+    (recorded,) = [case["outputs"] for case in data["cases"] if case["name"] == REPOSITORIES["ib"]]
+    found = factors(option("influence_balanced"))
+    assert found == pytest.approx(spread(recorded[SPANS]), rel=1e-12)
+    switch = next(e for e in range(200) if at_epoch(Deferred(InverseFrequency(stats=STATS), 0.5), e).active)
+    assert found[switch - 1 : switch + 1] == [1.0, 0.01]

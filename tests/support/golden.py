@@ -1,13 +1,22 @@
-"""How golden tests take the cases of a reference file: every one, or by name the ones left out and why."""
+"""How golden tests read a reference file, take its cases, every one or by name the ones left out, and compare with them."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+from ltrun.loss import Classification
+from ltrun.parts import Adjust, Criterion, Weigh
+from ltrun.types import ClassStats, Clock, Labels, Outputs
+from tests.support.cases import blind_view
+
 Golden = Callable[[str], dict[str, Any]]
+COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # those of every file, see `read`
+STATS = ClassStats(COUNTS)
 
 
 @contextmanager
@@ -29,3 +38,59 @@ def close(actual: Tensor, expected: Any, rtol: float) -> None:
     """Within rtol of each entry, or of the largest one."""
     reference = torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(actual.detach().double(), reference, rtol=rtol, atol=rtol * float(reference.abs().max()))
+
+
+def read(golden: Golden, name: str) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
+    """A reference file, its inputs and its labels."""
+    data = golden(name)
+    assert data["inputs"]["cls_num_list"] == COUNTS.tolist()
+    return data, data["inputs"], torch.tensor(data["inputs"]["labels"])
+
+
+def agree(
+    outputs: Mapping[str, Any],
+    inputs: Any,
+    pure: Callable[[Tensor], Tensor],
+    composed: Callable[[Tensor], Tensor] | None = None,
+    loss: str = "loss",
+    gradient: str | None = None,
+) -> None:
+    """Loss and gradient of the pure function in float64 and float32, and of the composed options in float32."""
+    gradient = gradient or next(key for key in outputs if key.startswith("grad_"))
+    runs = [(pure, torch.float64, 1e-9), (pure, torch.float32, 2e-5)]
+    for function, dtype, rtol in [*runs, *([(composed, torch.float32, 2e-5)] if composed else [])]:
+        x = torch.tensor(inputs, dtype=dtype, requires_grad=True)
+        value = function(x)
+        assert value.item() == pytest.approx(outputs[loss], rel=rtol)
+        if gradient in outputs:
+            close(torch.autograd.grad(value, x)[0], outputs[gradient], rtol)
+
+
+def weighted(losses: Tensor, weights: Tensor, mean: str = "weights") -> Tensor:
+    weights = weights.to(losses.dtype)
+    return (weights * losses).sum() / (weights.sum() if mean == "weights" else len(losses))
+
+
+def compose(
+    labels: Tensor,
+    adjusts: Sequence[Adjust] = (),
+    weighs: Sequence[Weigh] = (),
+    criterion: Criterion | None = None,
+    scale: float = 1.0,
+) -> Callable[[Tensor], Tensor]:
+    """The run's loss from options, as the trainer composes it; its input is logits / scale."""
+    classification = Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
+
+    def loss(x: Tensor) -> Tensor:
+        return classification.loss(scale * x, Labels.hard(labels), Outputs(logits=scale * x, scale=scale))
+
+    return loss
+
+
+def at_epoch(part: Weigh, epoch: int, epochs: int = 200) -> Weigh:
+    part.adapt(blind_view(Clock("joint", epoch, epochs), STATS))
+    return part
+
+
+def sigmoid(z: float) -> float:
+    return 1 / (1 + math.exp(-z))

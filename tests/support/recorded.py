@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from ltrun.metrics import GROUPS, Shots
+from ltrun.metrics import GROUPS, SINGLE_LABEL, TASKS, Shots
 from ltrun.results.address import fingerprint
 from ltrun.results.record import RunRecord
 
 COUNTS = [500, 300, 120, 100, 60, 20, 19, 5]  # three many, three medium, two few
+DECLARED = {key: metric for metric in TASKS[SINGLE_LABEL] for key in metric.columns}  # keys in a record, groups included
 
 
 def metrics(rng: random.Random, counts: list[int] = COUNTS, lift: float = 0.0) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from torch import nn
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 sys.path += [str(BENCHMARKS), str(BENCHMARKS / "gpu")]  # as for a script that lies there; ltrun finds its stand-ins by it
-common, floor, plain, step, subject, table = (
-    importlib.import_module(name) for name in ("common", "floor", "plain", "step", "subject", "table")
+common, floor, plain, step, subject, table, timing = (
+    importlib.import_module(name) for name in ("common", "floor", "plain", "step", "subject", "table", "timing")
 )
 CPU = torch.device("cpu")
 
 
 def repeat(seconds: float, disturbed: bool = False) -> Any:
-    return common.Repeat(seconds, seconds, 0.0, disturbed)
+    return timing.Repeat(seconds, seconds, 0.0, disturbed)
 
 
 def settings(*words: str) -> argparse.Namespace:
@@ -34,12 +34,12 @@ def settings(*words: str) -> argparse.Namespace:
 
 
 def test_disturbed_repeats_are_counted_and_set_aside() -> None:
-    times = common.Times([repeat(1.0), repeat(9.0, disturbed=True), repeat(2.0), repeat(4.0)])
+    times = timing.Times([repeat(1.0), repeat(9.0, disturbed=True), repeat(2.0), repeat(4.0)])
     summary = times.summary()
     assert times.median == summary["median"] == 2.0
     assert (summary["first_quartile"], summary["third_quartile"]) == (1.5, 3.0)
     assert (summary["n"], summary["disturbed"], len(summary["repeats"])) == (3, 1, 4)
-    assert common.Times([repeat(3.0, disturbed=True)]).median == 3.0, "with nothing else, disturbed repeats count"
+    assert timing.Times([repeat(3.0, disturbed=True)]).median == 3.0, "with nothing else, disturbed repeats count"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_disturbed_repeats_are_counted_and_set_aside() -> None:
     ],
 )
 def test_others_disturb_where_cores_run_short(own: float, others: float | None, cores: int, expected: bool) -> None:
-    assert common.in_the_way(10.0, own, others, cores) is expected
+    assert timing.in_the_way(10.0, own, others, cores) is expected
 
 
 def test_sides_take_turns_until_enough_repeats_are_undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,19 +66,19 @@ def test_sides_take_turns_until_enough_repeats_are_undisturbed(monkeypatch: pyte
         call()
         return repeat(1.0, next(disturbed))
 
-    monkeypatch.setattr(common, "timed", timed)
+    monkeypatch.setattr(timing, "timed", timed)
     rounds: list[int] = []
-    times = common.alternate(calls, 2, CPU, after=lambda times: rounds.append(len(times["A"].repeats)))
+    times = timing.alternate(calls, 2, CPU, after=lambda times: rounds.append(len(times["A"].repeats)))
     assert "".join(order) == "AB" + "ABBAAB", "a warm-up, then back and forth, once more for the disturbed one"
     assert rounds == [1, 2, 3] and len(times["A"].quiet) == 2
     disturbed = iter(99 * [True])
-    assert len(common.alternate(calls, 2, CPU)["A"].repeats) == 2 * common.EXTRA, "it does not go on for ever"
+    assert len(timing.alternate(calls, 2, CPU)["A"].repeats) == 2 * timing.EXTRA, "it does not go on for ever"
 
 
 def test_a_record_is_on_disk_before_it_is_complete_and_names_no_path(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     record = common.Record("step", settings("--json", str(path)), CPU)
-    record.times({"a": common.Times([repeat(1.0)])})
+    record.times({"a": timing.Times([repeat(1.0)])})
     early = json.loads(path.read_text())
     assert early["times"]["a"]["n"] == 1 and not early["complete"]
     record.close()
@@ -129,7 +129,7 @@ def test_the_work_of_a_step_is_that_of_resnet32() -> None:
 def test_ratios_are_of_whole_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     """A tenth of an epoch of 1000 images and a hundredth of 10,000 test images were timed."""
     seconds = {"plain train": 2.0, "ltrun train": 1.0, "plain evaluation": 0.1, "ltrun evaluation": 0.05}
-    times = {name: common.Times([repeat(value)]) for name, value in seconds.items()}
+    times = {name: timing.Times([repeat(value)]) for name, value in seconds.items()}
     found = step.summary(times, {"trained": 100, "train": 1000, "tested": 100, "test": 10_000})
     assert found["train"] == found["evaluation"] == 2.0
     assert found["epoch"] == pytest.approx((20 + 10) / (10 + 5))
@@ -201,7 +201,7 @@ def test_a_check_that_was_cut_short_is_summed_up(tmp_path: Path, capsys: pytest.
     (work / "found" / "steps.jsonl").write_text('{"step": "probe", "code": 124, "seconds": 9, "limit": 9}\n')
     for name in ("probe", "step"):
         record = common.Record(name, settings("--json", str(work / "found" / f"{name}.json")), CPU)
-        record.times({"tf32 NHWC": common.Times([repeat(1.0)])})
+        record.times({"tf32 NHWC": timing.Times([repeat(1.0)])})
         record.result(ways={"tf32 NHWC": {"ms": 1.25}, "bf16 NHWC": {"error": "no memory\nat all"}} if name == "probe" else {})
     assert importlib.import_module("collect").main([str(work), str(out)]) == 0
     summary = (out / "summary.md").read_text()

@@ -1,4 +1,4 @@
-"""What every backbone, network and head keeps to."""
+"""What every network and head keeps to, from its outputs to one graph for every epoch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,67 +11,31 @@ from ltrun.classifier import LWS, Cosine, Linear
 from ltrun.ensemble import BBN, RIDE, SADE
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
-from ltrun.network import Bilateral, Experts, Momentum, Plain, Projected, Projector, ResNetCIFAR
-from ltrun.parts import Backbone, Head, Network
+from ltrun.network import Experts, Momentum, Projector, ResNetCIFAR
+from ltrun.parts import Head
 from ltrun.representation import PaCo
-from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
-from tests.support.cases import blind_view
+from ltrun.types import Batch, ClassStats, Outputs
 from tests.support.narrow import of_type, present
+from tests.support.networks import (
+    CLASSES,
+    Make,
+    backbone,
+    bilateral,
+    experts,
+    logits_of,
+    make_head,
+    momentum,
+    plain,
+    projected,
+    streams_of,
+    view,
+)
 
-CLASSES = 5
-STREAMS = ("main", "reversed", "key")
 FIELDS = ("features", "logits", "head", "experts", "embedding")
 
 
-def make_head(features: int) -> Head:
-    return Linear(features=features, num_classes=CLASSES)
-
-
-def backbone(in_channels: int = 3, depth: int = 8) -> Backbone:
-    return ResNetCIFAR(depth, in_channels=in_channels)
-
-
-def plain(in_channels: int) -> Network:
-    return Plain(backbone=backbone(in_channels), make_head=make_head)
-
-
-def projected(in_channels: int) -> Projected:
-    body = backbone(in_channels)
-    return Projected(Projector(out=16, backbone=body), backbone=body, make_head=make_head)
-
-
-def experts(in_channels: int) -> Network:
-    return Experts(backbone=backbone(in_channels), make_head=make_head)
-
-
-def bilateral(in_channels: int) -> Network:
-    return Bilateral(backbone=backbone(in_channels), make_head=make_head)
-
-
-def momentum(in_channels: int) -> Network:
-    return Momentum(projected(in_channels))
-
-
-Make = Callable[[int], Network]
 NETWORKS: list[Make] = [plain, projected, experts, bilateral, momentum]
 each = pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
-
-
-@pytest.fixture(autouse=True)
-def seed() -> None:
-    torch.manual_seed(0)
-
-
-def streams_of(size: int = 4, channels: int = 3, pixels: int = 8) -> dict[str, Batch]:
-    def batch() -> Batch:
-        labels = torch.arange(size) % CLASSES
-        return Batch(torch.randn(size, channels, pixels, pixels), Labels.hard(labels), torch.arange(size))
-
-    return {name: batch() for name in STREAMS}
-
-
-def logits_of(network: Network, images: Tensor) -> Tensor:
-    return present(network.predict(images).logits)
 
 
 def loss_of(outputs: dict[str, Outputs]) -> Tensor:
@@ -79,11 +43,6 @@ def loss_of(outputs: dict[str, Outputs]) -> Tensor:
     tensors = [getattr(output, field) for output in outputs.values() for field in ("logits", "experts", "embedding")]
     present = [tensor for tensor in tensors if tensor is not None]
     return torch.stack([(tensor * torch.linspace(-1, 1, tensor.numel()).view(tensor.shape)).sum() for tensor in present]).sum()
-
-
-def view(epoch: int, epochs: int) -> View:
-    stats = ClassStats(torch.ones(CLASSES, dtype=torch.int64))
-    return blind_view(Clock("joint", epoch, epochs), stats)
 
 
 @each
@@ -186,88 +145,6 @@ def test_heads_can_be_wrapped_by_name(make: Make, head: type[Linear | Cosine]) -
     present(outputs.logits).square().sum().backward()
     assert all(present(network.get_parameter(f"{name}.scales").grad).any() for name in names)
     network.after_step({}, {})
-
-
-@pytest.mark.parametrize("depth", [8, 20])
-@pytest.mark.parametrize(("after", "width"), [("layer1", 0.75), ("layer2", 1.0), ("penultimate_block", 1.0)])
-def test_fork(depth: int, after: str, width: float) -> None:
-    trunk, branches = backbone(depth=depth).fork(after, 2, width)
-    shared = trunk(torch.randn(2, 3, 16, 16))
-    for branch in branches:
-        assert branch.features == 64 * width and branch(shared).shape == (2, 64 * width)
-    first, second = (list(branch.parameters()) for branch in branches)
-    assert not torch.equal(first[0], second[0])
-
-
-def test_a_fork_without_narrowing_is_the_backbone() -> None:
-    """A trunk and one branch with the backbone's own weights compute what the backbone computes."""
-    for after in ("layer1", "layer2", "penultimate_block"):
-        body, images = backbone(depth=20).eval(), torch.randn(2, 3, 32, 32)
-        expected, tensors = body(images), [tensor.clone() for tensor in body.state_dict().values()]
-        trunk, (branch,) = body.fork(after, 1)
-        own = [*trunk.state_dict().values(), *branch.state_dict().values()]
-        for target, value in zip(own, tensors, strict=True):
-            target.copy_(value)
-        torch.testing.assert_close(branch.eval()(trunk.eval()(images)), expected)
-
-
-def test_bilateral_mixes_by_the_clock() -> None:
-    network = bilateral(3).train()
-    streams = streams_of()
-    other = streams | {"reversed": streams_of()["reversed"]}
-    network.adapt(view(0, 10))
-    first, same = (network(batches, ("main", "reversed")) for batches in (streams, other))
-    assert torch.equal(first["main"].logits, first["reversed"].logits)
-    assert torch.equal(first["main"].logits, same["main"].logits)  # alpha is 1: the reversed stream has no say
-    network.adapt(view(9, 10))
-    assert network.get_buffer("alpha").item() == pytest.approx(1 - 0.81)
-    assert not torch.equal(*(network(batches, ("main",))["main"].logits for batches in (streams, other)))
-
-
-def test_bilateral_predicts_without_weights() -> None:
-    network, images = bilateral(3).eval(), torch.randn(2, 3, 8, 8)
-    expected = logits_of(network, images)
-    network.adapt(view(9, 10))
-    assert torch.equal(logits_of(network, images), expected)
-
-
-def test_momentum_twin_follows_without_gradient() -> None:
-    network = momentum(3).train()
-    twin_weight = network.get_buffer("twin.backbone.conv1.weight")
-    start = twin_weight.clone()
-    parameter = network.get_parameter("network.backbone.conv1.weight")
-    assert torch.equal(parameter, start) and twin_weight.data_ptr() != parameter.data_ptr()
-    assert [name for name, _ in network.named_parameters() if "twin" in name] == []
-    assert "twin.backbone.conv1.weight" in network.state_dict()
-
-    outputs = network(streams_of(), ("main", "key"))
-    assert outputs["key"].logits is None and not present(outputs["key"].embedding).requires_grad
-    assert present(outputs["main"].embedding).requires_grad
-    with torch.no_grad():
-        parameter.add_(1.0)
-    network.after_step(outputs, {})
-    torch.testing.assert_close(twin_weight, start + 0.001)  # 0.999 of the old, 0.001 of the new
-    assert network.get_buffer("twin.backbone.conv1.weight") is twin_weight  # written in place
-
-
-def test_momentum_twin_has_batch_statistics_of_its_own_stream() -> None:
-    network, streams = momentum(3).train(), streams_of()
-    statistics = network.get_buffer("network.backbone.bn1.running_mean")
-    before = statistics.clone()
-    network(streams, ("key",))
-    assert torch.equal(statistics, before)
-    moved = network.get_buffer("twin.backbone.bn1.running_mean")
-    assert not torch.equal(moved, before)
-    after = moved.clone()
-    network.after_step({}, streams)
-    assert torch.equal(moved, after)  # weights are averaged, statistics are not
-
-
-def test_momentum_twin_agrees_with_the_network_at_the_start() -> None:
-    network, streams = momentum(3).train(), streams_of()
-    streams["key"] = streams["main"]
-    outputs = network(streams, ("main", "key"))
-    torch.testing.assert_close(outputs["main"].embedding, outputs["key"].embedding)
 
 
 STATS = ClassStats(torch.tensor([50, 40, 30, 20, 10]))

@@ -1,34 +1,26 @@
-"""Slots contribute to a recipe, stages are diffs; what makes no sense is refused in a sentence that names both slots."""
+"""What makes no sense in a configuration is refused in a sentence with its path, or with both slots."""
 
 from __future__ import annotations
 
-import copy
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import open_dict
 from torch import Tensor
 
-from ltrun.config.compose import Job, job_of
 from ltrun.errors import ConfigError
-from ltrun.parts import Criterion, Sampler, Term
+from ltrun.parts import Sampler, Term
 from ltrun.recipe.read import recipe_of
-from ltrun.results.address import fingerprint
 from ltrun.taxonomy import SLOTS
 from ltrun.types import Clock, Labels
-from tests.support.cases import CONF, METHODS, OPTIONS, assembled, bound, changed, composed, nodes
+from tests.support.cases import assembled, bound, changed, composed, nodes
+from tests.support.recipes import refused
 
 HERE = __name__
-PAIR = re.compile(r"\b(" + "|".join(SLOTS) + r")=([\w+]+|\[[^\]]*\])")
 
 
 class Rows(Sampler):
@@ -36,10 +28,6 @@ class Rows(Sampler):
 
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
         return torch.arange(len(targets))
-
-
-class Mine(Criterion):
-    """A criterion of a user's own."""
 
 
 class Silent(Term):
@@ -51,274 +39,11 @@ class Silent(Term):
 ROWS = {"_target_": f"{HERE}.Rows"}
 
 
-def refused(composition: tuple[dict[str, Any], dict[str, str]], plugins: tuple[str, ...] = ()) -> str:
-    with pytest.raises(ConfigError) as caught:
-        bound(composition, plugins)
-    return str(caught.value)
-
-
-def targets(stage: Any, role: str) -> list[str]:
-    found = getattr(stage, role)
-    found = list(found.values()) if isinstance(found, dict) else found
-    return [(part[1] if isinstance(part, tuple) else part).target.__name__ for part in found]
-
-
-# ---------------------------------------------------------------------------------------------------------- every option
-
-
-@pytest.mark.parametrize(("slot", "option"), [(slot, option) for slot in SLOTS for option in OPTIONS[slot]])
-def test_every_option_composes_and_binds_or_is_refused_by_name(slot: str, option: str) -> None:
-    written, choices = nodes()[slot][option]
-    assert choices[slot] == option
-    if option == "none" and slot != "decoupling":
-        assert not written[slot], "none contributes nothing"
-    try:
-        recipe = bound(assembled({slot: option}))
-    except ConfigError as error:
-        named = dict(PAIR.findall(str(error)))
-        assert named.get(slot) == option and len(named) >= 2, f"the sentence does not name both slots: {error}"
-        assert "Traceback" not in str(error) and "\n" not in str(error)
-    else:
-        assert len(recipe.stages) == len(assembled({slot: option})[0]["plan"])
-
-
-REFUSED_ALONE = {
-    *(f"margin={option}" for option in ("gcl", "ldam", "pml", "robal", "uncertainty")),  # on cosines: classifier=cosine
-    "decoupling=gcl",  # the same in its second stage
-    "posthoc=sade_aggregation",  # needs experts
-    *(f"posthoc={option}" for option in ("tde", "tde_sweep")),  # needs classifier=causal
-}
-
-
-def test_only_options_that_need_another_are_refused_alone() -> None:
-    found = set()
-    for slot in SLOTS:
-        for option in OPTIONS[slot]:
-            try:
-                bound(assembled({slot: option}))
-            except ConfigError:
-                found.add(f"{slot}={option}")
-    assert found == REFUSED_ALONE
-
-
-@pytest.mark.contract
-@pytest.mark.parametrize("method", METHODS)
-def test_every_preset_binds_without_a_warning(method: str) -> None:
-    recipe = bound(composed(f"method={method}"))
-    assert recipe.warnings == []
-    assert sum(stage.epochs for stage in recipe.stages) >= 40
-
-
-def test_putting_options_together_by_hand_is_what_hydra_does() -> None:
-    """The products below are made without Hydra, in a thousandth of the time."""
-    picked = {"margin": "ldam", "classifier": "cosine", "decoupling": "lws", "reweighting": "drw", "posthoc": "tau_norm"}
-    by_hand, by_hydra = assembled(picked), composed(*(f"{slot}={option}" for slot, option in picked.items()))
-    assert by_hand == by_hydra
-    several, choices = assembled({"augmentation": ["cmo", "mixup"]})
-    by_hydra = composed("augmentation=[cmo,mixup]")
-    assert several == by_hydra[0] and choices == by_hydra[1]
-    assert list(several["augmentation"]["mixers"]) == list(by_hydra[0]["augmentation"]["mixers"]) == ["cmo", "mixup"]
-
-
-LOSSES = [
-    *({"reweighting": option} for option in OPTIONS["reweighting"]),
-    *({"logit_adjustment": option} for option in OPTIONS["logit_adjustment"] if option != "none"),
-    *({"margin": "ldam", "classifier": head} for head in OPTIONS["classifier"]),
-    {"margin": "ldam", "classifier": "cosine", "reweighting": "drw", "logit_adjustment": "logit_adjustment"},
-    *({"representation": option} for option in OPTIONS["representation"] if option != "none"),
-    {"representation": "paco", "reweighting": "focal"},
-    {"representation": "paco", "classifier": "cosine"},
-]
-MIXES = [*OPTIONS["augmentation"], ["cmo", "mixup"], ["mixup", "cmo"]]
-
-
-def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupling: str) -> list[set[str]]:
-    """Pairs of slots of which one sentence must name one; written down a second time, from what the papers say."""
-    found = []
-    paco, several = loss.get("representation") == "paco", [augmentation] if isinstance(augmentation, str) else augmentation
-    if loss.get("margin") == "ldam" and loss["classifier"] != "cosine":
-        found.append({"margin", "classifier"})  # a margin on a cosine
-    if decoupling == "gcl" and loss.get("classifier") != "cosine":
-        found.append({"decoupling", "classifier"})  # the same in its second stage
-    if paco and set(several) & {"cmo", "mixup"}:
-        found.append({"representation", "augmentation"})  # positives have one label
-    if paco and ensemble != "none":
-        found.append({"representation", "ensemble"})  # both bring a network
-    if paco and loss.keys() & {"reweighting", "margin", "logit_adjustment"}:
-        found.append({"representation", next(iter(loss.keys() & {"reweighting", "margin", "logit_adjustment"}))})
-    return found
-
-
-@pytest.mark.contract
-def test_every_combination_of_losses_mixes_experts_and_stages_binds_or_names_both_slots() -> None:
-    bindable = 0
-    for loss, augmentation, ensemble, decoupling in product(LOSSES, MIXES, OPTIONS["ensemble"], OPTIONS["decoupling"]):
-        picked = {**loss, "augmentation": augmentation, "ensemble": ensemble, "decoupling": decoupling}
-        expected = senseless(loss, augmentation, ensemble, decoupling)
-        try:
-            bound(assembled(picked))
-        except ConfigError as error:
-            named = {name for name, _ in PAIR.findall(str(error))}
-            assert any(pair <= named for pair in expected), f"{picked} was refused: {error}"
-            for slot, value in PAIR.findall(str(error)):
-                chosen = picked.get(slot, "none")
-                if isinstance(chosen, str) and (slot, value, decoupling) != ("margin", "gcl", "gcl"):
-                    assert value in (chosen, "linear", "none"), f"{slot}={value} was not chosen: {error}"
-        else:
-            assert not expected, f"{picked} makes no sense and binds"
-            bindable += 1
-    assert bindable > 500
-
-
-@pytest.mark.parametrize("augmentation", [["cmo", "mixup"], ["mixup", "cmo"]])
-def test_an_option_of_several_is_named_in_a_refusal(augmentation: list[str]) -> None:
-    sentence = refused(assembled({"representation": "paco", "augmentation": augmentation}))
-    assert "representation=paco" in sentence and re.search(r"augmentation=\S*(cmo|mixup)", sentence)
-
-
-def test_what_the_issue_asks_for_composes() -> None:
-    everything = {"augmentation": ["cmo", "mixup"], "margin": "ldam", "reweighting": "drw", "classifier": "cosine"}
-    (stage,) = bound(assembled(everything)).stages
-    assert list(stage.streams) == ["main", "tail"] and list(stage.mixers) == ["cmo", "mixup"]
-    assert (targets(stage, "adjusts"), targets(stage, "weighs"), stage.head.target.__name__) == (
-        ["LDAM"],
-        ["Deferred"],
-        "Cosine",
-    )
-    for loss in LOSSES:
-        if not senseless(loss, "none", "none", "crt"):
-            bound(assembled({**loss, "decoupling": "crt"}))
-    bound(assembled({"ensemble": "sade", "classifier": "cosine", "augmentation": "cmo"}))
-
-
-def test_parts_come_in_slot_order_whatever_order_they_are_chosen_in() -> None:
-    first = {"margin": "ldam", "logit_adjustment": "balanced_softmax", "classifier": "cosine", "reweighting": "focal"}
-    for picked in (first, dict(reversed(first.items()))):
-        (stage,) = bound(assembled(picked)).stages
-        assert targets(stage, "adjusts") == ["LDAM", "BalancedSoftmax"]
-        assert [part.origin for part in stage.adjusts] == ["margin=ldam", "logit_adjustment=balanced_softmax"]
-
-
-def test_binding_opens_no_data_and_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ltrun.config.bind import Bound
-
-    monkeypatch.setattr(Bound, "build", lambda *_: pytest.fail("a part was built"))
-    config = composed("dataset=cifar100_lt", "dataset.root=/no/such/place")
-    bound(config)
-
-
-def test_binding_changes_nothing() -> None:
-    for composition in (composed("method=crt"), composed("method=sade"), assembled(LADEN)):
-        before = copy.deepcopy(composition)
-        bound(composition)
-        assert composition == before
-
-
 def test_two_slots_that_fill_one_role_are_named() -> None:
     sentence = refused(assembled({"ensemble": "sade", "representation": "paco"}))
     assert "ensemble=sade" in sentence and "representation=paco" in sentence and "cannot be combined" in sentence
     twice = changed(composed("augmentation=cmo"), ensemble__streams={"tail": {"sampler": ROWS}})
     assert "'streams.tail'" in refused(twice, ("tests",))
-
-
-def test_a_criterion_of_ones_own_has_one_owner_and_a_loss_to_be_part_of() -> None:
-    own = {"criterion": {"_target_": f"{HERE}.Mine"}}
-    (stage,) = bound(changed(composed(), reweighting=own), ("tests",)).stages
-    assert stage.criterion is not None and stage.criterion.target is Mine
-    twice = refused(changed(composed(), reweighting=own, margin=own), ("tests",))
-    assert "'criterion'" in twice and "reweighting=" in twice and "margin=" in twice
-    sentence = refused(changed(composed("representation=paco"), reweighting=own), ("tests",))
-    assert "representation=paco" in sentence and "reweighting=none" in sentence
-
-
-def test_balancing_twice_is_allowed_and_warned_about_once() -> None:
-    (sentence,) = bound(assembled({"resampling": "class_balanced", "logit_adjustment": "balanced_softmax"})).warnings
-    assert "resampling=class_balanced" in sentence and "logit_adjustment=balanced_softmax" in sentence and "'train'" in sentence
-    (sentence,) = bound(assembled({"logit_adjustment": "logit_adjustment", "posthoc": "logit_adjustment"})).warnings
-    assert "logit_adjustment=logit_adjustment" in sentence and "posthoc=logit_adjustment" in sentence
-    (sentence,) = bound(assembled({"reweighting": "drw", "resampling": "square_root"})).warnings
-    assert "reweighting=drw" in sentence, "a nested part balances too"
-    assert bound(assembled({"decoupling": "crt", "logit_adjustment": "balanced_softmax"})).warnings == []
-
-
-# ---------------------------------------------------------------------------------------------------------------- stages
-
-
-LADEN = {
-    "margin": "ldam", "reweighting": "drw", "logit_adjustment": "logit_adjustment", "classifier": "cosine",
-    "augmentation": ["cmo", "mixup"],
-}  # fmt: skip  # what a second stage must not inherit
-
-
-@pytest.mark.parametrize("decoupling", ["crt", "lws"])
-def test_the_second_stage_is_plain_and_balanced_whatever_the_first_was(decoupling: str) -> None:
-    joint, second = bound(assembled({**LADEN, "decoupling": decoupling})).stages
-    assert targets(joint, "adjusts") == ["LDAM", "LogitAdjustment"] and list(joint.mixers) == ["cmo", "mixup"]
-    assert second.adjusts == [] and second.weighs == [] and second.mixers == {} and second.terms == {}
-    assert list(second.streams) == ["main"]
-    sampler = second.streams["main"].sampler
-    assert sampler is not None and sampler.target.__name__ == "Power" and sampler.arguments["q"] == 0.0
-    assert second.streams["main"].augments == joint.streams["main"].augments, "the data set's own remain"
-    assert second.optimizer.arguments["weight_decay"] == 5e-4 and joint.optimizer.arguments["weight_decay"] == 2e-4
-    assert second.norm == "track" and joint.norm == "follow" and joint.trainable is None
-    assert (second.reset_head, second.wrap is not None) == (decoupling == "crt", decoupling == "lws")
-    assert joint.wrap is None and not joint.reset_head
-
-
-def test_a_plain_stage_keeps_what_it_names_and_the_network() -> None:
-    picked = {"augmentation": ["cutout", "mixup"], "reweighting": "focal", "ensemble": "ride"}
-    joint, second = bound(assembled({**picked, "decoupling": "balms"})).stages
-    assert second.streams["main"].augments == joint.streams["main"].augments and second.mixers == joint.mixers
-    assert targets(joint, "weighs") == ["Focal"] and targets(second, "weighs") == ["RateRatio"]
-    assert targets(second, "terms") == ["RIDE"] and second.network.target is joint.network.target
-    assert second.head.target is joint.head.target
-
-
-def test_a_plain_stage_draws_every_image_unless_it_keeps_the_resampling() -> None:
-    plain = changed(assembled({"resampling": "drs", "decoupling": "crt"}), stages__classifier={"base": "plain"})
-    _, second = bound(plain).stages
-    sampler = second.streams["main"].sampler
-    assert sampler is not None and sampler.target.__name__ == "Instance"
-    assert sampler.origin == "resampling=instance in stage 'classifier' of decoupling=crt"
-    kept = changed(plain, stages__classifier={"base": "plain", "keep": ["resampling"]})
-    first, second = bound(kept).stages
-    assert second.streams["main"].sampler == first.streams["main"].sampler
-
-
-def test_every_plan_says_base_plain_and_no_option_none() -> None:
-    """A slot that comes later needs no line in any plan, and no plan lets it into a stage unseen."""
-    for option in OPTIONS["decoupling"]:
-        text = (CONF / "decoupling" / f"{option}.yaml").read_text()
-        assert ": none" not in text
-        assert (text.count("base: plain") == 1) == (option != "none")
-
-
-def test_a_stage_inherits_what_it_does_not_set() -> None:
-    config = changed(
-        assembled({"decoupling": "crt", "logit_adjustment": "balanced_softmax"}),
-        stages__classifier={"trainable": ["*head*"], "fraction": 0.5},
-    )
-    joint, second = bound(config).stages
-    assert targets(second, "adjusts") == ["BalancedSoftmax"] and second.streams == joint.streams
-    assert second.optimizer.arguments == joint.optimizer.arguments and second.schedule.arguments == joint.schedule.arguments
-    assert not second.reset_head and second.norm == "follow" and second.epochs == 20
-
-
-@pytest.mark.parametrize(
-    ("epochs", "fraction", "expected"),
-    [(200, 0.15, 30), (40, 0.15, 6), (3, 0.15, 1), (1, 0.15, 1), (100, 0.29, 29), (10, 1.0, 10), (10, 2, 20), (7, 0.5, 3)],
-)
-def test_the_length_of_a_stage(epochs: int, fraction: float, expected: int) -> None:
-    config = changed(composed("method=crt"), epochs=epochs, stages__classifier__fraction=fraction)
-    assert [stage.epochs for stage in bound(config).stages] == [epochs, expected]
-    fixed = changed(config, stages__classifier__epochs=4)
-    assert [stage.epochs for stage in bound(fixed).stages] == [epochs, 4]
-
-
-def test_the_plan_gives_the_order() -> None:
-    config = changed(composed("method=crt"), plan=["classifier", "train"])
-    assert [stage.name for stage in bound(config).stages] == ["classifier", "train"]
-    assert [stage.name for stage in bound(changed(config, plan=["train"])).stages] == ["train"]
 
 
 @pytest.mark.parametrize(
@@ -473,108 +198,6 @@ def test_a_head_that_a_later_stage_would_ignore_is_refused() -> None:
     sentence = refused(changed(composed("method=crt"), stages__classifier=second))
     assert "stages.classifier" in sentence or "classifier=cosine" in sentence
     bound(changed(composed("method=crt"), stages__classifier=second | {"reset_head": True}))
-
-
-# -------------------------------------------------------------------------------------------------------------------- jobs
-
-
-def job(*overrides: str) -> Job:
-    """As the command line makes it."""
-    GlobalHydra.instance().clear()
-    words = ["dataset=digits_lt", *overrides]
-    with initialize_config_module("ltrun.conf", version_base="1.3"):
-        cfg = compose("config", words, return_hydra_config=True)
-        choices = dict(cfg.hydra.runtime.choices)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return job_of(cfg, choices, words)
-
-
-def test_runs_that_differ_have_addresses_that_differ() -> None:
-    """Mixers and augments work in their order: another order is another run, not one that is 'done before'."""
-    pairs: list[tuple[dict[str, str | Sequence[str]], dict[str, str | Sequence[str]]]] = [
-        ({"augmentation": ["cmo", "mixup"]}, {"augmentation": ["mixup", "cmo"]}),
-        ({"augmentation": ["cutout", "rotation"]}, {"augmentation": ["rotation", "cutout"]}),
-        ({"reweighting": "drw"}, {"reweighting": "class_balanced"}),
-        ({"decoupling": "crt"}, {"decoupling": "lws"}),
-    ]
-    for one, other in pairs:
-        assert fingerprint(assembled(one)[0]) != fingerprint(assembled(other)[0]), f"{one} and {other} have one address"
-    assert fingerprint(assembled({"augmentation": ["cmo"]})[0]) == fingerprint(assembled({"augmentation": "cmo"})[0])
-
-
-def test_a_preset_written_out_is_the_preset() -> None:
-    preset, written = job("method=ldam_drw"), job("method=ldam_drw", "margin=ldam", "classifier=cosine", "seed=3")
-    assert preset.changes == written.changes == {} and preset.fingerprint == written.fingerprint
-    assert written.seed == 3 and written.folder == preset.folder.parent / "seed3"
-    assert preset.folder.parts[-4:-1] == ("digits_lt", "ldam_drw", preset.fingerprint)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "changes"),
-    [
-        (("method=ldam_drw", "reweighting=none"), {"reweighting": "none"}),
-        (("method=ldam", "margin.adjust.max_margin=0.3", "epochs=3"), {"margin.adjust.max_margin": 0.3, "epochs": 3}),
-        (("augmentation=[cmo,mixup]",), {"augmentation": "[cmo,mixup]"}),
-        (("method=crt", "stages.classifier.fraction=0.5"), {"stages.classifier.fraction": 0.5}),
-        (("method=crt", "plan=[train]"), {"plan": ["train"]}),
-        (("method=crt", "decoupling=none"), {"decoupling": "none"}),
-        (("method=crt", "+reweighting@stages.classifier.reweighting=inverse_frequency"),
-         {"stages.classifier.reweighting.weigh._target_": "ltrun.reweighting.InverseFrequency",
-          "stages.classifier.reweighting.weigh.exponent": 1.0}),
-        (("margin=ldam", "classifier=cosine", "margin.adjust.max_margin=0.3"),
-         {"margin": "ldam", "classifier": "cosine", "margin.adjust.max_margin": 0.3}),
-    ],
-    ids=" ".join,
-)  # fmt: skip
-def test_a_row_is_labelled_by_what_was_changed(overrides: tuple[str, ...], changes: dict[str, Any]) -> None:
-    assert job(*overrides).changes == changes
-
-
-def test_images_in_a_folder_are_another_run_than_those_in_another(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    jobs = [
-        job("dataset=image_folder", f"dataset.root={root}") for root in ("photos", "./photos", tmp_path / "photos", "other")
-    ]
-    assert len({each.fingerprint for each in jobs[:3]}) == 1 < len({each.fingerprint for each in jobs})
-    assert jobs[0].config["dataset"]["root"] == str(tmp_path / "photos")
-    assert all(each.changes == {} for each in jobs), "a folder is no label"
-    cifar = [job("dataset=cifar100_lt", f"dataset.root={root}", "dataset.download=false") for root in ("photos", "other")]
-    assert cifar[0].fingerprint == cifar[1].fingerprint and cifar[0].changes == {}
-    assert cifar[0].config["dataset"]["root"] == "photos"
-
-
-def test_only_the_file_of_a_data_set_says_what_is_inert() -> None:
-    for override in ("+dataset.inert=[imbalance]", "++dataset.inert=[]"):
-        with pytest.raises(ConfigError, match=r"dataset\.inert: only the file of a data set"):
-            job(override)
-
-
-def test_a_preset_is_known_by_its_row_as_long_as_that_is_there() -> None:
-    assert job("method=tau_norm").headline == "tau_norm" and job("method=tau_norm", "posthoc=none").headline == "plain"
-    assert job("method=tau_norm", "posthoc=tau_norm_sweep").headline == "plain"
-    both = job("method=tau_norm", "posthoc=[tau_norm_sweep,tau_norm]")
-    assert both.headline == "tau_norm" and "tau_norm_0.25" in recipe_of(both.config, both.choices).posthoc
-
-
-@pytest.mark.parametrize(
-    "override",
-    ["~posthoc", "~plan", "~seed", "~evaluation.every", "evaluation=null", "runtime=null", "outputs=null", "outputs=3"],
-)
-def test_a_key_that_is_taken_away_is_a_sentence_or_does_no_harm(override: str) -> None:
-    try:
-        made = job(override)
-    except ConfigError as error:
-        assert override.lstrip("~").partition("=")[0].partition(".")[0] in str(error)
-        return
-    recipe_of(made.config, made.choices, made.settings.plugins)
-
-
-def test_a_slot_of_a_stage_that_is_given_a_word_is_a_sentence() -> None:
-    """Where the group's option would be meant: +margin@stages.train.margin=ldam."""
-    made = job("+stages.train.margin=ldam")
-    with pytest.raises(ConfigError, match=r"stages\.train\.margin"):
-        recipe_of(made.config, made.choices, made.settings.plugins)
 
 
 # ------------------------------------------------------------------------------------------------------------ whatever else

@@ -28,7 +28,7 @@ from ltrun.resampling.progressive import progressive_probabilities
 from ltrun.resampling.repeat_factor import label_repeat_factors
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
 from tests.support.cases import blind_view
-from tests.unit.resampling.test_samplers import COUNTS, END, LABELS, START, chi_square, draw
+from tests.support.draws import COUNTS, END, LABELS, START, chi_square, draw
 
 ACCURACY = torch.tensor([0.95, 0.9, 0.0, 0.8, 0.5, 0.25, 0.1])
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 from ltrun.parts import Sampler
 from ltrun.resampling import (
@@ -21,10 +20,8 @@ from ltrun.resampling import (
 from ltrun.resampling.power import power_probabilities
 from ltrun.resampling.progressive import progressive_probabilities
 from ltrun.types import Clock, Labels
+from tests.support.draws import COUNTS, END, LABELS, START, draw
 
-COUNTS = torch.tensor([500, 180, 0, 64, 23, 8, 1])  # class 2 has no image, class 6 has one
-LABELS = torch.arange(7).repeat_interleave(COUNTS)[torch.randperm(776, generator=torch.Generator().manual_seed(0))]
-START, END = Clock("joint", 0, 90), Clock("joint", 89, 90)
 SAMPLERS: dict[str, Callable[[int], Sampler]] = {  # of the number of classes
     "instance": lambda classes: Instance(),
     "class_balanced": lambda classes: Power(0.0),
@@ -48,10 +45,6 @@ EXPECTED = {
 }
 
 
-def draw(sampler: Sampler, clock: Clock = START, seed: int = 0, labels: Tensor = LABELS) -> Tensor:
-    return sampler.draw(Labels.hard(labels), clock, torch.Generator().manual_seed(seed))
-
-
 @pytest.mark.parametrize("clock", [START, END], ids=["start", "end"])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_an_epoch_is_rows_of_the_training_set(name: str, clock: Clock) -> None:
@@ -63,14 +56,6 @@ def test_an_epoch_is_rows_of_the_training_set(name: str, clock: Clock) -> None:
 
 def test_instance_sampling_is_a_permutation() -> None:
     assert torch.equal(draw(Instance()).sort().values, torch.arange(len(LABELS)))
-
-
-def chi_square(labels: Tensor, probabilities: Tensor) -> float:
-    expected = probabilities * len(labels)
-    seen = torch.bincount(labels, minlength=len(expected))
-    present = expected > 0
-    assert not seen[~present].any()
-    return float(((seen - expected)[present] ** 2 / expected[present]).sum())
 
 
 def test_rows_within_a_class_are_equally_likely() -> None:

@@ -4,15 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
 from ltrun.logit_adjustment import VS
 from ltrun.logit_adjustment import Deferred as DeferredAdjust
-from ltrun.loss import Classification
-from ltrun.parts import Adjust, Criterion, Part, Weigh
+from ltrun.parts import Part
 from ltrun.reweighting import (
     AdaptiveClassSuppression,
     ClassDifficultyBalanced,
@@ -22,18 +20,14 @@ from ltrun.reweighting import (
     EqualizationV2,
     Focal,
     InfluenceBalanced,
-    InverseFrequency,
     LabelAwareSmoothing,
     SigmoidEqualization,
     SigmoidFocal,
     SoftmaxEqualization,
 )
-from ltrun.reweighting.sigmoid import starting_logit
-from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
-from tests.support.cases import blind_view
+from ltrun.types import ClassStats, Labels, Outputs
+from tests.support.reweighting import AS_IT_IS, STATS, at_epoch, composed, influence_balanced, loss_of, outputs_of, step
 
-STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
-AS_IT_IS = 0.5  # an initial probability that adds nothing to the logits
 PARTS: dict[str, Callable[[ClassStats], Part]] = {
     "focal_detached": lambda stats: Focal(2.0, detach=True),
     "focal_class_weighted": lambda stats: Focal(class_weights=EffectiveNumber(stats=stats)),
@@ -50,38 +44,6 @@ PARTS: dict[str, Callable[[ClassStats], Part]] = {
     ),
     "label_aware_smoothing": lambda stats: LabelAwareSmoothing(stats=stats),
 }
-
-
-def influence_balanced(stats: ClassStats) -> InfluenceBalanced:
-    return InfluenceBalanced(InverseFrequency(stats=stats))
-
-
-def at_epoch(part: Part, epoch: int, epochs: int = 200) -> Part:
-    for module in part.modules():
-        if isinstance(module, Part):
-            module.adapt(blind_view(Clock("train", epoch, epochs), STATS))
-    return part
-
-
-def composed(part: Part) -> Classification:
-    return Classification(
-        adjusts=[part] if isinstance(part, Adjust) else [],
-        weighs=[part] if isinstance(part, Weigh) else [],
-        criterion=part if isinstance(part, Criterion) else None,
-    )
-
-
-def outputs_of(logits: Tensor) -> Outputs:
-    features = torch.linspace(-2, 2, 3 * len(logits)).reshape(len(logits), 3).to(logits.dtype)
-    return Outputs(features=features, logits=logits)
-
-
-def loss_of(part: Part, logits: Tensor, labels: list[int]) -> Tensor:
-    return composed(part).loss(logits, Labels.hard(torch.tensor(labels)), outputs_of(logits))
-
-
-def step(part: Part, logits: Tensor, labels: Labels) -> None:
-    part.after_step({"main": Outputs(logits=logits)}, {"main": Batch(logits, labels, torch.arange(len(logits)))})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -157,57 +119,6 @@ def test_a_forward_pass_alone_teaches_nothing() -> None:
         assert all(torch.equal(value, state[key]) for key, value in part.state_dict().items())
 
 
-def test_equalization_v2_shares_the_gradient_of_mixed_labels() -> None:
-    logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
-    first, second = Labels.hard(torch.tensor([0, 1, 2, 3])), Labels.hard(torch.tensor([3, 3, 0, 0]))
-    parts = [EqualizationV2(num_classes=5) for _ in range(3)]
-    for part, labels in zip(parts, (first, second, first.mix(second, torch.full((4,), 0.3))), strict=True):
-        step(part, logits, labels)
-    for name in ("positive_gradient", "negative_gradient"):
-        one, other, mixed = (getattr(part, name) for part in parts)
-        torch.testing.assert_close(mixed, 0.3 * one + 0.7 * other)
-
-
-def test_equalization_v2_helps_classes_that_are_discouraged() -> None:
-    part, logits = EqualizationV2(num_classes=5), torch.zeros(12, 5)
-    step(part, logits, Labels.hard(torch.tensor([0] * 10 + [1, 2])))
-    positive, negative = part.weights()
-    assert negative[0] > 0.9 and positive[0] < 1.5  # as often encouraged as not
-    assert (negative[1:] < 0.2).all() and (positive[1:] > 4).all()
-
-
-def test_difficult_classes_weigh_more_whatever_their_size() -> None:
-    part = ClassDifficultyBalanced(stats=STATS)
-    assert part.weights.tolist() == [1.0] * 5
-    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3])
-    right = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 2, 0, 0, 0, 3, 3, 3, 3])  # 3/4, 2/4, 1/4 and 4/4 right
-    step(part, F.one_hot(right, 5).float(), Labels.hard(labels))
-    at_epoch(part, 1)
-    assert part.weights[3] < part.weights[0] < part.weights[1] < part.weights[2]
-    assert part.weights[3] > 0 and part.weights[4] == 0  # never left out; no images
-    assert part.weights.sum().item() == pytest.approx(4)
-
-
-def test_a_class_that_an_epoch_does_not_show_keeps_its_difficulty() -> None:
-    part = ClassDifficultyBalanced(1.0, stats=STATS)
-    step(part, F.one_hot(torch.tensor([0, 1, 0, 0]), 5).float(), Labels.hard(torch.tensor([0, 0, 2, 3])))
-    at_epoch(part, 1)
-    assert part.accuracy.tolist() == [0.5, 0.0, 0.0, 0.0, 0.0]
-    step(part, F.one_hot(torch.tensor([1, 2]), 5).float(), Labels.hard(torch.tensor([1, 2])))
-    at_epoch(part, 2)
-    assert part.accuracy.tolist() == [0.5, 1.0, 1.0, 0.0, 0.0]
-    kept = part.weights.clone()
-    at_epoch(part, 3)  # an epoch without any step changes nothing
-    assert torch.equal(part.weights, kept)
-
-
-def test_classes_that_are_all_learnt_weigh_the_same() -> None:
-    part, labels = ClassDifficultyBalanced(stats=ClassStats(torch.tensor([9, 3, 1]))), torch.tensor([0, 1, 2])
-    step(part, F.one_hot(labels, 3).float(), Labels.hard(labels))
-    at_epoch(part, 1)
-    torch.testing.assert_close(part.weights, torch.ones(3))
-
-
 def test_influence_waits_for_half_of_a_stage() -> None:
     logits, labels = torch.randn(4, 5), [0, 1, 2, 3]
     part = Deferred(influence_balanced(STATS), 0.5)
@@ -215,45 +126,6 @@ def test_influence_waits_for_half_of_a_stage() -> None:
     for epochs in (5, 10, 200, 400):
         same = [torch.allclose(loss_of(at_epoch(part, e, epochs), logits, labels), plain) for e in range(epochs)]
         assert same == [epoch < epochs // 2 for epoch in range(epochs)]
-
-
-def test_rare_classes_leave_the_softmax_of_others_with_probability_gamma() -> None:
-    stats = ClassStats(torch.tensor([700, 200, 60, 40]))  # half of an equal share is 125
-    part, logits = SoftmaxEqualization(0.9, stats=stats), torch.zeros(20000, 4)
-    assert part.rare.tolist() == [False, False, True, True]
-    labels = torch.arange(20000) % 4
-    torch.manual_seed(0)
-    gone = part(logits, labels, Outputs()).isinf()
-    assert not gone[:, :2].any() and not gone[torch.arange(20000), labels].any()
-    others = gone[:, 2:][labels < 2].float()
-    assert others.mean(0).tolist() == pytest.approx([0.9, 0.9], abs=0.01)  # 3 standard deviations are 0.009
-    assert others.prod(1).mean().item() == pytest.approx(0.81, abs=0.012)  # each class draws for itself
-
-
-def test_half_of_an_equal_share_is_the_published_threshold() -> None:
-    counts = torch.tensor([int(500 * 0.01 ** (i / 99)) for i in range(100)])  # CIFAR100-LT
-    rare = SoftmaxEqualization(stats=ClassStats(counts)).rare
-    assert torch.equal(rare, SoftmaxEqualization(threshold=0.005, stats=ClassStats(counts)).rare) and 0 < rare.sum() < 100
-
-
-def test_the_start_of_sigmoids_is_a_bias_of_the_head() -> None:
-    """Cui et al. initialise the last bias to -log((1 - pi) / pi) with pi = 1 / C."""
-    logits, labels = torch.randn(6, 100), torch.arange(6)
-    assert starting_logit(None, 100) == pytest.approx(-torch.tensor(99.0).log().item())
-    with_bias = SigmoidFocal(1.0, AS_IT_IS, num_classes=100)(logits - torch.tensor(99.0).log(), labels, Outputs())
-    torch.testing.assert_close(SigmoidFocal(1.0, num_classes=100)(logits, labels, Outputs()), with_bias)
-    zeros = torch.zeros(1, 100)
-    first = {pi: SigmoidFocal(0.0, pi, num_classes=100)(zeros, torch.tensor([0]), Outputs()).item() for pi in (None, 0.5)}
-    assert first[None] == pytest.approx(5.6, abs=0.01) and first[0.5] == pytest.approx(69.3, abs=0.1)
-
-
-def test_larger_classes_are_smoothed_more() -> None:
-    for shape in ("concave", "linear", "convex"):
-        smoothing = LabelAwareSmoothing(shape=shape, stats=STATS).smoothing
-        assert smoothing[0].item() == pytest.approx(0.4) and smoothing[3:].tolist() == pytest.approx([0.1, 0.1])
-        assert (smoothing[:4].diff() < 0).all()
-    balanced = LabelAwareSmoothing(stats=ClassStats(torch.tensor([7, 7, 7]))).smoothing
-    assert balanced.tolist() == pytest.approx([0.1] * 3)
 
 
 @pytest.mark.parametrize("name", ["weigh", "criterion", "adjust"])

@@ -1,0 +1,123 @@
+"""Every option, preset and combination of options binds, or is refused in a sentence that names both slots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import pytest
+
+from ltrun.errors import ConfigError
+from ltrun.taxonomy import SLOTS
+from tests.support.cases import METHODS, OPTIONS, assembled, bound, composed, nodes
+from tests.support.recipes import targets
+
+PAIR = re.compile(r"\b(" + "|".join(SLOTS) + r")=([\w+]+|\[[^\]]*\])")
+
+
+@pytest.mark.parametrize(("slot", "option"), [(slot, option) for slot in SLOTS for option in OPTIONS[slot]])
+def test_every_option_composes_and_binds_or_is_refused_by_name(slot: str, option: str) -> None:
+    written, choices = nodes()[slot][option]
+    assert choices[slot] == option
+    if option == "none" and slot != "decoupling":
+        assert not written[slot], "none contributes nothing"
+    try:
+        recipe = bound(assembled({slot: option}))
+    except ConfigError as error:
+        named = dict(PAIR.findall(str(error)))
+        assert named.get(slot) == option and len(named) >= 2, f"the sentence does not name both slots: {error}"
+        assert "Traceback" not in str(error) and "\n" not in str(error)
+    else:
+        assert len(recipe.stages) == len(assembled({slot: option})[0]["plan"])
+
+
+REFUSED_ALONE = {
+    *(f"margin={option}" for option in ("gcl", "ldam", "pml", "robal", "uncertainty")),  # on cosines: classifier=cosine
+    "decoupling=gcl",  # the same in its second stage
+    "posthoc=sade_aggregation",  # needs experts
+    *(f"posthoc={option}" for option in ("tde", "tde_sweep")),  # needs classifier=causal
+}
+
+
+def test_only_options_that_need_another_are_refused_alone() -> None:
+    found = set()
+    for slot in SLOTS:
+        for option in OPTIONS[slot]:
+            try:
+                bound(assembled({slot: option}))
+            except ConfigError:
+                found.add(f"{slot}={option}")
+    assert found == REFUSED_ALONE
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_preset_binds_without_a_warning(method: str) -> None:
+    recipe = bound(composed(f"method={method}"))
+    assert recipe.warnings == []
+    assert sum(stage.epochs for stage in recipe.stages) >= 40
+
+
+LOSSES = [
+    *({"reweighting": option} for option in OPTIONS["reweighting"]),
+    *({"logit_adjustment": option} for option in OPTIONS["logit_adjustment"] if option != "none"),
+    *({"margin": "ldam", "classifier": head} for head in OPTIONS["classifier"]),
+    {"margin": "ldam", "classifier": "cosine", "reweighting": "drw", "logit_adjustment": "logit_adjustment"},
+    *({"representation": option} for option in OPTIONS["representation"] if option != "none"),
+    {"representation": "paco", "reweighting": "focal"},
+    {"representation": "paco", "classifier": "cosine"},
+]
+MIXES = [*OPTIONS["augmentation"], ["cmo", "mixup"], ["mixup", "cmo"]]
+
+
+def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupling: str) -> list[set[str]]:
+    """Pairs of slots of which one sentence must name one; written down a second time, from what the papers say."""
+    found = []
+    paco, several = loss.get("representation") == "paco", [augmentation] if isinstance(augmentation, str) else augmentation
+    if loss.get("margin") == "ldam" and loss["classifier"] != "cosine":
+        found.append({"margin", "classifier"})  # a margin on a cosine
+    if decoupling == "gcl" and loss.get("classifier") != "cosine":
+        found.append({"decoupling", "classifier"})  # the same in its second stage
+    if paco and set(several) & {"cmo", "mixup"}:
+        found.append({"representation", "augmentation"})  # positives have one label
+    if paco and ensemble != "none":
+        found.append({"representation", "ensemble"})  # both bring a network
+    if paco and loss.keys() & {"reweighting", "margin", "logit_adjustment"}:
+        found.append({"representation", next(iter(loss.keys() & {"reweighting", "margin", "logit_adjustment"}))})
+    return found
+
+
+def test_every_combination_of_losses_mixes_experts_and_stages_binds_or_names_both_slots() -> None:
+    bindable = 0
+    for loss, augmentation, ensemble, decoupling in product(LOSSES, MIXES, OPTIONS["ensemble"], OPTIONS["decoupling"]):
+        picked = {**loss, "augmentation": augmentation, "ensemble": ensemble, "decoupling": decoupling}
+        expected = senseless(loss, augmentation, ensemble, decoupling)
+        try:
+            bound(assembled(picked))
+        except ConfigError as error:
+            named = {name for name, _ in PAIR.findall(str(error))}
+            assert any(pair <= named for pair in expected), f"{picked} was refused: {error}"
+            for slot, value in PAIR.findall(str(error)):
+                chosen = picked.get(slot, "none")
+                if isinstance(chosen, str) and (slot, value, decoupling) != ("margin", "gcl", "gcl"):
+                    assert value in (chosen, "linear", "none"), f"{slot}={value} was not chosen: {error}"
+        else:
+            assert not expected, f"{picked} makes no sense and binds"
+            bindable += 1
+    assert bindable > 500
+
+
+def test_what_the_issue_asks_for_composes() -> None:
+    everything = {"augmentation": ["cmo", "mixup"], "margin": "ldam", "reweighting": "drw", "classifier": "cosine"}
+    (stage,) = bound(assembled(everything)).stages
+    assert list(stage.streams) == ["main", "tail"] and list(stage.mixers) == ["cmo", "mixup"]
+    assert (targets(stage, "adjusts"), targets(stage, "weighs"), stage.head.target.__name__) == (
+        ["LDAM"],
+        ["Deferred"],
+        "Cosine",
+    )
+    for loss in LOSSES:
+        if not senseless(loss, "none", "none", "crt"):
+            bound(assembled({**loss, "decoupling": "crt"}))
+    bound(assembled({"ensemble": "sade", "classifier": "cosine", "augmentation": "cmo"}))

@@ -1,0 +1,100 @@
+"""Every sampler draws by its formula, from its generator alone, without a loop over classes or images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from ltrun.parts import Sampler
+from ltrun.types import ClassStats, Clock, Labels
+from tests.support.cases import OPTIONS, Count
+from tests.support.draws import chi_square
+from tests.support.rebalancing import FIRST, INATURALIST, LAST, SMALL, loss_of
+
+COUNTS = [500, 180, 0, 64, 23, 8, 1]
+LABELS = torch.arange(7).repeat_interleave(torch.tensor(COUNTS))[
+    torch.randperm(776, generator=torch.Generator().manual_seed(0))
+]
+PRESENT = [n for n in COUNTS if n]
+
+
+def shares(weight: Callable[[int], float]) -> list[float]:
+    """Of each class, by the weight of one with n images; 0 without images."""
+    weights = [weight(n) if n else 0.0 for n in COUNTS]
+    return [w / sum(weights) for w in weights]
+
+
+as_they_come, balanced = shares(lambda n: n), shares(lambda n: 1)
+# The share of each class in the first epoch and in the last, by the published formula, in plain Python.
+FORMULAE: dict[str, tuple[list[float], list[float]]] = {
+    "instance": (as_they_come, as_they_come),
+    "class_aware": (balanced, balanced),
+    "class_balanced": (balanced, balanced),
+    "class_difficulty": (balanced, balanced),  # before anything is known: every class is as difficult
+    "drs": (as_they_come, balanced),
+    "dynamic_curriculum": (as_they_come, shares(lambda n: n ** math.cos(math.pi / 2 * 199 / 200))),
+    "effective_number": (shares(lambda n: n / sum(0.9999**k for k in range(n))),) * 2,
+    "meta": (as_they_come, as_they_come),  # as long as its rates have not moved
+    "power": (shares(lambda n: n**0.25),) * 2,
+    "progressively_balanced": (as_they_come, balanced),
+    "repeat_factor": (shares(lambda n: n * max(1.0, math.sqrt(776 / 7 / n))),) * 2,
+    "reversed": (shares(lambda n: 1 / n),) * 2,
+    "square_root": (shares(lambda n: math.sqrt(n)),) * 2,
+}
+
+
+def sampler_of(option: str, stats: ClassStats) -> Sampler:
+    return loss_of("resampling", option, stats).sampler
+
+
+def draw(sampler: Sampler, clock: Clock, labels: Tensor = LABELS, seed: int = 0) -> Tensor:
+    return sampler.draw(Labels.hard(labels), clock, torch.Generator().manual_seed(seed))
+
+
+def test_every_sampler_has_its_formula() -> None:
+    assert set(FORMULAE) == set(OPTIONS["resampling"])
+
+
+@pytest.mark.parametrize("option", OPTIONS["resampling"])
+def test_frequencies_are_those_of_the_formula(option: str) -> None:
+    """Chi-square of 60 epochs, drawn by the option as its YAML has it; 20.5 is the 0.1 % point for 5 degrees of freedom."""
+    sampler = sampler_of(option, ClassStats(torch.tensor(COUNTS)))
+    for clock, formula in zip((FIRST, LAST), FORMULAE[option], strict=True):
+        rows = torch.cat([draw(sampler, clock, seed=seed) for seed in range(60)])
+        assert rows.dtype == torch.int64 and rows.min() >= 0 and rows.max() < len(LABELS)
+        expected = torch.tensor(formula, dtype=torch.float64)
+        assert chi_square(LABELS[rows], expected) < 20.5
+        others = [torch.tensor(other, dtype=torch.float64) for pair in FORMULAE.values() for other in pair]
+        far = [other for other in others if (other - expected).abs().max() > 0.02]
+        assert len(far) > 6 and all(chi_square(LABELS[rows], other) > 500 for other in far)  # the test can fail
+
+
+@pytest.mark.parametrize("clock", [FIRST, LAST], ids=["first", "last"])
+@pytest.mark.parametrize("option", OPTIONS["resampling"])
+def test_a_draw_is_a_function_of_its_generator_alone(option: str, clock: Clock) -> None:
+    stats = ClassStats(torch.tensor(COUNTS))
+    first = draw(sampler_of(option, stats), clock)
+    sampler = sampler_of(option, stats)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    assert torch.equal(draw(sampler, clock), first) and torch.equal(
+        draw(sampler, clock), first
+    )  # nor of how often it was asked
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(draw(sampler, clock, seed=1), first)
+
+
+@pytest.mark.parametrize("option", OPTIONS["resampling"])
+def test_drawing_takes_no_loop_over_classes_or_images(option: str) -> None:
+    calls = []
+    for rows, classes in ((12, SMALL), (20_000, INATURALIST)):
+        labels = torch.arange(rows) % classes
+        sampler = sampler_of(option, ClassStats(torch.bincount(labels, minlength=classes)))
+        with Count() as count:
+            assert len(draw(sampler, LAST, labels)) >= rows
+        calls.append(count.calls)
+    assert calls[0] == calls[1]

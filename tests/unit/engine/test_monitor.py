@@ -1,0 +1,159 @@
+"""The first value that is not finite is named with its part, epoch and step, and the checkpoint before it is kept."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.monitor import LossMonitor
+from ltrun.engine.stage import Row
+from ltrun.errors import TrainingError
+from ltrun.parts import Adjust, Criterion, Head, Mixer, Term, Weigh
+from ltrun.types import Batch, Clock, Outputs, Streams
+from tests.support.cases import CPU, bound, changed, composed, small, trainer
+from tests.support.training import mine, node
+
+
+class Bad:
+    """nan from the n-th call on: in the second epoch, at its second step of three."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, value: Tensor) -> Tensor:
+        self.calls += 1
+        return value * torch.where(torch.tensor(self.calls >= 5), math.nan, 1.0)
+
+
+class BadTerm(Term):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad = Bad()
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        assert outputs["main"].logits is not None
+        return self.bad(outputs["main"].logits.square().mean())
+
+
+class BadAdjust(Adjust):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad = Bad()
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return self.bad(logits)
+
+
+class BadWeigh(Weigh):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad = Bad()
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return self.bad(torch.ones(len(labels)))
+
+
+class BadCriterion(Criterion):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad = Bad()
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return self.bad(nn.functional.cross_entropy(logits, labels, reduction="none"))
+
+
+class BadMixer(Mixer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad = Bad()
+
+    def forward(self, streams: Streams) -> dict[str, Batch]:
+        return {**streams, "main": streams["main"].replace(inputs=self.bad(streams["main"].inputs))}
+
+
+class BadHead(Head):
+    def __init__(self, *, features: int, num_classes: int) -> None:
+        super().__init__()
+        self.inner, self.bad = nn.Linear(features, num_classes), Bad()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.bad(self.inner(features)) if self.training else self.inner(features)
+
+    @property
+    def classes(self) -> Tensor:
+        return self.inner.weight
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "term": ({"representation": {"terms": {"mine": {"part": node(BadTerm)}}}}, r"mine|BadTerm"),
+    "adjust": ({"margin": {"adjust": node(BadAdjust)}}, r"margin|BadAdjust"),
+    "weigh": ({"reweighting": {"weigh": node(BadWeigh)}}, r"reweighting|BadWeigh"),
+    "criterion": ({"reweighting": {"criterion": node(BadCriterion)}}, r"reweighting|BadCriterion"),
+    "mixer": ({"augmentation": {"mixers": {"mine": node(BadMixer)}}}, r"mine|BadMixer|augmentation"),
+    "head": ({"classifier": {"head": node(BadHead)}}, r"network|BadHead"),
+}
+
+
+@pytest.mark.parametrize(("changes", "named"), BAD.values(), ids=BAD)
+def test_what_is_not_finite_first_is_named_with_its_epoch_and_step(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    rows: list[Row] = []
+    recipe = mine(changed(small(composed(), epochs=4), **changes))
+    with pytest.raises(TrainingError) as caught:
+        trainer(recipe, tmp_path, report=rows.append).run()
+    sentence = str(caught.value)
+    assert "not finite" in sentence and "stage 'train'" in sentence and "epoch 2" in sentence and "step 2" in sentence
+    assert re.search(named, sentence.split("the last good checkpoint")[0]), f"the part is not named: {sentence}"
+    assert len(rows) == 1, "nothing is recorded of the epoch that failed"
+    kept = Checkpoints(tmp_path).load(CPU, pytest.fail)
+    assert kept is not None and kept["epoch"] == 1
+    assert all(tensor.isfinite().all() for tensor in kept["module"].values())
+
+
+class BadOnce(Adjust):
+    """nan in one call alone: the first label column of the second epoch's second step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        self.calls += 1
+        return logits * (math.nan if self.calls == 9 else 1.0)
+
+
+def test_a_part_that_is_called_for_each_label_column_is_named_for_any_of_them(tmp_path: Path) -> None:
+    recipe = mine(changed(small(composed("augmentation=mixup"), epochs=4), margin={"adjust": node(BadOnce)}))
+    with pytest.raises(TrainingError, match=r"(margin|BadOnce).*epoch 2, step 2"):
+        trainer(recipe, tmp_path).run()
+
+
+def test_a_rate_that_is_too_high_is_reported_by_what_overflowed(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"not finite: .*step \d+; .*Lower optimizer\.lr"):
+        trainer(bound(changed(small(composed()), optimizer__lr=1e30)), tmp_path).run()
+    assert Checkpoints(tmp_path).load(CPU, pytest.fail) is None
+
+
+def test_the_watch_names_the_earliest() -> None:
+    monitor, nan, one = LossMonitor(["a", "b"], ["main", "key"]), torch.tensor(math.nan), torch.tensor(1.0)
+    for step in range(4):
+        values = {"a": nan if step >= 2 else one, "b": nan if step == 1 else one, "total": nan if step >= 1 else one}
+        monitor.see(2, values, {"main": Outputs(logits=torch.zeros(2, 3)), "key": Outputs()})
+    with pytest.raises(TrainingError, match=r"term 'b', stage 's', epoch 3, step 2"):
+        monitor.means(Clock("s", 2, 5), 8)
+
+
+def test_the_watch_adds_up_by_images() -> None:
+    monitor = LossMonitor(["a"], ["main"])
+    for _ in range(2):
+        monitor.begin()  # forgets what it saw before
+        monitor.see(30, {"a": torch.tensor(1.0), "total": torch.tensor(2.0)}, {})
+        monitor.see(10, {"a": torch.tensor(5.0), "total": torch.tensor(6.0)}, {})
+    assert monitor.means(Clock("s", 0, 1), 40) == {"a": 2.0, "total": 3.0}

@@ -1,0 +1,86 @@
+"""Recipes that nobody would write on purpose: odd names, samplers that draw nothing, one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ltrun.engine.stage import Row, StageRun
+from ltrun.errors import ConfigError, TrainingError
+from ltrun.parts import Sampler
+from ltrun.types import Clock, Labels
+from tests.support.cases import bound, changed, composed, small, trainer
+from tests.support.training import Recorder, Some, mine, node
+
+CALLED: dict[str, dict[str, Any]] = {
+    "streams": {"sampler": node(Some, length=3)},
+    "terms": {"part": node(Recorder)},
+    "mixers": {"_target_": "ltrun.augmentation.Mixup"},
+}
+
+
+@pytest.mark.parametrize("role", CALLED)
+def test_whatever_a_user_calls_a_stream_a_term_or_a_mixer(role: str, tmp_path: Path) -> None:
+    """Names of a user's own become names of submodules, some of which torch refuses: that is a sentence, or it trains."""
+    crashed = []
+    for name in ["a.b", "", "train", "values", "type", "forward", "half", "to", "0", "main ", "größe", "plain_name"]:
+        composition = changed(small(composed(), epochs=1), ensemble={role: {name: CALLED[role]}})
+        try:
+            recipe = mine(composition)
+        except ConfigError as error:
+            assert f"{role}.{name}" in str(error)
+            continue
+        made = trainer(recipe, tmp_path)
+        network = made.network()
+        try:
+            StageRun.of(recipe.stages[0], network, made.context).epoch(Clock("train", 0, 1))
+        except KeyError as error:
+            crashed.append(f"{name!r}: {error}")
+    assert crashed == []
+
+
+@pytest.mark.parametrize("name", ["a b", "../out", "a/b", "/tmp", "größe", "", "x" * 300, "0", "a.b", "a\nb", "-"], ids=repr)
+def test_whatever_a_user_calls_a_stage(name: str, tmp_path: Path) -> None:
+    """Its name becomes one of a checkpoint: that is a sentence, or the run can be resumed and stays in its folder."""
+    folder = tmp_path / "deep" / "run"
+    composition = changed(small(composed(), epochs=2), plan=[name], stages={name: {}})
+    try:
+        recipe = bound(composition)
+    except ConfigError as error:
+        assert str(error).startswith(("plan", "stages"))
+        return
+
+    def tell(row: Row) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(recipe, folder, report=tell).run()
+    rows: list[Row] = []
+    trainer(recipe, folder, report=rows.append).run()
+    assert [row["epoch"] for row in rows] == [2], "it did not go on from its checkpoint"
+    assert {path.parent for path in tmp_path.rglob("*.pt")} == {folder}, "a checkpoint lies elsewhere"
+
+
+class Nothing(Sampler):
+    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+        return torch.arange(0)
+
+
+@pytest.mark.parametrize("slot", ["resampling", "ensemble"])
+def test_a_sampler_that_draws_nothing_is_a_sentence(slot: str, tmp_path: Path) -> None:
+    content = {"sampler": node(Nothing)} if slot == "resampling" else {"streams": {"extra": {"sampler": node(Nothing)}}}
+    recipe = mine(changed(small(composed(), epochs=1), **{slot: content}))
+    with pytest.raises((ConfigError, TrainingError)):
+        trainer(recipe, tmp_path).run()
+
+
+def test_one_image_trains(tmp_path: Path) -> None:
+    recipe = mine(changed(small(composed(), epochs=1), resampling={"sampler": node(Some, length=1)}))
+    rows: list[Row] = []
+    trainer(recipe, tmp_path, report=rows.append).run()
+    assert rows[0]["images"] == 1

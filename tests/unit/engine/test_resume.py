@@ -1,0 +1,78 @@
+"""A run that is stopped at any moment goes on from its checkpoint and ends bit-equal to one that was not stopped."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.stage import Row
+from tests.support.cases import bound, changed, composed, differing, small, snapshot, trainer
+from tests.support.checkpoints import DAMAGES, harm
+from tests.support.interrupted import Fragile, Stop, comparable, stopped_at_every_epoch, trained
+
+
+@pytest.mark.parametrize("method", ["erm", "ldam_drw", "crt", "lws", "cmo", "paco", "sade", "bbn"])
+def test_a_preset_ends_bit_equal_when_stopped_before_every_checkpoint(method: str, tmp_path: Path) -> None:
+    composition = small(composed(f"method={method}"))
+    (whole, rows), (broken, again) = (
+        trained(composition, tmp_path / "whole"),
+        stopped_at_every_epoch(composition, tmp_path / "broken", report=True),
+    )
+    assert differing(snapshot(whole), snapshot(broken)) == set()
+    assert comparable(rows) == comparable(again)
+
+
+@pytest.mark.parametrize("every", [2, 100])
+def test_a_run_with_rare_checkpoints_ends_bit_equal(every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on from the last one that was due; the last epoch of a stage always is."""
+    composition = changed(small(composed("method=crt")), stages__classifier__fraction=0.7)  # three epochs and two
+    ticks = count()  # a second an epoch: the trainer looks at the clock when one ends, and when it has saved
+    monkeypatch.setattr(
+        "ltrun.engine.trainer.time", SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: next(ticks))
+    )
+    whole, rows = trained(composition, tmp_path / "whole", checkpoint_seconds=every)
+    due = {2: {2, 3, 5}, 100: {3, 5}}[every]
+    for stop_at in (1, 2, 3, 4, 5) if every == 2 else (3, 4):
+        folder, seen = tmp_path / str(stop_at), list[Row]()
+
+        def tell(row: Row, seen: list[Row] = seen, stop_at: int = stop_at) -> None:
+            seen.append(row)
+            if len(seen) == stop_at:
+                raise Stop  # before this epoch's checkpoint
+
+        with pytest.raises(Stop):
+            trainer(bound(composition), folder, report=tell, checkpoint_seconds=every).run()
+        again, rest = trained(composition, folder, checkpoint_seconds=every)
+        assert differing(snapshot(whole), snapshot(again)) == set()
+        assert len(rest) == 5 - max({0, *due} & set(range(stop_at)))
+        assert comparable(rest) == comparable(rows)[-len(rest) :]
+
+
+def test_a_run_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
+    composition = small(composed("method=crt"))
+    first, rows = trained(composition, tmp_path)
+    second, none = trained(composition, tmp_path)
+    assert len(rows) == 4 and none == []
+    assert differing(snapshot(first), snapshot(second)) == set()
+
+
+@pytest.mark.parametrize("damage", ["middle bit", "half", "gone"])
+def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_equal(damage: str, tmp_path: Path) -> None:
+    composition = small(composed("method=crt"))
+    whole, _ = trained(composition, tmp_path / "whole")
+    for stop_at in (2, 3, 4):  # of four epochs, the last of which is the second stage's
+        folder, warnings = tmp_path / str(stop_at), list[str]()
+        for _ in range(stop_at):
+            with suppress(Stop):
+                trainer(bound(composition), folder, checkpoints=Fragile(folder)).run()
+        checkpoints = Checkpoints(folder)
+        harm(folder / checkpoints.entries[0]["file"], DAMAGES[damage])
+        again, rows = trained(composition, folder, warn=warnings.append)
+        assert differing(snapshot(whole), snapshot(again)) == set()
+        assert len(warnings) == 1 and len(rows) == 4 - (stop_at - 1)

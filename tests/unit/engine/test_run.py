@@ -1,0 +1,92 @@
+"""A run from its job to its record: interrupted anywhere, refused in a sentence, with the accuracies of its last line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ltrun.config.compose import Job
+from ltrun.engine.progress import Bar
+from ltrun.engine.run import run
+from ltrun.errors import ConfigError
+from tests.support.cases import changed, composed, small
+
+
+def job(folder: Path, *overrides: str, **changes: Any) -> Job:
+    composition = changed(small(composed("dataset.validation_per_class=2", *overrides), epochs=2), **changes)
+    config, choices = changed(composition, runtime__device="cpu")
+    return Job(config, choices, {}, choices["method"], "digits_lt", "01234567", folder, "plain")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "predictors"),
+    [
+        (("method=crt", "selection=best_val", "evaluation.every=1"), ["plain"]),
+        (
+            ("method=sade", "posthoc=[sade_aggregation,ncm,logit_adjustment]"),
+            ["plain", "sade_aggregation", "ncm", "logit_adjustment"],
+        ),
+    ],
+)
+def test_a_run_interrupted_in_every_epoch_has_the_same_record(
+    overrides: tuple[str, ...], predictors: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(job(tmp_path / "whole", *overrides), Bar())
+    told = Bar.epoch
+    stops = 0
+
+    def interrupt(self: Bar, row: Mapping[str, Any]) -> None:
+        nonlocal stops
+        told(self, row)
+        if (row["stage"], row["epoch"]) not in done:
+            done.add((row["stage"], row["epoch"]))
+            stops += 1
+            raise KeyboardInterrupt
+
+    done: set[tuple[str, int]] = set()
+    monkeypatch.setattr(Bar, "epoch", interrupt)
+    while True:
+        try:
+            broken = run(job(tmp_path / "broken", *overrides), Bar())
+            break
+        except KeyboardInterrupt:
+            assert not (tmp_path / "broken" / "result.json").exists()
+    assert stops == sum(stage["epochs"] for stage in whole.stages)
+    assert list(whole.predictors) == predictors and whole.predictors == broken.predictors
+    assert set(whole.predictors["plain"]["splits"]) == {"test", "val"}
+    files = [(tmp_path / name / "predictions.npz").read_bytes() for name in ("whole", "broken")]
+    assert files[0] == files[1]
+    lines = [len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) for name in ("whole", "broken")]
+    assert lines[0] == lines[1] == stops
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset__prepare__mean": [0.3, 0.3], "dataset__prepare__std": [0.3, 0.3]},  # two channels for grey images
+        {"dataset__prepare__mean": [0.3, 0.3]},
+        {"dataset__prepare__mean": 0.3},
+        {"dataset__prepare__mean": ["a"]},
+        {"dataset__prepare__mean": [math.nan]},
+        {"dataset__prepare__std": [0.0]},
+        {"dataset__prepare__std": None},
+    ],
+    ids=str,
+)
+def test_a_normalisation_that_does_not_fit_is_a_sentence(changes: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mean|std"):
+        run(job(tmp_path, "method=erm", **changes), Bar())
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_accuracies_of_the_last_line_are_those_of_the_record(tmp_path: Path) -> None:
+    record = run(job(tmp_path, "method=erm"), Bar())
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    for split in ("test", "val"):
+        for name in ("accuracy", "many", "medium", "few"):
+            assert rows[-1]["evaluation"][split][name] == record.predictors["plain"]["splits"][split][name]

@@ -1,0 +1,9 @@
+"""Each test of networks draws the same weights."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,29 @@
+"""A backbone forks into a trunk and branches that compute what it computes."""
+
+import pytest
+import torch
+
+from tests.support.networks import backbone
+
+
+@pytest.mark.parametrize("depth", [8, 20])
+@pytest.mark.parametrize(("after", "width"), [("layer1", 0.75), ("layer2", 1.0), ("penultimate_block", 1.0)])
+def test_fork(depth: int, after: str, width: float) -> None:
+    trunk, branches = backbone(depth=depth).fork(after, 2, width)
+    shared = trunk(torch.randn(2, 3, 16, 16))
+    for branch in branches:
+        assert branch.features == 64 * width and branch(shared).shape == (2, 64 * width)
+    first, second = (list(branch.parameters()) for branch in branches)
+    assert not torch.equal(first[0], second[0])
+
+
+def test_a_fork_without_narrowing_is_the_backbone() -> None:
+    """A trunk and one branch with the backbone's own weights compute what the backbone computes."""
+    for after in ("layer1", "layer2", "penultimate_block"):
+        body, images = backbone(depth=20).eval(), torch.randn(2, 3, 32, 32)
+        expected, tensors = body(images), [tensor.clone() for tensor in body.state_dict().values()]
+        trunk, (branch,) = body.fork(after, 1)
+        own = [*trunk.state_dict().values(), *branch.state_dict().values()]
+        for target, value in zip(own, tensors, strict=True):
+            target.copy_(value)
+        torch.testing.assert_close(branch.eval()(trunk.eval()(images)), expected)
