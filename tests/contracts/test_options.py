@@ -1,4 +1,4 @@
-"""The files of options keep what DESIGN.md promises: family = package = group = slot, headers, targets that bind."""
+"""The files of options keep their promise: family = package = group = slot, headers, targets that bind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house keeps what DESIGN.md promises: floors, one idea a file, packaging, lazy imports."""
+"""The house keeps its promises: floors, one idea a file, packaging, lazy imports."""
 
 from __future__ import annotations
 

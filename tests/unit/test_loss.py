@@ -1,4 +1,4 @@
-"""The classification loss is the formula of DESIGN.md, whatever margins, weights and mixed labels come together."""
+"""The classification loss is its formula, whatever margins, weights and mixed labels come together."""
 
 from __future__ import annotations
 
