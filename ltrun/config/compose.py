@@ -25,6 +25,7 @@ from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
 from ltrun.errors import ConfigError, DataError
 from ltrun.results.address import address, fingerprint, inert_keys, labelled
 from ltrun.results.atomic import write_atomically
+from ltrun.results.folder import made
 from ltrun.taxonomy import GROUPS, SETTINGS, SLOTS
 
 JOB = "job.json"  # a job as it waits for a launcher
@@ -57,7 +58,8 @@ class Job:
         return f"{labelled(self.method, self.changes)} on {self.dataset}, seed {self.seed}"
 
     def save(self) -> Path:
-        """Writes folder/job.json, by which another process trains the job without composing it. Raises TrainingError."""
+        """Writes folder/job.json, by which another process trains the job without composing it. Raises LtrunError."""
+        made(self.folder)
         kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "folder"}
         write_atomically(self.folder / JOB, json.dumps(kept, indent=1).encode() + b"\n")
         return self.folder / JOB

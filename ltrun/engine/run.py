@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,11 +20,11 @@ from ltrun.engine.progress import Reporter
 from ltrun.engine.stage import Row, augments_of
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
-from ltrun.errors import BusyError, ConfigError
+from ltrun.errors import ConfigError
 from ltrun.parts import Network
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import MAIN, Recipe
-from ltrun.results.address import reset
+from ltrun.results.folder import drop_aside, locked, reset
 from ltrun.results.history import History, save_arrays
 from ltrun.results.provenance import provenance
 from ltrun.results.record import RunRecord
@@ -107,6 +103,7 @@ class Run:
         record = self._record(trainer, found, begun)
         history.close()
         record.save(job.folder)
+        drop_aside(job.folder)
         trainer.checkpoints.keep_last_only()
         self.progress.finish(record)
         return record
@@ -162,21 +159,3 @@ def _refuse_without_validation(job: Job, recipe: Recipe) -> None:
     wanting += [part.origin for part in recipe.posthoc.values() if "val" in part.target.sees]
     if wanting:
         raise ConfigError(f"{wanting[0]} needs a validation split; set dataset.validation_per_class above 0")
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Makes the folder of a run and holds it: two processes never train the same run. The kernel frees the lock on a kill."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise ConfigError(
-            f"outputs: cannot write to {folder} ({error.strerror}); give a folder of your own with outputs=DIR"
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(f"another process is training {folder}; wait for it, or stop it") from None
-        yield

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from ltrun.errors import DataError
-from ltrun.results.address import RESULT, failure
+from ltrun.results.address import RESULT
+from ltrun.results.folder import failure
 from ltrun.results.record import RunRecord, UnknownRecord
 
 EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains

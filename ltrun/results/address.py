@@ -158,17 +158,3 @@ def address(outputs: Path, dataset: str, method: str, fingerprint: str, seed: in
     if seed < 0:
         raise ConfigError(f"seed must be 0 or more, got {seed}")
     return outputs / dataset / method / fingerprint / f"seed{seed}"
-
-
-def reset(folder: Path) -> None:
-    """Has a run begin anew: if it is cut short, nothing of before passes for its result, and it goes on from its own."""
-    for name in (MANIFEST, RESULT):
-        (folder / name).unlink(missing_ok=True)
-
-
-def failure(folder: Path) -> str | None:
-    """Why the job of a folder failed, or None."""
-    try:
-        return (folder / ERROR).read_text(errors="replace").partition("\n")[0]
-    except OSError:
-        return None

@@ -45,7 +45,7 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note) -> list[Job]:
             note(Outcome(" ".join(words), None, "failed", " ".join(str(error).split())))
             continue
         if done:
-            note(outcome_of(job))
+            note(Outcome(job.title, job.folder, "done"))
         else:
             jobs.append(job)
     return jobs

@@ -1,4 +1,4 @@
-"""Outcome of a job, read from the job's folder: result.json says done, error.log says failed, neither says unfinished."""
+"""Outcome of a job, read from the job's folder: error.log says failed, result.json done, neither says unfinished."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Literal
 from ltrun.config.compose import Job
 from ltrun.engine.progress import Reporter
 from ltrun.errors import BusyError, LtrunError, TrainingError
-from ltrun.results.address import ERROR, RESULT, failure, reset
+from ltrun.results.address import ERROR, RESULT
 from ltrun.results.atomic import write_atomically
+from ltrun.results.folder import failure, put_back, set_aside
 
 GOES_ON = "the same command goes on from its last checkpoint"
 STOPPED = f"it never started, or its process was ended; {GOES_ON}"
@@ -31,18 +32,18 @@ class Outcome:
 
 def outcome_of(job: Job, unfinished: str = STOPPED) -> Outcome:
     """unfinished: the reason where the job left neither a result nor an error."""
+    reason = failure(job.folder)
+    if reason is not None:  # also where the result of before was kept, because a forced run was refused
+        return Outcome(job.title, job.folder, "failed", reason)
     if (job.folder / RESULT).exists():
         return Outcome(job.title, job.folder, "done")
-    reason = failure(job.folder)
-    if reason is None:
-        return Outcome(job.title, job.folder, "unfinished", unfinished)
-    return Outcome(job.title, job.folder, "failed", reason)
+    return Outcome(job.title, job.folder, "unfinished", unfinished)
 
 
 def forget(job: Job) -> None:
-    """Removes what would pass for an outcome of the sweep that begins; a forced job also loses its result and checkpoints."""
+    """Removes what would pass for an outcome of the sweep that begins; of a forced job, sets result and checkpoints aside."""
     if job.settings.force:
-        reset(job.folder)
+        set_aside(job.folder)
     _forget_error(job)
 
 
@@ -64,6 +65,7 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
         sentence, trace = f"{type(error).__name__}: {_line(error)} (a defect of ltrun or of a part", traceback.format_exc()
     else:
         return None
+    put_back(job.folder)
     kept = not alone or job.folder.is_dir()
     if trace:
         sentence += f"; the traceback is in {job.folder / ERROR})" if kept else f")\n{trace}"

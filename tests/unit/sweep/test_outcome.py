@@ -12,6 +12,7 @@ from ltrun.config.compose import Job
 from ltrun.engine.progress import Bar
 from ltrun.errors import BusyError, TrainingError
 from ltrun.results.address import ERROR
+from ltrun.results.folder import locked
 from ltrun.sweep.outcome import STOPPED, Outcome, attempt, forget, outcome_of
 from tests.support.cases import composed
 
@@ -48,12 +49,35 @@ def test_a_job_that_left_nothing_is_unfinished(tmp_path: Path) -> None:
     assert outcome_of(one, "it was killed").reason == "it was killed"
 
 
-def test_a_result_is_done_whatever_else_lies_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_is_done_unless_an_error_is_younger(tmp_path: Path) -> None:
     one = job(tmp_path)
     one.folder.mkdir()
-    (one.folder / ERROR).write_text("of another process\n")
     (one.folder / "result.json").touch()
     assert outcome_of(one) == Outcome(one.title, one.folder, "done")
+    (one.folder / ERROR).write_text("a forced run was refused\n")
+    assert outcome_of(one) == Outcome(one.title, one.folder, "failed", "a forced run was refused")
+
+
+def test_a_forced_job_that_is_refused_keeps_the_result_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(tmp_path, "force=true")
+    one.folder.mkdir()
+    for name in ("result.json", "checkpoints.json"):
+        (one.folder / name).write_text(name)
+    forget(one)
+    assert outcome_of(one).state == "unfinished", "a sweep that is cut short now has no result of before"
+    running(monkeypatch, TrainingError("no such device"))
+    attempt(one, Bar())
+    assert outcome_of(one).reason == "no such device"
+    for name in ("result.json", "checkpoints.json"):
+        assert (one.folder / name).read_text() == name
+
+
+def test_a_run_that_another_process_trains_is_not_touched(tmp_path: Path) -> None:
+    one = job(tmp_path, "force=true")
+    with locked(one.folder):
+        (one.folder / "checkpoints.json").touch()
+        forget(one)
+        assert (one.folder / "checkpoints.json").exists()
 
 
 def test_a_refusal_is_one_line_and_a_defect_its_sentence_and_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +117,10 @@ def test_a_failure_is_told_where_its_folder_cannot_be_made(tmp_path: Path, monke
     assert outcome_of(one, "no").reason == "no"
 
 
-@pytest.mark.parametrize(("force", "left"), [("false", {"result.json", "checkpoints.json"}), ("true", set())])
+@pytest.mark.parametrize(
+    ("force", "left"),
+    [("false", {"result.json", "checkpoints.json"}), ("true", {"result.json.before", "checkpoints.json.before"})],
+)
 def test_a_sweep_begins_without_the_errors_of_before_and_forced_without_results(
     force: str, left: set[str], tmp_path: Path
 ) -> None:
@@ -103,4 +130,4 @@ def test_a_sweep_begins_without_the_errors_of_before_and_forced_without_results(
     for name in (ERROR, "result.json", "checkpoints.json"):
         (one.folder / name).touch()
     forget(one)
-    assert {path.name for path in one.folder.iterdir()} == left
+    assert {path.name for path in one.folder.iterdir()} - {".lock"} == left
