@@ -70,7 +70,7 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome]) -> None:
         elif hydra:
             launch(jobs, hydra, outcomes.append)
         else:
-            train(jobs, len(commands), note)
+            train(jobs, len(jobs) + len(outcomes), note)
 
 
 def _ask_hydra(argv: Sequence[str]) -> None:

@@ -152,7 +152,9 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     for group in GROUPS:
         if group not in MERGING and given.get(group, "").startswith("["):
             raise ConfigError(f"{group}: takes one option, got {given[group]}; combine slots, as in margin=ldam ensemble=ride")
-    method, dataset = given["method"], settings.dataset.name
+    method, dataset = given.get("method"), settings.dataset.name
+    if method is None:
+        raise ConfigError("method: a run has a method; method=erm is plain training")
     preset = _composed(loader, (f"dataset={given['dataset']}", f"method={method}", *without))
     same = preset
     if any(given.get(group) != preset.choices.get(group) for group in GROUPS):
@@ -218,10 +220,25 @@ def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices
         differs = choices.get(group) != preset.choices.get(group)
         if differs and any(same.plain.get(node) != preset.plain.get(node) for node in nodes):
             changes[group] = choices.get(group, "?")
-    before = dict(leaves(same.plain))
+    before, after = dict(leaves(same.plain)), dict(leaves(raw))
     untold = (*inert_keys(raw), "dataset.root")  # a folder is no label: other machines have others
-    for path, value in leaves(raw):
-        inert = any(path == name or path.startswith(f"{name}.") for name in untold)
-        if not inert and (path not in before or before[path] != value):
-            changes[path.removeprefix("stages.train.")] = value
+    found = {path: value for path, value in after.items() if path not in before or before[path] != value}
+    found |= dict.fromkeys(filter(None, (_taken_out(path, raw) for path in before if path not in after)))
+    for path, value in found.items():
+        if not any(path == name or path.startswith(f"{name}.") for name in untold):
+            short = path.removeprefix("stages.train.")
+            changes[path if short in found else short] = None if value == {} else value
     return changes
+
+
+def _taken_out(path: str, raw: Mapping[str, Any]) -> str | None:
+    """The outermost key on a path that a configuration lacks; None where another value, which is told itself, lies there."""
+    node: Any = raw
+    steps = path.split(".")
+    for n, step in enumerate(steps, 1):
+        if not isinstance(node, Mapping):
+            return None
+        if step not in node:
+            return ".".join(steps[:n])
+        node = node[step]
+    return None

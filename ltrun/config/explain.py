@@ -65,7 +65,9 @@ def _wrong(argv: Sequence[str]) -> str | None:
             known = options[_group(override)]
             for value in (value for value in _values(override) if value not in known):
                 return f"{override.key_or_group}: there is no option '{value}'{did_you_mean(value, known)}"
-        keys = [o.key_or_group for o in overrides if o not in chosen and not o.is_add() and not o.is_force_add()]
+        of_hydra = ("hydra.", "hydra/")
+        given = [o for o in overrides if o not in chosen and not o.key_or_group.startswith(of_hydra)]
+        keys = [o.key_or_group for o in given if not o.is_add() and not o.is_force_add()]
         for job in itertools.product(*map(_texts, chosen)):
             there = _keys(OmegaConf.to_container(compose("config", list(job))))
             if key := next((key for key in keys if key not in there), None):

@@ -111,6 +111,7 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def refuse_unknown_keys(raw: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Hydra checks keys of the command line, not those of YAML files. Parts are held against their signatures by build."""
+    _refuse_dots(raw, ())
     names = {path for path, _ in leaves(known)}
     every = {".".join(path.split(".")[:n]) for path in names for n in range(1, path.count(".") + 2)}
     for path, _ in leaves(raw):
@@ -122,6 +123,18 @@ def refuse_unknown_keys(raw: Mapping[str, Any], known: Mapping[str, Any]) -> Non
             continue
         name = ".".join(steps[:unknown])
         raise ConfigError(f"{name}: ltrun has no such key{did_you_mean(name, every)}")
+
+
+def _refuse_dots(node: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    """A file's `optimizer.lr: 0.5` is one key with a dot in it, which nothing reads. Rows of post-hoc options may have dots."""
+    for key, value in node.items():
+        if "." in str(key) and path != ("posthoc", "predictors"):
+            where = ".".join((*path, str(key)))
+            nested = "".join(f"{step}: {{" for step in str(key).split(".")[:-1])
+            last, ends = str(key).rpartition(".")[2], "}" * str(key).count(".")
+            raise ConfigError(f"{where}: a key in a file has no dots; write {nested}{last}: {value!r}{ends}")
+        if isinstance(value, Mapping) and "_target_" not in value:
+            _refuse_dots(value, (*path, str(key)))
 
 
 def node_at(config: Mapping[str, Any], steps: Sequence[str]) -> Mapping[str, Any]:

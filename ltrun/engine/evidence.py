@@ -14,6 +14,8 @@ from ltrun.network.fold import folded
 from ltrun.parts import Augment, Evidence, Network, PostHoc
 from ltrun.types import Outputs, seed_of
 
+VIEWS = 250  # inputs that are augmented at once, on any device: draws depend on it, and results must not on a setting of speed
+
 
 class SplitEvidence:
     """One split through one network, in evaluation mode and without gradient; outputs come to the host batch by batch.
@@ -53,7 +55,8 @@ class SplitEvidence:
         if augment:
             torch.manual_seed(seed_of(self.context.seed, "augmented evaluation", epoch))
         network, precision = folded(self.network), self.context.precision
-        for batch in self.store.open(torch.arange(len(self.store)).split(self.context.evaluation_batch)):
+        size = VIEWS if augment else self.context.evaluation_batch
+        for batch in self.store.open(torch.arange(len(self.store)).split(size)):
             for part in self.augments if augment else ():
                 batch = part(batch)
             with precision.autocast():

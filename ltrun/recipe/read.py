@@ -50,6 +50,11 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
 def source_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[Source]:
     """The data set of a resolved configuration: its node without the keys that ltrun itself reads. Raises ConfigError."""
     node = mapping(config.get("dataset"), "dataset")
+    if "_target_" not in node and "source" in node:
+        raise ConfigError(
+            "dataset.source: the class of a data set and its arguments lie in `dataset` itself; move _target_ and the "
+            "arguments up, and mean and std into `prepare`, as in digits_lt.yaml"
+        )
     source = bind({key: value for key, value in node.items() if key not in DATASET_KEYS}, "dataset", Source, plugins)
     for name in coerce(node.get("inert"), list[str] | None, "dataset.inert") or []:
         if name not in source.arguments:
@@ -105,7 +110,7 @@ class _Reader:
             weighs=given.chain["weigh"],
             network=given.one.get("network") or bind({"_target_": "ltrun.network.Plain"}, "network", parts.Network),
             head=given.one["head"],
-            wrap=given.one.get("wrap") if index == 0 or "classifier" in diff else None,
+            wrap=given.one.get("wrap") if index == 0 or diff.get("classifier") is not None else None,
             update=given.one.get("update") or bind({"_target_": "ltrun.engine.update.Plain"}, "update", parts.Update),
             criterion=given.one.get("criterion"),
             optimizer=self._setting("optimizer", diff, path, Optimizer),

@@ -137,7 +137,7 @@ def _class_name(target: Any) -> Any:
 def _literal(value: Any, path: str) -> Any:
     """A value that is handed on as it is, nulls and empty mappings inside it included; whole floats become integers."""
     if isinstance(value, Mapping):
-        return {str(key): _literal(inner, f"{path}.{key}") for key, inner in value.items()}
+        return {"in order": [[str(key), _literal(inner, f"{path}.{key}")] for key, inner in value.items()]}
     if isinstance(value, (list, tuple)):
         return [_literal(item, f"{path}.{i}") for i, item in enumerate(value)]
     if isinstance(value, float) and math.isfinite(value):

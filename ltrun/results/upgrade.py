@@ -33,9 +33,16 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
         config["posthoc"] = {"predictors": _swept(config["posthoc"]["predictors"])}
     if isinstance(config.get("stages"), dict):
         config["stages"] = {name: _stage(stage) for name, stage in config["stages"].items()}
-    changes = {key.replace("dataset.source.", "dataset."): value for key, value in content["changes"].items()}
+    changes = {_renamed(key): value for key, value in content["changes"].items()}
     changes = _with_moved_classes(changes)
     return {**content, "format": FORMAT, "task": SINGLE_LABEL, "changes": changes, "config": config}
+
+
+def _renamed(key: str) -> str:
+    """A key of the command line as it is typed today."""
+    if key in ("dataset.mean", "dataset.std"):
+        return key.replace("dataset.", "dataset.prepare.")
+    return key.replace("dataset.source.", "dataset.")
 
 
 def _dataset(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,10 +72,11 @@ def _swept(rows: Mapping[str, Any]) -> dict[str, Any]:
         if argument is None or not isinstance(part, dict) or value != as_typed(part.get(argument)):
             found[row] = found.get(row, {}) | part if isinstance(part, dict) else part
             continue
-        rest = {key: given for key, given in part.items() if key != argument}
+        shared = {key: given for key, given in part.items() if key != argument}
         sweep = found.setdefault(name, {})
+        if sweep.setdefault("part", shared) != shared:
+            return dict(rows)  # rows of somebody's own
         sweep.setdefault("each", {argument: []})[argument].append(part[argument])
-        sweep["part"] = rest
     return found
 
 

@@ -21,6 +21,9 @@ from tests.support.commands import SHORT, Run, refused
         (["methd=ldam"], ["'methd'", "did you mean 'method'"]),
         (["optimizer.lrr=1"], ["'optimizer.lrr'", "did you mean 'optimizer.lr'"]),
         (["lr=1"], ["'lr'", "did you mean 'optimizer.lr'"]),
+        (["~method"], ["method: a run has a method", "method=erm"]),
+        (["+margin.predictors.x._target_=ltrun.posthoc.TauNorm"], ["margin.predictors", "has no 'predictors'"]),
+        (["-m", "hydra/launcher=basic", "hydra.launcher.foo=0"], ["hydra.launcher.foo"]),
         (["dataset.mean=[0.1]"], ["'dataset.mean'", "did you mean 'dataset.prepare.mean'"]),
         (["optimizer._target_=ltrun.optimizers.SGD"], ["'ltrun.optimizers.SGD'", "did you mean 'ltrun.optimizer'"]),
         (
@@ -119,6 +122,9 @@ def test_a_misspelt_key_in_a_file_is_found(ltrun: Run, tmp_path: Path) -> None:
     own = ("--config-dir", str(folder), *SHORT)
     assert "runtime.thread" in (said := refused(ltrun(*own, "experiment=typo")))
     assert "did you mean 'runtime.threads'" in said
+    (folder / "experiment" / "dots.yaml").write_text("# @package _global_\nstages.train.fraction: 0.5\n")
+    said = refused(ltrun(*own, "experiment=dots"))
+    assert "stages.train.fraction: a key in a file has no dots; write stages: {train: {fraction: 0.5}}" in said
     assert "margin.adjust.max_margn" in (said := refused(ltrun(*own, "margin=mine")))
     assert "did you mean 'max_margin'" in said
     assert "margin.adjst" in (said := refused(ltrun(*own, "margin=role")))

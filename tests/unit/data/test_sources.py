@@ -16,6 +16,7 @@ from ltrun.data import CIFARLT, DigitsLT, Resident, Splits
 from ltrun.data import images as decoding
 from ltrun.data.official import unpickle
 from ltrun.data.releases import RELEASES
+from ltrun.errors import ConfigError
 from ltrun.recipe.read import source_of
 from ltrun.taxonomy import DATASET_KEYS
 from ltrun.types import Labels
@@ -227,6 +228,11 @@ def test_a_second_run_decodes_nothing(
 
 
 # The configuration
+
+
+def test_a_data_set_of_the_old_layout_is_told_the_new_one() -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.source: .*move _target_"):
+        source_of({"dataset": {"name": "mine", "source": {"_target_": "ltrun.data.DigitsLT"}, "mean": [0.3], "std": [0.4]}})
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)

@@ -73,6 +73,12 @@ def test_augmented_outputs_are_a_new_draw_each_epoch_and_the_same_again() -> Non
     assert torch.equal(split.outputs().need("logits"), evidence().outputs().need("logits")), "the clean ones stay clean"
 
 
+def test_views_do_not_depend_on_how_many_inputs_are_evaluated_at_once() -> None:
+    crop = (CropFlip(2, flip=False),)
+    draws = [evidence(size, augments=crop).outputs(augment=True).need("logits") for size in (4, 30)]
+    assert torch.equal(*draws)
+
+
 def test_test_labels_are_out_of_reach() -> None:
     with pytest.raises(PermissionError, match="never test labels"):
         _ = evidence(hidden=True).labels

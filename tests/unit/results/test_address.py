@@ -69,6 +69,9 @@ def test_values_of_a_part_are_taken_as_they_are() -> None:
     assert fingerprint({"a": part | {"x": None}}) == fingerprint({"a": part})
     for value in ({}, [], [None], {"b": None}):
         assert fingerprint({"a": part | {"x": value}}) != fingerprint({"a": part})
+    assert fingerprint({"a": part | {"x": {"b": 1, "c": 5}}}) != fingerprint({"a": part | {"x": {"c": 5, "b": 1}}}), (
+        "it may count"
+    )
     assert fingerprint({"a": part | {"x": [None, 1]}}) != fingerprint({"a": part | {"x": [1]}})
     assert fingerprint({"a": part | {"x": {"b": None, "c": 1}}}) != fingerprint({"a": part | {"x": {"c": 1}}})
 

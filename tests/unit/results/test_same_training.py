@@ -36,7 +36,7 @@ def essence(recipe: Recipe) -> Any:
         return [of(item) for item in part] if isinstance(part, (list, tuple)) else part
 
     return [
-        of(recipe.source), of(recipe.backbone), of(recipe.posthoc),
+        of(recipe.source), of(recipe.prepare), of(recipe.backbone), of(recipe.posthoc),
         *(
             [
                 stage.name, stage.epochs, stage.trainable, stage.reset_head, stage.norm,
@@ -54,6 +54,7 @@ def essence(recipe: Recipe) -> Any:
 LADEN = {"margin": "ldam", "classifier": "cosine", "augmentation": "cutout", "reweighting": "focal", "decoupling": "crt"}
 OWN_PLAN = {"fraction": 0.5}  # a stage of a user's own, which goes on with all slots of the run
 KEY = {"of": "main"}
+WRAP = {"_target_": "ltrun.classifier.DisAlign"}
 
 
 def option(slot: str, name: str) -> Config:
@@ -128,6 +129,10 @@ def same() -> dict[str, tuple[Config, Config]]:
         "a stage with options none, of a run without": (
             changed(assembled({"decoupling": "crt"}), stages__classifier=OWN_PLAN)[0],
             changed(assembled({"decoupling": "crt"}), stages__classifier={**OWN_PLAN, "margin": {}})[0],
+        ),
+        "a stage with null for the classifier of a run that wraps its head": (
+            changed(assembled({"decoupling": "crt"}), classifier__wrap=WRAP)[0],
+            changed(assembled({"decoupling": "crt"}), classifier__wrap=WRAP, stages__classifier__classifier=None)[0],
         ),
         "a stage with null for a slot": (
             changed(assembled(LADEN), stages__classifier=OWN_PLAN)[0],

@@ -66,8 +66,28 @@ def test_a_sweep_of_format_1_has_a_row_a_value(options: str) -> None:
     assert fingerprint(upgrade({"config": before, "changes": {}})["config"]) == fingerprint(config)
 
 
+def test_rows_of_ones_own_are_no_sweep() -> None:
+    """Two rows that look like values of one part, and differ in more than the value."""
+    rows = {
+        f"tde_{alpha}": {"_target_": "ltrun.posthoc.TDE", "alpha": alpha, "num_heads": heads}
+        for alpha, heads in ((1, 2), (2, 4))
+    }
+    config = {"posthoc": {"predictors": rows}}
+    assert upgrade({"config": config, "changes": {}})["config"] == config
+
+
 def test_what_was_changed_is_named_as_today() -> None:
-    changes = {"dataset.source.largest_class": 20, "optimizer._target_": "ltrun.optimizers.SGD", "margin": "ldam"}
+    changes = {
+        "dataset.source.largest_class": 20,
+        "dataset.mean": [0.4],
+        "optimizer._target_": "ltrun.optimizers.SGD",
+        "margin": "ldam",
+    }
     content = upgrade({"config": {}, "changes": changes})
-    assert content["changes"] == {"dataset.largest_class": 20, "optimizer._target_": "ltrun.optimizer.SGD", "margin": "ldam"}
+    assert content["changes"] == {
+        "dataset.largest_class": 20,
+        "dataset.prepare.mean": [0.4],
+        "optimizer._target_": "ltrun.optimizer.SGD",
+        "margin": "ldam",
+    }
     assert (content["format"], content["task"]) == (2, "single_label")
