@@ -90,7 +90,7 @@ def test_results_of_before_never_pass_for_those_of_a_forced_sweep(ltrun: Run, tm
     assert done.returncode == 1 and not list(tmp_path.rglob("result.json"))
     assert "ltrun: the launcher stopped: OSError: the node is gone\n" in done.stderr
     assert "2 failed" in done.stderr and "no run of this sweep has finished" in done.stderr
-    assert done.stderr.count("it had not ended when the launcher stopped (OSError)") == 2
+    assert done.stderr.count("it had not ended when the launcher stopped (OSError: the node is gone)") == 2
     assert ltrun(*sweep).returncode == 0
 
 
