@@ -33,9 +33,9 @@ class Splits:
         return ClassStats.of(self.train.targets, len(self.names), self.names)
 
     @property
-    def in_channels(self) -> int:
-        """Channels of an image: 1 for grey, 3 for colour."""
-        return next(iter(self.train.open([torch.tensor([0])]))).inputs.shape[1]
+    def input_shape(self) -> torch.Size:
+        """Of one stored input, such as (channels, H, W) of an image."""
+        return next(iter(self.train.open([torch.tensor([0])]))).inputs.shape[1:]
 
 
 class Source:

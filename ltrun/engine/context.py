@@ -41,8 +41,7 @@ class RunContext:
     def open(cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None]) -> RunContext:
         """Opens the data. Raises LtrunError."""
         splits, task = recipe.source.build({}).open(device), SingleLabel()
-        shape = next(iter(splits.train.open([torch.tensor([0])]))).inputs.shape[1:]
-        runtime = settings.runtime
+        shape, runtime = splits.input_shape, settings.runtime
         prepare = recipe.prepare.build({"in_channels": shape[0], "channels_last": runtime.channels_last}).to(device)
         stats = task.stats(splits.train.targets, splits.names)
         return cls(settings, device, Precision(runtime.precision, device), splits, stats, task, prepare, shape, warn)

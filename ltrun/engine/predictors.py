@@ -31,7 +31,7 @@ class Predictors:
     augments: Sequence[Augment]
 
     def fit(self) -> None:
-        """Fits the post-hoc parts one after the other; a split that several see passes the network once for all."""
+        """Fits the post-hoc parts one after the other; a split that several ask for as a whole passes the network once."""
         seen = {name: self._evidence(name) for name in ("train", "test_inputs", "val")}
         for name, part in self.posthoc.items():
             torch.manual_seed(seed_of(self.context.seed, "posthoc", name))

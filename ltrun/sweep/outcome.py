@@ -65,7 +65,8 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
         sentence, trace = f"{type(error).__name__}: {_line(error)} (a defect of ltrun or of a part", traceback.format_exc()
     else:
         return None
-    put_back(job.folder)
+    if job.settings.force:  # no other run may take the result of before for its own
+        put_back(job.folder)
     kept = not alone or job.folder.is_dir()
     if trace:
         sentence += f"; the traceback is in {job.folder / ERROR})" if kept else f")\n{trace}"

@@ -28,7 +28,7 @@ def test_folders_with_a_test_split(tmp_path: Path) -> None:
     assert splits.names == ("ant", "bee", "cat")
     assert splits.stats.counts.tolist() == [4, 2, 9]
     assert torch.bincount(splits.test.targets.primary).tolist() == [2, 3, 1]
-    assert (splits.in_channels, splits.val) == (3, None)
+    assert (splits.input_shape[0], splits.val) == (3, None)
 
 
 def test_val_is_the_test_split_only_where_there_is_no_other(tmp_path: Path) -> None:

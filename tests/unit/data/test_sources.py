@@ -73,7 +73,7 @@ def test_digits_are_balanced_in_test_and_long_tailed_in_training() -> None:
     assert stats.counts.tolist() == [128, 89, 62, 43, 30, 21, 14, 10, 7, 5]
     assert all(mask.any() for mask in stats.shots().values())
     assert torch.bincount(splits.test.targets.primary).tolist() == [50] * 10
-    assert (splits.in_channels, splits.names[3], splits.val, splits.skipped) == (1, "three", None, 0)
+    assert (splits.input_shape[0], splits.names[3], splits.val, splits.skipped) == (1, "three", None, 0)
     assert pixels_of(splits.train).shape[1:] == (1, 8, 8)
     assert (pixels_of(splits.train).min(), pixels_of(splits.train).max()) == (0, 255)
 

@@ -72,6 +72,17 @@ def test_a_forced_job_that_is_refused_keeps_the_result_of_before(tmp_path: Path,
         assert (one.folder / name).read_text() == name
 
 
+def test_a_run_that_is_not_forced_takes_no_result_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a forced sweep that was cut short: the job fails, and the old result must not say done."""
+    forced, plain = job(tmp_path, "force=true"), job(tmp_path)
+    forced.folder.mkdir()
+    (forced.folder / "result.json").touch()
+    forget(forced)
+    running(monkeypatch, TrainingError("the loss is not finite"))
+    attempt(plain, Bar())
+    assert not (plain.folder / "result.json").exists() and (plain.folder / "result.json.before").exists()
+
+
 def test_a_run_that_another_process_trains_is_not_touched(tmp_path: Path) -> None:
     one = job(tmp_path, "force=true")
     with locked(one.folder):
