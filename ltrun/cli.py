@@ -9,12 +9,10 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from ltrun import __version__
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
 
-HOME = re.compile(r"^([+\w.@]+=)~(?=/|$)")
 COMMANDS = ("report", "methods", "data")  # each a module of ltrun.commands; without one, a command line trains
 HELP = """ltrun {version}: one command-line experiment runner for long-tailed recognition
 
@@ -44,7 +42,6 @@ def dispatch(argv: list[str]) -> int:
     """Exit code: 0 done, 1 refused or failed, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
-    argv = [HOME.sub(lambda match: match[1] + str(Path.home()), word) for word in argv]  # Hydra cannot read a bare ~
     try:
         if argv in ([], ["--help"], ["-h"], ["help"]):
             return _help()

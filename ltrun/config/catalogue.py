@@ -44,7 +44,10 @@ def folders(more: Sequence[Path] = ()) -> list[Traversable]:
 
 def from_environment() -> list[Path]:
     """The folders in LTRUN_SEARCHPATH."""
-    return [Path(folder).expanduser() for folder in os.environ.get(SEARCHPATH, "").split(os.pathsep) if folder]
+    from ltrun.machine import at_home
+
+    named = os.environ.get(SEARCHPATH, "").split(os.pathsep)
+    return [Path(at_home(folder, SEARCHPATH)) for folder in named if folder]
 
 
 def existing(named: Sequence[Path]) -> Sequence[Path]:
@@ -69,9 +72,15 @@ def options(group: str, more: Sequence[Path] = ()) -> list[Option]:
     found: dict[str, Option] = {}
     for folder in folders(more):
         for file in _yaml(folder / group):
-            name = file.name.removesuffix(SUFFIX)
-            found.setdefault(name, Option(name, *_header(file)))
+            found.setdefault(_name(file), Option(_name(file), *_header(file)))
     return sorted(found.values(), key=lambda option: (option.name != "none", option.name))
+
+
+def names(more: Sequence[Path] = ()) -> dict[str, set[str]]:
+    """Group -> the names of its options; `experiment`, a group of the user's alone, is always there."""
+    places = folders(more)
+    found = {group: {_name(file) for place in places for file in _yaml(place / group)} for group in groups(more)}
+    return {"experiment": set(), **found}
 
 
 def suggest(group: str, name: str, more: Sequence[Path] = ()) -> str:
@@ -93,6 +102,10 @@ def _header(file: Traversable) -> tuple[str, str]:
     prose = [line for line in lines if line and not line.startswith(("@package", "command:", "expected:"))]
     summary, citation = [*prose, "", ""][:2]
     return summary, "" if citation.lower().startswith("no ") else citation
+
+
+def _name(file: Traversable) -> str:
+    return file.name.removesuffix(SUFFIX)
 
 
 def _yaml(folder: Traversable) -> Iterator[Traversable]:

@@ -27,6 +27,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltrun.machine import at_home
+
 Arrays = dict[str, NDArray[Any]]
 FORMAT = 2  # raise it when what is decoded from the same file changes
 HEAD = struct.Struct("<8sII")  # MAGIC, length and CRC-32 of the JSON that follows: [name, dtype, shape, offset, CRC-32] each
@@ -37,7 +39,8 @@ log = logging.getLogger(__name__)
 
 
 def cached(make: Callable[[], Arrays], *key: object) -> Arrays:
-    """What `make` returns, from the cache if an earlier run left it there under this key. The cache itself never raises.
+    """What `make` returns, from the cache if an earlier run left it there under this key. Where the cache cannot be
+    used, nothing is kept; only a LTRUN_CACHE that names no place at all is refused.
 
     Of several runs that ask at once, one makes the arrays and the others wait for it. They come mapped: writing to one
     changes neither the file nor what others see.
@@ -65,7 +68,7 @@ def stamp(path: Path) -> tuple[str, int, int]:
 
 def _folder() -> Path | None:
     if given := os.environ.get("LTRUN_CACHE"):
-        return Path(given).expanduser()
+        return Path(at_home(given, "LTRUN_CACHE"))
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ltrun"
     except RuntimeError:  # an account without a home
