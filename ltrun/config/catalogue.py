@@ -45,11 +45,7 @@ def folders(more: Sequence[Path] = ()) -> list[Traversable]:
 
     Raises ConfigError for one of `more`, or of the environment, that is missing.
     """
-    try:
-        own = resources.files("ltrun.conf")
-    except ModuleNotFoundError:  # a checkout that is not installed
-        own = Path(__file__).resolve().parents[2] / "conf"
-    return [own, *existing(more), *existing(from_environment())]
+    return [resources.files("ltrun.conf"), *existing(more), *existing(from_environment())]
 
 
 def from_environment() -> list[Path]:

@@ -127,9 +127,10 @@ def test_the_package_list_is_the_tree() -> None:
     setup.read(ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split())
     there = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
-    assert listed == there | {"ltrun.conf"}
+    assert listed == {*there, "ltrun.conf"}
     assert (CONF / "__init__.py").read_text() == ""
-    assert setup["options"]["package_dir"].split() == ["ltrun.conf", "=", "conf"]
+    assert (PACKAGE / "conf").resolve() == CONF.resolve(), "ltrun.conf is conf/, by a link"
+    assert setup["options"]["package_dir"].split() == ["=", "."], "else an editable install is a finder behind any path"
     assert "**/*.yaml" in setup["options.package_data"]["ltrun.conf"]
     assert "py.typed" in setup["options.package_data"]["ltrun"] and (PACKAGE / "py.typed").exists()
     assert not list(CONF.rglob("*.yml")), "package data are **/*.yaml"
