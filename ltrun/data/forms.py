@@ -84,17 +84,17 @@ def _parquet(release: Release, files: Sequence[Path], split: str) -> tuple[Raw, 
         note = Note.of(files[0])
         if note and note.dataset != release.title:
             raise DataError(f"{files[0]} was exported from {note.dataset}, not {release.title}: set dataset.root or dataset")
-        images, labels = parquet.read(files, release.columns, SIZE)
-        raw = Raw(images, labels, Files.numbered(split, len(labels)))
+        raw = parquet.read(files, release.columns, SIZE, split)
         if note:
             note.check(raw, files[0])
         tail = json.dumps(asdict(note.tail)) if note else ""
-        return {"images": raw.images, "labels": raw.labels, "tail": np.frombuffer(tail.encode(), np.uint8)}
+        arrays: Arrays = {"images": raw.images, "labels": raw.labels, "files": raw.files.names}
+        return arrays | {"tail": np.frombuffer(tail.encode(), np.uint8)}
 
-    arrays = cached(decode, "parquet or export", release.columns, [stamp(file) for file in files])
+    arrays = cached(decode, "parquet or export", split, release.columns, [stamp(file) for file in files])
     _check_labels(release, arrays["labels"], files[0])
     tail = bytes(arrays["tail"])
-    raw = Raw(arrays["images"], arrays["labels"], Files.numbered(split, len(arrays["labels"])))
+    raw = Raw(arrays["images"], arrays["labels"], Files(arrays["files"]))
     return raw, LongTail(**json.loads(tail)) if tail else None
 
 
