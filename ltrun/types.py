@@ -59,6 +59,14 @@ class ClassStats:
         return float((2 * rank - n - 1).mul(ordered).sum() / (n * ordered.sum()))
 
 
+def as_rarest(counts: Tensor) -> Tensor:
+    """(C,): counts in which a class without images has as many as the rarest class that has some.
+
+    So no logarithm, power or ratio of a count is infinite, and a class that training never shows is treated as a rare one.
+    """
+    return torch.where(counts > 0, counts, counts[counts > 0].min())
+
+
 @dataclass(frozen=True, eq=False)
 class Labels:
     """A small bag of weighted hard labels a row. Mixing concatenates columns, so every margin stays exact.

@@ -9,9 +9,16 @@ from ltrun.types import Outputs
 
 
 def tau_normalised(weight: Tensor, tau: float) -> Tensor:
-    """(C, D): each class's weight over its Euclidean length to the power tau."""
+    """(C, D): each class's weight over its Euclidean length to the power tau.
+
+    Where the powers leave the range of the numbers, all are divided by the largest, which changes no ranking.
+    """
     length = weight.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
-    return weight / length**tau
+    scaled = weight / length**tau
+    if scaled.isfinite().all() and scaled.any(dim=1).all():
+        return scaled
+    logs = -tau * length.double().log()
+    return weight * (logs - logs.max()).exp().to(weight)
 
 
 class TauNorm(PostHoc):
