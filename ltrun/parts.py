@@ -35,12 +35,14 @@ CONTEXT = {
 class Part(nn.Module):
     """reads: the fields of Outputs it needs. balances: True where it counters the class prior by itself.
 
-    outer: True where its parameters are learnt by the update, such as Bilevel, and not by the optimizer.
+    outer: True where its parameters are learnt by the update, such as Bilevel, and not by the optimizer. acts_from: index of
+    the first epoch of a stage in which it differs from plain training: 1 where it is deferred or first has to see an epoch.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
     balances: ClassVar[bool] = False
     outer: ClassVar[bool] = False
+    acts_from: ClassVar[int] = 0
 
     def adapt(self, view: View) -> None:
         """Called before each epoch; follows the clock or the network by writing this part's buffers in place."""

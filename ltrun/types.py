@@ -225,8 +225,11 @@ class Clock:
         return self.epoch / self.epochs
 
     def passed(self, fraction: float) -> bool:
-        """True from epoch floor(fraction * epochs) on: 0.8 of 200 is epoch index 160, as in LDAM-DRW."""
-        return self.epoch >= fraction_of(self.epochs, fraction)
+        """True from epoch floor(fraction * epochs) on: 0.8 of 200 is epoch index 160, as in LDAM-DRW.
+
+        What is deferred at all is not on in the first epoch, however short the stage, as in a schedule's milestones.
+        """
+        return self.epoch >= (max(1, fraction_of(self.epochs, fraction)) if fraction > 0 else 0)
 
 
 def fraction_of(epochs: int, fraction: float) -> int:

@@ -102,6 +102,22 @@ def balanced_twice(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def too_short(recipe: Recipe) -> list[str]:
+    """Sentences for stages that end before a part of theirs, such as a deferred one, sets in."""
+    found = []
+    for stage in recipe.stages:
+        late = [part.origin or part.path for part in stage.parts() if any(_waits(node, stage.epochs) for node in part.walk())]
+        if late:
+            names, epochs = " and ".join(dict.fromkeys(late)), "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
+            found.append(f"stage '{stage.name}' has {epochs}, in which {names} does not set in yet; give it more")
+    return found
+
+
+def _waits(node: Bound[Any], epochs: int) -> bool:
+    """Whether a stage of so many epochs ends before the class of a node acts; start=0 defers nothing."""
+    return getattr(node.target, "acts_from", 0) >= epochs and node.arguments.get("start") != 0
+
+
 def _balances(part: Bound[Any]) -> bool:
     return _declares(part, "balances")
 

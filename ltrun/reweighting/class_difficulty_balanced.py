@@ -36,6 +36,7 @@ class ClassDifficultyBalanced(Weigh):
     """
 
     mean = "batch"
+    acts_from = 1
     counts: Tensor
     correct: Tensor
     seen: Tensor
