@@ -125,10 +125,13 @@ class Term(Part):
 class Head(Part):
     """A classifier: forward(features (B, D)) -> logits (B, C). scale: what it multiplies cosines by.
 
-    provides: what parts may read of its logits beyond their values: 'cosines' where logits are scaled cosines.
+    provides: what parts may read of its logits beyond their values: 'cosines' where logits are scaled cosines, 'products' where
+    they are features times `classes`, and a bias. keeps: of a head that wraps another, what the other provides and is still so
+    of its own logits; 'head' among it where `classes` are the weights that make them.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
+    keeps: ClassVar[frozenset[str]] = frozenset()
     scale: float = 1.0
 
     def forward(self, features: Tensor) -> Tensor:
