@@ -180,7 +180,13 @@ def _list_choices(overrides: Sequence[str]) -> dict[str, str]:
     """Hydra does not name the choice of a group that was given a list, such as augmentation=[cmo,mixup]."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     mine = (o for o in parsed if o.key_or_group in GROUPS and o.package is None and not o.is_delete())
-    return {o.key_or_group: o.get_value_string() for o in mine}
+    found = {}
+    for override in mine:
+        value, given = override.value(), override.get_value_string()
+        if isinstance(value, list) and (twice := [o for n, o in enumerate(value) if o in value[:n]]):
+            raise ConfigError(f"{override.key_or_group}: {twice[0]} stands twice in {given}; name each option once")
+        found[override.key_or_group] = given
+    return found
 
 
 def _headline(preset: Mapping[str, Any], config: Mapping[str, Any]) -> str:

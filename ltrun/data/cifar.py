@@ -46,6 +46,7 @@ class CIFARLT(Source):
         self.release = RELEASES[num_classes]
         self.root = folder_of(root)
         self.tail = LongTail(profile, imbalance, validation_per_class)
+        self.lacks_validation = validation_per_class == 0
         self.download = download
 
     def open(self, device: torch.device) -> Splits:

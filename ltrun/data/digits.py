@@ -39,6 +39,7 @@ class DigitsLT(Source):
         if not 1 <= test_per_class < SMALLEST_CLASS:
             raise ConfigError(f"test_per_class must lie between 1 and {SMALLEST_CLASS - 1}, got {test_per_class}")
         self.tail = LongTail(profile, imbalance, validation_per_class)
+        self.lacks_validation = validation_per_class == 0
         self.test_per_class = test_per_class
 
     def open(self, device: torch.device) -> Splits:

@@ -42,6 +42,7 @@ class Source:
     """A data set. Its constructor takes plain values and checks them, touching no file; `open` reads the files."""
 
     name: str
+    lacks_validation: bool = False  # True where the arguments alone say that there will be no validation split
 
     def open(self, device: torch.device) -> Splits:
         """The splits, on the device. A function of the constructor's arguments and the files alone: no seed enters.

@@ -133,12 +133,12 @@ class Run:
                 {"name": s.name, "epochs": s.epochs, "seconds": round(t, 3)}
                 for s, t in zip(self.recipe.stages, trainer.seconds, strict=True)
             ],
-            provenance=provenance() | self._cost(sum(trainer.seconds), begun),
+            provenance=provenance() | self._cost(trainer, begun),
         )
 
-    def _cost(self, seconds: float, begun: float) -> dict[str, Any]:
+    def _cost(self, trainer: Trainer, begun: float) -> dict[str, Any]:
         """What the run took, and of which machine. begun: seconds since 1970."""
-        context, epochs = self.context, sum(stage.epochs for stage in self.recipe.stages)
+        context, epochs, seconds = self.context, sum(stage.epochs for stage in self.recipe.stages), sum(trainer.seconds)
         cuda, device = context.device.type == "cuda", context.device
         peak = torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {
@@ -149,7 +149,7 @@ class Run:
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
             "seconds": round(seconds, 3),
             "seconds_per_epoch": round(seconds / epochs, 4),
-            "images_per_second": round(len(context.splits.train) * epochs / max(seconds, 1e-9), 1),
+            "images_per_second": round(trainer.images / max(seconds, 1e-9), 1),
             "peak_memory_bytes": int(peak),
             "skipped_images": context.splits.skipped,
         }

@@ -26,8 +26,8 @@ class Trainer:
     """Trains the stages of a recipe one after the other.
 
     evaluate: network -> metrics of an epoch, by split. report: takes a row an epoch. seconds: of each stage, those of an
-    earlier process included. A checkpoint is taken when a stage ends, and at the end of any other epoch if the last one,
-    `saved`, is runtime.checkpoint_seconds ago.
+    earlier process included. images: rows that the main stream has drawn, in all. A checkpoint is taken when a stage ends, and
+    at the end of any other epoch if the last one, `saved`, is runtime.checkpoint_seconds ago.
     """
 
     recipe: Recipe
@@ -36,6 +36,7 @@ class Trainer:
     evaluate: Callable[[Network], Mapping[str, Mapping[str, Any]]]
     report: Callable[[Row], None]
     seconds: list[float] = field(default_factory=list)
+    images: int = 0
     saved: float = field(init=False)
 
     def run(self) -> Network:
@@ -44,6 +45,7 @@ class Trainer:
         saved = self.checkpoints.load(self.context.device, self.context.warn)
         reached, first_epoch = (saved["stage"], saved["epoch"]) if saved else (0, 0)
         self.seconds = list(saved["seconds"]) if saved else []
+        self.images = saved.get("images", 0) if saved else 0
         network = self.network()
         for index, stage in enumerate(self.recipe.stages):
             self.enter(network, stage, index)
@@ -88,13 +90,14 @@ class Trainer:
             if self._selects_best:
                 running.remember_best(row)
         self.seconds[index] += time.perf_counter() - begun
+        self.images += row["images"]
         self.report(row | {"seconds": round(trained, 4), "images_per_second": round(row["images"] / trained, 1)})
         if last or time.monotonic() - self.saved >= settings.runtime.checkpoint_seconds:
             self._save(running, index, clock)
 
     def _save(self, running: StageRun, index: int, clock: Clock) -> None:
         state = {"stage": index, "epoch": clock.epoch + 1, "seconds": self.seconds, "best": running.best}
-        state |= {"counts": self.context.stats.counts.tolist()}
+        state |= {"images": self.images, "counts": self.context.stats.counts.tolist()}
         state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}
         state = on_host(state)  # while it is this run's turn: others may have torch refuse to wait for the device
         with released():
