@@ -1,7 +1,7 @@
 """What can be composed: the options of every group, as the headers of their YAML files describe them. Needs no torch.
 
 A header is the leading comment of an option's file: one line that says what it does, then one with its citation, or
-`no citation: why`.
+`no citation: why`. A preset's has `name: LDAM-DRW` besides, the method's name as papers write it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from ltrun.taxonomy import GROUPS
 
 PRIVATE = ("hydra", "local", "on")  # not for choosing on a command line
 SUFFIX = ".yaml"
+TITLE = "name:"
 SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
 
 
 @dataclass(frozen=True)
 class Option:
-    """One file of a group. summary and citation are empty where the file has no header."""
+    """One file of a group. summary, citation and title, the name in papers, are empty where its header lacks them."""
 
     name: str
     summary: str = ""
     citation: str = ""
+    title: str = ""
 
 
 def folders(more: Sequence[Path] = ()) -> list[Traversable]:
@@ -79,20 +81,29 @@ def suggest(group: str, name: str, more: Sequence[Path] = ()) -> str:
     return did_you_mean(name, [option.name for option in options(group, more)])
 
 
-def _header(file: Traversable) -> tuple[str, str]:
-    """(summary, citation) of a file; empty where it has none or cannot be read."""
+def titles() -> dict[str, str]:
+    """Method -> its name in papers, of ltrun's own presets and of those in LTRUN_SEARCHPATH, if its folders are there."""
+    try:
+        return {option.name: option.title for option in options("method") if option.title}
+    except ConfigError:  # a missing folder is no matter of those who only read names
+        return {}
+
+
+def _header(file: Traversable) -> tuple[str, str, str]:
+    """(summary, citation, title) of a file; empty where it has none or cannot be read."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return "", ""
+        return "", "", ""
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
             break
         lines.append("".join(c for c in line.lstrip("#").strip() if c.isprintable()))
-    prose = [line for line in lines if line and not line.startswith(("@package", "command:", "expected:"))]
+    prose = [line for line in lines if line and not line.startswith(("@package", TITLE, "command:", "expected:"))]
     summary, citation = [*prose, "", ""][:2]
-    return summary, "" if citation.lower().startswith("no ") else citation
+    title = next((line.removeprefix(TITLE).strip() for line in lines if line.startswith(TITLE)), "")
+    return summary, "" if citation.lower().startswith("no ") else citation, title
 
 
 def _yaml(folder: Traversable) -> Iterator[Traversable]:

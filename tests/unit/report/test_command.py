@@ -33,14 +33,14 @@ Capture = pytest.CaptureFixture[str]
 def test_prints_the_table(outputs: Path, capsys: Capture) -> None:
     assert main([str(outputs)]) == 0
     out, err = capsys.readouterr()
-    assert all(word in out for word in ("cifar100_lt", "erm", "ldam_drw", "Many", "Medium", "Few", "±"))
+    assert all(word in out for word in ("cifar100_lt", "ERM", "LDAM-DRW", "Many", "Medium", "Few", "±"))
     assert err == ""
 
 
 def test_reads_outputs_by_default(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(outputs.parent)
     assert main([]) == 0
-    assert "ldam_drw" in capsys.readouterr().out
+    assert "LDAM-DRW" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["markdown", "latex", "csv", "html"])
@@ -109,7 +109,7 @@ def test_a_metric_of_another_version_is_a_column_of_numbers_as_they_are(outputs:
         run.save(outputs / f"other{seed}")
     assert main([str(outputs), "--metric", "auroc", "--markdown"]) == 0
     out = capsys.readouterr().out
-    assert "| Method | auroc | n |" in out and "| crt | 0.500 ± 0.354 | 2 |" in out and "| erm | \N{EN DASH} | 2 |" in out
+    assert "| Method | auroc | n |" in out and "| cRT | 0.500 ± 0.354 | 2 |" in out and "| ERM | \N{EN DASH} | 2 |" in out
     assert "auroc on the test split: mean" in out and "%" not in out and "**" not in out
 
 
@@ -137,7 +137,7 @@ def test_one_cost_alone(outputs: Path, capsys: Capture) -> None:
     replace(record("crt"), provenance={"peak_memory_bytes": 3 * 2**20}).save(outputs / "costly")
     assert main([str(outputs), "--metric", "peak_memory_bytes", "--markdown"]) == 0
     out = capsys.readouterr().out
-    assert "| Method | peak MiB | n |" in out and "| crt | 3.00 | 1 |" in out and "\nPeak memory: mean" in out
+    assert "| Method | peak MiB | n |" in out and "| cRT | 3.00 | 1 |" in out and "\nPeak memory: mean" in out
 
 
 def test_1_and_1_0_are_one_value(tmp_path: Path, capsys: Capture) -> None:
@@ -163,7 +163,7 @@ def test_true_is_not_1_and_only_what_differs_is_told(tmp_path: Path, capsys: Cap
         record(config=config, seed=seed).save(tmp_path / str(seed))
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "erm stands for 2 configurations, which differ in flip: " in out and "padding" not in out
+    assert "ERM stands for 2 configurations, which differ in flip: " in out and "padding" not in out
     assert main([str(tmp_path), "--by", "flip", "--csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {(line["flip"], line["n"]) for line in lines} == {("true", "1"), ("1", "2")}
@@ -236,8 +236,8 @@ def test_the_end_of_a_sweep(outputs: Path, capsys: Capture) -> None:
     done = sorted(file.parent for file in outputs.rglob("result.json"))[:2]
     print_sweep(done, [("crt on cifar100_lt, seed 0", "the loss is nan\nin epoch 3")])
     out, err = capsys.readouterr()
-    assert "erm" in out
-    assert "ldam_drw" not in out
+    assert "ERM" in out
+    assert "LDAM-DRW" not in out
     assert "1 failed:" in err
     assert "crt on cifar100_lt, seed 0: the loss is nan in epoch 3" in err
 
