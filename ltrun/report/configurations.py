@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ltrun.report.facts import difference, in_order, label_of, swept_keys, value_of
+from ltrun.report.facts import difference, in_order, label_of, shared_changes, swept_keys, value_of
 from ltrun.report.table import DASH, Scored
 from ltrun.results.record import RunRecord
 
@@ -44,16 +44,19 @@ class _Configuration(NamedTuple):
 def by_configuration(records: Sequence[RunRecord], names: Mapping[str, str]) -> Rows:
     """A configuration is a row, even where its label is that of another; a note then says what tells them apart.
 
-    names: method -> its name in papers, under which it stands where nothing but the columns' keys was changed of it.
+    names: method -> its name in papers, under which it stands unless its label must say what was changed of it: neither what
+    a column says, nor what was changed in every row alike, which a note says.
     """
     swept: dict[str, list[str]] = {}
     for method in sorted({record.method for record in records}):
         swept[method] = swept_keys([record for record in records if record.method == method])
     columns = sorted(set().union(*swept.values()))
     columns = columns if len(columns) <= COLUMNS else []
-    found = _configurations(records, swept, columns, unambiguous(names, set(swept)))
+    shared = shared_changes(records) if len({record.fingerprint for record in records}) > 1 else {}
+    found = _configurations(records, swept, columns, [*columns, *shared], unambiguous(names, set(swept)))
     heads = _heads(columns)
     notes = [f"{head}: {key}" for head, key in zip(heads, columns, strict=True) if head != key]
+    notes += ["every run: " + ", ".join(f"{key}={value}" for key, value in shared.items())] if shared else []
     same: dict[tuple[str, ...], list[_Configuration]] = defaultdict(list)
     for one in found:
         same[one.label, *one.values].append(one)
@@ -79,9 +82,13 @@ def unambiguous(names: Mapping[str, str], methods: set[str]) -> dict[str, str]:
 
 
 def _configurations(
-    records: Sequence[RunRecord], swept: Mapping[str, list[str]], columns: Sequence[str], names: Mapping[str, str]
+    records: Sequence[RunRecord],
+    swept: Mapping[str, list[str]],
+    columns: Sequence[str],
+    told: Sequence[str],
+    names: Mapping[str, str],
 ) -> list[_Configuration]:
-    """In the order of the table: erm first, then by method and changes, numbers by size."""
+    """In the order of the table: erm first, then by method and changes, numbers by size. told: keys that no label says."""
     same: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     for record in records:
         same[record.method, record.fingerprint].append(record)
@@ -89,7 +96,7 @@ def _configurations(
     for (method, mark), members in same.items():
         first = min(members, key=lambda record: len(label_of(record)))  # a default may be typed or left out
         values = tuple(value_of(first, key) or DASH for key in columns)
-        label = label_of(first, [] if columns else swept[method], without=columns)
+        label = label_of(first, [] if columns else swept[method], without=told)
         found.append(_Configuration(names.get(label, label), label_of(first, swept[method]), values, mark, members))
     return sorted(found, key=lambda one: (one.members[0].method != "erm", in_order(one.typed), one.mark))
 

@@ -106,6 +106,14 @@ def swept_keys(records: Sequence[RunRecord]) -> list[str]:
     return differing(records, _changed(records, (), lambda key: not of_dataset(key)))
 
 
+def shared_changes(records: Sequence[RunRecord]) -> dict[str, str]:
+    """What was changed in every run alike, as it was typed."""
+    keys = _changed(records, (), lambda key: not of_dataset(key))
+    everywhere = [key for key in keys if all(key in record.changes for record in records)]
+    differ = differing(records, everywhere)
+    return {key: as_typed(records[0].changes[key]) for key in everywhere if key not in differ}
+
+
 def of_dataset(key: str) -> bool:
     return key.startswith("dataset.")
 

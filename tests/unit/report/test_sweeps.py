@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,11 +52,28 @@ def test_a_sweep_over_methods_and_a_key() -> None:
     assert names(table) == [("ERM", "90"), ("ERM", "200"), ("cRT", "200"), ("LDAM", "90"), ("LDAM", "200")]
 
 
-def test_what_no_method_varies_stays_in_the_label() -> None:
-    runs = [tuned(tau, changes={"epochs": 3}) for tau in (1, 2)]
-    assert names(only(tables(runs))) == [("logit_adjustment [epochs=3]", "1"), ("logit_adjustment [epochs=3]", "2")]
-    runs = [record("erm", changes={"epochs": 3}), record("ldam")]
-    assert names(only(tables(runs))) == [("erm [epochs=3]",), ("LDAM",)]
+def test_what_every_run_changes_alike_is_said_once() -> None:
+    table = only(tables([tuned(tau, changes={"epochs": 3, "force": True}) for tau in (1, 2)]))
+    assert names(table) == [("Logit Adjustment", "1"), ("Logit Adjustment", "2")]
+    assert "every run: epochs=3" in table.notes
+    assert [row.keys["method"].count("epochs=3") for row in table.rows] == [1, 1], "as typed, for programs"
+
+
+def test_what_only_some_methods_change_stays_in_their_labels() -> None:
+    table = only(tables([record("erm", changes={"epochs": 3}), record("ldam"), record("crt", changes={"epochs": 4})]))
+    assert names(table) == [("erm [epochs=3]",), ("crt [epochs=4]",), ("LDAM",)]
+    assert not any(note.startswith("every run") for note in table.notes)
+    assert names(only(tables([record("erm", changes={"epochs": 3})]))) == [("erm [epochs=3]",)], "one row"
+
+
+def test_two_methods_of_one_name_keep_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "my_ldam.yaml").write_text("# name: LDAM\n# Mine.\n")
+    monkeypatch.setenv("LTRUN_SEARCHPATH", str(tmp_path))
+    runs = [record("my_ldam"), record("ldam"), record("erm")]
+    assert names(only(tables(runs))) == [("ERM",), ("ldam",), ("my_ldam",)]
+    assert names(only(tables(runs[:1]))) == [("LDAM",)]
+    assert [row.keys["method"] for row in only(tables(runs, by=["method"])).rows] == ["erm", "ldam", "my_ldam"]
 
 
 def test_a_swept_slot_is_a_column() -> None:
