@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -176,44 +175,6 @@ def test_unknown_options_exit_with_2(outputs: Path) -> None:
         assert exit.value.code == 2
 
 
-def test_plots(outputs: Path, tmp_path: Path, capsys: Capture) -> None:
-    pytest.importorskip("matplotlib")
-    run = record("erm", dataset="odd / name $x", counts=[500, 400])
-    run.predictors["plain"]["splits"]["test"]["per_class"][1] = None  # a class without test images
-    run.save(outputs / "odd")
-    assert main([str(outputs), "--plots", str(tmp_path / "figures")]) == 0
-    files = sorted((tmp_path / "figures").iterdir())
-    assert [file.name for file in files] == [
-        "1-cifar100_lt-classes.png", "1-cifar100_lt-groups.png", "2-odd_name_x-classes.png", "2-odd_name_x-groups.png",
-    ]  # fmt: skip
-    told = capsys.readouterr().err
-    for file in files:
-        assert file.read_bytes().startswith(b"\x89PNG")
-        assert file.stat().st_size > 5000
-        assert str(file) in told
-
-
-@pytest.mark.parametrize("more", ["", " [many=1, settings=2, that=3, make=4, a=5, long=6, name=7, as=8, ablations=9]"])
-def test_figures_hold_all_their_names(more: str) -> None:
-    pytest.importorskip("matplotlib")
-    from ltrun.report import plots, tables
-
-    (table,) = tables([record(f"method_{i}{more}") for i in range(60)])
-    classes, groups = plots._classes(table), plots._groups(table)
-    for figure in (classes, groups):
-        figure.draw_without_rendering()
-    legend = classes.legends[0].get_window_extent()
-    assert legend.x0 >= -1 and legend.x1 <= classes.bbox.width + 1
-    assert legend.y0 >= -1 and legend.y1 <= classes.axes[0].get_window_extent().y0
-    labels = [label.get_window_extent() for label in groups.axes[0].get_yticklabels()]
-    assert len(labels) == 60 and min(label.x0 for label in labels) >= -1
-    assert all(upper.y0 >= lower.y1 - 1 for upper, lower in pairwise(labels)), "they lie on each other"
-    assert (
-        len({(line.get_color(), line.get_linestyle(), str(vars(line)["_dash_pattern"])) for line in classes.axes[0].lines})
-        == 60
-    )
-
-
 def test_a_narrow_terminal_cuts_off_no_number(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     main([str(outputs)])
     wide = capsys.readouterr().out
@@ -224,12 +185,6 @@ def test_a_narrow_terminal_cuts_off_no_number(outputs: Path, monkeypatch: pytest
     numbers = re.findall(r"\d+\.\d ± \d+\.\d", wide)
     assert numbers and re.findall(r"\d+\.\d ± \d+\.\d", narrow) == numbers and "…" not in narrow
     assert narrow.count("Method") == wide.count("Method") and narrow.count(" n ") == wide.count(" n ")
-
-
-def test_plots_without_matplotlib(outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main([str(outputs), "--plots", str(tmp_path)]) == 1
-    assert "pip install 'ltrun[plots]'" in capsys.readouterr().err
 
 
 def test_the_end_of_a_sweep(outputs: Path, capsys: Capture) -> None:
@@ -268,22 +223,3 @@ def test_a_reader_that_stops_early_is_no_error(outputs: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 0
-
-
-def test_figures_beside_costs_are_of_the_runs_that_were_evaluated(outputs: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    record("crt", dataset="other").save(outputs / "other")
-    record("crt").save(outputs / "crt")
-    arguments = [str(outputs), "--metric", "cost", "--split", "val", "--plots", str(tmp_path / "figures")]
-    assert main(arguments) == 0
-    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == [
-        "1-cifar100_lt-classes.png", "1-cifar100_lt-groups.png",
-    ]  # fmt: skip
-
-
-def test_figures_over_several_data_sets_have_no_classes_in_common(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    record("erm", counts=[500, 400]).save(tmp_path / "a")
-    record("erm", dataset="other", counts=[500, 400, 30]).save(tmp_path / "b")
-    assert main([str(tmp_path), "--by", "dataset", "--plots", str(tmp_path / "figures")]) == 0
-    assert [file.name for file in (tmp_path / "figures").iterdir()] == ["1-all_data_sets-groups.png"]
