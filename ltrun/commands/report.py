@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ltrun.errors import DataError, LtrunError
+from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.metrics import TASKS
 from ltrun.report.collect import Problem, collect
 from ltrun.report.group import tables
-from ltrun.report.plots import plot
+from ltrun.report.plots import FORMATS as FIGURES
+from ltrun.report.plots import place_of, plot
 from ltrun.report.render import FORMATS
 from ltrun.report.render.common import plain
 from ltrun.report.render.terminal import terminal
@@ -26,6 +27,9 @@ def main(argv: Sequence[str]) -> int:
     asked = _parser().parse_args(argv)
     problems: list[Problem] = []
     try:
+        if asked.figures and not asked.plots:
+            raise ConfigError("--format is that of figures: say where they go with --plots FOLDER")
+        figures = place_of(asked.plots, asked.figures) if asked.plots else None
         places = ", ".join(map(str, asked.paths))
         if not any(path.exists() for path in asked.paths):
             raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
@@ -37,8 +41,8 @@ def main(argv: Sequence[str]) -> int:
             sys.stdout.write(FORMATS[asked.format](made))
         else:
             terminal(made)
-        if asked.plots:
-            _complain(f"{file} written" for file in plot(made, asked.plots))
+        if figures:
+            _complain(plot(made, figures))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has enough; Python would fail once more when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -77,6 +81,16 @@ def _complain(lines: Iterable[str]) -> None:
         print(plain(line), file=sys.stderr)
 
 
+def _figure_formats(text: str) -> list[str]:
+    found = list(dict.fromkeys(word.strip().lower().removeprefix(".") for word in text.split(",") if word.strip()))
+    for word in found:
+        if word in FORMATS:
+            raise argparse.ArgumentTypeError(f"figures are {', '.join(FIGURES)}; a table as {word} is --{word}")
+        if word not in FIGURES:
+            raise argparse.ArgumentTypeError(f"'{word}' is no format of figures; known: {', '.join(FIGURES)}")
+    return found
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "ltrun report",
@@ -95,7 +109,15 @@ def _parser() -> argparse.ArgumentParser:
         "--metric", metavar="NAME", help=f"{known}, cost, or another that the runs have; default: the first of their task"
     )
     parser.add_argument("--split", default="test", help="default: test")
-    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write per-class and group figures there (matplotlib)")
+    parser.add_argument(
+        "--plots",
+        type=Path,
+        metavar="PLACE",
+        help="write figures of classes and groups: a folder, or x.pdf for x-classes.pdf ...",
+    )
+    parser.add_argument(
+        "--format", dest="figures", type=_figure_formats, default=[], metavar="FORMAT,...", help="of figures: pdf, svg, png"
+    )
     formats = parser.add_mutually_exclusive_group()
     for name in FORMATS:
         formats.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")

@@ -24,8 +24,8 @@ def terminal(tables: Sequence[Table]) -> None:
     for table in tables:
         shown = RichTable(title=Text(plain(table.title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
         numbers = [[number(cell, row) for cell in row.cells] + [str(row.n)] for row in table.rows]
-        for head in table.heads:
-            shown.add_column(Text(plain(head)), overflow="fold", min_width=NAME)
+        for head, names in zip(table.heads, zip(*(row.names for row in table.rows), strict=True), strict=True):
+            shown.add_column(Text(plain(head)), overflow="fold", min_width=min(NAME, max(map(len, (head, *names)))))
         for column, texts in zip((*table.columns, RUNS), zip(*numbers, strict=True), strict=True):
             shown.add_column(Text(plain(column)), justify="right", no_wrap=True, min_width=max(map(len, texts)))
         best = [table.best(column) for column in range(len(table.columns))]
