@@ -15,7 +15,13 @@ from ltrun import __version__
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
 
 HOME = re.compile(r"^([+\w.@]+=)~(?=/|$)")
-COMMANDS = ("report", "methods", "data")  # each a module of ltrun.commands; without one, a command line trains
+COMMANDS = (
+    "report",
+    "methods",
+    "data",
+    "errors",
+    "rerun",
+)  # each a module of ltrun.commands; without one, a command line trains
 HELP = """ltrun {version}: one command-line experiment runner for long-tailed recognition
 
   ltrun method=ldam dataset=cifar100_lt             train one run, or go on with it
@@ -23,6 +29,8 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
                                                     any slots, without a preset
   ltrun -m method=erm,ldam_drw,crt seed=0,1,2       a sweep; given again, it skips what is done
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
+  ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
+  ltrun rerun RESULT.json                           the same run again, here, from its record
   ltrun methods                                     everything that can be composed, with citation
   ltrun data dataset=image_folder dataset.root=DIR  classes, counts and the bar chart of the tail
   ltrun data export dataset=cifar100_lt to=DIR      the exact long-tailed images, for a machine without network
