@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ltrun.data.cache import Arrays, cached
+from ltrun.data.files import Files
 from ltrun.data.profiles import LongTail, Profile, hold_out
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident
@@ -43,9 +44,10 @@ class DigitsLT(Source):
     def open(self, device: torch.device) -> Splits:
         arrays = cached(_load, "digits", version("scikit-learn"))
         images, labels = arrays["images"], arrays["labels"]
+        files = Files.numbered("digits", len(labels))
         pool, test = hold_out(labels, np.full(len(NAMES), self.test_per_class))
         train, val = (pool[rows] for rows in self.tail.split(labels[pool], NAMES))
-        train_store, val_store, test_store = (Resident.of(images, labels, rows, device) for rows in (train, val, test))
+        train_store, val_store, test_store = (Resident.of(images, labels, rows, device, files) for rows in (train, val, test))
         return Splits(train_store, val_store if len(val) else None, test_store, NAMES)
 
 

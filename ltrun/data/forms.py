@@ -18,6 +18,7 @@ from ltrun.data import official, parquet
 from ltrun.data.cache import Arrays, cached, stamp
 from ltrun.data.class_folders import Folder, has_folders, read_images, scan
 from ltrun.data.export import Note
+from ltrun.data.files import Files
 from ltrun.data.official import Raw
 from ltrun.data.profiles import LongTail
 from ltrun.data.releases import Release
@@ -63,10 +64,10 @@ def parquet_files(release: Release, place: Path) -> Found | None:
     for folder in (place, place / "data", place / place.name):
         train, test = sorted(folder.glob("train*.parquet")), sorted(folder.glob("test*.parquet"))
         if train and test:
-            (images, tail), (test_images, _) = _parquet(release, train), _parquet(release, test)
+            (images, tail), (test_images, _) = _parquet(release, train, "train"), _parquet(release, test, "test")
             validation = None
             if tail and tail.validation_per_class:
-                validation, of = _parquet(release, [folder / "validation.parquet"])
+                validation, of = _parquet(release, [folder / "validation.parquet"], "validation")
                 if of != tail:
                     raise DataError(f"{folder} holds parts of two exports: export to a new folder")
             return Found(images, test_images, validation, tail)
@@ -76,23 +77,25 @@ def parquet_files(release: Release, place: Path) -> Found | None:
     return None
 
 
-def _parquet(release: Release, files: Sequence[Path]) -> tuple[Raw, LongTail | None]:
+def _parquet(release: Release, files: Sequence[Path], split: str) -> tuple[Raw, LongTail | None]:
     """The images of the files, and, of an export, the long tail that they were chosen by."""
 
     def decode() -> Arrays:
         note = Note.of(files[0])
         if note and note.dataset != release.title:
             raise DataError(f"{files[0]} was exported from {note.dataset}, not {release.title}: set dataset.root or dataset")
-        raw = Raw(*parquet.read(files, release.columns, SIZE))
+        raw = parquet.read(files, release.columns, SIZE, split)
         if note:
             note.check(raw, files[0])
         tail = json.dumps(asdict(note.tail)) if note else ""
-        return {"images": raw.images, "labels": raw.labels, "tail": np.frombuffer(tail.encode(), np.uint8)}
+        arrays: Arrays = {"images": raw.images, "labels": raw.labels, "files": raw.files.names}
+        return arrays | {"tail": np.frombuffer(tail.encode(), np.uint8)}
 
-    arrays = cached(decode, "parquet or export", release.columns, [stamp(file) for file in files])
+    arrays = cached(decode, "parquet or export", split, release.columns, [stamp(file) for file in files])
     _check_labels(release, arrays["labels"], files[0])
     tail = bytes(arrays["tail"])
-    return Raw(arrays["images"], arrays["labels"]), LongTail(**json.loads(tail)) if tail else None
+    raw = Raw(arrays["images"], arrays["labels"], Files(arrays["files"]))
+    return raw, LongTail(**json.loads(tail)) if tail else None
 
 
 def _check_labels(release: Release, labels: NDArray[np.int64], file: Path) -> None:
@@ -113,14 +116,14 @@ def class_folders(release: Release, place: Path) -> Found | None:
         raise DataError(f"{train.root} holds {counts}: set dataset.root to the folder of {release.title}")
     test = scan(place / "test", place, train.names)
     log.warning("%s: file names do not tell CIFAR's order; the long-tailed subset has the usual counts but other images", place)
-    return Found(_folder(train), _folder(test))
+    return Found(_folder(train, place), _folder(test, place))
 
 
-def _folder(folder: Folder) -> Raw:
+def _folder(folder: Folder, place: Path) -> Raw:
     images, reasons = read_images(folder, SIZE, crop=False)
     for row, reason in reasons.items():
         raise DataError(f"{folder.paths[row]} {reason}: replace it")
-    return Raw(images, folder.labels)
+    return Raw(images, folder.labels, Files.below(place, folder.paths))
 
 
 FORMS = (pickles, archive, parquet_files, class_folders)
