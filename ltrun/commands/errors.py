@@ -74,7 +74,7 @@ def _pictures(record: RunRecord, shown: Sequence[Wrong], root: Path | None) -> d
             raise ConfigError(f"the images lay in {folder}, which is no folder here; say where they are with --root FOLDER")
         names = [wrong.image for wrong in shown if wrong.image is not None]
         if len(names) == len(shown):
-            return dict(zip(rows, of_files(folder, names, _date(record)), strict=True))
+            return dict(zip(rows, of_files(folder, names, _read_at(record)), strict=True))
     return dict(zip(rows, of_pixels(_stored(node, record, shown)), strict=True))
 
 
@@ -95,10 +95,11 @@ def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) 
     return next(iter(splits.test.open([rows]))).inputs.cpu().numpy() if len(rows) else ()
 
 
-def _date(record: RunRecord) -> float:
-    """When the run ended, in seconds since 1970; never where the record does not tell."""
+def _read_at(record: RunRecord) -> float:
+    """When the run had read its data, in seconds since 1970, rounded up; infinity where the record does not tell."""
+    told = record.provenance.get("started", record.provenance.get("date"))
     try:
-        return datetime.fromisoformat(str(record.provenance.get("date"))).timestamp()
+        return datetime.fromisoformat(str(told)).timestamp() + 1
     except ValueError:
         return float("inf")
 

@@ -26,8 +26,8 @@ class Thumbnail:
     note: str = ""
 
 
-def of_files(root: Path, names: Sequence[str], written: float) -> list[Thumbnail]:
-    """The centre squares of files below a root. written: when the run ended, in seconds since 1970.
+def of_files(root: Path, names: Sequence[str], read_at: float) -> list[Thumbnail]:
+    """The centre squares of files below a root. read_at: when the run read them, in seconds since 1970.
 
     A file that is gone, cannot be read or lies outside the root has a note instead; one that is younger than the run is
     shown with a note.
@@ -45,7 +45,7 @@ def of_files(root: Path, names: Sequence[str], written: float) -> list[Thumbnail
             if row is None or row in reasons:
                 found.append(Thumbnail(None, note if row is None else reasons[row]))
             else:
-                changed = "changed since the run" if path.stat().st_mtime > written else ""
+                changed = "changed since the run" if path.stat().st_mtime > read_at else ""
                 found.append(Thumbnail(_uri(images[row], "jpeg"), changed))
     return found
 

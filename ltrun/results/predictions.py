@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,9 @@ from ltrun.results.record import RunRecord
 
 FILE = "predictions.npz"
 AT_ONCE = 2**20  # numbers that are brought to double precision at a time
+DAMAGED = (
+    OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 Integers = NDArray[np.int64]
 
 
@@ -60,10 +64,10 @@ def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictio
     if not path.is_file():
         raise DataError(f"{path} is missing, which a run writes beside its result: {again}")
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             labels, scores = arrays["test_labels"], arrays[f"test_scores_{predictor}"]
             files = arrays.get("test_files")
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} cannot be read ({error}): {again}") from None
     if not _whole(labels, scores, files, len(record.classes["names"])):
         raise DataError(f"{path} is damaged or not a run's: {again}")

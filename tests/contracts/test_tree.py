@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -164,13 +165,16 @@ def loaded(*argv: str, cwd: Path) -> set[str]:
         (["--version"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["methods"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy"}),
         (["report", "{recorded}"], HEAVY | {"hydra", "omegaconf"}),
+        (["errors", "{recorded}"], HEAVY | {"hydra", "omegaconf", "PIL"}),
     ],
     ids=lambda value: "-".join(value)[:12] if isinstance(value, list) else "",
 )
 def test_quick_commands_import_nothing_heavy(argv: list[str], avoids: set[str], tmp_path: Path) -> None:
     if "{recorded}" in argv:
-        _record().save(tmp_path / "outputs" / "digits_lt" / "erm" / "01234567" / "seed0")
-        argv = ["report", str(tmp_path / "outputs")]
+        folder = tmp_path / "outputs" / "digits_lt" / "erm" / "01234567" / "seed0"
+        _record().save(folder)
+        np.savez(folder / "predictions.npz", test_labels=[0, 0, 1, 1], test_scores_plain=[[1.0, 0], [0, 1], [0, 1], [1, 0]])
+        argv = [argv[0], str(tmp_path / "outputs")]
     assert loaded(*argv, cwd=tmp_path) & avoids == set()
 
 
