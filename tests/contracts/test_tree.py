@@ -173,7 +173,7 @@ def test_quick_commands_import_nothing_heavy(argv: list[str], avoids: set[str], 
     if "{recorded}" in argv:
         folder = tmp_path / "outputs" / "digits_lt" / "erm" / "01234567" / "seed0"
         _record().save(folder)
-        np.savez(folder / "predictions.npz", test_labels=[0, 0, 1, 1], test_scores_plain=[[1.0, 0], [0, 1], [0, 1], [1, 0]])
+        np.savez(folder / "predictions.npz", test_labels=[0, 0, 1, 1], test_scores_plain=np.eye(2)[[0, 1, 1, 0]])
         argv = [argv[0], str(tmp_path / "outputs")]
     assert loaded(*argv, cwd=tmp_path) & avoids == set()
 
