@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ltrun.data.class_folders import Folder, find_unreadable, has_folders, read_images, scan
 from ltrun.data.decoders import Decoders
-from ltrun.data.files import Files
+from ltrun.data.files import Digests, Files
 from ltrun.data.images import unreadable
 from ltrun.data.profiles import LongTail, Profile, Rows, hold_out
 from ltrun.data.source import Source, Splits, folder_of, reading
@@ -129,10 +129,10 @@ class ImageFolder(Source):
 
     def _decoded(self, folders: Mapping[str, Folder], device: torch.device) -> Iterator[tuple[str, Images]]:
         for split, folder in folders.items():
-            images, reasons = read_images(folder, self.image_size, crop=True)
+            images, digests, reasons = read_images(folder, self.image_size, crop=True)
             readable = self._readable(folder, reasons)
             kept = images if readable.all() else images[readable]
-            yield split, Pixels(kept, folder.labels[readable], self._files(folder, readable), len(reasons))
+            yield split, Pixels(kept, folder.labels[readable], self._files(folder, readable, digests), len(reasons))
 
     def _encoded(self, folders: Mapping[str, Folder], device: torch.device) -> Iterator[tuple[str, Images]]:
         paths = [path for folder in folders.values() for path in folder.paths]
@@ -145,8 +145,9 @@ class ImageFolder(Source):
             yield split, Encoded(decoders, index, folder.labels[readable], files, len(reasons))
             first += len(folder.paths)
 
-    def _files(self, folder: Folder, readable: NDArray[np.bool_]) -> Files:
-        return Files.below(self.root, folder.paths).take(np.flatnonzero(readable))
+    def _files(self, folder: Folder, readable: NDArray[np.bool_], digests: Digests | None = None) -> Files:
+        files = Files.below(self.root, folder.paths).holding(folder.stamps.sizes, digests)
+        return files.take(np.flatnonzero(readable))
 
     def _layout(self) -> dict[str, Path]:
         """The folders of class folders: train, and test and val where there are any."""

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data import official, parquet
-from ltrun.data.cache import Arrays, cached, stamp
+from ltrun.data.cache import Arrays, cached
 from ltrun.data.class_folders import Folder, has_folders, read_images, scan
 from ltrun.data.export import Note
-from ltrun.data.files import Files
+from ltrun.data.files import Files, digests_of
 from ltrun.data.official import Raw
 from ltrun.data.profiles import LongTail
 from ltrun.data.releases import Release
+from ltrun.data.stamps import Stamps
 from ltrun.errors import DataError
 
 SIZE = 32
@@ -89,12 +90,15 @@ def _parquet(release: Release, files: Sequence[Path], split: str) -> tuple[Raw, 
             note.check(raw, files[0])
         tail = json.dumps(asdict(note.tail)) if note else ""
         arrays: Arrays = {"images": raw.images, "labels": raw.labels, "files": raw.files.names}
+        arrays["digests"] = digests_of(raw.images)
         return arrays | {"tail": np.frombuffer(tail.encode(), np.uint8)}
 
-    arrays = cached(decode, "parquet or export", split, release.columns, [stamp(file) for file in files])
+    place = files[0].parent
+    names = [str(place.resolve()), *(file.name for file in files)]
+    arrays = cached(decode, "parquet or export", split, release.columns, names, stamps=Stamps.of(files, place))
     _check_labels(release, arrays["labels"], files[0])
     tail = bytes(arrays["tail"])
-    raw = Raw(arrays["images"], arrays["labels"], Files(arrays["files"]))
+    raw = Raw(arrays["images"], arrays["labels"], Files(arrays["files"], digests=arrays["digests"]))
     return raw, LongTail(**json.loads(tail)) if tail else None
 
 
@@ -120,10 +124,11 @@ def class_folders(release: Release, place: Path) -> Found | None:
 
 
 def _folder(folder: Folder, place: Path) -> Raw:
-    images, reasons = read_images(folder, SIZE, crop=False)
-    for row, reason in reasons.items():
+    decoded = read_images(folder, SIZE, crop=False)
+    for row, reason in decoded.reasons.items():
         raise DataError(f"{folder.paths[row]} {reason}: replace it")
-    return Raw(images, folder.labels, Files.below(place, folder.paths))
+    files = Files.below(place, folder.paths).holding(folder.stamps.sizes, decoded.digests)
+    return Raw(decoded.images, folder.labels, files)
 
 
 FORMS = (pickles, archive, parquet_files, class_folders)

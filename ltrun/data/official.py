@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltrun.data.files import Files, Rows
+from ltrun.data.cache import cached
+from ltrun.data.files import Files, Rows, digests_of
 from ltrun.data.releases import Release
 from ltrun.errors import DataError
 
@@ -48,7 +49,9 @@ def _read(release: Release, folder: Path, files: Mapping[str, str]) -> Raw:
     pixels = np.concatenate([content[b"data"] for content in contents])
     labels = [label for content in contents for label in content[release.labels.encode()]]
     names = [name for content in contents for name in content[b"filenames"]]
-    return Raw(pixels.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64), Files.of(names))
+    images = pixels.reshape(-1, 3, 32, 32)
+    digests = cached(lambda: {"digests": digests_of(images)}, "digests", *files.values())["digests"]
+    return Raw(images, np.array(labels, dtype=np.int64), Files.of(names).holding(digests=digests))
 
 
 def _verified(path: Path, md5: str) -> bytes:
