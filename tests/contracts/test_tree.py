@@ -21,8 +21,8 @@ from tests.support.tree import FAMILIES, PACKAGE, PACKAGES, ROOT
 ROOM = 300  # lines: a file above holds two ideas
 FILES = sorted(path for folder in ("ltrun", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 DOOR = {  # know of OmegaConf or Hydra
-    "config/compose", "config/explain", "config/search_path", "sweep/combinations", "sweep/jobs", "sweep/launch",
-    "commands/data", "commands/train",
+    "config/compose", "config/explain", "config/recorded", "config/search_path", "sweep/combinations", "sweep/jobs",
+    "sweep/launch", "commands/data", "commands/rerun", "commands/train",
 }  # fmt: skip
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
     {"types", "errors", "metrics", "taxonomy", "machine"},
