@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ltrun.config import catalogue
 from ltrun.errors import LtrunError
 from ltrun.report import Cell, Row, collect, tables
 from ltrun.report.render.common import number
@@ -37,7 +38,7 @@ NOT_RUN = "not yet run"
 
 
 def main() -> int:
-    published = json.loads((HERE / "published.json").read_text())
+    published = literature()
     asked = _parser(published).parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends the sweep, and has the table
     changes = [*([f"dataset={asked.dataset}"] if asked.dataset != published["dataset"] else []), *asked.words]
@@ -63,6 +64,15 @@ def main() -> int:
     rest = "" if done == wanted else "; what failed is above" if code else "; the same command goes on"
     print(f"{shown}: {done} of {wanted} runs are done{rest}")
     return code
+
+
+def literature() -> dict[str, Any]:
+    """published.json, with the band of each method, which the header of its preset states."""
+    published: dict[str, Any] = json.loads((HERE / "published.json").read_text())
+    bands = {option.name: option.band for option in catalogue.options("method")}
+    for name, said in published["methods"].items():
+        said["band"] = bands[name]
+    return published
 
 
 def _parser(published: Mapping[str, Any]) -> argparse.ArgumentParser:

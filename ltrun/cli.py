@@ -1,4 +1,4 @@
-"""The door: compose -> skip if done -> run -> record. Nothing heavy is imported before it is needed."""
+"""The door: argv -> command, exit code. Nothing heavy is imported before it is needed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from types import FrameType
 
 from ltrun import __version__
-from ltrun.errors import ConfigError, LtrunError, did_you_mean
+from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
 
-HOME = re.compile(r"^([+\w.@]+=)~(?=/|$)")
 COMMANDS = (
-    "report",
-    "methods",
-    "data",
-    "errors",
-    "rerun",
-)  # each a module of ltrun.commands; without one, a command line trains
+    "report", "errors", "rerun", "methods", "show", "data", "completion",
+)  # fmt: skip  # modules of ltrun.commands; without one, a command line trains
+MEANT = {"train": "ltrun method=ldam", "run": "ltrun method=ldam", "sweep": "ltrun -m method=erm,ldam", "list": "ltrun methods",
+         "export": "ltrun data export", "info": "ltrun show"}  # fmt: skip
 HELP = """ltrun {version}: one command-line experiment runner for long-tailed recognition
 
   ltrun method=ldam dataset=cifar100_lt             train one run, or go on with it
@@ -32,15 +29,24 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
   ltrun rerun RESULT.json                           the same run again, here, from its record
   ltrun methods                                     everything that can be composed, with citation
+  ltrun show ldam                                   a method or an option: citation, slots, published number, keys
+  ltrun show outputs/.../seed0                      a run: command, metrics, stages, files
   ltrun data dataset=image_folder dataset.root=DIR  classes, counts and the bar chart of the tail
   ltrun data export dataset=cifar100_lt to=DIR      the exact long-tailed images, for a machine without network
 
   ltrun method=ldam --cfg job --resolve             what a command would run
   ltrun --config-dir DIR method=mine                options of your own
+  ltrun completion bash                             words that TAB completes; also zsh and fish
   ltrun --hydra-help                                flags of Hydra, which composes all this
+
+exit code: 0 done, 1 refused or failed, 2 flags that cannot be read, 130 interrupted (Ctrl-C), 143 ended (SIGTERM)
 
 {options}
 """
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM, by which a scheduler takes a machine back: an interruption like Ctrl-C, with an exit code of its own."""
 
 
 def main() -> None:
@@ -49,38 +55,70 @@ def main() -> None:
 
 
 def dispatch(argv: list[str]) -> int:
-    """Exit code: 0 done, 1 refused or failed, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Exit code: 0 done, 1 refused or failed, 2 flags that cannot be read, 128 + the signal that interrupted."""
+    signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
-    argv = [HOME.sub(lambda match: match[1] + str(Path.home()), word) for word in argv]  # Hydra cannot read a bare ~
     try:
-        if argv in ([], ["--help"], ["-h"], ["help"]):
-            return _help()
-        if argv == ["--version"]:
-            print(f"ltrun {__version__}")
-            return 0
-        if argv[0] in COMMANDS:
-            return _run(argv[0], argv[1:])
-        if argv[0].isalpha():
-            raise ConfigError(f"there is no command '{argv[0]}'{did_you_mean(argv[0], COMMANDS)}")
-        return _run("train", argv)
+        try:
+            return _dispatch(argv)
+        except Exception as error:
+            heed_interruption(error)
+            raise
     except LtrunError as error:
         return _refuse(str(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         again = [word for word in argv if not re.match(r"\+*force=", word)]  # which would begin anew
         goes_on = "The same command" if again == argv else "Without force=true the command"
         print(
             f"\nltrun: interrupted; nothing finished is lost. {goes_on} goes on from the last checkpoint:\n"
             f"  {shlex.join(['ltrun', *again])}"
         )
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(interruption, Ended) else signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def _dispatch(argv: list[str]) -> int:
+    if argv in ([], ["--help"], ["-h"], ["help"]):
+        return _help()
+    if argv == ["--version"]:
+        print(f"ltrun {__version__}")
+        return 0
+    if argv[0] in COMMANDS:
+        return _run(argv[0], argv[1:])
+    if re.fullmatch(r"\w[\w-]*", argv[0]):
+        raise _no_command(argv[0])
+    if {"--help", "-h"} & set(argv):
+        return _explain(argv)
+    return _run("train", argv)
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    raise Ended
+
+
+def _no_command(word: str) -> ConfigError:
+    """What was meant by a first word that is neither a command nor an override."""
+    from ltrun.config import catalogue
+
+    names = catalogue.names()
+    if word in names:
+        return ConfigError(f"'{word}' is no command: write {word}=NAME, where NAME is one of ltrun methods {word}")
+    if groups := [f"{group}={word}" for group in names if word in names[group]]:
+        return ConfigError(f"'{word}' is no command: write {' or '.join(groups[:3])}; ltrun show {word} says what it is")
+    if word in MEANT:
+        return ConfigError(f"there is no command '{word}'; did you mean '{MEANT[word]}'?")
+    return ConfigError(f"there is no command '{word}'{did_you_mean(word, COMMANDS)}")
+
+
+def _explain(argv: Sequence[str]) -> int:
+    """`ltrun method=ldam --help` tells of ldam, and a command line that names no option of the whole."""
+    from ltrun.commands.show import about
+
+    if words := about(argv):
+        return _run("show", words)
+    return _help()
 
 
 def _refuse(sentence: str) -> int:

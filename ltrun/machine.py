@@ -10,6 +10,8 @@ from contextlib import suppress
 from multiprocessing import connection
 from pathlib import Path
 
+from ltrun.errors import ConfigError
+
 LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
@@ -52,3 +54,19 @@ def _end_after(sentinel: int) -> None:
 def end() -> None:
     """Dying at any moment is safe: see checkpoint.py."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_home(path: str, key: str) -> str:
+    """A path whose ~ or ~user is written out. key: what the path was given as. Raises ConfigError for one without a home."""
+    if not path.startswith("~"):
+        return path
+    name = path.partition("/")[0]
+    if written(path) == path or (name == "~" and os.environ.get("HOME") == ""):
+        whose = f"there is no user '{name[1:]}' with a home" if name != "~" else "this account has no home"
+        raise ConfigError(f"{key}: {path} cannot be found, because {whose}; write the folder out")
+    return written(path)
+
+
+def written(path: str) -> str:
+    """A path whose ~ is written out where that can be; its other characters stay, as a Path's would not."""
+    return os.path.expanduser(path)  # noqa: PTH111

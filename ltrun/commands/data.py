@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 
 from ltrun.config import catalogue, search_path
-from ltrun.config.compose import check_plugins
+from ltrun.config.compose import composed, resolved
 from ltrun.config.explain import explained
+from ltrun.config.plugins import plugins_of
 from ltrun.config.settings import Settings
+from ltrun.config.words import for_hydra
 from ltrun.data.cifar import CIFARLT
 from ltrun.data.describe import describe
 from ltrun.data.export import export
@@ -22,6 +25,7 @@ from ltrun.data.source import Source
 from ltrun.data.verify import verifying
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError
+from ltrun.machine import at_home
 from ltrun.recipe.read import source_of
 
 USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
@@ -38,7 +42,6 @@ def main(argv: Sequence[str]) -> int:
     if not any(word.startswith("dataset=") for word in argv):
         print(f"{USAGE}\ndata sets: {', '.join(option.name for option in catalogue.options('dataset'))}")
         return 0 if argv in (["--help"], ["-h"]) else 1
-    search_path.use(argv)
     if argv[0] == "export":
         _export(argv[1:])
     elif VERIFY in argv:
@@ -74,7 +77,7 @@ def _export(argv: Sequence[str]) -> None:
     if len(targets) != 1 or not targets[0]:
         raise ConfigError("to: name one folder to write to, as in 'ltrun data export dataset=cifar100_lt to=FOLDER'")
     settings, source = _source([word for word in argv if not word.startswith("to=")])
-    dataset, folder = settings.dataset.name, Path(targets[0])
+    dataset, folder = settings.dataset.name, Path(at_home(targets[0], "to"))
     if not isinstance(source, CIFARLT):
         raise ConfigError(
             f"dataset={dataset} is not exported, only cifar10_lt and cifar100_lt are: digits_lt comes with scikit-learn, and "
@@ -84,23 +87,26 @@ def _export(argv: Sequence[str]) -> None:
     files = export(source.release, source.tail, splits, folder)
     for file, (_, rows) in zip(files, splits.values(), strict=True):
         print(f"{file}: {len(rows):,} images, {file.stat().st_size / 1e6:.1f} MB")
-    tail = f"dataset.imbalance={source.tail.imbalance:g} dataset.validation_per_class={source.tail.validation_per_class}"
-    print(f"read them with: dataset={dataset} dataset.root={folder} dataset.profile=as_is {tail}")
+    tail = [f"dataset.imbalance={source.tail.imbalance:g}", f"dataset.validation_per_class={source.tail.validation_per_class}"]
+    read = [f"dataset={dataset}", f"dataset.root={folder}", "dataset.profile=as_is", *tail]
+    print(f"read them with: {shlex.join(read)}")
 
 
 def _source(argv: Sequence[str]) -> tuple[Settings, Source]:
     """The settings of a command line, and its data set, not yet opened."""
+    argv = for_hydra(argv)
+    search_path.use(argv)
     overrides = search_path.without_flags(argv)
     config = _composed(argv, overrides)
     settings = Settings.of(config)
-    check_plugins(settings, overrides)
-    return settings, source_of(config, settings.plugins).build({})
+    return settings, source_of(config, plugins_of(settings, overrides)).build({})
 
 
 def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:
     """The resolved configuration of a command line."""
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_module("ltrun.conf", version_base="1.3"):
-            return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+            return resolved(composed(overrides).cfg)
     except Exception as error:
         raise explained(error, argv) from None

@@ -18,12 +18,19 @@ HEADINGS = {"method": "methods: one recipe a paper, ltrun method=NAME"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """`ltrun methods [GROUP ...]`: everything that can be composed, by family, with citation."""
+    """`ltrun methods [GROUP ...]`: everything that can be composed, by family, with citation.
+
+    The name of an option is handed on to `ltrun show`.
+    """
     parser = argparse.ArgumentParser("ltrun methods", description="List every method and option with its citation.")
     parser.add_argument("groups", nargs="*", metavar="GROUP", help="only these, such as margin or method")
     parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
     asked = parser.parse_args(argv)
     try:
+        if any(name not in groups(asked.config_dir) for name in asked.groups):
+            from ltrun.commands.show import main as show
+
+            return show([*asked.groups, *(word for folder in asked.config_dir for word in ("--config-dir", str(folder)))])
         chosen = {group: options(group, asked.config_dir) for group in asked.groups or groups(asked.config_dir)}
     except LtrunError as error:
         print(f"ltrun: {error}", file=sys.stderr)

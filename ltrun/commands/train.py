@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,19 +12,18 @@ from ltrun.errors import ConfigError
 if TYPE_CHECKING:
     from ltrun.sweep.outcome import Outcome
 
-MULTIRUN = ("-m", "--multirun")
-OWN = (*MULTIRUN, "--config-dir", "-cd")  # flags that ltrun reads itself
-
 
 def main(argv: list[str]) -> int:
     """Trains the job of a command line, or those of a sweep; other flags than ltrun's own, as in `--cfg job`, ask Hydra."""
     from ltrun.config import search_path
+    from ltrun.config.words import CONFIG_DIR, MULTIRUN, for_hydra
 
+    argv = for_hydra(argv)
     search_path.use(argv)
     sweep = any(word in MULTIRUN for word in argv)
     outcomes: list[Outcome] = []
     try:
-        if any(word.startswith("-") and word.partition("=")[0] not in OWN for word in argv):
+        if any(word.startswith("-") and word not in (*MULTIRUN, *CONFIG_DIR) for word in argv):
             _ask_hydra(argv)
         else:
             _train(search_path.without_flags(argv), sweep, outcomes)
@@ -83,9 +81,7 @@ def _ask_hydra(argv: Sequence[str]) -> None:
         reached.append(" ".join(word for word in argv if word.startswith("-")))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed with a traceback
-    # Hydra wants its flags before the first override
-    overrides = [word for word in argv if re.match(r"[+~]*[^-=][^=]*=|~", word)]
-    sys.argv[1:] = [*(word for word in argv if word not in overrides), *overrides]
+    sys.argv[1:] = argv
     hydra.main(config_path="pkg://ltrun.conf", config_name="config", version_base="1.3")(task)()
     for flags in reached:
         raise ConfigError(f"{flags}: a run is trained without this flag; leave it out")

@@ -1,12 +1,14 @@
 """What can be composed: the options of every group, as the headers of their YAML files describe them. Needs no torch.
 
 A header is the leading comment of an option's file: one line that says what it does, then one with its citation, or
-`no citation: why`.
+`no citation: why`. That of a preset has two more: `command:`, and `expected:` with what is published of it and the band of
+that on CIFAR100-LT, which the benchmark holds results against.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,16 +20,24 @@ from ltrun.taxonomy import GROUPS
 
 PRIVATE = ("hydra", "local", "on")  # not for choosing on a command line
 SUFFIX = ".yaml"
+BAND = re.compile(r"; (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)\b")
 SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
 
 
 @dataclass(frozen=True)
 class Option:
-    """One file of a group. summary and citation are empty where the file has no header."""
+    """One file of a group. Whatever its header does not say is empty."""
 
     name: str
     summary: str = ""
     citation: str = ""
+    expected: str = ""
+
+    @property
+    def band(self) -> tuple[float, float] | None:
+        """Lowest and highest accuracy, in percent, that `expected` calls published: `42.0 (paper); 41 to 43`."""
+        found = BAND.search(self.expected)
+        return (float(found[1]), float(found[2])) if found else None
 
 
 def folders(more: Sequence[Path] = ()) -> list[Traversable]:
@@ -35,16 +45,15 @@ def folders(more: Sequence[Path] = ()) -> list[Traversable]:
 
     Raises ConfigError for one of `more`, or of the environment, that is missing.
     """
-    try:
-        own = resources.files("ltrun.conf")
-    except ModuleNotFoundError:  # a checkout that is not installed
-        own = Path(__file__).resolve().parents[2] / "conf"
-    return [own, *existing(more), *existing(from_environment())]
+    return [resources.files("ltrun.conf"), *existing(more), *existing(from_environment())]
 
 
 def from_environment() -> list[Path]:
     """The folders in LTRUN_SEARCHPATH."""
-    return [Path(folder).expanduser() for folder in os.environ.get(SEARCHPATH, "").split(os.pathsep) if folder]
+    from ltrun.machine import at_home
+
+    named = os.environ.get(SEARCHPATH, "").split(os.pathsep)
+    return [Path(at_home(folder, SEARCHPATH)) for folder in named if folder]
 
 
 def existing(named: Sequence[Path]) -> Sequence[Path]:
@@ -69,9 +78,15 @@ def options(group: str, more: Sequence[Path] = ()) -> list[Option]:
     found: dict[str, Option] = {}
     for folder in folders(more):
         for file in _yaml(folder / group):
-            name = file.name.removesuffix(SUFFIX)
-            found.setdefault(name, Option(name, *_header(file)))
+            found.setdefault(_name(file), option_of(file))
     return sorted(found.values(), key=lambda option: (option.name != "none", option.name))
+
+
+def names(more: Sequence[Path] = ()) -> dict[str, set[str]]:
+    """Group -> the names of its options; `experiment`, a group of the user's alone, is always there."""
+    places = folders(more)
+    found = {group: {_name(file) for place in places for file in _yaml(place / group)} for group in groups(more)}
+    return {"experiment": set(), **found}
 
 
 def suggest(group: str, name: str, more: Sequence[Path] = ()) -> str:
@@ -79,12 +94,25 @@ def suggest(group: str, name: str, more: Sequence[Path] = ()) -> str:
     return did_you_mean(name, [option.name for option in options(group, more)])
 
 
-def _header(file: Traversable) -> tuple[str, str]:
-    """(summary, citation) of a file; empty where it has none or cannot be read."""
+def file_of(group: str, name: str, more: Sequence[Path] = ()) -> Traversable:
+    """The file of an option. Raises ConfigError where there is none."""
+    for folder in folders(more):
+        if (file := folder / group / f"{name}{SUFFIX}").is_file():
+            return file
+    raise ConfigError(f"{group}: there is no option '{name}'{suggest(group, name, more)}")
+
+
+def option_of(file: Traversable) -> Option:
+    """An option as its header describes it."""
+    return Option(_name(file), *_header(file))
+
+
+def _header(file: Traversable) -> tuple[str, str, str]:
+    """(summary, citation, expected) of a file; empty where it has none or cannot be read."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return "", ""
+        return "", "", ""
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -92,7 +120,12 @@ def _header(file: Traversable) -> tuple[str, str]:
         lines.append("".join(c for c in line.lstrip("#").strip() if c.isprintable()))
     prose = [line for line in lines if line and not line.startswith(("@package", "command:", "expected:"))]
     summary, citation = [*prose, "", ""][:2]
-    return summary, "" if citation.lower().startswith("no ") else citation
+    expected = next((line.removeprefix("expected:").strip() for line in lines if line.startswith("expected:")), "")
+    return summary, "" if citation.lower().startswith("no ") else citation, expected
+
+
+def _name(file: Traversable) -> str:
+    return file.name.removesuffix(SUFFIX)
 
 
 def _yaml(folder: Traversable) -> Iterator[Traversable]:

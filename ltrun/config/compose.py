@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,21 +14,25 @@ from typing import Any, cast
 from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from ltrun.config.plugins import plugins_of
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
 from ltrun.errors import ConfigError, DataError
+from ltrun.machine import at_home
 from ltrun.results.address import address, fingerprint, inert_keys, labelled
 from ltrun.results.atomic import write_atomically
 from ltrun.results.folder import made
 from ltrun.taxonomy import GROUPS, SETTINGS, SLOTS
 
 JOB = "job.json"  # a job as it waits for a launcher
+OF_JOB = re.compile(r"\$\{\s*hydra:\s*job\.\w+\s*\}")
 MERGING = ("augmentation", "posthoc")  # groups that take several options at once
 
 
@@ -75,10 +79,11 @@ class Job:
 
 @dataclass(frozen=True)
 class _Composed:
-    """A configuration as Hydra composes it, without Hydra's own keys. choices: group -> option. Shared, so never changed."""
+    """A configuration as Hydra composes it, and Hydra's own part of it. choices: group -> option. Shared, so never changed."""
 
     cfg: DictConfig
     choices: Mapping[str, Any]
+    hydra: DictConfig
 
     @cached_property
     def plain(self) -> dict[str, Any]:
@@ -90,9 +95,10 @@ def _composed(loader: ConfigLoader, overrides: tuple[str, ...]) -> _Composed:
     """loader: part of the cache key, so that configurations from other search paths are not reused."""
     cfg = compose("config", list(overrides), return_hydra_config=True)
     choices = dict(cfg.hydra.runtime.choices)
+    hydra = OmegaConf.masked_copy(cfg, "hydra")
     with open_dict(cfg):
         del cfg["hydra"]
-    return _Composed(cfg, choices)
+    return _Composed(cfg, choices, hydra)
 
 
 @lru_cache(maxsize=1)
@@ -103,6 +109,13 @@ def _groups(loader: ConfigLoader) -> frozenset[str]:
 @lru_cache(maxsize=1)
 def _has_local(loader: ConfigLoader) -> bool:
     return "default" in loader.get_group_options("local")
+
+
+def composed(overrides: Sequence[str]) -> _Composed:
+    """The configuration of a command line, with its interpolations, of which those of Hydra can be resolved from now on."""
+    found = _composed(GlobalHydra.instance().config_loader(), tuple(overrides))
+    HydraConfig.instance().set_config(found.hydra)
+    return found
 
 
 def compose_job(overrides: Sequence[str]) -> Job:
@@ -116,16 +129,16 @@ def compose_job(overrides: Sequence[str]) -> Job:
     values = [override for override in parsed if _is_value(override, _groups(loader))]
     chosen = sorted(str(override.input_line) for override in parsed if override not in values)
     if values and all(override.type is OverrideType.CHANGE for override in parsed):
-        composed = _composed(loader, tuple(chosen))
-        cfg = copy.deepcopy(composed.cfg)
+        shared = composed(chosen)
+        cfg = copy.deepcopy(shared.cfg)
         try:
             for override in values:
                 OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
-            return job_of(cfg, composed.choices, overrides)
+            return job_of(cfg, shared.choices, overrides)
         except OmegaConfBaseException:
             pass  # Hydra says better what is wrong
-    composed = _composed(loader, tuple(overrides if values else chosen))
-    return job_of(composed.cfg, composed.choices, overrides)
+    whole = composed(overrides if values else chosen)
+    return job_of(whole.cfg, whole.choices, overrides)
 
 
 def _is_value(override: Override, groups: frozenset[str]) -> bool:
@@ -136,12 +149,9 @@ def _is_value(override: Override, groups: frozenset[str]) -> bool:
 
 def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> Job:
     """choices: Hydra's group -> option. overrides: those of the command line. Raises ConfigError for unknown keys."""
-    try:
-        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from None
+    config = resolved(cfg)
     settings = Settings.of(config)
-    check_plugins(settings, overrides)
+    config["plugins"] = plugins_of(settings, overrides)
     _resolve_root(config)
     loader = GlobalHydra.instance().config_loader()
     given = {name: str(option) for name, option in choices.items() if isinstance(option, str) and not name.startswith("hydra/")}
@@ -171,16 +181,32 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         method=method,
         dataset=dataset,
         fingerprint=mark,
-        folder=address(Path(settings.outputs).expanduser(), dataset, method, mark, settings.seed),
+        folder=address(Path(at_home(settings.outputs, "outputs")), dataset, method, mark, settings.seed),
         headline=_headline(preset.plain, config),
     )
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration without its interpolations. Raises ConfigError for one that stands for nothing."""
+    for path, value in leaves(OmegaConf.to_container(cfg)):
+        if isinstance(value, str) and (wrong := OF_JOB.search(value)):
+            raise ConfigError(f"{path}: {wrong[0]} stands for nothing here, because ltrun's jobs are not Hydra's; leave it out")
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from None
 
 
 def _list_choices(overrides: Sequence[str]) -> dict[str, str]:
     """Hydra does not name the choice of a group that was given a list, such as augmentation=[cmo,mixup]."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     mine = (o for o in parsed if o.key_or_group in GROUPS and o.package is None and not o.is_delete())
-    return {o.key_or_group: o.get_value_string() for o in mine}
+    return {o.key_or_group: _as_listed(o.value()) for o in mine}
+
+
+def _as_listed(choice: Any) -> str:
+    """`[cmo,mixup]`: a choice without the quotes that Hydra's grammar asks for."""
+    return f"[{','.join(map(_as_listed, choice))}]" if isinstance(choice, list) else str(choice)
 
 
 def _headline(preset: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -192,20 +218,11 @@ def _headline(preset: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return next((name for name in reversed(names) if name in kept), "plain")
 
 
-def check_plugins(settings: Settings, overrides: Sequence[str]) -> None:
-    """Packages are named on the command line; a file must not open the door to other code. Raises ConfigError."""
-    if not all(name.isidentifier() for name in settings.plugins):
-        raise ConfigError(f"plugins: expected a list of package names, got {settings.plugins!r}")
-    if settings.plugins and not any(override.lstrip("+").startswith("plugins=") for override in overrides):
-        raise ConfigError("plugins: packages are named on the command line only, as plugins=[mypackage]")
-
-
 def _resolve_root(config: Mapping[str, Any]) -> None:
     """Where a data set's folder is part of the address, photos, ./photos and ~/photos are one if they are the same place."""
     root = config["dataset"].get("root")
     if isinstance(root, str) and "dataset.root" not in inert_keys(config):
-        with suppress(RuntimeError):  # an account without a home
-            config["dataset"]["root"] = str(Path(root).expanduser().resolve())
+        config["dataset"]["root"] = str(Path(at_home(root, "dataset.root")).resolve())
 
 
 def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices: Mapping[str, str]) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config import catalogue, search_path
-from ltrun.errors import ConfigError, LtrunError, did_you_mean
+from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
 
 
 def explained(error: Exception, argv: Sequence[str]) -> LtrunError:
-    """What to tell the user of an exception: one of Hydra's as a sentence with the nearest name."""
+    """What to tell the user of an exception: one of Hydra's as a sentence with the nearest name. Raises an interruption."""
+    heed_interruption(error)
     if isinstance(error, LtrunError):
         return error
     return explain(error, argv) or ConfigError(_first_line(error))
@@ -64,7 +65,8 @@ def _wrong(argv: Sequence[str]) -> str | None:
         for override in chosen:
             known = options[_group(override)]
             for value in (value for value in _values(override) if value not in known):
-                return f"{override.key_or_group}: there is no option '{value}'{did_you_mean(value, known)}"
+                name = f"option '{value}'" if value else "option without a name"
+                return f"{override.key_or_group}: there is no {name}{did_you_mean(value, known)}"
         of_hydra = ("hydra.", "hydra/")
         given = [o for o in overrides if o not in chosen and not o.key_or_group.startswith(of_hydra)]
         keys = [o.key_or_group for o in given if not o.is_add() and not o.is_force_add()]
@@ -106,7 +108,7 @@ def _values(override: Override) -> Iterator[str]:
     parser = OverridesParser.create()
     for text in _texts(override):
         value = parser.parse_override(text).value()
-        yield from map(str, value if isinstance(value, list) else [value])
+        yield from ("null" if item is None else str(item) for item in (value if isinstance(value, list) else [value]))
 
 
 def _keys(node: Any, path: str = "") -> set[str]:

@@ -64,8 +64,6 @@ def use(argv: Sequence[str]) -> None:
     """
     if sum(word.startswith(("--config-dir", "-cd")) for word in argv) > 1:
         raise ConfigError("--config-dir is given more than once, of which Hydra reads one; name the others in LTRUN_SEARCHPATH")
-    if argv and argv[-1] in ("--config-dir", "-cd"):
-        raise ConfigError(f"{argv[-1]}: names no folder; give one after it")
     named = SearchPath.folders = catalogue.existing(folders(argv))
     Plugins.instance().register(SearchPath)
     for folder in named:

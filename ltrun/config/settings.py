@@ -72,6 +72,9 @@ class Settings:
         settings = _read(cls, config, "")
         if not settings.outputs.strip():
             raise ConfigError("outputs: names no folder; give one, as in outputs=DIR, or unset LTRUN_OUTPUTS")
+        root = config["dataset"].get("root")
+        if isinstance(root, str) and not root.strip():
+            raise ConfigError("dataset.root: names no folder; give one, as in dataset.root=DIR, or unset LTRUN_DATA")
         many, few = settings.evaluation.many, settings.evaluation.few
         if few > many:
             raise ConfigError(f"evaluation.few: {few} is above evaluation.many ({many})")

@@ -17,8 +17,15 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     """
     converted = _convert(value, hint)
     if converted is _WRONG:
-        raise ConfigError(f"{path}: expected {_describe(hint)}, got {value!r}")
+        number = hint is str and value is not None and not isinstance(value, (str, Mapping, list, tuple))
+        quoted = f"; a text is quoted for ltrun as well as for the shell: '{path}=\"{_typed(value)}\"'" if number else ""
+        raise ConfigError(f"{path}: expected {_describe(hint)}, got {_typed(value)}{quoted}")
     return converted
+
+
+def _typed(value: Any) -> str:
+    """null and true, as a YAML file and a command line have them."""
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
 
 
 def takes(value: Any, hint: Any) -> bool:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ltrun.data.stamps import Stamps
 from ltrun.data.verify import VERIFICATION
+from ltrun.machine import at_home
 
 Arrays = dict[str, NDArray[Any]]
 FORMAT = 3  # raise it when what is decoded from the same file changes
@@ -41,7 +42,8 @@ log = logging.getLogger(__name__)
 
 
 def cached(make: Callable[[], Arrays], *key: object, stamps: Stamps | None = None) -> Arrays:
-    """What `make` returns, from the cache if an earlier run left it there. The cache itself never raises.
+    """What `make` returns, from the cache if an earlier run left it there. Where the cache cannot be used, nothing is kept;
+    only a LTRUN_CACHE that names no place at all is refused.
 
     key: what is made, and of which place; the entry of a place is replaced when its files change. stamps: of the files that
     `make` reads, taken before it does. Of several runs that ask at once, one makes the arrays and the others wait for it.
@@ -100,7 +102,7 @@ def _decoder() -> str:
 
 def _folder() -> Path | None:
     if given := os.environ.get("LTRUN_CACHE"):
-        return Path(given).expanduser()
+        return Path(at_home(given, "LTRUN_CACHE"))
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ltrun"
     except RuntimeError:  # an account without a home

@@ -11,6 +11,7 @@ import torch
 
 from ltrun.data.stores import Store
 from ltrun.errors import DataError
+from ltrun.machine import at_home
 from ltrun.types import ClassStats
 
 
@@ -52,11 +53,8 @@ class Source:
 
 
 def folder_of(root: str) -> Path:
-    """The folder that a user means: ~ is the home, where there is one."""
-    try:
-        return Path(root).expanduser()
-    except RuntimeError:
-        return Path(root)
+    """The folder that a user means. Raises ConfigError for a ~ without a home."""
+    return Path(at_home(root, "dataset.root"))
 
 
 @contextmanager

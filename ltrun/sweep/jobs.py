@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.compose import Job, compose_job
 from ltrun.engine.progress import Bar, say
-from ltrun.errors import LtrunError
+from ltrun.errors import LtrunError, heed_interruption
 from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.sweep.capacity import at_once_of
@@ -40,6 +40,7 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note) -> list[Job]:
             seen.add(job.folder)
             done = done_before(job)
         except (HydraException, OmegaConfBaseException, LtrunError) as error:
+            heed_interruption(error)
             if not index and not isinstance(error, LtrunError):
                 raise
             note(Outcome(" ".join(words), None, "failed", " ".join(str(error).split())))

@@ -14,16 +14,23 @@ from hydra import compose
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Quote, QuotedString
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ltrun.config.compose import Job
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError
+from ltrun.machine import at_home
 from ltrun.sweep.jobs import done_before, train_here
 from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, forget, outcome_of, tell
 
 CONFIG = "launch"  # conf/launch.yaml
 OVERRIDE = re.compile(r"[+~]*hydra[./]")
+OURS = {  # keys of Hydra's that would move, or double, what ltrun writes
+    "job.chdir": "paths are those of the folder in which the command is given",
+    "run.dir": "a run has a folder of its own below outputs=DIR",
+    "output_subdir": "the configuration of a run lies in its result.json",
+    "mode": "a sweep is asked for with -m",
+}
 SWEEPER = re.compile(r"[+~]*hydra[./]sweeper(?!=basic$|\.max_batch_size=)")
 
 
@@ -36,7 +43,11 @@ def check(overrides: Sequence[str]) -> None:
     """Raises Hydra's errors for a launcher or a key that does not exist, and ConfigError for a sweeper."""
     for word in filter(SWEEPER.match, overrides):
         raise ConfigError(f"{word}: ltrun itself composes the jobs of a sweep; leave it out, and give values as in seed=0,1,2")
-    compose(CONFIG, list(overrides), return_hydra_config=True)
+    own = compose(CONFIG, [], return_hydra_config=True).hydra
+    said = compose(CONFIG, list(overrides), return_hydra_config=True).hydra
+    for key, way_out in OURS.items():
+        if OmegaConf.select(said, key) != OmegaConf.select(own, key):
+            raise ConfigError(f"hydra.{key}: {way_out}; leave it out")
 
 
 def launch(jobs: Sequence[Job], overrides: Sequence[str], note: Callable[[Outcome], None]) -> None:
@@ -85,7 +96,8 @@ def _hydra() -> Hydra:
 
 
 def _outputs(job: Job) -> str:
-    return f"outputs={quoted(Path(job.settings.outputs).expanduser().absolute())}"
+    folder = Path(at_home(job.settings.outputs, "outputs")).absolute()
+    return f"outputs={quoted(folder)}"
 
 
 def quoted(path: Path) -> str:

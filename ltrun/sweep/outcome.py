@@ -11,7 +11,7 @@ from typing import Literal
 
 from ltrun.config.compose import Job
 from ltrun.engine.progress import Reporter
-from ltrun.errors import BusyError, LtrunError, TrainingError
+from ltrun.errors import BusyError, LtrunError, TrainingError, heed_interruption
 from ltrun.results.address import ERROR, RESULT
 from ltrun.results.atomic import write_atomically
 from ltrun.results.folder import failure, put_back, set_aside
@@ -60,8 +60,10 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
     except BusyError as error:
         return _line(error)  # the folder is that of the process that trains
     except LtrunError as error:
+        heed_interruption(error)
         sentence, trace = _line(error), ""
     except Exception as error:
+        heed_interruption(error)
         sentence, trace = f"{type(error).__name__}: {_line(error)} (a defect of ltrun or of a part", traceback.format_exc()
     else:
         return None

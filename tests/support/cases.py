@@ -41,7 +41,7 @@ from ltrun.types import ClassStats, Clock, Labels, View
 Config = dict[str, Any]
 Composed = tuple[Config, dict[str, str]]
 
-CONF = Path(str(catalogue.folders()[0]))
+CONF = Path(str(catalogue.folders()[0])).resolve()  # conf/, which ltrun/conf is a link to
 OPTIONS = {group: [option.name for option in catalogue.options(group)] for group in catalogue.groups()}
 METHODS = OPTIONS["method"]
 STAGE_OPTIONS = {slot: OPTIONS[slot] for slot in STAGE_SLOTS}

@@ -15,16 +15,22 @@ from ltrun.results.record import RunRecord
 from tests.support.recorded import record
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu_table.py"
-PUBLISHED = json.loads(SCRIPT.with_name("published.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def gpu_table() -> Any:
+def _loaded() -> Any:
     spec = importlib.util.spec_from_file_location("gpu_table", SCRIPT)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+PUBLISHED = _loaded().literature()
+
+
+@pytest.fixture(scope="module")
+def gpu_table() -> Any:
+    return _loaded()
 
 
 def scored(method: str, percent: float, seed: int = 0, **more: Any) -> RunRecord:
@@ -38,7 +44,10 @@ def test_every_band_is_of_a_preset_and_every_check_of_a_band() -> None:
     assert set(PUBLISHED["methods"]) <= presets
     for one, relation, other in PUBLISHED["checks"]:
         assert {one, other} <= set(PUBLISHED["methods"]) and relation in ("<", "<=", "~")
-    assert all(row["band"] is None or row["band"][0] < row["band"][1] for row in PUBLISHED["methods"].values())
+    bands = {name: row["band"] for name, row in PUBLISHED["methods"].items()}
+    assert [name for name, band in bands.items() if band is None] == ["drs"], "the header of a preset ends with its band"
+    assert all(band[0] < band[1] for band in bands.values() if band)
+    assert bands["ldam_drw"] == (41, 43), "as conf/method/ldam_drw.yaml has it"
 
 
 def test_means_are_held_against_bands_and_orders(gpu_table: Any) -> None:

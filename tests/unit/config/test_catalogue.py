@@ -66,7 +66,7 @@ def test_headers(own: Path) -> None:
     assert all(found[name] == Option(name) for name in ("bare", "empty", "binary", "latin"))
     assert not found.keys() & {"notes", "notes.txt", "folder"}
     method = {option.name: option for option in options("method", [own])}
-    assert method["mine"] == Option("mine", "My method.", "")
+    assert method["mine"] == Option("mine", "My method.", "", "40.1")
 
 
 def test_none_comes_first() -> None:

@@ -1,0 +1,151 @@
+"""`ltrun show`: one method, option or run: what it is, what it sets, where its files lie. Needs no torch."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ltrun.config import catalogue
+from ltrun.config.option import Key, Setting, setting
+from ltrun.errors import ConfigError, did_you_mean
+from ltrun.results.address import ERROR, MANIFEST, RESULT
+from ltrun.taxonomy import GROUPS
+
+TRACES = (RESULT, ERROR, MANIFEST, "metrics.jsonl", "job.json", ".lock")  # files by which a folder is that of a run
+
+
+def main(argv: Sequence[str]) -> int:
+    """`ltrun show NAME`, `GROUP=NAME` or `RUN`. Raises LtrunError."""
+    parser = argparse.ArgumentParser(
+        "ltrun show", description="Show a method or an option with its citation and its keys, or a run with its metrics."
+    )
+    parser.add_argument("what", nargs="+", metavar="NAME|GROUP=NAME|RUN", help="ldam, margin=ldam, or the folder of a run")
+    parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
+    asked = parser.parse_args(argv)
+    pages = [page for what in asked.what for page in _pages(what, asked.config_dir)]
+    print("\n\n".join("\n".join(page) for page in pages))
+    return 0
+
+
+def about(argv: Sequence[str]) -> list[str]:
+    """The arguments of `ltrun show` that tell of the options which a command line with --help names; none if it names none."""
+    places = list(_config_dirs(argv))
+    names = catalogue.names(list(map(Path, places)))
+    found = []
+    for word in argv:
+        group, _, given = word.lstrip("+").partition("=")
+        if group in names:
+            found += [f"{group}={name.strip()}" for name in given.strip("[]").split(",") if name.strip() in names[group]]
+    return [*found, *(f"--config-dir={place}" for place in places)] if found else []
+
+
+def _config_dirs(argv: Sequence[str]) -> Iterator[str]:
+    for word, after in itertools.zip_longest(argv, argv[1:], fillvalue=""):
+        flag, equals, value = word.partition("=")
+        if flag in ("--config-dir", "-cd") and (place := value if equals else after):
+            yield place
+
+
+def _pages(what: str, more: Sequence[Path]) -> Iterator[list[str]]:
+    """What there is of a name: of `ldam` the method and the margin."""
+    names = catalogue.names(more)
+    group, equals, name = what.partition("=")
+    if equals and group in names:
+        yield list(_option(setting(group, name, more), more))
+        return
+    of_groups = [group for group in sorted(names, key=_order) if what in names[group]]
+    if of_groups:
+        for group in of_groups:
+            yield list(_option(setting(group, what, more), more))
+        return
+    if what in names:
+        yield [
+            f"{what}, one of",
+            *(f"  {option.name:<24}{option.summary}".rstrip() for option in catalogue.options(what, more)),
+        ]
+        return
+    path = Path(what)
+    if not path.exists():
+        known = [*names, *set().union(*names.values())]
+        near = did_you_mean(what, known) or "; ltrun methods lists them"
+        raise ConfigError(f"there is no method, option or run '{what}'{near}")
+    from ltrun.report.run_page import run_page
+
+    yield list(run_page(_folder(path)))
+
+
+def _order(group: str) -> tuple[int, str]:
+    return (GROUPS.index(group) if group in GROUPS else len(GROUPS), group)
+
+
+def _option(found: Setting, more: Sequence[Path]) -> Iterator[str]:
+    option = found.option
+    yield found.word
+    yield from (f"  {line}" for line in (option.summary, option.citation) if line)
+    if option.expected:
+        yield f"  published on CIFAR100-LT, accuracy in percent: {option.expected}"
+    slots = list(_slots(found, more))
+    if slots:
+        yield "slots"
+        width = max(len(_where(each)) for each in slots)
+        yield from (f"  {_where(each):<{width}}  {each.option.summary}".rstrip() for each in slots)
+    if keys := [key for each in (found, *slots) for key in each.keys if key.default != "{}"]:
+        yield "keys, with their defaults"
+        yield from _keys(keys)
+    if parts := list(dict.fromkeys(part for each in (found, *slots) for part in each.parts)):
+        yield f"parts: {', '.join(parts)}"
+    if users := _users(found, more):
+        yield f"used by: {', '.join(users)}"
+    yield f"file: {found.file}"
+    if found.group == "method":
+        yield f"train it: ltrun {shlex.quote(found.word)} dataset=cifar100_lt"
+
+
+def _slots(found: Setting, more: Sequence[Path]) -> Iterator[Setting]:
+    """The options that an option chooses, and those that these choose in their turn."""
+    for group, name, package in found.choices:
+        each = setting(group, name, more, package or None)
+        yield each
+        yield from _slots(each, more)
+
+
+def _where(slot: Setting) -> str:
+    stage = slot.package.rpartition(".")[0]
+    return f"{slot.word} in {stage}" if stage else slot.word
+
+
+def _keys(keys: Sequence[Key]) -> Iterator[str]:
+    typed = {shlex.quote(f"{key.path}={key.default}"): key.comment for key in keys}
+    width = min(max(map(len, typed)), 48)
+    for word, comment in typed.items():
+        yield f"  {word:<{width}}  {comment}".rstrip()
+
+
+def _users(found: Setting, more: Sequence[Path]) -> list[str]:
+    """The methods, and the stage plans, that choose an option."""
+    if found.option.name == "none" or found.group == "method":
+        return []
+    return [
+        f"{group}={option.name}"
+        for group in ("method", "decoupling")
+        for option in catalogue.options(group, more)
+        if any(choice[:2] == (found.group, found.option.name) for choice in setting(group, option.name, more).choices)
+    ]
+
+
+def _folder(path: Path) -> Path:
+    """The folder of the run that is meant by it, by one of its files, or by a folder with one run in it."""
+    folder = path if path.is_dir() else path.parent
+    if any((folder / name).exists() for name in TRACES):
+        return folder
+    runs = sorted({Path(place) for place, _, files in os.walk(folder) if set(files) & set(TRACES)}) if path.is_dir() else []
+    if len(runs) == 1:
+        return runs[0]
+    if not runs:
+        raise ConfigError(f"{path} is no run: name its folder, which has a {RESULT} when it is done")
+    listed = ", ".join(map(str, runs[:3])) + (", ..." if len(runs) > 3 else "")
+    raise ConfigError(f"{path} has {len(runs)} runs: show one of them ({listed}), or all with ltrun report {path}")

@@ -1,0 +1,103 @@
+"""The page of one run, done or not: command, address, metrics, stages, files. Reads only; needs no torch."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ltrun.metrics import TASKS
+from ltrun.results.address import RESULT, as_typed
+from ltrun.results.folder import failure
+from ltrun.results.record import RunRecord
+
+
+def run_page(folder: Path) -> Iterator[str]:
+    """Lines. Raises DataError for a damaged record."""
+    reason = failure(folder)
+    if (folder / RESULT).exists():
+        record = RunRecord.load(folder / RESULT)
+        yield f"{record.label} on {record.dataset}, seed {record.seed}: done"
+        yield from (f"  failed since, when it was to be trained again: {reason}" for _ in [reason] if reason)
+        yield from _done(record)
+    else:
+        yield f"{folder}: {'failed' if reason else 'unfinished, or still running'}"
+        yield from (f"  {reason}" for _ in [reason] if reason)
+        yield from _unfinished(folder)
+    yield "files"
+    yield from _files(folder)
+
+
+def _done(record: RunRecord) -> Iterator[str]:
+    yield f"  command  {command_of(record)}"
+    yield f"  address  {record.dataset}/{record.method}/{record.fingerprint}/seed{record.seed}"
+    yield f"  model    {'last epoch' if record.selection == 'last' else 'best epoch on the validation split'}"
+    slots = {slot: option for slot, option in record.choices.items() if option != "none"}
+    yield f"  choices  {' '.join(f'{slot}={option}' for slot, option in slots.items())}"
+    metrics = TASKS[record.task]
+    heads = {key: head for metric in metrics if metric.complements is None for key, head in metric.columns.items()}
+    of_key = {key: metric for metric in reversed(metrics) for key in metric.columns}
+    rows = [["", "", *heads.values()]]
+    for name, predictor in record.predictors.items():
+        for split, found in predictor["splits"].items():
+            cells = [_cell(None if found.get(key) is None else of_key[key].shown(found[key], key)) for key in heads]
+            rows.append([f"{name}{' †' if 'test' in predictor['sees'] else ''}", split, *cells])
+    yield "metrics, in percent"
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        first = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths, strict=False)]
+        rest = [f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True)]
+        yield f"  {'  '.join([*first, *rest])}".rstrip()
+    if any("test" in predictor["sees"] for predictor in record.predictors.values()):
+        yield "  † saw test inputs"
+    counts = record.classes["counts"]
+    yield f"data: {len(counts)} classes, {sum(counts):,} training images, {max(counts):,} to {min(counts):,} a class"
+    yield "stages"
+    for stage in record.stages:
+        yield f"  {stage['name']}: {stage['epochs']} epochs, {stage['seconds']:,.1f} s"
+    yield from _origin(record.provenance)
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _origin(origin: Mapping[str, Any]) -> Iterator[str]:
+    said = [str(origin[key]) for key in ("date", "device", "precision", "platform") if key in origin]
+    versions = origin.get("versions")
+    said += [f"{name} {version}" for name, version in versions.items()] if isinstance(versions, Mapping) else []
+    said += [f"commit {origin['commit']}{' and changes' if origin.get('dirty') else ''}"] if "commit" in origin else []
+    if said:
+        yield f"from: {', '.join(said)}"
+
+
+def command_of(record: RunRecord) -> str:
+    """The command of a run: the recorded one, or, of an older record, one that its method and changes make."""
+    if recorded := getattr(record, "command", None):
+        return shlex.join(["ltrun", *recorded])
+    changed = [f"{key}={'null' if value is None else as_typed(value)}" for key, value in record.changes.items()]
+    root = record.config.get("dataset", {}).get("root")
+    place = [f"dataset.root={root}"] if root is not None and "dataset" in record.choices else []
+    choices = [f"method={record.method}", f"dataset={record.choices.get('dataset', record.dataset)}"]
+    return f"{shlex.join(['ltrun', *choices, *place, *changed, f'seed={record.seed}'])}  (by its choices; none is recorded)"
+
+
+def _unfinished(folder: Path) -> Iterator[str]:
+    """What the folder tells of a run without a result."""
+    parts = folder.absolute().parts[-4:]
+    yield f"  address  {'/'.join(parts)}"
+    try:
+        *_, last = (folder / "metrics.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+        row = json.loads(last)
+        yield "  last epoch " + ", ".join(f"{key} {value}" for key, value in row.items() if isinstance(value, (int, str)))
+    except (OSError, ValueError):
+        yield "  no epoch is complete"
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.iterdir()):
+        if path.name != ".lock":
+            size = f"  {path.stat().st_size:,} bytes" if path.is_file() else ""
+            yield f"  {path}{size}"
