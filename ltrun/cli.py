@@ -14,7 +14,9 @@ from types import FrameType
 from ltrun import __version__
 from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
 
-COMMANDS = ("report", "methods", "show", "data", "completion")  # modules of ltrun.commands; without one, a command line trains
+COMMANDS = (
+    "report", "errors", "rerun", "methods", "show", "data", "completion",
+)  # fmt: skip  # modules of ltrun.commands; without one, a command line trains
 MEANT = {"train": "ltrun method=ldam", "run": "ltrun method=ldam", "sweep": "ltrun -m method=erm,ldam", "list": "ltrun methods",
          "export": "ltrun data export", "info": "ltrun show"}  # fmt: skip
 HELP = """ltrun {version}: one command-line experiment runner for long-tailed recognition
@@ -24,6 +26,8 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
                                                     any slots, without a preset
   ltrun -m method=erm,ldam_drw,crt seed=0,1,2       a sweep; given again, it skips what is done
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
+  ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
+  ltrun rerun RESULT.json                           the same run again, here, from its record
   ltrun methods                                     everything that can be composed, with citation
   ltrun show ldam                                   a method or an option: citation, slots, published number, keys
   ltrun show outputs/.../seed0                      a run: command, metrics, stages, files

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.metrics import TASKS
-from ltrun.report.collect import Problem, collect
+from ltrun.report.collect import Problem, collect, collect_files, key_of
 from ltrun.report.group import tables
 from ltrun.report.plots import FORMATS as FIGURES
 from ltrun.report.plots import place_of, plot
 from ltrun.report.render import FORMATS
 from ltrun.report.render.common import plain
 from ltrun.report.render.terminal import terminal
+from ltrun.report.table import Table
+from ltrun.results.record import RunRecord
 
 LISTED = 5  # unfinished runs that are named
 
@@ -33,14 +35,16 @@ def main(argv: Sequence[str]) -> int:
         places = ", ".join(map(str, asked.paths))
         if not any(path.exists() for path in asked.paths):
             raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
-        records, problems = collect(asked.paths)
+        found, problems = collect_files(asked.paths)
+        records = [record for _, record in found]
         if not records:
             raise DataError(f"no finished run under {places}: train one with 'ltrun method=erm', or name another folder")
         made = tables(records, asked.metric, asked.split, asked.by)
+        shown = _of_classes(asked, made, found) if asked.per_class or asked.confusion else made
         if asked.format:
-            sys.stdout.write(FORMATS[asked.format](made))
+            sys.stdout.write(FORMATS[asked.format](shown))
         else:
-            terminal(made)
+            terminal(shown)
         if figures:
             _complain(plot(made, figures))
         sys.stdout.flush()
@@ -51,6 +55,22 @@ def main(argv: Sequence[str]) -> int:
         return 1
     _complain(_problem_lines(problems))
     return 0
+
+
+def _of_classes(asked: argparse.Namespace, made: Sequence[Table], found: Sequence[tuple[Path, RunRecord]]) -> Sequence[Table]:
+    """Writes the confusion of classes, if that was asked for. Returns the tables to show. Raises LtrunError."""
+    from ltrun.report.confusion import confusions
+    from ltrun.report.heatmap import draw
+    from ltrun.report.per_class import per_class
+
+    folders = {key_of(record): file.parent for file, record in found}
+    confused, notes = confusions(made, lambda record: folders[key_of(record)])
+    _complain(notes)
+    if not confused:
+        raise DataError("no run has its predictions.npz beside its result: bring them from where the runs were trained")
+    if asked.confusion:
+        _complain(f"{file} written" for file in draw(confused, asked.confusion))
+    return per_class(confused) if asked.per_class else made
 
 
 def print_sweep(run_dirs: Sequence[Path], failures: Sequence[tuple[str, str]]) -> None:
@@ -117,6 +137,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--format", dest="figures", type=_figure_formats, default=[], metavar="FORMAT,...", help="of figures: pdf, svg, png"
+    )
+    parser.add_argument("--per-class", action="store_true", help="precision, recall and F1 of each class instead")
+    parser.add_argument(
+        "--confusion", type=Path, metavar="FOLDER", help="write the confusion of classes there: heat map and CSV of each row"
     )
     formats = parser.add_mutually_exclusive_group()
     for name in FORMATS:
