@@ -18,6 +18,7 @@ from ltrun.data import official, parquet
 from ltrun.data.cache import Arrays, cached, stamp
 from ltrun.data.class_folders import Folder, has_folders, read_images, scan
 from ltrun.data.export import Note
+from ltrun.data.images import Decoding, shown
 from ltrun.data.official import Raw
 from ltrun.data.profiles import LongTail
 from ltrun.data.releases import Release
@@ -117,9 +118,9 @@ def class_folders(release: Release, place: Path) -> Found | None:
 
 
 def _folder(folder: Folder) -> Raw:
-    images, reasons = read_images(folder, SIZE, crop=False)
+    images, reasons = read_images(folder, Decoding(SIZE, crop=False))
     for row, reason in reasons.items():
-        raise DataError(f"{folder.paths[row]} {reason}: replace it")
+        raise DataError(f"{shown(folder.paths[row])} {reason}: replace it")
     return Raw(images, folder.labels)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltrun.data.images import decode_all
+from ltrun.data.images import Decoding, decode_all
 from ltrun.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
@@ -58,7 +58,7 @@ def _read(file: Path, label_columns: Sequence[str], size: int) -> tuple[NDArray[
         if not isinstance(content, bytes) or not isinstance(label, int):
             missing = "label" if isinstance(content, bytes) else "image bytes"
             raise DataError(f"{file}, row {row}, has no {missing}: replace the file")
-    pixels, reasons = decode_all(contents, size, crop=False)
+    pixels, reasons = decode_all(contents, Decoding(size, crop=False))
     for row, reason in reasons.items():
         raise DataError(f"{file}, row {row}: the image {reason}: replace the file")
     return pixels, np.array(labels, dtype=np.int64)
