@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ltrun.data.images import shown
 from ltrun.data.stores import Store
 from ltrun.errors import DataError
 from ltrun.machine import at_home
@@ -65,5 +66,5 @@ def reading(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{error.filename or root} cannot be read ({error.strerror or error}): mend it, or set dataset.root"
+            f"{shown(error.filename or root)} cannot be read ({error.strerror or error}): mend it, or set dataset.root"
         ) from None
