@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import shlex
 import signal
@@ -11,11 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ltrun import __version__
+from ltrun import __version__, streams
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
+from ltrun.machine import Terminated, terminate
 
 HOME = re.compile(r"^([+\w.@]+=)~(?=/|$)")
-COMMANDS = ("report", "methods", "data")  # each a module of ltrun.commands; without one, a command line trains
+COMMANDS = ("report", "status", "methods", "data")  # each a module of ltrun.commands; without one, a command line trains
 HELP = """ltrun {version}: one command-line experiment runner for long-tailed recognition
 
   ltrun method=ldam dataset=cifar100_lt             train one run, or go on with it
@@ -23,6 +23,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
                                                     any slots, without a preset
   ltrun -m method=erm,ldam_drw,crt seed=0,1,2       a sweep; given again, it skips what is done
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
+  ltrun status outputs/                             what is done, running (and for how long yet), failed or unfinished
   ltrun methods                                     everything that can be composed, with citation
   ltrun data dataset=image_folder dataset.root=DIR  classes, counts and the bar chart of the tail
   ltrun data export dataset=cifar100_lt to=DIR      the exact long-tailed images, for a machine without network
@@ -37,12 +38,13 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
 
 def main() -> None:
     """The console script. Prints one sentence for whatever the user can mend."""
-    sys.exit(dispatch(sys.argv[1:]))
+    streams.guard()
+    sys.exit(streams.concluded(dispatch(sys.argv[1:])))
 
 
 def dispatch(argv: list[str]) -> int:
-    """Exit code: 0 done, 1 refused or failed, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Exit code: 0 done, 1 refused or failed, 130 interrupted, 143 ended by SIGTERM."""
+    signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
     argv = [HOME.sub(lambda match: match[1] + str(Path.home()), word) for word in argv]  # Hydra cannot read a bare ~
     try:
@@ -58,21 +60,14 @@ def dispatch(argv: list[str]) -> int:
         return _run("train", argv)
     except LtrunError as error:
         return _refuse(str(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         again = [word for word in argv if not re.match(r"\+*force=", word)]  # which would begin anew
         goes_on = "The same command" if again == argv else "Without force=true the command"
         print(
             f"\nltrun: interrupted; nothing finished is lost. {goes_on} goes on from the last checkpoint:\n"
             f"  {shlex.join(['ltrun', *again])}"
         )
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+        return 143 if isinstance(interrupt, Terminated) else 130
 
 
 def _refuse(sentence: str) -> int:

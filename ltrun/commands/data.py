@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
-from rich.console import Console
 
+from ltrun import streams
 from ltrun.config import catalogue, search_path
 from ltrun.config.compose import check_plugins
 from ltrun.config.explain import explained
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         settings, source = _source(argv)
         many, few = settings.evaluation.many, settings.evaluation.few
-        describe(settings.dataset.name, source.open(torch.device("cpu")), Console(), many=many, few=few)
+        describe(settings.dataset.name, source.open(torch.device("cpu")), streams.console(), many=many, few=few)
     return 0
 
 

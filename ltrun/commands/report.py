@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -39,9 +38,6 @@ def main(argv: Sequence[str]) -> int:
             terminal(made)
         if asked.plots:
             _complain(f"{file} written" for file in plot(made, asked.plots))
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as `head`, has enough; Python would fail once more when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LtrunError as error:
         _complain([*_problem_lines(problems), f"ltrun: {error}"])
         return 1
