@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -78,8 +78,11 @@ class StageRun(nn.Module):
     def network(self) -> Network:
         return self.objective.network
 
-    def epoch(self, clock: Clock) -> Row:
-        """One pass over the main stream's rows, from generators that are a function of (seed, stage, epoch)."""
+    def epoch(self, clock: Clock, told: Callable[[Clock, int, int], None] = lambda *_: None) -> Row:
+        """One pass over the main stream's rows, from generators that are a function of (seed, stage, epoch).
+
+        told: how many of its batches are done.
+        """
         context = self.context
         key = seed_of(context.seed, clock.stage, clock.epoch)
         torch.manual_seed(key)
@@ -92,9 +95,11 @@ class StageRun(nn.Module):
         self._set_modes()
         rows = self._draw(clock, generator)
         self.monitor.begin()
-        stores = [context.splits.train.open(batches(plan, context.settings.batch_size)) for plan in rows.values()]
-        for drawn in zip(*stores, strict=True):
+        plans = [batches(plan, context.settings.batch_size) for plan in rows.values()]
+        stores = [context.splits.train.open(plan) for plan in plans]
+        for done, drawn in enumerate(zip(*stores, strict=True), 1):
             self.step(dict(zip(rows, drawn, strict=True)))
+            told(clock, done, len(plans[0]))
             yield_turn()
         wait_for_device(context.device)
         images = len(rows[MAIN])

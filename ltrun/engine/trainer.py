@@ -25,9 +25,10 @@ from ltrun.types import Clock, seed_of
 class Trainer:
     """Trains the stages of a recipe one after the other.
 
-    evaluate: network -> metrics of an epoch, by split. report: takes a row an epoch. seconds: of each stage, those of an
-    earlier process included. images: rows that the main stream has drawn, in all. A checkpoint is taken when a stage ends, and
-    at the end of any other epoch if the last one, `saved`, is runtime.checkpoint_seconds ago.
+    evaluate: network -> metrics of an epoch, by split. report: takes a row an epoch. step: is told how many batches of an
+    epoch are done. seconds: of each stage, those of an earlier process included. images: rows that the main stream has drawn,
+    in all. A checkpoint is taken when a stage ends, and at the end of any other epoch if the last one, `saved`, is
+    runtime.checkpoint_seconds ago.
     """
 
     recipe: Recipe
@@ -35,6 +36,7 @@ class Trainer:
     checkpoints: Checkpoints
     evaluate: Callable[[Network], Mapping[str, Mapping[str, Any]]]
     report: Callable[[Row], None]
+    step: Callable[[Clock, int, int], None] = lambda *_: None
     seconds: list[float] = field(default_factory=list)
     images: int = 0
     saved: float = field(init=False)
@@ -83,7 +85,7 @@ class Trainer:
 
     def _epoch(self, running: StageRun, index: int, clock: Clock) -> None:
         settings, begun = self.context.settings, time.perf_counter()
-        row = running.epoch(clock)
+        row = running.epoch(clock, self.step)
         trained = time.perf_counter() - begun
         last = clock.epoch + 1 == clock.epochs
         if last or (clock.epoch + 1) % settings.evaluation.every == 0:

@@ -25,7 +25,7 @@ DOOR = {  # know of OmegaConf or Hydra
     "sweep/jobs", "sweep/launch", "commands/data", "commands/rerun", "commands/train",
 }  # fmt: skip
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
-    {"types", "errors", "metrics", "taxonomy", "machine"},
+    {"types", "errors", "metrics", "taxonomy", "machine", "streams"},
     {"parts", "numerics", "results"},
     {"loss"},
     {"config", "data", "tasks", "report", *FAMILIES},
