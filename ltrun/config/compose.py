@@ -158,9 +158,9 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     given = {name: str(option) for name, option in choices.items() if isinstance(option, str) and not name.startswith("hydra/")}
     typed = _typed_choices(overrides)
     given |= {group: _as_listed(choice.value()) for group, choice in typed.items()}
-    words = {
-        group: f"{group}={typed[group].get_value_string() if group in typed else text_of(given[group])}" for group in given
-    }
+    spelled = {group: text_of(option) for group, option in given.items()}
+    spelled |= {group: choice.get_value_string() for group, choice in typed.items()}
+    words = {group: f"{group}={option}" for group, option in spelled.items()}
     without = ["~local"] if _has_local(loader) else []  # a machine's own file is held against the rest, like an experiment
     if not without:
         given.pop("local", None)
@@ -205,7 +205,12 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 def _typed_choices(overrides: Sequence[str]) -> dict[str, Override]:
     """Hydra does not name the choice of a group that was given a list, such as augmentation=[cmo,mixup]."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return {o.key_or_group: o for o in parsed if o.key_or_group in GROUPS and o.package is None and not o.is_delete()}
+    found = {o.key_or_group: o for o in parsed if o.key_or_group in GROUPS and o.package is None and not o.is_delete()}
+    for group, override in found.items():
+        value = override.value()
+        if isinstance(value, list) and (twice := [o for n, o in enumerate(value) if o in value[:n]]):
+            raise ConfigError(f"{group}: {twice[0]} stands twice in {_as_listed(value)}; name each option once")
+    return found
 
 
 def _as_listed(choice: Any) -> str:

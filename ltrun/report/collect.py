@@ -14,6 +14,7 @@ from ltrun.results.address import RESULT
 from ltrun.results.folder import failure
 from ltrun.results.record import RunRecord, UnknownRecord
 
+Key = tuple[str, str, str, int]
 EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
 
 
@@ -27,14 +28,20 @@ class Problem:
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
-    """Every finished run at or below `paths`, each once, in the order of their paths; and the problems met.
+    """Every finished run at or below `paths`, each once, in the order of their paths; and the problems met."""
+    found, problems = collect_files(paths)
+    return [record for _, record in found], problems
+
+
+def collect_files(paths: Sequence[Path]) -> tuple[list[tuple[Path, RunRecord]], list[Problem]]:
+    """`collect`, with the file of each record.
 
     Two records of the same data set, method, configuration and seed are one run. Where their numbers differ, the one
     written later counts.
     """
-    found: dict[tuple[str, str, str, int], tuple[Path, RunRecord]] = {}
+    found: dict[Key, tuple[Path, RunRecord]] = {}
     problems: list[Problem] = []
-    for folder, done in _walk(paths, problems):
+    for folder, done in run_folders(paths, problems):
         if not done:
             reason = failure(folder)
             if reason is None:
@@ -50,15 +57,20 @@ def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
                 kind: Literal["unknown", "damaged"] = "unknown" if isinstance(error, UnknownRecord) else "damaged"
                 problems.append(Problem(kind, file, str(error)))
             continue  # else a run that `force=true` has just begun anew
-        key = (record.dataset, record.method, record.fingerprint, record.seed)
+        key = key_of(record)
         if key in found:
             problems.append(_twice(found[key], (file, record)))
         if key not in found or _date(record) > _date(found[key][1]):
             found[key] = (file, record)
-    return [record for _, record in found.values()], problems
+    return list(found.values()), problems
 
 
-def _walk(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, bool]]:
+def key_of(record: RunRecord) -> Key:
+    """What tells a run from every other."""
+    return record.dataset, record.method, record.fingerprint, record.seed
+
+
+def run_folders(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, bool]]:
     """(folder, whether it has a result) of every run folder, each once, also where links lead to it twice or in a circle."""
     seen: set[tuple[int, int]] = set()
 
@@ -84,12 +96,12 @@ def _walk(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path
                 continue
             seen.add(mark)
             folders[:] = sorted(child for child in folders if not child.startswith("."))
-            begun = _is_address(folder) and files != [".lock"]  # a run that was refused leaves nothing else
+            begun = is_address(folder) and files != [".lock"]  # a run that was refused leaves nothing else
             if RESULT in files or EPOCHS in files or begun:
                 yield folder, RESULT in files
 
 
-def _is_address(folder: Path) -> bool:
+def is_address(folder: Path) -> bool:
     """<fingerprint>/seed<k>"""
     return bool(re.fullmatch(r"seed\d+", folder.name) and re.fullmatch("[0-9a-f]{8}", folder.parent.name))
 

@@ -23,7 +23,11 @@ INERT = (
 )  # fmt: skip
 """Keys that name a run, or change where, how fast or how visibly it runs. Any other key of `runtime` changes results."""
 
-NEUTRAL: Mapping[str, Any] = {}
+NEUTRAL: Mapping[str, Any] = {
+    "ltrun.ImageFolder.grey_range": [0, 65535],
+    "ltrun.ImageFolder.max_pixels": 89478485,
+    "ltrun.ImageFolder.validation_fraction": 0,
+}
 """Keys that are younger than some results, with the value that stands for what those runs did; null needs no entry.
 
 A setting by its path (`dataset.task`), an argument of a part by its class (`ltrun.margin.LDAM.shift`).
@@ -96,7 +100,7 @@ class _Canonical:
 
     def mapping(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
         """Settings, slots or parts, without the keys that say nothing."""
-        family = _class_name(node["_target_"]) if "_target_" in node else None
+        family = class_name(node["_target_"]) if "_target_" in node else None
         found: dict[str, Any] = {}
         for key, value in node.items():
             here = f"{path}.{key}" if path else str(key)
@@ -122,7 +126,7 @@ class _Canonical:
         return path in self.overriding or re.search(r"(^|\.)streams\.[^.]+\.augments$", path) is not None
 
 
-def _class_name(target: Any) -> Any:
+def class_name(target: Any) -> Any:
     """`ltrun.margin.LDAM` for `ltrun.margin.ldam.LDAM`, `ltrun.Bilevel` for a class that belongs to no family.
 
     A class of a plugin keeps its whole path, because two modules of it may each have a class of one name, and runs of the

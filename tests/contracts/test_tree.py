@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,11 +21,11 @@ from tests.support.tree import FAMILIES, PACKAGE, PACKAGES, ROOT
 ROOM = 300  # lines: a file above holds two ideas
 FILES = sorted(path for folder in ("ltrun", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 DOOR = {  # know of OmegaConf or Hydra
-    "config/compose", "config/explain", "config/search_path", "config/words", "sweep/combinations", "sweep/jobs",
-    "sweep/launch", "commands/data", "commands/train",
+    "config/compose", "config/explain", "config/recorded", "config/search_path", "config/words", "sweep/combinations",
+    "sweep/jobs", "sweep/launch", "commands/data", "commands/rerun", "commands/train",
 }  # fmt: skip
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
-    {"types", "errors", "metrics", "taxonomy", "machine"},
+    {"types", "errors", "metrics", "taxonomy", "machine", "streams"},
     {"parts", "numerics", "results"},
     {"loss"},
     {"config", "data", "tasks", "report", *FAMILIES},
@@ -165,13 +166,16 @@ def loaded(*argv: str, cwd: Path) -> set[str]:
         (["--version"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["methods"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy"}),
         (["report", "{recorded}"], HEAVY | {"hydra", "omegaconf"}),
+        (["errors", "{recorded}"], HEAVY | {"hydra", "omegaconf", "PIL"}),
     ],
     ids=lambda value: "-".join(value)[:12] if isinstance(value, list) else "",
 )
 def test_quick_commands_import_nothing_heavy(argv: list[str], avoids: set[str], tmp_path: Path) -> None:
     if "{recorded}" in argv:
-        _record().save(tmp_path / "outputs" / "digits_lt" / "erm" / "01234567" / "seed0")
-        argv = ["report", str(tmp_path / "outputs")]
+        folder = tmp_path / "outputs" / "digits_lt" / "erm" / "01234567" / "seed0"
+        _record().save(folder)
+        np.savez(folder / "predictions.npz", test_labels=[0, 0, 1, 1], test_scores_plain=np.eye(2)[[0, 1, 1, 0]])
+        argv = [argv[0], str(tmp_path / "outputs")]
     assert loaded(*argv, cwd=tmp_path) & avoids == set()
 
 

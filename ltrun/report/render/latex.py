@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import count
 
 from ltrun.report.render.common import RUNS, body, number, plain
 from ltrun.report.table import DASH, Cell, Row, Table
@@ -10,7 +12,7 @@ from ltrun.report.table import DASH, Cell, Row, Table
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    "[": "{[}", "]": "{]}", "·": r"$\cdot$", "†": r"$^\dagger$", "±": r"$\pm$", DASH: "--",
+    "[": "{[}", "]": "{]}", "·": r"$\cdot$", "†": r"$^\dagger$", "τ": r"$\tau$", "±": r"$\pm$", DASH: "--",
 }  # fmt: skip
 
 
@@ -22,13 +24,14 @@ def latex(tables: Sequence[Table]) -> str:
         return shown if cell.mean is None else f"${shown}$"
 
     parts = [r"% needs \usepackage{booktabs}"]
-    for table in tables:
+    for table, label in zip(tables, _labels(tables), strict=True):
         heads = [*(_latex(plain(head)) for head in (*table.heads, *table.columns)), f"${RUNS}$"]
         lines = [f"    {' & '.join(line)} \\\\" for line in (heads, *body(table, _latex, cell))]
         parts += [
             r"\begin{table}",
             r"  \centering",
             f"  \\caption{{{_latex(plain(f'{table.title}. {table.caption}'))}}}",
+            f"  \\label{{{label}}}",
             f"  \\begin{{tabular}}{{{'l' * len(table.heads)}{'r' * (len(table.columns) + 1)}}}",
             r"    \toprule",
             lines[0],
@@ -42,5 +45,17 @@ def latex(tables: Sequence[Table]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _labels(tables: Sequence[Table]) -> list[str]:
+    """`tab:cifar100-lt-imbalance-50-accuracy` for \\ref; what would be the label of two tables gets a number."""
+    found: list[str] = []
+    for table in tables:
+        words = f"{table.title} {table.measure.name}" + ("" if table.split == "test" else f" {table.split}")
+        stem = "tab:" + re.sub("[^A-Za-z0-9]+", "-", words).strip("-")
+        numbered = (f"{stem}-{i}" for i in count(2))
+        found.append(stem if stem not in found else next(label for label in numbered if label not in found))
+    return found
+
+
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(c, c) for c in text)
+    """Hyphens in a row would become a dash."""
+    return "".join("{-}" if c == "-" and text[i - 1 : i] == "-" else LATEX.get(c, c) for i, c in enumerate(text))

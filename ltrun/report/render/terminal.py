@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ltrun import streams
 from ltrun.report.render.common import RUNS, number, plain
 from ltrun.report.table import Table
 
@@ -18,14 +19,14 @@ def terminal(tables: Sequence[Table]) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
+    console = streams.console()
+    if not console.file.isatty():
         console = Console(highlight=False, width=400)  # a file has no edge to wrap at
     for table in tables:
         shown = RichTable(title=Text(plain(table.title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
         numbers = [[number(cell, row) for cell in row.cells] + [str(row.n)] for row in table.rows]
-        for head in table.heads:
-            shown.add_column(Text(plain(head)), overflow="fold", min_width=NAME)
+        for head, names in zip(table.heads, zip(*(row.names for row in table.rows), strict=True), strict=True):
+            shown.add_column(Text(plain(head)), overflow="fold", min_width=min(NAME, max(map(len, (head, *names)))))
         for column, texts in zip((*table.columns, RUNS), zip(*numbers, strict=True), strict=True):
             shown.add_column(Text(plain(column)), justify="right", no_wrap=True, min_width=max(map(len, texts)))
         best = [table.best(column) for column in range(len(table.columns))]

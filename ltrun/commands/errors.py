@@ -1,0 +1,132 @@
+"""`ltrun errors`: the test images that a run takes for another class, as a table or as a page with thumbnails."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltrun.errors import ConfigError, LtrunError
+from ltrun.report.render import wrong as render
+from ltrun.report.render.common import plain
+from ltrun.report.wrong import Mistakes, Wrong, mistakes_of
+from ltrun.results.address import inert_keys
+from ltrun.results.atomic import write_atomically
+from ltrun.results.find import run_at
+from ltrun.results.record import RunRecord
+
+if TYPE_CHECKING:
+    from ltrun.data.thumbnails import Thumbnail
+
+TABLE, PAGE = 20, 500  # images that a table, and a page, show unless told otherwise
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints, or writes, the wrong images of a run, most confident first. Raises LtrunError."""
+    asked = _parser().parse_args(argv)
+    file, record = run_at(asked.run)
+    mistakes = mistakes_of(record, file.parent, asked.predictor, asked.label)
+    if asked.html:
+        count = PAGE if asked.top is None else asked.top
+        _write_page(mistakes, count, asked.html, asked.root)
+    elif asked.format:
+        formats = {"csv": render.comma_separated, "json": render.as_json}
+        sys.stdout.write(formats[asked.format](mistakes, asked.top))
+    else:
+        render.terminal(mistakes, TABLE if asked.top is None else asked.top)
+    return 0
+
+
+def _write_page(mistakes: Mistakes, count: int, file: Path, root: Path | None) -> None:
+    from ltrun.report.render.gallery import gallery
+
+    shown = mistakes.first(count)
+    notes: list[str] = []
+    pictures: Mapping[int, Thumbnail] = {}
+    try:
+        pictures = _pictures(mistakes.record, shown, root)
+    except LtrunError as error:
+        notes = [f"Without pictures: {error}"]
+    write_atomically(file, gallery(mistakes, count, pictures, notes).encode())
+    for note in notes:
+        print(plain(note), file=sys.stderr)
+    print(f"{mistakes.summary}; {file} shows {len(shown):,} of them")
+
+
+def _pictures(record: RunRecord, shown: Sequence[Wrong], root: Path | None) -> dict[int, Thumbnail]:
+    """Row of the test split -> its picture: from the files of a folder, or else the pixels that the data set holds.
+
+    Raises LtrunError where the data set is not there, or is another.
+    """
+    from ltrun.data.thumbnails import of_files, of_pixels
+
+    dataset = record.config.get("dataset")
+    if not isinstance(dataset, Mapping):
+        raise ConfigError("the record does not tell of its data set")
+    node = dict(dataset) | ({"root": str(root)} if root else {}) | ({"download": False} if "download" in dataset else {})
+    rows = [wrong.row for wrong in shown]
+    if isinstance(node.get("root"), str) and "dataset.root" not in inert_keys(record.config):
+        folder = Path(node["root"])
+        if not folder.is_dir():
+            raise ConfigError(f"the images lay in {folder}, which is no folder here; say where they are with --root FOLDER")
+        names = [wrong.image for wrong in shown if wrong.image is not None]
+        if len(names) == len(shown):
+            return dict(zip(rows, of_files(folder, names, _read_at(record)), strict=True))
+    return dict(zip(rows, of_pixels(_stored(node, record, shown)), strict=True))
+
+
+def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) -> Any:
+    """(R, channels, H, W) uint8: the test images of the rows. Raises LtrunError for another test split than the run's."""
+    import torch
+
+    from ltrun.recipe.read import source_of
+
+    splits = source_of({"dataset": node}).build({}).open(torch.device("cpu"))
+    images = record.predictors[record.headline]["splits"]["test"]["images"]
+    if len(splits.test) != images or list(splits.names) != list(record.classes["names"]):
+        raise ConfigError("the data set has another test split than the run had")
+    rows = torch.tensor([wrong.row for wrong in shown], dtype=torch.long)
+    labels = [splits.names[label] for label in splits.test.targets.primary[rows].tolist()]
+    if labels != [wrong.label for wrong in shown]:
+        raise ConfigError("the data set has other labels than the run had")
+    return next(iter(splits.test.open([rows]))).inputs.cpu().numpy() if len(rows) else ()
+
+
+def _read_at(record: RunRecord) -> float:
+    """When the run had read its data, in seconds since 1970, rounded up; infinity where the record does not tell."""
+    told = record.provenance.get("started", record.provenance.get("date"))
+    try:
+        return datetime.fromisoformat(str(told)).timestamp() + 1
+    except ValueError:
+        return float("inf")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "ltrun errors", description="The test images that a run takes for another class, most confident first."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, or its result.json")
+    parser.add_argument("--predictor", metavar="NAME", help="default: the one that stands for the method")
+    parser.add_argument("--class", dest="label", metavar="NAME", help="images of this class only")
+    parser.add_argument(
+        "--top", type=_count, metavar="N", help=f"so many; default: {TABLE} in a table, {PAGE} on a page, all as CSV or JSON"
+    )
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--csv", dest="format", action="store_const", const="csv", help="print comma-separated values")
+    formats.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON")
+    formats.add_argument("--html", type=Path, metavar="FILE", help="write a page with thumbnails there")
+    parser.add_argument("--root", type=Path, metavar="FOLDER", help="where the images lie now, for --html")
+    return parser
+
+
+def _count(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return count

@@ -1,0 +1,124 @@
+"""`ltrun rerun`: the run of a result.json once more, here, and its numbers beside those of the record."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from ltrun.config.compose import Job
+from ltrun.config.explain import explained
+from ltrun.config.recorded import job_of_record
+from ltrun.data.source import Splits
+from ltrun.engine.device import device_of
+from ltrun.engine.precision import Precision
+from ltrun.engine.progress import show_log
+from ltrun.errors import ConfigError, DataError
+from ltrun.recipe.read import recipe_of
+from ltrun.report.comparison import circumstances, numbers
+from ltrun.report.render.common import plain
+from ltrun.results.address import RESULT
+from ltrun.results.find import run_at
+from ltrun.results.provenance import provenance
+from ltrun.results.record import RunRecord
+from ltrun.sweep.jobs import train_here
+from ltrun.sweep.outcome import tell
+
+
+def main(argv: Sequence[str]) -> int:
+    """Trains the run of a record, unless it is done here already, and compares. Raises LtrunError."""
+    asked = _parser().parse_intermixed_args(argv)
+    file, record = run_at(asked.run)
+    show_log()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("ltrun.conf", version_base="1.3"):
+            job = job_of_record(record, file, asked.words)
+    except Exception as error:
+        raise explained(error, asked.words) from None
+    result = job.folder / RESULT
+    if result.exists() and result.samefile(file):
+        raise ConfigError(f"{file} is the result of this very run, which is not replaced: train it elsewhere with outputs=DIR")
+    print(plain(f"{job.title}, as in {file}"))
+    _check(file, record, job)
+    for line in circumstances(record.provenance, _here(job)):
+        print(f"  {line}")
+    if result.exists() and not job.settings.force:
+        print(f"done before, in {job.folder} (force=true trains it again)")
+    else:
+        outcome = train_here(job, alone=True)
+        if outcome.state != "done":
+            tell(outcome, named=False)
+            return 1
+    _compare(record, RunRecord.load(result))
+    return 0
+
+
+def _check(file: Path, record: RunRecord, job: Job) -> None:
+    """Raises ConfigError for a configuration that this ltrun does not train, DataError for other data than the record's."""
+    try:
+        recipe = recipe_of(job.config, job.choices, job.settings.plugins)
+        recipe.check_settings()
+        source = recipe.source.build({})
+    except ConfigError as error:
+        raise ConfigError(f"{file}: this ltrun does not train its configuration: {error}") from None
+    splits = source.open(torch.device("cpu"))
+    if differing := _other_data(record, splits):
+        raise DataError(f"{file}: the data here are others than those of the record: {differing}")
+    logging.getLogger("ltrun").setLevel(logging.WARNING)  # the run would say once more how it reads them
+
+
+def _other_data(record: RunRecord, splits: Splits) -> str | None:
+    """What differs, or None."""
+    names, counts = record.classes["names"], record.classes["counts"]
+    if list(splits.names) != names:
+        here, there = (len(set(one) - set(other)) for one, other in ((splits.names, names), (names, splits.names)))
+        return (
+            f"{len(splits.names)} classes, there {len(names)}; {here} of them are new and {there} are missing, by their names"
+        )
+    found = splits.stats.counts.tolist()
+    for name, here, there in zip(names, found, counts, strict=True):
+        if here != there:
+            return f"class '{plain(name)}' has {here:,} training images, there {there:,}"
+    images = record.predictors[record.headline]["splits"].get("test", {}).get("images")
+    if len(splits.test) != images:
+        return f"{len(splits.test):,} test images, there {images:,}"
+    return None
+
+
+def _here(job: Job) -> dict[str, object]:
+    """The circumstances of the run to come."""
+    runtime = job.settings.runtime
+    device = device_of(runtime.device)
+    return provenance() | {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": runtime.threads or torch.get_num_threads(),
+        "precision": Precision(runtime.precision, device).name,
+    }
+
+
+def _compare(record: RunRecord, done: RunRecord) -> None:
+    if done.seed != record.seed:
+        print(f"seed {done.seed} is another run of the row of seed {record.seed}:")
+    for line in numbers(record, done):
+        print(line)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "ltrun rerun", description="Train the run of a result.json again, here, and compare its numbers with the recorded ones."
+    )
+    parser.add_argument("run", type=Path, metavar="RESULT.json", help="a result, or the folder of a run")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="outputs=DIR, dataset.root=DIR, seed=N, runtime.device=cpu, plugins=[NAME] ...",
+    )
+    parser.add_argument("--print", action="store_true", help="print the command of the run, and train nothing")
+    return parser

@@ -1,0 +1,143 @@
+"""The job of a record: the run that a result.json tells of, to be trained here from the configuration that it holds.
+
+A record may come from a stranger. Where results go, which packages may be imported and whether an old run is replaced is said
+by this machine and this command line, never by the record.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+
+from ltrun.config.compose import Job, compose_job
+from ltrun.config.rows import rows_of
+from ltrun.config.settings import Settings, node_at
+from ltrun.errors import ConfigError, DataError, LtrunError, did_you_mean
+from ltrun.report.render.common import plain
+from ltrun.results.address import INERT, address, fingerprint, inert_keys
+from ltrun.results.record import RunRecord
+
+OWN = ("outputs", "force", "plugins")  # never those of a record
+FIXED = ("dataset.name", "dataset.inert")  # of the inert keys, those that name a run
+ROOT = "dataset.root"  # other machines have the same images elsewhere
+
+
+def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
+    """words: overrides of keys that are no part of a run's address, of dataset.root or of the seed. Hydra must be initialised.
+
+    Raises Hydra's errors, and ConfigError for a word that would make it another run; DataError, with the name of the file, for
+    a record that cannot be trained here.
+    """
+    given = _values(words, record)
+    own = compose_job([word for word in words if not word.startswith("dataset.")]).config
+    config = copy.deepcopy(dict(record.config))
+    try:
+        _check(record)
+        _set_machine(config, own, given)
+        _set_data(config, given)
+        settings = Settings.of(config)
+        _check_packages(config, settings.plugins, record.config.get("plugins"))
+        mark = fingerprint(config)
+    except LtrunError as error:
+        raise DataError(f"{file}: {error}") from None
+    return Job(
+        config=config,
+        choices=dict(record.choices),
+        changes={plain(key): plain(value) if isinstance(value, str) else value for key, value in record.changes.items()},
+        method=record.method,
+        dataset=record.dataset,
+        fingerprint=mark,
+        folder=address(Path(settings.outputs).expanduser(), record.dataset, record.method, mark, settings.seed),
+        headline=record.headline,
+    )
+
+
+def _values(words: Sequence[str], record: RunRecord) -> dict[str, Any]:
+    """Key -> value of each override. Raises ConfigError for one that would make another run."""
+    known = {*inert_keys(record.config), ROOT}.difference(FIXED)
+    found = {}
+    for override in OverridesParser.create().parse_overrides(list(words)):
+        key = str(override.key_or_group)
+        if key not in known or override.type is not OverrideType.CHANGE or override.package or override.is_sweep_override():
+            *section, last = key.split(".")
+            another = last in node_at(record.config, section) or key in record.choices
+            hint = ", and this makes another run" if another else did_you_mean(key, known)
+            raise ConfigError(f"{override.input_line}: a rerun trains what its record says{hint}")
+        found[key] = override.value()
+    return found
+
+
+def _set_machine(config: dict[str, Any], own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Takes this machine's own keys, those of this command line, and those that an older record lacks, from `own`."""
+    for key in INERT:
+        *section, last = key.split(".")
+        node = config.setdefault(section[0], {}) if section else config
+        if not isinstance(node, dict):
+            raise DataError(f"its {section[0]} is no mapping")
+        if key not in FIXED and (key in OWN or key in given or last not in node):
+            node[last] = node_at(own, section)[last]
+
+
+def _set_data(config: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Where the images lie, and how they are read. Nothing is downloaded to a folder that only the record names."""
+    dataset = config["dataset"]
+    for key, value in given.items():
+        if key.startswith("dataset."):
+            dataset[key.removeprefix("dataset.")] = value
+    root = dataset.get("root")
+    if not isinstance(root, str):
+        return
+    if ROOT not in given and not Path(root).is_dir():
+        if ROOT not in inert_keys(config):
+            raise ConfigError(
+                f"its images lay in {plain(root)}, which is no folder here: say where they are with {ROOT}=FOLDER"
+            )
+        dataset["root"] = compose_job([]).config["dataset"].get("root", "data")
+    elif ROOT not in given and "dataset.download" not in given and "download" in dataset:
+        dataset["download"] = False
+    if ROOT not in inert_keys(config):
+        dataset["root"] = str(Path(dataset["root"]).expanduser().resolve())
+
+
+def _check(record: RunRecord) -> None:
+    """Raises DataError for a record whose parts do not fit one another."""
+    by_hand = "the record was changed by hand, or is of another version of ltrun"
+    if (mark := fingerprint(record.config)) != record.fingerprint:
+        raise DataError(f"its configuration has the fingerprint {mark}, but it is filed under {record.fingerprint}: {by_hand}")
+    dataset = node_at(record.config, ["dataset"]).get("name")
+    for key, one, other in (
+        ("data set", record.dataset, dataset),
+        ("selection", record.selection, record.config.get("selection")),
+        ("seed", record.seed, record.config.get("seed")),
+    ):
+        if one != other:
+            raise DataError(f"its {key} is {one!r}, but {other!r} in its configuration: {by_hand}")
+    if record.headline not in ("plain", *rows_of(record.config.get("posthoc"))):
+        raise DataError(f"no part of its configuration is its predictor {record.headline!r}: {by_hand}")
+
+
+def _check_packages(config: Mapping[str, Any], plugins: Sequence[str], recorded: object) -> None:
+    """Raises ConfigError for a plugin of the record that is not named here. What else a _target_ may name is held by `bind`."""
+    used = {target.partition(".")[0] for target in _targets(config)}
+    named = recorded if isinstance(recorded, (list, tuple)) else ()
+    if missing := [name for name in named if name in used and name not in plugins]:
+        packages = ",".join(missing)
+        raise ConfigError(
+            f"its parts are of the plugin {packages}: if you know that code, name it here, as plugins=[{packages}]"
+        )
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "_target_" and isinstance(value, str):
+                yield value
+            yield from _targets(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _targets(value)

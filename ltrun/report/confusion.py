@@ -1,0 +1,136 @@
+"""Confusion of classes in the rows of a table: for which class the test images of each class are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltrun.errors import ConfigError, LtrunError
+from ltrun.metrics import GROUPS, Shots
+from ltrun.report.table import Row, Table
+from ltrun.results.predictions import Integers, predictions_of
+from ltrun.results.record import RunRecord
+
+Fractions = NDArray[np.float64]
+Folder = Callable[[RunRecord], Path]  # where the predictions of a record lie
+RIGHT = "Right"
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """A row of a table. names, images: of each of the C classes, its name and training images. runs: (labels, predicted) of
+    each run, (N,) each.
+    """
+
+    table: Table
+    row: Row
+    names: tuple[str, ...]
+    images: Integers
+    shots: Shots
+    runs: tuple[tuple[Integers, Integers], ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.table.title}: {', '.join(self.row.names)}"
+
+    @cached_property
+    def order(self) -> Integers:
+        """(C,) classes by their training images, most first; ties in label order."""
+        return np.argsort(-self.images, kind="stable")
+
+    @cached_property
+    def groups(self) -> Integers:
+        """(C,) the number of each class's shot group: many, medium, few."""
+        return np.array([list(GROUPS).index(self.shots.group(n)) for n in self.images.tolist()])
+
+    def counts(self, run: int) -> Integers:
+        """(C, C) images of each label (row) that a run takes for each class (column), in label order."""
+        labels, predicted = self.runs[run]
+        classes = len(self.names)
+        return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+    @cached_property
+    def shares(self) -> Fractions:
+        """(C, C) the share of each label's images that is taken for each class, mean over the runs, both by class size. A
+        class without test images has nan.
+        """
+        total = sum(_by_row(self.counts(run)) for run in range(len(self.runs)))
+        return np.asarray(total / len(self.runs))[np.ix_(self.order, self.order)]
+
+    def grouped(self) -> Fractions:
+        """(3, 4) of the classes of each shot group, the mean share of images that are right, and of those that are taken for
+        another class of each group, mean over the runs. A group without test images has nan.
+        """
+        total = sum(self._grouped(run) for run in range(len(self.runs)))
+        return np.asarray(total / len(self.runs))
+
+    def _grouped(self, run: int) -> Fractions:
+        labels, predicted = self.runs[run]
+        column = np.where(labels == predicted, 0, 1 + self.groups[predicted])
+        each = np.bincount(labels * 4 + column, minlength=len(self.names) * 4).reshape(-1, 4)
+        shares = _by_row(each)
+        means = np.full((len(GROUPS), 4), np.nan)
+        for group in range(len(GROUPS)):
+            some = shares[(self.groups == group) & (each.sum(1) > 0)]
+            if len(some):
+                means[group] = some.mean(0)
+        return means
+
+    def by_class(self) -> Iterator[tuple[int, int, Fractions]]:
+        """Class, its test images, and (runs, 3) its precision, recall and F1, most frequent class first.
+
+        Precision is nan where the class is never predicted, recall where it has no test images, F1 where neither is.
+        """
+        each = np.stack([_scores(*run, len(self.names)) for run in self.runs], axis=1)
+        support = np.bincount(self.runs[0][0], minlength=len(self.names))
+        for c in self.order.tolist():
+            yield c, int(support[c]), each[c]
+
+
+def confusions(tables: Sequence[Table], folder: Folder) -> tuple[list[Confusion], list[str]]:
+    """The confusion of each row whose runs have their predictions, and sentences on runs that are left out.
+
+    Raises ConfigError for tables of another split than test, whose predictions are not kept.
+    """
+    found: list[Confusion] = []
+    notes: dict[str, None] = {}
+    for table in tables:
+        if table.split != "test":
+            raise ConfigError(f"--split {table.split}: runs keep their predictions of the test split only; leave it out")
+        for row in table.rows:
+            read: list[tuple[RunRecord, tuple[Integers, Integers]]] = []
+            for record, predictor in row.runs:
+                try:
+                    kept = predictions_of(record, folder(record), predictor)
+                except LtrunError as error:
+                    notes[f"{error}. The run is left out"] = None
+                else:
+                    read.append((record, (kept.labels, kept.predicted)))
+            if any(record.classes != read[0][0].classes for record, _ in read):
+                notes[f"{', '.join(row.names)}: its runs have classes of other names or sizes; group by fewer of them"] = None
+            elif read:
+                record = read[0][0]
+                counts = np.array(record.classes["counts"])
+                runs, names = tuple(run for _, run in read), tuple(record.classes["names"])
+                found.append(Confusion(table, row, names, counts, Shots.of(record.config), runs))
+    return found, list(notes)
+
+
+def _by_row(counts: Integers) -> Fractions:
+    """Fractions of the sum of each row; nan for a row of zeros."""
+    sums = counts.sum(1, keepdims=True)
+    return np.divide(counts, sums, out=np.full(counts.shape, np.nan), where=sums > 0)
+
+
+def _scores(labels: Integers, predicted: Integers, classes: int) -> Fractions:
+    """(C, 3) precision, recall and F1 of each class; nan where one is 0 / 0."""
+    right = np.bincount(labels[labels == predicted], minlength=classes)
+    taken, there = np.bincount(predicted, minlength=classes), np.bincount(labels, minlength=classes)
+    above = np.stack([right, right, 2 * right], axis=1)
+    below = np.stack([taken, there, taken + there], axis=1)
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)

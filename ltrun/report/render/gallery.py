@@ -1,0 +1,113 @@
+"""Wrong images as one HTML page with thumbnails, grouped by label and prediction."""
+
+from __future__ import annotations
+
+import html as hypertext
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from ltrun.report.render.common import plain
+from ltrun.report.render.wrong import percent
+from ltrun.report.wrong import Mistakes, Wrong, by_pair
+
+LISTED = 60  # pairs that the overview names
+STYLE = """
+:root{color-scheme:light dark;--paper:#fff;--ink:#1c1e21;--soft:#5f6670;--line:#dfe2e6;--card:#f6f7f9;--wrong:#c2410c}
+@media(prefers-color-scheme:dark){
+:root{--paper:#15171a;--ink:#e8eaed;--soft:#a2a9b3;--line:#30343a;--card:#1f2226;--wrong:#fb923c}}
+*{box-sizing:border-box}
+body{background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:80rem;
+padding:2rem 1.5rem}
+h1{font-size:1.5rem;line-height:1.25;margin:0 0 .25rem;overflow-wrap:anywhere}
+h2{font-size:1.05rem;margin:2.25rem 0 .75rem;padding-top:.75rem;border-top:1px solid var(--line);overflow-wrap:anywhere}
+h2 small,nav small{color:var(--soft);font-weight:400;font-variant-numeric:tabular-nums}
+p{color:var(--soft);margin:.25rem 0}
+.summary{color:var(--ink);font-size:1.05rem}
+nav{display:flex;flex-wrap:wrap;gap:.4rem;margin:1.25rem 0 0}
+nav a{background:var(--card);border:1px solid var(--line);border-radius:1rem;color:inherit;font-size:.85rem;
+padding:.1rem .7rem;text-decoration:none;overflow-wrap:anywhere}
+nav a:hover,nav a:focus{border-color:var(--wrong)}
+.images{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr));list-style:none;margin:0;padding:0}
+.images li{background:var(--card);border:1px solid var(--line);border-radius:.5rem;font-size:.8rem;line-height:1.35;
+overflow:hidden}
+.images img,.none{aspect-ratio:1;display:block;width:100%}
+.images img{object-fit:contain;background:var(--line)}
+.images img.stored{image-rendering:pixelated}
+.none{align-items:center;color:var(--soft);display:flex;justify-content:center;padding:1rem;text-align:center}
+.bar{background:var(--line);height:.25rem}
+.bar i{background:var(--wrong);display:block;height:100%}
+.text{padding:.5rem .6rem .6rem;font-variant-numeric:tabular-nums}
+.text b{color:var(--wrong)}
+.text span{color:var(--soft);display:block;overflow-wrap:anywhere}
+""".strip()
+
+
+class Picture(Protocol):
+    """uri: None where there is no picture. note: what is to be said of it, or why there is none."""
+
+    @property
+    def uri(self) -> str | None: ...
+    @property
+    def note(self) -> str: ...
+
+
+def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Picture], notes: Sequence[str] = ()) -> str:
+    """One page that fetches nothing. pictures: by row of the test split. notes: further lines below the summary."""
+    shown = mistakes.first(count)
+    pairs = by_pair(shown)
+    lines = [*mistakes.notes, *notes]
+    if len(shown) < len(mistakes.found):
+        lines.append(f"The page shows the {len(shown):,} most confident; --top N shows more")
+    body = [
+        f"<h1>{_text(mistakes.title)}</h1>",
+        f'<p class="summary">{_text(mistakes.summary)}</p>',
+        *(f"<p>{_text(line)}</p>" for line in lines),
+        *_overview(pairs),
+    ]
+    for number, ((label, predicted), images) in enumerate(pairs.items(), 1):
+        body += [
+            f'<section id="pair{number}"><h2>{_pair(label, predicted, len(images))}</h2><ul class="images">',
+            *(_card(wrong, pictures.get(wrong.row)) for wrong in images),
+            "</ul></section>",
+        ]
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>wrong images: {_text(mistakes.title)}</title><style>{STYLE}</style>"
+    )
+    return "\n".join(["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', *body, "</body></html>"]) + "\n"
+
+
+def _overview(pairs: Mapping[tuple[str, str], Sequence[Wrong]]) -> Iterable[str]:
+    """Links to the pairs, those with the most images first."""
+    if len(pairs) < 2:
+        return []
+    listed = list(pairs.items())[:LISTED]
+    links = [
+        f'<a href="#pair{number}">{_pair(label, predicted, len(images))}</a>'
+        for number, ((label, predicted), images) in enumerate(listed, 1)
+    ]
+    rest = len(pairs) - len(listed)
+    return ["<nav>", *links, *([f"<small>and {rest:,} more pairs</small>"] if rest else []), "</nav>"]
+
+
+def _card(wrong: Wrong, picture: Picture | None) -> str:
+    uri, note = (picture.uri, picture.note) if picture else (None, "no picture")
+    if uri is None:
+        shown = f'<div class="none">{_text(note)}</div>'
+    else:
+        stored = ' class="stored"' if uri.startswith("data:image/png") else ""
+        shown = f'<img{stored} src="{_text(uri)}" alt="{_text(wrong.name)}" loading="lazy">'
+    said = f"<span>{_text(note)}</span>" if uri and note else ""
+    return (
+        f'<li>{shown}<div class="bar"><i style="width:{percent(wrong.probability)}"></i></div><div class="text">'
+        f"<b>{percent(wrong.probability)} {_text(wrong.predicted)}</b>"
+        f"<span>label {_text(wrong.label)}: {percent(wrong.of_label)}</span><span>{_text(wrong.name)}</span>{said}</div></li>"
+    )
+
+
+def _pair(label: str, predicted: str, images: int) -> str:
+    return f"{_text(label)} → {_text(predicted)} <small>{images:,}</small>"
+
+
+def _text(text: str) -> str:
+    return hypertext.escape(plain(text))

@@ -1,0 +1,94 @@
+"""predictions.npz, read back: labels, scores and file names of the test images of a run. Needs no torch."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltrun.errors import ConfigError, DataError, did_you_mean
+from ltrun.results.record import RunRecord
+
+FILE = "predictions.npz"
+AT_ONCE = 2**20  # numbers that are brought to double precision at a time
+DAMAGED = (
+    OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Of one predictor, a row for each of the N test images.
+
+    labels: (N,). scores: (N, C), higher is likelier. files: (N,) names of the images; None from a run that kept none.
+    """
+
+    labels: Integers
+    scores: NDArray[np.float32]
+    files: NDArray[np.str_] | None
+
+    @cached_property
+    def predicted(self) -> Integers:
+        """(N,) the class of the highest score."""
+        return self.scores.argmax(1)
+
+    def probabilities(self, rows: Integers, classes: Integers) -> NDArray[np.float64]:
+        """(R,) the softmax of each row's scores at its class. rows, classes: (R,)."""
+        found = np.empty(len(rows))
+        step = max(1, AT_ONCE // self.scores.shape[1])
+        for first in range(0, len(rows), step):
+            some = slice(first, first + step)
+            scores = self.scores[rows[some]].astype(np.float64)
+            powers = np.exp(scores - scores.max(1, keepdims=True))
+            found[some] = powers[np.arange(len(powers)), classes[some]] / powers.sum(1)
+        return found
+
+
+def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictions:
+    """What a predictor of a run said of the test images; the file lies beside the result.
+
+    Raises ConfigError for a predictor that the run does not have, and DataError where the file is missing, damaged or of
+    another result.
+    """
+    if predictor not in record.predictors:
+        raise ConfigError(f"the run has no predictor '{predictor}'{did_you_mean(predictor, record.predictors)}")
+    path = folder / FILE
+    again = "bring it from where the run was trained, or train the run again with force=true"
+    if not path.is_file():
+        raise DataError(f"{path} is missing, which a run writes beside its result: {again}")
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            labels, scores = arrays["test_labels"], arrays[f"test_scores_{predictor}"]
+            files = arrays.get("test_files")
+    except DAMAGED as error:
+        raise DataError(f"{path} cannot be read ({error}): {again}") from None
+    if not _whole(labels, scores, files, len(record.classes["names"])):
+        raise DataError(f"{path} is damaged or not a run's: {again}")
+    read = Predictions(labels.astype(np.int64), scores, files)
+    if not _belongs(read, record.predictors[predictor]["splits"].get("test")):
+        raise DataError(f"{path} does not give the numbers of the result beside it: {again}")
+    return read
+
+
+def _whole(labels: NDArray[Any], scores: NDArray[Any], files: NDArray[Any] | None, classes: int) -> bool:
+    """Whether the arrays fit one another and the classes of the run; a class that is ruled out has minus infinity."""
+    kinds = labels.dtype.kind in "iu" and scores.dtype.kind == "f" and (files is None or files.dtype.kind == "U")
+    shapes = labels.ndim == 1 and scores.shape == (len(labels), classes) and (files is None or files.shape == labels.shape)
+    if not (kinds and shapes and len(labels)):
+        return False
+    return bool(labels.min() >= 0 and labels.max() < classes and np.isfinite(scores.max(1)).all())
+
+
+def _belongs(read: Predictions, metrics: Any) -> bool:
+    """Whether the record counts as many images, and as many of them right, but for ties that rounding to float32 made."""
+    if metrics is None or metrics["images"] != len(read.labels):
+        return False
+    right = int((read.predicted == read.labels).sum())
+    return abs(right - metrics["accuracy"] * len(read.labels)) <= max(1.0, len(read.labels) / 1000)
