@@ -103,7 +103,7 @@ def test_a_run_that_is_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         "plain",
         "All",
         "Many",
-        "stages\n  train: ",
+        "stages\n",
         f"{folder / 'result.json'}  ",
     ):
         assert words in shown
