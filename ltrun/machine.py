@@ -42,7 +42,8 @@ class Terminated(KeyboardInterrupt):
 
 
 def terminate(*_: object) -> None:
-    """A signal handler."""
+    """A signal handler: of a scheduler that says it twice, the second does not cut short what the first has begun."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
 
 

@@ -137,8 +137,16 @@ def _work(channel: Connection, at_once: int) -> None:
     end_with_parent()
     import torch
 
+    from ltrun.engine.trainer import rescue_all
     from ltrun.engine.turns import Turns
 
+    def leave(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        rescue_all()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, leave)
     torch.set_num_threads(1)  # runtime.threads, where given, is set by the run
     turns, sending = Turns(), threading.Lock()
 
