@@ -18,7 +18,7 @@ from ltrun.machine import end, end_with_parent
 from ltrun.sweep.messages import Ended, LogRelay, Message, Relay
 from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, attempt, outcome_of
 from ltrun.sweep.overview import Overview
-from ltrun.sweep.server import CONTEXT, start_server
+from ltrun.sweep.server import CONTEXT
 
 
 @dataclass
@@ -47,7 +47,6 @@ class Pool:
         self.running: list[Worker] = []
 
     def __enter__(self) -> Pool:
-        start_server()
         self.overview.__enter__()
         return self
 
