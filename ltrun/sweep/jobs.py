@@ -6,6 +6,7 @@ threads of one process, because the device overlaps work of threads but not of p
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from ltrun.sweep.capacity import at_once_of
 from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
+from ltrun.sweep.server import start_server
+
+log = logging.getLogger(__name__)
 
 Note = Callable[[Outcome], None]
 
@@ -68,13 +72,25 @@ def train(jobs: Sequence[Job], total: int, note: Note) -> None:
         return
     for job in jobs:  # now, or results of before would stand beside those of a sweep that is cut short
         forget(job)
-    size, lanes = at_once_of(jobs[0], total)
+    size, lanes = _at_once(jobs[0], total)
     if size == 1:
         for job in jobs:
             note(train_here(job))
         return
     with Pool(size, lanes, Overview(total, total - len(jobs)), note) as pool:
         pool.train(jobs)
+
+
+def _at_once(job: Job, jobs: int) -> tuple[int, int]:
+    """`at_once_of`, and one where this machine lets no server of processes be started."""
+    try:
+        size, lanes = at_once_of(job, jobs)
+        if size > 1:
+            start_server()
+        return size, lanes
+    except OSError as error:
+        log.warning(f"jobs train one after the other, as with runtime.pack=1: no processes can be started ({error.strerror})")
+        return 1, 1
 
 
 def train_here(job: Job, alone: bool = False) -> Outcome:
