@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -29,12 +30,14 @@ from ltrun.results.folder import made
 from ltrun.taxonomy import GROUPS, SETTINGS, SLOTS
 
 JOB = "job.json"  # a job as it waits for a launcher
+FORCE = re.compile(r"\+*force=")
 MERGING = ("augmentation", "posthoc")  # groups that take several options at once
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to do. changes: what differs from the method's preset on this data set, for the row's label."""
+    """One run to do. changes: what differs from the method's preset on this data set, for the row's label. command: the words
+    after `ltrun` that train this run alone, without force."""
 
     config: Mapping[str, Any]
     choices: Mapping[str, str]
@@ -44,6 +47,7 @@ class Job:
     fingerprint: str
     folder: Path
     headline: str
+    command: Sequence[str] = ()
 
     @cached_property
     def settings(self) -> Settings:
@@ -173,6 +177,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         fingerprint=mark,
         folder=address(Path(settings.outputs).expanduser(), dataset, method, mark, settings.seed),
         headline=_headline(preset.plain, config),
+        command=[word for word in overrides if not FORCE.match(word)],
     )
 
 
