@@ -16,6 +16,7 @@ from ltrun.report.wrong import Mistakes, Wrong, mistakes_of
 from ltrun.results.address import inert_keys
 from ltrun.results.atomic import write_atomically
 from ltrun.results.find import run_at
+from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) 
     """(R, channels, H, W) uint8: the test images of the rows. Raises LtrunError for another test split than the run's."""
     import torch
 
+    from ltrun.data.identity import Listing
     from ltrun.recipe.read import source_of
 
     splits = source_of({"dataset": node}).build({}).open(torch.device("cpu"))
@@ -92,6 +94,8 @@ def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) 
     labels = [splits.names[label] for label in splits.test.targets.primary[rows].tolist()]
     if labels != [wrong.label for wrong in shown]:
         raise ConfigError("the data set has other labels than the run had")
+    if told := differences(record.data, Listing.of(splits).data).get("test"):
+        raise ConfigError(f"the data set is not as it was: {told}")
     return next(iter(splits.test.open([rows]))).inputs.cpu().numpy() if len(rows) else ()
 
 
