@@ -136,7 +136,7 @@ def _data_set(record: RunRecord, by: Sequence[str]) -> str:
 
 
 def _changed(records: Iterable[RunRecord], by: Sequence[str], wanted: Callable[[str], bool]) -> list[str]:
-    keys = {key for record in records for key in record.changes if key not in inert_keys(record.config)}
+    keys = {key for record in records for key in record.changes.keys() - inert_keys(record.config)}
     return sorted(key for key in keys if wanted(key) and key not in by)
 
 

@@ -261,4 +261,4 @@ def _fitted(name: str, columns: int) -> str:
     """A name above a panel of its own, in two lines at most."""
     width = int(style.WIDTH / columns / style.CHARACTER)
     lines = textwrap.wrap(name.replace("\n", " "), width, break_long_words=True)
-    return "\n".join(lines if len(lines) < 3 else [lines[0], f"{lines[1][: width - 1]}…"])
+    return "\n".join(lines if len(lines) < 3 else [lines[0], f"…{name[1 - width :]}"])  # its end tells it from its like
