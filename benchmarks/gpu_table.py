@@ -19,7 +19,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -212,7 +211,7 @@ def _checked(check: Sequence[str], found: Mapping[str, Row], about: float) -> di
 
 def _one_run_a_line(made: Mapping[str, Any], records: Sequence[RunRecord]) -> str:
     """JSON whose history can be read: a line for each run."""
-    runs = ",\n".join(json.dumps(asdict(record), separators=(",", ":")) for record in records)
+    runs = ",\n".join(json.dumps(record.content(), separators=(",", ":")) for record in records)
     return json.dumps(made, indent=1)[:-2] + f',\n "runs": [\n{runs}\n ]\n}}'
 
 

@@ -1,8 +1,8 @@
 """What can be composed: the options of every group, as the headers of their YAML files describe them. Needs no torch.
 
 A header is the leading comment of an option's file: one line that says what it does, then one with its citation, or
-`no citation: why`. That of a preset has two more: `command:`, and `expected:` with what is published of it and the band of
-that on CIFAR100-LT, which the benchmark holds results against.
+`no citation: why`. That of a preset has three more: `name:`, as papers write the method; `command:`; and `expected:` with what
+is published of it and the band of that on CIFAR100-LT, which the benchmark holds results against.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from ltrun.taxonomy import GROUPS
 PRIVATE = ("hydra", "local", "on")  # not for choosing on a command line
 SUFFIX = ".yaml"
 BAND = re.compile(r"; (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)\b")
+TITLE, EXPECTED = "name:", "expected:"
 SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
 
 
 @dataclass(frozen=True)
 class Option:
-    """One file of a group. Whatever its header does not say is empty."""
+    """One file of a group. title: the name in papers. Whatever its header does not say is empty."""
 
     name: str
     summary: str = ""
     citation: str = ""
     expected: str = ""
+    title: str = ""
 
     @property
     def band(self) -> tuple[float, float] | None:
@@ -94,6 +96,14 @@ def suggest(group: str, name: str, more: Sequence[Path] = ()) -> str:
     return did_you_mean(name, [option.name for option in options(group, more)])
 
 
+def titles() -> dict[str, str]:
+    """Method -> its name in papers, of ltrun's own presets and of those in LTRUN_SEARCHPATH, if its folders are there."""
+    try:
+        return {option.name: option.title for option in options("method") if option.title}
+    except ConfigError:  # a missing folder is no matter of those who only read names
+        return {}
+
+
 def file_of(group: str, name: str, more: Sequence[Path] = ()) -> Traversable:
     """The file of an option. Raises ConfigError where there is none."""
     for folder in folders(more):
@@ -107,21 +117,23 @@ def option_of(file: Traversable) -> Option:
     return Option(_name(file), *_header(file))
 
 
-def _header(file: Traversable) -> tuple[str, str, str]:
-    """(summary, citation, expected) of a file; empty where it has none or cannot be read."""
+def _header(file: Traversable) -> tuple[str, str, str, str]:
+    """(summary, citation, expected, title) of a file; empty where it has none or cannot be read."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return "", "", ""
+        return "", "", "", ""
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
             break
         lines.append("".join(c for c in line.lstrip("#").strip() if c.isprintable()))
-    prose = [line for line in lines if line and not line.startswith(("@package", "command:", "expected:"))]
+    prose = [line for line in lines if line and not line.startswith(("@package", TITLE, "command:", EXPECTED))]
     summary, citation = [*prose, "", ""][:2]
-    expected = next((line.removeprefix("expected:").strip() for line in lines if line.startswith("expected:")), "")
-    return summary, "" if citation.lower().startswith("no ") else citation, expected
+    expected, title = (
+        next((line.removeprefix(start).strip() for line in lines if line.startswith(start)), "") for start in (EXPECTED, TITLE)
+    )
+    return summary, "" if citation.lower().startswith("no ") else citation, expected, title
 
 
 def _name(file: Traversable) -> str:

@@ -20,6 +20,21 @@ def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str
     return ". ".join([what, *_shot_groups(table, records), *_models(records), *_sizes(records)]) + "."
 
 
+def notes_on_the_best(table: Table) -> list[str]:
+    """Why a number is bold, and which columns honour nobody."""
+    columns: dict[str, list[str]] = {}
+    for i, head in enumerate(table.columns):
+        if found := table.verdict(i):
+            columns.setdefault(found.kind, []).append(head)
+    said = {
+        "better": "bold: the best, where it differs from the second by more than noise (Welch's t-test over runs, p < 0.05)",
+        "within noise": "within noise: {}",
+        "equal": "equal as printed: {}",
+        "one run": "one run shows no noise, so nothing is bold: {}",
+    }
+    return [text.format(", ".join(columns[kind])) for kind, text in said.items() if kind in columns]
+
+
 def _machines(records: list[RunRecord]) -> Iterator[str]:
     """`fp32 on cpu, 2 threads, 2 runs at once`, once for each kind of run."""
     found = [{"precision": "?", "device": "?", "threads": "?", "at_once": 1} | dict(record.provenance) for record in records]

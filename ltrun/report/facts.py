@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ltrun.report.table import DASH
-from ltrun.results.address import as_typed, inert_keys, labelled
+from ltrun.results.address import NEUTRAL, as_typed, class_name, inert_keys, labelled
 from ltrun.results.record import RunRecord
+from ltrun.taxonomy import SLOTS
 
 FACTS: dict[str, Callable[[RunRecord], str]] = {
     "method": lambda record: record.method,
@@ -18,46 +23,121 @@ FACTS: dict[str, Callable[[RunRecord], str]] = {
 
 
 def fact(record: RunRecord, key: str) -> str | None:
-    """What a record has for a fact, a slot or a dotted key of its configuration, as text; None for nothing."""
+    """What a record has for a fact, a slot or a dotted key of its configuration, as text; None for nothing.
+
+    What the address takes for one is one here: 1, 1.0 and 1e0; an absent key, null and {}; a slot that is younger than the
+    record and its `none`; a class by its family, wherever its module lies.
+    """
     if key in FACTS:
         return FACTS[key](record)
     if key in record.choices:
         return record.choices[key]
     node: Any = record.config
+    name = key  # of the key among neutral ones
     for step in key.split("."):
-        if not isinstance(node, Mapping) or step not in node:
-            return None
-        node = node[step]
-    return None if isinstance(node, Mapping) else as_typed(node)
+        part = node.get("_target_") if isinstance(node, Mapping) else None
+        name = f"{class_name(part)}.{step}" if part else key
+        node = node.get(step) if isinstance(node, Mapping) else None
+    if node is None:
+        node = "none" if key in SLOTS else NEUTRAL.get(name)
+    if isinstance(node, Mapping):
+        inside = ", ".join(f"{path}: {value}" for path, value in sorted(leaves(node).items()))
+        return f"{{{inside}}}" if inside else None
+    return None if node is None else _text(key, node)
 
 
 def leaves(config: Mapping[str, Any]) -> dict[str, str]:
-    """Dotted path -> value as text. Lists are leaves."""
+    """Dotted path -> value as text. Lists are leaves; null is as good as absent."""
     flat: dict[str, str] = {}
     rest: list[tuple[str, Any]] = [("", config)]
     while rest:
         path, node = rest.pop()
         if isinstance(node, Mapping):
             rest.extend((f"{path}.{key}" if path else str(key), value) for key, value in node.items())
-        else:
-            flat[path] = as_typed(node)
+        elif node is not None:
+            flat[path] = _text(path, node)
     return flat
 
 
-def title_of(record: RunRecord, by: Sequence[str]) -> str:
-    """The data set and what was changed of it: `cifar100_lt [imbalance=50]`."""
-    untold = {*by, *inert_keys(record.config)}
-    changes = {key: value for key, value in record.changes.items() if _of_dataset(key) and key not in untold}
-    name = "all data sets" if "dataset" in by else record.dataset
-    return labelled(name, {key.removeprefix("dataset."): value for key, value in changes.items()})
+def _text(key: str, value: Any) -> str:
+    """As it is typed; the text "1" in quotes, since it is another value than the number."""
+    if not isinstance(value, str):
+        return as_typed(value)
+    try:
+        json.loads(value)
+    except ValueError:
+        return str(class_name(value)) if key.endswith("_target_") else value
+    return json.dumps(value)
 
 
-def label_of(record: RunRecord) -> str:
-    return labelled(record.method, {key: value for key, value in record.changes.items() if not _of_dataset(key)})
+def value_of(record: RunRecord, key: str) -> str | None:
+    """What a record has for a key by which it, or another run of its sweep, may name a change; None for nothing."""
+    changed = record.changes.get(key)
+    if changed is not None:
+        return as_typed(changed)
+    return None if key in record.changes else fact(record, f"stages.train.{key}") or fact(record, key)
 
 
-def _of_dataset(key: str) -> bool:
+def differing(records: Iterable[RunRecord], keys: Iterable[str]) -> list[str]:
+    """Which of the keys do not have one value in all the records."""
+    records = list(records)
+    return [key for key in keys if len({value_of(record, key) for record in records}) > 1]
+
+
+def spelt_out(record: RunRecord, changes: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Changes, and what the record has for keys that its neighbours change, so that a default among swept values is told."""
+    return {**{key: value for key in keys if (value := value_of(record, key)) is not None}, **changes}
+
+
+def titles(records: Sequence[RunRecord], by: Sequence[str]) -> list[str]:
+    """Of each record, the data set and what was changed of it: `cifar100_lt [imbalance=50]`.
+
+    Where runs of one data set differ in a key that some of them change, each title says its value.
+    """
+    alike: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        alike[_data_set(record, by)].append(record)
+    told = {name: differing(members, _changed(members, by, of_dataset)) for name, members in alike.items()}
+    found = []
+    for record in records:
+        name = _data_set(record, by)
+        changes = {key: record.changes[key] for key in _changed([record], by, of_dataset)}
+        spelt = spelt_out(record, changes, told[name])
+        found.append(labelled(name, {key.removeprefix("dataset."): value for key, value in spelt.items()}))
+    return found
+
+
+def label_of(record: RunRecord, swept: Sequence[str] = (), without: Sequence[str] = ()) -> str:
+    """The method and what was changed of it, and of keys that its neighbours change, `swept`, the values that it has."""
+    changes = {key: value for key, value in record.changes.items() if not of_dataset(key)}
+    spelt = spelt_out(record, changes, swept)
+    return labelled(record.method, {key: value for key, value in spelt.items() if key not in without})
+
+
+def swept_keys(records: Sequence[RunRecord]) -> list[str]:
+    """Keys that some run of a method changes and in which the runs of the method differ."""
+    return differing(records, _changed(records, (), lambda key: not of_dataset(key)))
+
+
+def shared_changes(records: Sequence[RunRecord]) -> dict[str, str]:
+    """What was changed in every run alike, as it was typed."""
+    keys = _changed(records, (), lambda key: not of_dataset(key))
+    everywhere = [key for key in keys if all(key in record.changes for record in records)]
+    differ = differing(records, everywhere)
+    return {key: as_typed(records[0].changes[key]) for key in everywhere if key not in differ}
+
+
+def of_dataset(key: str) -> bool:
     return key.startswith("dataset.")
+
+
+def _data_set(record: RunRecord, by: Sequence[str]) -> str:
+    return "all data sets" if "dataset" in by else record.dataset
+
+
+def _changed(records: Iterable[RunRecord], by: Sequence[str], wanted: Callable[[str], bool]) -> list[str]:
+    keys = {key for record in records for key in record.changes.keys() - inert_keys(record.config)}
+    return sorted(key for key in keys if wanted(key) and key not in by)
 
 
 def difference(label: str, records: Mapping[str, RunRecord]) -> str:
@@ -69,3 +149,12 @@ def difference(label: str, records: Mapping[str, RunRecord]) -> str:
     told = [f"{key}: " + ", ".join(f"{each.get(key, DASH)[:40]} ({mark})" for mark, each in flat.items()) for key in differing]
     shown = "; ".join(told[:3]) + (f" and {len(told) - 3} more keys" if len(told) > 3 else "")
     return f"{label} stands for {len(records)} configurations" + (f", which differ in {shown}" if shown else "")
+
+
+def in_order(name: str) -> list[tuple[int, float, str]]:
+    """For sorting: numbers by size, also within a name, before letters."""
+    try:
+        parts = ["", name] if math.isfinite(float(name)) else [name]
+    except ValueError:
+        parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", name)
+    return [(0, float(part), part) if i % 2 else (1, 0.0, part) for i, part in enumerate(parts) if part]

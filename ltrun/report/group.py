@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import NamedTuple
 
+from ltrun.config.catalogue import titles as names_in_papers
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.metrics import TASKS
-from ltrun.report.caption import caption_of
-from ltrun.report.facts import FACTS, difference, fact, label_of, leaves, title_of
+from ltrun.report.caption import caption_of, notes_on_the_best
+from ltrun.report.configurations import PREDICTOR, Group, Rows, by_configuration, unambiguous
+from ltrun.report.facts import FACTS, fact, in_order, leaves, titles
 from ltrun.report.measure import Measure, measure_of
 from ltrun.report.table import DAGGER, DASH, Cell, Row, Scored, Table
 from ltrun.results.record import RunRecord
 
 SAW = "test_inputs"
 NOTE = f"{DAGGER} saw test inputs"
-PREDICTOR = "predictor"
-
-
-class Group(NamedTuple):
-    """The runs that share a row. names: one for each head. keys: what the row stands for."""
-
-    names: tuple[str, ...]
-    keys: dict[str, str]
-    runs: list[Scored]
 
 
 def tables(records: Sequence[RunRecord], metric: str | None = None, split: str = "test", by: Sequence[str] = ()) -> list[Table]:
@@ -42,53 +33,35 @@ def tables(records: Sequence[RunRecord], metric: str | None = None, split: str =
     _check(records, split, by)
     measured = {task: measure_of(records, metric or TASKS[task][0].name) for task in {record.task for record in records}}
     scopes: dict[tuple[str, str, tuple[tuple[str, int], ...]], list[RunRecord]] = defaultdict(list)
-    for record in records:
+    for title, record in zip(titles(records, by), records, strict=True):
         classes = () if "dataset" in by else zip(record.classes["names"], record.classes["counts"], strict=True)
-        scopes[title_of(record, by), record.task, tuple(classes)].append(record)
+        scopes[title, record.task, tuple(classes)].append(record)
+    names = names_in_papers()
     made = []
-    for (title, task, _), members in sorted(scopes.items(), key=lambda item: item[0]):
-        groups, notes = (_by_keys(members, by), []) if by else _by_configuration(members)
+    for (title, task, _), members in sorted(scopes.items(), key=lambda item: (in_order(item[0][0]), *item[0])):
+        heads, groups, notes = _by_keys(members, by, names) if by else by_configuration(members, names)
         rows = tuple(row for group in groups if (row := _row(group, measured[task], split)))
-        if any(row.saw_test for row in rows):
-            notes = [*notes, NOTE]
         if rows:
-            table = Table(title, tuple(by) or ("Method",), rows, measured[task], split, tuple(notes))
-            made.append(replace(table, caption=caption_of(table, members, by)))
+            table = Table(title, heads, rows, measured[task], split, ())
+            saw = [NOTE] if any(row.saw_test for row in rows) else []
+            notes = [*notes, *saw, *notes_on_the_best(table)]
+            made.append(replace(table, caption=caption_of(table, members, by), notes=tuple(notes)))
     return made
 
 
-def _by_configuration(records: list[RunRecord]) -> tuple[list[Group], list[str]]:
-    """A configuration is a row, even where its label is that of another; a note then says what tells them apart."""
-    same: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for record in records:
-        same[record.method, record.fingerprint].append(record)
-    labels: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for key, members in same.items():
-        labels[min((label_of(record) for record in members), key=len)].append(key)
-    groups: list[Group] = []
-    notes = []
-    for label, keys in sorted(labels.items(), key=lambda item: (same[item[1][0]][0].method != "erm", item[0])):
-        if len(keys) > 1:
-            notes.append(difference(label, {key[1]: same[key][0] for key in sorted(keys)}))
-        for method, mark in sorted(keys):
-            name = f"{label} ({mark})" if len(keys) > 1 else label
-            members = same[method, mark]
-            headline = members[0].headline
-            for predictor in dict.fromkeys([headline, *(p for record in members for p in record.predictors)]):
-                shown = name if predictor == headline else f"{name} · {predictor}"
-                runs = [(record, predictor) for record in members if predictor in record.predictors]
-                groups.append(Group((shown,), {"method": label, "fingerprint": mark, PREDICTOR: predictor}, runs))
-    return groups, notes
-
-
-def _by_keys(records: list[RunRecord], by: Sequence[str]) -> list[Group]:
+def _by_keys(records: list[RunRecord], by: Sequence[str], papers: Mapping[str, str]) -> Rows:
     groups: dict[tuple[str, ...], list[Scored]] = defaultdict(list)
     for record in records:
         shown = {key: fact(record, key) or DASH for key in by}
         for predictor in record.predictors if PREDICTOR in by else [record.headline]:
             groups[tuple(predictor if key == PREDICTOR else shown[key] for key in by)].append((record, predictor))
-    ordered = sorted(groups.items(), key=lambda item: [_natural(name) for name in item[0]])
-    return [Group(names, dict(zip(by, names, strict=True)), runs) for names, runs in ordered]
+    papers = unambiguous(papers, {record.method for record in records})
+    found = []
+    for values, runs in sorted(groups.items(), key=lambda item: [in_order(value) for value in item[0]]):
+        keys = dict(zip(by, values, strict=True))
+        names = tuple(papers.get(value, value) if key == "method" else value for key, value in keys.items())
+        found.append(Group(names, keys, runs))
+    return Rows(tuple(by), found, [])
 
 
 def _row(group: Group, measure: Measure, split: str) -> Row | None:
@@ -104,7 +77,7 @@ def _row(group: Group, measure: Measure, split: str) -> Row | None:
         return None
     saw_test = not measure.cost and any(SAW in record.predictors[name]["sees"] for record, name in runs)
     if saw_test:
-        names = (*names[:-1], f"{names[-1]} {DAGGER}")
+        names = (f"{names[0]} {DAGGER}", *names[1:])
     cells = tuple(Cell.of(column, [each.get(column.key) for each in found]) for column in measure.columns)
     return Row(names, group.keys, cells, tuple(runs), saw_test)
 
@@ -118,12 +91,3 @@ def _check(records: Sequence[RunRecord], split: str, by: Sequence[str]) -> None:
             slots = {PREDICTOR, *FACTS, *(slot for record in records for slot in record.choices)}
             near = get_close_matches(key, slots.union(*(leaves(record.config) for record in records)), n=1, cutoff=0.6)
             raise ConfigError(f"no run has a key '{key}' to group by{did_you_mean(key, near or slots)}")
-
-
-def _natural(name: str) -> tuple[int, float, str]:
-    """Numbers by size, before names."""
-    try:
-        number = float(name)
-    except ValueError:
-        return (1, 0.0, name)
-    return (0, number, name) if math.isfinite(number) else (1, 0.0, name)

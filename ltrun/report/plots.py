@@ -1,164 +1,120 @@
-"""The two figures of every long-tailed paper, as PNG files; needs matplotlib, which `ltrun[plots]` brings."""
+"""Figures of the tables as files: PDF, SVG or PNG, with the same bytes for the same runs; needs matplotlib (`ltrun[plots]`)."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import cycle, product
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from ltrun.errors import ConfigError
-from ltrun.metrics import TASKS
-from ltrun.report.group import PREDICTOR
-from ltrun.report.measure import Column, Measure
-from ltrun.report.render.common import plain
-from ltrun.report.table import DASH, Cell, Row, Table
+from ltrun.report.table import Table
 from ltrun.results.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito, 2008
-# once the colours are used up
-DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (8, 3)), (0, (3, 1, 1, 1)), (0, (6, 2, 1, 2, 1, 2)))
-CHARACTER = 0.068  # inches that one takes in a small font
-LINE = 0.19  # inches
+    from ltrun.report.confusion import Confusion
+
+FORMATS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}  # and metadata that would differ
+OTHERS = ("jpg", "jpeg", "eps", "ps", "gif", "tif", "tiff", "webp")  # endings of images that no figure is written as
 
 
-def plot(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Writes a figure of each class against its rank and one of the shot groups, for each table. Returns the files.
+class Place(NamedTuple):
+    """Where figures go. stem: how their names begin, if a file was named."""
 
-    Both show the first metric of the task, whichever the table shows.
+    folder: Path
+    stem: str
+    formats: tuple[str, ...]
+
+
+def place_of(asked: Path, formats: Sequence[str], flag: str = "--plots") -> Place:
+    """`figures` and `--format pdf` are a folder; `figures/x.pdf` are files `x-...` of that format. Raises ConfigError."""
+    ending = asked.suffix.lower().removeprefix(".")
+    if asked.is_dir():
+        return Place(asked, "", tuple(formats) or ("png",))
+    if ending in OTHERS:
+        raise ConfigError(f"{flag} {asked}: figures are written as {', '.join(FORMATS)}; name a folder, or such a file")
+    if ending not in FORMATS:
+        if asked.exists():
+            raise ConfigError(f"{flag} {asked} is a file; name a folder, or a file that ends in .{', .'.join(FORMATS)}")
+        return Place(asked, "", tuple(formats) or ("png",))
+    if formats and list(formats) != [ending]:
+        raise ConfigError(f"{flag} {asked} names a {ending} and --format {','.join(formats)}: leave one of them out")
+    return Place(asked.parent, asked.stem, (ending,))
+
+
+def plot(tables: Sequence[Table], place: Place) -> list[str]:
+    """Writes a figure of each class against its rank and one of the shot groups, for each table; returns what there is to say.
+
+    Both show the first metric of the task, whichever the table shows. Raises ConfigError without matplotlib.
     """
+    _need_matplotlib("--plots")
+    from ltrun.report.figures import classes, groups
+    from ltrun.report.figures.style import headlines
+
+    said = []
+    for i, table in enumerate(tables):
+        if not headlines(table):
+            continue
+        drawn = {"classes": partial(classes, table), "groups": partial(groups, table)}
+        if len({tuple(record.classes["counts"]) for row in table.rows for record, _ in row.runs}) > 1:
+            del drawn["classes"]  # rows are averaged over data sets
+        said += _write(drawn, place, _stem(place, i, table.title, len(tables)))
+    return said
+
+
+def plot_confusion(found: Sequence[Confusion], place: Place) -> list[str]:
+    """Writes the heat map and the matrix of each confusion; returns what there is to say.
+
+    Raises ConfigError without matplotlib.
+    """
+    _need_matplotlib("--confusion")
+    from ltrun.report.figures import heat_map
+    from ltrun.report.render.csv import matrix
+
+    said = []
+    for i, confusion in enumerate(found):
+        stem = _stem(place, i, confusion.title, len(found))
+        said += _write({"confusion": partial(heat_map, confusion)}, place, stem)
+        write_atomically(place.folder / f"{stem}-confusion.csv", matrix(confusion).encode())
+        said.append(f"{place.folder / f'{stem}-confusion.csv'} written")
+    return said
+
+
+def _need_matplotlib(flag: str) -> None:
     try:
         import matplotlib  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigError("--plots needs matplotlib: install it with pip install 'ltrun[plots]'") from error
-    written = []
-    for i, table in enumerate(tables):
-        if not _headlines(table):
-            continue
-        stem = f"{i + 1}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', table.title).strip('_')[:80]}"
-        figures = {"groups": _groups(table)}
-        if len({tuple(record.classes["counts"]) for row in table.rows for record, _ in row.runs}) == 1:
-            figures = {"classes": _classes(table), **figures}  # not where rows are averaged over data sets
-        for name, figure in figures.items():
-            data = io.BytesIO()
-            figure.savefig(data, format="png", dpi=160)
-            written.append(folder / f"{stem}-{name}.png")
-            write_atomically(written[-1], data.getvalue())
-    return written
+    except ImportError as error:
+        raise ConfigError(f"{flag} needs matplotlib: install it with pip install 'ltrun[plots]'") from error
 
 
-def _classes(table: Table) -> Figure:
-    """The first metric over classes from the most frequent to the rarest, smoothed over a tenth of them, above their sizes."""
-    rows = _headlines(table)
-    longest = max(len(_name(row)) for row in rows)
-    columns = max(1, min(3, int(7 / (CHARACTER * (longest + 8)))))  # of the legend
-    figure = _figure(max(7, CHARACTER * (longest + 8)), 4 + LINE * -(-len(rows) // columns))
-    axes = figure.subplots()
-    sizes = axes.twinx()
-    width = len(rows[0].runs[0][0].classes["counts"]) // 10 | 1  # odd, so that a class is in the middle of its neighbours
-    for row, (dash, colour) in zip(rows, _styles(), strict=False):
-        counts, means = _ranked(row, table.split)
-        smooth = [_mean(means[max(0, i - width // 2) : i + width // 2 + 1]) for i in range(len(means))]
-        points = [float("nan") if value is None else value for value in smooth]  # a gap where a class has no test images
-        axes.plot(points, linestyle=dash, color=colour, label=_name(row), linewidth=1.5)
-        if row is rows[0]:
-            sizes.fill_between(range(len(counts)), counts, color="0.9", step="mid")
-    smoothed = f", mean of {width} classes" if width > 1 else ""
-    axes.set(xlabel="classes, most frequent first", ylabel=f"{_scale(rows, table.split)}{smoothed}")
-    axes.set(title=_literal(table.title), ylim=(0, None))
-    sizes.set(ylabel="training images (grey)", yscale="log")
-    axes.set_zorder(sizes.get_zorder() + 1)
-    axes.patch.set_visible(False)
-    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
-    return figure
+def _stem(place: Place, index: int, title: str, count: int) -> str:
+    """How the names of a figure's files begin. count: of the titles."""
+    name = f"{index + 1}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', title).strip('_')[:80]}"
+    return "-".join(filter(None, (place.stem, name if count > 1 or not place.stem else "")))
 
 
-def _groups(table: Table) -> Figure:
-    """A panel for all classes and for each shot group, a bar for each row; whiskers are one deviation over the runs."""
-    rows = _headlines(table)
-    names = [_name(row) for row in rows]
-    figure = _figure(6.5 + CHARACTER * max(map(len, names)), 1.2 + LINE * len(rows))
-    first = _first(rows)
-    panels = figure.subplots(1, len(first.columns), sharey=True, squeeze=False)[0]
-    for axes, column in zip(panels, first.columns, strict=True):
-        cells = [_cell(row, table.split, column) for row in rows]
-        there = [i for i, cell in enumerate(cells) if cell.n]
-        means, spread = [cells[i].mean for i in there], [cells[i].std or 0.0 for i in there]
-        axes.barh(there, means, xerr=spread, color=PALETTE[0], ecolor="0.3")
-        for i in set(range(len(rows))).difference(there):
-            axes.text(2, i, DASH, verticalalignment="center")  # no such classes, rather than no image right
-        axes.set(title=column.head, xlim=(0, 100 if first.percent else None))
-        axes.grid(axis="x", color="0.9")
-        axes.set_axisbelow(True)
-    panels[0].set_yticks(range(len(rows)), names, fontsize="small")
-    panels[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
-    figure.suptitle(_literal(table.title))
-    figure.supxlabel(_scale(rows, table.split), fontsize=10)
-    return figure
+def _write(drawn: Mapping[str, Callable[[], Figure]], place: Place, stem: str) -> list[str]:
+    """Writes figures by their kinds, in every format of the place; returns what there is to say."""
+    from ltrun.report.figures.style import styled
 
-
-def _name(row: Row) -> str:
-    return _literal(", ".join(row.names))
-
-
-def _literal(text: str) -> str:
-    """Dollars would begin a formula."""
-    return plain(text).replace("$", r"\$")
-
-
-def _figure(width: float, height: float) -> Figure:
-    """In inches."""
-    from matplotlib.figure import Figure  # not pyplot, which would look for a screen
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _headlines(table: Table) -> list[Row]:
-    """Rows of the predictors that stand for their methods, if any; further ones would double the lines.
-
-    A table of costs has runs that were not evaluated on its split; they are left out.
-    """
-    rows = []
-    for row in table.rows:
-        if runs := tuple((record, name) for record, name in row.runs if table.split in record.predictors[name]["splits"]):
-            rows.append(replace(row, runs=runs))
-    standing = [row for row in rows if row.keys.get(PREDICTOR, row.runs[0][1]) == row.runs[0][0].headline]
-    return standing or rows
-
-
-def _styles() -> cycle[tuple[Any, str]]:
-    return cycle(product(DASHES, PALETTE))
-
-
-def _ranked(row: Row, split: str) -> tuple[list[int], list[float | None]]:
-    """(training images, the first metric averaged over the runs) of each class, most frequent first."""
-    counts, column = row.runs[0][0].classes["counts"], _first([row]).columns[0]
-    each = [record.predictors[name]["splits"][split]["per_class"] for record, name in row.runs]
-    means = [Cell.of(column, values).mean for values in zip(*each, strict=False)]
-    order = sorted(range(len(counts)), key=lambda i: -counts[i])
-    return [counts[i] for i in order], [means[i] for i in order]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    return Cell(tuple(value for value in values if value is not None)).mean
-
-
-def _first(rows: Sequence[Row]) -> Measure:
-    """The first metric of the rows' task, with its shot groups."""
-    return Measure.of(TASKS[rows[0].runs[0][0].task][0])
-
-
-def _scale(rows: Sequence[Row], split: str) -> str:
-    """What an axis shows: `Top-1 accuracy on test (%)`."""
-    first = _first(rows)
-    return f"{first.title} on {split}" + (" (%)" if first.percent else "")
-
-
-def _cell(row: Row, split: str, column: Column) -> Cell:
-    return Cell.of(column, (record.predictors[name]["splits"][split].get(column.key) for record, name in row.runs))
+    said = []
+    with styled(), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for kind, draw in drawn.items():
+            figure = draw()
+            for ending in place.formats:
+                data = io.BytesIO()
+                figure.savefig(data, format=ending, metadata=FORMATS[ending])
+                file = place.folder / f"{stem}-{kind}.{ending}"
+                write_atomically(file, data.getvalue())
+                said.append(f"{file} written")
+    lacking = {chr(int(match[1])) for each in told if (match := re.match(r"Glyph (\d+)", str(each.message)))}
+    if lacking:
+        letters = " ".join(sorted(lacking)[:20])
+        said.append(f"no font that matplotlib finds has {letters}, so figures show boxes: install one, as Noto Sans CJK")
+    return said

@@ -10,6 +10,7 @@ from typing import Any
 
 from ltrun.metrics import is_number
 from ltrun.report.measure import Column, Measure
+from ltrun.report.statistics import Better, Sample, Verdict, verdict
 from ltrun.results.record import RunRecord
 
 DAGGER = "†"
@@ -43,6 +44,10 @@ class Cell:
         if self.n < 2 or self.mean is None:
             return None
         return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (self.n - 1))
+
+    @property
+    def sample(self) -> Sample | None:
+        return None if self.mean is None else Sample(self.mean, self.std, self.n, self.text(self.mean))
 
     def text(self, value: float) -> str:
         """One decimal place of a percentage; of anything else as many as show three digits of the mean."""
@@ -86,12 +91,17 @@ class Table:
         """Headings of the numbers, as `heads` are of the names."""
         return tuple(column.head for column in self.measure.columns)
 
-    def best(self, column: int) -> set[int]:
-        """Rows whose printed mean is the best of those that did not see test inputs; none if there is nothing to compare."""
+    def verdict(self, column: int) -> Verdict | None:
+        """On the best mean of a column, among the rows that did not see test inputs."""
         cells = {i: row.cells[column] for i, row in enumerate(self.rows) if not row.saw_test}
-        printed = {i: float(cell.text(cell.mean)) for i, cell in cells.items() if cell.mean is not None}
-        better = self.measure.columns[column].metric.better
-        if len(printed) < 2 or better is None:
-            return set()
-        top = (min if better == "lower" else max)(printed.values())
-        return {i for i, mean in printed.items() if mean == top}
+        return verdict_on(cells, self.measure.columns[column].metric.better)
+
+    def best(self, column: int) -> set[int]:
+        """The row to be honoured: the best, where it differs from the second by more than the noise of their runs."""
+        found = self.verdict(column)
+        return {found.best} if found and found.kind == "better" else set()
+
+
+def verdict_on(cells: Mapping[int, Cell], better: Better) -> Verdict | None:
+    """cells: by row, those that may be compared."""
+    return verdict({i: cell.sample for i, cell in cells.items() if cell.sample}, better)

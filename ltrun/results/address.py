@@ -96,7 +96,7 @@ class _Canonical:
 
     def mapping(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
         """Settings, slots or parts, without the keys that say nothing."""
-        family = _class_name(node["_target_"]) if "_target_" in node else None
+        family = class_name(node["_target_"]) if "_target_" in node else None
         found: dict[str, Any] = {}
         for key, value in node.items():
             here = f"{path}.{key}" if path else str(key)
@@ -122,7 +122,7 @@ class _Canonical:
         return path in self.overriding or re.search(r"(^|\.)streams\.[^.]+\.augments$", path) is not None
 
 
-def _class_name(target: Any) -> Any:
+def class_name(target: Any) -> Any:
     """`ltrun.margin.LDAM` for `ltrun.margin.ldam.LDAM`, `ltrun.Bilevel` for a class that belongs to no family.
 
     A class of a plugin keeps its whole path, because two modules of it may each have a class of one name, and runs of the

@@ -48,7 +48,7 @@ class RunRecord:
     "dataset.imbalance": 50}. choices: slot -> option. config: resolved. fingerprint: see `fingerprint`. headline: the
     predictor that stands for the method. selection: the model that was evaluated, "last" or "best_val". command: the words
     after `ltrun` that train this run alone, without force. data: the `Identity` of its data. Records of formats 1 and 2 have
-    neither: [] and {}.
+    neither: [] and {}. path: the file that it was read from, which is not in the file.
     """
 
     dataset: str
@@ -68,15 +68,20 @@ class RunRecord:
     command: Sequence[str] = field(default_factory=list)
     data: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+    path: Path | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:
         """The method and what was changed of it, slots first: `ldam_drw [reweighting=none, epochs=3]`."""
         return labelled(self.method, self.changes)
 
+    def content(self) -> dict[str, Any]:
+        """What the file holds."""
+        return {key: value for key, value in asdict(self).items() if key != "path"}
+
     def save(self, folder: Path) -> Path:
         """Writes folder/result.json whole or not at all. Raises TrainingError."""
-        data = json.dumps(asdict(self), indent=1, allow_nan=False).encode()
+        data = json.dumps(self.content(), indent=1, allow_nan=False).encode()
         read(data)  # a record that `load` would refuse must not count as a finished run
         write_atomically(folder / RESULT, data + b"\n")
         return folder / RESULT
@@ -98,7 +103,7 @@ class RunRecord:
             if content["format"] != FORMAT:
                 content = upgrade(content)
                 content["fingerprint"] = fingerprint(content["config"])
-            return cls(**content)
+            return cls(**content, path=path)
         except Unknown as error:
             raise UnknownRecord(f"{path} is a result that this ltrun cannot read ({error}): update ltrun to read it") from error
         except (ValueError, RecursionError, ConfigError) as error:

@@ -13,9 +13,11 @@ COUNTS = [500, 300, 120, 100, 60, 20, 19, 5]  # three many, three medium, two fe
 DECLARED = {key: metric for metric in TASKS[SINGLE_LABEL] for key in metric.columns}  # keys in a record, groups included
 
 
-def metrics(rng: random.Random, counts: list[int] = COUNTS, lift: float = 0.0) -> dict[str, Any]:
+def metrics(rng: random.Random, counts: list[int] = COUNTS, lift: float = 0.0, spread: float | None = None) -> dict[str, Any]:
     """Metrics that agree with one another, as on a test split with as many images of every class."""
-    each = [min(1.0, rng.uniform(0.2, 0.8) + lift) for _ in counts]
+    falling = [0.75 - 0.5 * i / len(counts) for i in range(len(counts))]
+    drawn = [rng.uniform(0.2, 0.8) if spread is None else rng.gauss(mean, spread) for mean in falling]
+    each = [min(1.0, max(0.0, value + lift)) for value in drawn]
     groups = {name: [a for a, n in zip(each, counts, strict=True) if Shots().group(n) == name] for name in GROUPS}
     accuracy = sum(each) / len(each)
     return {
@@ -42,9 +44,14 @@ def record(
     margin: str = "none",
     splits: tuple[str, ...] = ("test",),
     numbers: int = 0,
+    lift: float = 0.0,
+    spread: float | None = None,
     date: str = "2024-01-01T00:00:00+00:00",
 ) -> RunRecord:
-    """predictors: name -> what it sees. numbers: another value gives other metrics for the same run."""
+    """predictors: name -> what it sees. numbers: another value gives other metrics for the same run.
+
+    lift: what the method gains on every class. spread: of a class over seeds, whose mean falls with its rank; None for noise.
+    """
     counts = counts or COUNTS
     whole = {"seed": seed, "optimizer": {"lr": 0.1}, "slots": [method, margin, dataset, changes or {}], **(config or {})}
     rng = random.Random(f"{method} {dataset} {changes} {config} {seed} {numbers}")
@@ -59,7 +66,7 @@ def record(
         headline=headline,
         selection="last",
         predictors={
-            name: {"sees": sees, "splits": {split: metrics(rng, counts) for split in splits}}
+            name: {"sees": sees, "splits": {split: metrics(rng, counts, lift, spread) for split in splits}}
             for name, sees in (predictors or {"plain": []}).items()
         },
         classes={"names": [f"class {i}" for i in range(len(counts))], "counts": counts},

@@ -1,9 +1,10 @@
-"""Tables as text: for the terminal, Markdown, LaTeX (booktabs), CSV and HTML. Every name is escaped, as it may be anyone's."""
+"""Tables as text: for terminals, Markdown, LaTeX (booktabs), CSV, JSON and HTML. Names are escaped, as they may be anyone's."""
 
 from collections.abc import Callable, Sequence
 
 from ltrun.report.render.csv import comma_separated
 from ltrun.report.render.html import html
+from ltrun.report.render.json import as_json
 from ltrun.report.render.latex import latex
 from ltrun.report.render.markdown import markdown
 from ltrun.report.render.terminal import terminal
@@ -13,6 +14,7 @@ FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "markdown": markdown,
     "latex": latex,
     "csv": comma_separated,
+    "json": as_json,
     "html": html,
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from ltrun.commands.methods import main
 from ltrun.config import catalogue
-from ltrun.config.catalogue import Option, groups, options, suggest
+from ltrun.config.catalogue import Option, groups, options, suggest, titles
 from ltrun.errors import ConfigError
 from ltrun.taxonomy import GROUPS, SLOTS
 
@@ -67,6 +67,19 @@ def test_headers(own: Path) -> None:
     assert not found.keys() & {"notes", "notes.txt", "folder"}
     method = {option.name: option for option in options("method", [own])}
     assert method["mine"] == Option("mine", "My method.", "", "40.1")
+
+
+def test_every_method_has_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = titles()
+    assert found.keys() == {option.name for option in options("method")}
+    assert len(set(found.values())) == len(found)
+    assert (found["ldam_drw"], found["balanced_softmax"], found["crt"]) == ("LDAM-DRW", "Balanced Softmax", "cRT")
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text("# @package _global_\n# name: My Loss\n# Widens margins.\n")
+    monkeypatch.setenv("LTRUN_SEARCHPATH", str(tmp_path))
+    assert titles()["mine"] == "My Loss"
+    monkeypatch.setenv("LTRUN_SEARCHPATH", "/is/not/there")
+    assert titles() == {}
 
 
 def test_none_comes_first() -> None:

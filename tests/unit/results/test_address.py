@@ -14,7 +14,7 @@ import yaml
 from ltrun.config.catalogue import folders
 from ltrun.errors import ConfigError
 from ltrun.report.facts import leaves
-from ltrun.results.address import INERT, _class_name, address, fingerprint, inert_keys
+from ltrun.results.address import INERT, address, class_name, fingerprint, inert_keys
 from ltrun.taxonomy import DATASET_KEYS, GROUPS, STAGE_SLOTS
 from tests.support.cases import CONF, OPTIONS, composed
 from tests.support.narrow import of_type
@@ -112,7 +112,7 @@ def test_what_has_no_fingerprint_is_named(value: object) -> None:
     ],
 )
 def test_a_class_is_known_by_its_family_and_name(target: Any, name: Any) -> None:
-    assert _class_name(target) == name
+    assert class_name(target) == name
 
 
 def test_no_two_classes_of_ltrun_have_one_name_in_an_address() -> None:
@@ -123,7 +123,7 @@ def test_no_two_classes_of_ltrun_have_one_name_in_an_address() -> None:
         )
         for name, value in vars(module).items():
             if inspect.isclass(value) and value.__module__.startswith("ltrun.") and name in getattr(module, "__all__", ()):
-                known = _class_name(f"{module.__name__}.{name}")
+                known = class_name(f"{module.__name__}.{name}")
                 assert found.setdefault(known, value) is value, f"{value} and {found[known]} share {known}"
     assert len(found) > 50
 

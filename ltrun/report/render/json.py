@@ -1,0 +1,75 @@
+"""Tables as JSON, for programs: numbers as they are, and the runs behind each.
+
+    {"format": 1, "tables": [table, ...]}
+    table    title, task, split; metric: {name, title}; keys: those by which rows are told apart, in the order of `heads`
+             of a printed table; caption, notes: text; columns, rows
+    column   key, head, unit: "%" or null; better: "higher", "lower" or null; best: null where there is nothing to compare, else
+             {row, second: indices in rows, p: of their difference, null where one run shows no noise; verdict: "better",
+             "within noise", "one run", or "equal" for means that are printed alike}
+    row      names: as printed; keys: key -> value as typed, with the machine's name of a method; saw_test_inputs; n: runs;
+             cells: one a column, {mean, std, n, values}: values of the single runs, std with n - 1 in the denominator; null for
+             no number; runs: one each, {dataset, method, seed, fingerprint, predictor, path: of its result, or null}
+
+A new key leaves `format` as it is; a key that goes, or means something else, raises it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ltrun.report.table import Row, Table
+
+FORMAT = 1
+
+
+def as_json(tables: Sequence[Table]) -> str:
+    """Valid JSON, without NaN and in ASCII."""
+    return json.dumps({"format": FORMAT, "tables": [_table(table) for table in tables]}, indent=1, allow_nan=False) + "\n"
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "title": table.title,
+        "task": table.rows[0].runs[0][0].task,
+        "split": table.split,
+        "metric": {"name": table.measure.name, "title": table.measure.title},
+        "keys": list(table.rows[0].keys),
+        "caption": table.caption,
+        "notes": list(table.notes),
+        "columns": [_column(table, i) for i in range(len(table.columns))],
+        "rows": [_row(row) for row in table.rows],
+    }
+
+
+def _column(table: Table, index: int) -> dict[str, Any]:
+    column, found = table.measure.columns[index], table.verdict(index)
+    return {
+        "key": column.key,
+        "head": column.head,
+        "unit": "%" if column.metric.percent else None,
+        "better": column.metric.better,
+        "best": found and {"row": found.best, "second": found.second, "p": found.p, "verdict": found.kind},
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "names": list(row.names),
+        "keys": dict(row.keys),
+        "saw_test_inputs": row.saw_test,
+        "n": row.n,
+        "cells": [{"mean": cell.mean, "std": cell.std, "n": cell.n, "values": list(cell.values)} for cell in row.cells],
+        "runs": [
+            {
+                "dataset": record.dataset,
+                "method": record.method,
+                "seed": record.seed,
+                "fingerprint": record.fingerprint,
+                "predictor": predictor,
+                "path": record.path and str(record.path),
+            }
+            for record, predictor in row.runs
+        ],
+    }
