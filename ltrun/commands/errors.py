@@ -22,6 +22,7 @@ from ltrun.results.record import RunRecord
 if TYPE_CHECKING:
     from ltrun.data.thumbnails import Thumbnail
 
+PAGES = (".html", ".htm")  # endings of files that are replaced
 TABLE, PAGE = 20, 500  # images that a table, and a page, show unless told otherwise
 
 
@@ -31,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     file, record = run_at(asked.run)
     mistakes = mistakes_of(record, file.parent, asked.predictor, asked.label)
     if asked.html:
+        if asked.html.exists() and asked.html.suffix.lower() not in PAGES:
+            raise ConfigError(f"--html {asked.html}: this is there, and no page; name a file that ends in {PAGES[0]}")
         count = PAGE if asked.top is None else asked.top
         _write_page(mistakes, count, asked.html, asked.root)
     elif asked.format:
