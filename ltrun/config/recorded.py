@@ -77,7 +77,7 @@ def drift(record: RunRecord) -> list[str] | None:
     """
     untold = {*inert_keys(record.config), ROOT}
     words = [word for word in record.command if _key(word) not in untold]
-    if not all(PLAIN.fullmatch(word) for word in words):
+    if not record.command or not all(PLAIN.fullmatch(word) for word in words):
         return []
     try:
         now = dict(leaves(compose_job(words).config))
