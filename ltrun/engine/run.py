@@ -92,6 +92,8 @@ class Run:
         }  # refused before training
         if job.settings.force:
             reset(job.folder)
+        if not trainer.checkpoints.entries:
+            context.listing.save(job.folder)
         network = trainer.run()
         augments = nn.ModuleList(augments_of(self.recipe.stages[0], MAIN, context.injected())).to(context.device)
         predictors = Predictors(network, context, posthoc, list(augments))  # type: ignore[arg-type]
@@ -133,6 +135,8 @@ class Run:
                 for s, t in zip(self.recipe.stages, trainer.seconds, strict=True)
             ],
             provenance=provenance() | self._cost(trainer, begun),
+            command=list(job.command),
+            data=context.listing.data,
         )
 
     def _cost(self, trainer: Trainer, begun: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
 from ltrun.engine.stage import Row, StageRun
 from ltrun.engine.turns import released
-from ltrun.errors import ConfigError, TrainingError
+from ltrun.errors import ConfigError, DataError, TrainingError
 from ltrun.parts import Head, Network
 from ltrun.recipe.stage import Recipe, Stage
 from ltrun.types import Clock, seed_of
@@ -66,6 +66,7 @@ class Trainer:
     def _run(self) -> Network:
         self.saved = time.monotonic()
         saved = self.checkpoints.load(self.context.device, self.context.warn)
+        self._check_data(saved or {})
         reached, first_epoch = (saved["stage"], saved["epoch"]) if saved else (0, 0)
         self.seconds = list(saved["seconds"]) if saved else []
         self.images = saved.get("images", 0) if saved else 0
@@ -89,11 +90,20 @@ class Trainer:
     def _selects_best(self) -> bool:
         return self.context.settings.selection == "best_val"
 
-    def _go_on(self, running: StageRun, saved: Mapping[str, Any]) -> None:
-        """Raises TrainingError where the checkpoint is that of other data or other parts."""
+    def _check_data(self, saved: Mapping[str, Any]) -> None:
+        """Raises DataError where a checkpoint is that of other data. Those of before know the sizes of the classes only."""
         folder, counts = self.checkpoints.folder, self.context.stats.counts.tolist()
-        if saved.get("counts", counts) != counts:
-            raise TrainingError(f"the training images are not those that {folder} was begun with; force=true begins it anew")
+        told = self.context.listing.difference(saved.get("data", {}), folder) if saved else None
+        if told is None and saved.get("counts", counts) != counts:
+            told = "the classes have other numbers of training images"
+        if told is not None:
+            raise DataError(
+                f"{folder} was begun with other data: {told}; bring those back to go on, or begin anew with force=true"
+            )
+
+    def _go_on(self, running: StageRun, saved: Mapping[str, Any]) -> None:
+        """Raises TrainingError where the checkpoint is that of other parts."""
+        folder = self.checkpoints.folder
         try:
             running.load_state_dict(saved["module"])
             running.optimizer.load_state_dict(saved["optimizer"])
@@ -138,7 +148,7 @@ class Trainer:
         """Copies the state of an epoch to the host, in this run's turn: others may have torch refuse to wait for the device."""
         begun = time.perf_counter()
         state = {"stage": index, "epoch": clock.epoch + 1, "seconds": list(self.seconds), "best": running.best}
-        state |= {"images": self.images, "counts": self.context.stats.counts.tolist()}
+        state |= {"images": self.images, "data": self.context.listing.data}
         state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}
         self.pending = f"{index}-{clock.stage}-{clock.epoch + 1}", on_host(state)
         self.kept = time.perf_counter()

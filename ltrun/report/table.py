@@ -10,7 +10,7 @@ from typing import Any
 
 from ltrun.metrics import is_number
 from ltrun.report.measure import Column, Measure
-from ltrun.report.statistics import Sample, Verdict, verdict
+from ltrun.report.statistics import Better, Sample, Verdict, verdict
 from ltrun.results.record import RunRecord
 
 DAGGER = "†"
@@ -94,10 +94,14 @@ class Table:
     def verdict(self, column: int) -> Verdict | None:
         """On the best mean of a column, among the rows that did not see test inputs."""
         cells = {i: row.cells[column] for i, row in enumerate(self.rows) if not row.saw_test}
-        samples = {i: cell.sample for i, cell in cells.items() if cell.sample}
-        return verdict(samples, self.measure.columns[column].metric.better)
+        return verdict_on(cells, self.measure.columns[column].metric.better)
 
     def best(self, column: int) -> set[int]:
         """The row to be honoured: the best, where it differs from the second by more than the noise of their runs."""
         found = self.verdict(column)
         return {found.best} if found and found.kind == "better" else set()
+
+
+def verdict_on(cells: Mapping[int, Cell], better: Better) -> Verdict | None:
+    """cells: by row, those that may be compared."""
+    return verdict({i: cell.sample for i, cell in cells.items() if cell.sample}, better)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.errors import HydraException
@@ -16,10 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 from ltrun.config.compose import Job, compose_job
 from ltrun.config.words import command_line, words_of
 from ltrun.engine.progress import Bar, say
-from ltrun.errors import LtrunError, heed_interruption
+from ltrun.errors import DataError, LtrunError, heed_interruption
 from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.sweep.capacity import at_once_of
+from ltrun.sweep.data_now import DataNow
 from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
@@ -30,20 +32,23 @@ log = logging.getLogger(__name__)
 Note = Callable[[Outcome], None]
 
 
-def compose_jobs(commands: Sequence[Sequence[str]], note: Note) -> list[Job]:
+def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Sequence[str] = ()) -> list[Job]:
     """Composes each command line. Returns the jobs to train, each once; notes those done before and those refused.
 
-    Hydra must be initialised. Raises Hydra's errors where the first job cannot be composed; a later one has failed.
+    search_path: words that name folders of options, for all of them. Hydra must be initialised. Raises Hydra's errors where
+    the first job cannot be composed; a later one has failed.
     """
     jobs: list[Job] = []
     seen: set[Path] = set()
+    data = DataNow()
     for index, words in enumerate(commands):
         try:
             job = compose_job(words)
+            job = replace(job, command=[*search_path, *job.command])
             if job.folder in seen:  # as in seed=0,0
                 continue
             seen.add(job.folder)
-            done = done_before(job)
+            done = done_before(job, data)
         except (HydraException, OmegaConfBaseException, LtrunError) as error:
             heed_interruption(error)
             if not index and not isinstance(error, LtrunError):
@@ -57,11 +62,13 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note) -> list[Job]:
     return jobs
 
 
-def done_before(job: Job) -> bool:
-    """Whether the run has its result; says so. Raises DataError for a damaged one."""
+def done_before(job: Job, data: DataNow) -> bool:
+    """Whether the run has its result; says so. Raises DataError for a damaged one, and for one of other data."""
     if job.settings.force or not (job.folder / RESULT).exists():
         return False
-    RunRecord.load(job.folder / RESULT)
+    record = RunRecord.load(job.folder / RESULT)
+    if record.data and (told := data.difference(job, record.data)):
+        raise DataError(f"{job.folder} holds the result of other data: {told}; force=true trains it anew on these")
     print(f"{job.title}: done before, in {job.folder} (force=true trains it again)")
     return True
 

@@ -23,6 +23,7 @@ from ltrun.config.compose import Job
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError
 from ltrun.machine import at_home, terminate
+from ltrun.sweep.data_now import DataNow
 from ltrun.sweep.jobs import done_before, train_here
 from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, forget, outcome_of, tell
 
@@ -94,7 +95,7 @@ def train_from_file(cfg: DictConfig) -> None:
         signal.signal(signal.SIGTERM, terminate)
     show_log()
     job = Job.load(Path(cfg.job))
-    if not done_before(job):  # by another sweep that had it in its queue
+    if not done_before(job, DataNow()):  # by another sweep that had it in its queue
         tell(train_here(job), named=True)
 
 

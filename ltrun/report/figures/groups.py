@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from ltrun.metrics import GROUPS
 from ltrun.report.figures import style
 from ltrun.report.measure import Column
-from ltrun.report.table import DASH, Cell, Row, Table
+from ltrun.report.table import DASH, Cell, Row, Table, verdict_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,8 +44,9 @@ def groups(table: Table) -> Figure:
         axes.set_xlim(start, start + span * (1.1 + TEXT))
         if plain is not None and (mean := found[plain].mean) is not None:
             axes.axvline(mean, color=style.MUTED, linewidth=0.7, linestyle=(0, (4, 1.5)), zorder=1)
+        verdict = verdict_on({i: cell for i, cell in enumerate(found) if not rows[i].saw_test}, column.metric.better)
         for i, cell in enumerate(found):
-            _point(axes, i, cell, 0.05 / tall)
+            _point(axes, i, cell, 0.05 / tall, bold=verdict is not None and (verdict.kind, verdict.best) == ("better", i))
         _frame(axes, len(rows), start, start + 1.1 * span)
         if not any(cell.n for cell in found):
             axes.set_xticks([])
@@ -60,8 +61,8 @@ def groups(table: Table) -> Figure:
     return figure
 
 
-def _point(axes: Axes, place: int, cell: Cell, below: float) -> None:
-    """The mean with its deviation, the single runs below it, and both numbers at the right edge."""
+def _point(axes: Axes, place: int, cell: Cell, below: float, bold: bool) -> None:
+    """The mean with its deviation, the single runs below it, and both numbers at the right edge, bold as in the table."""
     shown = DASH  # no such classes, rather than no image right
     if cell.mean is not None:
         shown = cell.text(cell.mean) + ("" if cell.std is None else f" ± {cell.text(cell.std)}")
@@ -75,7 +76,7 @@ def _point(axes: Axes, place: int, cell: Cell, below: float) -> None:
         axes.plot(cell.mean, place, marker="o", markersize=4, color=style.LOOKS[0].colour, zorder=3)
     axes.text(
         0.99, place, shown, transform=axes.get_yaxis_transform(), fontsize=7, horizontalalignment="right",
-        verticalalignment="center",
+        verticalalignment="center", fontweight="bold" if bold else "normal",
     )  # fmt: skip
 
 

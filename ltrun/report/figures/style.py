@@ -124,7 +124,7 @@ def spread(rows: Sequence[Row]) -> str:
 
 def folded(parts: Sequence[str]) -> str:
     """Remarks below a figure, in lines as wide as a page."""
-    return textwrap.fill("; ".join(filter(None, parts)), int(WIDTH / CHARACTER))
+    return textwrap.fill("; ".join(filter(None, parts)), int(1.15 * WIDTH / CHARACTER))
 
 
 def literal(text: str) -> str:

@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict, fields
 
 from ltrun.report.render.common import plain
+from ltrun.report.render.csv import text
 from ltrun.report.wrong import Mistakes, Wrong
 
 
@@ -51,7 +52,7 @@ def comma_separated(mistakes: Mistakes, count: int | None) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(field.name for field in fields(Wrong))
     for wrong in mistakes.first(count):
-        writer.writerow(plain(value) if isinstance(value, str) else value for value in asdict(wrong).values())
+        writer.writerow(text(value) if isinstance(value, str) else value for value in asdict(wrong).values())
     return out.getvalue()
 
 

@@ -128,6 +128,9 @@ def test_the_legend_lies_beside_the_lines(n: int, more: str) -> None:
 @pytest.mark.parametrize(("n", "more"), [(1, ""), (3, ""), (30, ""), (60, LONG)])
 def test_groups_hold_all_their_names_and_values(n: int, more: str) -> None:
     runs = methods(n, more=more)
+    if n == 3:
+        runs += [record("better", seed, spread=0.01, lift=0.2) for seed in range(3)]
+        n += 1
     figure = drawn(groups, runs)
     labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert len(labels) == n and min(label.x0 for label in labels) >= -1
@@ -136,6 +139,8 @@ def test_groups_hold_all_their_names_and_values(n: int, more: str) -> None:
         for row, text in zip(table_of(runs).rows, axes.texts, strict=True):
             cell = row.cells[i]
             assert text.get_text() == f"{cell.mean:.1f} ± {cell.std:.1f}"
+            bold = table_of(runs).best(i) == {table_of(runs).rows.index(row)}
+            assert text.get_fontweight() == ("bold" if bold else "normal")
             own = text.get_window_extent()
             right = max(axes.transData.transform((value, 0))[0] for value in cell.values)
             assert right < own.x0, "a value lies on its points"

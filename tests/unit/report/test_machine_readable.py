@@ -119,3 +119,12 @@ def test_latex_has_the_names_of_papers() -> None:
         assert f"    {name}" in text
     assert r"\_softmax" not in text and text.isascii()
     assert r"a{-}-b" not in text and r"a-{-}b" in FORMATS["latex"](tables([record("a--b")]))
+
+
+def test_a_table_of_two_hundred_rows_goes_over_pages() -> None:
+    text = FORMATS["latex"](tables([record(f"method_{i}") for i in range(200)]))
+    assert text.startswith(r"% needs \usepackage{booktabs} and \usepackage{longtable}") and r"\begin{table}" not in text
+    assert text.count(r"method\_") == 200 and text.count(r"\toprule") == 2 and text.count(r"\bottomrule") == 1
+    order = [r"\begin{longtable}", r"\caption", r"\label", r"\endfirsthead", r"\endhead", r"method\_0 &", r"\end{longtable}"]
+    places = [text.index(word) for word in order]
+    assert places == sorted(places) and text.count("{") == text.count("}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ltrun.report import Table, tables
+from ltrun.report import Table, facts, tables
 from ltrun.report.render import FORMATS
 from ltrun.report.table import DASH
 from tests.support.recorded import record
@@ -169,6 +169,20 @@ def test_classes_that_moved_and_slots_that_a_record_is_too_old_for() -> None:
 def test_true_is_not_1_nor_a_number_its_text() -> None:
     runs = [record("erm", seed, config={"slots": [], "a": value}) for seed, value in enumerate((True, 1))]
     assert [row.names for row in only(tables(runs, by=["a"])).rows] == [("1",), ("true",)]
+    runs = [record("erm", seed, config={"slots": [], "a": value}) for seed, value in enumerate((1, "1", "x"))]
+    assert [row.names for row in only(tables(runs, by=["a"])).rows] == [("1",), ('"1"',), ("x",)]
+
+
+def test_a_neutral_value_is_as_good_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "NEUTRAL", {"evaluation.crops": 1, "ltrun.margin.LDAM.shift": 0})
+    part = {"_target_": "ltrun.margin.ldam.LDAM"}
+    configs: list[dict[str, Any]] = [
+        {"evaluation": {}, "margin": {"adjust": part}},
+        {"evaluation": {"crops": 1.0}, "margin": {"adjust": part | {"shift": 0.0}}},
+    ]
+    runs = [record("erm", seed, config={"slots": [], **config}) for seed, config in enumerate(configs)]
+    for key, value in (("evaluation.crops", "1"), ("margin.adjust.shift", "0")):
+        assert [(row.names, row.n) for row in only(tables(runs, by=[key])).rows] == [((value,), 2)]
 
 
 def test_a_key_that_some_runs_lack_has_a_dash() -> None:
