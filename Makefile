@@ -12,15 +12,23 @@ option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) "$($(1))")
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
+# TORCH: a build of PyTorch's own index, such as cpu or cu128, instead of that of PyPI
 .venv/installed: setup.cfg pyproject.toml
+	@echo "Making .venv and installing ltrun into it, PyTorch included: some minutes, 6 GB on Linux (1.5 GB with TORCH=cpu)."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	$(if $(TORCH),$(BIN)/python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/$(TORCH))
+	$(BIN)/python -m pip install --editable .
+	@touch $@
 
-install: .venv/installed  ## make .venv and install ltrun into it, with what its tests need
+.venv/tools: .venv/installed
+	@echo "Installing the tools of its tests: a minute, 0.3 GB."
+	$(BIN)/python -m pip install --editable '.[dev]'
+	@touch $@
 
-run: install  ## train a small sweep on the embedded data set and print its table
+install: .venv/tools  ## make .venv and install ltrun into it, with what its tests need
+
+run: .venv/installed  ## train a small sweep on the embedded data set and print its table
 	$(BIN)/ltrun -m method=erm,ldam_drw,balanced_softmax,crt seed=0,1 dataset=digits_lt
 
 test: install lint  ## lint, type-check and test
@@ -34,16 +42,16 @@ lint: install  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-report: install  ## collect everything below outputs/ into tables
+report: .venv/installed  ## collect everything below outputs/ into tables
 	$(BIN)/ltrun report outputs/
 
 # DATA: all of CIFAR-100, or an export. TIME: seconds; the next call goes on. SET: keys, such as runtime.precision=bf16
-gpu-table: install  ## reproduce the CIFAR100-LT table: DATA= TIME= METHODS= SEEDS= DEVICE= PACK= EPOCHS= SET=
+gpu-table: .venv/installed  ## reproduce the CIFAR100-LT table: DATA= TIME= METHODS= SEEDS= DEVICE= PACK= EPOCHS= SET=
 	$(BIN)/python benchmarks/gpu_table.py $(foreach name,DATA TIME METHODS SEEDS DEVICE PACK,$(call option,$(name))) \
 		$(if $(EPOCHS),epochs=$(EPOCHS)) $(SET)
 
 BENCH ?= step floor ablation pack methods startup data
-bench: install  ## time ltrun beside a plain loop and the machine's limits: BENCH= which, ARGS= of each script
+bench: .venv/installed  ## time ltrun beside a plain loop and the machine's limits: BENCH= which, ARGS= of each script
 	for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/table.py benchmarks/results
 

@@ -4,7 +4,8 @@
 
 Trains what is missing, seed by seed, and stops before the time is over; the same command goes on. benchmarks/results/ then
 holds a table, and its numbers with the records of the runs. Those records are all that the next call needs: on another machine
-it trains none of them again. Words such as epochs=1 change the recipe, and have tables of their own.
+it trains none of them again. Words such as epochs=1 change the recipe, and have tables of their own; those of runtime say how
+it is computed, and the table names device and precision.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def main() -> int:
     published = literature()
     asked = _parser(published).parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends the sweep, and has the table
-    changes = [*([f"dataset={asked.dataset}"] if asked.dataset != published["dataset"] else []), *asked.words]
+    recipe = [word for word in asked.words if not word.startswith("runtime.")]
+    changes = [*([f"dataset={asked.dataset}"] if asked.dataset != published["dataset"] else []), *recipe]
     name = re.sub(r"[^\w.-]+", "_", "-".join(["gpu_table", *changes]))
     outputs = Path("outputs") / name
     shown, kept = (asked.results / f"{name}.{kind}" for kind in ("md", "json"))  # the name itself may have dots
@@ -157,7 +159,7 @@ def summary(
         "what": published["what"],
         "source": published["source"],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **{key: _values(origins, key) for key in ("device", "precision", "commit")},
+        **{key: _values(origins, key) for key in ("device", "precision", "at_once", "commit")},
         "versions": {package: _values(versions, package) for package in ("ltrun", "torch", "python")},
         "rows": rows,
         "about": published["about"],
@@ -210,9 +212,16 @@ def _checked(check: Sequence[str], found: Mapping[str, Row], about: float) -> di
 
 
 def _one_run_a_line(made: Mapping[str, Any], records: Sequence[RunRecord]) -> str:
-    """JSON whose history can be read: a line for each run."""
-    runs = ",\n".join(json.dumps(record.content(), separators=(",", ":")) for record in records)
+    """JSON whose history can be read: a line for each run, without the folders of the machine."""
+    runs = ",\n".join(
+        json.dumps(record.content() | {"config": _anywhere(record.config)}, separators=(",", ":")) for record in records
+    )
     return json.dumps(made, indent=1)[:-2] + f',\n "runs": [\n{runs}\n ]\n}}'
+
+
+def _anywhere(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the usual folders, which are no part of an address."""
+    return {**config, "outputs": "outputs", "dataset": {**config["dataset"], "root": "data"}}
 
 
 def markdown(made: Mapping[str, Any]) -> str:
@@ -225,7 +234,8 @@ def _lines(made: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"**Not the published recipe: {' '.join(changes)}.** The bands are not meant for it.", "")
     yield from (f"{made['what']}. Ours: mean ± standard deviation (n - 1 in the denominator) over n seeds.", "")
     versions = [f"{package} {' and '.join(found)}" for package, found in made["versions"].items() if found]
-    facts = [*made["device"], *made["precision"], *versions, *(f"commit {commit[:12]}" for commit in made["commit"])]
+    shared = [f"{' or '.join(made['at_once'])} runs at once"] if made.get("at_once", ["1"]) != ["1"] else []
+    facts = [*made["device"], *made["precision"], *shared, *versions, *(f"commit {commit[:12]}" for commit in made["commit"])]
     yield from (f"{made['date'][:10]}; {', '.join(facts)}." if made["device"] else "Nothing was run yet.", "")
     yield "| Method | Published | Ours | Many | Medium | Few | n | Against the band | Seconds a run |"
     yield "| :-- | --: | --: | --: | --: | --: | --: | :-- | --: |"

@@ -53,10 +53,12 @@ def where(record: Record) -> str:
 
 def noted(record: Record) -> list[str]:
     """The cells that every row ends with: repeats, those set aside, version, date."""
-    sides = record["times"].values()
+    sides, version = record["times"].values(), record["versions"]["torch"].partition("+")[0]
+    if not sides:  # cut short before they were compared
+        return ["–", version, record["date"]]
     n, disturbed = min(side["n"] for side in sides), sum(side["disturbed"] for side in sides)
     noisy = any(side["disturbed"] == len(side["repeats"]) for side in sides)
-    return ["none quiet" if noisy else f"{n} ({disturbed})", record["versions"]["torch"].partition("+")[0], record["date"]]
+    return ["none quiet" if noisy else f"{n} ({disturbed})", version, record["date"]]
 
 
 def steps(records: Sequence[Record]) -> list[str]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
 
-from ltrun import __version__
+from ltrun import __version__, streams
 from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
+from ltrun.machine import Terminated, terminate
 
 COMMANDS = (
-    "report", "errors", "rerun", "methods", "show", "data", "completion",
+    "report", "status", "errors", "rerun", "methods", "show", "data", "completion",
 )  # fmt: skip  # modules of ltrun.commands; without one, a command line trains
 MEANT = {"train": "ltrun method=ldam", "run": "ltrun method=ldam", "sweep": "ltrun -m method=erm,ldam", "list": "ltrun methods",
          "export": "ltrun data export", "info": "ltrun show"}  # fmt: skip
@@ -26,6 +25,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
                                                     any slots, without a preset
   ltrun -m method=erm,ldam_drw,crt seed=0,1,2       a sweep; given again, it skips what is done
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
+  ltrun status outputs/                             what is done, running (and for how long yet), failed or unfinished
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
   ltrun rerun RESULT.json                           the same run again, here, from its record
   ltrun methods                                     everything that can be composed, with citation
@@ -45,18 +45,15 @@ exit code: 0 done, 1 refused or failed, 2 flags that cannot be read, 130 interru
 """
 
 
-class Ended(KeyboardInterrupt):
-    """SIGTERM, by which a scheduler takes a machine back: an interruption like Ctrl-C, with an exit code of its own."""
-
-
 def main() -> None:
     """The console script. Prints one sentence for whatever the user can mend."""
-    sys.exit(dispatch(sys.argv[1:]))
+    streams.guard()
+    sys.exit(streams.concluded(dispatch(sys.argv[1:])))
 
 
 def dispatch(argv: list[str]) -> int:
     """Exit code: 0 done, 1 refused or failed, 2 flags that cannot be read, 128 + the signal that interrupted."""
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
     try:
         try:
@@ -73,10 +70,7 @@ def dispatch(argv: list[str]) -> int:
             f"\nltrun: interrupted; nothing finished is lost. {goes_on} goes on from the last checkpoint:\n"
             f"  {shlex.join(['ltrun', *again])}"
         )
-        return 128 + (signal.SIGTERM if isinstance(interruption, Ended) else signal.SIGINT)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 128 + (signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -92,10 +86,6 @@ def _dispatch(argv: list[str]) -> int:
     if {"--help", "-h"} & set(argv):
         return _explain(argv)
     return _run("train", argv)
-
-
-def _end(signum: int, frame: FrameType | None) -> None:
-    raise Ended
 
 
 def _no_command(word: str) -> ConfigError:

@@ -39,6 +39,15 @@ def _of_machine(path: Path) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # not Linux: all there is
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as from a scheduler that takes the machine back."""
+
+
+def terminate(*_: object) -> None:
+    """A signal handler."""
+    raise Terminated
+
+
 def end_with_parent() -> None:
     """Kills this process when its parent dies. A parent that is killed cannot do that itself."""
     parent = multiprocessing.parent_process()

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ltrun.errors import ConfigError
 from ltrun.types import Batch
 
 
@@ -20,6 +21,14 @@ def in_float32(module: nn.Module, inputs: Tensor) -> Tensor:
     """module(inputs) in float32, whatever the backbone computed in."""
     with torch.autocast(inputs.device.type, enabled=False):
         return cast(Tensor, module(widened(inputs)))
+
+
+def held(values: Tensor, argument: str, given: float) -> Tensor:
+    """The values in float32. Raises ConfigError, naming the argument that they come from, where float32 cannot hold one."""
+    narrow = values.float()
+    if not narrow.isfinite().all():
+        raise ConfigError(f"{argument} must be smaller here, or numbers become too large for float32, got {given}")
+    return narrow
 
 
 def finite(output: object) -> Tensor | None:

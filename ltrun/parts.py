@@ -35,12 +35,14 @@ CONTEXT = {
 class Part(nn.Module):
     """reads: the fields of Outputs it needs. balances: True where it counters the class prior by itself.
 
-    outer: True where its parameters are learnt by the update, such as Bilevel, and not by the optimizer.
+    outer: True where its parameters are learnt by the update, such as Bilevel, and not by the optimizer. acts_from: index of
+    the first epoch of a stage in which it differs from plain training: 1 where it is deferred or first has to see an epoch.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
     balances: ClassVar[bool] = False
     outer: ClassVar[bool] = False
+    acts_from: ClassVar[int] = 0
 
     def adapt(self, view: View) -> None:
         """Called before each epoch; follows the clock or the network by writing this part's buffers in place."""
@@ -123,10 +125,13 @@ class Term(Part):
 class Head(Part):
     """A classifier: forward(features (B, D)) -> logits (B, C). scale: what it multiplies cosines by.
 
-    provides: what parts may read of its logits beyond their values: 'cosines' where logits are scaled cosines.
+    provides: what parts may read of its logits beyond their values: 'cosines' where logits are scaled cosines, 'products' where
+    they are features times `classes`, and a bias. keeps: of a head that wraps another, what the other provides and is still so
+    of its own logits; 'head' among it where `classes` are the weights that make them.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
+    keeps: ClassVar[frozenset[str]] = frozenset()
     scale: float = 1.0
 
     def forward(self, features: Tensor) -> Tensor:
@@ -139,9 +144,10 @@ class Head(Part):
 
 
 class Backbone(nn.Module):
-    """features: D. forward: images (B, channels, H, W) -> features (B, D)."""
+    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: the sides of images that it is made for."""
 
     features: int
+    pixels: ClassVar[tuple[int, int] | None] = None
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts the backbone after a named block: the shared trunk, and `copies` branches that each end in features.

@@ -59,6 +59,14 @@ class ClassStats:
         return float((2 * rank - n - 1).mul(ordered).sum() / (n * ordered.sum()))
 
 
+def as_rarest(counts: Tensor) -> Tensor:
+    """(C,): counts in which a class without images has as many as the rarest class that has some.
+
+    So no logarithm, power or ratio of a count is infinite, and a class that training never shows is treated as a rare one.
+    """
+    return torch.where(counts > 0, counts, counts[counts > 0].min())
+
+
 @dataclass(frozen=True, eq=False)
 class Labels:
     """A small bag of weighted hard labels a row. Mixing concatenates columns, so every margin stays exact.
@@ -217,8 +225,11 @@ class Clock:
         return self.epoch / self.epochs
 
     def passed(self, fraction: float) -> bool:
-        """True from epoch floor(fraction * epochs) on: 0.8 of 200 is epoch index 160, as in LDAM-DRW."""
-        return self.epoch >= fraction_of(self.epochs, fraction)
+        """True from epoch floor(fraction * epochs) on: 0.8 of 200 is epoch index 160, as in LDAM-DRW.
+
+        What is deferred at all is not on in the first epoch, however short the stage, as in a schedule's milestones.
+        """
+        return self.epoch >= (max(1, fraction_of(self.epochs, fraction)) if fraction > 0 else 0)
 
 
 def fraction_of(epochs: int, fraction: float) -> int:

@@ -2,8 +2,8 @@
 # One check of everything on a GPU machine without a network. Each step has its own time limit and leaves what it found in OUT when
 # it ends, in whatever way. See README.md beside this.
 # Variables: STEPS (which, in what order), BUDGET (seconds in all, 520), OUT (.gpu/out), DEVICE (cuda), SMOKE=1 (tiny, to try it on a
-# CPU), SLOW (multiplies the limits of the steps, 1), PRECISION (of the second run, the second loop and the pack, tf32), PYTHON
-# (python3), TABLE (methods of the table).
+# CPU), SLOW (multiplies the limits of the steps, 1), PRECISION (of the runs, the second loop, the pack and the table, tf32), PACK
+# (runs of the table at once, 4), PYTHON (python3), TABLE (methods of the table).
 set -u
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 KIT=$REPO/.gpu GPU=$REPO/benchmarks/gpu
@@ -60,10 +60,10 @@ step() {
 
 data=(dataset=cifar100_lt "dataset.root=$KIT/data" dataset.profile=as_is)
 run=("$PYTHON" -m ltrun "${data[@]}" "runtime.device=$DEVICE" "outputs=$WORK/outputs")
-tiny=(epochs=1 network=resnet8 batch_size=512 runtime.threads=1) table=(--pack 8)
-common=(--device "$DEVICE") presets=(--processes 6) at_once=(1 4 8 16)
+tiny=(epochs=1 network=resnet8 batch_size=512 runtime.threads=1) table=(--pack "${PACK:-4}" "runtime.precision=$PRECISION")
+common=(--device "$DEVICE") presets=(--processes 6) at_once=(1 4 8)
 if [[ -n $SMOKE ]]; then
-  run+=("${tiny[@]}") table=("${tiny[@]}" --pack 1) common+=(--smoke --threads 1) at_once=(1 2)
+  run+=("${tiny[@]}") table=(--pack 1 "${tiny[@]}") common+=(--smoke --threads 1) at_once=(1 2)
   presets=(--processes 1 --only fallback method=erm)
 else
   run+=(epochs=200)
@@ -79,17 +79,17 @@ fi
 
 for name in $STEPS; do
   case $name in
-  tests) step tests 75 "$PYTHON" -m pytest "$SITE/tests/unit/engine/test_step.py" -k "replayed or failed_attempt" -p no:cacheprovider -rA ;;
-  presets) bench presets 90 gpu/presets presets "${presets[@]}" ;;
+  tests) step tests 60 "$PYTHON" -m pytest "$SITE/tests/unit/engine/test_step.py" -k "replayed or failed_attempt" -p no:cacheprovider -rA ;;
+  presets) bench presets 60 gpu/presets presets "${presets[@]}" ;;
   probe) bench probe 110 gpu/probe probe-basic basic ;;
   compiled) bench compiled 90 gpu/probe probe-compiled compiled ;;
-  erm) step erm 75 "${run[@]}" method=erm ;;
-  ldam_drw) step ldam_drw 75 "${run[@]}" method=ldam_drw "runtime.precision=$PRECISION" ;;
-  loop) bench loop 90 step step-fp32 --repeats 3 ;;
+  erm) step erm 120 "${run[@]}" method=erm "runtime.precision=$PRECISION" ;;
+  ldam_drw) step ldam_drw 120 "${run[@]}" method=ldam_drw "runtime.precision=$PRECISION" ;;
+  loop) bench loop 45 step step-fp32 --repeats 2 ;;
   loop_tf32) bench loop_tf32 45 step "step-$PRECISION" --repeats 2 --precision "$PRECISION" ;;
   loop_bf16) [[ $DEVICE == cpu ]] || bench loop_bf16 45 step step-bf16 --repeats 2 --precision bf16 ;;
   pack)
-    bench pack 100 pack pack --repeats 1 --epochs 40 --no-commands --at-once "${at_once[@]}" --precision "$PRECISION"
+    bench pack 100 pack pack --repeats 1 --epochs 20 --no-commands --at-once "${at_once[@]}" --precision "$PRECISION"
     ;;
   floor) bench floor 60 floor floor --repeats 3 ;;
   table)

@@ -16,6 +16,8 @@ class Linear(Head):
     1 / sqrt(D) as by PyTorch.
     """
 
+    provides = frozenset({"products"})
+
     def __init__(self, bias: bool = True, *, features: int, num_classes: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_classes, features))

@@ -16,6 +16,8 @@ class LWS(Head):
     Kang et al., 2020, arXiv 1910.09217.
     """
 
+    keeps = frozenset({"head", "products"})
+
     def __init__(self, *, head: Head):
         super().__init__()
         self.scale = head.scale

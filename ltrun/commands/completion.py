@@ -14,7 +14,7 @@ from ltrun.config.option import root, setting
 from ltrun.errors import LtrunError
 
 TRAINING = ("-m", "--config-dir", "--cfg", "--resolve", "--help", "--hydra-help", "--info", "--version")
-FORMATS = ("--markdown", "--latex", "--csv", "--html")  # of reports
+FORMATS = ("--markdown", "--latex", "--csv", "--json", "--html")  # of reports
 SETTINGS = {"--cfg": ("job", "hydra", "all"), "--metric": ("accuracy", "error", "macro", "ece", "cost")}
 BASH = r"""# ltrun: eval "$(ltrun completion bash)"
 _ltrun() {

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from rich.console import Console
 
+from ltrun import streams
 from ltrun.config import catalogue, search_path
 from ltrun.config.compose import composed, resolved
 from ltrun.config.explain import explained
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         settings, source = _source(argv)
         many, few = settings.evaluation.many, settings.evaluation.few
-        describe(settings.dataset.name, source.open(torch.device("cpu")), Console(), many=many, few=few)
+        describe(settings.dataset.name, source.open(torch.device("cpu")), streams.console(), many=many, few=few)
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ltrun import streams
 from ltrun.config.catalogue import (
     Option,
     groups,
@@ -48,11 +49,10 @@ def _show(chosen: dict[str, list[Option]]) -> None:
                 cited = f" ({option.citation})" if option.citation else ""
                 print(f"  {option.name:<{width}}  {option.summary}{cited}".rstrip())
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = streams.console()
     for group, listed in chosen.items():
         table = Table(title=Text(HEADINGS.get(group, group), style="bold"), title_justify="left", box=None, show_header=False)
         table.add_column(no_wrap=True, style="cyan", min_width=width)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -46,9 +45,6 @@ def main(argv: Sequence[str]) -> int:
             terminal(shown)
         if figures:
             _complain(plot(made, figures))
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as `head`, has enough; Python would fail once more when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LtrunError as error:
         _complain([*_problem_lines(problems), f"ltrun: {error}"])
         return 1

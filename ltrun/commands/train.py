@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ltrun import streams
 from ltrun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,11 +27,12 @@ def main(argv: list[str]) -> int:
         if any(word.startswith("-") and word not in (*MULTIRUN, *CONFIG_DIR) for word in argv):
             _ask_hydra(argv)
         else:
+            streams.outlive()
             _train(search_path.without_flags(argv), sweep, outcomes, search_path.words_of(argv))
     except BaseException as error:
         if outcomes:
             _conclude(outcomes, sweep)  # the table of a sweep that was cut short
-        if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
+        if not isinstance(error, Exception):
             raise
         from ltrun.config.explain import explained
 

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ltrun.config.plugins import plugins_of
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
+from ltrun.config.words import text_of
 from ltrun.errors import ConfigError, DataError
 from ltrun.machine import at_home
 from ltrun.results.address import address, fingerprint, inert_keys, labelled
@@ -158,7 +159,11 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     _resolve_root(config)
     loader = GlobalHydra.instance().config_loader()
     given = {name: str(option) for name, option in choices.items() if isinstance(option, str) and not name.startswith("hydra/")}
-    given |= _list_choices(overrides)
+    typed = _typed_choices(overrides)
+    given |= {group: _as_listed(choice.value()) for group, choice in typed.items()}
+    spelled = {group: text_of(option) for group, option in given.items()}
+    spelled |= {group: choice.get_value_string() for group, choice in typed.items()}
+    words = {group: f"{group}={option}" for group, option in spelled.items()}
     without = ["~local"] if _has_local(loader) else []  # a machine's own file is held against the rest, like an experiment
     if not without:
         given.pop("local", None)
@@ -168,10 +173,10 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     method, dataset = given.get("method"), settings.dataset.name
     if method is None:
         raise ConfigError("method: a run has a method; method=erm is plain training")
-    preset = _composed(loader, (f"dataset={given['dataset']}", f"method={method}", *without))
+    preset = _composed(loader, (words["dataset"], words["method"], *without))
     same = preset
     if any(given.get(group) != preset.choices.get(group) for group in GROUPS):
-        same = _composed(loader, (*(f"{group}={given[group]}" for group in GROUPS if group in given), *without))
+        same = _composed(loader, (*(words[group] for group in GROUPS if group in given), *without))
     raw = cast(dict[str, Any], OmegaConf.to_container(cfg))
     refuse_unknown_keys(raw, same.plain)
     if config["dataset"].get("inert") != same.plain["dataset"].get("inert"):
@@ -201,11 +206,15 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         raise ConfigError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from None
 
 
-def _list_choices(overrides: Sequence[str]) -> dict[str, str]:
+def _typed_choices(overrides: Sequence[str]) -> dict[str, Override]:
     """Hydra does not name the choice of a group that was given a list, such as augmentation=[cmo,mixup]."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    mine = (o for o in parsed if o.key_or_group in GROUPS and o.package is None and not o.is_delete())
-    return {o.key_or_group: _as_listed(o.value()) for o in mine}
+    found = {o.key_or_group: o for o in parsed if o.key_or_group in GROUPS and o.package is None and not o.is_delete()}
+    for group, override in found.items():
+        value = override.value()
+        if isinstance(value, list) and (twice := [o for n, o in enumerate(value) if o in value[:n]]):
+            raise ConfigError(f"{group}: {twice[0]} stands twice in {_as_listed(value)}; name each option once")
+    return found
 
 
 def _as_listed(choice: Any) -> str:

@@ -159,7 +159,7 @@ class _Value:
         return text if text[:1] in "[{'\"" else self.literal(text)
 
     def literal(self, text: str) -> str:
-        return _text(_at_home(text, self.key))
+        return text_of(_at_home(text, self.key))
 
 
 class _File(_Value):
@@ -183,7 +183,7 @@ class _File(_Value):
     def literal(self, text: str) -> str:
         if self.sweep and "," in text:
             print(f"{self.key}: '{text}' is there, so it is one value of the sweep")
-        return _text(_at_home(text, self.key), self.is_literal(text))
+        return text_of(_at_home(text, self.key), self.is_literal(text))
 
 
 class _Path(_File):
@@ -276,7 +276,7 @@ def _at_home(text: str, key: str) -> str:
     return f"./{text}" if name != "~" and os.path.lexists(text) else at_home(text, key)
 
 
-def _text(text: str, literal: bool = False) -> str:
+def text_of(text: str, literal: bool = False) -> str:
     """A text in Hydra's grammar. literal: `${` in it begins no interpolation, and `\\${` is no escaped one."""
     if literal or ("${" in text and not INTERPOLATION.search(text) and r"\${" not in text):
         text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

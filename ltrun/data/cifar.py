@@ -12,7 +12,7 @@ import torch
 from ltrun.data import official
 from ltrun.data.forms import FORMS, Found
 from ltrun.data.official import Raw
-from ltrun.data.profiles import LongTail, Profile, Rows
+from ltrun.data.profiles import LongTail, Profile, Rows, refuse_ignored
 from ltrun.data.releases import RELEASES
 from ltrun.data.source import Source, Splits, folder_of, reading
 from ltrun.data.stores import Resident
@@ -46,6 +46,7 @@ class CIFARLT(Source):
         self.release = RELEASES[num_classes]
         self.root = folder_of(root)
         self.tail = LongTail(profile, imbalance, validation_per_class)
+        self.lacks_validation = validation_per_class == 0
         self.download = download
 
     def open(self, device: torch.device) -> Splits:
@@ -67,6 +68,7 @@ class CIFARLT(Source):
         if found.tail:
             self._check_tail(found.tail)
             return splits
+        refuse_ignored(self.tail.profile, self.tail.imbalance, usual=100)
         rows, held = self.tail.split(found.train.labels, self.release.names)
         return splits | {"train": (found.train, rows)} | ({"validation": (found.train, held)} if len(held) else {})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 
 from ltrun.data.cache import Arrays, cached
 from ltrun.data.files import digests_of
-from ltrun.data.images import SUFFIXES, decode_all
+from ltrun.data.images import SUFFIXES, Decoding, decode_all, shown
 from ltrun.data.stamps import Stamps
-from ltrun.errors import DataError
+from ltrun.errors import DataError, did_you_mean
 
 KINDS = "PNG, JPEG, BMP, GIF, TIFF, WebP or PPM"
 AT_ONCE = 1000  # images that are decoded together where none is kept
+HIDDEN = (".", "__MACOSX")  # what the names of files that the system keeps for itself begin with
 
 log = logging.getLogger(__name__)
 
@@ -56,29 +58,29 @@ class Decoded(NamedTuple):
     reasons: dict[int, str]
 
 
-def read_images(folder: Folder, size: int, crop: bool) -> Decoded:
+def read_images(folder: Folder, how: Decoding) -> Decoded:
     """The images of a folder, decoded once and then from the cache."""
 
     def decode() -> Arrays:
-        images, reasons = decode_all(folder.paths, size, crop)
+        images, reasons = decode_all(folder.paths, how)
         return {"images": images, "digests": digests_of(images)} | _arrays(reasons)
 
-    arrays = cached(decode, "folder", size, crop, folder.place, stamps=folder.stamps)
+    arrays = cached(decode, "folder", how, folder.place, stamps=folder.stamps)
     return Decoded(arrays["images"], arrays["digests"], _reasons(arrays))
 
 
-def find_unreadable(folder: Folder, size: int) -> dict[int, str]:
-    """The reasons of the images that `read_images` with crop could not read, without keeping the others; cached likewise."""
+def find_unreadable(folder: Folder, how: Decoding) -> dict[int, str]:
+    """The reasons of the images that `read_images` could not read, without keeping the others; cached likewise."""
 
     def check() -> Arrays:
         log.info("looking for unreadable images among %s", f"{len(folder.paths):,}")
         reasons: dict[int, str] = {}
         for first in range(0, len(folder.paths), AT_ONCE):
-            _, found = decode_all(folder.paths[first : first + AT_ONCE], size, crop=True)
+            _, found = decode_all(folder.paths[first : first + AT_ONCE], how)
             reasons |= {first + row: reason for row, reason in found.items()}
         return _arrays(reasons)
 
-    return _reasons(cached(check, "unreadable", size, folder.place, stamps=folder.stamps))
+    return _reasons(cached(check, "unreadable", how, folder.place, stamps=folder.stamps))
 
 
 def _arrays(reasons: Mapping[int, str]) -> Arrays:
@@ -90,52 +92,85 @@ def _reasons(arrays: Arrays) -> dict[int, str]:
     return dict(zip(arrays["unreadable"].tolist(), arrays["reasons"].tolist(), strict=True))
 
 
-def scan(root: Path, boundary: Path, names: Sequence[str] | None = None) -> Folder:
+def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial: bool = False) -> Folder:
     """The class folders of a split. names: the classes of the training split, which this one must have, no more, no less.
 
+    A name is the same in both however its accents are encoded. partial: classes may have no images here; a warning names them.
     Raises DataError for a folder without classes or images, and for a symbolic link to a place outside `boundary`.
     """
-    _inside(root, boundary)
+    inside(root, boundary)
     folders = {entry.name: Path(entry.path) for entry in _entries(root, boundary) if entry.is_dir()}
-    order = _class_order(list(folders))
+    order = _class_order(root, list(folders))
     if not order:
-        raise DataError(f"{root} holds no class folders: put the images of each class into a folder of its own there")
+        raise DataError(f"{shown(root)} holds no class folders: put the images of each class into a folder of its own there")
     if names is not None:
-        _same_classes(root, order, names)
+        folders = _same_classes(root, folders, names, partial)
         order = tuple(names)
     elif len(order) == 1:
-        raise DataError(f"{root} holds a single class, '{order[0]}': add a folder with the images of a second class")
+        raise DataError(f"{shown(root)} holds a single class, '{order[0]}': add a folder with the images of a second class")
     paths: list[Path] = []
     labels: list[int] = []
     others: list[str] = []
+    absent: list[str] = []
     for label, name in enumerate(order):
-        found = _images(folders[name], boundary, others)
-        if not found:
-            raise DataError(f"class '{name}' has no images in {folders[name]}: put {KINDS} files there, or remove the folder")
+        found = _images(folders[name], boundary, others) if name in folders else []
+        if not found and not partial:
+            where = shown(folders[name])
+            raise DataError(f"class '{name}' has no images in {where}: put {KINDS} files there, or remove the folder")
+        absent += [] if found else [name]
         paths += found
         labels += [label] * len(found)
+    if not paths:
+        raise DataError(f"{shown(root)} holds no images: put {KINDS} files into its class folders, or remove the folder")
+    if absent:
+        log.warning("%s has no images of %s: nothing is measured of them there", shown(root), _named(absent))
     if others:
-        log.info("%s files are no %s by their names and are left out, the first of them %s", len(others), KINDS, others[0])
+        first = shown(others[0])
+        log.info("%s files are no %s by their names and are left out, the first of them %s", len(others), KINDS, first)
     return Folder(root, order, paths, np.array(labels, dtype=np.int64))
 
 
-def _class_order(names: Sequence[str]) -> tuple[str, ...]:
-    """Sorted; as numbers if all are ('2' before '10', which a plain sort puts the other way round)."""
-    for name in names:
+def _named(classes: Sequence[str]) -> str:
+    first = f"class '{classes[0]}'"
+    return f"{first} and {len(classes) - 1:,} more classes" if len(classes) > 1 else first
+
+
+def _class_order(root: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Sorted; as numbers if all are ('2' before '10', which a plain sort puts the other way round).
+
+    Raises DataError for names that cannot be printed, and for two that look the same.
+    """
+    alike: dict[str, str] = {}
+    for name in sorted(names):
         if not name.isprintable():
             raise DataError(f"the class folder {name!a} has a name that cannot be printed: rename it")
+        if (twin := alike.setdefault(_look(name), name)) != name:
+            raise DataError(f"{shown(root)} holds {twin!a} and {name!a}, which look the same: make one class folder of them")
+    folded = {_look(name).casefold(): name for name in names}
+    if alone := [name for name in names if folded[_look(name).casefold()] != name]:
+        twin = folded[_look(alone[0]).casefold()]
+        log.warning("%s: the classes '%s' and '%s' differ only in case", shown(root), alone[0], twin)
     if all(name.isascii() and name.isdigit() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
 
-def _same_classes(root: Path, found: Sequence[str], names: Sequence[str]) -> None:
-    for name in names:
-        if name not in found:
-            raise DataError(f"class '{name}' has no folder in {root}, so it cannot be tested: add images of it there")
-    for name in found:
-        if name not in names:
-            raise DataError(f"class '{name}' in {root} is unknown in training: add training images of it, or remove the folder")
+def _look(name: str) -> str:
+    """One spelling for names that look the same: macOS writes an accent behind its letter, others both as one sign."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _same_classes(root: Path, folders: Mapping[str, Path], names: Sequence[str], partial: bool) -> dict[str, Path]:
+    """Class -> its folder, by the names of the training split. Raises DataError for classes that only one of them has."""
+    known = {_look(name): name for name in names}
+    for name in folders:
+        if _look(name) not in known:
+            unknown = f"class '{name}' in {shown(root)} is unknown in training{did_you_mean(name, names)}"
+            raise DataError(f"{unknown}: add training images of it, or remove the folder")
+    found = {known[_look(name)]: path for name, path in folders.items()}
+    if not partial and (absent := [name for name in names if name not in found]):
+        raise DataError(f"class '{absent[0]}' has no folder in {shown(root)}, so it cannot be tested: add images of it there")
+    return found
 
 
 def _images(folder: Path, boundary: Path, others: list[str]) -> list[Path]:
@@ -143,8 +178,8 @@ def _images(folder: Path, boundary: Path, others: list[str]) -> list[Path]:
     paths = []
     for entry in _entries(folder, boundary):
         is_image = Path(entry.name).suffix.lower() in SUFFIXES
-        if entry.is_dir() and not is_image:
-            raise DataError(f"{entry.path} is a folder inside a class folder: move its images up, or move it away")
+        if not is_image and is_folder(entry):
+            raise DataError(f"{shown(entry.path)} is a folder inside a class folder: move its images up, or move it away")
         if is_image:
             paths.append(Path(entry.path))
         else:
@@ -155,16 +190,26 @@ def _images(folder: Path, boundary: Path, others: list[str]) -> list[Path]:
 def _entries(folder: Path, boundary: Path) -> list[os.DirEntry[str]]:
     """What lies in a folder, sorted by name, without hidden entries."""
     with os.scandir(folder) as listing:
-        entries = sorted((e for e in listing if not e.name.startswith((".", "__MACOSX"))), key=lambda e: e.name)
+        entries = sorted((e for e in listing if not e.name.startswith(HIDDEN)), key=lambda e: e.name)
     for entry in entries:
         if entry.is_symlink():
-            _inside(Path(entry.path), boundary)
+            inside(Path(entry.path), boundary)
     return entries
 
 
-def _inside(path: Path, boundary: Path) -> None:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Not for a link to itself, of which nothing can be said."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def inside(path: Path, boundary: Path) -> None:
+    """Raises DataError for a place outside the boundary."""
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(boundary)):  # resolve() gives up on a loop of links
-        raise DataError(f"{path} is a symbolic link to a place outside {boundary} and is refused: copy there what it points to")
+        where = f"{shown(path)} is a symbolic link to a place outside {shown(boundary)}"
+        raise DataError(f"{where} and is refused: copy there what it points to")
 
 
 def has_folders(path: Path) -> bool:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltrun.data.images import decode_all, unreadable
+from ltrun.data.images import Decoding, decode_all, unreadable
 from ltrun.errors import DataError
 from ltrun.machine import end_with_parent
 
@@ -28,8 +28,8 @@ class Files:
     """Image files as a loader's data set. An array of names, because a list of paths would be copied to every process bit by
     bit, as each counts its references."""
 
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        self.names, self.size = np.array([os.fsencode(path) for path in paths]), size
+    def __init__(self, paths: Sequence[Path], how: Decoding) -> None:
+        self.names, self.how = np.array([os.fsencode(path) for path in paths]), how
 
     def path(self, row: int) -> Path:
         return Path(os.fsdecode(self.names[row]))
@@ -40,7 +40,7 @@ class Files:
     def __getitem__(self, rows: list[int]) -> Read:
         """(B, 3, size, size) uint8, and the reasons of the rows that cannot be read: an exception would come with the
         worker's traceback instead of the file's name."""
-        images, reasons = decode_all([self.path(row) for row in rows], self.size, crop=True, threads=1)
+        images, reasons = decode_all([self.path(row) for row in rows], self.how, threads=1)
         return torch.from_numpy(images), {rows[i]: reason for i, reason in reasons.items()}
 
 
@@ -53,8 +53,8 @@ class Decoders:
     from which a GPU copies by itself.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int, workers: int | None, pinned: bool) -> None:
-        self.files, self.pinned = Files(paths, size), pinned
+    def __init__(self, paths: Sequence[Path], how: Decoding, workers: int | None, pinned: bool) -> None:
+        self.files, self.pinned = Files(paths, how), pinned
         self.workers = min(torch.get_num_threads(), MOST) if workers is None else workers
         self.idle: list[DataLoader[Read]] = []
 

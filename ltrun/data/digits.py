@@ -9,7 +9,7 @@ import torch
 
 from ltrun.data.cache import Arrays, cached
 from ltrun.data.files import Files, digests_of
-from ltrun.data.profiles import LongTail, Profile, hold_out
+from ltrun.data.profiles import LongTail, Profile, hold_out, refuse_ignored
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident
 from ltrun.errors import ConfigError
@@ -38,7 +38,9 @@ class DigitsLT(Source):
     ) -> None:
         if not 1 <= test_per_class < SMALLEST_CLASS:
             raise ConfigError(f"test_per_class must lie between 1 and {SMALLEST_CLASS - 1}, got {test_per_class}")
+        refuse_ignored(profile, imbalance, usual=25)
         self.tail = LongTail(profile, imbalance, validation_per_class)
+        self.lacks_validation = validation_per_class == 0
         self.test_per_class = test_per_class
 
     def open(self, device: torch.device) -> Splits:

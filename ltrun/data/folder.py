@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltrun.data.class_folders import Folder, find_unreadable, has_folders, read_images, scan
+from ltrun.data.class_folders import Folder, find_unreadable, read_images, scan
 from ltrun.data.decoders import Decoders
 from ltrun.data.files import Digests, Files
-from ltrun.data.images import unreadable
-from ltrun.data.profiles import LongTail, Profile, Rows, hold_out
+from ltrun.data.images import MAX_PIXELS, Decoding, shown, unreadable
+from ltrun.data.layout import splits_of
+from ltrun.data.profiles import LongTail, Profile, Rows, hold_out, refuse_ignored, share
+from ltrun.data.sample import look_at
 from ltrun.data.source import Source, Splits, folder_of, reading
 from ltrun.data.stores import Resident, Store, Streamed
 from ltrun.errors import ConfigError, DataError
@@ -25,7 +28,6 @@ from ltrun.types import Labels
 
 RESIDENT_SHARE = 0.5  # of the memory that is left, which decoded images may take
 LARGEST = 4096  # pixels a side
-SPLITS = {"train": "train", "test": "test", "val": "val", "validation": "val"}  # folder, in any case -> split
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +66,17 @@ Images = Pixels | Encoded
 class ImageFolder(Source):
     """Folders of images, one a class: root/train/<class>/* with root/test/<class>/* or root/val/<class>/*, or root/<class>/*.
 
-    With both, val is the validation split. Without either, test_fraction of each class, at least one image, is held out for
-    testing: always the same images. The class order is that of the names, numerical where all names are numbers. An image
-    becomes RGB: its centre square, scaled to image_size. Only the images in the class folders themselves count.
+    With both, val is the validation split; `ltrun.data.layout` knows other names of the three. Without either, test_fraction
+    of each class, at least one image, is held out for testing: always the same images. A class without images in test or val
+    is not measured there. The class order is that of the names, numerical where all names are numbers; a profile keeps the
+    order of the classes' sizes. An image becomes RGB: its centre square, scaled to image_size, of an animation or a file of
+    several pages the first one. Only the images in the class folders themselves count.
 
+    validation_fraction: of each class, at least one image where it has two, for the validation split; the rarest class limits
+    validation_per_class.
+    grey_range: [low, high], what is black and what is white in all grey images of more than 8 bits whose file does not say it;
+    None: 0 and 65535 in 16-bit files, which are refused if all are far darker, as are other files. max_pixels: of an image
+    as it is decoded (a JPEG at the size that its scaling needs); larger ones count as unreadable.
     skip_unreadable: leave out what cannot be read, and count it, instead of refusing the data set.
     streamed: decode the images anew each time that they are asked for, in `workers` processes for each stream (None: as many
     as the run has threads, up to 16), instead of once; 'auto' where all of them, decoded, would take more than half of the
@@ -85,6 +94,9 @@ class ImageFolder(Source):
         profile: Profile = "as_is",
         imbalance: float = 100.0,
         validation_per_class: int = 0,
+        validation_fraction: float = 0.0,
+        grey_range: list[float] | None = None,
+        max_pixels: int = MAX_PIXELS,
         skip_unreadable: bool = False,
         streamed: bool | Literal["auto"] = "auto",
         workers: int | None = None,
@@ -93,11 +105,20 @@ class ImageFolder(Source):
             raise ConfigError(f"image_size must be from 1 to {LARGEST} pixels, got {image_size}")
         if not 0 < test_fraction < 1:
             raise ConfigError(f"test_fraction must lie between 0 and 1, got {test_fraction:g}")
+        if not 0 <= validation_fraction < 1:
+            raise ConfigError(f"validation_fraction must be from 0 to below 1, got {validation_fraction:g}")
+        if validation_fraction and validation_per_class:
+            raise ConfigError("validation_fraction and validation_per_class both hold images out: give one of them")
+        if grey_range is not None and not (len(grey_range) == 2 and -math.inf < grey_range[0] < grey_range[1] < math.inf):
+            raise ConfigError(f"grey_range must be two numbers, black before white, such as [0,4095], got {grey_range}")
+        if max_pixels < 1:
+            raise ConfigError(f"max_pixels must be at least 1, got {max_pixels}")
+        refuse_ignored(profile, imbalance, usual=100)
         if workers is not None and workers < 0:
             raise ConfigError(f"workers must be 0 or more, or null for one a thread, got {workers}")
         self.root = folder_of(root)
-        self.image_size = image_size
-        self.test_fraction = test_fraction
+        self.how = Decoding(image_size, True, None if grey_range is None else (grey_range[0], grey_range[1]), max_pixels)
+        self.test_fraction, self.validation_fraction = test_fraction, validation_fraction
         self.tail = LongTail(profile, imbalance, validation_per_class)
         self.skip_unreadable = skip_unreadable
         self.streamed, self.workers = streamed, workers
@@ -106,12 +127,16 @@ class ImageFolder(Source):
         with reading(self.root):
             layout = self._layout()
             folder = scan(layout.pop("train"), self.root)
-            folders = {"train": folder} | {split: scan(path, self.root, folder.names) for split, path in layout.items()}
+            tested = {split: scan(path, self.root, folder.names, partial=True) for split, path in layout.items()}
+            folders = {"train": folder} | tested
+            look_at([path for some in folders.values() for path in some.paths], self.how)
             read = self._encoded if self._streams(folders, device) else self._decoded
             own = dict(read(folders, device))
         train = own["train"]
         pool, held = hold_out(train.labels, self._held(folder, train.labels, own))
-        rows, val_rows = (pool[some] for some in self.tail.split(train.labels[pool], folder.names))
+        labels = train.labels[pool]
+        kept = self.tail.split(labels, folder.names, by_size=True, held=self._validation(folder, labels))
+        rows, val_rows = (pool[some] for some in kept)
         whole = {split: own[split].store(np.arange(len(own[split].labels)), device) for split in layout}
         val = whole.get("val") or (train.store(val_rows, device) if len(val_rows) else None)
         test = whole.get("test") or train.store(held, device)
@@ -120,7 +145,7 @@ class ImageFolder(Source):
     def _streams(self, folders: Mapping[str, Folder], device: torch.device) -> bool:
         if self.streamed != "auto":
             return self.streamed
-        decoded = sum(len(folder.paths) for folder in folders.values()) * 3 * self.image_size**2
+        decoded = sum(len(folder.paths) for folder in folders.values()) * 3 * self.how.size**2
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
         streams = decoded > RESIDENT_SHARE * free
         if streams:
@@ -129,18 +154,18 @@ class ImageFolder(Source):
 
     def _decoded(self, folders: Mapping[str, Folder], device: torch.device) -> Iterator[tuple[str, Images]]:
         for split, folder in folders.items():
-            images, digests, reasons = read_images(folder, self.image_size, crop=True)
-            readable = self._readable(folder, reasons)
+            images, digests, reasons = read_images(folder, self.how)
+            readable = self._readable(split, folder, reasons)
             kept = images if readable.all() else images[readable]
             yield split, Pixels(kept, folder.labels[readable], self._files(folder, readable, digests), len(reasons))
 
     def _encoded(self, folders: Mapping[str, Folder], device: torch.device) -> Iterator[tuple[str, Images]]:
         paths = [path for folder in folders.values() for path in folder.paths]
-        decoders = Decoders(paths, self.image_size, self.workers, pinned=device.type == "cuda")
+        decoders = Decoders(paths, self.how, self.workers, pinned=device.type == "cuda")
         first = 0
         for split, folder in folders.items():
-            reasons = find_unreadable(folder, self.image_size) if self.skip_unreadable else {}
-            readable = self._readable(folder, reasons)
+            reasons = find_unreadable(folder, self.how) if self.skip_unreadable else {}
+            readable = self._readable(split, folder, reasons)
             index, files = first + np.flatnonzero(readable), self._files(folder, readable)
             yield split, Encoded(decoders, index, folder.labels[readable], files, len(reasons))
             first += len(folder.paths)
@@ -152,19 +177,13 @@ class ImageFolder(Source):
     def _layout(self) -> dict[str, Path]:
         """The folders of class folders: train, and test and val where there are any."""
         if not self.root.is_dir():
-            raise DataError(f"{self.root} is not a folder: give dataset.root=FOLDER, a folder with a folder of images a class")
-        layout: dict[str, Path] = {}
-        for path in sorted(self.root.iterdir()):
-            split = SPLITS.get(path.name.lower())
-            if split and split not in layout and has_folders(path):
-                layout[split] = path
-        if "train" not in layout:
-            return {"train": self.root}
-        if "val" in layout and "test" not in layout:
-            layout["test"] = layout.pop("val")
-            log.info("%s is the test split, because there is no test folder", layout["test"])
-        if "val" in layout and self.tail.validation_per_class:
-            raise ConfigError(f"{layout['val']} is the validation split already: give dataset.validation_per_class=0")
+            raise DataError(
+                f"{shown(self.root)} is not a folder: give dataset.root=FOLDER, a folder with a folder of images a class"
+            )
+        layout = splits_of(self.root)
+        for key, value in {"per_class": self.tail.validation_per_class, "fraction": self.validation_fraction}.items():
+            if "val" in layout and value:
+                raise ConfigError(f"{shown(layout['val'])} is the validation split already: give dataset.validation_{key}=0")
         return layout
 
     def _held(self, folder: Folder, labels: NDArray[np.int64], own: Collection[str]) -> NDArray[np.int64]:
@@ -174,17 +193,40 @@ class ImageFolder(Source):
         counts = np.bincount(labels, minlength=len(folder.names))
         if (lone := np.flatnonzero(counts < 2)).size:
             name = folder.names[lone[0]]
-            raise DataError(f"class '{name}' in {folder.root} has one readable image, so none is left to test it: add more")
-        return np.clip(np.rint(counts * self.test_fraction), 1, counts - 1).astype(np.int64)
+            where = shown(folder.root)
+            raise DataError(f"class '{name}' in {where} has one readable image, so none is left to test it: add more")
+        held = share(counts, self.test_fraction)
+        log.info(
+            "%s has no test folder: %s of its %s images are held out to test (dataset.test_fraction=%g of each class)",
+            shown(folder.root), f"{held.sum():,}", f"{counts.sum():,}", self.test_fraction,
+        )  # fmt: skip
+        return held
 
-    def _readable(self, folder: Folder, reasons: Mapping[int, str]) -> NDArray[np.bool_]:
+    def _validation(self, folder: Folder, labels: Rows) -> Rows:
+        """(C,) how many training images of each class are held out for validation."""
+        counts, each = np.bincount(labels, minlength=len(folder.names)), self.tail.validation_per_class
+        if self.validation_fraction:
+            return share(counts, self.validation_fraction)
+        if each >= counts.min():
+            name, most = folder.names[counts.argmin()], counts.min() - 1
+            raise DataError(
+                f"the rarest class, '{name}', has {counts.min()} images to train on, too few to leave {each} for validation: "
+                f"give dataset.validation_per_class={most} or less, or a share of each class by dataset.validation_fraction=0.1"
+            )
+        return np.full(len(counts), each)
+
+    def _readable(self, split: str, folder: Folder, reasons: Mapping[int, str]) -> NDArray[np.bool_]:
         """(N,) which images can be read. Raises DataError where one cannot and may not be left out."""
         if reasons and not self.skip_unreadable:
             row, reason = next(iter(reasons.items()))
             raise unreadable(folder.paths[row], reason, others=len(reasons) - 1)
         readable = np.ones(len(folder.paths), dtype=bool)
         readable[list(reasons)] = False
-        counts = np.bincount(folder.labels[readable], minlength=len(folder.names))
-        if (empty := np.flatnonzero(counts == 0)).size:
-            raise DataError(f"class '{folder.names[empty[0]]}' in {folder.root} has no readable image: repair it or remove it")
+        left = set(folder.labels[readable].tolist())
+        if lost := sorted(set(folder.labels.tolist()) - left):
+            sentence = f"class '{folder.names[lost[0]]}' in {shown(folder.root)} has no readable image"
+            if split == "train" or not left:
+                row, reason = next((row, said) for row, said in reasons.items() if folder.labels[row] == lost[0])
+                raise DataError(f"{sentence}, as {shown(folder.paths[row].name)} {reason}: repair it or remove it")
+            log.warning("%s, so it is not measured there", sentence)
         return readable

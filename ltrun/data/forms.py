@@ -19,6 +19,7 @@ from ltrun.data.cache import Arrays, cached
 from ltrun.data.class_folders import Folder, has_folders, read_images, scan
 from ltrun.data.export import Note
 from ltrun.data.files import Files, digests_of
+from ltrun.data.images import Decoding, shown
 from ltrun.data.official import Raw
 from ltrun.data.profiles import LongTail
 from ltrun.data.releases import Release
@@ -124,9 +125,9 @@ def class_folders(release: Release, place: Path) -> Found | None:
 
 
 def _folder(folder: Folder, place: Path) -> Raw:
-    decoded = read_images(folder, SIZE, crop=False)
+    decoded = read_images(folder, Decoding(SIZE, crop=False))
     for row, reason in decoded.reasons.items():
-        raise DataError(f"{folder.paths[row]} {reason}: replace it")
+        raise DataError(f"{shown(folder.paths[row])} {reason}: replace it")
     files = Files.below(place, folder.paths).holding(folder.stamps.sizes, decoded.digests)
     return Raw(decoded.images, folder.labels, files)
 

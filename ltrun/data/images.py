@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import logging
 import os
+import stat
+import struct
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +22,51 @@ from numpy.typing import NDArray
 from ltrun.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 # Pillow knows forty more, some of which start other programs (EPS) or are parsers that nobody looks after.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 MANY = 2000
+MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
+TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # of PNG: nothing that shows
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """What becomes of a file: an image of `size` x `size` pixels.
+
+    crop: cut the centre square and scale it to `size`; otherwise an image of another size counts as unreadable.
+    grey_range: what becomes black and white in grey images of more than 8 bits whose range is not in the file.
+    max_pixels: an image that decodes to more is refused, because it would fill the memory.
+    """
+
+    size: int
+    crop: bool = True
+    grey_range: tuple[float, float] | None = None
+    max_pixels: int = MAX_PIXELS
+
+
 def decode_all(
-    sources: Sequence[Path | bytes], size: int, crop: bool, threads: int | None = None
+    sources: Sequence[Path | bytes], how: Decoding, threads: int | None = None
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """(N, 3, size, size) images, and for each row that could not be read the reason; such a row stays zero.
 
-    crop: cut the centre square and scale it to `size`; otherwise an image of another size counts as unreadable.
     threads: None for those of the machine, up to eight.
     """
-    from PIL import Image
-
-    images = np.zeros((len(sources), 3, size, size), dtype=np.uint8)
+    images = np.zeros((len(sources), 3, how.size, how.size), dtype=np.uint8)
     reasons: dict[int, str] = {}
     if len(sources) >= MANY and threads != 1:  # not the batches of a stream
         log.info("decoding %s images", f"{len(sources):,}")
     # Photos decode outside Python's lock, so threads help; small images of the final size are faster without.
-    threads = (threads or min(8, os.cpu_count() or 1)) if crop else 1
-    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
-        warnings.simplefilter("ignore")  # of Pillow's: palettes, odd EXIF
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        decode = partial(_decode, size=size, crop=crop)
+    threads = (threads or min(8, os.cpu_count() or 1)) if how.crop else 1
+    with quiet(), ThreadPoolExecutor(threads) as pool:
+        decode = partial(_decode, how=how)
         for row, pixels in enumerate(pool.map(decode, sources) if threads > 1 else map(decode, sources)):
             if isinstance(pixels, str):
                 reasons[row] = pixels
@@ -59,52 +78,141 @@ def decode_all(
 def unreadable(path: Path, reason: str, others: int = 0) -> DataError:
     """The sentence for an image that the user may also leave out. others: how many more cannot be read."""
     more = f", and {others} more cannot be read" if others else ""
-    return DataError(f"{path} {reason}{more}: repair or remove it, or go on without by dataset.skip_unreadable=true")
+    return DataError(f"{shown(path)} {reason}{more}: repair or remove it, or go on without by dataset.skip_unreadable=true")
 
 
-def _decode(source: Path | bytes, size: int, crop: bool) -> NDArray[np.uint8] | str:
-    """(3, size, size), or in words why not."""
-    from PIL import Image, UnidentifiedImageError
+def shown(path: Path | str) -> str:
+    """A path in a sentence: a line break in a name, or a byte that is no UTF-8, stands there as \\n or \\udcff."""
+    text = str(path)
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
-    if (len(source) if isinstance(source, bytes) else _size(source)) == 0:
-        return "is empty (0 bytes)"
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Pillow with all its parsers, without its warnings of palettes, odd EXIF and sizes."""
+    from PIL import Image
+
+    Image.init()  # here, because threads would do it at the same time
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def opened(file: IO[bytes], name: str = "") -> ImageFile:
+    """The image of a file, its pixels not yet decoded. Raises ValueError for a file that is none.
+
+    Image.open refuses a size that the file has; what counts here is the size to which it is decoded.
+    """
+    from PIL import Image
+
+    prefix = file.read(16)
+    for kind in FORMATS:
+        factory, accept = Image.OPEN[kind]
+        if len(prefix) < 2 or accept is None or accept(prefix) is not True:
+            continue
+        file.seek(0)
+        try:
+            return factory(file, name)
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:
+            raise ValueError(f"it begins as {kind}, then: {error}") from None
+    raise UnknownKind
+
+
+class UnknownKind(ValueError):
+    """A file does not begin as an image does."""
+
+
+def no_file(path: Path) -> str | None:
+    """Why there is nothing to read, asked before a path is opened: a pipe that is opened waits for ever."""
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            if not crop and image.size != (size, size):
-                return f"is {image.width} x {image.height} pixels, not {size} x {size}"
-            image.draft(image.mode, (2 * size, 2 * size))  # lets JPEG skip detail that the scaling would throw away
-            pixels = _square(_rgb(image), size)
-    except UnidentifiedImageError:
+        status = path.stat()
+    except OSError:
+        return None  # to open it says why
+    if stat.S_ISREG(status.st_mode):
+        return None if status.st_size else "is empty (0 bytes)"
+    return None if stat.S_ISDIR(status.st_mode) else "is a pipe, a socket or a device and no file"
+
+
+def _decode(source: Path | bytes, how: Decoding) -> NDArray[np.uint8] | str:
+    """(3, size, size), or in words why not."""
+    if reason := (None if source else "is empty (0 bytes)") if isinstance(source, bytes) else no_file(source):
+        return reason
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            try:
+                return _read(file, how)
+            except ValueError as error:
+                if "MAX_TEXT" not in str(error):  # so Pillow names its limit of text beside the pixels
+                    raise
+            file.seek(0)
+            return _read(io.BytesIO(_without_text(file.read())), how)
+    except UnknownKind:
         return f"is not an image of a known kind ({', '.join(FORMATS)})"
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        return f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels and is refused, as it would fill the memory"
     except Exception as error:  # a decoder raises whatever its parser stumbles over in foreign bytes
-        return f"cannot be read ({getattr(error, 'strerror', None) or str(error) or type(error).__name__})"
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"cannot be read ({shown(' '.join(words.split()))})"
+
+
+def _read(file: IO[bytes], how: Decoding) -> NDArray[np.uint8] | str:
+    """(3, size, size), or in words why the image is refused. Raises whatever Pillow raises for a damaged file."""
+    with opened(file, getattr(file, "name", "")) as image:
+        whole = image.size
+        if not how.crop and whole != (how.size, how.size):
+            return f"is {image.width} x {image.height} pixels, not {how.size} x {how.size}"
+        image.draft(image.mode, (2 * how.size, 2 * how.size))  # lets JPEG skip detail that the scaling would throw away
+        width, height = whole if "progressive" in image.info else image.size  # whose coefficients are all held at once
+        if width * height > how.max_pixels:
+            return (
+                f"has {whole[0]:,} x {whole[1]:,} pixels and is refused, as it could fill the memory: allow it by "
+                f"dataset.max_pixels={width * height}"
+            )
+        known = known_range(image)
+        pixels = _square(_rgb(image, how.grey_range if known is None else known), how.size)
     return np.asarray(pixels).transpose(2, 0, 1)
 
 
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size if path.is_file() else None
-    except OSError:
-        return None
+def known_range(image: ImageFile) -> tuple[float, float] | None:
+    """What is black and white in a grey image of more than 8 bits, where its file says that."""
+    if image.format == "PPM" and image.mode == "I":
+        return 0, 65535  # Pillow scales them by the file's maximum
+    bits = image.tag_v2.get(258) if image.format == "TIFF" and image.mode.startswith("I;16") else None  # type: ignore[attr-defined]
+    return (0, 2 ** bits[0] - 1) if bits and bits[0] < 16 else None
 
 
-def _rgb(image: Image) -> Image:
-    """Upright, 8 bits a channel; 16-bit grey keeps its upper 8 bits and transparency lies on white, as viewers show it."""
+def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
+    """Upright, 8 bits a channel; transparency lies on white, as viewers show it."""
     from PIL import Image as pillow
     from PIL import ImageOps
 
     image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, whose range is not known")
-    if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255 and turn the image white
-        grey = np.asarray(image).astype(np.int64) >> 8
-        image = pillow.fromarray(grey.clip(0, 255).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):  # Pillow's own conversion would clip at 255 and turn the image white
+        if grey_range is None and not image.mode.startswith("I;16"):
+            kind = "floating-point" if image.mode == "F" else "integer"
+            raise ValueError(f"its {kind} pixels have no known range: give that of all by dataset.grey_range=[low,high]")
+        image = pillow.fromarray(_to_8_bits(np.asarray(image), *(grey_range or (0, 65535))))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _to_8_bits(grey: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+    """256 steps of equal width from low to high, those beyond clipped: the upper 8 bits, where low and high are 0 and 65535."""
+    values = grey.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it has pixels that are no finite numbers")
+    return np.floor((values - low) * (256 / (high - low))).clip(0, 255).astype(np.uint8)
+
+
+def _without_text(png: bytes) -> bytes:
+    """A PNG file without its texts and colour profile, which may be megabytes, in chunks that unpack to gigabytes."""
+    kept, at = [png[:8]], 8
+    while at + 8 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        if kind not in TEXT_CHUNKS:
+            kept.append(png[at : at + 12 + length])
+        at += 12 + length
+    return b"".join(kept)
 
 
 def _square(image: Image, size: int) -> Image:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data.files import Files
-from ltrun.data.images import decode_all
+from ltrun.data.images import Decoding, decode_all
 from ltrun.data.official import Raw
 from ltrun.errors import DataError
 
@@ -69,7 +69,7 @@ def _read(
         if not isinstance(content, bytes) or not isinstance(label, int):
             missing = "label" if isinstance(content, bytes) else "image bytes"
             raise DataError(f"{file}, row {row}, has no {missing}: replace the file")
-    pixels, reasons = decode_all(contents, size, crop=False)
+    pixels, reasons = decode_all(contents, Decoding(size, crop=False))
     for row, reason in reasons.items():
         raise DataError(f"{file}, row {row}: the image {reason}: replace the file")
     return pixels, np.array(labels, dtype=np.int64), names if all(isinstance(name, (str, bytes)) for name in names) else []

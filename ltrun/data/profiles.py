@@ -1,7 +1,8 @@
 """Long-tailed profiles: how many images each class keeps, and which ones.
 
-The class order is the label order: class 0 is the head. `imbalance` is the images of the largest class over those of the
-smallest, n_max / n_min (100, not 0.01). All counts are truncated as in the originals, not rounded.
+Class 0 is the head, as the literature has it, or the largest class, where classes have sizes of their own. `imbalance` is
+the images of the largest class over those of the smallest, n_max / n_min (100, not 0.01). All counts are truncated as in the
+originals, not rounded.
 """
 
 from __future__ import annotations
@@ -58,13 +59,19 @@ def pareto(num_classes: int, largest: int, imbalance: float, power: float = 6.0)
 PROFILES: dict[str, Callable[[int, int, float], Rows]] = {"exponential": exponential, "step": step, "pareto": pareto}
 
 
-def fit(profile: Profile, available: Rows, imbalance: float) -> Rows:
+def fit(profile: Profile, available: Rows, imbalance: float, by_size: bool = False) -> Rows:
     """(C,) counts of the profile with the largest n_max for which every class has enough images: 500 on CIFAR-100.
 
+    by_size: the classes come in the order of their sizes, those of one size in label order; else in label order.
     Raises ConfigError where the smallest class would be left without images.
     """
     if profile == "as_is":
         return available.copy()
+    if by_size:
+        order = np.argsort(-available, kind="stable")
+        kept = np.empty_like(available)
+        kept[order] = fit(profile, available[order], imbalance)
+        return kept
     counts = PROFILES[profile]
     sizes = range(1, int(available.max()) + 1)
     largest = bisect_left(sizes, True, key=lambda n: bool((counts(len(available), n, imbalance) > available).any()))
@@ -75,6 +82,19 @@ def fit(profile: Profile, available: Rows, imbalance: float) -> Rows:
             f"{largest} images: give dataset.imbalance={largest} or less"
         )
     return kept
+
+
+def share(counts: Rows, fraction: float) -> Rows:
+    """(C,) a fraction of each class, at least one image, and never its last one."""
+    return np.clip(np.rint(counts * fraction), np.minimum(counts - 1, 1), counts - 1).astype(np.int64)
+
+
+def refuse_ignored(profile: Profile, imbalance: float, usual: float) -> None:
+    """Raises ConfigError for an imbalance that was chosen and has no effect, though titles would show it."""
+    if profile == "as_is" and imbalance != usual:
+        raise ConfigError(
+            f"imbalance is {imbalance:g} and has no effect with profile=as_is: remove it, or give dataset.profile=exponential"
+        )
 
 
 def shuffled(labels: Rows, num_classes: int) -> list[Rows]:
@@ -115,21 +135,25 @@ class LongTail:
         if self.validation_per_class < 0:
             raise ConfigError(f"validation_per_class must be 0 or more, got {self.validation_per_class}")
 
-    def split(self, labels: Rows, names: Sequence[str]) -> tuple[Rows, Rows]:
+    def split(self, labels: Rows, names: Sequence[str], by_size: bool = False, held: Rows | None = None) -> tuple[Rows, Rows]:
         """(training rows, validation rows) of one pool of labels; every class has at least one image in it.
 
         Training takes the first n_c rows of each shuffled class, validation the last ones: what the profile left over. A
         class that has fewer than `validation_per_class` left over, such as the head that keeps everything, gives up its
         last training rows for it; all other classes train on exactly the images that they have without validation.
+        by_size: see `fit`. held: (C,) validation images, in the place of `validation_per_class` of each class.
         """
-        held = self.validation_per_class
         available = np.bincount(labels, minlength=len(names))
+        if held is None:
+            held = np.full(len(names), self.validation_per_class)
         if (short := np.flatnonzero(available <= held)).size:
+            rarest = int(available.min())
             raise DataError(
                 f"class '{names[short[0]]}' has {available[short[0]]} images to train on, too few to leave "
-                f"{held} for validation: give dataset.validation_per_class={max(int(available.min()) - 1, 0)} or less"
+                f"{held[short[0]]} for validation: give dataset.validation_per_class={max(rarest - 1, 0)} or less, one fewer "
+                "than the rarest class has"
             )
-        counts = np.minimum(fit(self.profile, available, self.imbalance), available - held)
+        counts = np.minimum(fit(self.profile, available, self.imbalance, by_size), available - held)
         classes = shuffled(labels, len(names))
         train = np.concatenate([rows[:n] for rows, n in zip(classes, counts, strict=True)])
-        return train, np.concatenate([rows[len(rows) - held :] for rows in classes])
+        return train, np.concatenate([rows[len(rows) - n :] for rows, n in zip(classes, held, strict=True)])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ltrun.data.images import shown
 from ltrun.data.stores import Store
 from ltrun.errors import DataError
 from ltrun.machine import at_home
@@ -43,6 +44,7 @@ class Source:
     """A data set. Its constructor takes plain values and checks them, touching no file; `open` reads the files."""
 
     name: str
+    lacks_validation: bool = False  # True where the arguments alone say that there will be no validation split
 
     def open(self, device: torch.device) -> Splits:
         """The splits, on the device. A function of the constructor's arguments and the files alone: no seed enters.
@@ -64,5 +66,5 @@ def reading(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{error.filename or root} cannot be read ({error.strerror or error}): mend it, or set dataset.root"
+            f"{shown(error.filename or root)} cannot be read ({error.strerror or error}): mend it, or set dataset.root"
         ) from None

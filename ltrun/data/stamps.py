@@ -18,7 +18,7 @@ from ltrun.data.files import Files
 FINE, COARSE = 0.05, 2.0  # seconds within which two changes get one time: local file systems count ticks, FAT seconds
 TRIES = 3
 SECOND = 10**9
-GONE = (-1, -1, -1, -1)  # a link to nothing
+GONE = (-1, -1, -1, -1)  # a link to nothing, or to itself
 UNCERTAIN = re.compile(r"nfs|cifs|smb|fuse|9p|vfat|exfat|msdos|afs|vboxsf")  # their times are coarse, or copies of a server's
 NUMBERED_ANEW = re.compile(r"(?!nfs)")  # of those: a file may have another inode after each mount
 
@@ -61,7 +61,7 @@ class Stamps:
 def _values(path: Path) -> tuple[int, int, int, int]:
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return GONE
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & (2**63 - 1)
 

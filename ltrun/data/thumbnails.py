@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ltrun.data.images import decode_all
+from ltrun.data.images import Decoding, decode_all
 
 SIDE = 128  # pixels of a thumbnail of a file
 AT_ONCE = 500  # files that are decoded together
@@ -38,7 +38,7 @@ def of_files(root: Path, names: Sequence[str], read_at: float) -> list[Thumbnail
         paths = [root / name for name in names[first : first + AT_ONCE]]
         notes = [_missing(path, inside) for path in paths]
         there = [path for path, note in zip(paths, notes, strict=True) if not note]
-        images, reasons = decode_all(there, SIDE, crop=True)
+        images, reasons = decode_all(there, Decoding(SIDE))
         decoded = iter(range(len(there)))
         for path, note in zip(paths, notes, strict=True):
             row = None if note else next(decoded)

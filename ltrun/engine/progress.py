@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from itertools import accumulate
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.progress import Progress, ProgressColumn, Task
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from ltrun.metrics import SINGLE_LABEL, TASKS
+from ltrun import streams
+from ltrun.engine.course import Course, Pace, duration
+from ltrun.metrics import Metric
 from ltrun.results.record import RunRecord
 
-QUIET_SECONDS = 30  # without a terminal, epochs that are not evaluated print a line at most this often
-SHOWN = TASKS[SINGLE_LABEL][0]  # with its shot groups
+if TYPE_CHECKING:
+    from ltrun.types import Clock
+
+REDRAWN = 0.5  # seconds between two looks inside an epoch
+LEAST_BAR, MOST_BAR = 5, 40  # characters
 
 
 class Reporter(Protocol):
@@ -25,8 +34,11 @@ class Reporter(Protocol):
 
     def warn(self, sentence: str) -> None: ...
 
-    def start(self, title: str, stages: Mapping[str, int]) -> None:
-        """title: of the run. stages: their epochs, in order."""
+    def start(self, title: str, stages: Mapping[str, int], metric: Metric) -> None:
+        """title: of the run. stages: their epochs, in order. metric: of its task, shown while it trains."""
+
+    def step(self, clock: Clock, batch: int, batches: int) -> None:
+        """So many batches of an epoch are behind it. Called at every step, so it must return at once."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """row: a line of metrics.jsonl."""
@@ -38,10 +50,8 @@ class Bar:
     """Shows epochs as they end. Use as a context manager, so that the bar is put away whatever happens."""
 
     def __init__(self) -> None:
-        self.console = Console()
+        self.console = streams.console()
         self.live: Progress | None = None
-        self.printed = 0.0
-        self.first: int | None = None  # epochs that were done when this process began
 
     def __enter__(self) -> Bar:
         return self
@@ -54,48 +64,85 @@ class Bar:
     def warn(self, sentence: str) -> None:
         warn(self.console, sentence)
 
-    def start(self, title: str, stages: Mapping[str, int]) -> None:
+    def start(self, title: str, stages: Mapping[str, int], metric: Metric) -> None:
         say(self.console, title, style="bold")
-        self.count = EpochCount(stages)
-        self.began, self.first = time.monotonic(), None
-        if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.live = Progress(*columns, console=self.console)
-            self.task = self.live.add_task("", total=self.count.total)
+        self.course, self.metric = Course(stages), metric
+        self.pace, self.looked, self.silent = Pace(self.course.began), self.course.began, True
+        if streams.is_live(self.console):
+            self.live = Progress(Line(), console=self.console)
+            self.task = self.live.add_task("", total=self.course.total)
             self.live.start()
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        done, now = self.count.done(row), time.monotonic()
-        if self.first is None:
-            self.first = done - 1
-            if self.live is not None:
-                self.live.reset(self.task, completed=self.first)
-        line = describe_epoch(row)
-        evaluated = "evaluation" in row
+    def step(self, clock: Clock, batch: int, batches: int) -> None:
+        now = time.monotonic()
+        if now - self.looked < REDRAWN:
+            return
+        self.looked = now
+        done = self.course.reach(clock.stage, clock.epoch + batch / batches)
+        left = self.course.left(done, now)
         if self.live is not None:
-            self.live.update(self.task, completed=done, description=line.split(" | test")[0].split(" | val")[0])
-            if evaluated:
+            self.live.update(self.task, completed=done, left=left)
+        elif self.pace.due(now):
+            say(self.console, f"{within(clock, batch, batches)} | {duration(left)} left")
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        done = self.course.reach(row["stage"], row["epoch"])
+        left, line = self.course.left(done, now), describe_epoch(row, self.metric)
+        if self.live is not None:
+            self.live.update(self.task, completed=done, facts=facts(row), left=left)
+            if "evaluation" in row:
                 say(self.console, line)
-        elif evaluated or now - self.printed > QUIET_SECONDS:
-            self.printed = now
-            left = (self.count.total - done) * (now - self.began) / (done - self.first)
+        elif "evaluation" in row or self.silent or self.pace.due(now):
+            self.pace.told, self.silent = now, False
             say(self.console, f"{line} | {duration(left)} left")
 
     def finish(self, record: RunRecord) -> None:
         self.__exit__()
-        say(self.console, f"done: {describe_result(record)}")
+        say(self.console, f"done: {describe_result(record, self.metric)}")
 
 
-class EpochCount:
-    """Epochs of a run, its stages one after the other. total: of all stages."""
+class Line(ProgressColumn):
+    """A task's facts, a bar, its count and the time left: as much of it as the screen is wide."""
 
-    def __init__(self, stages: Mapping[str, int]) -> None:
-        totals = [0, *accumulate(stages.values())]
-        self.before, self.total = dict(zip(stages, totals, strict=False)), totals[-1]
+    def render(self, task: Task) -> Fitted:
+        left = task.fields.get("left")
+        count = f"{int(task.completed)}/{int(task.total)}" if task.total else ""
+        right = " ".join(filter(None, (count, "" if left is None else f"{duration(left)} left")))
+        return Fitted(task.fields.get("facts") or [task.description], task.completed, task.total, right)
 
-    def done(self, row: Mapping[str, Any]) -> int:
-        """Epochs up to this one, those of earlier stages and of an earlier process included."""
-        return self.before[row["stage"]] + int(row["epoch"])
+
+class Fitted:
+    """The last facts are dropped first, then the bar; the first is shortened in its middle; what stands right remains."""
+
+    def __init__(self, facts: Sequence[str], completed: float, total: float | None, right: str) -> None:
+        self.facts, self.completed, self.total, self.right = list(facts), completed, total, right
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(options.max_width, options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room, shown = options.max_width - cell_len(self.right) - 1, self.facts
+        while len(shown) > 1 and cell_len(" | ".join(shown)) > room - LEAST_BAR - 1:
+            shown = shown[:-1]
+        head = shortened(" | ".join(shown), max(room, 0))
+        length = min(room - cell_len(head) - 1, MOST_BAR)
+        grid = Table.grid(padding=(0, 1))
+        bar = [ProgressBar(self.total, self.completed, length, pulse=self.total is None)] if length >= LEAST_BAR else []
+        for _ in range(2 + len(bar)):
+            grid.add_column(no_wrap=True)
+        grid.add_row(Text(head), *bar, Text(self.right))
+        yield grid
+
+
+def shortened(text: str, width: int) -> str:
+    """A text of at most so many cells: its middle goes, as titles of runs differ at their beginning and their end."""
+    if cell_len(text) <= width:
+        return text
+    if width < 5:
+        return set_cell_size(text, width)
+    tail = (width - 3) // 2
+    return f"{set_cell_size(text, width - 3 - tail)}...{text[len(text) - tail :]}"
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
@@ -115,27 +162,28 @@ def show_log() -> None:
     logger.setLevel(logging.INFO)
 
 
-def describe_epoch(row: Mapping[str, Any]) -> str:
-    line = (
-        f"{row['stage']} {row['epoch']}/{row['epochs']} | loss {row['loss']:.4f} | lr {row['learning_rate']:.2g} | "
-        f"{row['images_per_second']:.0f} images/s"
-    )
-    return line + "".join(f" | {split} {shots(metrics)}" for split, metrics in row.get("evaluation", {}).items())
+def facts(row: Mapping[str, Any]) -> list[str]:
+    """What an epoch tells of itself, the most wanted first."""
+    numbers = f"loss {row['loss']:.4f}", f"lr {row['learning_rate']:.2g}", f"{row['images_per_second']:.0f} images/s"
+    return [f"{row['stage']} {row['epoch']}/{row['epochs']}", *numbers]
 
 
-def describe_result(record: RunRecord) -> str:
+def within(clock: Clock, batch: int, batches: int) -> str:
+    return f"{clock.stage} {clock.epoch + 1}/{clock.epochs} | batch {batch:,} of {batches:,}"
+
+
+def describe_epoch(row: Mapping[str, Any], metric: Metric) -> str:
+    evaluated = row.get("evaluation", {}).items()
+    return " | ".join([*facts(row), *(f"{split} {shots(metrics, metric)}" for split, metrics in evaluated)])
+
+
+def describe_result(record: RunRecord, metric: Metric) -> str:
     """'all 43.1 many 65.0 medium 40.2 few – | 3m20s': the test split by the headline predictor, and the time of training."""
     metrics = record.predictors[record.headline]["splits"]["test"]
-    return f"{shots(metrics)} | {duration(record.provenance['seconds'])}"
+    return f"{shots(metrics, metric)} | {duration(record.provenance['seconds'])}"
 
 
-def shots(metrics: Mapping[str, float | None]) -> str:
+def shots(metrics: Mapping[str, float | None], metric: Metric) -> str:
     """'all 43.1 many 65.0 medium 40.2 few –', in percent."""
-    found = ((head.lower(), key, metrics[key]) for key, head in SHOWN.columns.items())
-    return " ".join(f"{head} {'–' if value is None else f'{SHOWN.shown(value, key):.1f}'}" for head, key, value in found)
-
-
-def duration(seconds: float) -> str:
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{whole % 60:02d}s" if minutes else f"{seconds:.1f}s"
+    found = ((head.lower(), key, metrics[key]) for key, head in metric.columns.items())
+    return " ".join(f"{head} {'–' if value is None else f'{metric.shown(value, key):.1f}'}" for head, key, value in found)

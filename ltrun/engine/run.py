@@ -44,7 +44,7 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
         torch.set_num_threads(settings.runtime.threads)
     for sentence in recipe.warnings:
         progress.warn(sentence)
-    with locked(job.folder), own_stream(device):
+    with locked(job.folder, {"title": job.title, "stages": epochs_of(recipe)}), own_stream(device):
         return Run.open(job, recipe, device, progress, at_once).result()
 
 
@@ -68,10 +68,10 @@ class Run:
             _refuse_without_validation(job, recipe)
         return cls(job, recipe, context, progress, at_once)
 
-    def trainer(self, report: Any = lambda row: None) -> Trainer:
-        """What trains the network of this run, or goes on with it. report: takes a row an epoch."""
+    def trainer(self, report: Any = lambda row: None, step: Any = lambda *_: None) -> Trainer:
+        """What trains the network of this run, or goes on with it. report: takes a row an epoch. step: see `Reporter.step`."""
         checkpoints = Checkpoints(self.job.folder, resume=not self.job.settings.force)
-        return Trainer(self.recipe, self.context, checkpoints, self._evaluate, report)
+        return Trainer(self.recipe, self.context, checkpoints, self._evaluate, report, step)
 
     def result(self) -> RunRecord:
         """Trains, measures and writes the record."""
@@ -79,14 +79,14 @@ class Run:
         if context.device.type == "cuda" and self.at_once == 1:
             torch.cuda.reset_peak_memory_stats(context.device)  # that of a run before this one in the same process
         history = History(job.folder, job.settings.runtime.tensorboard)
-        self.progress.start(job.title, {stage.name: stage.epochs for stage in self.recipe.stages})
+        self.progress.start(job.title, epochs_of(self.recipe), context.task.metrics[0])
         begun = time.time()
 
         def report(row: Row) -> None:
             history.append(row)
             self.progress.epoch(row)
 
-        trainer = self.trainer(report)
+        trainer = self.trainer(report, self.progress.step)
         posthoc = {
             name: part.build(context.injected()) for name, part in self.recipe.posthoc.items()
         }  # refused before training
@@ -104,7 +104,6 @@ class Run:
         labels = test.targets.primary.cpu().numpy()
         save_arrays(job.folder / "predictions.npz", test_labels=labels, test_files=test.files.text(), **arrays)
         record = self._record(trainer, found, begun)
-        history.close()
         record.save(job.folder)
         drop_aside(job.folder)
         trainer.checkpoints.keep_last_only()
@@ -135,14 +134,14 @@ class Run:
                 {"name": s.name, "epochs": s.epochs, "seconds": round(t, 3)}
                 for s, t in zip(self.recipe.stages, trainer.seconds, strict=True)
             ],
-            provenance=provenance() | self._cost(sum(trainer.seconds), begun),
+            provenance=provenance() | self._cost(trainer, begun),
             command=list(job.command),
             data=context.listing.data,
         )
 
-    def _cost(self, seconds: float, begun: float) -> dict[str, Any]:
+    def _cost(self, trainer: Trainer, begun: float) -> dict[str, Any]:
         """What the run took, and of which machine. begun: seconds since 1970."""
-        context, epochs = self.context, sum(stage.epochs for stage in self.recipe.stages)
+        context, epochs, seconds = self.context, sum(stage.epochs for stage in self.recipe.stages), sum(trainer.seconds)
         cuda, device = context.device.type == "cuda", context.device
         peak = torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {
@@ -153,10 +152,15 @@ class Run:
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
             "seconds": round(seconds, 3),
             "seconds_per_epoch": round(seconds / epochs, 4),
-            "images_per_second": round(len(context.splits.train) * epochs / max(seconds, 1e-9), 1),
+            "images_per_second": round(trainer.images / max(seconds, 1e-9), 1),
             "peak_memory_bytes": int(peak),
             "skipped_images": context.splits.skipped,
         }
+
+
+def epochs_of(recipe: Recipe) -> dict[str, int]:
+    """Stage -> its epochs, in order."""
+    return {stage.name: stage.epochs for stage in recipe.stages}
 
 
 def _refuse_without_validation(job: Job, recipe: Recipe) -> None:

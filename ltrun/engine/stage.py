@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -77,8 +78,11 @@ class StageRun(nn.Module):
     def network(self) -> Network:
         return self.objective.network
 
-    def epoch(self, clock: Clock) -> Row:
-        """One pass over the main stream's rows, from generators that are a function of (seed, stage, epoch)."""
+    def epoch(self, clock: Clock, told: Callable[[Clock, int, int], None] = lambda *_: None) -> Row:
+        """One pass over the main stream's rows, from generators that are a function of (seed, stage, epoch).
+
+        told: how many of its batches are done.
+        """
         context = self.context
         key = seed_of(context.seed, clock.stage, clock.epoch)
         torch.manual_seed(key)
@@ -91,15 +95,36 @@ class StageRun(nn.Module):
         self._set_modes()
         rows = self._draw(clock, generator)
         self.monitor.begin()
-        stores = [context.splits.train.open(batches(plan, context.settings.batch_size)) for plan in rows.values()]
-        for drawn in zip(*stores, strict=True):
+        plans = [batches(plan, context.settings.batch_size) for plan in rows.values()]
+        stores = [context.splits.train.open(plan) for plan in plans]
+        for done, drawn in enumerate(zip(*stores, strict=True), 1):
             self.step(dict(zip(rows, drawn, strict=True)))
+            told(clock, done, len(plans[0]))
             yield_turn()
         wait_for_device(context.device)
         images = len(rows[MAIN])
         losses = self.monitor.means(clock, images)
         row = {"stage": clock.stage, "epoch": clock.epoch + 1, "epochs": clock.epochs, "learning_rate": rates[0]}
         return row | {"loss": losses.pop("total"), "losses": losses, "images": images}
+
+    @torch.no_grad()
+    def check_batch_size(self) -> None:
+        """Raises ConfigError where batches of one row leave batch normalisation a single value a channel."""
+        if self.context.settings.batch_size > 1:  # a lone last row joins the batch before it
+            return
+        self._set_modes()
+        row = self._open(torch.tensor([0]))
+        row = row.replace(inputs=self.context.prepare(row.inputs))
+        try:
+            copy.deepcopy(self.network)(dict.fromkeys(self.stage.streams, row), self.objective.need)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            pixels = " x ".join(map(str, self.context.input_shape[1:]))
+            raise ConfigError(
+                f"batch_size=1: of one image of {pixels} pixels, the network's last maps hold one value a channel, which batch "
+                "normalisation cannot train on; give batch_size=2 or more, or larger images"
+            ) from None
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Outputs:

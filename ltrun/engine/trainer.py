@@ -25,9 +25,10 @@ from ltrun.types import Clock, seed_of
 class Trainer:
     """Trains the stages of a recipe one after the other.
 
-    evaluate: network -> metrics of an epoch, by split. report: takes a row an epoch. seconds: of each stage, those of an
-    earlier process included. A checkpoint is taken when a stage ends, and at the end of any other epoch if the last one,
-    `saved`, is runtime.checkpoint_seconds ago.
+    evaluate: network -> metrics of an epoch, by split. report: takes a row an epoch. step: is told how many batches of an
+    epoch are done. seconds: of each stage, those of an earlier process included. images: rows that the main stream has drawn,
+    in all. A checkpoint is taken when a stage ends, and at the end of any other epoch if the last one, `saved`, is
+    runtime.checkpoint_seconds ago.
     """
 
     recipe: Recipe
@@ -35,7 +36,9 @@ class Trainer:
     checkpoints: Checkpoints
     evaluate: Callable[[Network], Mapping[str, Mapping[str, Any]]]
     report: Callable[[Row], None]
+    step: Callable[[Clock, int, int], None] = lambda *_: None
     seconds: list[float] = field(default_factory=list)
+    images: int = 0
     saved: float = field(init=False)
 
     def run(self) -> Network:
@@ -45,12 +48,14 @@ class Trainer:
         self._check_data(saved or {})
         reached, first_epoch = (saved["stage"], saved["epoch"]) if saved else (0, 0)
         self.seconds = list(saved["seconds"]) if saved else []
+        self.images = saved.get("images", 0) if saved else 0
         network = self.network()
         for index, stage in enumerate(self.recipe.stages):
             self.enter(network, stage, index)
             if index < reached:
                 continue
             running = StageRun.of(stage, network, self.context)
+            running.check_batch_size()
             if index == reached and saved:
                 self._go_on(running, saved)
             self.seconds += [0.0] * (index + 1 - len(self.seconds))
@@ -90,7 +95,7 @@ class Trainer:
 
     def _epoch(self, running: StageRun, index: int, clock: Clock) -> None:
         settings, begun = self.context.settings, time.perf_counter()
-        row = running.epoch(clock)
+        row = running.epoch(clock, self.step)
         trained = time.perf_counter() - begun
         last = clock.epoch + 1 == clock.epochs
         if last or (clock.epoch + 1) % settings.evaluation.every == 0:
@@ -98,13 +103,14 @@ class Trainer:
             if self._selects_best:
                 running.remember_best(row)
         self.seconds[index] += time.perf_counter() - begun
+        self.images += row["images"]
         self.report(row | {"seconds": round(trained, 4), "images_per_second": round(row["images"] / trained, 1)})
         if last or time.monotonic() - self.saved >= settings.runtime.checkpoint_seconds:
             self._save(running, index, clock)
 
     def _save(self, running: StageRun, index: int, clock: Clock) -> None:
         state = {"stage": index, "epoch": clock.epoch + 1, "seconds": self.seconds, "best": running.best}
-        state |= {"data": self.context.listing.data}
+        state |= {"images": self.images, "data": self.context.listing.data}
         state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}
         state = on_host(state)  # while it is this run's turn: others may have torch refuse to wait for the device
         with released():

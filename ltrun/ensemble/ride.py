@@ -12,12 +12,15 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.parts import Term
-from ltrun.types import ClassStats, Outputs, Streams, View
+from ltrun.types import ClassStats, Outputs, Streams, View, as_rarest
 
 
 def class_temperature(stats: ClassStats, temperature: float, reweight_factor: float) -> Tensor:
-    """(C,): C * prior * f + 1 - f over its largest entry, times the temperature; the rarer the class, the lower."""
-    prior = stats.counts.double() / stats.counts.sum()
+    """(C,): C * prior * f + 1 - f over its largest entry, times the temperature; the rarer the class, the lower.
+
+    A class without images counts as the rarest that has some.
+    """
+    prior = as_rarest(stats.counts).double() / stats.counts.sum()
     shape = stats.num_classes * prior * reweight_factor + 1 - reweight_factor
     return temperature * shape / shape.max()
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
+from ltrun.numerics import held
 from ltrun.parts import Term
-from ltrun.types import ClassStats, Outputs, Streams
+from ltrun.types import ClassStats, Outputs, Streams, as_rarest
 
 EPSILON = 1e-9  # the original's, beside the priors in the logarithms
 
@@ -54,8 +55,8 @@ class SADE(Term):
         if tau < 0:
             raise ConfigError(f"tau must be at least 0, got {tau}")
         self.classify = classify
-        prior = stats.counts.double() / stats.counts.sum()
-        self.register_buffer("shifts", shifts(prior, tau).float(), persistent=False)
+        prior = as_rarest(stats.counts).double() / stats.counts.sum()
+        self.register_buffer("shifts", held(shifts(prior, tau), "tau", tau), persistent=False)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         output, targets = outputs["main"], streams["main"].targets

@@ -3,12 +3,12 @@
 from torch import Tensor
 
 from ltrun.parts import Adjust
-from ltrun.types import ClassStats, Outputs
+from ltrun.types import ClassStats, Outputs, as_rarest
 
 
 def log_counts(counts: Tensor) -> Tensor:
-    """(C,) float64: the logarithm of each class's images; a class without images counts as having one, so none is infinite."""
-    return counts.double().clamp(min=1).log()
+    """(C,) float64: the logarithm of each class's images; a class without images counts as the rarest with some."""
+    return as_rarest(counts).double().log()
 
 
 class BalancedSoftmax(Adjust):

@@ -3,13 +3,14 @@
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.numerics import held
 from ltrun.parts import Adjust
-from ltrun.types import ClassStats, Outputs
+from ltrun.types import ClassStats, Outputs, as_rarest
 
 
 def class_temperatures(counts: Tensor, gamma: float) -> Tensor:
-    """(C,) float64: (n_max / n_c) ** gamma, 1 for the largest class; a class without images counts as having one."""
-    return (counts.max() / counts.double().clamp(min=1)) ** gamma
+    """(C,) float64: (n_max / n_c) ** gamma, 1 for the largest class; a class without images counts as the rarest with some."""
+    return (counts.max() / as_rarest(counts).double()) ** gamma
 
 
 class CDT(Adjust):
@@ -28,7 +29,7 @@ class CDT(Adjust):
         super().__init__()
         if gamma < 0:
             raise ConfigError(f"gamma must not be negative, which would favour the head, got {gamma}")
-        self.register_buffer("temperatures", class_temperatures(stats.counts, gamma).float())
+        self.register_buffer("temperatures", held(class_temperatures(stats.counts, gamma), "gamma", gamma))
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
         return logits / self.temperatures

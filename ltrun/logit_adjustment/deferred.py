@@ -17,6 +17,7 @@ class Deferred(Adjust):
     Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """
 
+    acts_from = 1
     active: Tensor
 
     def __init__(self, then: Adjust, start: float = 0.8):

@@ -3,28 +3,33 @@
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.numerics import held
 from ltrun.parts import Adjust
-from ltrun.types import ClassStats, Outputs
+from ltrun.types import ClassStats, Outputs, as_rarest
 
 
-def log_prior(counts: Tensor, tau: float, eps: float = 1e-12) -> Tensor:
-    """(C,) float64: log(prior ** tau + eps), finite for a class without images. Training adds it, post hoc subtracts it.
+def log_prior(counts: Tensor, tau: float, eps: float = 0.0) -> Tensor:
+    """(C,) float64: tau * log prior; a class without images has the prior of the rarest class that has some.
 
-    eps is Google's, added after the power. LADE, PaCo and SADE take 1e-9 and BCL none: at tau = 1 that moves a class of one
-    image in a hundred thousand by 1e-4.
+    Training adds it, post hoc subtracts it. eps: log(prior ** tau + eps) instead, as in published code: 1e-12 in Google's,
+    1e-9 in LADE, PaCo and SADE. At tau = 1 that moves a class of one image in a hundred thousand by 1e-7 and 1e-4; at larger
+    tau eps outweighs the prior of rare classes, which then are no longer adjusted: at tau = 3 and 1e-12 those below 1e-4.
     """
-    return ((counts.double() / counts.sum()) ** tau + eps).log()
+    prior = as_rarest(counts).double() / counts.sum()
+    return (prior**tau + eps).log() if eps else tau * prior.log()
 
 
 def adjustment(stats: ClassStats, tau: float) -> Tensor:
     """(C,) float32: the log prior of the training set. Raises ConfigError for a negative tau."""
     if tau < 0:
         raise ConfigError(f"tau must not be negative, which would favour the head, got {tau}")
-    return log_prior(stats.counts, tau).float()
+    return held(log_prior(stats.counts, tau), "tau", tau)
 
 
 class LogitAdjustment(Adjust):
     """Adds tau * log prior to the logits of the loss; the plain logits are the prediction.
+
+    A class without images gets the offset of the rarest class that has some, here and in every part that counts images.
 
     Adding is what makes a rare class need a larger logit of its own; the subtraction of `posthoc=logit_adjustment` is for
     a network trained without. Some public code subtracts in training, which favours the head twice.

@@ -5,12 +5,13 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.logit_adjustment.balanced_softmax import log_counts
 from ltrun.logit_adjustment.cdt import class_temperatures
+from ltrun.numerics import held
 from ltrun.parts import Adjust
 from ltrun.types import ClassStats, Outputs
 
 
 def prior_shift(counts: Tensor, tau: float) -> Tensor:
-    """(C,) float64: tau * log(n_c / N), without an epsilon; a class without images counts as having one."""
+    """(C,) float64: tau * log(n_c / N), without an epsilon; a class without images counts as the rarest with some."""
     return tau * (log_counts(counts) - counts.sum().double().log())
 
 
@@ -33,8 +34,8 @@ class VS(Adjust):
         for name, value in (("gamma", gamma), ("tau", tau)):
             if value < 0:
                 raise ConfigError(f"{name} must not be negative, which would favour the head, got {value}")
-        self.register_buffer("temperatures", class_temperatures(stats.counts, gamma).float())
-        self.register_buffer("shift", prior_shift(stats.counts, tau).float())
+        self.register_buffer("temperatures", held(class_temperatures(stats.counts, gamma), "gamma", gamma))
+        self.register_buffer("shift", held(prior_shift(stats.counts, tau), "tau", tau))
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
         return logits / self.temperatures + self.shift

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Adjust
-from ltrun.types import ClassStats, Outputs
+from ltrun.types import ClassStats, Outputs, as_rarest
 
 DEVIATION = 1 / 3  # of the noise, which is cut off at three of them
 
@@ -15,7 +15,7 @@ def cloud_sizes(counts: Tensor) -> Tensor:
 
     A class without images counts as the rarest.
     """
-    logs = torch.where(counts > 0, counts, counts[counts > 0].min()).double().log()
+    logs = as_rarest(counts).double().log()
     spread = logs.max() - logs.min()
     return (logs.max() - logs) / spread.where(spread > 0, torch.ones_like(spread))
 

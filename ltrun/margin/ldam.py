@@ -5,12 +5,12 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Adjust
-from ltrun.types import ClassStats, Outputs
+from ltrun.types import ClassStats, Outputs, as_rarest
 
 
 def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
     """(C,) float64, proportional to n_c ** -1/4; the rarest class has max_margin. One without images counts as the rarest."""
-    counts = torch.where(counts > 0, counts, counts[counts > 0].min()).double()
+    counts = as_rarest(counts).double()
     return max_margin * (counts.min() / counts) ** 0.25
 
 

@@ -4,20 +4,20 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.numerics import held
 from ltrun.parts import Adjust
-from ltrun.types import ClassStats, Outputs
+from ltrun.types import ClassStats, Outputs, as_rarest
 
 
 def robal_margins(counts: Tensor, margin: float, tau_margin: float, scale: float) -> Tensor:
     """(C,) float64: margin + tau_margin / scale * log(n_c / n_min), in cosines; a class without images counts as the rarest."""
-    counts = torch.where(counts > 0, counts, counts[counts > 0].min()).double()
+    counts = as_rarest(counts).double()
     return margin + tau_margin / scale * (counts / counts.min()).log()
 
 
 def robal_bias(counts: Tensor, tau_bias: float) -> Tensor:
     """(C,) float64: tau_bias * log(n_c / N); a class without images counts as the rarest."""
-    kept = torch.where(counts > 0, counts, counts[counts > 0].min()).double()
-    return tau_bias * (kept / counts.sum()).log()
+    return tau_bias * (as_rarest(counts).double() / counts.sum()).log()
 
 
 def robal_logits(cosines: Tensor, labels: Tensor, margins: Tensor, bias: Tensor, scale: float) -> Tensor:
@@ -54,7 +54,7 @@ class RoBal(Adjust):
             raise ConfigError(f"scale must be above 0, got {scale}")
         self.scale = scale
         self.register_buffer("margins", robal_margins(stats.counts, margin, tau_margin, scale).float())
-        self.register_buffer("bias", robal_bias(stats.counts, tau_bias).float())
+        self.register_buffer("bias", held(robal_bias(stats.counts, tau_bias), "tau_bias", tau_bias))
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
         cosines = logits.to(self.margins.dtype) / outputs.scale

@@ -59,6 +59,7 @@ class UncertaintyMargin(Adjust):
     """
 
     reads = frozenset({"logits", "cosines", "features", "head"})
+    acts_from = 1
     margins: Tensor
     sums: Tensor
     shares: Tensor

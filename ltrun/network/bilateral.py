@@ -39,6 +39,7 @@ class Bilateral(Network):
     """
 
     streams = ("main", "reversed")
+    acts_from = 1
     alpha: Tensor
 
     def __init__(self, *, backbone: Backbone, make_head: Callable[[int], Head]):

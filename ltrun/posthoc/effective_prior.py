@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.numerics import held
 from ltrun.parts import Evidence, PostHoc
-from ltrun.types import Outputs
+from ltrun.types import ClassStats, Outputs
 
 LEAST = 1e-12  # of a prior, so that its logarithm is finite
 
@@ -20,8 +21,19 @@ def mean_prediction(batches: Iterable[Tensor]) -> Tensor:
     return sums / rows
 
 
+def source_prior(batches: Iterable[Tensor], present: Tensor) -> Tensor:
+    """(C,) float64: the mean prediction, at least LEAST; of a class that is not `present` (C,), the least of those that are.
+
+    What a network says of a class that it was never shown is no prior, and its logarithm may be as low as anything.
+    """
+    prior = mean_prediction(batches).clamp(min=LEAST)
+    return torch.where(present, prior, prior[present].min())
+
+
 class EffectivePrior(PostHoc):
     """Subtracts tau * log of the mean predicted distribution over the training images; uses no label and no count.
+
+    Only a class without training images is told: it gets the offset of the least predicted class that has some.
 
     A network that fits its training data predicts the training prior on average, and the cross-entropy of a softmax with bias
     has its minimum there, so for plain training this comes near `posthoc=logit_adjustment`; where the two differ, this one
@@ -35,16 +47,17 @@ class EffectivePrior(PostHoc):
     balances = True
     adjustment: Tensor
 
-    def __init__(self, tau: float = 1.0, *, num_classes: int):
+    def __init__(self, tau: float = 1.0, *, stats: ClassStats):
         super().__init__()
         if tau < 0:
             raise ConfigError(f"tau must not be negative, which would favour the head, got {tau}")
         self.tau = tau
-        self.register_buffer("adjustment", torch.zeros(num_classes))
+        self.present = stats.counts > 0
+        self.register_buffer("adjustment", torch.zeros(stats.num_classes))
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
         logits = (outputs.need("logits") for outputs in splits["train"].batches())
-        self.adjustment = (self.tau * mean_prediction(logits).clamp(min=LEAST).log()).float()
+        self.adjustment = held(self.tau * source_prior(logits, self.present).log(), "tau", self.tau)
 
     def forward(self, outputs: Outputs) -> Tensor:
         return outputs.need("logits") - self.adjustment

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Evidence, PostHoc
-from ltrun.posthoc.effective_prior import LEAST, mean_prediction
-from ltrun.types import Outputs
+from ltrun.posthoc.effective_prior import LEAST, source_prior
+from ltrun.types import ClassStats, Outputs
 
 
 def em_prior(posteriors: Tensor, source: Tensor, iterations: int = 1000, tolerance: float = 1e-6) -> Tensor:
@@ -40,17 +40,18 @@ class LabelShiftEM(PostHoc):
     balances = True
     shift: Tensor
 
-    def __init__(self, iterations: int = 1000, tolerance: float = 1e-6, *, num_classes: int):
+    def __init__(self, iterations: int = 1000, tolerance: float = 1e-6, *, stats: ClassStats):
         super().__init__()
         if iterations < 1 or tolerance < 0:
             raise ConfigError(f"iterations must be at least 1 and tolerance not negative, got {iterations} and {tolerance}")
         self.iterations, self.tolerance = iterations, tolerance
-        self.register_buffer("shift", torch.zeros(num_classes))
+        self.present = stats.counts > 0
+        self.register_buffer("shift", torch.zeros(stats.num_classes))
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
         train = (outputs.need("logits") for outputs in splits["train"].batches())
         test = splits["test_inputs"].outputs().need("logits")
-        source = mean_prediction(train).clamp(min=LEAST)
+        source = source_prior(train, self.present)
         target = em_prior(test.double().softmax(1), source, self.iterations, self.tolerance)
         self.shift = (target.clamp(min=LEAST) / source).log().float()
 

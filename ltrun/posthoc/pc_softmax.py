@@ -34,7 +34,8 @@ class PCSoftmax(PostHoc):
 
     def __init__(self, target: list[float] | None = None, *, stats: ClassStats):
         super().__init__()
-        after = log_prior(target_counts(target, stats.num_classes), 1.0, EPSILON)
+        given = target_counts(target, stats.num_classes)
+        after = (given / given.sum() + EPSILON).log()  # a class that the test data lack is to lose
         self.register_buffer("adjustment", (log_prior(stats.counts, 1.0, EPSILON) - after).float())
 
     def forward(self, outputs: Outputs) -> Tensor:

@@ -9,22 +9,29 @@ from ltrun.types import Outputs
 
 
 def tau_normalised(weight: Tensor, tau: float) -> Tensor:
-    """(C, D): each class's weight over its Euclidean length to the power tau."""
+    """(C, D): each class's weight over its Euclidean length to the power tau.
+
+    Where the powers leave the range of the numbers, all are divided by the largest, which changes no ranking.
+    """
     length = weight.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
-    return weight / length**tau
+    scaled = weight / length**tau
+    if scaled.isfinite().all() and scaled.any(dim=1).all():
+        return scaled
+    logs = -tau * length.double().log()
+    return weight * (logs - logs.max()).exp().to(weight)
 
 
 class TauNorm(PostHoc):
     """Rescores features with class weights divided by their length ** tau, because frequent classes learn longer weights.
 
     The bias is dropped, as in the authors' code, so tau = 0 is the trained classifier without its bias. The authors choose tau
-    on validation data; 1 is BagofTricks-LT's on CIFAR-LT. The length of a cosine head's weights means nothing: there tau = 1
-    ranks classes as the head does, and other values are noise.
+    on validation data; 1 is BagofTricks-LT's on CIFAR-LT. Needs a head whose logits are features times class weights, linear or
+    LWS: the length of a cosine head's weights means nothing, and DisAlign's logits are not made by class weights alone.
 
     Kang et al., 2020, arXiv 1910.09217.
     """
 
-    reads = frozenset({"features", "head"})
+    reads = frozenset({"features", "head", "products"})
 
     def __init__(self, tau: float = 1.0):
         super().__init__()

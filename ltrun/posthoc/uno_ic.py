@@ -7,17 +7,21 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.numerics import held
 from ltrun.parts import Evidence, PostHoc
 from ltrun.posthoc.pc_softmax import target_counts
-from ltrun.types import ClassStats, Outputs
+from ltrun.types import ClassStats, Outputs, as_rarest
 
 NEVER = -1e4  # a finite log ratio at which exp is 0
 
 
 def log_ratio(counts: Tensor, target: Tensor) -> Tensor:
-    """(C,) float64: log of each class's share at test time over its share in training; NEVER where either is 0."""
-    before, after = counts.double() / counts.sum(), target.double() / target.sum()
-    return torch.where((before > 0) & (after > 0), (after / before).log(), NEVER)
+    """(C,) float64: log of each class's share at test time over its share in training; NEVER where it is 0 at test time.
+
+    A class without training images counts as the rarest that has some.
+    """
+    before, after = as_rarest(counts).double() / counts.sum(), target.double() / target.sum()
+    return torch.where(after > 0, (after / before).log(), NEVER)
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -37,7 +41,7 @@ class UNOIC(PostHoc):
 
     q_c ~ p_c * target_c / prior_c, and the scores are the logarithm of what p ** (1 - strength) * q ** strength is after
     normalising. With a uniform target that is post-hoc logit adjustment with tau = strength, as probabilities. The authors
-    tune strength on validation data, 1.3 on Places-LT. A class without training images is never predicted.
+    tune strength on validation data, 1.3 on Places-LT.
 
     What they do to classification networks. Of their segmentation networks, `posthoc=uno_ic_flattened` adds likelihood
     flattening; the noisy-or needs several modalities.
@@ -53,7 +57,7 @@ class UNOIC(PostHoc):
         if strength < 0:
             raise ConfigError(f"strength must not be negative, which would favour the head, got {strength}")
         ratio = log_ratio(stats.counts, target_counts(target, stats.num_classes))
-        self.register_buffer("shift", (strength * ratio).float())
+        self.register_buffer("shift", held(strength * ratio, "strength", strength))
 
     def forward(self, outputs: Outputs) -> Tensor:
         return (outputs.need("logits") + self.shift).log_softmax(1)

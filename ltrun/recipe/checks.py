@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ltrun import parts
@@ -11,14 +11,35 @@ from ltrun.config.bind import Bound
 from ltrun.errors import ConfigError
 from ltrun.recipe.stage import MAIN, Recipe, Stage
 
-GIVES = {"cosines": "classifier 'cosine'", "heads of cosines": "classifier 'causal'", "experts": "ensemble 'ride' or 'sade'"}
+GIVES = {
+    "cosines": "classifier 'cosine'",
+    "products": "classifier 'linear' or 'lws'",
+    "heads of cosines": "classifier 'causal'",
+    "experts": "ensemble 'ride' or 'sade'",
+}
 NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # where there is no option 'none'
 
 
-def check_stage(stage: Stage, first: Stage) -> None:
+Provided = dict[str, frozenset[str]]  # what parts may read, by the name of the option that provides it
+
+
+def provided_by(stages: Sequence[Stage]) -> Iterator[Provided]:
+    """What the network and the classifier of each stage provide; a classifier goes on from stage to stage, perhaps wrapped."""
+    network = stages[0].network
+    head = stages[0].head
+    name, has = head.origin, head.target.provides | {"head"}
+    for index, stage in enumerate(stages):
+        if index and stage.reset_head:
+            name, has = stage.head.origin, stage.head.target.provides | {"head"}
+        if stage.wrap is not None:
+            name, has = stage.wrap.origin, stage.wrap.target.provides | (has & stage.wrap.target.keeps)
+        fields = network.target.provides if "head" in has else network.target.provides - {"head"}
+        yield {network.origin or "the plain network (ensemble=none)": fields, name: has - {"head"}}
+
+
+def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
     """Refuses what makes no sense, naming both slots."""
     network = first.network
-    net = network.origin or "the plain network (ensemble=none)"
     if stage is not first and stage.network.target is not network.target and stage.network.origin:
         raise ConfigError(f"stages.{stage.name}: {stage.network.origin} would replace the network that {first.name} trained")
     _, loss = stage.terms.get("classification", (1.0, None))
@@ -38,7 +59,6 @@ def check_stage(stage: Stage, first: Stage) -> None:
                 raise ConfigError(
                     f"{part.origin or part.path} needs the stream '{name}', which no slot of stage '{stage.name}' provides"
                 )
-    provided = {net: network.target.provides, stage.head.origin: stage.head.target.provides}
     for part in stage.parts():
         _check_reads(part, provided)
     _check_outer(stage, stage.update)
@@ -72,10 +92,8 @@ def _check_reads(part: Bound[Any], provided: Mapping[str, frozenset[str]]) -> No
         )
 
 
-def check_posthoc(recipe: Recipe) -> None:
-    first = recipe.stages[0]
-    net = first.network.origin or "the plain network (ensemble=none)"
-    provided = {net: first.network.target.provides, first.head.origin: first.head.target.provides}
+def check_posthoc(recipe: Recipe, provided: Provided) -> None:
+    """provided: by the network and the classifier as the last stage leaves them."""
     for name, part in recipe.posthoc.items():
         if name == "plain":
             raise ConfigError("posthoc.predictors.plain: 'plain' is the network's own prediction; choose another name")
@@ -100,6 +118,22 @@ def balanced_twice(recipe: Recipe) -> list[str]:
                     "accuracy: Balanced Softmax on ImageNet-LT falls from 51.2 to 49.1 or less (Zhang et al., arXiv 2110.04596)"
                 )
     return list(dict.fromkeys(found))
+
+
+def too_short(recipe: Recipe) -> list[str]:
+    """Sentences for stages that end before a part of theirs, such as a deferred one, sets in."""
+    found = []
+    for stage in recipe.stages:
+        late = [part.origin or part.path for part in stage.parts() if any(_waits(node, stage.epochs) for node in part.walk())]
+        if late:
+            names, epochs = " and ".join(dict.fromkeys(late)), "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
+            found.append(f"stage '{stage.name}' has {epochs}, in which {names} does not set in yet; give it more")
+    return found
+
+
+def _waits(node: Bound[Any], epochs: int) -> bool:
+    """Whether a stage of so many epochs ends before the class of a node acts; start=0 defers nothing."""
+    return getattr(node.target, "acts_from", 0) >= epochs and node.arguments.get("start") != 0
 
 
 def _balances(part: Bound[Any]) -> bool:

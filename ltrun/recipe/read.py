@@ -18,7 +18,7 @@ from ltrun.config.values import coerce, mapping
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.optimizer.base import Optimizer
-from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage
+from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage, provided_by, too_short
 from ltrun.recipe.contributions import Contributions
 from ltrun.recipe.stage import MAIN, Recipe, Stage, Stream
 from ltrun.schedule.base import Schedule
@@ -41,10 +41,11 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
         stages=reader.stages(),
         posthoc=reader.posthoc(),
     )
-    for stage in recipe.stages:
-        check_stage(stage, recipe.stages[0])
-    check_posthoc(recipe)
-    return replace(recipe, warnings=balanced_twice(recipe))
+    provided = list(provided_by(recipe.stages))
+    for stage, known in zip(recipe.stages, provided, strict=True):
+        check_stage(stage, recipe.stages[0], known)
+    check_posthoc(recipe, provided[-1])
+    return replace(recipe, warnings=[*balanced_twice(recipe), *too_short(recipe)])
 
 
 def source_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[Source]:

@@ -34,7 +34,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     """
     found: dict[tuple[str, str, str, int], tuple[Path, RunRecord]] = {}
     problems: list[Problem] = []
-    for folder, done in _walk(paths, problems):
+    for folder, done in run_folders(paths, problems):
         if not done:
             reason = failure(folder)
             if reason is None:
@@ -58,7 +58,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     return [record for _, record in found.values()], problems
 
 
-def _walk(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, bool]]:
+def run_folders(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, bool]]:
     """(folder, whether it has a result) of every run folder, each once, also where links lead to it twice or in a circle."""
     seen: set[tuple[int, int]] = set()
 
@@ -84,12 +84,12 @@ def _walk(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path
                 continue
             seen.add(mark)
             folders[:] = sorted(child for child in folders if not child.startswith("."))
-            begun = _is_address(folder) and files != [".lock"]  # a run that was refused leaves nothing else
+            begun = is_address(folder) and files != [".lock"]  # a run that was refused leaves nothing else
             if RESULT in files or EPOCHS in files or begun:
                 yield folder, RESULT in files
 
 
-def _is_address(folder: Path) -> bool:
+def is_address(folder: Path) -> bool:
     """<fingerprint>/seed<k>"""
     return bool(re.fullmatch(r"seed\d+", folder.name) and re.fullmatch("[0-9a-f]{8}", folder.parent.name))
 

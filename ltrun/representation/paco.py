@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Term
-from ltrun.types import ClassStats, Outputs, Streams
+from ltrun.types import ClassStats, Outputs, Streams, as_rarest
 
 EMPTY = -1  # label of a slot of the queue that holds nothing yet
 
@@ -85,7 +85,8 @@ class PaCo(Term):
         if temperature <= 0 or queue < 1 or dim < 1:
             raise ConfigError(f"temperature, queue and dim must be above 0, got {temperature}, {queue}, {dim}")
         self.alpha, self.beta, self.gamma, self.temperature = alpha, beta, gamma, temperature
-        self.register_buffer("log_prior", (stats.prior + 1e-9).log(), persistent=False)
+        prior = (as_rarest(stats.counts).double() / stats.counts.sum()).float()
+        self.register_buffer("log_prior", (prior + 1e-9).log(), persistent=False)
         self.register_buffer("keys", torch.zeros(queue, dim))
         self.register_buffer("key_labels", torch.full((queue,), EMPTY))
         self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))

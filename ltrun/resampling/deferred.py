@@ -21,6 +21,8 @@ class Deferred(Sampler):
     Cao et al., 2019, arXiv 1906.07413; Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """
 
+    acts_from = 1
+
     def __init__(self, then: Sampler, before: Sampler = INSTANCE, start: float = 0.8):
         super().__init__()
         if not 0 <= start <= 1:

@@ -39,6 +39,7 @@ class DynamicCurriculum(Sampler):
     """
 
     balances = True
+    acts_from = 1
 
     def __init__(self, schedule: Schedule = "convex", floor: float = 0.05):
         super().__init__()

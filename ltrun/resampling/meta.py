@@ -5,9 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
+from ltrun.numerics import held
 from ltrun.parts import Sampler, Weigh
 from ltrun.resampling.power import draw_rows
-from ltrun.types import ClassStats, Clock, Labels, Outputs, View
+from ltrun.types import ClassStats, Clock, Labels, Outputs, View, as_rarest
 
 
 def log_rates(logits: Tensor, log_counts: Tensor) -> Tensor:
@@ -37,8 +38,9 @@ class MetaSampler(Sampler):
         super().__init__()
         if initial_power < 0:
             raise ConfigError(f"initial_power must not be negative, which would favour the head, got {initial_power}")
-        rates = stats.counts.clamp(min=1).double() ** -initial_power
-        self.logits = nn.Parameter(torch.logit(rates / (rates.min() + rates.max())).float())
+        rates = as_rarest(stats.counts).double() ** -initial_power
+        logits = held(torch.logit(rates / (rates.min() + rates.max())), "initial_power", initial_power)
+        self.logits = nn.Parameter(logits)
         self.register_buffer("log_counts", stats.counts.double().clamp(min=1e-30).log().float())  # finite without images
         self.register_buffer("drawn", self.log_rates().detach())
 

@@ -11,7 +11,10 @@ def power_probabilities(counts: Tensor, q: float) -> Tensor:
     """(C,) float64, proportional to counts ** q, and 0 for a class without images. counts: (C,) images per class."""
     powers = counts.double().pow(q)
     powers = torch.where(counts > 0, powers, 0.0)  # 0 ** 0 is 1 and 0 ** -1 is infinite
-    return powers / powers.sum()
+    shares = powers / powers.sum()
+    if not shares.isfinite().all():  # the powers are out of range, their ratios are not
+        shares = torch.where(counts > 0, q * counts.double().log(), -torch.inf).softmax(0)
+    return shares
 
 
 def draw_rows(labels: Tensor, probabilities: Tensor, length: int, generator: torch.Generator) -> Tensor:

@@ -24,6 +24,7 @@ class Progressive(Sampler):
     """
 
     balances = True
+    acts_from = 1
 
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
         labels = targets.primary.to(generator.device)

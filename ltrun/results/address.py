@@ -23,7 +23,11 @@ INERT = (
 )  # fmt: skip
 """Keys that name a run, or change where, how fast or how visibly it runs. Any other key of `runtime` changes results."""
 
-NEUTRAL: Mapping[str, Any] = {}
+NEUTRAL: Mapping[str, Any] = {
+    "ltrun.ImageFolder.grey_range": [0, 65535],
+    "ltrun.ImageFolder.max_pixels": 89478485,
+    "ltrun.ImageFolder.validation_fraction": 0,
+}
 """Keys that are younger than some results, with the value that stands for what those runs did; null needs no entry.
 
 A setting by its path (`dataset.task`), an argument of a part by its class (`ltrun.margin.LDAM.shift`).

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from socket import gethostname
+from typing import Any
 
 from ltrun.errors import BusyError, ConfigError
 from ltrun.results.address import ERROR, MANIFEST, RESULT
 
 ASIDE = ".before"  # added to the names of a result and its checkpoints while a forced sweep has not come to their run
+LOCK = ".lock"
+HELD = {errno.EWOULDBLOCK, errno.EACCES}  # any other error of a lock says that there are no locks
+PAUSES = 0.02, 0.05, 0.1  # seconds: `is_held` holds a lock for a moment, too
+LARGEST = 2**16  # bytes of a lock's file that are read
+
+log = logging.getLogger(__name__)
+_warned = False  # that files cannot be locked
 
 
 def made(folder: Path) -> Path:
@@ -23,21 +37,83 @@ def made(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, job: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Makes the folder of a run and holds it: two processes never train the same run. The kernel frees the lock on a kill.
 
-    Raises ConfigError for a folder that cannot be written to, and BusyError for one that another process holds.
+    job: what the lock's file says of the run, beside the process and its machine: `title`, and `stages`, the epochs of each.
+    Where files cannot be locked, says so once and goes on. Raises ConfigError for a folder that cannot be written to, and
+    BusyError for one that another process holds.
     """
     try:
-        lock = (made(folder) / ".lock").open("w")
+        lock = os.open(made(folder) / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise _unwritable(folder, error) from None
-    with lock:
+    try:
+        _hold(lock, folder)
+        if job is not None:
+            with suppress(OSError):  # the disk is full: the first checkpoint will say so
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, json.dumps({**job, "process": os.getpid(), "machine": gethostname()}).encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _hold(lock: int, folder: Path) -> None:
+    for pause in (*PAUSES, None):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(f"another process is training {folder}; wait for it, or stop it") from None
-        yield
+        except OSError as error:
+            if error.errno not in HELD:
+                _warn_once(error)
+                return
+            if pause is None:
+                raise BusyError(f"another process{_whose(folder)} is training {folder}; wait for it, or stop it") from None
+            time.sleep(pause)
+        else:
+            return
+
+
+def is_held(folder: Path) -> bool | None:
+    """Whether a process is training the run of a folder; None where that cannot be known, as files cannot be locked there."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in HELD else None
+    finally:
+        os.close(lock)
+    return False
+
+
+def signed(folder: Path) -> dict[str, Any]:
+    """What the last process that held a folder has written about its run; {} for nothing, or nothing that can be read."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            said = json.loads(file.read(LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _whose(folder: Path) -> str:
+    said = signed(folder)
+    return f" ({said['process']} on {said['machine']})" if {"process", "machine"} <= said.keys() else ""
+
+
+def _warn_once(error: OSError) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        log.warning(
+            f"files cannot be locked where results are written ({error.strerror}); the run goes on, but ltrun would not notice "
+            "a second process that trains the same run: start each run once"
+        )
 
 
 def _unwritable(folder: Path, error: OSError) -> ConfigError:
@@ -83,6 +159,6 @@ def drop_aside(folder: Path) -> None:
 def failure(folder: Path) -> str | None:
     """Why the job of a folder failed, or None."""
     try:
-        return (folder / ERROR).read_text(errors="replace").partition("\n")[0]
+        return (folder / ERROR).read_text("utf-8", errors="replace").partition("\n")[0]
     except OSError:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -15,44 +16,33 @@ from typing import Any
 
 import numpy as np
 
-from ltrun.errors import ConfigError
 from ltrun.results.atomic import append, write_atomically
+from ltrun.results.curves import Curves
 
 
 class History:
-    """metrics.jsonl: a line an epoch. A resumed run first drops the lines from the epoch that it is about to repeat."""
+    """metrics.jsonl: a line an epoch. A resumed run first drops the lines from the epoch that it is about to repeat.
+
+    tensorboard: whether to draw curves of the same lines, too. Raises ConfigError where TensorBoard is not installed.
+    """
 
     def __init__(self, folder: Path, tensorboard: bool):
         self.path, self.begun = folder / "metrics.jsonl", False
-        self.writer: Any = None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise ConfigError("runtime.tensorboard=true needs TensorBoard: pip install 'ltrun[tensorboard]'") from None
-            self.writer = SummaryWriter(str(folder / "tensorboard"))
+        self.curves = Curves(folder / "tensorboard") if tensorboard else None
 
     def append(self, row: Mapping[str, Any]) -> None:
+        """Adds the time of day to the line of an epoch. Raises TrainingError."""
+        row = {**row, "time": round(time.time(), 2)}
         if not self.begun:
-            old = self.path.read_text(errors="replace").splitlines() if self.path.is_file() else []
-            kept = takewhile(lambda line: _epoch_of(line) not in (None, (row["stage"], row["epoch"])), old)
+            old = self.path.read_text("utf-8", errors="replace").splitlines() if self.path.is_file() else []
+            kept = list(takewhile(lambda line: _epoch_of(line) not in (None, (row["stage"], row["epoch"])), old))
             write_atomically(self.path, "".join(line + "\n" for line in kept).encode())
             self.begun = True
+            if self.curves is not None:
+                self.curves.begin(map(json.loads, kept))
         append(self.path, json.dumps(row) + "\n")
-        if self.writer is not None:
-            self._plot(row)
-
-    def _plot(self, row: Mapping[str, Any]) -> None:
-        for name in ("loss", "learning_rate"):
-            self.writer.add_scalar(f"{row['stage']}/{name}", row[name], row["epoch"])
-        for split, metrics in row.get("evaluation", {}).items():
-            for name, value in metrics.items():
-                if value is not None:
-                    self.writer.add_scalar(f"{row['stage']}/{split}/{name}", value, row["epoch"])
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
+        if self.curves is not None:
+            self.curves.draw(row)
 
 
 def _epoch_of(line: str) -> tuple[str, int] | None:

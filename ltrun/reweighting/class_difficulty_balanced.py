@@ -19,7 +19,9 @@ def difficulty_weights(accuracy: Tensor, tau: float | None) -> Tensor:
     A class without a miss counts as one with 1 % of misses, so that it is never left out.
     """
     exponent = torch.sigmoid(accuracy.max() / (accuracy.min() + EPSILON)) if tau is None else tau
-    return (1 - accuracy).clamp(min=EPSILON) ** exponent
+    difficulty = (1 - accuracy).clamp(min=EPSILON)
+    weights, relative = difficulty**exponent, (difficulty / difficulty.max()) ** exponent
+    return torch.where(weights.sum() > 0, weights, relative)  # a large tau takes all powers below what floats hold
 
 
 class ClassDifficultyBalanced(Weigh):
@@ -34,6 +36,7 @@ class ClassDifficultyBalanced(Weigh):
     """
 
     mean = "batch"
+    acts_from = 1
     counts: Tensor
     correct: Tensor
     seen: Tensor

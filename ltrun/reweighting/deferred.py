@@ -25,6 +25,7 @@ class Deferred(Weigh):
     Cao et al., 2019, arXiv 1906.07413.
     """
 
+    acts_from = 1
     active: Tensor
 
     def __init__(self, then: Weigh, start: float = 0.8):
@@ -46,6 +47,7 @@ class DeferredCriterion(Criterion):
     Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """
 
+    acts_from = 1
     active: Tensor
 
     def __init__(self, then: Criterion, start: float = 0.8):

@@ -30,7 +30,10 @@ class InverseFrequency(Weigh):
         super().__init__()
         if exponent < 0:
             raise ConfigError(f"exponent must not be negative, which would favour the head, got {exponent}")
-        self.register_buffer("weights", inverse_frequency_weights(stats.counts, exponent).float())
+        weights = inverse_frequency_weights(stats.counts, exponent).float()
+        if not (weights[stats.counts > 0] > 0).all():
+            raise ConfigError(f"exponent must be smaller here, or the weights of large classes vanish, got {exponent}")
+        self.register_buffer("weights", weights)
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
         return self.weights[labels]

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.compose import Job, compose_job
+from ltrun.config.words import command_line, words_of
 from ltrun.engine.progress import Bar, say
 from ltrun.errors import DataError, LtrunError, heed_interruption
 from ltrun.results.address import RESULT
@@ -48,7 +49,7 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Seq
             heed_interruption(error)
             if not index and not isinstance(error, LtrunError):
                 raise
-            note(Outcome(" ".join(words), None, "failed", " ".join(str(error).split())))
+            note(Outcome(command_line(words_of(words)), None, "failed", " ".join(str(error).split())))
             continue
         if done:
             note(Outcome(job.title, job.folder, "done"))

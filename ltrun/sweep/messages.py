@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ltrun.engine.progress import EpochCount, describe_result
+from ltrun.engine.course import Course
+from ltrun.engine.progress import REDRAWN, describe_epoch, describe_result, within
+from ltrun.metrics import Metric
 from ltrun.results.record import RunRecord
+
+if TYPE_CHECKING:
+    from ltrun.types import Clock
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,12 @@ class Logged:
 
 @dataclass(frozen=True)
 class Advanced:
-    """Epochs of a run that are done, and all its epochs."""
+    """Epochs of a run that are done, and all its epochs. left: seconds. text: where it stands."""
 
-    done: int
+    done: float
     total: int
+    left: float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -62,14 +70,25 @@ class Relay:
     def warn(self, sentence: str) -> None:
         self.send(Cautioned(sentence))
 
-    def start(self, title: str, stages: Mapping[str, int]) -> None:
-        self.count = EpochCount(stages)
+    def start(self, title: str, stages: Mapping[str, int], metric: Metric) -> None:
+        self.course, self.metric = Course(stages), metric
+        self.looked = self.course.began
+
+    def step(self, clock: Clock, batch: int, batches: int) -> None:
+        now = time.monotonic()
+        if now - self.looked >= REDRAWN:
+            self.looked = now
+            self._advance(self.course.reach(clock.stage, clock.epoch + batch / batches), now, within(clock, batch, batches))
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        self.send(Advanced(self.count.done(row), self.count.total))
+        done = self.course.reach(row["stage"], row["epoch"])
+        self._advance(done, time.monotonic(), describe_epoch(row, self.metric))
+
+    def _advance(self, done: float, now: float, text: str) -> None:
+        self.send(Advanced(done, self.course.total, self.course.left(done, now), text))
 
     def finish(self, record: RunRecord) -> None:
-        self.send(Finished(describe_result(record)))
+        self.send(Finished(describe_result(record, self.metric)))
 
 
 class LogRelay(logging.Handler):

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
+from ltrun import streams
 from ltrun.config.compose import Job
-from ltrun.engine.progress import say, warn
+from ltrun.engine.course import Pace, duration
+from ltrun.engine.progress import Line, say, warn
 from ltrun.sweep.messages import Advanced, Cautioned, Finished, Logged, Shown
 
 
 class Overview:
-    """A line for each job that ends and, on a terminal, a bar for each job that runs.
+    """A line for each job that ends and, on a terminal, a bar for each job that runs; elsewhere a line of it now and then.
 
     total: jobs of the sweep. ended: how many of them had ended before.
     """
 
     def __init__(self, total: int, ended: int) -> None:
         self.total, self.ended = total, ended
-        self.console = Console()
+        self.console = streams.console()
         self.live: Progress | None = None
         self.results: dict[Path, str] = {}
         self.tasks: dict[Path, TaskID] = {}
+        self.paces: dict[Path, Pace] = {}
+        self.logged: set[str] = set()
 
     def __enter__(self) -> Overview:
-        if self.console.is_terminal:
-            description = TextColumn("{task.description}", markup=False)
-            columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self.live = Progress(*columns, console=self.console)
+        if streams.is_live(self.console):
+            self.live = Progress(Line(), console=self.console)
             self.all = self.live.add_task("all jobs", total=self.total, completed=self.ended)
             self.live.start()
         return self
@@ -40,6 +42,7 @@ class Overview:
             self.live = None
 
     def begin(self, job: Job) -> None:
+        self.paces[job.folder] = Pace(time.monotonic())
         if self.live is not None:
             self.tasks[job.folder] = self.live.add_task(job.title, total=None)
 
@@ -47,16 +50,21 @@ class Overview:
         match message:
             case Cautioned(sentence):
                 warn(self.console, f"{job.title}: {sentence}")
-            case Logged(text):
+            case Logged(text) if text not in self.logged:  # what holds for the machine, each of its jobs has to say
+                self.logged.add(text)
                 say(self.console, f"{job.title}: {text}")
             case Finished(text):
                 self.results[job.folder] = text
-            case Advanced(done, total) if self.live is not None:
-                self.live.update(self.tasks[job.folder], completed=done, total=total)
+            case Advanced(done, total, left, text):
+                if self.live is not None:
+                    self.live.update(self.tasks[job.folder], completed=done, total=total, left=left)
+                elif self.paces[job.folder].due(time.monotonic()):
+                    say(self.console, f"{job.title} | {text} | {duration(left)} left")
 
     def end(self, job: Job, done: bool) -> None:
         """Prints nothing for a failed job: `note` reports failures."""
         self.ended += 1
+        del self.paces[job.folder]
         if self.live is not None:
             self.live.update(self.all, completed=self.ended)
             self.live.remove_task(self.tasks.pop(job.folder))

@@ -25,7 +25,7 @@ DOOR = {  # know of OmegaConf or Hydra
     "sweep/jobs", "sweep/launch", "commands/data", "commands/rerun", "commands/train",
 }  # fmt: skip
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
-    {"types", "errors", "metrics", "taxonomy", "machine"},
+    {"types", "errors", "metrics", "taxonomy", "machine", "streams"},
     {"parts", "numerics", "results"},
     {"loss"},
     {"config", "data", "tasks", "report", *FAMILIES},
@@ -137,6 +137,15 @@ def test_the_package_list_is_the_tree() -> None:
     assert not list(CONF.rglob("*.yml")), "package data are **/*.yaml"
 
 
+def test_make_run_says_what_it_installs_and_installs_no_tools() -> None:
+    done = subprocess.run(["make", "--dry-run", "--always-make", "run"], cwd=ROOT, capture_output=True, text=True, check=True)
+    first, *rest = done.stdout.splitlines()
+    assert "some minutes, 6 GB" in first
+    assert not any("[dev]" in line for line in rest) and any("pip install --editable ." in line for line in rest)
+    done = subprocess.run(["make", "--dry-run", "--always-make", "lint"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "[dev]" in done.stdout
+
+
 # ------------------------------------------------------------------------------------------------------------ lazy imports
 
 HEAVY = {"torch", "torchvision", "sklearn"}
@@ -165,6 +174,11 @@ def loaded(*argv: str, cwd: Path) -> set[str]:
         (["--help"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["--version"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["methods"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy"}),
+        (["show", "ldam"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
+        (["show", "{recorded}"], HEAVY | {"hydra", "omegaconf", "pandas"}),
+        (["method=ldam", "--help"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
+        (["completion", "bash"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
+        (["completion", "words", "--", "margin=ld"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["report", "{recorded}"], HEAVY | {"hydra", "omegaconf"}),
         (["errors", "{recorded}"], HEAVY | {"hydra", "omegaconf", "PIL"}),
     ],

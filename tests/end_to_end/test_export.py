@@ -12,7 +12,7 @@ import torch
 
 from ltrun.data import CIFARLT, Resident, parquet
 from ltrun.data.export import Note, digest
-from ltrun.data.images import decode_all
+from ltrun.data.images import Decoding, decode_all
 from ltrun.data.releases import CIFAR10, RELEASES
 from tests.support.commands import Run, refused
 from tests.support.data_fakes import fake_release
@@ -229,5 +229,5 @@ def test_all_of_cifar100_lt(cifar100_root: Path, shared: Path, ltrun: Run, tmp_p
         table = pyarrow.parquet.read_table(file)
         assert np.array_equal(table["fine_label"].to_numpy(), expected.labels)
         some = [0, 1, 499, 500, len(rows) - 1]  # decoding all of them is left to the small exports above
-        pixels, _ = decode_all([table["img"][row].as_py() for row in some], 32, crop=False)
+        pixels, _ = decode_all([table["img"][row].as_py() for row in some], Decoding(32, crop=False))
         assert np.array_equal(pixels, expected.images[some])

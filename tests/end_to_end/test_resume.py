@@ -17,7 +17,7 @@ from tests.support.commands import PROGRAM, SHORT, Run, environment, refused
 from tests.support.data_fakes import class_folders
 
 METHODS = ["erm", "ldam_drw", "crt", "cmo", "paco", "sade"]
-TIMES = {"seconds", "images_per_second"}
+TIMES = {"seconds", "images_per_second", "time"}
 
 
 def history(folder: Path) -> list[dict[str, Any]]:

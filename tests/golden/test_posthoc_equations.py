@@ -105,7 +105,7 @@ def test_effective_prior() -> None:
     rng = np.random.default_rng(1)
     train = 2 * rng.standard_normal((200, 10)) + np.log(PRIOR)
     expected = LOGITS - 0.7 * np.log(softmax(train).mean(0))
-    part = EffectivePrior(0.7, num_classes=10)
+    part = EffectivePrior(0.7, stats=STATS)
     part.fit({"train": Split(train)})
     near(part(logits()), expected, 2e-5)
 
@@ -135,7 +135,7 @@ def test_label_shift_em() -> None:
     train, test = (2 * rng.standard_normal((n, 10)) + np.log(PRIOR) for n in (300, 200))
     source = softmax(train).mean(0)
     target = expectation_maximisation(softmax(test), source, 10)
-    part = LabelShiftEM(10, 0.0, num_classes=10)
+    part = LabelShiftEM(10, 0.0, stats=STATS)
     part.fit({"train": Split(train), "test_inputs": Split(test)})
     near(part(logits()).log_softmax(1), np.log(softmax(LOGITS + np.log(target / source))), 2e-5)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 SAME = ("dataset", "method", "changes", "seed", "headline", "selection", "predictors", "classes")
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "images_per_second", "time")
 Key = tuple[str, str, int]
 
 

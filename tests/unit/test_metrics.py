@@ -127,4 +127,7 @@ def test_what_is_no_number(value: Any) -> None:
 
 
 def test_the_line_of_an_epoch() -> None:
-    assert shots({"accuracy": 0.431, "many": 0.65, "medium": 0.402, "few": None}) == "all 43.1 many 65.0 medium 40.2 few –"
+    assert (
+        shots({"accuracy": 0.431, "many": 0.65, "medium": 0.402, "few": None}, TASKS[SINGLE_LABEL][0])
+        == "all 43.1 many 65.0 medium 40.2 few –"
+    )

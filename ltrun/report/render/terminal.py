@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ltrun import streams
 from ltrun.report.render.common import RUNS, number, plain
 from ltrun.report.table import Table
 
@@ -18,8 +19,8 @@ def terminal(tables: Sequence[Table]) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
+    console = streams.console()
+    if not console.file.isatty():
         console = Console(highlight=False, width=400)  # a file has no edge to wrap at
     for table in tables:
         shown = RichTable(title=Text(plain(table.title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)

@@ -1,11 +1,17 @@
 """Class folders that cannot be read or make no sense: one sentence that names the file, or a count of what was skipped."""
 
+import contextlib
 import io
+import os
+import shutil
+import socket
 import struct
 import time
+import unicodedata
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,7 +20,9 @@ from PIL import Image
 
 from ltrun.data import ImageFolder
 from ltrun.data import images as decoding
+from ltrun.data.releases import RELEASES
 from ltrun.errors import ConfigError
+from ltrun.tasks.single_label import measure
 from tests.support.data_fakes import (
     cifar,
     class_folders,
@@ -22,6 +30,7 @@ from tests.support.data_fakes import (
     random_images,
     refused,
 )
+from tests.support.narrow import present
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -47,6 +56,16 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
+def _ring(path: Path) -> None:
+    path.symlink_to("0000y")
+    path.with_name("0000y").symlink_to(path.name)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as end, contextlib.chdir(path.parent):  # whose path may be long
+        end.bind(path.name)
+
+
 POSTSCRIPT = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run\n"
 BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "zero bytes": (lambda path: path.write_bytes(b""), "is empty"),
@@ -58,6 +77,14 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "PostScript": (lambda path: path.write_text(POSTSCRIPT), "is not an image of a known kind"),
     "floating point": (lambda path: Image.fromarray(np.ones((8, 8), np.float32)).save(path, "TIFF"), "floating-point"),
     "folder": (lambda path: path.mkdir(), "(Is a directory)"),
+    "pipe": (os.mkfifo, "is a pipe, a socket or a device and no file"),
+    "socket": (lambda path: _socket(path), "is a pipe, a socket or a device and no file"),
+    "link to a folder": (lambda path: path.symlink_to(path.parent), "(Is a directory)"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "(Too many levels of symbolic links)"),
+    "two links in a ring": (lambda path: _ring(path), "(Too many levels of symbolic links)"),
+    "one letter": (lambda path: path.write_bytes(b"P"), "is not an image of a known kind"),
+    "header of a TIFF": (lambda path: path.write_bytes(b"II*\0" + bytes(20)), "cannot be read (it begins as TIFF"),
+    "integers": (lambda path: Image.fromarray(np.full((8, 8), 200, np.int32)).save(path, "TIFF"), "dataset.grey_range="),
     "dangling link": (lambda path: path.symlink_to(path.parent / "gone.png"), "(No such file or directory)"),
 }
 
@@ -106,14 +133,42 @@ def test_a_mended_image_is_read_anew(photos: Path) -> None:
     assert ImageFolder(str(photos), image_size=8).open(CPU).skipped == 0
 
 
-def test_a_class_without_test_images(photos: Path) -> None:
-    for path in (photos / "test" / "bee").iterdir():
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_a_class_without_test_images_is_warned_of_and_not_measured(
+    photos: Path, split: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class_folders(photos / split, {"ant": 2, "bee": 2}, size=8, seed=50)
+    for path in (photos / split / "bee").iterdir():
         path.unlink()
-    assert "class 'bee' has no images" in refused(ImageFolder(str(photos)))
-    (photos / "test" / "bee").rmdir()
-    sentence = refused(ImageFolder(str(photos)))
-    assert "class 'bee'" in sentence
-    assert str(photos / "test") in sentence
+    for _ in range(2):  # an empty folder, then none
+        caplog.clear()
+        splits = ImageFolder(str(photos), image_size=8).open(CPU)
+        tested = splits.test if split == "test" else present(splits.val)
+        assert torch.bincount(tested.targets.primary).tolist() == [2]
+        assert f"{photos / split} has no images of class 'bee'" in caplog.text
+        assert measure(torch.eye(2)[[0, 0]], tested.targets.primary, splits.stats)["per_class"] == [1.0, None]
+        shutil.rmtree(photos / split / "bee", ignore_errors=True)
+    shutil.rmtree(photos / split / "ant")
+    (photos / split / "bee").mkdir()
+    assert f"{photos / split} holds no images" in refused(ImageFolder(str(photos), image_size=8))
+
+
+def test_cifar_needs_test_images_of_every_class(tmp_path: Path) -> None:
+    names = RELEASES[10].names
+    class_folders(tmp_path / "train", dict.fromkeys(names, 2))
+    class_folders(tmp_path / "test", dict.fromkeys(names[1:], 2))
+    assert f"class '{names[0]}' has no folder in {tmp_path / 'test'}" in refused(cifar(tmp_path))
+
+
+def test_a_class_whose_test_images_are_all_skipped(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for path in (photos / "test" / "ant").iterdir():
+        path.write_bytes(b"")
+    splits = ImageFolder(str(photos), image_size=8, skip_unreadable=True).open(CPU)
+    assert (len(splits.test), splits.skipped) == (2, 2)
+    assert f"class 'ant' in {photos / 'test'} has no readable image" in caplog.text
+    for path in (photos / "test" / "bee").iterdir():
+        path.write_bytes(b"")
+    assert "no readable image" in refused(ImageFolder(str(photos), image_size=8, skip_unreadable=True))
 
 
 def test_a_class_with_one_image_cannot_be_tested(tmp_path: Path) -> None:
@@ -124,6 +179,8 @@ def test_a_class_with_one_image_cannot_be_tested(tmp_path: Path) -> None:
 def test_a_class_that_training_does_not_know(photos: Path) -> None:
     class_folders(photos / "test", {"wasp": 1}, size=8)
     assert "class 'wasp'" in refused(ImageFolder(str(photos)))
+    (photos / "test" / "wasp").rename(photos / "test" / "Bee")
+    assert "did you mean 'bee'?" in refused(ImageFolder(str(photos)))
 
 
 def test_a_single_class(tmp_path: Path) -> None:
@@ -166,6 +223,50 @@ def test_a_class_name_that_cannot_be_printed(photos: Path) -> None:
     assert "\\x1b" in refused(ImageFolder(str(photos)))
 
 
+@pytest.mark.parametrize(("train", "test"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_the_same_however_they_are_encoded(tmp_path: Path, train: Literal["NFC", "NFD"], test: Any) -> None:
+    names = {split: unicodedata.normalize(form, "Bär") for split, form in (("train", train), ("test", test), ("val", train))}
+    for split, name in names.items():
+        class_folders(tmp_path / split, {name: 2, "Wolf": 2}, size=8)
+    splits = ImageFolder(str(tmp_path), image_size=8).open(CPU)
+    assert splits.names == (names["train"], "Wolf")
+    assert torch.bincount(splits.test.targets.primary).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(("one", "other"), [("Bär", "Ba\u0308r"), ("ant", "ant "), ("ant", " ant")])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_two_class_folders_that_look_the_same_are_refused(photos: Path, one: str, other: str, split: str) -> None:
+    for folder in {"train", split}:
+        class_folders(photos / folder, {one: 2}, size=8)
+    class_folders(photos / split, {other: 2}, size=8)
+    sentence = refused(ImageFolder(str(photos), image_size=8))
+    assert f"{photos / split} holds" in sentence
+    assert ascii(one) in sentence and ascii(other) in sentence
+
+
+def test_classes_that_differ_only_in_case_are_two_and_warned_of(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for split in ("train", "test"):
+        class_folders(photos / split, {"Ant": 2}, size=8)
+    assert ImageFolder(str(photos), image_size=8).open(CPU).names == ("Ant", "ant", "bee")
+    assert "the classes 'Ant' and 'ant' differ only in case" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["wasp\n", "wasp\udcff", "\u202ewasp"])
+def test_a_class_name_that_cannot_be_printed_is_escaped(photos: Path, name: str) -> None:
+    class_folders(photos / "train", {name: 2}, size=8)
+    assert f"the class folder {name!a} has a name that cannot be printed" in refused(ImageFolder(str(photos)))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path.name)])
+@pytest.mark.parametrize("place", ["", "test", "train/ant"])
+def test_what_is_neither_folder_nor_image_never_hangs(photos: Path, make: Callable[[Path], object], place: str) -> None:
+    make(photos / place / "odd")
+    if (place, make) == ("test", os.mkfifo) or place != "test":
+        assert ImageFolder(str(photos), image_size=8).open(CPU).stats.counts.tolist() == [4, 4]
+    else:  # perhaps a class
+        assert refused(ImageFolder(str(photos))).startswith(f"{photos / 'test' / 'odd'} cannot be read (Too many levels")
+
+
 def test_two_validation_splits(photos: Path) -> None:
     class_folders(photos / "val", {"ant": 2, "bee": 2}, size=8)
     with pytest.raises(ConfigError, match=r"dataset\.validation_per_class=0"):
@@ -179,12 +280,12 @@ def test_cifar_folders_of_another_data_set(photos: Path) -> None:
 def test_interrupting_a_decode_stops_it(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
 
-    def slow(source: object, size: int, crop: bool) -> np.ndarray:
+    def slow(source: object, how: decoding.Decoding) -> np.ndarray:
         decoded.append(source)
         if len(decoded) == 2:
             raise KeyboardInterrupt
         time.sleep(0.005)
-        return np.zeros((3, size, size), np.uint8)
+        return np.zeros((3, how.size, how.size), np.uint8)
 
     class_folders(photos / "train", {"ant": 500}, size=1)
     monkeypatch.setattr(decoding, "_decode", slow)

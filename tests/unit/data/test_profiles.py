@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltrun.data.profiles import LongTail, exponential, fit, hold_out, pareto, shuffled, step
+from ltrun.data.profiles import LongTail, exponential, fit, hold_out, pareto, refuse_ignored, share, shuffled, step
 from ltrun.errors import ConfigError, DataError
 from tests.support.narrow import of_type
 
@@ -154,6 +154,46 @@ def test_largest_class_is_the_largest_that_all_classes_allow() -> None:
     counts = fit("exponential", available, 4.0)
     assert counts.tolist() == [121, 60, 30]
     assert (exponential(3, 122, 4.0) > available).any()
+
+
+def test_classes_with_sizes_of_their_own_keep_their_order() -> None:
+    available = np.array([12, 60, 30, 150, 12, 220])
+    assert fit("exponential", available, 10.0, by_size=True).tolist() == [12, 32, 20, 51, 8, 82]
+    assert fit("step", available, 5.0, by_size=True).tolist() == [12, 60, 12, 60, 12, 60]
+    assert fit("as_is", available, 10.0, by_size=True).tolist() == available.tolist()
+    assert fit("exponential", available, 10.0).tolist() == [12, 7, 4, 3, 1, 1]  # the first class is the head: CIFAR
+
+
+@given(
+    st.sampled_from(["exponential", "step", "pareto"]), st.lists(st.integers(5, 40), min_size=2, max_size=8), st.floats(1, 4)
+)
+def test_by_size_label_order_does_not_matter(profile: Any, sizes: list[int], imbalance: float) -> None:
+    available = np.array(sorted(sizes, reverse=True))
+    order = np.random.RandomState(2).permutation(len(sizes))
+    kept = fit(profile, available, imbalance)
+    assert sorted(fit(profile, available[order], imbalance, by_size=True)) == sorted(kept)
+    assert (fit(profile, available, imbalance, by_size=True) == kept).all()
+
+
+def test_a_share_leaves_an_image_to_train_on() -> None:
+    assert share(np.array([1, 2, 3, 10, 100]), 0.2).tolist() == [0, 1, 1, 2, 20]
+    assert share(np.array([1, 2, 3]), 0.99).tolist() == [0, 1, 2]
+
+
+def test_held_out_images_are_the_last_of_each_class() -> None:
+    labels = np.repeat([0, 1], [10, 4])
+    train, val = LongTail("as_is").split(labels, NAMES[:2], held=np.array([3, 1]))
+    assert np.bincount(labels[val]).tolist() == [3, 1]
+    assert sorted([*train, *val]) == list(range(14))
+    _, balanced = LongTail("as_is", validation_per_class=1).split(labels, NAMES[:2])
+    assert set(balanced) < set(val)
+
+
+def test_an_imbalance_without_effect_is_refused() -> None:
+    refuse_ignored("as_is", 100, usual=100)
+    refuse_ignored("step", 50, usual=100)
+    with pytest.raises(ConfigError, match="imbalance is 50 and has no effect with profile=as_is"):
+        refuse_ignored("as_is", 50, usual=100)
 
 
 def test_selection_ignores_numpys_global_state() -> None:

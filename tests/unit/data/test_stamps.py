@@ -12,6 +12,7 @@ import pytest
 
 from ltrun.data import ImageFolder, cache, stamps
 from ltrun.data.class_folders import read_images, scan
+from ltrun.data.images import Decoding
 from ltrun.data.stamps import Stamps
 from tests.support.data_fakes import CPU, cifar, cifar_parquet, class_folders, encoded, images_of, write_parquet
 
@@ -103,7 +104,7 @@ def test_parquet_files_that_were_exchanged(tmp_path: Path) -> None:
 
 def test_another_decoder_decodes_anew(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = scan(photos / "train", photos)
-    read_images(folder, 8, crop=True)
+    read_images(folder, Decoding(8))
     decoded: list[int] = []
 
     def decode(*_: object) -> tuple[np.ndarray, dict[int, str]]:
@@ -111,10 +112,10 @@ def test_another_decoder_decodes_anew(photos: Path, monkeypatch: pytest.MonkeyPa
         return np.zeros((6, 3, 8, 8), np.uint8), {}
 
     monkeypatch.setattr("ltrun.data.class_folders.decode_all", decode)
-    read_images(folder, 8, crop=True)
+    read_images(folder, Decoding(8))
     assert not decoded
     monkeypatch.setattr(PIL, "__version__", "0.1")
-    read_images(folder, 8, crop=True)
+    read_images(folder, Decoding(8))
     assert decoded
 
 

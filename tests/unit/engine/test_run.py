@@ -90,3 +90,28 @@ def test_accuracies_of_the_last_line_are_those_of_the_record(tmp_path: Path) -> 
     for split in ("test", "val"):
         for name in ("accuracy", "many", "medium", "few"):
             assert rows[-1]["evaluation"][split][name] == record.predictors["plain"]["splits"][split][name]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_images_a_second_are_the_rows_drawn_in_every_epoch(
+    interrupted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repeat-factor sampling draws three times the rows of the set; a run that goes on counts those of before."""
+    repeated = ("method=erm", "resampling=repeat_factor", "resampling.sampler.threshold=1.0")
+    told = Bar.epoch
+
+    def interrupt(self: Bar, row: Mapping[str, Any]) -> None:
+        told(self, row)
+        if row["epoch"] == 2:
+            monkeypatch.setattr(Bar, "epoch", told)
+            raise KeyboardInterrupt
+
+    if interrupted:
+        monkeypatch.setattr(Bar, "epoch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(job(tmp_path, *repeated, "runtime.checkpoint_seconds=0"), Bar())
+    record = run(job(tmp_path, *repeated, "runtime.checkpoint_seconds=0"), Bar())
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    drawn, images = sum(row["images"] for row in rows), sum(record.classes["counts"])
+    assert drawn > 2 * 2 * images
+    assert record.provenance["images_per_second"] == pytest.approx(drawn / record.provenance["seconds"], rel=0.02)

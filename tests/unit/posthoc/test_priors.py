@@ -34,8 +34,8 @@ PARTS: dict[str, Callable[[ClassStats], PostHoc]] = {
     "pc_softmax": lambda stats: PCSoftmax(stats=stats),
     "uno_ic": lambda stats: UNOIC(stats=stats),
     "uno_ic_flattened": lambda stats: LikelihoodFlattening(UNOIC(stats=stats)),
-    "effective_prior": lambda stats: EffectivePrior(num_classes=stats.num_classes),
-    "label_shift_em": lambda stats: LabelShiftEM(num_classes=stats.num_classes),
+    "effective_prior": lambda stats: EffectivePrior(stats=stats),
+    "label_shift_em": lambda stats: LabelShiftEM(stats=stats),
 }
 
 
@@ -125,7 +125,7 @@ def test_a_long_tailed_test_set_keeps_its_tail() -> None:
     uniform, known = (accuracy(PCSoftmax(target, stats=stats)(Outputs(logits=test)), labels) for target in (None, reverse))
     assert known > uniform + 0.03
     assert accuracy(UNOIC(1.0, reverse, stats=stats)(Outputs(logits=test)), labels) == pytest.approx(known, abs=1e-3)
-    part = LabelShiftEM(num_classes=5)
+    part = LabelShiftEM(stats=stats)
     part.fit({"train": Split(Outputs(logits=train)), "test_inputs": Split(Outputs(logits=test))})
     assert accuracy(part(Outputs(logits=test)), labels) == pytest.approx(known, abs=0.01)
     found = em_prior(test.double().softmax(1), stats.prior.double())
@@ -141,9 +141,26 @@ def test_em_only_ever_raises_the_likelihood() -> None:
     assert torch.equal(em_prior(posteriors, source, 64, tolerance=10.0), em_prior(posteriors, source, 1, 0.0))
 
 
-def test_a_class_without_training_images_is_never_predicted_by_uno_ic() -> None:
-    scores = UNOIC(stats=STATS)(Outputs(logits=torch.zeros(1, 5)))
-    assert scores.argmax() == 3 and scores.softmax(1)[0, 4] == 0
+def test_a_class_without_training_images_is_shifted_as_the_rarest() -> None:
+    """log of a prior of 0 + 1e-12 took 27 off every logit of such a class but, subtracted, made it win everywhere."""
+    logits = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    for part in (LogitAdjustment(stats=STATS), PCSoftmax(stats=STATS), UNOIC(stats=STATS)):
+        shift = part(Outputs(logits=logits)) - logits
+        torch.testing.assert_close(shift[:, 4], shift[:, 3])
+        assert 0.05 < (part(Outputs(logits=logits)).argmax(1) == 4).float().mean() < 0.95
+    absent = [1.0, 1.0, 1.0, 1.0, 0.0]
+    for unwanted in (PCSoftmax(absent, stats=STATS), UNOIC(1.0, absent, stats=STATS)):
+        assert not (unwanted(Outputs(logits=logits)).argmax(1) == 4).any()
+
+
+def test_a_class_that_the_network_was_never_shown_does_not_win_by_a_prediction_of_nothing() -> None:
+    """Its mean prediction may be 1e-12, which is no prior: the least predicted class with images stands in for it."""
+    logits = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    logits[:, 4] -= 12
+    for name in ("effective_prior", "label_shift_em"):
+        known, unknown = (fitted(PARTS[name](ClassStats(torch.tensor(n))), logits) for n in ([9, 8, 7, 6, 5], [9, 8, 7, 6, 0]))
+        assert not (unknown(Outputs(logits=logits)).argmax(1) == 4).any(), name
+        assert name == "label_shift_em" or (known(Outputs(logits=logits)).argmax(1) == 4).any(), name
 
 
 def test_flattening_leaves_usual_images_alone() -> None:
@@ -229,9 +246,9 @@ def test_the_rows_of_a_sweep_are_named_by_their_values(option: str, prefix: str,
         (lambda: UNOIC(-0.5, stats=STATS), "strength"),
         (lambda: UNOIC(target=[], stats=STATS), "target"),
         (lambda: LikelihoodFlattening(NCM(num_classes=5)), "then"),
-        (lambda: LikelihoodFlattening(EffectivePrior(num_classes=5)), "then"),
-        (lambda: EffectivePrior(-1.0, num_classes=5), "tau"),
-        (lambda: LabelShiftEM(0, num_classes=5), "iterations"),
+        (lambda: LikelihoodFlattening(EffectivePrior(stats=STATS)), "then"),
+        (lambda: EffectivePrior(-1.0, stats=STATS), "tau"),
+        (lambda: LabelShiftEM(0, stats=STATS), "iterations"),
         (lambda: TDE(-1.0, num_classes=5), "alpha"),
     ],
 )

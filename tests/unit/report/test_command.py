@@ -216,8 +216,7 @@ def test_imports_nothing_heavy_and_starts_at_once(outputs: Path) -> None:
 
 
 def test_a_reader_that_stops_early_is_no_error(outputs: Path) -> None:
-    code = "import sys; from ltrun.commands.report import main; sys.exit(main(sys.argv[1:]))"
-    runs = [sys.executable, "-c", code, *[str(outputs)], "--csv"]
+    runs = [sys.executable, "-m", "ltrun", "report", str(outputs), "--csv"]
     with subprocess.Popen(runs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
         process.stdout.close()

@@ -102,7 +102,7 @@ def test_images_of_rare_classes_repeat_and_without_the_root_classes_come_as_ofte
 
 
 def test_deferred_switches_once_and_scales() -> None:
-    for epochs, first in ((200, 160), (300, 240), (400, 320), (10, 8), (1, 0)):
+    for epochs, first in ((200, 160), (300, 240), (400, 320), (10, 8), (1, 1)):
         sampler = Deferred(then=Power(0.0))
         permuted = [len(draw(sampler, Clock("joint", epoch, epochs)).unique()) == len(LABELS) for epoch in range(epochs)]
         assert permuted == [epoch < first for epoch in range(epochs)]

@@ -1,0 +1,121 @@
+"""The splits of an image folder: which folder trains, which one tests, and which ones are left out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ltrun.data.class_folders import HIDDEN, inside, is_folder
+from ltrun.data.images import SUFFIXES, shown
+from ltrun.errors import DataError
+
+NAMES = {"train": "train", "test": "test", "val": "val", "validation": "val"}  # in any case
+WORDS = NAMES | {
+    "training": "train", "testing": "test", "valid": "val", "validate": "val", "validating": "val",
+    "dev": "val", "development": "val", "eval": "eval", "evaluation": "eval",
+}  # fmt: skip
+BESIDE = {"set", "data", "dataset", "split", "folder", "images", "image", "imgs", "img", "photos", "pictures", "seg"}
+
+TITLES = {"train": "training", "test": "test", "val": "validation"}
+
+log = logging.getLogger(__name__)
+
+
+def splits_of(root: Path) -> dict[str, Path]:
+    """Split -> its folder of class folders: `train`, and `test` and `val` where there are such; {train: root} without any.
+
+    A folder is known by its name, in any case and with words such as `set` or `seg` beside it: `Training`, `train_set`. A
+    folder that holds nothing but one folder of class folders stands for that one. `eval` is the test split, or the validation
+    split beside another one that tests; `val`, `valid` and `dev` test where nothing else does. All that is not taken by its
+    very name is logged, as is each folder that is left out. Raises DataError where that would be a guess.
+    """
+    top = _only(root)
+    folders = [path for path in _folders(top) if split_of(path.name)]
+    for path in folders:
+        inside(path, root)
+    labelled = {path: within for path in folders if _folders(within := _only(path))}
+    if not labelled:
+        _refuse_unlabelled(top, folders)
+        return {"train": top}
+    chosen = _choose(list(labelled))
+    if "train" not in chosen:
+        found = " and ".join(path.name for path in chosen.values())
+        raise DataError(f"{shown(top)} holds {shown(found)}, but no folder train with class folders: name it so")
+    if "test" not in chosen and "val" in chosen:
+        chosen["test"] = chosen.pop("val")
+    _tell(top, chosen)
+    return {split: labelled[path] for split, path in chosen.items()}
+
+
+def split_of(name: str) -> str | None:
+    """train, test, val or eval, for a name that says one of them and nothing else."""
+    words = [re.sub("(set|data|images|imgs)$", "", word) for word in re.findall(r"[^\W\d_]+", name.lower())]
+    found = {WORDS[word] for word in words if word in WORDS}
+    others = [word for word in words if word and word not in WORDS and word not in BESIDE]
+    return found.pop() if len(found) == 1 and not others else None
+
+
+def _choose(labelled: Sequence[Path]) -> dict[str, Path]:
+    """Split -> its folder; of several, the one that bears the very name."""
+    chosen: dict[str, Path] = {}
+    for split in ("train", "test", "val", "eval"):
+        named = [path for path in labelled if split_of(path.name) == split]
+        exact = [path for path in named if path.name.lower() in NAMES]
+        if len(named) > 1 and not exact:
+            raise DataError(
+                f"{shown(named[0])} and {shown(named[1])} are both called as a {split} split: name one of them {split}, or "
+                "move the other away"
+            )
+        if named:
+            chosen[split] = (exact or named)[0]
+    if evaluation := chosen.pop("eval", None):
+        chosen.setdefault("val" if "test" in chosen else "test", evaluation)
+    return chosen
+
+
+def _tell(top: Path, chosen: Mapping[str, Path]) -> None:
+    """Says which folder is which split where its name does not, and which ones are none."""
+    for split, path in chosen.items():
+        if NAMES.get(path.name.lower()) != split:
+            instead = ", because there is no test folder" if split == "test" and split_of(path.name) != "test" else ""
+            log.info("%s is the %s split%s", shown(path), TITLES[split], instead)
+    splits = ", ".join(path.name for path in chosen.values())
+    for path in _folders(top):
+        if path not in chosen.values():
+            what = " holds images without class folders and" if split_of(path.name) and has_images(path) else ""
+            log.warning("%s%s is left out: the splits are %s", shown(path), what, shown(splits))
+
+
+def _refuse_unlabelled(top: Path, folders: Sequence[Path]) -> None:
+    """Raises DataError where train and test hold images and no classes, and would pass for two classes."""
+    if len(folders) > 1 and folders == _folders(top):
+        raise DataError(
+            f"{shown(folders[-1])} holds no class folders: put the images of each class into a folder of its own there"
+        )
+    for path in folders:
+        log.warning("%s is taken for a class, though it is called as a split", shown(path))
+
+
+def _only(path: Path) -> Path:
+    """The folder that lies alone in this one, if it holds folders, as unpacked archives have it: seg_train/seg_train."""
+    while len(alone := _folders(path)) == 1 and not has_images(path) and _folders(alone[0]):
+        if split_of(alone[0].name) and not split_of(path.name):
+            break
+        log.info("%s is taken for %s, in which it lies alone", shown(alone[0]), shown(path.name))
+        path = alone[0]
+    return path
+
+
+def _folders(path: Path) -> list[Path]:
+    """In the order of their names, without hidden ones and what cannot be followed."""
+    with os.scandir(path) as listing:
+        return sorted(Path(entry.path) for entry in listing if not entry.name.startswith(HIDDEN) and is_folder(entry))
+
+
+def has_images(path: Path) -> bool:
+    """Whether files in the folder itself are images by their names."""
+    with os.scandir(path) as listing:
+        return any(Path(entry.name).suffix.lower() in SUFFIXES and not is_folder(entry) for entry in listing)

@@ -1,0 +1,86 @@
+"""A look at some of the files before all are decoded: 16-bit images that hold fewer bits, files of several pages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltrun.data.images import Decoding, known_range, no_file, opened, quiet, shown
+from ltrun.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+SOME = 1000  # files, evenly spaced
+DARK = 2**14  # the brightest of all images lies below: no image would be brighter than a quarter of white
+PLAIN = {".jpg", ".jpeg", ".jfif", ".bmp"}  # by their names, files of one page with 8 bits a channel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself. deep: whether it holds 16 bits a channel in a range that it does not name."""
+
+    path: Path
+    deep: bool = False
+    frames: int = 1
+
+
+def look_at(paths: Sequence[Path], how: Decoding) -> None:
+    """Says that only the first page of a file counts. Raises DataError where all 16-bit images are nearly black.
+
+    Cameras and scanners of 10, 12 or 14 bits write 16-bit files, which then show up to a sixty-fourth of white.
+    """
+    some = [path for path in paths[:: -(-len(paths) // SOME)] if path.suffix.lower() not in PLAIN]
+    with quiet(), ThreadPoolExecutor(8) as pool:
+        headers = list(pool.map(_header, some))
+        if several := next((header for header in headers if header.frames > 1), None):
+            log.info("of files with several images, such as %s with %d, the first counts", shown(several.path), several.frames)
+        deep = [] if how.grey_range else [header.path for header in headers if header.deep]
+        brightest = 0
+        for path in deep:
+            brightest = max(brightest, _brightest(path, how))
+            if brightest >= DARK:
+                return
+    if brightest:
+        bits = max(8, brightest.bit_length())
+        raise DataError(
+            f"{shown(deep[0])} and the other 16-bit images reach {brightest:,} of 65,535 and would be almost black: give their "
+            f"range, such as dataset.grey_range=[0,{2**bits - 1}], or [0,65535] if they are that dark"
+        )
+
+
+def _header(path: Path) -> Header:
+    """Of a file that cannot be read, nothing: to decode it says why."""
+    if no_file(path):
+        return Header(path)
+    try:
+        with path.open("rb") as file, opened(file, str(path)) as image:
+            return Header(path, _is_deep(image), getattr(image, "n_frames", 1))
+    except Exception:  # a parser raises whatever it stumbles over in foreign bytes
+        return Header(path)
+
+
+def _is_deep(image: ImageFile) -> bool:
+    if image.mode.startswith("I;16"):
+        return known_range(image) is None
+    return any(";16" in str(tile.args) for tile in image.tile)  # which Pillow cuts to 8 bits
+
+
+def _brightest(path: Path, how: Decoding) -> int:
+    """The largest value of a 16-bit image, of any channel but transparency; 0 where that cannot be known."""
+    try:
+        with path.open("rb") as file, opened(file, str(path)) as image:
+            if image.width * image.height > how.max_pixels:
+                return 0
+            if image.mode.startswith("I;16"):
+                return int(image.getextrema()[1])  # type: ignore[arg-type]
+            colours = image.convert("RGB").getextrema()
+            return max(256 * int(high) + 255 for _, high in colours)  # type: ignore[misc]
+    except Exception:  # as above
+        return 0

@@ -1,0 +1,171 @@
+"""State of every run below a folder: done, running, failed or unfinished. Read from its files, while others write them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from socket import gethostname
+from statistics import median
+from typing import Any, Literal
+
+from ltrun.errors import DataError
+from ltrun.metrics import is_number
+from ltrun.report.collect import EPOCHS, Problem, is_address, run_folders
+from ltrun.results.address import RESULT, labelled
+from ltrun.results.folder import LOCK, failure, is_held, signed
+from ltrun.results.record import RunRecord, UnknownRecord
+
+JOB = "job.json"  # of a run that a launcher was given: see Job.save
+TAIL = 2**15  # bytes of metrics.jsonl that are read, from its end
+YOUNG = 600  # seconds that a run says nothing before it counts as ended, where files cannot be locked
+
+Word = Literal["done", "failed", "unfinished", "running"]
+WORDS: tuple[Word, ...] = ("done", "failed", "unfinished", "running")  # what is under way stands last, nearest to the prompt
+
+
+@dataclass(frozen=True)
+class State:
+    """A run. epoch: how many are done, of epochs in all. left: seconds to its end. Each is None where it is not known.
+
+    reason: the first line of a failure, or what else is to be said.
+    """
+
+    folder: Path
+    state: Word
+    title: str
+    epoch: int | None = None
+    epochs: int | None = None
+    left: float | None = None
+    reason: str = ""
+
+
+def states(paths: Sequence[Path]) -> tuple[list[State], list[Problem]]:
+    """The state of every run at or below `paths`, ordered by state and by folder; and what could not be read."""
+    found: list[State] = []
+    problems: list[Problem] = []
+    for folder, done in run_folders(paths, problems):
+        state = _finished(folder) if done else _begun(folder)
+        if state is None and not done:
+            problems.append(Problem("unknown", folder, f"{folder / EPOCHS} is not of a run of ltrun"))
+        elif state is None:
+            problems.append(Problem("unknown", folder, f"{folder / RESULT} is not of a run of ltrun"))
+        else:
+            found.append(state)
+    return sorted(found, key=lambda state: WORDS.index(state.state)), problems
+
+
+def _finished(folder: Path) -> State | None:
+    """The state of a folder with a result; None for a foreign one."""
+    try:
+        record = RunRecord.load(folder / RESULT)
+    except UnknownRecord:
+        return State(folder, "done", _title(folder, signed(folder)), reason="its result is that of a later ltrun")
+    except DataError as error:
+        if not (folder / RESULT).exists():  # a forced run has just begun it anew
+            return _begun(folder)
+        return State(folder, "failed", _title(folder, signed(folder)), reason=str(error)) if is_address(folder) else None
+    epochs = sum(stage["epochs"] for stage in record.stages)
+    refused = failure(folder)
+    reason = f"done before; force=true was refused: {refused}" if refused else ""
+    return State(folder, "done", f"{record.label} on {record.dataset}, seed {record.seed}", epochs, epochs, 0.0, reason)
+
+
+def _begun(folder: Path) -> State | None:
+    """The state of a folder without a result; None for a foreign one."""
+    said, rows = signed(folder), _rows(folder)
+    if not said and not rows and not is_address(folder):
+        return None
+    held = is_held(folder)
+    if held is None:
+        held = _lives(folder, said, rows)
+    if not held and (folder / RESULT).exists():  # it has just ended
+        return _finished(folder)
+    reason = "" if held else failure(folder)
+    state: Word = "running" if held else "unfinished" if reason is None else "failed"
+    done, total = _reached(said, rows)
+    left = _left(folder, rows, total - done) if held and done is not None and total is not None else None
+    if state == "unfinished" and not rows and (folder / JOB).exists():
+        reason = "a launcher has it"
+    return State(folder, state, _title(folder, said), done, total, left, reason or "")
+
+
+def _title(folder: Path, said: Mapping[str, Any]) -> str:
+    """What the run's lock or its launcher says of it, or else its address."""
+    if isinstance(said.get("title"), str):
+        return str(said["title"])
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        job = json.loads((folder / JOB).read_bytes())
+        return f"{labelled(job['method'], job['changes'])} on {job['dataset']}, seed {job['config']['seed']}"
+    if not is_address(folder):
+        return str(folder)
+    dataset, method, fingerprint, seed = folder.absolute().parts[-4:]
+    return f"{method} ({fingerprint}) on {dataset}, {seed.replace('seed', 'seed ')}"
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """The last epochs of a run, without lines that are not whole."""
+    try:
+        with (folder / EPOCHS).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            lines = file.read(TAIL).splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("stage"), str) and is_number(row.get("epoch")):
+                found.append(row)
+    return found
+
+
+def _reached(said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None]:
+    """Epochs that are done, and all epochs."""
+    stages = said.get("stages")
+    if not isinstance(stages, Mapping) or not all(is_number(epochs) for epochs in stages.values()):
+        return (int(rows[-1]["epoch"]), None) if rows else (None, None)
+    before = dict(zip(stages, accumulate(stages.values(), initial=0), strict=False))
+    done = before.get(rows[-1]["stage"], 0) + rows[-1]["epoch"] if rows else 0
+    return int(done), int(sum(stages.values()))
+
+
+def _left(folder: Path, rows: Sequence[Mapping[str, Any]], epochs: int) -> float | None:
+    """Seconds that so many epochs take, at the pace of the last ones; what has passed since the last one is taken off."""
+    pace = _pace(rows)
+    return None if pace is None else max(0.0, epochs * pace - min(_age(folder / EPOCHS), pace))
+
+
+def _pace(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Seconds of an epoch with its evaluation. A median, as a pause or a clock that is set is no time of training."""
+    passed = [b["time"] - a["time"] for a, b in pairwise(rows) if is_number(a.get("time")) and is_number(b.get("time"))]
+    trained = [row["seconds"] for row in rows if is_number(row.get("seconds"))]
+    if not trained:
+        return None
+    return max(median(passed) if passed else 0.0, median(trained))
+
+
+def _lives(folder: Path, said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a run is under way, as far as can be known without locks: its process is there, or has just said something."""
+    process = said.get("process")
+    if said.get("machine") == gethostname() and isinstance(process, int):
+        with suppress(PermissionError):  # it is there, and somebody else's
+            try:
+                os.kill(process, 0)
+            except (ProcessLookupError, OverflowError):
+                return False
+        return True
+    return min(_age(folder / EPOCHS), _age(folder / LOCK)) < max(YOUNG, 5 * (_pace(rows) or 0.0))
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; 0 where the clocks of two machines differ."""
+    try:
+        return max(0.0, time.time() - path.stat().st_mtime)
+    except OSError:
+        return float("inf")

@@ -1,0 +1,72 @@
+"""The first epoch of a stage is the same however short the stage: walks conf/ for what is deferred in any way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ltrun.types import Clock, Labels, fraction_of
+from tests.support.cases import METHODS, OPTIONS, assembled, bound, changed, composed
+from tests.support.rebalancing import FIRST, STATS, loss_of, outputs_of
+
+SHORT = Clock("train", 0, 1)
+LOSSES = [(slot, o) for slot in ("reweighting", "margin", "logit_adjustment") for o in OPTIONS[slot] if o != "none"]
+DEFERRED = {
+    "reweighting": {
+        "drw", "drw_class_balanced_focal", "drw_inverse_frequency", "drw_label_aware_smoothing", "influence_balanced",
+        "influence_balanced_focal", "class_difficulty_balanced",
+    },
+    "margin": {"uncertainty"},
+    "logit_adjustment": {"deferred_balanced_softmax", "deferred_cdt"},
+    "resampling": {"drs", "dynamic_curriculum", "progressively_balanced"},
+    "ensemble": {"bbn"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("slot", "option"), LOSSES)
+def test_the_loss_of_the_first_epoch_is_that_of_a_long_stage(slot: str, option: str) -> None:
+    found = []
+    for clock in (SHORT, FIRST):
+        part, labels = loss_of(slot, option, STATS), [0, 1, 2, 3, 3, 0, 0, 1]
+        part.adapt(clock)
+        torch.manual_seed(0)
+        found.append(part(outputs_of(len(labels), 5), labels).item())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("option", OPTIONS["resampling"])
+def test_the_rows_of_the_first_epoch_are_those_of_a_long_stage(option: str) -> None:
+    targets = Labels.hard(torch.arange(5).repeat_interleave(STATS.counts))
+    sampler = loss_of("resampling", option, STATS).sampler
+    one, other = (sampler.draw(targets, clock, torch.Generator().manual_seed(0)) for clock in (SHORT, FIRST))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.2, 0.5, 0.8, 1.0])
+def test_what_is_deferred_is_never_on_in_the_first_epoch(start: float) -> None:
+    for epochs in (1, 2, 3, 5, 10, 200):
+        on = [Clock("train", epoch, epochs).passed(start) for epoch in range(epochs)]
+        begin = max(1, fraction_of(epochs, start)) if start else 0
+        assert on == [epoch >= begin for epoch in range(epochs)]
+        assert start == 0 or epochs * start < 1 or begin == fraction_of(epochs, start), "as before where it is long enough"
+
+
+@pytest.mark.parametrize("slot", DEFERRED)
+def test_a_stage_that_ends_before_its_deferred_part_says_so_once(slot: str) -> None:
+    for option in OPTIONS[slot]:
+        needed = {"classifier": "cosine"} if slot == "margin" else {}
+        composition = assembled({slot: option, **needed})
+        for epochs in (1, 2):
+            warnings = bound(changed(composition, epochs=epochs)).warnings
+            told = [sentence for sentence in warnings if "does not set in yet" in sentence]
+            assert len(told) == (epochs == 1 and option in DEFERRED[slot]), (option, epochs)
+            assert not told or told[0].startswith(f"stage 'train' has 1 epoch, in which {slot}={option}")
+
+
+def test_a_start_of_zero_defers_nothing_and_warns_of_nothing() -> None:
+    assert bound(changed(composed("method=ce_drw"), epochs=1, reweighting__weigh__start=0.0)).warnings == []
+
+
+def test_no_published_preset_is_too_short() -> None:
+    for method in METHODS:
+        assert not any("set in yet" in sentence for sentence in bound(composed(f"method={method}")).warnings), method

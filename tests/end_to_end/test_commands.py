@@ -1,0 +1,117 @@
+"""The first word, --help, exit codes and interruptions of a command line."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ltrun import cli
+from ltrun.config import compose
+from tests.support.commands import PROGRAM, SHORT, Run, environment, refused
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ldam"], "write method=ldam or margin=ldam; ltrun show ldam"),
+        (["margin"], "write margin=NAME, where NAME is one of ltrun methods margin"),
+        (["method"], "write method=NAME"),
+        (["train", "method=erm"], "did you mean 'ltrun method=ldam'?"),
+        (["export"], "did you mean 'ltrun data export'?"),
+        (["reprot"], "did you mean 'report'?"),
+        (["nonsense"], "there is no command 'nonsense'; known: "),
+        ([*SHORT, "method"], "'method' sets nothing: write method=NAME"),
+        ([*SHORT, "=ldam"], "'=ldam' names no key"),
+        ([*SHORT, "method=[1,2]"], "method: there is no option '1'"),
+        ([*SHORT, "posthoc=[1]"], "posthoc: there is no option '1'"),
+        ([*SHORT, "method="], "method: there is no option without a name"),
+        ([*SHORT, "network=null"], "network: there is no option 'null'"),
+        ([*SHORT, "margin=2024"], "margin: there is no option '2024'"),
+        ([*SHORT, "network=resnet50"], "network: there is no option 'resnet50'; known: resnet32, resnet8"),
+        ([*SHORT, "runtime.wandb=true"], "'runtime.wandb'; known: runtime.channels_last, runtime.checkpoint_seconds"),
+        ([*SHORT, "method=erm,ldam"], "a sweep trains one by one: ltrun -m"),
+        ([*SHORT, "--multrun"], "no flag '--multrun'; did you mean '--multirun'?"),
+        ([*SHORT, "plugins=[nowhere]"], "plugins: there is no package 'nowhere'; install it, or name the folder"),
+        ([*SHORT, "plugins=[nunpy]"], "plugins: there is no package 'nunpy'; did you mean 'numpy'?"),
+        ([*SHORT, "+margin.note=x", "dataset.profile=3"], "dataset.profile: expected one of"),
+    ],
+)
+def test_a_wrong_word_says_what_was_meant(words: list[str], said: str, ltrun: Run, tmp_path: Path) -> None:
+    assert said in refused(ltrun(*words))
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_behind_a_choice_tells_of_it(ltrun: Run) -> None:
+    for words in (["method=ldam", "--help"], ["-m", "method=erm,ldam", "-h"], ["--help", "margin=ldam"]):
+        done = ltrun(*words)
+        assert done.returncode == 0 and "margin.adjust.max_margin=0.5" in done.stdout
+    for words in (["--help"], ["epochs=3", "--help"], ["help"]):
+        assert ltrun(*words).stdout.startswith("ltrun 0.1.0: one command-line")
+    assert ltrun("methods", "ldam").stdout == ltrun("show", "ldam").stdout
+
+
+def test_info_of_hydras_may_stand_before_an_override(tmp_path: Path) -> None:
+    """In a process of its own, because it sets up the logging of the whole process."""
+    for words in (["--info", "method=ldam"], ["method=ldam", "--info", "defaults"]):
+        done = subprocess.run([*PROGRAM, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "margin/ldam" in done.stdout, done.stderr
+
+
+def test_packages_of_ones_own_may_stand_in_the_environment(ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "heads_of_mine.py").write_text("from ltrun.classifier import Linear\n\n\nclass Mine(Linear):\n    pass\n")
+    (tmp_path / "own" / "classifier").mkdir(parents=True)
+    (tmp_path / "own" / "classifier" / "mine.yaml").write_text("# Mine.\nhead:\n  _target_: heads_of_mine.Mine\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ("--config-dir", "own", *SHORT, "epochs=1", "classifier=mine")
+    assert "heads_of_mine.Mine' is not allowed" in refused(ltrun(*words))
+    done = ltrun(*words, LTRUN_PLUGINS="heads_of_mine")
+    assert done.returncode == 0, done.stderr
+    assert ltrun("data", "dataset=digits_lt", LTRUN_PLUGINS="heads_of_mine").returncode == 0
+    assert "LTRUN_PLUGINS: there is no package 'heads_of_min'" in refused(ltrun(*words, LTRUN_PLUGINS="heads_of_min"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_has_the_exit_code_of_its_signal(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    words = [*SHORT, "epochs=5000", "outputs=out (1)"]
+    process = subprocess.Popen(
+        [*PROGRAM, *words], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("checkpoints.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert output.endswith(
+        "ltrun dataset=digits_lt epochs=3 evaluation.every=2 runtime.checkpoint_seconds=0 epochs=5000 'outputs=out (1)'\n"
+    )
+
+
+def test_an_interruption_that_a_finally_hides_is_an_interruption(ltrun: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As omegaconf's does, which restores the flags of a node that is not there yet."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        finally:
+            None._invalidate_flags_cache()  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(compose, "compose", interrupted)
+    for flags in ([], ["-m"]):
+        done = ltrun(*flags, *SHORT, "seed=0")
+        assert done.returncode == 130 and "interrupted; nothing finished is lost" in done.stdout
+        assert "Traceback" not in done.stderr and "_invalidate" not in done.stderr
+
+
+def test_a_folder_named_ltrun_hides_nothing(tmp_path: Path) -> None:
+    """As in the parent of a checkout, with PYTHONPATH=. for packages of one's own."""
+    (tmp_path / "ltrun").mkdir()
+    for program in ([PROGRAM[0], "-c", "from ltrun.cli import main; main()"], PROGRAM):
+        done = subprocess.run(
+            [*program, "--version"], cwd=tmp_path, env=environment(PYTHONPATH="."), capture_output=True, text=True, check=False
+        )
+        assert done.stdout == f"ltrun {cli.__version__}\n", done.stderr

@@ -1,0 +1,181 @@
+"""Command lines whose output is redirected as people redirect it: the run is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import environment
+
+LTRUN = f"{shlex.quote(sys.executable)} -m ltrun"
+ERM = f"{LTRUN} method=erm dataset=digits_lt epochs=2 outputs=runs"
+BARS = "\x1b[?25l"  # the cursor is hidden while bars are drawn
+
+
+def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """What bash makes of a line; the exit code is that of the first command of a pipe."""
+    script = f"{line}; exit ${{PIPESTATUS[0]}}"
+    return subprocess.run(["bash", "-c", script], cwd=folder, env=environment(**env), capture_output=True, text=True)
+
+
+def trained(folder: Path) -> bool:
+    return len(list(folder.rglob("result.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("redirection", "told"),
+    [
+        ("> /dev/full", "No space left on device"),
+        ("| head -n 1", "Broken pipe"),
+        ("| true", "Broken pipe"),
+        (">&-", ""),
+        (">&- 2>&-", ""),
+        ("> /dev/full 2>&1", ""),
+        ("2> /dev/full", ""),
+        ("2>&-", ""),
+        ("0>&- >&- 2>&-", ""),
+    ],
+)
+def test_a_run_outlives_its_output(redirection: str, told: str, tmp_path: Path) -> None:
+    done = shell(f"{ERM} {redirection}", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trained(tmp_path) and not list(tmp_path.rglob("error.log"))
+    assert "Traceback" not in done.stderr
+    if told:
+        assert f"standard output takes nothing more ({told}); the work goes on" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["runtime.pack=2", "hydra/launcher=joblib hydra.launcher.n_jobs=1", "runtime.pack=1"])
+def test_a_sweep_outlives_its_output(launcher: str, tmp_path: Path) -> None:
+    done = shell(f"{LTRUN} -m seed=0,1 dataset=digits_lt epochs=2 outputs=runs {launcher} | head -n 1", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.rglob("result.json"))) == 2 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["methods", "--help", "data dataset=digits_lt"])
+def test_a_command_that_only_prints_fails_where_its_output_is_lost(command: str, tmp_path: Path) -> None:
+    full = shell(f"{LTRUN} {command} > /dev/full", tmp_path)
+    assert full.returncode == 1
+    assert full.stderr == "ltrun: standard output cannot be written to (No space left on device)\n"
+    head = shell(f"{LTRUN} {command} | head -n 1", tmp_path)
+    assert (head.returncode, head.stderr) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "cp1252"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=lambda env: "-".join(env.values()),
+)
+def test_every_table_is_written_in_any_encoding(env: dict[str, str], tmp_path: Path) -> None:
+    """evaluation.many=1000 leaves a group without classes, whose sign is a dash."""
+    groups = f"{LTRUN} -m seed=0,1 dataset=digits_lt epochs=1 evaluation.many=1000 posthoc=tau_norm outputs=runs"
+    for command in (
+        groups,
+        f"{LTRUN} report runs",
+        f"{LTRUN} methods",
+        f"{LTRUN} data dataset=digits_lt",
+        f"{LTRUN} status runs",
+    ):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=environment(**env), capture_output=True
+        )  # bytes, as they are no UTF-8
+        assert done.returncode == 0, done.stderr
+        assert b"Error" not in done.stdout + done.stderr
+    for form in ("markdown", "latex", "csv", "html"):
+        done = subprocess.run(
+            ["bash", "-c", f"{LTRUN} report runs --{form}"], cwd=tmp_path, env=environment(**env), capture_output=True
+        )
+        assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_colours_that_are_asked_for_draw_no_bar_in_a_file(tmp_path: Path) -> None:
+    done = shell(f"{ERM} epochs=30 evaluation.every=30", tmp_path, FORCE_COLOR="1", TERM="xterm-256color")
+    assert done.returncode == 0
+    assert "\x1b[" in done.stdout, "colour"
+    assert BARS not in done.stdout and "\x1b[2K" not in done.stdout and len(done.stdout) < 3000
+
+
+def on_a_terminal(line: str, folder: Path, until: str = "", **env: str) -> tuple[str, subprocess.Popen[bytes]]:
+    """Runs a line as the foreground of a new terminal, which is closed once `until` has been seen on it."""
+    master, slave = pty.openpty()
+    command = ["setsid", "--ctty", "bash", "-c", f"exec {line}"]
+    process = subprocess.Popen(command, cwd=folder, env=environment(**env), stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    seen, end = "", time.monotonic() + 120
+    while time.monotonic() < end and not (until and until in seen):
+        if select.select([master], [], [], 0.2)[0]:
+            try:
+                seen += os.read(master, 65536).decode(errors="replace")
+            except OSError:  # the other end is closed
+                break
+        elif process.poll() is not None:
+            break
+    os.close(master)
+    return seen, process
+
+
+@pytest.mark.parametrize(
+    ("env", "bars"),
+    [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "CI": "1"}, False)],
+    ids=["xterm", "dumb", "ci"],
+)
+def test_a_terminal_has_a_bar_if_it_can_be_redrawn(env: dict[str, str], bars: bool, tmp_path: Path) -> None:
+    shown, process = on_a_terminal(f"{ERM} epochs=20", tmp_path, **{"CI": "", "NO_COLOR": "", **env})
+    assert process.wait(60) == 0, shown
+    assert (BARS in shown) is bars
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", ["", "-m seed=0,1 runtime.pack=2"])
+def test_a_closed_terminal_does_not_end_a_run(sweep: str, tmp_path: Path) -> None:
+    """The kernel sends SIGHUP to all that ran there, and their writes fail."""
+    line = f"{ERM} epochs=60 {sweep}"
+    shown, process = on_a_terminal(line, tmp_path, until="digits_lt", TERM="dumb")
+    assert "digits_lt" in shown and not trained(tmp_path)
+    assert process.wait(120) == 0
+    assert len(list(tmp_path.rglob("result.json"))) == (2 if sweep else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [38, 22], ids=lambda code: os.strerror(code))
+def test_a_file_system_without_locks_trains(code: int, tmp_path: Path) -> None:
+    shim = f"import fcntl\ndef flock(*_): raise OSError({code}, {os.strerror(code)!r})\nfcntl.flock = flock\n"
+    (tmp_path / "shim").mkdir()
+    (tmp_path / "shim" / "sitecustomize.py").write_text(shim)
+    path = os.pathsep.join([str(tmp_path / "shim"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = shell(f"{LTRUN} -m seed=0,1 runtime.pack=2 dataset=digits_lt epochs=1 outputs=runs", tmp_path, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("files cannot be locked") == 1
+    assert len(list(tmp_path.rglob("result.json"))) == 2
+
+
+def test_a_scheduler_that_ends_a_run_is_told_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ltrun", "dataset=digits_lt", "epochs=4000", "outputs=runs"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    until = time.monotonic() + 100
+    while not any(path.read_text() for path in tmp_path.rglob("metrics.jsonl")) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 143 and "goes on from the last checkpoint" in output
+    (history,) = tmp_path.rglob("metrics.jsonl")
+    (manifest,) = tmp_path.rglob("checkpoints.json")
+    last = json.loads(history.read_text().splitlines()[-1])["epoch"]
+    assert json.loads(manifest.read_text())["checkpoints"][0]["file"] == f"0-train-{last}.pt"

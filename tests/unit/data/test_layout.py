@@ -1,0 +1,135 @@
+"""Which folders train, validate and test, and what is said of those that do not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltrun.data import ImageFolder
+from ltrun.data.layout import split_of, splits_of
+from ltrun.errors import DataError
+from tests.support.data_fakes import class_folders, encoded, random_images, refused
+
+CPU = torch.device("cpu")
+CLASSES = {"ant": 4, "bee": 3}
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def lay(root: Path, *folders: str) -> Path:
+    for folder in folders:
+        class_folders(root / folder, CLASSES, size=4)
+    return root
+
+
+def flat(folder: Path, count: int = 3) -> None:
+    folder.mkdir(parents=True)
+    for k, pixels in enumerate(random_images(count, 4)):
+        (folder / f"{k}.png").write_bytes(encoded(pixels))
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *((name, "train") for name in ("train", "Training", "train_set", "TrainSet", "seg_train", "train2017", "01-train")),
+        *((name, "test") for name in ("test", "Testing", "testset", "test_images", "Test Data")),
+        *((name, "val") for name in ("val", "valid", "validation", "Validation_Set", "dev", "val2017")),
+        *((name, "eval") for name in ("eval", "evaluation")),
+        *(
+            (name, None)
+            for name in ("trainee", "train station", "test tube", "trainval", "devil", "medieval", "data", "ant", "1")
+        ),
+    ],
+)
+def test_names_of_splits(name: str, split: str | None) -> None:
+    assert split_of(name) == split
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("train", "valid"), {"train": "train", "test": "valid"}),
+        (("train", "dev"), {"train": "train", "test": "dev"}),
+        (("train", "eval"), {"train": "train", "test": "eval"}),
+        (("train", "valid", "test"), {"train": "train", "val": "valid", "test": "test"}),
+        (("train", "dev", "eval"), {"train": "train", "val": "dev", "test": "eval"}),
+        (("train", "eval", "test"), {"train": "train", "val": "eval", "test": "test"}),
+        (("Training", "Testing"), {"train": "Training", "test": "Testing"}),
+        (("train_set", "test_set"), {"train": "train_set", "test": "test_set"}),
+        (("seg_train/seg_train", "seg_test/seg_test"), {"train": "seg_train/seg_train", "test": "seg_test/seg_test"}),
+        (("archive/Train", "archive/Valid"), {"train": "archive/Train", "test": "archive/Valid"}),
+        (("train", "train_set", "test"), {"train": "train", "test": "test"}),
+        (("train", "val", "validation"), {"train": "train", "test": "val"}),
+        (("photos",), {"train": "photos"}),
+        (("train",), {"train": "train"}),
+        (("",), {"train": ""}),
+    ],
+)
+def test_splits_are_found_by_their_names(tmp_path: Path, folders: tuple[str, ...], splits: dict[str, str]) -> None:
+    lay(tmp_path, *folders)
+    assert splits_of(tmp_path) == {split: tmp_path / folder for split, folder in splits.items()}
+    opened = ImageFolder(str(tmp_path), image_size=4).open(CPU)
+    assert opened.names == ("ant", "bee")
+    assert len(opened.train) == (7 if "test" in splits else 5)
+
+
+def test_a_folder_that_is_taken_for_a_split_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    splits_of(lay(tmp_path, "Training", "valid"))
+    assert f"{tmp_path / 'Training'} is the training split" in caplog.text
+    assert f"{tmp_path / 'valid'} is the test split, because there is no test folder" in caplog.text
+
+
+def test_folders_beside_the_splits_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay(tmp_path, "train", "val", "extra", "train_old", "validation")
+    flat(tmp_path / "test")
+    (tmp_path / ".git").mkdir()
+    splits_of(tmp_path)
+    for name in ("extra", "train_old", "validation"):
+        assert f"{tmp_path / name} is left out: the splits are train, val" in caplog.text
+    assert f"{tmp_path / 'test'} holds images without class folders and is left out" in caplog.text
+    assert ".git" not in caplog.text
+
+
+@pytest.mark.parametrize("below", ["", "train"])
+def test_a_fifth_that_is_held_out_is_said(tmp_path: Path, below: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    class_folders(tmp_path / below, {"ant": 12, "bee": 8, "cat": 6}, size=4)
+    if below:
+        flat(tmp_path / "test")
+    ImageFolder(str(tmp_path), image_size=4).open(CPU)
+    where = tmp_path / below
+    assert f"{where} has no test folder: 5 of its 26 images are held out to test (dataset.test_fraction=0.2" in caplog.text
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
+    sentence = refused(ImageFolder(str(lay(tmp_path, "train_set", "train_images"))))
+    assert str(tmp_path / "train_set") in sentence
+    assert str(tmp_path / "train_images") in sentence
+
+
+def test_a_test_split_alone_is_refused(tmp_path: Path) -> None:
+    assert "holds test and val, but no folder train" in refused(ImageFolder(str(lay(tmp_path, "test", "val"))))
+
+
+def test_splits_without_classes_do_not_pass_for_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    flat(tmp_path / "train")
+    flat(tmp_path / "test")
+    assert f"{tmp_path / 'train'} holds no class folders" in refused(ImageFolder(str(tmp_path)))
+    lay(tmp_path / "other", "")
+    flat(tmp_path / "other" / "test")
+    assert splits_of(tmp_path / "other") == {"train": tmp_path / "other"}
+    assert f"{tmp_path / 'other' / 'test'} is taken for a class, though it is called as a split" in caplog.text
+
+
+def test_a_folder_alone_that_is_taken_for_the_root_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    lay(tmp_path / "download", "archive/train", "archive/test")
+    splits_of(tmp_path / "download")
+    assert f"{tmp_path / 'download' / 'archive'} is taken for download, in which it lies alone" in caplog.text
+
+
+def test_a_single_class_and_a_folder_without_any_are_not_descended_into(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train", {"ant": 3}, size=4)
+    class_folders(tmp_path / "test", {"ant": 3}, size=4)
+    with pytest.raises(DataError, match="single class"):
+        ImageFolder(str(tmp_path)).open(CPU)
