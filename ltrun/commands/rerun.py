@@ -12,6 +12,7 @@ import torch
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
+from ltrun import streams
 from ltrun.config.compose import Job
 from ltrun.config.explain import explained
 from ltrun.config.recorded import command_of, drift, job_of_record
@@ -59,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
     if result.exists() and not job.settings.force:
         print(f"done before, in {job.folder} (force=true trains it again)")
     else:
+        streams.outlive()
         outcome = train_here(job, alone=True)
         if outcome.state != "done":
             tell(outcome, named=False)

@@ -1,8 +1,8 @@
 """What can be composed: the options of every group, as the headers of their YAML files describe them. Needs no torch.
 
 A header is the leading comment of an option's file: one line that says what it does, then one with its citation, or
-`no citation: why`. That of a preset has three more: `name:`, as papers write the method; `command:`; and `expected:` with what
-is published of it and the band of that on CIFAR100-LT, which the benchmark holds results against.
+`no citation: why`. That of a preset has three more: `name:`, the method's name as papers write it; `command:`; and `expected:`
+with what is published of it and the band of that on CIFAR100-LT, which the benchmark holds results against.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ltrun.taxonomy import GROUPS
 PRIVATE = ("hydra", "local", "on")  # not for choosing on a command line
 SUFFIX = ".yaml"
 BAND = re.compile(r"; (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)\b")
-TITLE, EXPECTED = "name:", "expected:"
+TITLE, COMMAND, EXPECTED = "name:", "command:", "expected:"
 SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
 
 
@@ -128,12 +128,13 @@ def _header(file: Traversable) -> tuple[str, str, str, str]:
         if not line.startswith("#"):
             break
         lines.append("".join(c for c in line.lstrip("#").strip() if c.isprintable()))
-    prose = [line for line in lines if line and not line.startswith(("@package", TITLE, "command:", EXPECTED))]
+    prose = [line for line in lines if line and not line.startswith(("@package", TITLE, COMMAND, EXPECTED))]
     summary, citation = [*prose, "", ""][:2]
-    expected, title = (
-        next((line.removeprefix(start).strip() for line in lines if line.startswith(start)), "") for start in (EXPECTED, TITLE)
-    )
-    return summary, "" if citation.lower().startswith("no ") else citation, expected, title
+
+    def said(key: str) -> str:
+        return next((line.removeprefix(key).strip() for line in lines if line.startswith(key)), "")
+
+    return summary, "" if citation.lower().startswith("no ") else citation, said(EXPECTED), said(TITLE)
 
 
 def _name(file: Traversable) -> str:
