@@ -68,7 +68,7 @@ class UntilFirstStep(RandomLT):
 
 class _Once(Resident):
     def __init__(self, store: Resident) -> None:
-        super().__init__(store.pixels, store.targets, store.index)
+        super().__init__(store.pixels, store.targets, store.index, store.files)
 
     def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
         for number, batch in enumerate(super().open(rows)):
@@ -104,7 +104,7 @@ class PerImage:
         from torchvision import transforms
 
         batch = next(store.open([torch.arange(len(store))]))
-        self.targets, self.workers, self.device = store.targets, workers, batch.inputs.device
+        self.targets, self.files, self.workers, self.device = store.targets, store.files, workers, batch.inputs.device
         pixels = batch.inputs.permute(0, 2, 3, 1).cpu().contiguous().numpy()
         labels = batch.targets.primary.tolist()
         self.images = Images(pixels, labels, transforms.Compose([*AUGMENT, transforms.PILToTensor()]))
@@ -124,7 +124,7 @@ class Waiting:
     """A store whose next batch begins when the device has done the step before, as where a step fetches its loss."""
 
     def __init__(self, store: Store):
-        self.store, self.targets = store, store.targets
+        self.store, self.targets, self.files = store, store.targets, store.files
 
     def __len__(self) -> int:
         return len(self.store)

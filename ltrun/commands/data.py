@@ -1,4 +1,4 @@
-"""`ltrun data`: what a data set holds, without training; `ltrun data export`: its images, to be carried elsewhere."""
+"""`ltrun data`: what a data set holds, without training; its images held against the cache, or exported to a folder."""
 
 from __future__ import annotations
 
@@ -19,16 +19,21 @@ from ltrun.data.cifar import CIFARLT
 from ltrun.data.describe import describe
 from ltrun.data.export import export
 from ltrun.data.source import Source
+from ltrun.data.verify import verifying
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError
 from ltrun.recipe.read import source_of
 
 USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
+       ltrun data --verify dataset=NAME [dataset.KEY=VALUE ...]
        ltrun data export dataset=NAME [dataset.KEY=VALUE ...] to=FOLDER"""
+
+VERIFY = "--verify"
+SHOWN = 20  # images that differ from the cache
 
 
 def main(argv: Sequence[str]) -> int:
-    """Describes a data set, or exports it. Raises LtrunError."""
+    """Describes a data set, verifies the cache of it, or exports it. Raises LtrunError."""
     show_log()
     if not any(word.startswith("dataset=") for word in argv):
         print(f"{USAGE}\ndata sets: {', '.join(option.name for option in catalogue.options('dataset'))}")
@@ -36,11 +41,32 @@ def main(argv: Sequence[str]) -> int:
     search_path.use(argv)
     if argv[0] == "export":
         _export(argv[1:])
+    elif VERIFY in argv:
+        return _verify(argv)
     else:
         settings, source = _source(argv)
         many, few = settings.evaluation.many, settings.evaluation.few
         describe(settings.dataset.name, source.open(torch.device("cpu")), Console(), many=many, few=few)
     return 0
+
+
+def _verify(argv: Sequence[str]) -> int:
+    """Reads every image again and mends the cache. Returns 1 where it held others."""
+    _, source = _source(argv)
+    with verifying() as found:
+        source.open(torch.device("cpu"))
+    if differing := found.differing:
+        print(f"{len(differing):,} of {found.images:,} images were others in the cache, which holds them as they are now:")
+        print("\n".join(f"  {name}" for name in differing[:SHOWN]))
+        if len(differing) > SHOWN:
+            print(f"  and {len(differing) - SHOWN:,} more")
+    elif found.images:
+        print(f"{found.images:,} images are as the cache holds them")
+    elif found.missing:
+        print("the cache held none of these images; it does now")
+    else:
+        print("these images are not kept in a cache: there is nothing to compare")
+    return 1 if differing else 0
 
 
 def _export(argv: Sequence[str]) -> None:

@@ -2,9 +2,9 @@
 
 The cache is `$LTRUN_CACHE`, or `~/.cache/ltrun`; it may be deleted at any time. An entry is one file that is mapped into
 memory, so that the runs of a machine share its pages. It holds a CRC-32 of its head and of each array; all are verified
-whenever it is opened, 0.3 s a gigabyte, and an entry that is cut short or changed anywhere is made anew. An entry is never
-written to once it has its name: it is replaced, and whoever has mapped the old one keeps it. Where nothing can be written,
-nothing is kept.
+whenever it is opened, 0.3 s a gigabyte, and an entry that is cut short or changed anywhere is made anew. It also holds the
+stamps of the files that it was made from, and is made anew when one of them changes. An entry is never written to once it has
+its name: it is replaced, and whoever has mapped the old one keeps it. Where nothing can be written, nothing is kept.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltrun.data.stamps import Stamps
+from ltrun.data.verify import VERIFICATION
+
 Arrays = dict[str, NDArray[Any]]
-FORMAT = 2  # raise it when what is decoded from the same file changes
+FORMAT = 3  # raise it when what is decoded from the same file changes
+STAMPS = ("stamps of", "stamps")  # arrays of an entry that are the cache's own: names of files, and their stamps
 HEAD = struct.Struct("<8sII")  # MAGIC, length and CRC-32 of the JSON that follows: [name, dtype, shape, offset, CRC-32] each
 MAGIC = b"ltrun\0\0\2"
 DAMAGED = (MemoryError, OSError, OverflowError, ValueError, TypeError, struct.error)
@@ -36,31 +40,62 @@ DAMAGED = (MemoryError, OSError, OverflowError, ValueError, TypeError, struct.er
 log = logging.getLogger(__name__)
 
 
-def cached(make: Callable[[], Arrays], *key: object) -> Arrays:
-    """What `make` returns, from the cache if an earlier run left it there under this key. The cache itself never raises.
+def cached(make: Callable[[], Arrays], *key: object, stamps: Stamps | None = None) -> Arrays:
+    """What `make` returns, from the cache if an earlier run left it there. The cache itself never raises.
 
-    Of several runs that ask at once, one makes the arrays and the others wait for it. They come mapped: writing to one
-    changes neither the file nor what others see.
+    key: what is made, and of which place; the entry of a place is replaced when its files change. stamps: of the files that
+    `make` reads, taken before it does. Of several runs that ask at once, one makes the arrays and the others wait for it.
+    They come mapped: writing to one changes neither the file nor what others see.
     """
-    folder = _folder()
+    folder, verification = _folder(), VERIFICATION.get()
     if folder is None:
         return make()
-    path = folder / f"{hashlib.sha256(repr((FORMAT, key)).encode()).hexdigest()[:32]}.arrays"
-    if (kept := _read(path)) is not None:
+    path = folder / f"{hashlib.sha256(repr((FORMAT, _decoder(), key)).encode()).hexdigest()[:32]}.arrays"
+    if verification is None and (kept := _fitting(path, stamps)) is not None:
         return kept
     with _alone(path):
-        if (kept := _read(path)) is not None:  # made while this run waited
+        if verification is None and (kept := _fitting(path, stamps)) is not None:  # made while this run waited
             return kept
         arrays = make()
-        with suppress(OSError):
-            _write(path, arrays)
-    return _read(path) or arrays
+        if verification is not None:
+            verification.compare(_read(path), arrays, stamps)
+        if stamps is None or stamps.settled:
+            with suppress(OSError):
+                _write(path, arrays | _stamped(stamps))
+            _warn_of(stamps)
+    return _fitting(path, stamps) or arrays
 
 
-def stamp(path: Path) -> tuple[str, int, int]:
-    """What changes when a file does: its place, size and time of writing."""
-    status = path.stat()
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
+_warned: set[str] = set()
+
+
+def _fitting(path: Path, stamps: Stamps | None) -> Arrays | None:
+    """The arrays of an entry whose files are as they were, or None."""
+    arrays, expected = _read(path), _stamped(stamps)
+    if arrays is None or not all(np.array_equal(arrays.pop(name, ()), array) for name, array in expected.items()):
+        return None
+    return arrays
+
+
+def _stamped(stamps: Stamps | None) -> Arrays:
+    return {} if stamps is None else dict(zip(STAMPS, (stamps.names, stamps.values), strict=True))
+
+
+def _warn_of(stamps: Stamps | None) -> None:
+    if stamps is not None and stamps.system and stamps.system not in _warned:
+        _warned.add(stamps.system)
+        log.warning(
+            "the images lie on a file system (%s) whose times do not show every change: after some were replaced, "
+            "'ltrun data --verify dataset=...' reads them all again and mends the cache",
+            stamps.system,
+        )
+
+
+def _decoder() -> str:
+    """Another version may decode the same file to other pixels."""
+    from PIL import __version__  # without its decoders
+
+    return __version__
 
 
 def _folder() -> Path | None:

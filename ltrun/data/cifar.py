@@ -49,7 +49,9 @@ class CIFARLT(Source):
         self.download = download
 
     def open(self, device: torch.device) -> Splits:
-        stores = {split: Resident.of(*raw, rows, device) for split, (raw, rows) in self.splits().items()}
+        stores = {
+            split: Resident.of(raw.images, raw.labels, rows, device, raw.files) for split, (raw, rows) in self.splits().items()
+        }
         return Splits(stores["train"], stores.get("validation"), stores["test"], self.release.names)
 
     def splits(self) -> dict[str, tuple[Raw, Rows]]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data.cache import Arrays, cached
+from ltrun.data.files import digests_of
 from ltrun.data.images import SUFFIXES, Decoding, decode_all, shown
+from ltrun.data.stamps import Stamps
 from ltrun.errors import DataError, did_you_mean
 
 KINDS = "PNG, JPEG, BMP, GIF, TIFF, WebP or PPM"
@@ -32,16 +37,36 @@ class Folder:
     paths: list[Path]
     labels: NDArray[np.int64]
 
+    @cached_property
+    def stamps(self) -> Stamps:
+        """What changes when the images do."""
+        return Stamps.of(self.paths, self.root)
 
-def read_images(folder: Folder, how: Decoding) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """(N, 3, size, size) images and the reasons of those that cannot be read, decoded once and then from the cache."""
+    @cached_property
+    def place(self) -> tuple[str, str]:
+        """Which images these are, whatever lies in them. The root is resolved once: to resolve each file takes longer than to
+        read it."""
+        names = b"\0".join(self.stamps.names.tolist())
+        return str(self.root.resolve()), hashlib.sha256(names).hexdigest()
+
+
+class Decoded(NamedTuple):
+    """images: (N, 3, size, size) uint8. digests: (N, 16) uint8 of their pixels. reasons: of those that cannot be read."""
+
+    images: NDArray[np.uint8]
+    digests: NDArray[np.uint8]
+    reasons: dict[int, str]
+
+
+def read_images(folder: Folder, how: Decoding) -> Decoded:
+    """The images of a folder, decoded once and then from the cache."""
 
     def decode() -> Arrays:
         images, reasons = decode_all(folder.paths, how)
-        return {"images": images} | _arrays(reasons)
+        return {"images": images, "digests": digests_of(images)} | _arrays(reasons)
 
-    arrays = cached(decode, "folder", how, _stamps(folder))
-    return arrays["images"], _reasons(arrays)
+    arrays = cached(decode, "folder", how, folder.place, stamps=folder.stamps)
+    return Decoded(arrays["images"], arrays["digests"], _reasons(arrays))
 
 
 def find_unreadable(folder: Folder, how: Decoding) -> dict[int, str]:
@@ -55,7 +80,7 @@ def find_unreadable(folder: Folder, how: Decoding) -> dict[int, str]:
             reasons |= {first + row: reason for row, reason in found.items()}
         return _arrays(reasons)
 
-    return _reasons(cached(check, "unreadable", how, _stamps(folder)))
+    return _reasons(cached(check, "unreadable", how, folder.place, stamps=folder.stamps))
 
 
 def _arrays(reasons: Mapping[int, str]) -> Arrays:
@@ -65,20 +90,6 @@ def _arrays(reasons: Mapping[int, str]) -> Arrays:
 
 def _reasons(arrays: Arrays) -> dict[int, str]:
     return dict(zip(arrays["unreadable"].tolist(), arrays["reasons"].tolist(), strict=True))
-
-
-def _stamps(folder: Folder) -> tuple[str, list[tuple[str, int, int] | str]]:
-    """What changes when the images do. The root is resolved once: to resolve each file takes longer than to read it."""
-    root = folder.root.resolve()
-    stamps: list[tuple[str, int, int] | str] = []
-    for path in folder.paths:
-        name = f"{path.parent.name}/{path.name}"
-        try:
-            status = path.stat()
-            stamps.append((name, status.st_size, status.st_mtime_ns))
-        except OSError:  # a link to nothing, or to itself
-            stamps.append(name)
-    return str(root), stamps
 
 
 def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial: bool = False) -> Folder:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ltrun.data.cache import Arrays, cached
+from ltrun.data.files import Files, digests_of
 from ltrun.data.profiles import LongTail, Profile, hold_out, refuse_ignored
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident
@@ -44,9 +45,10 @@ class DigitsLT(Source):
     def open(self, device: torch.device) -> Splits:
         arrays = cached(_load, "digits", version("scikit-learn"))
         images, labels = arrays["images"], arrays["labels"]
+        files = Files.numbered("digits", len(labels)).holding(digests=arrays["digests"])
         pool, test = hold_out(labels, np.full(len(NAMES), self.test_per_class))
         train, val = (pool[rows] for rows in self.tail.split(labels[pool], NAMES))
-        train_store, val_store, test_store = (Resident.of(images, labels, rows, device) for rows in (train, val, test))
+        train_store, val_store, test_store = (Resident.of(images, labels, rows, device, files) for rows in (train, val, test))
         return Splits(train_store, val_store if len(val) else None, test_store, NAMES)
 
 
@@ -54,5 +56,5 @@ def _load() -> Arrays:
     from sklearn.datasets import load_digits  # takes two seconds to import, hence the cache
 
     digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    return {"images": images[:, None], "labels": digits.target.astype(np.int64)}
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    return {"images": images, "digests": digests_of(images), "labels": digits.target.astype(np.int64)}

@@ -69,7 +69,7 @@ def export(release: Release, tail: LongTail, splits: Mapping[str, tuple[Raw, Row
     A folder that holds this very export is left as it is. Raises ConfigError for one that holds anything else, or that
     cannot be written.
     """
-    chosen = {split: Raw(raw.images[rows], raw.labels[rows]) for split, (raw, rows) in splits.items()}
+    chosen = {split: raw.take(rows) for split, (raw, rows) in splits.items()}
     notes = {
         split: Note(
             dataset=release.title,
@@ -86,7 +86,7 @@ def export(release: Release, tail: LongTail, splits: Mapping[str, tuple[Raw, Row
         with _appearing(folder) as temporary:
             for split, raw in chosen.items():
                 file = temporary / f"{split}.parquet"
-                parquet.write(file, *raw, release.columns[0], json.dumps(asdict(notes[split])).encode())
+                parquet.write(file, raw, release.columns[0], json.dumps(asdict(notes[split])).encode())
                 sync(file)  # lest a power failure empties it after the folder got its name
     return [folder / f"{split}.parquet" for split in chosen]
 

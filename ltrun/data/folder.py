@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ltrun.data.class_folders import Folder, find_unreadable, read_images, scan
 from ltrun.data.decoders import Decoders
+from ltrun.data.files import Digests, Files
 from ltrun.data.images import MAX_PIXELS, Decoding, shown, unreadable
 from ltrun.data.layout import splits_of
 from ltrun.data.profiles import LongTail, Profile, Rows, hold_out, refuse_ignored, share
@@ -37,23 +38,26 @@ class Pixels:
 
     images: NDArray[np.uint8]
     labels: Rows
+    files: Files
     skipped: int
 
     def store(self, rows: Rows, device: torch.device) -> Store:
-        return Resident.of(self.images, self.labels, rows, device)
+        return Resident.of(self.images, self.labels, rows, device, self.files)
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """The same, to be decoded when they are asked for. files: (N,) the number of each among the files of the decoders."""
+    """The same, to be decoded when they are asked for. index: (N,) the number of each among the files of the decoders."""
 
     decoders: Decoders
-    files: Rows
+    index: Rows
     labels: Rows
+    files: Files
     skipped: int
 
     def store(self, rows: Rows, device: torch.device) -> Store:
-        return Streamed(self.decoders, self.files[rows], Labels.hard(torch.from_numpy(self.labels[rows])).to(device))
+        targets = Labels.hard(torch.from_numpy(self.labels[rows])).to(device)
+        return Streamed(self.decoders, self.index[rows], targets, self.files.take(rows))
 
 
 Images = Pixels | Encoded
@@ -150,10 +154,10 @@ class ImageFolder(Source):
 
     def _decoded(self, folders: Mapping[str, Folder], device: torch.device) -> Iterator[tuple[str, Images]]:
         for split, folder in folders.items():
-            images, reasons = read_images(folder, self.how)
+            images, digests, reasons = read_images(folder, self.how)
             readable = self._readable(split, folder, reasons)
             kept = images if readable.all() else images[readable]
-            yield split, Pixels(kept, folder.labels[readable], len(reasons))
+            yield split, Pixels(kept, folder.labels[readable], self._files(folder, readable, digests), len(reasons))
 
     def _encoded(self, folders: Mapping[str, Folder], device: torch.device) -> Iterator[tuple[str, Images]]:
         paths = [path for folder in folders.values() for path in folder.paths]
@@ -162,8 +166,13 @@ class ImageFolder(Source):
         for split, folder in folders.items():
             reasons = find_unreadable(folder, self.how) if self.skip_unreadable else {}
             readable = self._readable(split, folder, reasons)
-            yield split, Encoded(decoders, first + np.flatnonzero(readable), folder.labels[readable], len(reasons))
+            index, files = first + np.flatnonzero(readable), self._files(folder, readable)
+            yield split, Encoded(decoders, index, folder.labels[readable], files, len(reasons))
             first += len(folder.paths)
+
+    def _files(self, folder: Folder, readable: NDArray[np.bool_], digests: Digests | None = None) -> Files:
+        files = Files.below(self.root, folder.paths).holding(folder.stamps.sizes, digests)
+        return files.take(np.flatnonzero(readable))
 
     def _layout(self) -> dict[str, Path]:
         """The folders of class folders: train, and test and val where there are any."""

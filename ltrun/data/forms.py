@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data import official, parquet
-from ltrun.data.cache import Arrays, cached, stamp
+from ltrun.data.cache import Arrays, cached
 from ltrun.data.class_folders import Folder, has_folders, read_images, scan
 from ltrun.data.export import Note
+from ltrun.data.files import Files, digests_of
 from ltrun.data.images import Decoding, shown
 from ltrun.data.official import Raw
 from ltrun.data.profiles import LongTail
 from ltrun.data.releases import Release
+from ltrun.data.stamps import Stamps
 from ltrun.errors import DataError
 
 SIZE = 32
@@ -64,10 +66,10 @@ def parquet_files(release: Release, place: Path) -> Found | None:
     for folder in (place, place / "data", place / place.name):
         train, test = sorted(folder.glob("train*.parquet")), sorted(folder.glob("test*.parquet"))
         if train and test:
-            (images, tail), (test_images, _) = _parquet(release, train), _parquet(release, test)
+            (images, tail), (test_images, _) = _parquet(release, train, "train"), _parquet(release, test, "test")
             validation = None
             if tail and tail.validation_per_class:
-                validation, of = _parquet(release, [folder / "validation.parquet"])
+                validation, of = _parquet(release, [folder / "validation.parquet"], "validation")
                 if of != tail:
                     raise DataError(f"{folder} holds parts of two exports: export to a new folder")
             return Found(images, test_images, validation, tail)
@@ -77,23 +79,28 @@ def parquet_files(release: Release, place: Path) -> Found | None:
     return None
 
 
-def _parquet(release: Release, files: Sequence[Path]) -> tuple[Raw, LongTail | None]:
+def _parquet(release: Release, files: Sequence[Path], split: str) -> tuple[Raw, LongTail | None]:
     """The images of the files, and, of an export, the long tail that they were chosen by."""
 
     def decode() -> Arrays:
         note = Note.of(files[0])
         if note and note.dataset != release.title:
             raise DataError(f"{files[0]} was exported from {note.dataset}, not {release.title}: set dataset.root or dataset")
-        raw = Raw(*parquet.read(files, release.columns, SIZE))
+        raw = parquet.read(files, release.columns, SIZE, split)
         if note:
             note.check(raw, files[0])
         tail = json.dumps(asdict(note.tail)) if note else ""
-        return {"images": raw.images, "labels": raw.labels, "tail": np.frombuffer(tail.encode(), np.uint8)}
+        arrays: Arrays = {"images": raw.images, "labels": raw.labels, "files": raw.files.names}
+        arrays["digests"] = digests_of(raw.images)
+        return arrays | {"tail": np.frombuffer(tail.encode(), np.uint8)}
 
-    arrays = cached(decode, "parquet or export", release.columns, [stamp(file) for file in files])
+    place = files[0].parent
+    names = [str(place.resolve()), *(file.name for file in files)]
+    arrays = cached(decode, "parquet or export", split, release.columns, names, stamps=Stamps.of(files, place))
     _check_labels(release, arrays["labels"], files[0])
     tail = bytes(arrays["tail"])
-    return Raw(arrays["images"], arrays["labels"]), LongTail(**json.loads(tail)) if tail else None
+    raw = Raw(arrays["images"], arrays["labels"], Files(arrays["files"], digests=arrays["digests"]))
+    return raw, LongTail(**json.loads(tail)) if tail else None
 
 
 def _check_labels(release: Release, labels: NDArray[np.int64], file: Path) -> None:
@@ -114,14 +121,15 @@ def class_folders(release: Release, place: Path) -> Found | None:
         raise DataError(f"{train.root} holds {counts}: set dataset.root to the folder of {release.title}")
     test = scan(place / "test", place, train.names)
     log.warning("%s: file names do not tell CIFAR's order; the long-tailed subset has the usual counts but other images", place)
-    return Found(_folder(train), _folder(test))
+    return Found(_folder(train, place), _folder(test, place))
 
 
-def _folder(folder: Folder) -> Raw:
-    images, reasons = read_images(folder, Decoding(SIZE, crop=False))
-    for row, reason in reasons.items():
+def _folder(folder: Folder, place: Path) -> Raw:
+    decoded = read_images(folder, Decoding(SIZE, crop=False))
+    for row, reason in decoded.reasons.items():
         raise DataError(f"{shown(folder.paths[row])} {reason}: replace it")
-    return Raw(images, folder.labels)
+    files = Files.below(place, folder.paths).holding(folder.stamps.sizes, decoded.digests)
+    return Raw(decoded.images, folder.labels, files)
 
 
 FORMS = (pickles, archive, parquet_files, class_folders)

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ltrun.data.cache import cached
+from ltrun.data.files import Files, Rows, digests_of
 from ltrun.data.releases import Release
 from ltrun.errors import DataError
 
@@ -26,10 +28,15 @@ LARGEST = 250_000_000  # bytes; the archives have 170 million
 
 
 class Raw(NamedTuple):
-    """A split as it is published. images: (N, 3, 32, 32) uint8. labels: (N,) int64."""
+    """A split as it is published. images: (N, 3, 32, 32) uint8. labels: (N,) int64. files: the names of the N images."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    files: Files
+
+    def take(self, rows: Rows) -> Raw:
+        """These rows, in their order."""
+        return Raw(self.images[rows], self.labels[rows], self.files.take(rows))
 
 
 def read(release: Release, folder: Path) -> tuple[Raw, Raw]:
@@ -41,7 +48,10 @@ def _read(release: Release, folder: Path, files: Mapping[str, str]) -> Raw:
     contents = [unpickle(_verified(folder / name, md5), folder / name) for name, md5 in files.items()]
     pixels = np.concatenate([content[b"data"] for content in contents])
     labels = [label for content in contents for label in content[release.labels.encode()]]
-    return Raw(pixels.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64))
+    names = [name for content in contents for name in content[b"filenames"]]
+    images = pixels.reshape(-1, 3, 32, 32)
+    digests = cached(lambda: {"digests": digests_of(images)}, "digests", *files.values())["digests"]
+    return Raw(images, np.array(labels, dtype=np.int64), Files.of(names).holding(digests=digests))
 
 
 def _verified(path: Path, md5: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,20 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltrun.data.files import Files
 from ltrun.data.images import Decoding, decode_all
+from ltrun.data.official import Raw
 from ltrun.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
+FILE_COLUMN = "file"  # names of images in an export, which other parquet files need not have
 NOTE = b"ltrun"  # key of the file's own metadata
 
 
-def read(files: Sequence[Path], label_columns: Sequence[str], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read(files: Sequence[Path], label_columns: Sequence[str], size: int, split: str) -> Raw:
     """(N, 3, size, size) images and (N,) labels of the files one after another, rows in their order.
 
     The image column holds encoded images as bytes, or as {bytes, path} whose bytes are there: a path is never followed.
+    Images without names of their own are numbered as rows of the split.
     """
     parts = [_read(file, label_columns, size) for file in files]
-    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+    images, labels = (np.concatenate([part[i] for part in parts]) for i in range(2))
+    names = [name for _, _, names in parts for name in names]
+    return Raw(images, labels, Files.of(names) if len(names) == len(labels) else Files.numbered(split, len(labels)))
 
 
 def note_of(file: Path) -> bytes:
@@ -33,12 +40,13 @@ def note_of(file: Path) -> bytes:
         return bytes((parquet.schema_arrow.metadata or {}).get(NOTE, b""))
 
 
-def write(file: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], label_column: str, note: bytes) -> None:
+def write(file: Path, raw: Raw, label_column: str, note: bytes) -> None:
     """The counterpart of `read`: rows in their order, images as PNG, which loses nothing. The same rows give the same bytes."""
     import pyarrow
     import pyarrow.parquet
 
-    columns = {IMAGE_COLUMNS[0]: [_png(pixels) for pixels in images], label_column: labels}
+    names = [os.fsencode(name) for name in raw.files]
+    columns = {IMAGE_COLUMNS[0]: [_png(pixels) for pixels in raw.images], label_column: raw.labels, FILE_COLUMN: names}
     table = pyarrow.table(columns).replace_schema_metadata({NOTE: note})
     pyarrow.parquet.write_table(table, file, compression="none", write_page_checksum=True)
 
@@ -51,8 +59,11 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _read(file: Path, label_columns: Sequence[str], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    images, labels = _columns(file, label_columns)
+def _read(
+    file: Path, label_columns: Sequence[str], size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str | bytes]]:
+    """Images, labels, and the names of all images where the file has them."""
+    images, labels, names = _columns(file, label_columns)
     contents: list[Any] = [image.get("bytes") if isinstance(image, dict) else image for image in images]
     for row, (content, label) in enumerate(zip(contents, labels, strict=True)):
         if not isinstance(content, bytes) or not isinstance(label, int):
@@ -61,10 +72,10 @@ def _read(file: Path, label_columns: Sequence[str], size: int) -> tuple[NDArray[
     pixels, reasons = decode_all(contents, Decoding(size, crop=False))
     for row, reason in reasons.items():
         raise DataError(f"{file}, row {row}: the image {reason}: replace the file")
-    return pixels, np.array(labels, dtype=np.int64)
+    return pixels, np.array(labels, dtype=np.int64), names if all(isinstance(name, (str, bytes)) for name in names) else []
 
 
-def _columns(file: Path, label_columns: Sequence[str]) -> tuple[list[Any], list[Any]]:
+def _columns(file: Path, label_columns: Sequence[str]) -> tuple[list[Any], list[Any], list[Any]]:
     with _opened(file) as parquet:
         names = parquet.schema_arrow.names
         image = next((name for name in IMAGE_COLUMNS if name in names), None)
@@ -74,8 +85,9 @@ def _columns(file: Path, label_columns: Sequence[str]) -> tuple[list[Any], list[
                 f"{file} has the columns {', '.join(names)}, but ltrun needs one of {', '.join(IMAGE_COLUMNS)} "
                 f"and one of {', '.join(label_columns)}: rename them"
             )
-        table = parquet.read(columns=[image, label])
-        return table.column(image).to_pylist(), table.column(label).to_pylist()
+        table = parquet.read(columns=[image, label, *({FILE_COLUMN} & set(names))])
+        named = table.column(FILE_COLUMN).to_pylist() if FILE_COLUMN in names else []
+        return table.column(image).to_pylist(), table.column(label).to_pylist(), named
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltrun.data.decoders import Decoders
+from ltrun.data.files import Files
 from ltrun.types import Batch, Labels
 
 Rows = NDArray[np.int64]
@@ -18,9 +19,10 @@ CHUNK = 64 * 2**20  # bytes that cross to the device at a time
 
 
 class Store(Protocol):
-    """Images and labels of one split. targets: Labels of all N rows."""
+    """Images and labels of one split. targets: Labels of all N rows. files: the name of each row's file, on the host."""
 
     targets: Labels
+    files: Files
 
     def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
         """One batch for each tensor of row numbers, in that order, on the device."""
@@ -32,21 +34,24 @@ class Resident:
     """All images of a split as one uint8 tensor on the device: a batch is an index, without a loader or a copy from the host.
 
     pixels: (P, channels, H, W) uint8. targets: Labels of the N rows. index: (N,) int64, the row of `pixels` that each row of
-    the split is; all in order if not given. All on one device.
+    the split is; all in order if not given. All on one device. files: the names of the N rows, their numbers if not given.
     """
 
-    def __init__(self, pixels: Tensor, targets: Labels, index: Tensor | None = None) -> None:
+    def __init__(self, pixels: Tensor, targets: Labels, index: Tensor | None = None, files: Files | None = None) -> None:
         assert pixels.dtype == torch.uint8 and len(targets) == len(pixels if index is None else index)
         self.pixels, self.targets, self.index = pixels, targets, index
+        self.files = Files.numbered("row", len(targets)) if files is None else files
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8], labels: Rows, rows: Rows, device: torch.device) -> Resident:
+    def of(
+        cls, images: NDArray[np.uint8], labels: Rows, rows: Rows, device: torch.device, files: Files | None = None
+    ) -> Resident:
         """The rows asked for, in their order. On a CPU the array itself is indexed, so that splits, and runs that have mapped
-        it from the cache, share its memory; to another device these rows alone are copied."""
-        targets = Labels.hard(torch.from_numpy(labels[rows])).to(device)
+        it from the cache, share its memory; to another device these rows alone are copied. files: of all the images."""
+        targets, files = Labels.hard(torch.from_numpy(labels[rows])).to(device), files and files.take(rows)
         if device.type == "cpu":
-            return cls(_canonical(images), targets, torch.from_numpy(rows))
-        return cls(_copied(images, rows, device), targets)
+            return cls(_canonical(images), targets, torch.from_numpy(rows), files)
+        return cls(_copied(images, rows, device), targets, files=files)
 
     @property
     def images(self) -> Tensor:
@@ -70,12 +75,12 @@ class Streamed:
     """The images of a split that do not fit into memory: decoded anew each time, by processes that read ahead.
 
     The same batches as from a `Resident` of the decoded images, bit for bit and in the same order. decoders: of the files of
-    all splits. index: (N,) the file of each row. targets: Labels of the N rows, on the device.
+    all splits. index: (N,) the file of each row. targets: Labels of the N rows, on the device. files: the names of the N rows.
     """
 
-    def __init__(self, decoders: Decoders, index: Rows, targets: Labels) -> None:
-        assert len(index) == len(targets)
-        self.decoders, self.index, self.targets = decoders, index, targets
+    def __init__(self, decoders: Decoders, index: Rows, targets: Labels, files: Files) -> None:
+        assert len(index) == len(targets) == len(files)
+        self.decoders, self.index, self.targets, self.files = decoders, index, targets, files
 
     def __len__(self) -> int:
         return len(self.index)

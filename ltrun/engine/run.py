@@ -97,9 +97,10 @@ class Run:
         predictors = Predictors(network, context, posthoc, list(augments))  # type: ignore[arg-type]
         predictors.fit()
         found, scores = predictors.measure()
-        labels = context.splits.test.targets.primary.cpu().numpy()
+        test = context.splits.test
         arrays = {f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()}
-        save_arrays(job.folder / "predictions.npz", test_labels=labels, **arrays)
+        labels = test.targets.primary.cpu().numpy()
+        save_arrays(job.folder / "predictions.npz", test_labels=labels, test_files=test.files.text(), **arrays)
         record = self._record(trainer, found, begun)
         history.close()
         record.save(job.folder)

@@ -1,4 +1,8 @@
-"""metrics.jsonl and predictions.npz: what a run writes besides its record."""
+"""metrics.jsonl and predictions.npz: what a run writes besides its record.
+
+predictions.npz has a row for each image of the test split, in the order of the split: test_labels (N,) int64, test_files (N,)
+names of the images (of a folder, paths below dataset.root), and test_scores_<predictor> (N, C) float32.
+"""
 
 from __future__ import annotations
 

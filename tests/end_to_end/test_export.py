@@ -13,7 +13,6 @@ import torch
 from ltrun.data import CIFARLT, Resident, parquet
 from ltrun.data.export import Note, digest
 from ltrun.data.images import Decoding, decode_all
-from ltrun.data.official import Raw
 from ltrun.data.releases import CIFAR10, RELEASES
 from tests.support.commands import Run, refused
 from tests.support.data_fakes import fake_release
@@ -225,7 +224,7 @@ def test_all_of_cifar100_lt(cifar100_root: Path, shared: Path, ltrun: Run, tmp_p
     splits = CIFARLT(100, str(cifar100_root)).splits()
     for split, rows in {"train": np.array(index), "test": np.arange(10_000)}.items():
         file, raw = tmp_path / "out" / f"{split}.parquet", splits[split][0]
-        expected = Raw(raw.images[rows], raw.labels[rows])
+        expected = raw.take(rows)
         assert present(Note.of(file)).sha256 == digest(expected)
         table = pyarrow.parquet.read_table(file)
         assert np.array_equal(table["fine_label"].to_numpy(), expected.labels)

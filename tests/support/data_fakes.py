@@ -70,7 +70,8 @@ def fake_release(classes: int = 10, per_file: int = 40) -> tuple[Release, dict[s
     for seed, name in enumerate([*official.train, *official.test]):
         pixels = random_images(per_file, seed=seed).transpose(0, 3, 1, 2).reshape(per_file, -1)
         labels = (np.arange(per_file) % classes).tolist()
-        files[name] = pickle.dumps({b"data": pixels, official.labels.encode(): labels}, protocol=3)
+        names = [f"{name}_s_{k:06}.png".encode() for k in range(per_file)]
+        files[name] = pickle.dumps({b"data": pixels, official.labels.encode(): labels, b"filenames": names}, protocol=3)
     # numpy 2 pickles name numpy._core; the official files are older than that
     files = {name: content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray") for name, content in files.items()}
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from ltrun.data import stores
-from ltrun.data.cache import HEAD, MAGIC, Arrays, cached, stamp
+from ltrun.data.cache import HEAD, MAGIC, Arrays, cached
 from ltrun.data.stores import Resident
 
 
@@ -43,14 +43,6 @@ def test_an_entry_is_made_once(folder: Path) -> None:
     assert all((first[name] == again[name]).all() and first[name].dtype == again[name].dtype for name in first)
     cached(make, "a", 2)
     assert len(calls) == 2
-
-
-def test_a_rewritten_file_is_another_key(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(b"one")
-    before = stamp(path)
-    os.utime(path, ns=(1, 1))
-    assert stamp(path) != before
 
 
 def test_damage_is_made_good_wherever_it_strikes(folder: Path) -> None:

@@ -1,0 +1,97 @@
+"""Stamps of files: what a file system shows when their contents change."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltrun.data.files import Files
+
+FINE, COARSE = 0.05, 2.0  # seconds within which two changes get one time: local file systems count ticks, FAT seconds
+TRIES = 3
+SECOND = 10**9
+GONE = (-1, -1, -1, -1)  # a link to nothing, or to itself
+UNCERTAIN = re.compile(r"nfs|cifs|smb|fuse|9p|vfat|exfat|msdos|afs|vboxsf")  # their times are coarse, or copies of a server's
+NUMBERED_ANEW = re.compile(r"(?!nfs)")  # of those: a file may have another inode after each mount
+
+
+@dataclass(frozen=True, eq=False)
+class Stamps:
+    """Of F files. place: the folder that they lie in. names: (F,) bytes, below it. values: (F, 4) size in bytes, mtime and
+    ctime in ns, inode, following links.
+
+    settled: whether every change from now on shows, because the last one lies further back than the file system's times are
+    coarse. system: the kind of file system, where it may hide changes; else empty.
+    """
+
+    place: Path
+    names: NDArray[np.bytes_]
+    values: NDArray[np.int64]
+    settled: bool
+    system: str
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], place: Path) -> Stamps:
+        """Waits until a change that was just made can be told from the next one: a twentieth of a second, on coarse file
+        systems two. Raises OSError."""
+        system = uncertain(place)
+        for left in reversed(range(TRIES)):
+            values = np.array([_values(path) for path in paths], dtype=np.int64).reshape(-1, 4)
+            wait = _wait(values[:, 2], bool(system))
+            if wait <= 0 or not left:
+                break
+            time.sleep(min(wait, COARSE))
+        if system and NUMBERED_ANEW.match(system):
+            values[:, 3] = 0
+        return cls(place, Files.below(place, paths).names, values, wait <= 0, system)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        return self.values[:, 0]
+
+
+def _values(path: Path) -> tuple[int, int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return GONE
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & (2**63 - 1)
+
+
+def _wait(changed: NDArray[np.int64], uncertain: bool) -> float:
+    """Seconds until the newest change is old enough. ctime, because nobody can set it."""
+    newest = int(changed.max(initial=0))
+    window = COARSE if uncertain or newest % SECOND == 0 else FINE
+    return newest / SECOND + window - time.time()
+
+
+def uncertain(place: Path) -> str:
+    """The kind of a folder's file system if its times may hide changes; else empty, also where the kernel does not say."""
+    here = os.path.realpath(place)
+    mounted = [mount for mount in _mounts() if here == mount[0] or here.startswith(mount[0].rstrip("/") + "/")]
+    system = max(mounted, key=lambda mount: len(mount[0]), default=("", ""))[1]
+    return system if UNCERTAIN.match(system) else ""
+
+
+@lru_cache(maxsize=1)
+def _mounts() -> list[tuple[str, str]]:
+    """(folder, kind) of each mounted file system, later ones first."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in reversed(lines):
+        mount, _, source = line.partition(" - ")
+        if len(words := mount.split()) > 4 and source:
+            folder = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), words[4])
+            found.append((folder, source.split()[0]))
+    return found
