@@ -23,7 +23,8 @@ from ltrun.errors import DataError, did_you_mean
 
 KINDS = "PNG, JPEG, BMP, GIF, TIFF, WebP or PPM"
 AT_ONCE = 1000  # images that are decoded together where none is kept
-HIDDEN = (".", "__MACOSX")  # what the names of files that the system keeps for itself begin with
+# What the names of folders begin with that a system keeps for itself: macOS, Synology, Windows, ext4.
+HIDDEN = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 log = logging.getLogger(__name__)
 

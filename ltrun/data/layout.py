@@ -43,7 +43,8 @@ def splits_of(root: Path) -> dict[str, Path]:
     chosen = _choose(list(labelled))
     if "train" not in chosen:
         found = " and ".join(path.name for path in chosen.values())
-        raise DataError(f"{shown(top)} holds {shown(found)}, but no folder train with class folders: name it so")
+        way_out = "give the folder of training images this name"
+        raise DataError(f"{shown(top)} holds {shown(found)} and no folder 'train' with class folders: {way_out}")
     if "test" not in chosen and "val" in chosen:
         chosen["test"] = chosen.pop("val")
     _tell(top, chosen)
