@@ -180,7 +180,8 @@ def _images(folder: Path, boundary: Path, others: list[str]) -> list[Path]:
     for entry in _entries(folder, boundary):
         is_image = Path(entry.name).suffix.lower() in SUFFIXES
         if not is_image and is_folder(entry):
-            raise DataError(f"{shown(entry.path)} is a folder inside a class folder: move its images up, or move it away")
+            where = f"{shown(entry.path)} is a folder inside a class folder"
+            raise DataError(f"{where}: move its images up, or move it away; folders of splits are called train, val and test")
         if is_image:
             paths.append(Path(entry.path))
         else:
