@@ -28,6 +28,7 @@ from ltrun.types import Labels
 
 RESIDENT_SHARE = 0.5  # of the memory that is left, which decoded images may take
 LARGEST = 4096  # pixels a side
+TEST_FRACTION = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class ImageFolder(Source):
         self,
         root: str,
         image_size: int = 64,
-        test_fraction: float = 0.2,
+        test_fraction: float = TEST_FRACTION,
         profile: Profile = "as_is",
         imbalance: float = 100.0,
         validation_per_class: int = 0,
@@ -181,6 +182,9 @@ class ImageFolder(Source):
                 f"{shown(self.root)} is not a folder: give dataset.root=FOLDER, a folder with a folder of images a class"
             )
         layout = splits_of(self.root)
+        if "test" in layout and self.test_fraction != TEST_FRACTION:
+            path, given = shown(layout["test"]), self.test_fraction
+            raise ConfigError(f"{path} is the test split, so dataset.test_fraction={given:g} has no effect: remove it")
         for key, value in {"per_class": self.tail.validation_per_class, "fraction": self.validation_fraction}.items():
             if "val" in layout and value:
                 raise ConfigError(f"{shown(layout['val'])} is the validation split already: give dataset.validation_{key}=0")
