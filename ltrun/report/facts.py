@@ -74,7 +74,7 @@ def value_of(record: RunRecord, key: str) -> str | None:
     """What a record has for a key by which it, or another run of its sweep, may name a change; None for nothing."""
     changed = record.changes.get(key)
     if changed is not None:
-        return as_typed(changed)
+        return _text(key, changed)
     return None if key in record.changes else fact(record, f"stages.train.{key}") or fact(record, key)
 
 
@@ -145,8 +145,8 @@ def difference(label: str, records: Mapping[str, RunRecord]) -> str:
     flat = {mark: leaves(record.config) for mark, record in records.items()}
     keys = sorted(set().union(*flat.values()))
     inert = frozenset().union(*(inert_keys(record.config) for record in records.values()))
-    differing = [key for key in keys if key not in inert and len({each.get(key) for each in flat.values()}) > 1]
-    told = [f"{key}: " + ", ".join(f"{each.get(key, DASH)[:40]} ({mark})" for mark, each in flat.items()) for key in differing]
+    apart = [key for key in keys if key not in inert and len({each.get(key) for each in flat.values()}) > 1]
+    told = [f"{key}: " + ", ".join(f"{each.get(key, DASH)[:40]} ({mark})" for mark, each in flat.items()) for key in apart]
     shown = "; ".join(told[:3]) + (f" and {len(told) - 3} more keys" if len(told) > 3 else "")
     return f"{label} stands for {len(records)} configurations" + (f", which differ in {shown}" if shown else "")
 

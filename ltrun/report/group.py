@@ -36,17 +36,23 @@ def tables(records: Sequence[RunRecord], metric: str | None = None, split: str =
     for title, record in zip(titles(records, by), records, strict=True):
         classes = () if "dataset" in by else zip(record.classes["names"], record.classes["counts"], strict=True)
         scopes[title, record.task, tuple(classes)].append(record)
-    names = names_in_papers()
+    names, data_sets = names_in_papers("method"), names_in_papers("dataset")
     made = []
     for (title, task, _), members in sorted(scopes.items(), key=lambda item: (in_order(item[0][0]), *item[0])):
         heads, groups, notes = _by_keys(members, by, names) if by else by_configuration(members, names)
         rows = tuple(row for group in groups if (row := _row(group, measured[task], split)))
         if rows:
-            table = Table(title, heads, rows, measured[task], split, ())
+            table = Table(title, heads, rows, measured[task], split, (), heading=_heading(title, members[0].dataset, data_sets))
             saw = [NOTE] if any(row.saw_test for row in rows) else []
             notes = [*notes, *saw, *notes_on_the_best(table)]
             made.append(replace(table, caption=caption_of(table, members, by), notes=tuple(notes)))
     return made
+
+
+def _heading(title: str, name: str, data_sets: Mapping[str, str]) -> str:
+    """`CIFAR-100-LT [imbalance=50]`"""
+    ours = title == name or title.startswith(f"{name} [")
+    return data_sets.get(name, name) + title.removeprefix(name) if ours else title
 
 
 def _by_keys(records: list[RunRecord], by: Sequence[str], papers: Mapping[str, str]) -> Rows:

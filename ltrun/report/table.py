@@ -76,7 +76,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that may be compared: one data set as one group of runs had it."""
+    """Rows that may be compared: one data set as one group of runs had it.
+
+    title: of the data set, as it is typed; heading: as papers have it.
+    """
 
     title: str
     heads: tuple[str, ...]
@@ -85,6 +88,7 @@ class Table:
     split: str
     notes: tuple[str, ...]
     caption: str = ""
+    heading: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:

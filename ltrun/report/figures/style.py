@@ -65,7 +65,7 @@ def styled() -> Iterator[None]:
 def figure_of(table: Table, width: float, height: float) -> Figure:
     """In inches, with the table's title."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(literal(table.title), x=0.01, horizontalalignment="left", fontweight="bold")
+    figure.suptitle(literal(table.heading), x=0.01, horizontalalignment="left", fontweight="bold")
     return figure
 
 

@@ -63,7 +63,7 @@ def _over_pages(table: Table, label: str) -> list[str]:
 
 
 def _caption(table: Table) -> str:
-    return f"\\caption{{{_latex(plain(f'{table.title}. {table.caption}'))}}}"
+    return f"\\caption{{{_latex(plain(f'{table.heading}. {table.caption}'))}}}"
 
 
 def _columns(table: Table) -> str:

@@ -128,8 +128,9 @@ def test_the_default_of_a_swept_data_set_is_in_its_title() -> None:
         record("erm", changes=changes, config={"dataset": {"imbalance": value}, "slots": []})
         for value, changes in ((100, {}), (10, {"dataset.imbalance": 10}), (50, {"dataset.imbalance": 50}))
     ]
-    titles = [table.title for table in tables([*runs, record(dataset="digits_lt")])]
-    assert titles == [*(f"cifar100_lt [imbalance={value}]" for value in (10, 50, 100)), "digits_lt"]
+    found = tables([*runs, record(dataset="digits_lt")])
+    assert [table.heading for table in found][2:] == ["CIFAR-100-LT [imbalance=100]", "Digits-LT"]
+    assert [table.title for table in found] == [*(f"cifar100_lt [imbalance={value}]" for value in (10, 50, 100)), "digits_lt"]
 
 
 def test_a_dagger_stands_with_the_method() -> None:
