@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.metrics import TASKS
 from ltrun.report.caption import caption_of
+from ltrun.report.data import note, parted
 from ltrun.report.facts import FACTS, difference, fact, label_of, leaves, title_of
 from ltrun.report.measure import Measure, measure_of
 from ltrun.report.table import DAGGER, DASH, Cell, Row, Scored, Table
@@ -20,6 +21,9 @@ from ltrun.results.record import RunRecord
 SAW = "test_inputs"
 NOTE = f"{DAGGER} saw test inputs"
 PREDICTOR = "predictor"
+
+
+Scope = tuple[str, str, tuple[tuple[str, int], ...]]  # title, task, and the classes with their sizes
 
 
 class Group(NamedTuple):
@@ -32,7 +36,7 @@ class Group(NamedTuple):
 
 def tables(records: Sequence[RunRecord], metric: str | None = None, split: str = "test", by: Sequence[str] = ()) -> list[Table]:
     """One table for each data set and task, and for each way in which the data set's own keys were overridden: the same
-    classes, of the same sizes. metric: a name, or None for the first of the task.
+    images, as far as the records tell, of the same classes. metric: a name, or None for the first of the task.
 
     Without `by`, a row is a method with one configuration, averaged over seeds: erm first, then by label, further
     predictors beneath their method. With `by`, a row is one combination of those keys (data set, method, seed,
@@ -41,13 +45,14 @@ def tables(records: Sequence[RunRecord], metric: str | None = None, split: str =
     """
     _check(records, split, by)
     measured = {task: measure_of(records, metric or TASKS[task][0].name) for task in {record.task for record in records}}
-    scopes: dict[tuple[str, str, tuple[tuple[str, int], ...]], list[RunRecord]] = defaultdict(list)
+    scopes: dict[Scope, list[RunRecord]] = defaultdict(list)
     for record in records:
         classes = () if "dataset" in by else zip(record.classes["names"], record.classes["counts"], strict=True)
         scopes[title_of(record, by), record.task, tuple(classes)].append(record)
     made = []
-    for (title, task, _), members in sorted(scopes.items(), key=lambda item: item[0]):
-        groups, notes = (_by_keys(members, by), []) if by else _by_configuration(members)
+    whole = any(key.partition(".")[0] == "dataset" for key in by)  # then the data of rows differ by what they are grouped by
+    for title, task, members, told in _by_data(scopes, whole):
+        groups, notes = (_by_keys(members, by), told) if by else _by_configuration(members, told)
         rows = tuple(row for group in groups if (row := _row(group, measured[task], split)))
         if any(row.saw_test for row in rows):
             notes = [*notes, NOTE]
@@ -57,7 +62,19 @@ def tables(records: Sequence[RunRecord], metric: str | None = None, split: str =
     return made
 
 
-def _by_configuration(records: list[RunRecord]) -> tuple[list[Group], list[str]]:
+def _by_data(scopes: Mapping[Scope, list[RunRecord]], whole: bool) -> Iterator[tuple[str, str, list[RunRecord], list[str]]]:
+    """Title, task, runs and notes of each table: a table never has runs of different data, unless it is to be left whole."""
+    for (title, task, _), members in sorted(scopes.items(), key=lambda item: item[0]):
+        parts = {} if whole else parted(members)
+        if len(parts) < 2:
+            yield title, task, members, []
+            continue
+        told = [note(title, [some[0] for some in parts.values()])]
+        for mark, some in sorted(parts.items()):
+            yield f"{title} (data {mark})", task, some, told
+
+
+def _by_configuration(records: list[RunRecord], notes: list[str]) -> tuple[list[Group], list[str]]:
     """A configuration is a row, even where its label is that of another; a note then says what tells them apart."""
     same: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -66,7 +83,7 @@ def _by_configuration(records: list[RunRecord]) -> tuple[list[Group], list[str]]
     for key, members in same.items():
         labels[min((label_of(record) for record in members), key=len)].append(key)
     groups: list[Group] = []
-    notes = []
+    notes = list(notes)
     for label, keys in sorted(labels.items(), key=lambda item: (same[item[1][0]][0].method != "erm", item[0])):
         if len(keys) > 1:
             notes.append(difference(label, {key[1]: same[key][0] for key in sorted(keys)}))
@@ -88,7 +105,16 @@ def _by_keys(records: list[RunRecord], by: Sequence[str]) -> list[Group]:
         for predictor in record.predictors if PREDICTOR in by else [record.headline]:
             groups[tuple(predictor if key == PREDICTOR else shown[key] for key in by)].append((record, predictor))
     ordered = sorted(groups.items(), key=lambda item: [_natural(name) for name in item[0]])
-    return [Group(names, dict(zip(by, names, strict=True)), runs) for names, runs in ordered]
+    return [group for names, runs in ordered for group in _groups_by_data(names, dict(zip(by, names, strict=True)), runs)]
+
+
+def _groups_by_data(names: tuple[str, ...], keys: dict[str, str], runs: list[Scored]) -> Iterator[Group]:
+    """A row never has runs of different data, also where its table has."""
+    parts = parted(record for record, _ in runs)
+    for mark, records in sorted(parts.items()):
+        shown = names if len(parts) == 1 else (*names[:-1], f"{names[-1]} (data {mark})")
+        own = {id(record) for record in records}
+        yield Group(shown, keys, [scored for scored in runs if id(scored[0]) in own])
 
 
 def _row(group: Group, measure: Measure, split: str) -> Row | None:
