@@ -103,6 +103,7 @@ class Trainer:
             self._save(running, index, clock)
 
     def _save(self, running: StageRun, index: int, clock: Clock) -> None:
+        self.context.splits.check_files()
         state = {"stage": index, "epoch": clock.epoch + 1, "seconds": self.seconds, "best": running.best}
         state |= {"data": self.context.listing.data}
         state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}

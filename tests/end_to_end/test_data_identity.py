@@ -10,8 +10,11 @@ from PIL import Image
 
 from ltrun.data import ImageFolder, Splits, stamps
 from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.stage import StageRun
+from ltrun.engine.trainer import Trainer
 from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
+from ltrun.types import Clock
 from tests.support.commands import Run, refused
 from tests.support.data_fakes import class_folders
 
@@ -136,6 +139,30 @@ def test_streamed_and_resident_data_are_the_same(ltrun: Run, photos: Path, monke
     done = ltrun(*PHOTOS, "dataset.streamed=false")
     assert done.returncode == 0, done.stderr
     assert "done before" in ltrun(*PHOTOS, "dataset.streamed=true").stdout
+
+
+def test_a_streamed_run_whose_images_change_meanwhile_is_refused(
+    ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its last whole checkpoint it goes on when the image is back."""
+    words = (*PHOTOS, "dataset.streamed=true", "dataset.workers=0", "epochs=3")
+    path, whole = photos / "ant" / "0003.png", Trainer._epoch
+
+    def changing(self: Trainer, running: StageRun, index: int, clock: Clock) -> None:
+        if clock.epoch == 1:
+            path.rename(photos / "aside")
+            Image.new("RGB", (12, 12)).save(path)
+        whole(self, running, index, clock)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", changing)
+        sentence = refused(ltrun(*words))
+    assert "photos/ant/0003.png was changed while this run read it" in sentence
+    assert "of 39 training images 1 is changed (ant/0003.png)" in refused(ltrun(*words))
+    (photos / "aside").rename(path)
+    again = ltrun(*words)
+    assert again.returncode == 0, again.stderr
+    assert "train 2/3" in again.stdout and "train 1/3" not in again.stdout
 
 
 def test_a_result_outlives_its_data(ltrun: Run, photos: Path) -> None:
