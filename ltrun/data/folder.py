@@ -131,8 +131,8 @@ class ImageFolder(Source):
             tested = {split: scan(path, self.root, folder.names, partial=True) for split, path in layout.items()}
             folders = {"train": folder} | tested
             look_at([path for some in folders.values() for path in some.paths], self.how)
-            read = self._encoded if self._streams(folders, device) else self._decoded
-            own = dict(read(folders, device))
+            streams = self._streams(folders, device)
+            own = dict((self._encoded if streams else self._decoded)(folders, device))
         train = own["train"]
         pool, held = hold_out(train.labels, self._held(folder, train.labels, own))
         labels = train.labels[pool]
@@ -141,7 +141,9 @@ class ImageFolder(Source):
         whole = {split: own[split].store(np.arange(len(own[split].labels)), device) for split in layout}
         val = whole.get("val") or (train.store(val_rows, device) if len(val_rows) else None)
         test = whole.get("test") or train.store(held, device)
-        return Splits(train.store(rows, device), val, test, folder.names, sum(images.skipped for images in own.values()))
+        stamps = tuple(some.stamps for some in folders.values()) if streams else ()
+        skipped = sum(images.skipped for images in own.values())
+        return Splits(train.store(rows, device), val, test, folder.names, skipped, stamps)
 
     def _streams(self, folders: Mapping[str, Folder], device: torch.device) -> bool:
         if self.streamed != "auto":

@@ -103,6 +103,7 @@ class Run:
         arrays = {f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()}
         labels = test.targets.primary.cpu().numpy()
         save_arrays(job.folder / "predictions.npz", test_labels=labels, test_files=test.files.text(), **arrays)
+        context.splits.check_files()
         record = self._record(trainer, found, begun)
         record.save(job.folder)
         drop_aside(job.folder)

@@ -147,6 +147,7 @@ class Trainer:
     def _keep(self, running: StageRun, index: int, clock: Clock) -> None:
         """Copies the state of an epoch to the host, in this run's turn: others may have torch refuse to wait for the device."""
         begun = time.perf_counter()
+        self.context.splits.check_files()
         state = {"stage": index, "epoch": clock.epoch + 1, "seconds": list(self.seconds), "best": running.best}
         state |= {"images": self.images, "data": self.context.listing.data}
         state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}
