@@ -126,7 +126,10 @@ def describe_epoch(row: Mapping[str, Any]) -> str:
 def describe_result(record: RunRecord) -> str:
     """'all 43.1 many 65.0 medium 40.2 few – | 3m20s': the test split by the headline predictor, and the time of training."""
     metrics = record.predictors[record.headline]["splits"]["test"]
-    return f"{shots(metrics)} | {duration(record.provenance['seconds'])}"
+    lost = record.provenance.get("lost_rows", {})
+    return f"{shots(metrics)} | {duration(record.provenance['seconds'])}" + (
+        f" | without row {', '.join(lost)}" if lost else ""
+    )
 
 
 def shots(metrics: Mapping[str, float | None]) -> str:
