@@ -50,7 +50,7 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_pa
 
     from ltrun.engine.progress import show_log
     from ltrun.sweep.combinations import combinations
-    from ltrun.sweep.jobs import compose_jobs, train, train_here
+    from ltrun.sweep.jobs import compose_jobs, train, train_here, without_refused
     from ltrun.sweep.launch import check, launch, overrides_of_hydra, train_under_hydra
     from ltrun.sweep.outcome import tell
 
@@ -70,7 +70,9 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_pa
         if not sweep:
             for job in jobs:
                 note(train_under_hydra(job, hydra) if hydra else train_here(job, alone=True))
-        elif hydra:
+            return
+        jobs = without_refused(jobs, note)
+        if hydra:
             launch(jobs, hydra, outcomes.append)
         else:
             train(jobs, len(jobs) + len(outcomes), note)

@@ -173,7 +173,9 @@ class Trainer:
         """The network of the first stage, new; a function of the seed."""
         torch.manual_seed(seed_of(self.context.seed, "network"))
         first, injected = self.recipe.stages[0], self.context.injected()
-        injected["backbone"] = self.recipe.backbone.build(injected)
+        backbone = injected["backbone"] = self.recipe.backbone.build(injected)
+        if not isinstance(getattr(backbone, "features", None), int):
+            raise ConfigError(f"network: {type(backbone).__name__} must set `features`, the length of what it returns an image")
         injected["make_head"] = lambda features: first.head.build(injected | {"features": features})
         layout = torch.channels_last if self.context.settings.runtime.channels_last else torch.contiguous_format
         network = cast(nn.Module, first.network.build(injected))

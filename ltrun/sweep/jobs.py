@@ -21,8 +21,9 @@ from ltrun.errors import DataError, LtrunError, heed_interruption
 from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.sweep.capacity import at_once_of
+from ltrun.sweep.check import refusals
 from ltrun.sweep.data_now import DataNow
-from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of
+from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of, refuse
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
 from ltrun.sweep.server import start_server
@@ -69,8 +70,19 @@ def done_before(job: Job, data: DataNow) -> bool:
     record = RunRecord.load(job.folder / RESULT)
     if record.data and (told := data.difference(job, record.data)):
         raise DataError(f"{job.folder} holds the result of other data: {told}; force=true trains it anew on these")
+    if record.provenance.get("lost_rows"):
+        return False  # goes on from its last checkpoint, so that only what failed after training is done again
     print(f"{job.title}: done before, in {job.folder} (force=true trains it again)")
     return True
+
+
+def without_refused(jobs: Sequence[Job], note: Note) -> list[Job]:
+    """The jobs that may train. Those that will be refused whatever their data are have failed, and their folders say why."""
+    sentences = refusals(jobs)
+    for job in jobs:
+        if job.folder in sentences:
+            note(refuse(job, sentences[job.folder]))
+    return [job for job in jobs if job.folder not in sentences]
 
 
 def train(jobs: Sequence[Job], total: int, note: Note) -> None:
