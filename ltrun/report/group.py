@@ -15,11 +15,10 @@ from ltrun.report.configurations import PREDICTOR, Group, Rows, by_configuration
 from ltrun.report.data import note, parted
 from ltrun.report.facts import FACTS, fact, in_order, leaves, titles
 from ltrun.report.measure import Measure, measure_of
-from ltrun.report.table import DAGGER, DASH, Cell, Row, Scored, Table
+from ltrun.report.table import DAGGER, DASH, SAW_TEST, Cell, Row, Scored, Table
 from ltrun.results.record import RunRecord
 
 SAW = "test_inputs"
-NOTE = f"{DAGGER} saw test inputs"
 Scope = tuple[str, str, tuple[tuple[str, int], ...]]  # title, task, and the classes with their sizes
 
 
@@ -46,7 +45,7 @@ def tables(records: Sequence[RunRecord], metric: str | None = None, split: str =
         rows = tuple(row for group in groups if (row := _row(group, measured[task], split)))
         if rows:
             table = Table(title, heads, rows, measured[task], split, (), heading=_heading(title, members[0].dataset, data_sets))
-            saw = [NOTE] if any(row.saw_test for row in rows) else []
+            saw = [SAW_TEST] if any(row.saw_test for row in rows) else []
             notes = [*told, *notes, *saw, *notes_on_the_best(table)]
             made.append(replace(table, caption=caption_of(table, members, by), notes=tuple(notes)))
     return made

@@ -14,6 +14,7 @@ from ltrun.report.statistics import Better, Sample, Verdict, verdict
 from ltrun.results.record import RunRecord
 
 DAGGER = "†"
+SAW_TEST = f"{DAGGER} saw test inputs"
 DASH = "\N{EN DASH}"
 
 

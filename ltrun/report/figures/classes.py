@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NAMED = 20  # classes that are shown by name, each with a marker
 POINTS = 600  # of a line at most; what is smoothed has no finer detail
 ALONE = 1.1  # inches, the height of a method's own panel
+LETTER = 0.055  # inches, of the names of shot groups
 MARKED = 10  # markers on a line of many classes
 
 
@@ -77,12 +78,12 @@ def _together(table: Table, rows: Sequence[Row], curves: Sequence[Curve], world:
         _band(axes, world, curve, look.colour)
     axes.set_ylabel(said)
     _bounds(axes, curves)
-    _boundaries(axes, world, named=True)
-    _boundaries(sizes, world, named=False)
+    _boundaries(axes, world, style.WIDTH * 0.66)
+    _boundaries(sizes, world)
     _sizes(sizes, world)
     sizes.set_ylabel("images\n(log)")
     _ranks(sizes, world, style.WIDTH * 0.66)
-    sizes.set_xlabel(_below(world))
+    sizes.set_xlabel("; ".join(filter(None, [_below(world), style.dagger(rows)])))
     figure.align_ylabels()
     over = style.spread(rows).replace(" of ", "\nof ")
     figure.legend(loc="outside right upper", frameon=False, handlelength=3.2, title=over, title_fontsize=7, alignment="left")
@@ -98,7 +99,7 @@ def _apart(table: Table, rows: Sequence[Row], curves: Sequence[Curve], world: Wo
     plain = style.baseline(rows)
     for i, (axes, curve) in enumerate(zip(panels, curves, strict=False)):
         _alone(axes, curve, curves, None if plain is None else curves[plain], world)
-        _boundaries(axes, world, named=i < columns)
+        _boundaries(axes, world, style.WIDTH / columns * 0.8 if i < columns else 0.0)
         title = _fitted(curve.name, columns)
         axes.set_title(title, fontsize=7, fontweight="bold", loc="left", pad=10 if i < columns else 3)
         axes.tick_params(labelleft=i % columns == 0)
@@ -109,7 +110,7 @@ def _apart(table: Table, rows: Sequence[Row], curves: Sequence[Curve], world: Wo
         _ranks(axes, world, style.WIDTH / columns * 0.8)
     key = ["thick: the method", "grey: all others", style.spread(rows)]
     key += ["dashed: " + curves[plain].name.replace("\n", " ")] if plain is not None else []
-    figure.supxlabel(style.folded([_below(world), *key]), fontsize=7)
+    figure.supxlabel(style.folded([_below(world), *key, style.dagger(rows)]), fontsize=7)
     figure.supylabel(said, fontsize=8)
     return figure
 
@@ -128,7 +129,7 @@ def _alone(axes: Axes, curve: Curve, curves: Sequence[Curve], plain: Curve | Non
 def _sizes_alone(axes: Axes, world: World) -> None:
     """The sizes of the classes in a panel of their own, with the largest and the smallest number beside their bars."""
     _sizes(axes, world)
-    _boundaries(axes, world, named=False)
+    _boundaries(axes, world)
     axes.set_title("training images (log)", fontsize=7, loc="left", pad=3)
     axes.set_yticks([])
     edges = [(0, -0.5, "left"), (len(world.counts) - 1, len(world.counts) - 0.5, "right")]
@@ -195,16 +196,21 @@ def _bounds(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.set_axisbelow(True)
 
 
-def _boundaries(axes: Axes, world: World, named: bool) -> None:
-    """Lines between the shot groups, whose names stand above them."""
+def _boundaries(axes: Axes, world: World, wide: float = 0.0) -> None:
+    """Lines between the shot groups; their names above them where a panel is so many inches wide, pushed apart if they meet."""
+    edge = -np.inf
     for name, start, end in world.groups:
         if start:
             axes.axvline(start - 0.5, color=style.MUTED, linewidth=0.6, linestyle=(0, (2, 2)))
-        if named:
-            axes.annotate(
-                name, ((start + end - 1) / 2, 1), xycoords=("data", "axes fraction"), xytext=(0, 2), textcoords="offset points",
-                horizontalalignment="center", color=style.MUTED, fontsize=6.5,
-            )  # fmt: skip
+        if not wide:
+            continue
+        half = (len(name) + 1) * LETTER * len(world.counts) / wide / 2  # in ranks
+        place = max((start + end - 1) / 2, edge + half)
+        edge = place + half
+        axes.annotate(
+            name, (place, 1), xycoords=("data", "axes fraction"), xytext=(0, 2), textcoords="offset points",
+            horizontalalignment="center", color=style.MUTED, fontsize=6.5,
+        )  # fmt: skip
 
 
 def _sizes(axes: Axes, world: World) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PANEL = 1.55  # inches
 LEAST = 4.0  # percent points that an axis shows at least, so that noise does not fill it
+WHOLE = 90.0  # points, about all of them: nothing is cut
 TEXT = 0.62  # of a panel's span, for the values beside the points
 
 
@@ -57,7 +58,8 @@ def groups(table: Table) -> Figure:
     panels[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
     said = [style.scale(rows, table.split), style.spread(rows)]
     said += [f"dashed: {names[plain]}".replace("\n", " ")] if plain is not None else []
-    figure.supxlabel(style.folded([*said, "axes are cut, all to one scale"]), fontsize=7)
+    cut = "axes are cut, all to one scale" if span < WHOLE else ""
+    figure.supxlabel(style.folded([*said, cut, style.dagger(rows)]), fontsize=7)
     return figure
 
 

@@ -16,7 +16,7 @@ from ltrun.metrics import TASKS, Shots
 from ltrun.report.configurations import PREDICTOR
 from ltrun.report.measure import Measure
 from ltrun.report.render.common import plain
-from ltrun.report.table import Row, Table
+from ltrun.report.table import SAW_TEST, Row, Table
 
 INK, MUTED, FAINT = "0.15", "0.45", "0.87"
 BASELINE = "erm"
@@ -120,6 +120,10 @@ def spread(rows: Sequence[Row]) -> str:
     if counts == {1}:
         return ""
     return "mean ± standard deviation of " + (f"{counts.pop()} runs" if len(counts) == 1 else "the runs")
+
+
+def dagger(rows: Sequence[Row]) -> str:
+    return SAW_TEST if any(row.saw_test for row in rows) else ""
 
 
 def folded(parts: Sequence[str]) -> str:
