@@ -149,7 +149,7 @@ def test_a_run_does_not_go_on_with_other_images(ltrun: Run, tmp_path: Path) -> N
     kill_when([*PROGRAM, *choices], tmp_path / "runs", 2)
     class_folders(tmp_path / "images", {"a": 6, "b": 5})
     sentence = refused(ltrun(*choices))
-    assert "training images 1 is new (b/0" in sentence and "force=true" in sentence
+    assert "test images 1 is new (b/0001.png)" in sentence and "force=true" in sentence
     assert ltrun(*choices, "epochs=2", "force=true").returncode == 0
 
 
