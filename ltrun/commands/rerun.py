@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from ltrun.config.compose import Job
 from ltrun.config.explain import explained
 from ltrun.config.recorded import job_of_record
+from ltrun.config.words import for_hydra
 from ltrun.data.source import Splits
 from ltrun.engine.device import device_of
 from ltrun.engine.precision import Precision
@@ -33,14 +34,15 @@ from ltrun.sweep.outcome import tell
 def main(argv: Sequence[str]) -> int:
     """Trains the run of a record, unless it is done here already, and compares. Raises LtrunError."""
     asked = _parser().parse_intermixed_args(argv)
+    words = for_hydra(asked.words, ())
     file, record = run_at(asked.run)
     show_log()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("ltrun.conf", version_base="1.3"):
-            job = job_of_record(record, file, asked.words)
+            job = job_of_record(record, file, words)
     except Exception as error:
-        raise explained(error, asked.words) from None
+        raise explained(error, words) from None
     result = job.folder / RESULT
     if result.exists() and result.samefile(file):
         raise ConfigError(f"{file} is the result of this very run, which is not replaced: train it elsewhere with outputs=DIR")

@@ -18,6 +18,7 @@ from ltrun.config.compose import Job, compose_job
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, node_at
 from ltrun.errors import ConfigError, DataError, LtrunError, did_you_mean
+from ltrun.machine import at_home
 from ltrun.report.render.common import plain
 from ltrun.results.address import INERT, address, fingerprint, inert_keys
 from ltrun.results.record import RunRecord
@@ -52,7 +53,7 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
         method=record.method,
         dataset=record.dataset,
         fingerprint=mark,
-        folder=address(Path(settings.outputs).expanduser(), record.dataset, record.method, mark, settings.seed),
+        folder=address(Path(at_home(settings.outputs, "outputs")), record.dataset, record.method, mark, settings.seed),
         headline=record.headline,
     )
 
@@ -101,7 +102,7 @@ def _set_data(config: dict[str, Any], given: Mapping[str, Any]) -> None:
     elif ROOT not in given and "dataset.download" not in given and "download" in dataset:
         dataset["download"] = False
     if ROOT not in inert_keys(config):
-        dataset["root"] = str(Path(dataset["root"]).expanduser().resolve())
+        dataset["root"] = str(Path(at_home(dataset["root"], ROOT)).resolve())
 
 
 def _check(record: RunRecord) -> None:

@@ -106,7 +106,7 @@ def test_what_differs_is_said(ltrun: Run, result: Path) -> None:
         ("runtime.treads=2", "did you mean 'runtime.threads'?"),
         ("+runtime.threads=2", "a rerun trains what its record says"),
         ("~runtime", "a rerun trains what its record says"),
-        ("seed=0,1", "a rerun trains what its record says"),
+        ("seed=0,1", "several values, which only a sweep takes"),
         ("runtime.threads=many", "runtime.threads"),
         ("runtime.device=abacus", "runtime.device"),
         ("outputs=", "outputs"),
