@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from ltrun.data.folder import ImageFolder
-from ltrun.data.images import decode_all
+from ltrun.data.images import Decoding, decode_all
 from ltrun.data.stores import Store, Streamed
 from ltrun.types import Batch
 
@@ -117,7 +117,7 @@ def photos(args: argparse.Namespace, device: torch.device, folder: Path) -> tupl
         "photos, plain": lambda: [images.to(device, non_blocking=True) for images, _ in loader],
         "photos, streamed": lambda: through(streamed, rows),
         "photos, resident": lambda: through(resident, rows),
-        "decoding": lambda: decode_all(files, SIDE, crop=True, threads=max(args.workers, 1)),
+        "decoding": lambda: decode_all(files, Decoding(SIDE), threads=max(args.workers, 1)),
     }
     return sides, dict.fromkeys(sides, len(files)), apart
 

@@ -11,7 +11,12 @@ class LtrunError(Exception):
 
 
 class ConfigError(LtrunError):
-    """A choice, a key or a value of the configuration makes no sense."""
+    """A choice, a key or a value of the configuration makes no sense.
+
+    certain: False where a part of a plugin's refuses and names no value, so that it may depend on the data.
+    """
+
+    certain = True
 
 
 class DataError(LtrunError):

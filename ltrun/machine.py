@@ -1,17 +1,19 @@
-"""What the machine has left for this process, and how long it lives. Needs no torch."""
+"""What the machine has left for this process, and how long it lives. Needs no torch, and multiprocessing only when asked."""
 
 from __future__ import annotations
 
-import multiprocessing
+import errno
 import os
 import signal
+import tempfile
 import threading
 from contextlib import suppress
-from multiprocessing import connection
 from pathlib import Path
 
 from ltrun.errors import ConfigError
 
+PATH, NAMES = 103, 32  # bytes that the path of a socket may have, and of these what multiprocessing adds to a folder
+SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # folders for sockets where TMPDIR is too long a path
 LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
@@ -39,23 +41,50 @@ def _of_machine(path: Path) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # not Linux: all there is
 
 
+def shorten_sockets() -> None:
+    """Has multiprocessing put the sockets of this process where their paths are short enough, however long TMPDIR is.
+
+    Raises OSError where there is no such folder that can be written to.
+    """
+    from multiprocessing.util import get_temp_dir
+
+    reason = OSError(errno.ENAMETOOLONG, f"the path of TMPDIR has more than {PATH - NAMES} bytes")
+    before = tempfile.tempdir
+    for folder in (tempfile.gettempdir(), *SHORT):
+        if len(os.fsencode(folder)) + NAMES <= PATH:
+            tempfile.tempdir = folder
+            try:
+                get_temp_dir()  # which makes one at the first call, and remembers it for this process and its children
+                return
+            except OSError as error:
+                reason = error
+            finally:
+                tempfile.tempdir = before
+    raise reason
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as from a scheduler that takes the machine back."""
 
 
 def terminate(*_: object) -> None:
-    """A signal handler."""
+    """A signal handler: of a scheduler that says it twice, the second does not cut short what the first has begun."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
 
 
 def end_with_parent() -> None:
     """Kills this process when its parent dies. A parent that is killed cannot do that itself."""
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
 
 
 def _end_after(sentinel: int) -> None:
+    from multiprocessing import connection
+
     connection.wait([sentinel])
     end()
 

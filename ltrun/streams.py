@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def _outlet(stream: TextIO) -> Outlet | None:
 
 def outlive() -> None:
     """From here on the work outlives its output: a closed terminal does not end it, and a failure is told when it happens."""
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+    main = threading.current_thread() is threading.main_thread()  # only there can a signal be given a handler
+    if main and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if outlet := _outlet(sys.stdout):
         outlet.lasting = True

@@ -16,11 +16,13 @@ from ltrun.report.wrong import Mistakes, Wrong, mistakes_of
 from ltrun.results.address import inert_keys
 from ltrun.results.atomic import write_atomically
 from ltrun.results.find import run_at
+from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord
 
 if TYPE_CHECKING:
     from ltrun.data.thumbnails import Thumbnail
 
+PAGES = (".html", ".htm")  # endings of files that are replaced
 TABLE, PAGE = 20, 500  # images that a table, and a page, show unless told otherwise
 
 
@@ -30,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     file, record = run_at(asked.run)
     mistakes = mistakes_of(record, file.parent, asked.predictor, asked.label)
     if asked.html:
+        if asked.html.exists() and asked.html.suffix.lower() not in PAGES:
+            raise ConfigError(f"--html {asked.html}: this is there, and no page; name a file that ends in {PAGES[0]}")
         count = PAGE if asked.top is None else asked.top
         _write_page(mistakes, count, asked.html, asked.root)
     elif asked.format:
@@ -82,6 +86,7 @@ def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) 
     """(R, channels, H, W) uint8: the test images of the rows. Raises LtrunError for another test split than the run's."""
     import torch
 
+    from ltrun.data.identity import Listing
     from ltrun.recipe.read import source_of
 
     splits = source_of({"dataset": node}).build({}).open(torch.device("cpu"))
@@ -92,6 +97,8 @@ def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) 
     labels = [splits.names[label] for label in splits.test.targets.primary[rows].tolist()]
     if labels != [wrong.label for wrong in shown]:
         raise ConfigError("the data set has other labels than the run had")
+    if told := differences(record.data, Listing.of(splits).data).get("test"):
+        raise ConfigError(f"the data set is not as it was: {told}")
     return next(iter(splits.test.open([rows]))).inputs.cpu().numpy() if len(rows) else ()
 
 

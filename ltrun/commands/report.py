@@ -10,15 +10,14 @@ from pathlib import Path
 
 from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.metrics import TASKS
-from ltrun.report.collect import Problem, collect, collect_files, key_of
+from ltrun.report.collect import Problem, collect
 from ltrun.report.group import tables
 from ltrun.report.plots import FORMATS as FIGURES
-from ltrun.report.plots import place_of, plot
+from ltrun.report.plots import Place, place_of, plot, plot_confusion
 from ltrun.report.render import FORMATS
 from ltrun.report.render.common import plain
 from ltrun.report.render.terminal import terminal
 from ltrun.report.table import Table
-from ltrun.results.record import RunRecord
 
 LISTED = 5  # unfinished runs that are named
 
@@ -28,18 +27,18 @@ def main(argv: Sequence[str]) -> int:
     asked = _parser().parse_args(argv)
     problems: list[Problem] = []
     try:
-        if asked.figures and not asked.plots:
-            raise ConfigError("--format is that of figures: say where they go with --plots FOLDER")
+        if asked.figures and not (asked.plots or asked.confusion):
+            raise ConfigError("--format is that of figures: say where they go with --plots FOLDER or --confusion FOLDER")
         figures = place_of(asked.plots, asked.figures) if asked.plots else None
+        maps = place_of(asked.confusion, asked.figures, "--confusion") if asked.confusion else None
         places = ", ".join(map(str, asked.paths))
         if not any(path.exists() for path in asked.paths):
             raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
-        found, problems = collect_files(asked.paths)
-        records = [record for _, record in found]
+        records, problems = collect(asked.paths)
         if not records:
             raise DataError(f"no finished run under {places}: train one with 'ltrun method=erm', or name another folder")
         made = tables(records, asked.metric, asked.split, asked.by)
-        shown = _of_classes(asked, made, found) if asked.per_class or asked.confusion else made
+        shown = _of_classes(made, asked.per_class, maps) if asked.per_class or maps else made
         if asked.format:
             sys.stdout.write(FORMATS[asked.format](shown))
         else:
@@ -53,20 +52,21 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _of_classes(asked: argparse.Namespace, made: Sequence[Table], found: Sequence[tuple[Path, RunRecord]]) -> Sequence[Table]:
-    """Writes the confusion of classes, if that was asked for. Returns the tables to show. Raises LtrunError."""
+def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequence[Table]:
+    """Draws the confusion of classes, if it has a place. Returns the tables to show: values of classes, or those made before.
+
+    Raises LtrunError.
+    """
     from ltrun.report.confusion import confusions
-    from ltrun.report.heatmap import draw
     from ltrun.report.per_class import per_class
 
-    folders = {key_of(record): file.parent for file, record in found}
-    confused, notes = confusions(made, lambda record: folders[key_of(record)])
+    confused, notes = confusions(made)
     _complain(notes)
     if not confused:
         raise DataError("no run has its predictions.npz beside its result: bring them from where the runs were trained")
-    if asked.confusion:
-        _complain(f"{file} written" for file in draw(confused, asked.confusion))
-    return per_class(confused) if asked.per_class else made
+    if maps:
+        _complain(plot_confusion(confused, maps))
+    return per_class(confused) if values else made
 
 
 def print_sweep(run_dirs: Sequence[Path], failures: Sequence[tuple[str, str]]) -> None:
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--per-class", action="store_true", help="precision, recall and F1 of each class instead")
     parser.add_argument(
-        "--confusion", type=Path, metavar="FOLDER", help="write the confusion of classes there: heat map and CSV of each row"
+        "--confusion", type=Path, metavar="PLACE", help="write a heat map of each row, and its matrix as CSV, as --plots does"
     )
     formats = parser.add_mutually_exclusive_group()
     for name in FORMATS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import torch
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
+from ltrun import streams
 from ltrun.config.compose import Job
 from ltrun.config.explain import explained
-from ltrun.config.recorded import job_of_record
-from ltrun.config.words import for_hydra
+from ltrun.config.recorded import command_of, drift, job_of_record
+from ltrun.config.words import command_line, for_hydra, words_of
+from ltrun.data.identity import Listing
 from ltrun.data.source import Splits
 from ltrun.engine.device import device_of
 from ltrun.engine.precision import Precision
@@ -30,17 +33,21 @@ from ltrun.results.record import RunRecord
 from ltrun.sweep.jobs import train_here
 from ltrun.sweep.outcome import tell
 
+SHOWN = 5  # keys that are named
+
 
 def main(argv: Sequence[str]) -> int:
     """Trains the run of a record, unless it is done here already, and compares. Raises LtrunError."""
     asked = _parser().parse_intermixed_args(argv)
-    words = for_hydra(asked.words, ())
     file, record = run_at(asked.run)
+    words = for_hydra(asked.words, ())
+    if asked.print:
+        return _print(file, record, words)
     show_log()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("ltrun.conf", version_base="1.3"):
-            job = job_of_record(record, file, words)
+            job, changed = job_of_record(record, file, words), drift(record)
     except Exception as error:
         raise explained(error, words) from None
     result = job.folder / RESULT
@@ -48,17 +55,41 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"{file} is the result of this very run, which is not replaced: train it elsewhere with outputs=DIR")
     print(plain(f"{job.title}, as in {file}"))
     _check(file, record, job)
-    for line in circumstances(record.provenance, _here(job)):
+    for line in (*_drifted(changed), *circumstances(record.provenance, _here(job))):
         print(f"  {line}")
     if result.exists() and not job.settings.force:
         print(f"done before, in {job.folder} (force=true trains it again)")
     else:
+        streams.outlive()
         outcome = train_here(job, alone=True)
         if outcome.state != "done":
             tell(outcome, named=False)
             return 1
     _compare(record, RunRecord.load(result))
     return 0
+
+
+def _print(file: Path, record: RunRecord, words: Sequence[str]) -> int:
+    """Prints the command of a record, and what in it is the machine's on which it was given."""
+    if not record.command:
+        raise ConfigError(
+            f"{file} tells no command, as it is of an earlier version: leave out --print to train its configuration"
+        )
+    whole = command_of(record, words)
+    print(plain(command_line(words_of(whole))))
+    foreign = [word for word in whole if word.startswith(("-", "plugins=", "hydra"))]
+    if foreign:
+        print("ltrun: it names folders or code of the machine where it was given: read them before you run it", file=sys.stderr)
+    return 0
+
+
+def _drifted(keys: Sequence[str] | None) -> list[str]:
+    """A line on options that are others in this version."""
+    if keys is None:
+        return ["its command does not compose here any more; its configuration is trained as it was"]
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    told = f"{', '.join(map(plain, keys[:SHOWN]))}{more}"
+    return [f"its command would be another run here, by {told}; its configuration is trained as it was"] if keys else []
 
 
 def _check(file: Path, record: RunRecord, job: Job) -> None:
@@ -70,12 +101,14 @@ def _check(file: Path, record: RunRecord, job: Job) -> None:
     except ConfigError as error:
         raise ConfigError(f"{file}: this ltrun does not train its configuration: {error}") from None
     splits = source.open(torch.device("cpu"))
-    if differing := _other_data(record, splits):
+    if differing := _other_sizes(record, splits) or Listing.of(splits).difference(record.data, file.parent):
         raise DataError(f"{file}: the data here are others than those of the record: {differing}")
+    if not record.data:
+        print("  the record has no digest of its data: the classes are of the same sizes, the images may be others")
     logging.getLogger("ltrun").setLevel(logging.WARNING)  # the run would say once more how it reads them
 
 
-def _other_data(record: RunRecord, splits: Splits) -> str | None:
+def _other_sizes(record: RunRecord, splits: Splits) -> str | None:
     """What differs, or None."""
     names, counts = record.classes["names"], record.classes["counts"]
     if list(splits.names) != names:

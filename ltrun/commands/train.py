@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
             _ask_hydra(argv)
         else:
             streams.outlive()
-            _train(search_path.without_flags(argv), sweep, outcomes)
+            _train(search_path.without_flags(argv), sweep, outcomes, search_path.words_of(argv))
     except BaseException as error:
         if outcomes:
             _conclude(outcomes, sweep)  # the table of a sweep that was cut short
@@ -40,14 +40,17 @@ def main(argv: list[str]) -> int:
     return _conclude(outcomes, sweep)
 
 
-def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome]) -> None:
-    """Composes every job, then trains those that are not done: here, or by a launcher where an override configures Hydra."""
+def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_path: Sequence[str]) -> None:
+    """Composes every job, then trains those that are not done: here, or by a launcher where an override configures Hydra.
+
+    search_path: words that name folders of options.
+    """
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
     from ltrun.engine.progress import show_log
     from ltrun.sweep.combinations import combinations
-    from ltrun.sweep.jobs import compose_jobs, train, train_here
+    from ltrun.sweep.jobs import compose_jobs, train, train_here, without_refused
     from ltrun.sweep.launch import check, launch, overrides_of_hydra, train_under_hydra
     from ltrun.sweep.outcome import tell
 
@@ -63,11 +66,13 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome]) -> None:
             check(hydra)
         words = [word for word in words if word not in hydra]
         commands = combinations(words) if sweep else [list(words)]
-        jobs = compose_jobs(commands, note)
+        jobs = compose_jobs(commands, note, search_path)
         if not sweep:
             for job in jobs:
                 note(train_under_hydra(job, hydra) if hydra else train_here(job, alone=True))
-        elif hydra:
+            return
+        jobs = without_refused(jobs, note)
+        if hydra:
             launch(jobs, hydra, outcomes.append)
         else:
             train(jobs, len(jobs) + len(outcomes), note)

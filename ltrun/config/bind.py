@@ -62,7 +62,9 @@ class Bound(Generic[T_co]):
             return self.target(**arguments)
         except ConfigError as error:
             names_key = str(error).partition(" ")[0] in self.arguments
-            raise ConfigError(f"{self.path}.{error}" if names_key else f"{self.path}: {error}") from None
+            refused = ConfigError(f"{self.path}.{error}" if names_key else f"{self.path}: {error}")
+            refused.certain = names_key or self.target.__module__.startswith("ltrun.")
+            raise refused from None
 
 
 @overload

@@ -1,8 +1,9 @@
 """What can be composed: the options of every group, as the headers of their YAML files describe them. Needs no torch.
 
 A header is the leading comment of an option's file: one line that says what it does, then one with its citation, or
-`no citation: why`. That of a preset has three more: `name:`, the method's name as papers write it; `command:`; and `expected:`
-with what is published of it and the band of that on CIFAR100-LT, which the benchmark holds results against.
+`no citation: why`. Those of methods and data sets have `name: LDAM-DRW` besides, the name as papers write it; that of a preset
+has `command:`, and `expected:` with what is published of it and the band of that on CIFAR100-LT, which the benchmark holds
+results against.
 """
 
 from __future__ import annotations
@@ -96,10 +97,10 @@ def suggest(group: str, name: str, more: Sequence[Path] = ()) -> str:
     return did_you_mean(name, [option.name for option in options(group, more)])
 
 
-def titles() -> dict[str, str]:
-    """Method -> its name in papers, of ltrun's own presets and of those in LTRUN_SEARCHPATH, if its folders are there."""
+def titles(group: str) -> dict[str, str]:
+    """Method or data set -> its name in papers, of ltrun's own and of those in LTRUN_SEARCHPATH, if its folders are there."""
     try:
-        return {option.name: option.title for option in options("method") if option.title}
+        return {option.name: option.title for option in options(group) if option.title}
     except ConfigError:  # a missing folder is no matter of those who only read names
         return {}
 

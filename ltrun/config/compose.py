@@ -34,11 +34,13 @@ from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 
 JOB = "job.json"  # a job as it waits for a launcher
 OF_JOB = re.compile(r"\$\{\s*hydra:\s*job\.\w+\s*\}")
+FORCE = re.compile(r"\+*force=")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to do. changes: what differs from the method's preset on this data set, for the row's label."""
+    """One run to do. changes: what differs from the method's preset on this data set, for the row's label. command: the words
+    after `ltrun` that train this run alone, without force."""
 
     config: Mapping[str, Any]
     choices: Mapping[str, str]
@@ -48,6 +50,7 @@ class Job:
     fingerprint: str
     folder: Path
     headline: str
+    command: Sequence[str] = ()
 
     @cached_property
     def settings(self) -> Settings:
@@ -187,6 +190,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         fingerprint=mark,
         folder=address(Path(at_home(settings.outputs, "outputs")), dataset, method, mark, settings.seed),
         headline=_headline(preset.plain, config),
+        command=[word for word in overrides if not FORCE.match(word)],
     )
 
 

@@ -7,16 +7,19 @@ by this machine and this command line, never by the record.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.compose import Job, compose_job
 from ltrun.config.rows import rows_of
-from ltrun.config.settings import Settings, node_at
+from ltrun.config.settings import Settings, leaves, node_at
 from ltrun.errors import ConfigError, DataError, LtrunError, did_you_mean
 from ltrun.machine import at_home
 from ltrun.report.render.common import plain
@@ -26,6 +29,7 @@ from ltrun.results.record import RunRecord
 OWN = ("outputs", "force", "plugins")  # never those of a record
 FIXED = ("dataset.name", "dataset.inert")  # of the inert keys, those that name a run
 ROOT = "dataset.root"  # other machines have the same images elsewhere
+PLAIN = re.compile(r"[\w.]+=[\w.,+\[\]-]*")  # words of a command that name nothing but options and numbers
 
 
 def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
@@ -55,7 +59,36 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
         fingerprint=mark,
         folder=address(Path(at_home(settings.outputs, "outputs")), record.dataset, record.method, mark, settings.seed),
         headline=record.headline,
+        command=command_of(record, words),
     )
+
+
+def command_of(record: RunRecord, words: Sequence[str]) -> list[str]:
+    """The words of the recorded command, with these in the place of those of the same keys; none where none was recorded."""
+    keys = {word.partition("=")[0] for word in words}
+    return [*(word for word in record.command if _key(word) not in keys), *words] if record.command else []
+
+
+def drift(record: RunRecord) -> list[str] | None:
+    """Keys in which the recorded command would compose another configuration here than it did then, because options changed.
+
+    None where it does not compose any more. Words that name files are not followed: they are the other machine's, and may be a
+    stranger's. Hydra must be initialised.
+    """
+    untold = {*inert_keys(record.config), ROOT}
+    words = [word for word in record.command if _key(word) not in untold]
+    if not record.command or not all(PLAIN.fullmatch(word) for word in words):
+        return []
+    try:
+        now = dict(leaves(compose_job(words).config))
+    except (HydraException, OmegaConfBaseException, LtrunError):
+        return None
+    then = dict(leaves(record.config))
+    return sorted(key for key in then.keys() | now.keys() if key not in untold and then.get(key) != now.get(key))
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
 
 
 def _values(words: Sequence[str], record: RunRecord) -> dict[str, Any]:

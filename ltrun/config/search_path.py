@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -50,6 +51,13 @@ def folders(argv: Sequence[str]) -> list[Path]:
             entries += [str(item) for item in value] if isinstance(value, list) else [str(value)]
     found += [entry.removeprefix("file://") for entry in entries if not entry.startswith("pkg:")]
     return [*map(Path, found), *catalogue.from_environment()]
+
+
+def words_of(argv: Sequence[str]) -> list[str]:
+    """The words by which a command line names the folders of `folders`, those of LTRUN_SEARCHPATH among them."""
+    first, *others = [str(folder) for folder in folders(argv)] or [""]
+    listed = ",".join(QuotedString(folder.replace("${", r"\${"), Quote.single).with_quotes() for folder in others)
+    return [*(["--config-dir", first] if first else []), *([f"hydra.searchpath=[{listed}]"] if others else [])]
 
 
 def without_flags(argv: Sequence[str]) -> list[str]:

@@ -23,7 +23,8 @@ from ltrun.errors import DataError, did_you_mean
 
 KINDS = "PNG, JPEG, BMP, GIF, TIFF, WebP or PPM"
 AT_ONCE = 1000  # images that are decoded together where none is kept
-HIDDEN = (".", "__MACOSX")  # what the names of files that the system keeps for itself begin with
+# What the names of folders begin with that a system keeps for itself: macOS, Synology, Windows, ext4.
+HIDDEN = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,8 @@ def _images(folder: Path, boundary: Path, others: list[str]) -> list[Path]:
     for entry in _entries(folder, boundary):
         is_image = Path(entry.name).suffix.lower() in SUFFIXES
         if not is_image and is_folder(entry):
-            raise DataError(f"{shown(entry.path)} is a folder inside a class folder: move its images up, or move it away")
+            where = f"{shown(entry.path)} is a folder inside a class folder"
+            raise DataError(f"{where}: move its images up, or move it away; folders of splits are called train, val and test")
         if is_image:
             paths.append(Path(entry.path))
         else:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ltrun.data.images import Decoding, decode_all, unreadable
 from ltrun.errors import DataError
-from ltrun.machine import end_with_parent
+from ltrun.machine import end_with_parent, shorten_sockets
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -76,6 +76,11 @@ class Decoders:
     def _loader(self) -> DataLoader[Read]:
         from torch.utils.data import DataLoader
 
+        if self.workers:
+            try:
+                shorten_sockets()  # batches come through one
+            except OSError as error:
+                raise DataError(f"no process can decode images ({error.strerror}): dataset.workers=0 decodes without") from None
         return DataLoader(
             self.files,  # type: ignore[arg-type]
             batch_size=None,  # the sampler's items are whole batches

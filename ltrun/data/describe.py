@@ -32,7 +32,8 @@ def describe(
         f"{largest:,} to {smallest:,} training images a class: {spread}",
     ]
     if splits.skipped:
-        lines.append(f"{splits.skipped:,} unreadable images were left out")
+        were = "image was" if splits.skipped == 1 else "images were"
+        lines.append(f"{splits.skipped:,} unreadable {were} left out")
     for line in lines:
         console.print(Text(line))
     console.print(_groups(stats, shots))

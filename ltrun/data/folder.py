@@ -28,6 +28,7 @@ from ltrun.types import Labels
 
 RESIDENT_SHARE = 0.5  # of the memory that is left, which decoded images may take
 LARGEST = 4096  # pixels a side
+TEST_FRACTION = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class ImageFolder(Source):
         self,
         root: str,
         image_size: int = 64,
-        test_fraction: float = 0.2,
+        test_fraction: float = TEST_FRACTION,
         profile: Profile = "as_is",
         imbalance: float = 100.0,
         validation_per_class: int = 0,
@@ -130,8 +131,8 @@ class ImageFolder(Source):
             tested = {split: scan(path, self.root, folder.names, partial=True) for split, path in layout.items()}
             folders = {"train": folder} | tested
             look_at([path for some in folders.values() for path in some.paths], self.how)
-            read = self._encoded if self._streams(folders, device) else self._decoded
-            own = dict(read(folders, device))
+            streams = self._streams(folders, device)
+            own = dict((self._encoded if streams else self._decoded)(folders, device))
         train = own["train"]
         pool, held = hold_out(train.labels, self._held(folder, train.labels, own))
         labels = train.labels[pool]
@@ -140,7 +141,9 @@ class ImageFolder(Source):
         whole = {split: own[split].store(np.arange(len(own[split].labels)), device) for split in layout}
         val = whole.get("val") or (train.store(val_rows, device) if len(val_rows) else None)
         test = whole.get("test") or train.store(held, device)
-        return Splits(train.store(rows, device), val, test, folder.names, sum(images.skipped for images in own.values()))
+        stamps = tuple(some.stamps for some in folders.values()) if streams else ()
+        skipped = sum(images.skipped for images in own.values())
+        return Splits(train.store(rows, device), val, test, folder.names, skipped, stamps)
 
     def _streams(self, folders: Mapping[str, Folder], device: torch.device) -> bool:
         if self.streamed != "auto":
@@ -181,6 +184,9 @@ class ImageFolder(Source):
                 f"{shown(self.root)} is not a folder: give dataset.root=FOLDER, a folder with a folder of images a class"
             )
         layout = splits_of(self.root)
+        if "test" in layout and self.test_fraction != TEST_FRACTION:
+            path, given = shown(layout["test"]), self.test_fraction
+            raise ConfigError(f"{path} is the test split, so dataset.test_fraction={given:g} has no effect: remove it")
         for key, value in {"per_class": self.tail.validation_per_class, "fraction": self.validation_fraction}.items():
             if "val" in layout and value:
                 raise ConfigError(f"{shown(layout['val'])} is the validation split already: give dataset.validation_{key}=0")

@@ -188,7 +188,7 @@ def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow's own conversion would clip at 255 and turn the image white
         if grey_range is None and not image.mode.startswith("I;16"):
             kind = "floating-point" if image.mode == "F" else "integer"
-            raise ValueError(f"its {kind} pixels have no known range: give that of all by dataset.grey_range=[low,high]")
+            raise ValueError(f"its {kind} pixels have no known range: give it by dataset.grey_range=[low,high]")
         image = pillow.fromarray(_to_8_bits(np.asarray(image), *(grey_range or (0, 65535))))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")

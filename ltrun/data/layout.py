@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ltrun.data.class_folders import HIDDEN, inside, is_folder
@@ -17,7 +17,7 @@ WORDS = NAMES | {
     "training": "train", "testing": "test", "valid": "val", "validate": "val", "validating": "val",
     "dev": "val", "development": "val", "eval": "eval", "evaluation": "eval",
 }  # fmt: skip
-BESIDE = {"set", "data", "dataset", "split", "folder", "images", "image", "imgs", "img", "photos", "pictures", "seg"}
+BESIDE = {"set", "data", "dataset", "split", "folder", "dir", "images", "image", "imgs", "img", "photos", "pictures", "seg"}
 
 TITLES = {"train": "training", "test": "test", "val": "validation"}
 
@@ -27,23 +27,24 @@ log = logging.getLogger(__name__)
 def splits_of(root: Path) -> dict[str, Path]:
     """Split -> its folder of class folders: `train`, and `test` and `val` where there are such; {train: root} without any.
 
-    A folder is known by its name, in any case and with words such as `set` or `seg` beside it: `Training`, `train_set`. A
-    folder that holds nothing but one folder of class folders stands for that one. `eval` is the test split, or the validation
-    split beside another one that tests; `val`, `valid` and `dev` test where nothing else does. All that is not taken by its
-    very name is logged, as is each folder that is left out. Raises DataError where that would be a guess.
+    A folder is known by its name, in any case and with words such as `set` or `seg` beside it: `Training`, `train_set`; with
+    any words beside it where no other one trains. A folder that holds nothing but one folder of class folders stands for that
+    one. `eval` is the test split, or the validation split beside another one that tests; `val`, `valid` and `dev` test where
+    nothing else does. All that is not taken by its very name is logged, as is each folder that is left out. Raises DataError
+    where that would be a guess.
     """
     top = _only(root)
-    folders = [path for path in _folders(top) if split_of(path.name)]
-    for path in folders:
-        inside(path, root)
-    labelled = {path: within for path in folders if _folders(within := _only(path))}
+    labelled = _labelled(top, root, split_of)
+    if "train" not in map(split_of, (path.name for path in labelled)):
+        labelled = _labelled(top, root, loosely)
     if not labelled:
-        _refuse_unlabelled(top, folders)
+        _refuse_unlabelled(top)
         return {"train": top}
     chosen = _choose(list(labelled))
     if "train" not in chosen:
         found = " and ".join(path.name for path in chosen.values())
-        raise DataError(f"{shown(top)} holds {shown(found)}, but no folder train with class folders: name it so")
+        way_out = "give the folder of training images this name"
+        raise DataError(f"{shown(top)} holds {shown(found)} and no folder 'train' with class folders: {way_out}")
     if "test" not in chosen and "val" in chosen:
         chosen["test"] = chosen.pop("val")
     _tell(top, chosen)
@@ -52,17 +53,33 @@ def splits_of(root: Path) -> dict[str, Path]:
 
 def split_of(name: str) -> str | None:
     """train, test, val or eval, for a name that says one of them and nothing else."""
-    words = [re.sub("(set|data|images|imgs)$", "", word) for word in re.findall(r"[^\W\d_]+", name.lower())]
-    found = {WORDS[word] for word in words if word in WORDS}
-    others = [word for word in words if word and word not in WORDS and word not in BESIDE]
-    return found.pop() if len(found) == 1 and not others else None
+    return None if any(word and word not in {*WORDS, *BESIDE} for word in _words(name)) else loosely(name)
+
+
+def loosely(name: str) -> str | None:
+    """The same for a name that says one of them among other words: `asl_alphabet_train`."""
+    found = {WORDS[word] for word in _words(name) if word in WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    """Without a `set` that is written into one: `trainset`."""
+    return [re.sub("(set|data|images|imgs)$", "", word) for word in re.findall(r"[^\W\d_]+", name.lower())]
+
+
+def _labelled(top: Path, root: Path, named: Callable[[str], str | None]) -> dict[Path, Path]:
+    """Folder that is named as a split -> the folder in it that holds class folders."""
+    folders = [path for path in _folders(top) if named(path.name)]
+    for path in folders:
+        inside(path, root)
+    return {path: within for path in folders if _folders(within := _only(path))}
 
 
 def _choose(labelled: Sequence[Path]) -> dict[str, Path]:
     """Split -> its folder; of several, the one that bears the very name."""
     chosen: dict[str, Path] = {}
     for split in ("train", "test", "val", "eval"):
-        named = [path for path in labelled if split_of(path.name) == split]
+        named = [path for path in labelled if loosely(path.name) == split]
         exact = [path for path in named if path.name.lower() in NAMES]
         if len(named) > 1 and not exact:
             raise DataError(
@@ -80,7 +97,7 @@ def _tell(top: Path, chosen: Mapping[str, Path]) -> None:
     """Says which folder is which split where its name does not, and which ones are none."""
     for split, path in chosen.items():
         if NAMES.get(path.name.lower()) != split:
-            instead = ", because there is no test folder" if split == "test" and split_of(path.name) != "test" else ""
+            instead = ", because there is no test folder" if split == "test" and loosely(path.name) != "test" else ""
             log.info("%s is the %s split%s", shown(path), TITLES[split], instead)
     splits = ", ".join(path.name for path in chosen.values())
     for path in _folders(top):
@@ -89,8 +106,9 @@ def _tell(top: Path, chosen: Mapping[str, Path]) -> None:
             log.warning("%s%s is left out: the splits are %s", shown(path), what, shown(splits))
 
 
-def _refuse_unlabelled(top: Path, folders: Sequence[Path]) -> None:
+def _refuse_unlabelled(top: Path) -> None:
     """Raises DataError where train and test hold images and no classes, and would pass for two classes."""
+    folders = [path for path in _folders(top) if split_of(path.name)]
     if len(folders) > 1 and folders == _folders(top):
         raise DataError(
             f"{shown(folders[-1])} holds no class folders: put the images of each class into a folder of its own there"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ltrun.data.cache import cached
 from ltrun.data.files import Files, Rows, digests_of
+from ltrun.data.images import no_file
 from ltrun.data.releases import Release
 from ltrun.errors import DataError
 
@@ -57,6 +58,8 @@ def _read(release: Release, folder: Path, files: Mapping[str, str]) -> Raw:
 def _verified(path: Path, md5: str) -> bytes:
     """The bytes of a file whose MD5 is the published one."""
     way_out = "restore it, or remove its folder so that ltrun looks for other forms of the data"
+    if reason := no_file(path):
+        raise DataError(f"{path} is not the official file, because it {reason}: {way_out}")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data.files import Files
-from ltrun.data.images import Decoding, decode_all
+from ltrun.data.images import Decoding, decode_all, no_file, shown
 from ltrun.data.official import Raw
 from ltrun.errors import DataError
 
@@ -95,6 +95,8 @@ def _opened(file: Path) -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet
 
+    if reason := no_file(file):
+        raise DataError(f"{shown(file)} cannot be read as parquet, because it {reason}: replace the file")
     try:
         with pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as parquet:
             yield parquet

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ltrun.data.images import shown
+from ltrun.data.stamps import Stamps
 from ltrun.data.stores import Store
 from ltrun.errors import DataError
 from ltrun.machine import at_home
@@ -20,7 +21,8 @@ from ltrun.types import ClassStats
 class Splits:
     """train is long-tailed; val, where there is one, and test are not. names: one for each class, in label order.
 
-    skipped: how many images could not be read and were left out (only where the user allowed it).
+    skipped: how many images could not be read and were left out (only where the user allowed it). stamps: of the files that
+    are decoded anew for each epoch.
     """
 
     train: Store
@@ -28,11 +30,17 @@ class Splits:
     test: Store
     names: tuple[str, ...]
     skipped: int = 0
+    stamps: tuple[Stamps, ...] = ()
 
     @property
     def stats(self) -> ClassStats:
         """Training images of each class."""
         return ClassStats.of(self.train.targets, len(self.names), self.names)
+
+    def check_files(self) -> None:
+        """Raises DataError where a file that is read again and again is no longer what it was."""
+        for stamps in self.stamps:
+            stamps.check()
 
     @property
     def input_shape(self) -> torch.Size:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data.files import Files
+from ltrun.errors import DataError
 
 FINE, COARSE = 0.05, 2.0  # seconds within which two changes get one time: local file systems count ticks, FAT seconds
 TRIES = 3
@@ -46,12 +47,24 @@ class Stamps:
         for left in reversed(range(TRIES)):
             values = np.array([_values(path) for path in paths], dtype=np.int64).reshape(-1, 4)
             wait = _wait(values[:, 2], bool(system))
-            if wait <= 0 or not left:
+            if not 0 < wait <= COARSE or not left:  # a time in the future, of another clock, is not waited for
                 break
-            time.sleep(min(wait, COARSE))
+            time.sleep(wait)
         if system and NUMBERED_ANEW.match(system):
             values[:, 3] = 0
         return cls(place, Files.below(place, paths).names, values, wait <= 0, system)
+
+    def check(self) -> None:
+        """Raises DataError, naming the file, where one was written or exchanged since. Others may change ctime alone, as a
+        backup does."""
+        for name, (size, written, _, inode) in zip(self.names.tolist(), self.values.tolist(), strict=True):
+            path = self.place / os.fsdecode(name)
+            found = _values(path)
+            if found[:2] != (size, written) or (inode and found[3] != inode):
+                raise DataError(
+                    f"{path} was changed while this run read it: bring it back and give the same command again to go on, "
+                    "or begin anew with force=true"
+                )
 
     @property
     def sizes(self) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from ltrun.results.address import MANIFEST
 from ltrun.results.atomic import write_atomically
 
 NAME = re.compile(r"[\w-][\w.-]{0,100}\.pt")
+ORDER = re.compile(r"(\d+)-.*-(\d+)\.pt")  # index of the stage, epoch
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Checkpoints:
@@ -30,19 +33,36 @@ class Checkpoints:
     def __init__(self, folder: Path, resume: bool = True):
         """resume: whether to go on from what is there, rather than from nothing."""
         self.folder = folder
+        self.rebuilt = False  # whether the manifest was damaged, and the files themselves were asked
         self.entries: list[dict[str, str]] = self._read_manifest() if resume else []
 
     def _read_manifest(self) -> list[dict[str, str]]:
         path = self.folder / MANIFEST
         try:
-            entries = json.loads(path.read_text())["checkpoints"]
-            if not all(NAME.fullmatch(entry["file"]) for entry in entries):
+            entries = json.loads(path.read_bytes())["checkpoints"]
+            if not all(NAME.fullmatch(entry["file"]) and DIGEST.fullmatch(entry["sha256"]) for entry in entries):
                 raise ValueError("a checkpoint lies in the folder of its run")
-            return [{"file": entry["file"], "sha256": str(entry["sha256"])} for entry in entries]
+            return [{"file": entry["file"], "sha256": entry["sha256"]} for entry in entries]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise TrainingError(f"{path} is damaged; remove the folder {self.folder} to train this run again") from None
+        except OSError as error:
+            raise TrainingError(
+                f"{path} cannot be read ({error.strerror}): mend that and give the same command again"
+            ) from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return self._found()
+
+    def _found(self) -> list[dict[str, str]]:
+        """The checkpoints that are whole by their own check sums, the newest first, for a manifest that is damaged."""
+        names = sorted((path.name for path in self.folder.glob("*.pt") if ORDER.fullmatch(path.name)), key=_order, reverse=True)
+        found = [{"file": name, "sha256": _digest(self.folder / name)} for name in names if _is_whole(self.folder / name)]
+        if not found:
+            raise TrainingError(
+                f"{self.folder / MANIFEST} is damaged, and no checkpoint beside it is whole: give the command again with "
+                "force=true to train this run anew"
+            )
+        self.rebuilt = True
+        return found
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Raises TrainingError when the disk is full or the folder unwritable; the previous checkpoint is then intact."""
@@ -58,6 +78,8 @@ class Checkpoints:
 
     def load(self, device: torch.device, warn: Any) -> dict[str, Any] | None:
         """The newest checkpoint that is whole, or None for a run that has none yet. `warn` is told of a damaged one."""
+        if self.rebuilt:
+            warn(f"{self.folder / MANIFEST} is damaged; going on from {self.entries[0]['file']} beside it, which is whole")
         for entry in self.entries:
             path = self.folder / entry["file"]
             try:
@@ -73,10 +95,10 @@ class Checkpoints:
             except Exception:  # the reader raises errors of any kind on foreign bytes
                 state = None
             if not isinstance(state, dict):
-                raise TrainingError(f"{path} is not a checkpoint of ltrun; remove {self.folder} to train this run again")
+                raise TrainingError(f"{path} is not a checkpoint of ltrun; force=true trains this run anew")
             return state
         if self.entries:
-            raise TrainingError(f"no checkpoint in {self.folder} is whole; remove the folder to train this run again")
+            raise TrainingError(f"no checkpoint in {self.folder} is whole; force=true trains this run anew")
         return None
 
     def keep_last_only(self) -> None:
@@ -93,10 +115,28 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
 
+def _order(name: str) -> tuple[int, ...]:
+    found = ORDER.fullmatch(name)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether each part of a checkpoint, which is a zip archive, has its CRC-32."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # the reader raises errors of any kind on foreign bytes
+        return False
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def on_host(tree: Any) -> Any:
-    """Nested mappings and lists with their tensors copied to the host, where they are not there."""
+    """Nested mappings and lists with their tensors copied to the host, so that what is trained on no longer changes them."""
     if isinstance(tree, Tensor):
-        return tree.cpu()
+        return tree.detach().to("cpu", copy=True)
     if isinstance(tree, Mapping):
         return {key: on_host(value) for key, value in tree.items()}
     return [on_host(value) for value in tree] if isinstance(tree, list) else tree

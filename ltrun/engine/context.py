@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from ltrun.config.bind import Bound, public_name
 from ltrun.config.settings import Settings
+from ltrun.data.identity import Listing
 from ltrun.data.source import Splits
 from ltrun.data.stores import Store
 from ltrun.engine.precision import Precision
@@ -47,6 +49,11 @@ class RunContext:
         prepare = recipe.prepare.build({"in_channels": shape[0], "channels_last": runtime.channels_last}).to(device)
         stats = task.stats(splits.train.targets, splits.names)
         return cls(settings, device, Precision(runtime.precision, device), splits, stats, task, prepare, shape, warn)
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What these data are, for records and checkpoints."""
+        return Listing.of(self.splits)
 
     @property
     def seed(self) -> int:

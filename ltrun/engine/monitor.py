@@ -74,8 +74,8 @@ class LossMonitor:
         if min(steps) < NEVER:
             place, step = self.places[steps.index(min(steps))], min(steps)
             raise TrainingError(
-                f"the loss is not finite: {place}, stage '{clock.stage}', epoch {clock.epoch + 1}, step {step + 1}; the "
-                "last good checkpoint is kept. Lower optimizer.lr, or change the part that is named"
+                f"the loss is not finite: {place}, stage '{clock.stage}', epoch {clock.epoch + 1}, step {step + 1}. "
+                "Lower optimizer.lr, or change the part that is named"
             )
         return {name: total / images for name, total in zip(self.terms, self.sums.tolist(), strict=True)}
 

@@ -38,6 +38,8 @@ class Objective(nn.Module):
         prepared: Streams = {name: self._prepare(name, batch) for name, batch in streams.items()}
         for mixer in self.mixers.values():
             prepared = mixer(prepared)
+            for name, batch in prepared.items():
+                _check_batch(mixer, batch, f"for stream '{name}'")
         with self.precision.autocast():
             outputs = self.network(prepared, self.need)
         return self.values(outputs, prepared), outputs, prepared
@@ -54,6 +56,16 @@ class Objective(nn.Module):
         stored = batch.inputs.dtype
         for augment in cast(nn.Sequential, self.augments[name]):
             batch = augment(batch)
+            _check_batch(augment, batch, f"for stream '{name}'")
             if batch.inputs.dtype != stored:
                 raise TrainingError(f"{type(augment).__name__} returns {batch.inputs.dtype}, where {stored} is needed")
         return batch.replace(inputs=self.prepare(batch.inputs))
+
+
+def _check_batch(part: nn.Module, batch: object, where: str) -> None:
+    """Raises TrainingError for what is no batch, or one whose inputs and labels are not as many."""
+    if not isinstance(batch, Batch):
+        raise TrainingError(f"{type(part).__name__} returns {type(batch).__name__} {where}, where a Batch is needed")
+    inputs, labels = len(batch.inputs), len(batch.targets)
+    if inputs != labels or not inputs:
+        raise TrainingError(f"{type(part).__name__} returns {inputs} inputs and {labels} labels {where}, which must be as many")

@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ltrun.engine.context import RunContext
 from ltrun.engine.evidence import SplitEvidence, fit
-from ltrun.errors import TrainingError
+from ltrun.errors import LtrunError, TrainingError
 from ltrun.loss import expect_shape
 from ltrun.numerics import finite
 from ltrun.parts import Augment, Network, PostHoc
 from ltrun.tasks.base import Metrics
 from ltrun.types import Labels, Outputs, seed_of
 
+T = TypeVar("T")
 PLAIN = "plain"  # the network's own prediction
 
 
 @dataclass(frozen=True)
 class Predictors:
-    """posthoc: parts that are not fitted yet, by name. augments: those of the training stream, for parts that ask for views."""
+    """posthoc: parts that are not fitted yet, by name. augments: those of the training stream, for parts that ask for views.
+
+    lost: why parts have no row, by name. A part that raises costs its own row, not those of the others, nor the training.
+    """
 
     network: Network
     context: RunContext
     posthoc: Mapping[str, PostHoc]
     augments: Sequence[Augment]
+    lost: dict[str, str] = field(default_factory=dict)
 
     def fit(self) -> None:
         """Fits the post-hoc parts one after the other; a split that several ask for as a whole passes the network once."""
         seen = {name: self._evidence(name) for name in ("train", "test_inputs", "val")}
+        given = {split: evidence for split, evidence in seen.items() if evidence is not None}
         for name, part in self.posthoc.items():
             torch.manual_seed(seed_of(self.context.seed, "posthoc", name))
-            fit(part, {split: evidence for split, evidence in seen.items() if evidence is not None})
+            self._try(name, lambda part=part: fit(part, given))  # type: ignore[misc]
+
+    def _try(self, name: str, work: Callable[[], T]) -> T | None:
+        """What a part does, or None where it raises: its row is lost, which the user is told."""
+        try:
+            return work()
+        except LtrunError as error:
+            reason = str(error)
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename}, line {last.lineno})"
+        self.lost[name] = reason
+        self.context.warn(f"post-hoc row '{name}' is left out: {reason}")
+        return None
 
     def _evidence(self, split: str) -> SplitEvidence | None:
         splits = self.context.splits
@@ -58,8 +78,9 @@ class Predictors:
                     if split == "test":
                         test_scores[name].append(scores.float())
             for name, meter in meters.items():
-                found[name]["splits"][split] = meter.compute()
-        return found, {name: torch.cat(scores) for name, scores in test_scores.items()}
+                found[name]["splits"][split] = meter.compute() if name not in self.lost else None
+        kept = {name: rows for name, rows in found.items() if name not in self.lost}
+        return kept, {name: torch.cat(test_scores[name]) for name in kept}
 
     def _fields(self) -> set[str]:
         return {"logits"}.union(*(part.reads for part in self.posthoc.values()))
@@ -69,10 +90,18 @@ class Predictors:
         plain = self.context.task.scores(outputs)
         scores = {PLAIN: plain}
         for name, part in self.posthoc.items():
-            scores[name] = expect_shape(part, part(outputs.only(part.reads)), plain.shape)
-            if not finite(scores[name]) and finite(plain):
-                raise TrainingError(f"{type(part).__name__} returns scores that are not finite, of logits that are; mend it")
+            if name not in self.lost:
+                found = self._try(name, lambda part=part: _scored(part, outputs, plain))  # type: ignore[misc]
+                scores |= {} if found is None else {name: found}
         return scores
+
+
+def _scored(part: PostHoc, outputs: Outputs, plain: Tensor) -> Tensor:
+    """The scores of a part, as many as the network's own, `plain` (B, C)."""
+    scores = expect_shape(part, part(outputs.only(part.reads)), plain.shape)
+    if not finite(scores) and finite(plain):
+        raise TrainingError(f"{type(part).__name__} returns scores that are not finite, of logits that are; mend it")
+    return scores
 
 
 def evaluated(network: Network, context: RunContext, split: str, fields: set[str]) -> Iterator[tuple[Outputs, Labels]]:

@@ -180,7 +180,9 @@ def describe_epoch(row: Mapping[str, Any], metric: Metric) -> str:
 def describe_result(record: RunRecord, metric: Metric) -> str:
     """'all 43.1 many 65.0 medium 40.2 few – | 3m20s': the test split by the headline predictor, and the time of training."""
     metrics = record.predictors[record.headline]["splits"]["test"]
-    return f"{shots(metrics, metric)} | {duration(record.provenance['seconds'])}"
+    lost = record.provenance.get("lost_rows", {})
+    without = f" | without row {', '.join(lost)}" if lost else ""
+    return f"{shots(metrics, metric)} | {duration(record.provenance['seconds'])}{without}"
 
 
 def shots(metrics: Mapping[str, float | None], metric: Metric) -> str:

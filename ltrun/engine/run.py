@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +16,13 @@ from ltrun.data.describe import describe
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
 from ltrun.engine.device import device_of
-from ltrun.engine.predictors import Predictors, evaluate
+from ltrun.engine.predictors import PLAIN, Predictors, evaluate
 from ltrun.engine.progress import Reporter
+from ltrun.engine.rehearsal import check, predictors_of, refuse_without_validation, rehearse
 from ltrun.engine.stage import Row, augments_of
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
-from ltrun.errors import ConfigError
 from ltrun.parts import Network
-from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import MAIN, Recipe
 from ltrun.results.folder import drop_aside, locked, reset
 from ltrun.results.history import History, save_arrays
@@ -37,8 +37,7 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     Raises LtrunError for anything the user can mend.
     """
     settings = job.settings
-    recipe = recipe_of(job.config, job.choices, settings.plugins)
-    recipe.check_settings()
+    recipe = check(job)
     device = device_of(settings.runtime.device)
     if settings.runtime.threads is not None:
         torch.set_num_threads(settings.runtime.threads)
@@ -65,7 +64,7 @@ class Run:
         evaluation = job.settings.evaluation
         describe(job.dataset, context.splits, progress.console, chart=False, many=evaluation.many, few=evaluation.few)
         if context.splits.val is None:
-            _refuse_without_validation(job, recipe)
+            refuse_without_validation(job.settings, recipe)
         return cls(job, recipe, context, progress, at_once)
 
     def trainer(self, report: Any = lambda row: None, step: Any = lambda *_: None) -> Trainer:
@@ -76,6 +75,7 @@ class Run:
     def result(self) -> RunRecord:
         """Trains, measures and writes the record."""
         job, context = self.job, self.context
+        rehearse(self.trainer())
         if context.device.type == "cuda" and self.at_once == 1:
             torch.cuda.reset_peak_memory_stats(context.device)  # that of a run before this one in the same process
         history = History(job.folder, job.settings.runtime.tensorboard)
@@ -87,11 +87,11 @@ class Run:
             self.progress.epoch(row)
 
         trainer = self.trainer(report, self.progress.step)
-        posthoc = {
-            name: part.build(context.injected()) for name, part in self.recipe.posthoc.items()
-        }  # refused before training
+        posthoc = predictors_of(self.recipe, context)
         if job.settings.force:
             reset(job.folder)
+        if not trainer.checkpoints.entries:
+            context.listing.save(job.folder)
         network = trainer.run()
         augments = nn.ModuleList(augments_of(self.recipe.stages[0], MAIN, context.injected())).to(context.device)
         predictors = Predictors(network, context, posthoc, list(augments))  # type: ignore[arg-type]
@@ -101,7 +101,8 @@ class Run:
         arrays = {f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()}
         labels = test.targets.primary.cpu().numpy()
         save_arrays(job.folder / "predictions.npz", test_labels=labels, test_files=test.files.text(), **arrays)
-        record = self._record(trainer, found, begun)
+        context.splits.check_files()
+        record = self._record(trainer, found, begun, predictors.lost)
         record.save(job.folder)
         drop_aside(job.folder)
         trainer.checkpoints.keep_last_only()
@@ -113,18 +114,23 @@ class Run:
         found, shown = evaluate(network, self.context), self.context.task.metrics[0].columns
         return {split: {name: metrics[name] for name in shown} for split, metrics in found.items()}
 
-    def _record(self, trainer: Trainer, predictors: dict[str, Any], begun: float) -> RunRecord:
+    def _record(
+        self, trainer: Trainer, predictors: dict[str, Any], begun: float, lost: Mapping[str, str] | None = None
+    ) -> RunRecord:
+        """lost: post-hoc parts without a row, and why. Where the method's own row is lost, its label says so."""
         job, context = self.job, self.context
+        cost = provenance() | self._cost(trainer, begun) | ({"lost_rows": dict(lost)} if lost else {})
+        stands = job.headline in predictors
         return RunRecord(
             task=context.task.name,
             dataset=job.dataset,
             method=job.method,
-            changes=dict(job.changes),
+            changes=dict(job.changes) | ({} if stands else {"posthoc": "failed"}),
             choices=dict(job.choices),
             config=dict(job.config),
             seed=job.seed,
             fingerprint=job.fingerprint,
-            headline=job.headline,
+            headline=job.headline if stands else PLAIN,
             selection=job.settings.selection,
             predictors=predictors,
             classes={"names": list(context.splits.names), "counts": context.stats.counts.tolist()},
@@ -132,7 +138,9 @@ class Run:
                 {"name": s.name, "epochs": s.epochs, "seconds": round(t, 3)}
                 for s, t in zip(self.recipe.stages, trainer.seconds, strict=True)
             ],
-            provenance=provenance() | self._cost(trainer, begun),
+            provenance=cost,
+            command=list(job.command),
+            data=context.listing.data,
         )
 
     def _cost(self, trainer: Trainer, begun: float) -> dict[str, Any]:
@@ -157,10 +165,3 @@ class Run:
 def epochs_of(recipe: Recipe) -> dict[str, int]:
     """Stage -> its epochs, in order."""
     return {stage.name: stage.epochs for stage in recipe.stages}
-
-
-def _refuse_without_validation(job: Job, recipe: Recipe) -> None:
-    wanting = ["selection=best_val"] if job.settings.selection == "best_val" else []
-    wanting += [part.origin for part in recipe.posthoc.values() if "val" in part.target.sees]
-    if wanting:
-        raise ConfigError(f"{wanting[0]} needs a validation split; set dataset.validation_per_class above 0")

@@ -14,7 +14,7 @@ from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.objective import Objective
 from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
-from ltrun.errors import ConfigError
+from ltrun.errors import ConfigError, TrainingError
 from ltrun.loss import Classification
 from ltrun.parts import Augment, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
@@ -84,16 +84,7 @@ class StageRun(nn.Module):
         told: how many of its batches are done.
         """
         context = self.context
-        key = seed_of(context.seed, clock.stage, clock.epoch)
-        torch.manual_seed(key)
-        generator = torch.Generator().manual_seed(seed_of(key, "samplers"))
-        view = View(clock, context.stats, self._open, self.predict, generator)
-        for part in self.parts:
-            part.adapt(view)
-        rates = [rate * self.schedule.factor(clock) for rate in self.base_rates]
-        set_rates(self.optimizer, rates)
-        self._set_modes()
-        rows = self._draw(clock, generator)
+        rows, rates = self._begin(clock)
         self.monitor.begin()
         plans = [batches(plan, context.settings.batch_size) for plan in rows.values()]
         stores = [context.splits.train.open(plan) for plan in plans]
@@ -106,6 +97,25 @@ class StageRun(nn.Module):
         losses = self.monitor.means(clock, images)
         row = {"stage": clock.stage, "epoch": clock.epoch + 1, "epochs": clock.epochs, "learning_rate": rates[0]}
         return row | {"loss": losses.pop("total"), "losses": losses, "images": images}
+
+    def rehearse(self) -> None:
+        """A step with the smallest batch of the first epoch. Trains: only for a stage that nobody goes on with."""
+        rows, _ = self._begin(Clock(self.stage.name, 0, self.stage.epochs))
+        few = {name: min(batches(plan, self.context.settings.batch_size), key=len) for name, plan in rows.items()}
+        self.step.take({name: next(iter(self.context.splits.train.open([plan]))) for name, plan in few.items()})
+
+    def _begin(self, clock: Clock) -> tuple[dict[str, Tensor], list[float]]:
+        """The rows of an epoch by stream, and the rate of each group of parameters, which are set; parts have adapted."""
+        key = seed_of(self.context.seed, clock.stage, clock.epoch)
+        torch.manual_seed(key)
+        generator = torch.Generator().manual_seed(seed_of(key, "samplers"))
+        view = View(clock, self.context.stats, self._open, self.predict, generator)
+        for part in self.parts:
+            part.adapt(view)
+        rates = [rate * self.schedule.factor(clock) for rate in self.base_rates]
+        set_rates(self.optimizer, rates)
+        self._set_modes()
+        return self._draw(clock, generator), rates
 
     @torch.no_grad()
     def check_batch_size(self) -> None:
@@ -164,8 +174,8 @@ class StageRun(nn.Module):
             for name in streams
             if name in self.samplers
         }
-        if empty := [name for name, plan in rows.items() if not len(plan)]:
-            raise ConfigError(f"stage '{clock.stage}': the sampler of stream '{empty[0]}' draws no rows; choose another")
+        for name, plan in rows.items():
+            _check_rows(plan, len(targets), self.samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
         return {name: rows[stream.of or name] for name, stream in streams.items()}
@@ -209,6 +219,18 @@ def set_rates(optimizer: Descent, rates: Sequence[float]) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def _check_rows(rows: object, images: int, sampler: nn.Module, whose: str) -> None:
+    """Raises ConfigError for no rows, and TrainingError for what are no rows of the training set."""
+    if not isinstance(rows, Tensor) or rows.dim() != 1 or rows.dtype != torch.int64:
+        found = f"{rows.dtype} of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
+        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws {found}, where int64 row numbers (N,) are needed")
+    if not len(rows):
+        raise ConfigError(f"{whose} draws no rows; choose another")
+    if int(rows.min()) < 0 or int(rows.max()) >= images:
+        row = int(rows.min()) if int(rows.min()) < 0 else int(rows.max())
+        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws row {row}, and the rows are 0 to {images - 1}")
 
 
 def batches(rows: Tensor, size: int) -> list[Tensor]:

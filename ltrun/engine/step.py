@@ -63,15 +63,16 @@ class Step:
         if shape in self.graphs:
             self.graphs[shape].replay(streams)
         elif self.compiles and self.seen[shape] == 1:
-            self._attempt(self._run, streams)
+            self._attempt(self.take, streams)
         elif self.captures and self.seen[shape] == WARM_UP:
             self._attempt(self._run_without_waiting, streams)
         elif self.captures and self.seen[shape] > WARM_UP:
             self._attempt(self._capture, streams, shape)
         else:
-            self._run(streams)
+            self.take(streams)
 
-    def _run(self, streams: Streams) -> None:
+    def take(self, streams: Streams) -> None:
+        """A step as it is."""
         values, outputs, seen = self.update(self.objective, self.optimizer, streams)
         values = {name: value.detach() for name, value in values.items()}
         outputs = {name: output.detach() for name, output in outputs.items()}
@@ -83,11 +84,11 @@ class Step:
     def _run_without_waiting(self, streams: Streams) -> None:
         """A step that raises where the host would wait for the device, which a captured one cannot."""
         with no_waiting():
-            self._run(streams)
+            self.take(streams)
 
     def _capture(self, streams: Streams, shape: Shape) -> None:
         pool = next((graph.graph.pool() for graph in self.graphs.values()), None)
-        self.graphs[shape] = Graph(self._run, streams, pool)
+        self.graphs[shape] = Graph(self.take, streams, pool)
         self.graphs[shape].replay(streams)
 
     def _attempt(self, way: Callable[..., None], streams: Streams, *more: Any) -> None:
@@ -105,7 +106,7 @@ class Step:
                 tensor.copy_(old)
         set_random_state(self.device, state)
         self.monitor.flags = {}
-        self._run(streams)
+        self.take(streams)
 
     def _give_up(self, name: str, error: Exception | None = None) -> None:
         lines = str(error or "").strip().splitlines()

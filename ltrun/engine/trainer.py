@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,20 +17,25 @@ from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
 from ltrun.engine.stage import Row, StageRun
 from ltrun.engine.turns import released
-from ltrun.errors import ConfigError, TrainingError
+from ltrun.errors import ConfigError, DataError, TrainingError
 from ltrun.parts import Head, Network
 from ltrun.recipe.stage import Recipe, Stage
 from ltrun.types import Clock, seed_of
 
+log = logging.getLogger(__name__)
+UNDER_WAY: set[Trainer] = set()  # those of this process, each in a thread of its own
+SHARE = 50  # an epoch's state is kept in memory where that takes less than a fiftieth of the time since it was last
 
-@dataclass
+
+@dataclass(eq=False)
 class Trainer:
     """Trains the stages of a recipe one after the other.
 
     evaluate: network -> metrics of an epoch, by split. report: takes a row an epoch. step: is told how many batches of an
     epoch are done. seconds: of each stage, those of an earlier process included. images: rows that the main stream has drawn,
     in all. A checkpoint is taken when a stage ends, and at the end of any other epoch if the last one, `saved`, is
-    runtime.checkpoint_seconds ago.
+    runtime.checkpoint_seconds ago. pending: name and state of an epoch that is not on the disk yet; an interrupt writes it, so
+    that it costs no more than the epoch under way.
     """
 
     recipe: Recipe
@@ -40,11 +47,26 @@ class Trainer:
     seconds: list[float] = field(default_factory=list)
     images: int = 0
     saved: float = field(init=False)
+    pending: tuple[str, dict[str, Any]] | None = field(init=False, default=None)
+    kept: float = field(init=False, default=0.0)  # when `pending` was taken, and for how long, by perf_counter
+    took: float = field(init=False, default=0.0)
+    writing: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def run(self) -> Network:
         """The trained network. Goes on from the newest checkpoint; on a CPU the result is then bit-equal."""
+        UNDER_WAY.add(self)
+        try:
+            return self._run()
+        except KeyboardInterrupt:
+            self.rescue()
+            raise
+        finally:
+            UNDER_WAY.discard(self)
+
+    def _run(self) -> Network:
         self.saved = time.monotonic()
         saved = self.checkpoints.load(self.context.device, self.context.warn)
+        self._check_data(saved or {})
         reached, first_epoch = (saved["stage"], saved["epoch"]) if saved else (0, 0)
         self.seconds = list(saved["seconds"]) if saved else []
         self.images = saved.get("images", 0) if saved else 0
@@ -68,11 +90,20 @@ class Trainer:
     def _selects_best(self) -> bool:
         return self.context.settings.selection == "best_val"
 
-    def _go_on(self, running: StageRun, saved: Mapping[str, Any]) -> None:
-        """Raises TrainingError where the checkpoint is that of other data or other parts."""
+    def _check_data(self, saved: Mapping[str, Any]) -> None:
+        """Raises DataError where a checkpoint is that of other data. Those of before know the sizes of the classes only."""
         folder, counts = self.checkpoints.folder, self.context.stats.counts.tolist()
-        if saved.get("counts", counts) != counts:
-            raise TrainingError(f"the training images are not those that {folder} was begun with; force=true begins it anew")
+        told = self.context.listing.difference(saved.get("data", {}), folder) if saved else None
+        if told is None and saved.get("counts", counts) != counts:
+            told = "the classes have other numbers of training images"
+        if told is not None:
+            raise DataError(
+                f"{folder} was begun with other data: {told}; bring those back to go on, or begin anew with force=true"
+            )
+
+    def _go_on(self, running: StageRun, saved: Mapping[str, Any]) -> None:
+        """Raises TrainingError where the checkpoint is that of other parts."""
+        folder = self.checkpoints.folder
         try:
             running.load_state_dict(saved["module"])
             running.optimizer.load_state_dict(saved["optimizer"])
@@ -85,7 +116,7 @@ class Trainer:
 
     def _epoch(self, running: StageRun, index: int, clock: Clock) -> None:
         settings, begun = self.context.settings, time.perf_counter()
-        row = running.epoch(clock, self.step)
+        row = self._train(running, clock)
         trained = time.perf_counter() - begun
         last = clock.epoch + 1 == clock.epochs
         if last or (clock.epoch + 1) % settings.evaluation.every == 0:
@@ -95,23 +126,56 @@ class Trainer:
         self.seconds[index] += time.perf_counter() - begun
         self.images += row["images"]
         self.report(row | {"seconds": round(trained, 4), "images_per_second": round(row["images"] / trained, 1)})
-        if last or time.monotonic() - self.saved >= settings.runtime.checkpoint_seconds:
-            self._save(running, index, clock)
+        due = last or time.monotonic() - self.saved >= settings.runtime.checkpoint_seconds
+        if due or time.perf_counter() - self.kept >= SHARE * self.took:
+            self._keep(running, index, clock)
+        if due:
+            with released():
+                self._write()
+            self.saved = time.monotonic()
 
-    def _save(self, running: StageRun, index: int, clock: Clock) -> None:
-        state = {"stage": index, "epoch": clock.epoch + 1, "seconds": self.seconds, "best": running.best}
-        state |= {"images": self.images, "counts": self.context.stats.counts.tolist()}
+    def _train(self, running: StageRun, clock: Clock) -> Row:
+        """An epoch. Raises TrainingError where its loss is not finite, and says what is left of the run."""
+        try:
+            return running.epoch(clock, self.step)
+        except TrainingError as error:
+            self._write()
+            if not self.checkpoints.entries:
+                raise
+            raise TrainingError(f"{error}; the checkpoint {self.checkpoints.entries[0]['file']} is kept") from None
+
+    def _keep(self, running: StageRun, index: int, clock: Clock) -> None:
+        """Copies the state of an epoch to the host, in this run's turn: others may have torch refuse to wait for the device."""
+        begun = time.perf_counter()
+        self.context.splits.check_files()
+        state = {"stage": index, "epoch": clock.epoch + 1, "seconds": list(self.seconds), "best": running.best}
+        state |= {"images": self.images, "data": self.context.listing.data}
         state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}
-        state = on_host(state)  # while it is this run's turn: others may have torch refuse to wait for the device
-        with released():
-            self.checkpoints.save(f"{index}-{clock.stage}-{clock.epoch + 1}", state)
-        self.saved = time.monotonic()
+        self.pending = f"{index}-{clock.stage}-{clock.epoch + 1}", on_host(state)
+        self.kept = time.perf_counter()
+        self.took = self.kept - begun
+
+    def _write(self) -> None:
+        """Raises TrainingError."""
+        with self.writing:
+            if self.pending is not None:
+                self.checkpoints.save(*self.pending)
+                self.pending = None
+
+    def rescue(self) -> None:
+        """Writes the last epoch, before the process ends."""
+        try:
+            self._write()
+        except TrainingError as error:
+            log.warning(str(error))
 
     def network(self) -> Network:
         """The network of the first stage, new; a function of the seed."""
         torch.manual_seed(seed_of(self.context.seed, "network"))
         first, injected = self.recipe.stages[0], self.context.injected()
-        injected["backbone"] = self.recipe.backbone.build(injected)
+        backbone = injected["backbone"] = self.recipe.backbone.build(injected)
+        if not isinstance(getattr(backbone, "features", None), int):
+            raise ConfigError(f"network: {type(backbone).__name__} must set `features`, the length of what it returns an image")
         injected["make_head"] = lambda features: first.head.build(injected | {"features": features})
         layout = torch.channels_last if self.context.settings.runtime.channels_last else torch.contiguous_format
         network = cast(nn.Module, first.network.build(injected))
@@ -135,3 +199,9 @@ class Trainer:
         for name, parameter in network.named_parameters():
             chosen = stage.trainable is None or any(fnmatch(name, pattern) for pattern in stage.trainable)
             parameter.requires_grad_(chosen)
+
+
+def rescue_all() -> None:
+    """Has each run of this process write its last epoch."""
+    for trainer in list(UNDER_WAY):
+        trainer.rescue()

@@ -12,9 +12,9 @@ from typing import Literal
 from ltrun.errors import DataError
 from ltrun.results.address import RESULT
 from ltrun.results.folder import failure
+from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord, UnknownRecord
 
-Key = tuple[str, str, str, int]
 EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
 
 
@@ -28,18 +28,12 @@ class Problem:
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
-    """Every finished run at or below `paths`, each once, in the order of their paths; and the problems met."""
-    found, problems = collect_files(paths)
-    return [record for _, record in found], problems
+    """Every finished run at or below `paths`, each once, in the order of their paths; and the problems met.
 
-
-def collect_files(paths: Sequence[Path]) -> tuple[list[tuple[Path, RunRecord]], list[Problem]]:
-    """`collect`, with the file of each record.
-
-    Two records of the same data set, method, configuration and seed are one run. Where their numbers differ, the one
-    written later counts.
+    Two records of the same data, method, configuration and seed are one run. Where their numbers differ, the one written later
+    counts.
     """
-    found: dict[Key, tuple[Path, RunRecord]] = {}
+    found: dict[tuple[str, str, str, int], list[tuple[Path, RunRecord]]] = {}
     problems: list[Problem] = []
     for folder, done in run_folders(paths, problems):
         if not done:
@@ -57,17 +51,16 @@ def collect_files(paths: Sequence[Path]) -> tuple[list[tuple[Path, RunRecord]], 
                 kind: Literal["unknown", "damaged"] = "unknown" if isinstance(error, UnknownRecord) else "damaged"
                 problems.append(Problem(kind, file, str(error)))
             continue  # else a run that `force=true` has just begun anew
-        key = key_of(record)
-        if key in found:
-            problems.append(_twice(found[key], (file, record)))
-        if key not in found or _date(record) > _date(found[key][1]):
-            found[key] = (file, record)
-    return list(found.values()), problems
-
-
-def key_of(record: RunRecord) -> Key:
-    """What tells a run from every other."""
-    return record.dataset, record.method, record.fingerprint, record.seed
+        key = (record.dataset, record.method, record.fingerprint, record.seed)
+        runs = found.setdefault(key, [])
+        same = next((i for i, (_, other) in enumerate(runs) if not differences(other.data, record.data)), None)
+        if same is None:
+            runs.append((file, record))
+            continue
+        problems.append(_twice(runs[same], (file, record)))
+        if _date(record) > _date(runs[same][1]):
+            runs[same] = (file, record)
+    return [record for runs in found.values() for _, record in runs], problems
 
 
 def run_folders(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, bool]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,6 @@ from ltrun.results.predictions import Integers, predictions_of
 from ltrun.results.record import RunRecord
 
 Fractions = NDArray[np.float64]
-Folder = Callable[[RunRecord], Path]  # where the predictions of a record lie
 RIGHT = "Right"
 
 
@@ -92,7 +91,7 @@ class Confusion:
             yield c, int(support[c]), each[c]
 
 
-def confusions(tables: Sequence[Table], folder: Folder) -> tuple[list[Confusion], list[str]]:
+def confusions(tables: Sequence[Table]) -> tuple[list[Confusion], list[str]]:
     """The confusion of each row whose runs have their predictions, and sentences on runs that are left out.
 
     Raises ConfigError for tables of another split than test, whose predictions are not kept.
@@ -106,7 +105,7 @@ def confusions(tables: Sequence[Table], folder: Folder) -> tuple[list[Confusion]
             read: list[tuple[RunRecord, tuple[Integers, Integers]]] = []
             for record, predictor in row.runs:
                 try:
-                    kept = predictions_of(record, folder(record), predictor)
+                    kept = predictions_of(record, record.path.parent if record.path else Path(), predictor)
                 except LtrunError as error:
                     notes[f"{error}. The run is left out"] = None
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import defaultdict
@@ -32,16 +33,17 @@ def fact(record: RunRecord, key: str) -> str | None:
     if key in record.choices:
         return record.choices[key]
     node: Any = record.config
+    name = key  # of the key among neutral ones
     for step in key.split("."):
+        part = node.get("_target_") if isinstance(node, Mapping) else None
+        name = f"{class_name(part)}.{step}" if part else key
         node = node.get(step) if isinstance(node, Mapping) else None
-    if node is None and key in SLOTS:
-        return "none"
     if node is None:
-        node = NEUTRAL.get(key)
+        node = "none" if key in SLOTS else NEUTRAL.get(name)
     if isinstance(node, Mapping):
         inside = ", ".join(f"{path}: {value}" for path, value in sorted(leaves(node).items()))
         return f"{{{inside}}}" if inside else None
-    return None if node is None else as_typed(class_name(node) if key.endswith("_target_") else node)
+    return None if node is None else _text(key, node)
 
 
 def leaves(config: Mapping[str, Any]) -> dict[str, str]:
@@ -53,15 +55,26 @@ def leaves(config: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(node, Mapping):
             rest.extend((f"{path}.{key}" if path else str(key), value) for key, value in node.items())
         elif node is not None:
-            flat[path] = as_typed(class_name(node) if path.endswith("_target_") else node)
+            flat[path] = _text(path, node)
     return flat
+
+
+def _text(key: str, value: Any) -> str:
+    """As it is typed; the text "1" in quotes, since it is another value than the number."""
+    if not isinstance(value, str):
+        return as_typed(value)
+    try:
+        json.loads(value)
+    except ValueError:
+        return str(class_name(value)) if key.endswith("_target_") else value
+    return json.dumps(value)
 
 
 def value_of(record: RunRecord, key: str) -> str | None:
     """What a record has for a key by which it, or another run of its sweep, may name a change; None for nothing."""
     changed = record.changes.get(key)
     if changed is not None:
-        return as_typed(changed)
+        return _text(key, changed)
     return None if key in record.changes else fact(record, f"stages.train.{key}") or fact(record, key)
 
 
@@ -123,7 +136,7 @@ def _data_set(record: RunRecord, by: Sequence[str]) -> str:
 
 
 def _changed(records: Iterable[RunRecord], by: Sequence[str], wanted: Callable[[str], bool]) -> list[str]:
-    keys = {key for record in records for key in record.changes if key not in inert_keys(record.config)}
+    keys = {key for record in records for key in record.changes.keys() - inert_keys(record.config)}
     return sorted(key for key in keys if wanted(key) and key not in by)
 
 
@@ -132,8 +145,8 @@ def difference(label: str, records: Mapping[str, RunRecord]) -> str:
     flat = {mark: leaves(record.config) for mark, record in records.items()}
     keys = sorted(set().union(*flat.values()))
     inert = frozenset().union(*(inert_keys(record.config) for record in records.values()))
-    differing = [key for key in keys if key not in inert and len({each.get(key) for each in flat.values()}) > 1]
-    told = [f"{key}: " + ", ".join(f"{each.get(key, DASH)[:40]} ({mark})" for mark, each in flat.items()) for key in differing]
+    apart = [key for key in keys if key not in inert and len({each.get(key) for each in flat.values()}) > 1]
+    told = [f"{key}: " + ", ".join(f"{each.get(key, DASH)[:40]} ({mark})" for mark, each in flat.items()) for key in apart]
     shown = "; ".join(told[:3]) + (f" and {len(told) - 3} more keys" if len(told) > 3 else "")
     return f"{label} stands for {len(records)} configurations" + (f", which differ in {shown}" if shown else "")
 

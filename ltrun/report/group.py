@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -12,18 +12,19 @@ from ltrun.errors import ConfigError, did_you_mean
 from ltrun.metrics import TASKS
 from ltrun.report.caption import caption_of, notes_on_the_best
 from ltrun.report.configurations import PREDICTOR, Group, Rows, by_configuration, unambiguous
+from ltrun.report.data import note, parted
 from ltrun.report.facts import FACTS, fact, in_order, leaves, titles
 from ltrun.report.measure import Measure, measure_of
-from ltrun.report.table import DAGGER, DASH, Cell, Row, Scored, Table
+from ltrun.report.table import DAGGER, DASH, SAW_TEST, Cell, Row, Scored, Table
 from ltrun.results.record import RunRecord
 
 SAW = "test_inputs"
-NOTE = f"{DAGGER} saw test inputs"
+Scope = tuple[str, str, tuple[tuple[str, int], ...]]  # title, task, and the classes with their sizes
 
 
 def tables(records: Sequence[RunRecord], metric: str | None = None, split: str = "test", by: Sequence[str] = ()) -> list[Table]:
     """One table for each data set and task, and for each way in which the data set's own keys were overridden: the same
-    classes, of the same sizes. metric: a name, or None for the first of the task.
+    images, as far as the records tell, of the same classes. metric: a name, or None for the first of the task.
 
     Without `by`, a row is a method with one configuration, averaged over seeds: erm first, then by label, further
     predictors beneath their method. With `by`, a row is one combination of those keys (data set, method, seed,
@@ -32,21 +33,40 @@ def tables(records: Sequence[RunRecord], metric: str | None = None, split: str =
     """
     _check(records, split, by)
     measured = {task: measure_of(records, metric or TASKS[task][0].name) for task in {record.task for record in records}}
-    scopes: dict[tuple[str, str, tuple[tuple[str, int], ...]], list[RunRecord]] = defaultdict(list)
+    scopes: dict[Scope, list[RunRecord]] = defaultdict(list)
     for title, record in zip(titles(records, by), records, strict=True):
         classes = () if "dataset" in by else zip(record.classes["names"], record.classes["counts"], strict=True)
         scopes[title, record.task, tuple(classes)].append(record)
-    names = names_in_papers()
+    names, data_sets = names_in_papers("method"), names_in_papers("dataset")
     made = []
-    for (title, task, _), members in sorted(scopes.items(), key=lambda item: (in_order(item[0][0]), *item[0])):
+    whole = any(key.partition(".")[0] == "dataset" for key in by)  # then the data of rows differ by what they are grouped by
+    for title, task, members, told in _by_data(scopes, whole):
         heads, groups, notes = _by_keys(members, by, names) if by else by_configuration(members, names)
         rows = tuple(row for group in groups if (row := _row(group, measured[task], split)))
         if rows:
-            table = Table(title, heads, rows, measured[task], split, ())
-            saw = [NOTE] if any(row.saw_test for row in rows) else []
-            notes = [*notes, *saw, *notes_on_the_best(table)]
+            table = Table(title, heads, rows, measured[task], split, (), heading=_heading(title, members[0].dataset, data_sets))
+            saw = [SAW_TEST] if any(row.saw_test for row in rows) else []
+            notes = [*told, *notes, *saw, *notes_on_the_best(table)]
             made.append(replace(table, caption=caption_of(table, members, by), notes=tuple(notes)))
     return made
+
+
+def _by_data(scopes: Mapping[Scope, list[RunRecord]], whole: bool) -> Iterator[tuple[str, str, list[RunRecord], list[str]]]:
+    """Title, task, runs and notes of each table: a table never has runs of different data, unless it is to be left whole."""
+    for (title, task, _), members in sorted(scopes.items(), key=lambda item: (in_order(item[0][0]), *item[0])):
+        parts = {} if whole else parted(members)
+        if len(parts) < 2:
+            yield title, task, members, []
+            continue
+        told = [note(title, [some[0] for some in parts.values()])]
+        for mark, some in sorted(parts.items()):
+            yield f"{title} (data {mark})", task, some, told
+
+
+def _heading(title: str, name: str, data_sets: Mapping[str, str]) -> str:
+    """`CIFAR-100-LT [imbalance=50]`"""
+    ours = title == name or title.startswith((f"{name} [", f"{name} ("))
+    return data_sets.get(name, name) + title.removeprefix(name) if ours else title
 
 
 def _by_keys(records: list[RunRecord], by: Sequence[str], papers: Mapping[str, str]) -> Rows:
@@ -56,12 +76,21 @@ def _by_keys(records: list[RunRecord], by: Sequence[str], papers: Mapping[str, s
         for predictor in record.predictors if PREDICTOR in by else [record.headline]:
             groups[tuple(predictor if key == PREDICTOR else shown[key] for key in by)].append((record, predictor))
     papers = unambiguous(papers, {record.method for record in records})
-    found = []
+    found: list[Group] = []
     for values, runs in sorted(groups.items(), key=lambda item: [in_order(value) for value in item[0]]):
         keys = dict(zip(by, values, strict=True))
         names = tuple(papers.get(value, value) if key == "method" else value for key, value in keys.items())
-        found.append(Group(names, keys, runs))
+        found += _by_their_data(names, keys, runs)
     return Rows(tuple(by), found, [])
+
+
+def _by_their_data(names: tuple[str, ...], keys: dict[str, str], runs: list[Scored]) -> Iterator[Group]:
+    """A row never has runs of different data, also where its table has."""
+    parts = parted(record for record, _ in runs)
+    for mark, records in sorted(parts.items()):
+        shown = names if len(parts) == 1 else (*names[:-1], f"{names[-1]} (data {mark})")
+        own = {id(record) for record in records}
+        yield Group(shown, keys, [scored for scored in runs if id(scored[0]) in own])
 
 
 def _row(group: Group, measure: Measure, split: str) -> Row | None:

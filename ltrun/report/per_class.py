@@ -9,7 +9,7 @@ import numpy as np
 from ltrun.metrics import Metric
 from ltrun.report.confusion import Confusion
 from ltrun.report.measure import Measure
-from ltrun.report.table import DASH, Cell, Row, Table
+from ltrun.report.table import Cell, Row, Table
 
 HEADS = ("Class", "Training images", "Test images")
 MEASURE = Measure(
@@ -28,7 +28,12 @@ def _table(confusion: Confusion) -> Table:
     rows = tuple(
         Row(
             names=(confusion.names[c], f"{confusion.images[c]:,}", f"{support:,}"),
-            keys={"class": confusion.names[c], "training_images": str(confusion.images[c]), "test_images": str(support)},
+            keys={
+                **confusion.row.keys,
+                "class": confusion.names[c],
+                "training_images": str(confusion.images[c]),
+                "test_images": str(support),
+            },
             cells=tuple(
                 Cell.of(column, (float(value) for value in values if not np.isnan(value)))
                 for column, values in zip(MEASURE.columns, each.T, strict=True)
@@ -40,6 +45,7 @@ def _table(confusion: Confusion) -> Table:
     )
     runs = len(confusion.runs)
     over = f": mean ± standard deviation (n - 1 in the denominator) over {runs} runs" if runs > 1 else ""
-    caption = f"{MEASURE.title} (%) on the test split{over}. {DASH} precision of a class that is never predicted."
+    dash = "A dash: precision of a class that is never predicted, recall of one without test images."
+    caption = f"{MEASURE.title} (%) on the test split{over}. {dash}"
     notes = confusion.table.notes if confusion.row.saw_test else ()
     return Table(confusion.title, HEADS, rows, MEASURE, confusion.table.split, notes, caption)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ltrun.errors import ConfigError
 from ltrun.report.table import Table
 from ltrun.results.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ltrun.report.confusion import Confusion
 
 FORMATS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}  # and metadata that would differ
 OTHERS = ("jpg", "jpeg", "eps", "ps", "gif", "tif", "tiff", "webp")  # endings of images that no figure is written as
@@ -25,19 +31,19 @@ class Place(NamedTuple):
     formats: tuple[str, ...]
 
 
-def place_of(asked: Path, formats: Sequence[str]) -> Place:
+def place_of(asked: Path, formats: Sequence[str], flag: str = "--plots") -> Place:
     """`figures` and `--format pdf` are a folder; `figures/x.pdf` are files `x-...` of that format. Raises ConfigError."""
     ending = asked.suffix.lower().removeprefix(".")
     if asked.is_dir():
         return Place(asked, "", tuple(formats) or ("png",))
     if ending in OTHERS:
-        raise ConfigError(f"--plots {asked}: figures are written as {', '.join(FORMATS)}; name a folder, or such a file")
+        raise ConfigError(f"{flag} {asked}: figures are written as {', '.join(FORMATS)}; name a folder, or such a file")
     if ending not in FORMATS:
         if asked.exists():
-            raise ConfigError(f"--plots {asked} is a file; name a folder, or a file that ends in .{', .'.join(FORMATS)}")
+            raise ConfigError(f"{flag} {asked} is a file; name a folder, or a file that ends in .{', .'.join(FORMATS)}")
         return Place(asked, "", tuple(formats) or ("png",))
     if formats and list(formats) != [ending]:
-        raise ConfigError(f"--plots {asked} names a {ending} and --format {','.join(formats)}: leave one of them out")
+        raise ConfigError(f"{flag} {asked} names a {ending} and --format {','.join(formats)}: leave one of them out")
     return Place(asked.parent, asked.stem, (ending,))
 
 
@@ -46,34 +52,69 @@ def plot(tables: Sequence[Table], place: Place) -> list[str]:
 
     Both show the first metric of the task, whichever the table shows. Raises ConfigError without matplotlib.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("--plots needs matplotlib: install it with pip install 'ltrun[plots]'") from error
+    _need_matplotlib("--plots")
     from ltrun.report.figures import classes, groups
-    from ltrun.report.figures.style import headlines, styled
+    from ltrun.report.figures.style import headlines
 
     said = []
     for i, table in enumerate(tables):
         if not headlines(table):
             continue
-        drawn = {"classes": classes, "groups": groups}
+        drawn = {"classes": partial(classes, table), "groups": partial(groups, table)}
         if len({tuple(record.classes["counts"]) for row in table.rows for record, _ in row.runs}) > 1:
             del drawn["classes"]  # rows are averaged over data sets
-        name = f"{i + 1}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', table.title).strip('_')[:80]}"
-        stem = "-".join(filter(None, (place.stem, name if len(tables) > 1 or not place.stem else "")))
-        with styled(), warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            for kind, draw in drawn.items():
-                figure = draw(table)
-                for ending in place.formats:
-                    data = io.BytesIO()
-                    figure.savefig(data, format=ending, metadata=FORMATS[ending])
-                    file = place.folder / f"{stem}-{kind}.{ending}"
-                    write_atomically(file, data.getvalue())
-                    said.append(f"{file} written")
-        lacking = {chr(int(match[1])) for each in told if (match := re.match(r"Glyph (\d+)", str(each.message)))}
-        if lacking:
-            letters = " ".join(sorted(lacking)[:20])
-            said.append(f"no font that matplotlib finds has {letters}, so figures show boxes: install one, as Noto Sans CJK")
+        said += _write(drawn, place, _stem(place, i, table.title, len(tables)))
+    return said
+
+
+def plot_confusion(found: Sequence[Confusion], place: Place) -> list[str]:
+    """Writes the heat map and the matrix of each confusion; returns what there is to say.
+
+    Raises ConfigError without matplotlib.
+    """
+    _need_matplotlib("--confusion")
+    from ltrun.report.figures import heat_map
+    from ltrun.report.render.csv import matrix
+
+    said = []
+    for i, confusion in enumerate(found):
+        stem = _stem(place, i, confusion.title, len(found))
+        said += _write({"confusion": partial(heat_map, confusion)}, place, stem)
+        write_atomically(place.folder / f"{stem}-confusion.csv", matrix(confusion).encode())
+        said.append(f"{place.folder / f'{stem}-confusion.csv'} written")
+    return said
+
+
+def _need_matplotlib(flag: str) -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"{flag} needs matplotlib: install it with pip install 'ltrun[plots]'") from error
+
+
+def _stem(place: Place, index: int, title: str, count: int) -> str:
+    """How the names of a figure's files begin. count: of the titles."""
+    name = f"{index + 1}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', title).strip('_')[:80]}"
+    return "-".join(filter(None, (place.stem, name if count > 1 or not place.stem else "")))
+
+
+def _write(drawn: Mapping[str, Callable[[], Figure]], place: Place, stem: str) -> list[str]:
+    """Writes figures by their kinds, in every format of the place; returns what there is to say."""
+    from ltrun.report.figures.style import styled
+
+    said = []
+    with styled(), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for kind, draw in drawn.items():
+            figure = draw()
+            for ending in place.formats:
+                data = io.BytesIO()
+                figure.savefig(data, format=ending, metadata=FORMATS[ending])
+                file = place.folder / f"{stem}-{kind}.{ending}"
+                write_atomically(file, data.getvalue())
+                said.append(f"{file} written")
+    lacking = {chr(int(match[1])) for each in told if (match := re.match(r"Glyph (\d+)", str(each.message)))}
+    if lacking:
+        letters = " ".join(sorted(lacking)[:20])
+        said.append(f"no font that matplotlib finds has {letters}, so figures show boxes: install one, as Noto Sans CJK")
     return said

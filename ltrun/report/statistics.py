@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 LEVEL = 0.05  # of the two-sided test
+Better = Literal["higher", "lower"] | None
 STEPS = 1000  # of Simpson's rule, even
 
 
@@ -31,12 +32,14 @@ class Verdict:
 
     @property
     def kind(self) -> Literal["better", "equal", "within noise", "one run"]:
-        if self.printed_alike:
+        if self.printed_alike and (self.p is None or self.p < LEVEL or self.p == 1):
             return "equal"
-        return "one run" if self.p is None else "better" if self.p < LEVEL else "within noise"
+        if self.p is not None and self.p >= LEVEL:
+            return "within noise"
+        return "one run" if self.p is None else "better"
 
 
-def verdict(samples: Mapping[int, Sample], better: Literal["higher", "lower"] | None) -> Verdict | None:
+def verdict(samples: Mapping[int, Sample], better: Better) -> Verdict | None:
     """samples: by row, those that may be compared. None where there is nothing to compare, or neither way is better."""
     if len(samples) < 2 or better is None:
         return None
@@ -71,4 +74,4 @@ def exceeding(t: float, freedom: float) -> float:
     width = (math.pi / 2 - start) / STEPS
     heights = [math.sin(i * width) ** (freedom - 1) for i in range(STEPS + 1)]  # from the far end, where cos is 0
     area = width / 3 * (heights[0] + heights[-1] + 4 * math.fsum(heights[1:-1:2]) + 2 * math.fsum(heights[2:-1:2]))
-    return area / (math.sqrt(math.pi) / 2 * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2)))
+    return min(1.0, area / (math.sqrt(math.pi) / 2 * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))))

@@ -10,10 +10,11 @@ from typing import Any
 
 from ltrun.metrics import is_number
 from ltrun.report.measure import Column, Measure
-from ltrun.report.statistics import Sample, Verdict, verdict
+from ltrun.report.statistics import Better, Sample, Verdict, verdict
 from ltrun.results.record import RunRecord
 
 DAGGER = "†"
+SAW_TEST = f"{DAGGER} saw test inputs"
 DASH = "\N{EN DASH}"
 
 
@@ -76,7 +77,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that may be compared: one data set as one group of runs had it."""
+    """Rows that may be compared: one data set as one group of runs had it.
+
+    title: of the data set, as it is typed; heading: as papers have it.
+    """
 
     title: str
     heads: tuple[str, ...]
@@ -85,6 +89,7 @@ class Table:
     split: str
     notes: tuple[str, ...]
     caption: str = ""
+    heading: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -94,10 +99,14 @@ class Table:
     def verdict(self, column: int) -> Verdict | None:
         """On the best mean of a column, among the rows that did not see test inputs."""
         cells = {i: row.cells[column] for i, row in enumerate(self.rows) if not row.saw_test}
-        samples = {i: cell.sample for i, cell in cells.items() if cell.sample}
-        return verdict(samples, self.measure.columns[column].metric.better)
+        return verdict_on(cells, self.measure.columns[column].metric.better)
 
     def best(self, column: int) -> set[int]:
         """The row to be honoured: the best, where it differs from the second by more than the noise of their runs."""
         found = self.verdict(column)
         return {found.best} if found and found.kind == "better" else set()
+
+
+def verdict_on(cells: Mapping[int, Cell], better: Better) -> Verdict | None:
+    """cells: by row, those that may be compared."""
+    return verdict({i: cell.sample for i, cell in cells.items() if cell.sample}, better)

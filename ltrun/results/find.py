@@ -16,11 +16,14 @@ LISTED = 12  # runs that are named where a path holds several
 
 
 def run_at(path: Path) -> tuple[Path, RunRecord]:
-    """(result file, record) of a result file, of the folder of a run, or of a folder with one run below it.
+    """(result file, record) of a result file, of the folder of a run or another file in it, or of a folder with one run below.
 
     Raises DataError where there is no result, or more than one.
     """
-    file = path if path.is_file() else path / RESULT
+    if path.is_file():
+        file = path if path.suffix == ".json" else path.with_name(RESULT)
+    else:
+        file = path / RESULT
     if not file.is_file():
         file = _only_one_below(path)
     return file, RunRecord.load(file)
@@ -28,7 +31,8 @@ def run_at(path: Path) -> tuple[Path, RunRecord]:
 
 def _only_one_below(path: Path) -> Path:
     if not path.is_dir():
-        raise DataError(f"there is no {path}: give the folder of a run, or its {RESULT}")
+        what = f"{path} is no result of a run" if path.exists() else f"there is no {path}"
+        raise DataError(f"{what}: give the folder of a run, or its {RESULT}")
     found = list(islice(_results(path), LISTED + 1))
     if not found:
         why = failure(path)

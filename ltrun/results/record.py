@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -46,8 +46,9 @@ class RunRecord:
 
     dataset, method, task: names. changes: what was overridden relative to the method's preset, {"reweighting": "none",
     "dataset.imbalance": 50}. choices: slot -> option. config: resolved. fingerprint: see `fingerprint`. headline: the
-    predictor that stands for the method. selection: the model that was evaluated, "last" or "best_val". path: the file that
-    it was read from, which is not in the file.
+    predictor that stands for the method. selection: the model that was evaluated, "last" or "best_val". command: the words
+    after `ltrun` that train this run alone, without force. data: the `Identity` of its data. Records of formats 1 and 2 have
+    neither: [] and {}. path: the file that it was read from, which is not in the file.
     """
 
     dataset: str
@@ -64,6 +65,8 @@ class RunRecord:
     classes: Classes
     stages: list[StageTime]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    command: Sequence[str] = field(default_factory=list)
+    data: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     path: Path | None = field(default=None, compare=False, repr=False)
 

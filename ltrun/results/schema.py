@@ -11,12 +11,12 @@ from typing import Any
 from ltrun.errors import MOST_NAMES
 from ltrun.metrics import SINGLE_LABEL, TASKS, is_number
 
-FORMAT = 2
+FORMAT = 3
 FIELDS = (
     "format", "dataset", "method", "task", "changes", "choices", "config", "seed", "fingerprint", "headline", "selection",
-    "predictors", "classes", "stages", "provenance",
+    "predictors", "classes", "stages", "provenance", "command", "data",
 )  # fmt: skip
-ADDED = ("task",)  # fields that format 1 lacks
+ADDED = {"task": 2, "command": 3, "data": 3}  # fields that earlier formats lack: with which format they came
 LARGEST = 64 * 2**20  # bytes; 8,142 classes with ten predictors are a tenth of it
 Check = tuple[str, str, bool]  # a key, what it must be, whether it is
 
@@ -37,7 +37,8 @@ def read(data: bytes) -> dict[str, Any]:
         raise ValueError(f"not whole JSON: {error.msg} at character {error.pos}") from error
     if not isinstance(content, dict) or "format" not in content:
         raise ValueError("no 'format' in it")
-    fields = set(FIELDS).difference(() if _format(content["format"]) == FORMAT else ADDED)
+    known = _format(content["format"])
+    fields = {name for name in FIELDS if ADDED.get(name, 1) <= known}
     if wrong := sorted(fields ^ set(content)):
         raise ValueError(f"'{wrong[0][:80]}' is {'missing' if wrong[0] in fields else 'unknown'}")
     for key, wanted, good in _checks(content):
@@ -75,6 +76,7 @@ def _checks(content: dict[str, Any]) -> Iterator[Check]:
     yield "stages", "a list", isinstance(content["stages"], list)
     for stage in content["stages"]:
         yield "stages", "a list of name, epochs and seconds", _stage(stage)
+    yield from _check_data(content.get("command", []), content.get("data", {}))
     counts, names = content["classes"].get("counts"), content["classes"].get("names")
     yield "classes.counts", "a list of whole numbers", isinstance(counts, list) and _wholes(counts)
     yield "classes.names", "a list of names", isinstance(names, list) and set(map(type, names)) <= {str}
@@ -82,6 +84,25 @@ def _checks(content: dict[str, Any]) -> Iterator[Check]:
     yield "headline", "one of the predictors", content["headline"] in content["predictors"]
     for name, predictor in content["predictors"].items():
         yield from _check_predictor(f"predictors.{name[:80]}", predictor, len(counts), task)
+
+
+def _check_data(command: Any, data: Any) -> Iterator[Check]:
+    yield "command", "a list of words", isinstance(command, list) and all(isinstance(word, str) for word in command)
+    yield "data", "a mapping", isinstance(data, dict)
+    if data:
+        good = isinstance(data.get("splits"), dict) and all(map(_hex, (data.get("digest"), data.get("classes"))))
+        yield "data", "digest, classes and splits", good
+    for split, found in data.get("splits", {}).items():
+        key = f"data.{split[:80]}"
+        yield key, "a mapping", isinstance(found, dict)
+        yield f"{key}.images", "a whole number", _whole(found.get("images"))
+        for name in ("labels", "files", "sizes", "pixels"):
+            good = _hex(found.get(name)) or (name in ("sizes", "pixels") and name in found and found[name] is None)
+            yield f"{key}.{name}", "16 hex digits", good
+
+
+def _hex(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None
 
 
 def _check_predictor(key: str, predictor: Any, classes: int, task: str) -> Iterator[Check]:

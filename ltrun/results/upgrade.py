@@ -1,4 +1,4 @@
-"""Records of format 1 as format 2 has them, so that old and new seeds of one configuration share a row."""
+"""Records of earlier formats as the latest has them, so that old and new seeds of one configuration share a row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ INSTANCE = {"sampler": {"_target_": "ltrun.resampling.Instance"}}
 
 
 def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of format 1 as format 2 has it, but for the fingerprint, which follows from the configuration."""
+    """A record of format 1 or 2 as format 3 has it, but for the fingerprint, which follows from the configuration."""
+    if content["format"] == 1:
+        content = _from_the_first(content)
+    return {**content, "format": FORMAT, "command": [], "data": {}}
+
+
+def _from_the_first(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of format 1 as format 2 has it."""
     config = _with_moved_classes(content["config"])
     if isinstance(config.get("dataset"), dict) and isinstance(config["dataset"].get("source"), dict):
         config["dataset"] = _dataset(config["dataset"])
@@ -35,7 +42,7 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
         config["stages"] = {name: _stage(stage) for name, stage in config["stages"].items()}
     changes = {_renamed(key): value for key, value in content["changes"].items()}
     changes = _with_moved_classes(changes)
-    return {**content, "format": FORMAT, "task": SINGLE_LABEL, "changes": changes, "config": config}
+    return {**content, "task": SINGLE_LABEL, "changes": changes, "config": config}
 
 
 def _renamed(key: str) -> str:

@@ -6,7 +6,9 @@ threads of one process, because the device overlaps work of threads but not of p
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.errors import HydraException
@@ -15,31 +17,39 @@ from omegaconf.errors import OmegaConfBaseException
 from ltrun.config.compose import Job, compose_job
 from ltrun.config.words import command_line, words_of
 from ltrun.engine.progress import Bar, say
-from ltrun.errors import LtrunError, heed_interruption
+from ltrun.errors import DataError, LtrunError, heed_interruption
 from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.sweep.capacity import at_once_of
-from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of
+from ltrun.sweep.check import refusals
+from ltrun.sweep.data_now import DataNow
+from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of, refuse
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
+from ltrun.sweep.server import start_server
+
+log = logging.getLogger(__name__)
 
 Note = Callable[[Outcome], None]
 
 
-def compose_jobs(commands: Sequence[Sequence[str]], note: Note) -> list[Job]:
+def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Sequence[str] = ()) -> list[Job]:
     """Composes each command line. Returns the jobs to train, each once; notes those done before and those refused.
 
-    Hydra must be initialised. Raises Hydra's errors where the first job cannot be composed; a later one has failed.
+    search_path: words that name folders of options, for all of them. Hydra must be initialised. Raises Hydra's errors where
+    the first job cannot be composed; a later one has failed.
     """
     jobs: list[Job] = []
     seen: set[Path] = set()
+    data = DataNow()
     for index, words in enumerate(commands):
         try:
             job = compose_job(words)
+            job = replace(job, command=[*search_path, *job.command])
             if job.folder in seen:  # as in seed=0,0
                 continue
             seen.add(job.folder)
-            done = done_before(job)
+            done = done_before(job, data)
         except (HydraException, OmegaConfBaseException, LtrunError) as error:
             heed_interruption(error)
             if not index and not isinstance(error, LtrunError):
@@ -53,13 +63,26 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note) -> list[Job]:
     return jobs
 
 
-def done_before(job: Job) -> bool:
-    """Whether the run has its result; says so. Raises DataError for a damaged one."""
+def done_before(job: Job, data: DataNow) -> bool:
+    """Whether the run has its result; says so. Raises DataError for a damaged one, and for one of other data."""
     if job.settings.force or not (job.folder / RESULT).exists():
         return False
-    RunRecord.load(job.folder / RESULT)
+    record = RunRecord.load(job.folder / RESULT)
+    if record.data and (told := data.difference(job, record.data)):
+        raise DataError(f"{job.folder} holds the result of other data: {told}; force=true trains it anew on these")
+    if record.provenance.get("lost_rows"):
+        return False  # goes on from its last checkpoint, so that only what failed after training is done again
     print(f"{job.title}: done before, in {job.folder} (force=true trains it again)")
     return True
+
+
+def without_refused(jobs: Sequence[Job], note: Note) -> list[Job]:
+    """The jobs that may train. Those that will be refused whatever their data are have failed, and their folders say why."""
+    sentences = refusals(jobs)
+    for job in jobs:
+        if job.folder in sentences:
+            note(refuse(job, sentences[job.folder]))
+    return [job for job in jobs if job.folder not in sentences]
 
 
 def train(jobs: Sequence[Job], total: int, note: Note) -> None:
@@ -68,13 +91,25 @@ def train(jobs: Sequence[Job], total: int, note: Note) -> None:
         return
     for job in jobs:  # now, or results of before would stand beside those of a sweep that is cut short
         forget(job)
-    size, lanes = at_once_of(jobs[0], total)
+    size, lanes = _at_once(jobs[0], total)
     if size == 1:
         for job in jobs:
             note(train_here(job))
         return
     with Pool(size, lanes, Overview(total, total - len(jobs)), note) as pool:
         pool.train(jobs)
+
+
+def _at_once(job: Job, jobs: int) -> tuple[int, int]:
+    """`at_once_of`, and one where this machine lets no server of processes be started."""
+    try:
+        size, lanes = at_once_of(job, jobs)
+        if size > 1:
+            start_server()
+        return size, lanes
+    except OSError as error:
+        log.warning(f"jobs train one after the other, as with runtime.pack=1: no processes can be started ({error.strerror})")
+        return 1, 1
 
 
 def train_here(job: Job, alone: bool = False) -> Outcome:

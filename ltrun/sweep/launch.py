@@ -6,7 +6,9 @@ The file holds the whole resolved configuration: a node needs no command line, a
 from __future__ import annotations
 
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
+from ltrun import streams
 from ltrun.config.compose import Job
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError
-from ltrun.machine import at_home
+from ltrun.machine import at_home, terminate
+from ltrun.sweep.data_now import DataNow
 from ltrun.sweep.jobs import done_before, train_here
 from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, forget, outcome_of, tell
 
@@ -85,9 +89,13 @@ def train_under_hydra(job: Job, overrides: Sequence[str]) -> Outcome:
 
 def train_from_file(cfg: DictConfig) -> None:
     """The task, in whatever process the launcher starts: the outcome stays in the folder. Raises DataError."""
+    streams.guard()
+    streams.outlive()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
     show_log()
     job = Job.load(Path(cfg.job))
-    if not done_before(job):  # by another sweep that had it in its queue
+    if not done_before(job, DataNow()):  # by another sweep that had it in its queue
         tell(train_here(job), named=True)
 
 

@@ -14,7 +14,7 @@ from ltrun.engine.progress import Reporter
 from ltrun.errors import BusyError, LtrunError, TrainingError, heed_interruption
 from ltrun.results.address import ERROR, RESULT
 from ltrun.results.atomic import write_atomically
-from ltrun.results.folder import failure, put_back, set_aside
+from ltrun.results.folder import failure, made, put_back, set_aside
 
 GOES_ON = "the same command goes on from its last checkpoint"
 STOPPED = f"it never started, or its process was ended; {GOES_ON}"
@@ -76,6 +76,13 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
         with suppress(TrainingError):  # the folder cannot be written to, and the caller tells the sentence
             write_atomically(job.folder / ERROR, f"{sentence}\n{trace}".encode())
     return sentence
+
+
+def refuse(job: Job, sentence: str) -> Outcome:
+    """The outcome of a job that does not begin, left in its folder like that of one that failed."""
+    with suppress(LtrunError):  # the folder cannot be written to, and the caller tells the sentence
+        write_atomically(made(job.folder) / ERROR, f"{sentence}\n".encode())
+    return Outcome(job.title, job.folder, "failed", sentence)
 
 
 def tell(outcome: Outcome, named: bool) -> None:

@@ -18,7 +18,7 @@ from ltrun.machine import end, end_with_parent
 from ltrun.sweep.messages import Ended, LogRelay, Message, Relay
 from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, attempt, outcome_of
 from ltrun.sweep.overview import Overview
-from ltrun.sweep.server import CONTEXT, start_server
+from ltrun.sweep.server import CONTEXT
 
 
 @dataclass
@@ -47,7 +47,6 @@ class Pool:
         self.running: list[Worker] = []
 
     def __enter__(self) -> Pool:
-        start_server()
         self.overview.__enter__()
         return self
 
@@ -137,8 +136,16 @@ def _work(channel: Connection, at_once: int) -> None:
     end_with_parent()
     import torch
 
+    from ltrun.engine.trainer import rescue_all
     from ltrun.engine.turns import Turns
 
+    def leave(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        rescue_all()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, leave)
     torch.set_num_threads(1)  # runtime.threads, where given, is set by the run
     turns, sending = Turns(), threading.Lock()
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 
+from ltrun.machine import shorten_sockets
+
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = ["torch", "ltrun.engine.run"]  # imported once, by the server that the processes of a sweep are forked from
 SERVER = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # the server must not import what lies in the current folder
@@ -38,7 +40,8 @@ def _tell_cuda(channel: Connection) -> None:
 
 
 def start_server() -> None:
-    """Begins to import what the processes need, and does not wait for it."""
+    """Begins to import what the processes need, and does not wait for it. Raises OSError where no socket can be made."""
+    shorten_sockets()
     CONTEXT.set_forkserver_preload(PRELOADED)
     with _environment(SERVER):
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the process that started the sweep

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ltrun.cli import dispatch
-from tests.support.commands import Run
+from tests.support.commands import PROGRAM, SHORT, Run, environment
 
 
 @pytest.fixture
@@ -37,3 +37,20 @@ def ltrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
     yield run
     logging.getLogger("ltrun").handlers.clear()  # it writes to a stream that is gone now
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The record of a run of digits."""
+    folder = tmp_path_factory.mktemp("there")
+    words = [*PROGRAM, "method=ldam_drw", *SHORT, "posthoc=ncm"]
+    subprocess.run(words, cwd=folder, env=environment(), check=True, capture_output=True)
+    (found,) = folder.rglob("result.json")
+    return found.read_bytes()
+
+
+@pytest.fixture
+def result(recorded: bytes, tmp_path: Path) -> Path:
+    """The record, as it comes from elsewhere."""
+    (tmp_path / "theirs.json").write_bytes(recorded)
+    return tmp_path / "theirs.json"

@@ -1,13 +1,21 @@
 """A run is of the data that it was trained on: names of its test images, refusals of other data, tables that mix none."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from ltrun.data import stamps
+from ltrun.data import ImageFolder, Splits, stamps
+from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.stage import StageRun
+from ltrun.engine.trainer import Trainer
 from ltrun.results.address import RESULT
-from tests.support.commands import Run
+from ltrun.results.record import RunRecord
+from ltrun.types import Clock
+from tests.support.commands import Run, refused
 from tests.support.data_fakes import class_folders
 
 PHOTOS = (
@@ -37,6 +45,180 @@ def test_predictions_name_their_images(ltrun: Run, photos: Path, tmp_path: Path,
     for name, label in zip(names.tolist(), labels.tolist(), strict=True):
         assert (photos / name).is_file()
         assert Path(name).parent.name == ("ant", "bee", "cat")[label]
+
+
+# Other data
+
+
+def black(photos: Path, pattern: str = "*") -> None:
+    for path in sorted(photos.rglob(f"{pattern}.png")):
+        Image.new("RGB", (12, 12)).save(path)
+
+
+def added(photos: Path) -> None:
+    (photos / "bee" / "9999.png").write_bytes((photos / "bee" / "0000.png").read_bytes())
+
+
+def renamed(photos: Path) -> None:
+    (photos / "bee").rename(photos / "bug")
+
+
+def swapped(photos: Path) -> None:
+    """Two images of different sizes, as compressed ones have."""
+    Image.new("RGB", (12, 12)).save(photos / "aside.png")
+    (photos / "aside.png").replace(photos / "ant" / "0000.png")
+    swap(photos, "ant/0000.png", "bee/0000.png")
+
+
+def removed_and_added(photos: Path) -> None:
+    """As many of each class as before."""
+    (photos / "cat" / "0000.png").rename(photos / "cat" / "0000x.png")
+
+
+CHANGES = {
+    "pixels": (black, "are changed"),
+    "another image": (added, " new (bee/"),
+    "another class": (renamed, "the classes have other names"),
+    "two labels": (swapped, " changed ("),
+    "another name": (removed_and_added, "(cat/0000x.png)"),
+}
+
+
+@pytest.mark.parametrize("streamed", ["false", "true"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_finished_run_of_other_data_is_not_done_before(
+    ltrun: Run, photos: Path, tmp_path: Path, change: str, streamed: str
+) -> None:
+    words = (*PHOTOS, f"dataset.streamed={streamed}", "dataset.workers=0")
+    assert ltrun(*words).returncode == 0
+    assert "done before" in ltrun(*words).stdout
+    make, said = CHANGES[change]
+    if (streamed, change) == ("false", "another name"):  # the same pixels with the same labels
+        make(photos)
+        assert "done before" in ltrun(*words).stdout
+        return
+    make(photos)
+    sentence = refused(ltrun(*words))
+    assert said in sentence
+    assert "force=true trains it anew" in sentence
+    assert ltrun(*words, "force=true").returncode == 0
+    assert "done before" in ltrun(*words).stdout
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_run_does_not_go_on_with_other_data(ltrun: Run, tmp_path: Path, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("train", "val", "test"):
+        class_folders(tmp_path / "photos" / name, {"ant": 8, "bee": 5}, size=12, seed=len(name))
+    interrupt(ltrun, monkeypatch, *PHOTOS)
+    black(tmp_path / "photos" / split, "0001")
+    sentence = refused(ltrun(*PHOTOS))
+    title = {"train": "training", "val": "validation", "test": "test"}[split]
+    assert f"of 13 {title} images 2 are changed ({split}/ant/0001.png)" in sentence
+    assert "bring those back to go on, or begin anew with force=true" in sentence
+    class_folders(tmp_path / "photos" / split, {"ant": 8, "bee": 5}, size=12, seed=len(split))
+    again = ltrun(*PHOTOS)
+    assert again.returncode == 0, again.stderr
+    assert "train 1/2" not in again.stdout, "it goes on"
+
+
+def interrupt(ltrun: Run, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Ends the run after its first checkpoint."""
+
+    class Interrupted(Checkpoints):
+        def save(self, name: str, state: dict[str, Any]) -> None:
+            super().save(name, state)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ltrun.engine.run.Checkpoints", Interrupted)
+        assert ltrun(*words).returncode == 130
+
+
+def test_streamed_and_resident_data_are_the_same(ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(ltrun, monkeypatch, *PHOTOS, "dataset.streamed=true", "dataset.workers=0")
+    done = ltrun(*PHOTOS, "dataset.streamed=false")
+    assert done.returncode == 0, done.stderr
+    assert "done before" in ltrun(*PHOTOS, "dataset.streamed=true").stdout
+
+
+def test_a_streamed_run_whose_images_change_meanwhile_is_refused(
+    ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its last whole checkpoint it goes on when the image is back."""
+    words = (*PHOTOS, "dataset.streamed=true", "dataset.workers=0", "epochs=3")
+    path, whole = photos / "ant" / "0003.png", Trainer._epoch
+
+    def changing(self: Trainer, running: StageRun, index: int, clock: Clock) -> None:
+        if clock.epoch == 1:
+            path.rename(photos / "aside")
+            Image.new("RGB", (12, 12)).save(path)
+        whole(self, running, index, clock)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", changing)
+        sentence = refused(ltrun(*words))
+    assert "photos/ant/0003.png was changed while this run read it" in sentence
+    assert "of 39 training images 1 is changed (ant/0003.png)" in refused(ltrun(*words))
+    (photos / "aside").rename(path)
+    again = ltrun(*words)
+    assert again.returncode == 0, again.stderr
+    assert "train 2/3" in again.stdout and "train 1/3" not in again.stdout
+
+
+def test_a_result_outlives_its_data(ltrun: Run, photos: Path) -> None:
+    assert ltrun(*PHOTOS).returncode == 0
+    photos.rename(photos.with_name("away"))
+    assert "done before" in ltrun(*PHOTOS).stdout
+
+
+def test_data_of_finished_jobs_are_opened_once(ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("-m", *PHOTOS, "seed=0,1,2", "runtime.pack=1")
+    assert ltrun(*words).returncode == 0
+    opened: list[object] = []
+    whole = ImageFolder.open
+
+    def counted(self: ImageFolder, device: torch.device) -> Splits:
+        opened.append(self)
+        return whole(self, device)
+
+    monkeypatch.setattr(ImageFolder, "open", counted)
+    assert ltrun(*words).stdout.count("done before") == 3
+    assert len(opened) == 1
+    black(photos)
+    again = ltrun(*words)
+    assert again.returncode == 1
+    assert again.stderr.count("force=true trains it anew") >= 3
+
+
+def test_tables_do_not_mix_runs_of_different_data(ltrun: Run, photos: Path) -> None:
+    """Two folders of equal class names and sizes, and one folder whose images were exchanged."""
+    assert ltrun(*PHOTOS).returncode == 0
+    black(photos, "0000")
+    assert ltrun(*PHOTOS, "seed=1").returncode == 0
+    report = ltrun("report", "outputs").stdout
+    assert report.count("image_folder [image_size=8] (data ") == 2
+    assert "image_folder [image_size=8] stands for 2 data sets, which differ in training images" in report
+    assert ltrun(*PHOTOS, "seed=0", "force=true").returncode == 0
+    assert "(data " not in ltrun("report", "outputs").stdout
+
+
+# What a record tells
+
+
+def test_a_record_tells_the_command_of_its_run_alone(ltrun: Run, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "options" / "logit_adjustment").mkdir(parents=True)
+    (tmp_path / "options" / "logit_adjustment" / "mine.yaml").write_text(
+        "adjust: {_target_: ltrun.logit_adjustment.BalancedSoftmax}\n"
+    )
+    shared = [*PHOTOS[1:], "logit_adjustment=mine", "plugins=[]"]
+    flags = ["--config-dir", "options"]
+    done = ltrun("-m", "method=erm", *flags, "seed=0,1", *shared, "force=true", "runtime.pack=1")
+    assert done.returncode == 0, done.stderr + done.stdout
+    records = [RunRecord.load(path) for path in sorted((tmp_path / "outputs").rglob(RESULT))]
+    expected = [[*flags, "method=erm", f"seed={seed}", *shared, "runtime.pack=1"] for seed in (0, 1)]
+    assert [record.command for record in records] == expected
+    again = ltrun(*records[1].command)
+    assert again.stdout.count("done before") == 1
 
 
 # The cache

@@ -204,3 +204,29 @@ def test_no_process_outlives_a_killed_sweep_and_the_same_command_goes_on(tmp_pat
     assert again.returncode == 0, errors
     assert len(list(tmp_path.rglob("result.json"))) == 2
     assert "2/2 " in output
+
+
+# ------------------------------------------------------------------------------------------------------ temporary folders
+
+
+def test_a_long_path_of_temporary_files_is_no_obstacle(tmp_path: Path) -> None:
+    """A socket's path has 107 bytes at most."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    command = [*PROGRAM, "-m", "seed=0,1", "dataset=digits_lt", "epochs=1", "runtime.pack=2"]
+    done = subprocess.run(command, env=environment(TMPDIR=str(long)), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("result.json"))) == 2 and not list(long.iterdir())
+
+
+def test_where_no_process_can_be_started_jobs_train_one_after_the_other(
+    ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ltrun.sweep.server.shorten_sockets", refused)
+    done = ltrun("-m", "seed=0,1", "dataset=digits_lt", "epochs=1", "runtime.pack=2")
+    assert done.returncode == 0, done.stderr
+    assert "jobs train one after the other, as with runtime.pack=1" in done.stderr and "No space left" in done.stderr
+    assert len(list(tmp_path.rglob("result.json"))) == 2

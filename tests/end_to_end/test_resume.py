@@ -148,7 +148,8 @@ def test_a_run_does_not_go_on_with_other_images(ltrun: Run, tmp_path: Path) -> N
     choices = (*data, "epochs=40", "runtime.checkpoint_seconds=0", f"outputs={tmp_path / 'runs'}")
     kill_when([*PROGRAM, *choices], tmp_path / "runs", 2)
     class_folders(tmp_path / "images", {"a": 6, "b": 5})
-    assert "the training images are not those that" in (sentence := refused(ltrun(*choices))) and "force=true" in sentence
+    sentence = refused(ltrun(*choices))
+    assert "training images 1 is new (b/0" in sentence and "force=true" in sentence
     assert ltrun(*choices, "epochs=2", "force=true").returncode == 0
 
 
@@ -164,3 +165,25 @@ def test_a_checkpoint_of_other_parts_is_one_sentence(ltrun: Run, tmp_path: Path)
     manifest.write_text(json.dumps({"checkpoints": [entry | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}]}))
     sentence = refused(ltrun(*choices))
     assert "does not fit this run" in sentence and "force=true begins it anew" in sentence and "defect" not in sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1", "runtime.pack=2")], ids=["alone", "packed"])
+def test_a_scheduler_that_takes_the_machine_back_costs_the_epoch_under_way(sweep: tuple[str, ...], tmp_path: Path) -> None:
+    command = [*PROGRAM, *sweep, "dataset=digits_lt", "epochs=9000", "runtime.checkpoint_seconds=9000", f"outputs={tmp_path}"]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    runs, deadline = 2 if sweep else 1, time.monotonic() + 100
+    while sum(len(history(path.parent)) > 3 for path in tmp_path.rglob("metrics.jsonl")) < runs:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    assert not list(tmp_path.rglob("checkpoints.json"))
+    for _ in range(2):  # as some say it twice
+        process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, output + errors
+    assert "goes on from the last checkpoint" in output and "Traceback" not in output + errors
+    folders = [path.parent for path in tmp_path.rglob("metrics.jsonl")]
+    assert len(folders) == runs
+    for folder in folders:
+        newest = json.loads((folder / "checkpoints.json").read_text())["checkpoints"][0]["file"]
+        assert int(newest.removesuffix(".pt").rpartition("-")[2]) >= history(folder)[-1]["epoch"] - 1

@@ -129,8 +129,8 @@ class Mine(PostHoc):
 @pytest.mark.parametrize(
     ("sees", "scores", "said"),
     [
-        ("", "outputs.logits * torch.nan", "Mine returns scores that are not finite"),
-        ("", "outputs.logits[:, :3]", "Mine returns a tensor of shape (250, 3), where (250, 10) is needed"),
+        ("", "outputs.logits[:, :3]", "Mine returns a tensor of shape (16, 3), where (16, 10) is needed"),
+        ("", "outputs.features[:, :10]", "Mine reads 'features', which its `reads` does not name"),
         (
             "sees = frozenset({'test'})",
             "outputs.logits",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -164,18 +162,3 @@ def test_a_file_system_without_locks_trains(code: int, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).count("files cannot be locked") == 1
     assert len(list(tmp_path.rglob("result.json"))) == 2
-
-
-def test_a_scheduler_that_ends_a_run_is_told_so(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ltrun", "dataset=digits_lt", "epochs=4000", "outputs=runs"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
-    until = time.monotonic() + 100
-    while not any(path.read_text() for path in tmp_path.rglob("metrics.jsonl")) and time.monotonic() < until:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 143 and "goes on from the last checkpoint" in output
-    (history,) = tmp_path.rglob("metrics.jsonl")
-    (manifest,) = tmp_path.rglob("checkpoints.json")
-    last = json.loads(history.read_text().splitlines()[-1])["epoch"]
-    assert json.loads(manifest.read_text())["checkpoints"][0]["file"] == f"0-train-{last}.pt"

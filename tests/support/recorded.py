@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from ltrun.metrics import GROUPS, SINGLE_LABEL, TASKS, Shots
@@ -47,6 +48,7 @@ def record(
     lift: float = 0.0,
     spread: float | None = None,
     date: str = "2024-01-01T00:00:00+00:00",
+    data: Mapping[str, Any] | None = None,
 ) -> RunRecord:
     """predictors: name -> what it sees. numbers: another value gives other metrics for the same run.
 
@@ -72,4 +74,5 @@ def record(
         classes={"names": [f"class {i}" for i in range(len(counts))], "counts": counts},
         stages=[{"name": "joint", "epochs": 3, "seconds": 1.5}],
         provenance={"date": date},
+        data=data or {},
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NAMED = 20  # classes that are shown by name, each with a marker
 POINTS = 600  # of a line at most; what is smoothed has no finer detail
 ALONE = 1.1  # inches, the height of a method's own panel
+LETTER = 0.055  # inches, of the names of shot groups
 MARKED = 10  # markers on a line of many classes
 
 
@@ -69,33 +70,23 @@ def _together(table: Table, rows: Sequence[Row], curves: Sequence[Curve], world:
     wide = style.WIDTH * 0.75 + style.CHARACTER * longest + 0.6
     figure = style.figure_of(table, wide, max(3.2, style.LINE * (lines + 6)))
     axes, sizes = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    every = None if world.names else max(1, len(world.at) // MARKED)
+    every = max(1, len(world.at) // MARKED)
     for i, (curve, look) in enumerate(zip(curves, style.LOOKS, strict=False)):
-        mark = {"marker": look.marker, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
-        start = None if every is None else (i * every // len(curves), every)
-        axes.plot(
-            world.at,
-            curve.mean,
-            linestyle=look.dash,
-            color=look.colour,
-            linewidth=1.4,
-            label=curve.name,
-            markevery=start,
-            **mark,
-        )
+        (line,) = axes.plot(world.at, curve.mean, linestyle=look.dash, color=look.colour, linewidth=1.4, label=curve.name)
+        line.set(marker=look.marker, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
+        line.set_markevery(None if world.names else (i * every // len(curves), every))
         _band(axes, world, curve, look.colour)
     axes.set_ylabel(said)
     _bounds(axes, curves)
-    _boundaries(axes, world, named=True)
-    _boundaries(sizes, world, named=False)
+    _boundaries(axes, world, style.WIDTH * 0.66)
+    _boundaries(sizes, world)
     _sizes(sizes, world)
+    sizes.set_ylabel("images\n(log)")
     _ranks(sizes, world, style.WIDTH * 0.66)
-    sizes.set_xlabel(_below(world))
+    sizes.set_xlabel("; ".join(filter(None, [_below(world), style.dagger(rows)])))
     figure.align_ylabels()
-    over = style.spread(rows)
-    legend = figure.legend(loc="outside right upper", frameon=False, handlelength=3.2, title=over, title_fontsize=7)
-    legend.set_alignment("left")
-    legend.get_title().set_text(over.replace(" of ", "\nof "))
+    over = style.spread(rows).replace(" of ", "\nof ")
+    figure.legend(loc="outside right upper", frameon=False, handlelength=3.2, title=over, title_fontsize=7, alignment="left")
     return figure
 
 
@@ -106,41 +97,52 @@ def _apart(table: Table, rows: Sequence[Row], curves: Sequence[Curve], world: Wo
     figure = style.figure_of(table, style.WIDTH, ALONE * high + (1.4 if world.names else 1.0))
     panels = list(figure.subplots(high, columns, sharex=True, squeeze=False).flat)
     plain = style.baseline(rows)
-    for axes, curve in zip(panels, curves, strict=False):
-        for other in curves:
-            axes.plot(world.at, other.mean, color=style.FAINT, linewidth=0.5)
-        if plain is not None:
-            axes.plot(world.at, curves[plain].mean, color=style.INK, linewidth=0.8, linestyle=(0, (4, 1.5)))
-        axes.plot(world.at, curve.mean, color=style.LOOKS[0].colour, linewidth=1.4)
-        _band(axes, world, curve, style.LOOKS[0].colour)
-        _bounds(axes, curves)
-        _boundaries(axes, world, named=axes in panels[:columns])
-        axes.set_title(
-            _fitted(curve.name, columns), fontsize=7, fontweight="bold", loc="left", pad=10 if axes in panels[:columns] else 3
-        )
-        if panels.index(axes) % columns:
-            axes.tick_params(labelleft=False)
-    last = panels[len(curves)]
-    _sizes(last, world)
-    _boundaries(last, world, named=False)
-    last.set_title("training images (log)", fontsize=7, loc="left", pad=3)
-    last.set_ylabel("")
-    last.set_yticks([])
-    for rank, side in ((0, "left"), (len(world.counts) - 1, "right")):
-        last.annotate(
-            f"{world.counts[rank]:,}", (rank - 0.5 if side == "left" else rank + 0.5, world.counts[rank]), xytext=(0, 1.5),
-            textcoords="offset points", horizontalalignment=side, fontsize=6.5,
-        )  # fmt: skip
+    for i, (axes, curve) in enumerate(zip(panels, curves, strict=False)):
+        _alone(axes, curve, curves, None if plain is None else curves[plain], world)
+        _boundaries(axes, world, style.WIDTH / columns * 0.8 if i < columns else 0.0)
+        title = _fitted(curve.name, columns)
+        axes.set_title(title, fontsize=7, fontweight="bold", loc="left", pad=10 if i < columns else 3)
+        axes.tick_params(labelleft=i % columns == 0)
+    _sizes_alone(panels[len(curves)], world)
     for i, axes in enumerate(panels):
-        axes.set_visible(i <= len(curves))
-        if i + columns > len(curves):
-            axes.tick_params(labelbottom=True)
+        axes.set_visible(i < cells)
+        axes.tick_params(labelbottom=i + columns >= cells)
         _ranks(axes, world, style.WIDTH / columns * 0.8)
     key = ["thick: the method", "grey: all others", style.spread(rows)]
     key += ["dashed: " + curves[plain].name.replace("\n", " ")] if plain is not None else []
-    figure.supxlabel(style.folded([_below(world), *key]), fontsize=7)
+    figure.supxlabel(style.folded([_below(world), *key, style.dagger(rows)]), fontsize=7)
     figure.supylabel(said, fontsize=8)
     return figure
+
+
+def _alone(axes: Axes, curve: Curve, curves: Sequence[Curve], plain: Curve | None, world: World) -> None:
+    """One method in front of all others; plain training dashed."""
+    for other in curves:
+        axes.plot(world.at, other.mean, color=style.FAINT, linewidth=0.5)
+    if plain is not None:
+        axes.plot(world.at, plain.mean, color=style.INK, linewidth=0.8, linestyle=(0, (4, 1.5)))
+    axes.plot(world.at, curve.mean, color=style.LOOKS[0].colour, linewidth=1.4)
+    _band(axes, world, curve, style.LOOKS[0].colour)
+    _bounds(axes, curves)
+
+
+def _sizes_alone(axes: Axes, world: World) -> None:
+    """The sizes of the classes in a panel of their own, with the largest and the smallest number beside their bars."""
+    _sizes(axes, world)
+    _boundaries(axes, world)
+    axes.set_title("training images (log)", fontsize=7, loc="left", pad=3)
+    axes.set_yticks([])
+    edges = [(0, -0.5, "left"), (len(world.counts) - 1, len(world.counts) - 0.5, "right")]
+    for rank, x, side in edges:
+        place = (x, max(world.counts[rank], axes.get_ylim()[0]))
+        axes.annotate(
+            f"{world.counts[rank]:,}",
+            place,
+            xytext=(0, 1.5),
+            textcoords="offset points",
+            horizontalalignment=side,
+            fontsize=6.5,
+        )
 
 
 def _curve(name: str, row: Row, split: str, first: Measure, order: Sequence[int], world: World) -> Curve:
@@ -194,16 +196,21 @@ def _bounds(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.set_axisbelow(True)
 
 
-def _boundaries(axes: Axes, world: World, named: bool) -> None:
-    """Lines between the shot groups, whose names stand above them."""
+def _boundaries(axes: Axes, world: World, wide: float = 0.0) -> None:
+    """Lines between the shot groups; their names above them where a panel is so many inches wide, pushed apart if they meet."""
+    edge = -np.inf
     for name, start, end in world.groups:
         if start:
             axes.axvline(start - 0.5, color=style.MUTED, linewidth=0.6, linestyle=(0, (2, 2)))
-        if named:
-            axes.annotate(
-                name, ((start + end - 1) / 2, 1), xycoords=("data", "axes fraction"), xytext=(0, 2), textcoords="offset points",
-                horizontalalignment="center", color=style.MUTED, fontsize=6.5,
-            )  # fmt: skip
+        if not wide:
+            continue
+        half = (len(name) + 1) * LETTER * len(world.counts) / wide / 2  # in ranks
+        place = max((start + end - 1) / 2, edge + half)
+        edge = place + half
+        axes.annotate(
+            name, (place, 1), xycoords=("data", "axes fraction"), xytext=(0, 2), textcoords="offset points",
+            horizontalalignment="center", color=style.MUTED, fontsize=6.5,
+        )  # fmt: skip
 
 
 def _sizes(axes: Axes, world: World) -> None:
@@ -222,7 +229,6 @@ def _sizes(axes: Axes, world: World) -> None:
     axes.yaxis.set_major_locator(FixedLocator(sorted({int(low), int(high)})))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_ylabel("images\n(log)")
 
 
 def _ranks(axes: Axes, world: World, wide: float) -> None:
@@ -261,4 +267,4 @@ def _fitted(name: str, columns: int) -> str:
     """A name above a panel of its own, in two lines at most."""
     width = int(style.WIDTH / columns / style.CHARACTER)
     lines = textwrap.wrap(name.replace("\n", " "), width, break_long_words=True)
-    return "\n".join(lines if len(lines) < 3 else [lines[0], f"{lines[1][: width - 1]}…"])
+    return "\n".join(lines if len(lines) < 3 else [lines[0], f"…{name[1 - width :]}"])  # its end tells it from its like

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from ltrun.metrics import GROUPS
 from ltrun.report.figures import style
 from ltrun.report.measure import Column
-from ltrun.report.table import DASH, Cell, Row, Table
+from ltrun.report.table import DASH, Cell, Row, Table, verdict_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PANEL = 1.55  # inches
 LEAST = 4.0  # percent points that an axis shows at least, so that noise does not fill it
+WHOLE = 90.0  # points, about all of them: nothing is cut
 TEXT = 0.62  # of a panel's span, for the values beside the points
 
 
@@ -44,8 +45,9 @@ def groups(table: Table) -> Figure:
         axes.set_xlim(start, start + span * (1.1 + TEXT))
         if plain is not None and (mean := found[plain].mean) is not None:
             axes.axvline(mean, color=style.MUTED, linewidth=0.7, linestyle=(0, (4, 1.5)), zorder=1)
+        verdict = verdict_on({i: cell for i, cell in enumerate(found) if not rows[i].saw_test}, column.metric.better)
         for i, cell in enumerate(found):
-            _point(axes, i, cell, 0.05 / tall)
+            _point(axes, i, cell, 0.05 / tall, bold=verdict is not None and (verdict.kind, verdict.best) == ("better", i))
         _frame(axes, len(rows), start, start + 1.1 * span)
         if not any(cell.n for cell in found):
             axes.set_xticks([])
@@ -56,12 +58,13 @@ def groups(table: Table) -> Figure:
     panels[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
     said = [style.scale(rows, table.split), style.spread(rows)]
     said += [f"dashed: {names[plain]}".replace("\n", " ")] if plain is not None else []
-    figure.supxlabel(style.folded([*said, "axes are cut, all to one scale"]), fontsize=7)
+    cut = "axes are cut, all to one scale" if span < WHOLE else ""
+    figure.supxlabel(style.folded([*said, cut, style.dagger(rows)]), fontsize=7)
     return figure
 
 
-def _point(axes: Axes, place: int, cell: Cell, below: float) -> None:
-    """The mean with its deviation, the single runs below it, and both numbers at the right edge."""
+def _point(axes: Axes, place: int, cell: Cell, below: float, bold: bool) -> None:
+    """The mean with its deviation, the single runs below it, and both numbers at the right edge, bold as in the table."""
     shown = DASH  # no such classes, rather than no image right
     if cell.mean is not None:
         shown = cell.text(cell.mean) + ("" if cell.std is None else f" ± {cell.text(cell.std)}")
@@ -75,7 +78,7 @@ def _point(axes: Axes, place: int, cell: Cell, below: float) -> None:
         axes.plot(cell.mean, place, marker="o", markersize=4, color=style.LOOKS[0].colour, zorder=3)
     axes.text(
         0.99, place, shown, transform=axes.get_yaxis_transform(), fontsize=7, horizontalalignment="right",
-        verticalalignment="center",
+        verticalalignment="center", fontweight="bold" if bold else "normal",
     )  # fmt: skip
 
 

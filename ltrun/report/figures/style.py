@@ -16,7 +16,7 @@ from ltrun.metrics import TASKS, Shots
 from ltrun.report.configurations import PREDICTOR
 from ltrun.report.measure import Measure
 from ltrun.report.render.common import plain
-from ltrun.report.table import Row, Table
+from ltrun.report.table import SAW_TEST, Row, Table
 
 INK, MUTED, FAINT = "0.15", "0.45", "0.87"
 BASELINE = "erm"
@@ -65,7 +65,7 @@ def styled() -> Iterator[None]:
 def figure_of(table: Table, width: float, height: float) -> Figure:
     """In inches, with the table's title."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(literal(table.title), x=0.01, horizontalalignment="left", fontweight="bold")
+    figure.suptitle(literal(table.heading), x=0.01, horizontalalignment="left", fontweight="bold")
     return figure
 
 
@@ -122,9 +122,13 @@ def spread(rows: Sequence[Row]) -> str:
     return "mean ± standard deviation of " + (f"{counts.pop()} runs" if len(counts) == 1 else "the runs")
 
 
+def dagger(rows: Sequence[Row]) -> str:
+    return SAW_TEST if any(row.saw_test for row in rows) else ""
+
+
 def folded(parts: Sequence[str]) -> str:
     """Remarks below a figure, in lines as wide as a page."""
-    return textwrap.fill("; ".join(filter(None, parts)), int(WIDTH / CHARACTER))
+    return textwrap.fill("; ".join(filter(None, parts)), int(1.15 * WIDTH / CHARACTER))
 
 
 def literal(text: str) -> str:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from ltrun.metrics import GROUPS
 from ltrun.report.render.common import plain
 from ltrun.report.table import Table
+
+if TYPE_CHECKING:
+    from ltrun.report.confusion import Confusion
 
 FORMULA = "=+-@"  # a spreadsheet would compute a cell that begins so
 
@@ -20,21 +25,34 @@ def comma_separated(tables: Sequence[Table]) -> str:
     keys = list(dict.fromkeys(key for table in tables for row in table.rows for key in row.keys))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["table", "name", *map(_text, keys), "saw_test_inputs", "split", "metric", "group", "mean", "std", "n"])
+    writer.writerow(["table", "name", *map(text, keys), "saw_test_inputs", "split", "metric", "group", "mean", "std", "n"])
     for table in tables:
         for row in table.rows:
             for column, cell in zip(table.columns, row.cells, strict=True):
                 where = [table.title, ", ".join(row.names), *(row.keys.get(key, "") for key in keys)]
                 what = [str(row.saw_test).lower(), table.split, table.measure.name, column.lower()]
-                writer.writerow([*map(_text, (*where, *what)), cell.mean, cell.std, cell.n])
+                writer.writerow([*map(text, (*where, *what)), cell.mean, cell.std, cell.n])
     return out.getvalue()
 
 
-def _text(text: str) -> str:
+def matrix(confusion: Confusion) -> str:
+    """Comma-separated: a line a label, a column a prediction, both by class size; fractions of the label's test images."""
+    order, names = confusion.order.tolist(), [text(name) for name in confusion.names]
+    keys = list(GROUPS)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["label", "training_images", "group", *(names[c] for c in order)])
+    for c, shares in zip(order, confusion.shares, strict=True):
+        values = ["" if share != share else f"{share:.6g}" for share in shares]
+        writer.writerow([names[c], confusion.images[c], keys[confusion.groups[c]], *values])
+    return out.getvalue()
+
+
+def text(name: str) -> str:
     """A name of anyone's, which no spreadsheet takes for a formula; a number stays one."""
-    text = plain(text)
+    shown = plain(name)
     try:
-        float(text)
+        float(shown)
     except ValueError:
-        return f"'{text}" if text.startswith(tuple(FORMULA)) else text
-    return text
+        return f"'{shown}" if shown.startswith(tuple(FORMULA)) else shown
+    return shown

@@ -30,7 +30,7 @@ def html(tables: Sequence[Table]) -> str:
         heads += [f"<th>{hypertext.escape(plain(column))}</th>" for column in (*table.columns, RUNS)]
         rows = [f"<tr>{''.join(row[:-1])}<td>{row[-1]}</td></tr>" for row in body(table, name, cell)]
         parts += [
-            f"<h2>{hypertext.escape(plain(table.title))}</h2>",
+            f"<h2>{hypertext.escape(plain(table.heading))}</h2>",
             f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>",
             *rows,
             "</tbody></table>",

@@ -1,8 +1,8 @@
 """Tables as JSON, for programs: numbers as they are, and the runs behind each.
 
     {"format": 1, "tables": [table, ...]}
-    table    title, task, split; metric: {name, title}; keys: those by which rows are told apart, in the order of `heads`
-             of a printed table; caption, notes: text; columns, rows
+    table    title: the data set and its changes, as typed; heading: with its name in papers; task, split; metric: {name,
+             title}; keys: by which rows are told apart; caption, notes: text; columns, rows
     column   key, head, unit: "%" or null; better: "higher", "lower" or null; best: null where there is nothing to compare, else
              {row, second: indices in rows, p: of their difference, null where one run shows no noise; verdict: "better",
              "within noise", "one run", or "equal" for means that are printed alike}
@@ -32,6 +32,7 @@ def as_json(tables: Sequence[Table]) -> str:
 def _table(table: Table) -> dict[str, Any]:
     return {
         "title": table.title,
+        "heading": table.heading,
         "task": table.rows[0].runs[0][0].task,
         "split": table.split,
         "metric": {"name": table.measure.name, "title": table.measure.title},

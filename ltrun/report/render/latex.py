@@ -16,33 +16,71 @@ LATEX = {
 }  # fmt: skip
 
 
+PAGE = 50  # rows; a float with more does not fit on a page
+
+
 def latex(tables: Sequence[Table]) -> str:
-    r"""One `table` each, with booktabs; a mean is `$38.3 \pm 0.4$`, the best of a column bold."""
+    r"""One `table` each, with booktabs; a mean is `$38.3 \pm 0.4$`, the best of a column bold. Long ones go over pages."""
+    long = any(len(table.rows) > PAGE for table in tables)
+    parts = [r"% needs \usepackage{booktabs}" + (r" and \usepackage{longtable}" if long else "")]
+    for table, label in zip(tables, _labels(tables), strict=True):
+        parts += _over_pages(table, label) if len(table.rows) > PAGE else _float(table, label)
+    return "\n".join(parts) + "\n"
+
+
+def _float(table: Table, label: str) -> list[str]:
+    top, lines, notes = _lines(table)
+    return [
+        r"\begin{table}",
+        r"  \centering",
+        f"  {_caption(table)}",
+        f"  \\label{{{label}}}",
+        f"  \\begin{{tabular}}{{{_columns(table)}}}",
+        *top,
+        *lines,
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        *notes,
+        r"\end{table}",
+    ]
+
+
+def _over_pages(table: Table, label: str) -> list[str]:
+    top, lines, notes = _lines(table)
+    return [
+        f"\\begin{{longtable}}{{{_columns(table)}}}",
+        f"  {_caption(table)}",
+        f"  \\label{{{label}}} \\\\",
+        *top,
+        r"    \endfirsthead",
+        *top,
+        r"    \endhead",
+        *lines,
+        r"    \bottomrule",
+        r"\end{longtable}",
+        *(["{", *notes, r"  \par", "}"] if notes else []),
+    ]
+
+
+def _caption(table: Table) -> str:
+    return f"\\caption{{{_latex(plain(f'{table.heading}. {table.caption}'))}}}"
+
+
+def _columns(table: Table) -> str:
+    return "l" * len(table.heads) + "r" * (len(table.columns) + 1)
+
+
+def _lines(table: Table) -> tuple[list[str], list[str], list[str]]:
+    """The head between rules, the rows, the notes."""
 
     def cell(cell: Cell, row: Row, best: bool) -> str:
         shown = number(cell, row, r" \pm ", r"\mathbf{{{}}}" if best else "{}", dash="--")
         return shown if cell.mean is None else f"${shown}$"
 
-    parts = [r"% needs \usepackage{booktabs}"]
-    for table, label in zip(tables, _labels(tables), strict=True):
-        heads = [*(_latex(plain(head)) for head in (*table.heads, *table.columns)), f"${RUNS}$"]
-        lines = [f"    {' & '.join(line)} \\\\" for line in (heads, *body(table, _latex, cell))]
-        parts += [
-            r"\begin{table}",
-            r"  \centering",
-            f"  \\caption{{{_latex(plain(f'{table.title}. {table.caption}'))}}}",
-            f"  \\label{{{label}}}",
-            f"  \\begin{{tabular}}{{{'l' * len(table.heads)}{'r' * (len(table.columns) + 1)}}}",
-            r"    \toprule",
-            lines[0],
-            r"    \midrule",
-            *lines[1:],
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            *(f"  \\par\\footnotesize {_latex(plain(note))}" for note in table.notes),
-            r"\end{table}",
-        ]
-    return "\n".join(parts) + "\n"
+    heads = [*(_latex(plain(head)) for head in (*table.heads, *table.columns)), f"${RUNS}$"]
+    head, *lines = [f"    {' & '.join(line)} \\\\" for line in (heads, *body(table, _latex, cell))]
+    notes = [f"  \\par\\footnotesize {_latex(plain(note))}" for note in table.notes]
+    return [r"    \toprule", head, r"    \midrule"], lines, notes
 
 
 def _labels(tables: Sequence[Table]) -> list[str]:

@@ -21,7 +21,7 @@ def markdown(tables: Sequence[Table]) -> str:
         rules = [":--"] * len(table.heads) + ["--:"] * (len(table.columns) + 1)
         lines = [f"| {' | '.join(line)} |" for line in (heads, rules, *body(table, _markdown, cell))]
         texts = [_markdown(plain(line)) for line in (table.caption, *table.notes)]
-        parts.append("\n\n".join([f"### {_markdown(plain(table.title))}", "\n".join(lines), *texts]))
+        parts.append("\n\n".join([f"### {_markdown(plain(table.heading))}", "\n".join(lines), *texts]))
     return "\n\n".join(parts) + "\n"
 
 

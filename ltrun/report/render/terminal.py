@@ -8,7 +8,7 @@ from ltrun import streams
 from ltrun.report.render.common import RUNS, number, plain
 from ltrun.report.table import Table
 
-NAME = 16  # characters that a name has at least on a terminal, before it is folded
+NAME, VALUE = 16, 8  # characters that a name, and a value of a swept key, have at least on a terminal, before they are folded
 
 
 def terminal(tables: Sequence[Table]) -> None:
@@ -25,8 +25,9 @@ def terminal(tables: Sequence[Table]) -> None:
     for table in tables:
         shown = RichTable(title=Text(plain(table.title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
         numbers = [[number(cell, row) for cell in row.cells] + [str(row.n)] for row in table.rows]
-        for head, names in zip(table.heads, zip(*(row.names for row in table.rows), strict=True), strict=True):
-            shown.add_column(Text(plain(head)), overflow="fold", min_width=min(NAME, max(map(len, (head, *names)))))
+        for i, head in enumerate(table.heads):
+            longest = max(len(head), *(len(row.names[i]) for row in table.rows))
+            shown.add_column(Text(plain(head)), overflow="fold", min_width=min(VALUE if i else NAME, longest))
         for column, texts in zip((*table.columns, RUNS), zip(*numbers, strict=True), strict=True):
             shown.add_column(Text(plain(column)), justify="right", no_wrap=True, min_width=max(map(len, texts)))
         best = [table.best(column) for column in range(len(table.columns))]

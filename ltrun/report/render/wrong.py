@@ -7,7 +7,9 @@ import io
 import json
 from dataclasses import asdict, fields
 
+from ltrun import streams
 from ltrun.report.render.common import plain
+from ltrun.report.render.csv import text
 from ltrun.report.wrong import Mistakes, Wrong
 
 
@@ -18,8 +20,8 @@ def terminal(mistakes: Mistakes, count: int | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
+    console = streams.console()
+    if not console.file.isatty():
         console = Console(highlight=False, width=400)  # a file has no edge to wrap at
     shown = mistakes.first(count)
     console.print(Text(plain(mistakes.title), style="bold"))
@@ -51,7 +53,7 @@ def comma_separated(mistakes: Mistakes, count: int | None) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(field.name for field in fields(Wrong))
     for wrong in mistakes.first(count):
-        writer.writerow(plain(value) if isinstance(value, str) else value for value in asdict(wrong).values())
+        writer.writerow(text(value) if isinstance(value, str) else value for value in asdict(wrong).values())
     return out.getvalue()
 
 

@@ -69,17 +69,18 @@ def test_headers(own: Path) -> None:
     assert method["mine"] == Option("mine", "My method.", "", "40.1")
 
 
-def test_every_method_has_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = titles()
+def test_every_method_has_a_name_of_its_own_and_so_have_data_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = titles("method")
     assert found.keys() == {option.name for option in options("method")}
     assert len(set(found.values())) == len(found)
     assert (found["ldam_drw"], found["balanced_softmax"], found["crt"]) == ("LDAM-DRW", "Balanced Softmax", "cRT")
+    assert titles("dataset")["cifar100_lt"] == "CIFAR-100-LT"
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text("# @package _global_\n# name: My Loss\n# Widens margins.\n")
     monkeypatch.setenv("LTRUN_SEARCHPATH", str(tmp_path))
-    assert titles()["mine"] == "My Loss"
+    assert titles("method")["mine"] == "My Loss"
     monkeypatch.setenv("LTRUN_SEARCHPATH", "/is/not/there")
-    assert titles() == {}
+    assert titles("method") == {}
 
 
 def test_none_comes_first() -> None:

@@ -119,3 +119,10 @@ def test_a_slot_of_a_stage_that_is_given_a_word_is_a_sentence() -> None:
     made = job("+stages.train.margin=ldam")
     with pytest.raises(ConfigError, match=r"stages\.train\.margin"):
         recipe_of(made.config, made.choices, made.settings.plugins)
+
+
+@pytest.mark.parametrize("override", ["posthoc=[ncm,ncm]", "posthoc=[ncm,tau_norm,ncm]", "augmentation=[cutout,mixup,cutout]"])
+def test_an_option_is_named_once(override: str) -> None:
+    """A doubled option stood in the label and did nothing."""
+    with pytest.raises(ConfigError, match=r"(ncm|cutout) stands twice in \["):
+        job(override)

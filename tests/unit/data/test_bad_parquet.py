@@ -1,5 +1,6 @@
 """CIFAR as parquet that is truncated, mislabelled or holds what is no image: one sentence with the file and its row."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def test_real_parquet_truncated(cifar100_root: Path, tmp_path: Path) -> None:
         (tmp_path / "train.parquet").write_bytes(file.read(1_000_000))
     (tmp_path / "test.parquet").symlink_to(cifar100_root / "test.parquet")
     assert str(tmp_path / "train.parquet") in refused(CIFARLT(100, str(tmp_path)))
+
+
+def test_a_pipe_in_the_place_of_a_parquet_never_hangs(tmp_path: Path) -> None:
+    cifar_parquet(tmp_path)
+    (tmp_path / "train.parquet").unlink()
+    os.mkfifo(tmp_path / "train.parquet")
+    assert f"{tmp_path / 'train.parquet'} cannot be read as parquet, because it is a pipe" in refused(cifar(tmp_path))
 
 
 def test_a_parquet_without_its_other_half(tmp_path: Path) -> None:

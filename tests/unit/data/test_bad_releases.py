@@ -32,6 +32,13 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
+def test_a_pipe_in_the_place_of_an_official_file_never_hangs(tmp_path: Path) -> None:
+    release, first = RELEASES[10], next(iter(RELEASES[10].train))
+    (tmp_path / release.folder).mkdir()
+    os.mkfifo(tmp_path / release.folder / first)
+    assert f"{first} is not the official file, because it is a pipe" in refused(cifar(tmp_path))
+
+
 # Nothing there
 
 

@@ -78,6 +78,11 @@ def test_a_second_validation_split_is_refused(skewed: Path) -> None:
         ImageFolder(str(skewed), validation_fraction=0.1).open(CPU)
 
 
+def test_a_share_for_testing_beside_a_test_folder_is_refused(skewed: Path) -> None:
+    with pytest.raises(ConfigError, match=r"test is the test split, so dataset\.test_fraction=0\.3 has no effect"):
+        ImageFolder(str(skewed), test_fraction=0.3).open(CPU)
+
+
 @pytest.mark.parametrize(
     ("build", "words"),
     [

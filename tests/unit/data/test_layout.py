@@ -60,6 +60,9 @@ def test_names_of_splits(name: str, split: str | None) -> None:
         (("train", "train_set", "test"), {"train": "train", "test": "test"}),
         (("train", "val", "validation"), {"train": "train", "test": "val"}),
         (("photos",), {"train": "photos"}),
+        (("abc_train/abc_train", "abc_test/abc_test"), {"train": "abc_train/abc_train", "test": "abc_test/abc_test"}),
+        (("abc_train", "test"), {"train": "abc_train", "test": "test"}),
+        (("Training", "Test", "test-several"), {"train": "Training", "test": "Test"}),
         (("train",), {"train": "train"}),
         (("",), {"train": ""}),
     ],
@@ -82,12 +85,13 @@ def test_a_folder_that_is_taken_for_a_split_is_named(tmp_path: Path, caplog: pyt
 def test_folders_beside_the_splits_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lay(tmp_path, "train", "val", "extra", "train_old", "validation")
     flat(tmp_path / "test")
-    (tmp_path / ".git").mkdir()
+    for name in (".git", "lost+found", "@eaDir", "$RECYCLE.BIN"):
+        (tmp_path / name).mkdir()
     splits_of(tmp_path)
     for name in ("extra", "train_old", "validation"):
         assert f"{tmp_path / name} is left out: the splits are train, val" in caplog.text
     assert f"{tmp_path / 'test'} holds images without class folders and is left out" in caplog.text
-    assert ".git" not in caplog.text
+    assert not any(name in caplog.text for name in (".git", "lost+found", "@eaDir", "$RECYCLE.BIN"))
 
 
 @pytest.mark.parametrize("below", ["", "train"])
@@ -108,7 +112,7 @@ def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_test_split_alone_is_refused(tmp_path: Path) -> None:
-    assert "holds test and val, but no folder train" in refused(ImageFolder(str(lay(tmp_path, "test", "val"))))
+    assert "holds test and val and no folder 'train'" in refused(ImageFolder(str(lay(tmp_path, "test", "val"))))
 
 
 def test_splits_without_classes_do_not_pass_for_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -89,7 +89,7 @@ def test_two_damaged_checkpoints_are_one_sentence(damage: Any, tmp_path: Path) -
     saved(tmp_path, 1, 2)
     for path in tmp_path.glob("*.pt"):
         harm(path, damage)
-    with pytest.raises(TrainingError, match="remove the folder") as caught:
+    with pytest.raises(TrainingError, match="force=true trains this run anew") as caught:
         load(tmp_path, lambda sentence: None)
     assert str(tmp_path) in str(caught.value)
 
@@ -152,19 +152,46 @@ MANIFESTS = {
 }
 
 
+def manifest(content: bytes, folder: Path) -> None:
+    (folder / MANIFEST).write_bytes(content)
+
+
 @pytest.mark.parametrize("content", MANIFESTS.values(), ids=MANIFESTS)
-def test_a_damaged_manifest_is_one_sentence_and_nothing_is_lost(content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_manifest_goes_on_from_the_newest_checkpoint_beside_it(content: bytes, tmp_path: Path) -> None:
+    saved(tmp_path, 9, 10)  # not in the order of their names
+    manifest(content, tmp_path)
+    warnings: list[str] = []
+    assert load(tmp_path, warnings.append) == 10
+    (sentence,) = warnings
+    assert str(tmp_path / MANIFEST) in sentence and "going on from 0-train-10.pt" in sentence
+    again = Checkpoints(tmp_path)
+    again.save("0-train-11", state(11))
+    assert load(tmp_path) == 11, "the manifest is whole again"
+
+
+def test_of_a_damaged_manifest_the_checkpoint_that_is_whole_serves(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
-    (tmp_path / MANIFEST).write_bytes(content)
-    with pytest.raises(TrainingError) as caught:
+    manifest(b"", tmp_path)
+    harm(tmp_path / "0-train-2.pt", lambda data: data[: len(data) // 2])
+    assert load(tmp_path, lambda sentence: None) == 1
+
+
+@pytest.mark.parametrize("damage", ["middle bit", "half", "zeros", "foreign", "gone"])
+def test_a_damaged_manifest_without_a_whole_checkpoint_is_one_sentence(damage: str, tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2)
+    manifest(b"{", tmp_path)
+    for path in tmp_path.glob("*.pt"):
+        harm(path, DAMAGES[damage])
+    with pytest.raises(
+        TrainingError, match="no checkpoint beside it is whole: give the command again with force=true"
+    ) as caught:
         load(tmp_path, lambda sentence: None)
-    assert str(tmp_path) in str(caught.value) and "remove" in str(caught.value)
-    assert len(list(tmp_path.glob("*.pt"))) == 2
+    assert str(tmp_path) in str(caught.value)
 
 
 def test_a_manifest_that_is_no_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).mkdir()
-    with pytest.raises(TrainingError):
+    with pytest.raises(TrainingError, match="cannot be read"):
         load(tmp_path)
 
 

@@ -12,11 +12,11 @@ from ltrun.augmentation import CropFlip
 from ltrun.classifier import Linear
 from ltrun.engine.evidence import SplitEvidence, fit
 from ltrun.engine.predictors import Predictors, evaluate
-from ltrun.errors import TrainingError
 from ltrun.network import Experts, Plain, ResNetCIFAR
 from ltrun.parts import Augment, Evidence, Network, PostHoc
+from ltrun.posthoc import NCM, LogitAdjustment
 from ltrun.types import Outputs
-from tests.support.cases import context, digits, normaliser
+from tests.support.cases import context, digits, normaliser, stats
 
 ALL = ("features", "logits", "experts", "head")
 
@@ -112,8 +112,46 @@ class Undeclared(Curious):
 
 
 def test_a_field_that_a_part_does_not_name_is_not_there() -> None:
-    with pytest.raises(TrainingError, match="'features' in its `reads`"):
-        Predictors(network(), context(), {"undeclared": Undeclared()}, ()).measure()
+    warned: list[str] = []
+    predictors = Predictors(network(), context(warn=warned.append), {"undeclared": Undeclared()}, ())
+    found, scores = predictors.measure()
+    assert list(found) == list(scores) == ["plain"]
+    assert "'features' in its `reads`" in predictors.lost["undeclared"] and len(warned) == 1
+
+
+class Failing(Curious):
+    """Raises in `fit`, at its first rows, or at later ones; or returns another shape, or no numbers."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how, self.calls = how, 0
+
+    def fit(self, splits: Mapping[str, Evidence]) -> None:
+        if self.how == "fit":
+            raise ValueError("no solution")
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        self.calls += 1
+        logits = outputs.need("logits")
+        if self.how == "first" or (self.how == "later" and self.calls > 2):
+            raise ZeroDivisionError("nothing\nto divide by")
+        return {"shape": logits[:, 1:], "nan": logits * torch.nan}.get(self.how, logits)
+
+
+@pytest.mark.parametrize("how", ["fit", "first", "later", "shape", "nan"])
+def test_a_part_that_fails_after_training_costs_its_own_row(how: str) -> None:
+    warned: list[str] = []
+    parts = {"before": NCM(num_classes=10), "failing": Failing(how), "after": LogitAdjustment(stats=stats())}
+    predictors = Predictors(network(), context(warn=warned.append, evaluation_batch=4), parts, ())
+    predictors.fit()
+    found, scores = predictors.measure()
+    assert list(found) == list(scores) == ["plain", "before", "after"]
+    alone = Predictors(network(), context(evaluation_batch=4), {name: parts[name] for name in ("before", "after")}, ())
+    alone.fit()
+    assert alone.measure()[0] == found
+    (sentence,) = warned
+    assert sentence.startswith("post-hoc row 'failing' is left out: ") and predictors.lost["failing"] in sentence
+    assert "\n" not in sentence and ("line " in sentence) == (how in ("fit", "first", "later"))
 
 
 def test_evaluation_holds_no_split(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def test_what_is_not_finite_first_is_named_with_its_epoch_and_step(changes: dict
         trainer(recipe, tmp_path, report=rows.append).run()
     sentence = str(caught.value)
     assert "not finite" in sentence and "stage 'train'" in sentence and "epoch 2" in sentence and "step 2" in sentence
-    assert re.search(named, sentence.split("the last good checkpoint")[0]), f"the part is not named: {sentence}"
+    assert re.search(named, sentence.split("Lower optimizer.lr")[0]), f"the part is not named: {sentence}"
     assert len(rows) == 1, "nothing is recorded of the epoch that failed"
     kept = Checkpoints(tmp_path).load(CPU, pytest.fail)
     assert kept is not None and kept["epoch"] == 1
@@ -136,7 +136,7 @@ def test_a_part_that_is_called_for_each_label_column_is_named_for_any_of_them(tm
 
 
 def test_a_rate_that_is_too_high_is_reported_by_what_overflowed(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"not finite: .*step \d+; .*Lower optimizer\.lr"):
+    with pytest.raises(TrainingError, match=r"not finite: .*step \d+\. Lower optimizer\.lr"):
         trainer(bound(changed(small(composed()), optimizer__lr=1e30)), tmp_path).run()
     assert Checkpoints(tmp_path).load(CPU, pytest.fail) is None
 

@@ -12,6 +12,9 @@ import pytest
 
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.stage import Row
+from ltrun.engine.trainer import UNDER_WAY, rescue_all
+from ltrun.errors import TrainingError
+from ltrun.types import Clock
 from tests.support.cases import bound, changed, composed, differing, small, snapshot, trainer
 from tests.support.checkpoints import DAMAGES, harm
 from tests.support.interrupted import Fragile, Stop, comparable, stopped_at_every_epoch, trained
@@ -76,3 +79,71 @@ def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_equal(damage: str, tm
         again, rows = trained(composition, folder, warn=warnings.append)
         assert differing(snapshot(whole), snapshot(again)) == set()
         assert len(warnings) == 1 and len(rows) == 4 - (stop_at - 1)
+
+
+class Interrupting:
+    """Interrupts at a step of the n-th epoch, as a signal does."""
+
+    def __init__(self, epochs: int, error: BaseException) -> None:
+        self.left, self.error = epochs, error
+
+    def __call__(self, clock: object, batch: int, batches: int) -> None:
+        self.left -= batch == batches
+        if self.left == 0:
+            raise self.error
+
+
+def test_an_interrupt_loses_no_more_than_the_epoch_under_way(tmp_path: Path) -> None:
+    """Although the next checkpoint is due in a thousand seconds."""
+    composition = small(composed("method=erm"), epochs=5)
+    whole, rows = trained(composition, tmp_path / "whole")
+    broken = tmp_path / "broken"
+    one = trainer(bound(composition), broken, checkpoint_seconds=1000)
+    one.step = Interrupting(4, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        one.run()
+    assert [entry["file"] for entry in Checkpoints(broken).entries] == ["0-train-3.pt"]
+    again, later = trained(composition, broken)
+    assert differing(snapshot(whole), snapshot(again)) == set()
+    assert comparable(rows)[3:] == comparable(later)
+
+
+def test_a_process_that_ends_writes_the_last_epoch_of_each_of_its_runs(tmp_path: Path) -> None:
+    composition = small(composed("method=erm"), epochs=2)
+    one = trainer(bound(composition), tmp_path, checkpoint_seconds=1000)
+    seen: list[list[dict[str, str]]] = []
+
+    def terminated(clock: Clock, batch: int, batches: int) -> None:
+        if clock.epoch == 1 and not seen:
+            rescue_all()  # as the main thread does, while this one trains
+            seen.append(Checkpoints(tmp_path).entries)
+
+    one.step = terminated
+    one.run()
+    assert [[entry["file"] for entry in entries] for entries in seen] == [["0-train-1.pt"]]
+    assert not UNDER_WAY
+
+
+def test_an_interrupt_on_a_full_disk_is_still_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise TrainingError("the disk is full")
+
+    one = trainer(bound(small(composed("method=erm"))), tmp_path, checkpoint_seconds=1000)
+    one.step = Interrupting(2, KeyboardInterrupt())
+    monkeypatch.setattr(one.checkpoints, "save", full)
+    with pytest.raises(KeyboardInterrupt):
+        one.run()
+    assert [record.message for record in caplog.records] == ["the disk is full"]
+
+
+@pytest.mark.parametrize(("epochs", "kept"), [(1, None), (3, "the checkpoint 0-train-2.pt is kept")])
+def test_a_run_that_fails_names_the_checkpoint_that_is_there_and_no_other(
+    epochs: int, kept: str | None, tmp_path: Path
+) -> None:
+    one = trainer(bound(small(composed("method=erm"))), tmp_path, checkpoint_seconds=1000)
+    one.step = Interrupting(epochs, TrainingError("the loss is not finite"))
+    with pytest.raises(TrainingError) as caught:
+        one.run()
+    assert str(caught.value) == "; ".join(filter(None, ["the loss is not finite", kept]))

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from torch import Tensor
 
 from ltrun.config.compose import Job
 from ltrun.engine.progress import Bar
 from ltrun.engine.run import run
 from ltrun.errors import ConfigError
+from ltrun.parts import Evidence, PostHoc
+from ltrun.results.record import RunRecord
+from ltrun.types import Outputs
 from tests.support.cases import changed, composed, small
+from tests.support.training import node
 
 
 def job(folder: Path, *overrides: str, **changes: Any) -> Job:
@@ -115,3 +121,38 @@ def test_images_a_second_are_the_rows_drawn_in_every_epoch(
     drawn, images = sum(row["images"] for row in rows), sum(record.classes["counts"])
     assert drawn > 2 * 2 * images
     assert record.provenance["images_per_second"] == pytest.approx(drawn / record.provenance["seconds"], rel=0.02)
+
+
+class Unlucky(PostHoc):
+    """Fails once it has seen a trained network, as long as `fails` says so."""
+
+    fails: ClassVar[bool] = True
+    sees = frozenset({"train"})
+
+    def fit(self, splits: Mapping[str, Evidence]) -> None:
+        if Unlucky.fails and len(splits["train"].outputs().need("logits")) > 100:
+            raise ValueError("singular")
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        return outputs.need("logits")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_post_hoc_part_that_fails_after_training_leaves_a_whole_record_that_says_so(own: bool, tmp_path: Path) -> None:
+    """Its row alone is missing. Where it is the method's own, no other row passes for it."""
+    both = {"predictors": {"unlucky": node(Unlucky), "ncm": {"_target_": "ltrun.posthoc.NCM"}}}
+    made = job(tmp_path, "method=ncm", posthoc=both, plugins=["tests"])
+    made = replace(made, headline="unlucky" if own else "ncm")
+    Unlucky.fails = True
+    bar = Bar()
+    with bar.console.capture() as said:
+        record = run(made, bar)
+    assert list(record.predictors) == ["plain", "ncm"]
+    assert "post-hoc row 'unlucky' is left out: ValueError: singular" in said.get() and "without row unlucky" in said.get()
+    assert "ValueError: singular" in record.provenance["lost_rows"]["unlucky"]
+    assert (record.headline, record.label) == (("plain", "ncm [posthoc=failed]") if own else ("ncm", "ncm"))
+    assert RunRecord.load(tmp_path / "result.json").predictors == record.predictors
+    Unlucky.fails = False
+    again = run(made, Bar())
+    assert list(again.predictors) == ["plain", "unlucky", "ncm"] and again.predictors["plain"] == record.predictors["plain"]
+    assert "lost_rows" not in again.provenance and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2

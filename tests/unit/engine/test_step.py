@@ -107,7 +107,7 @@ def test_a_failed_attempt_leaves_no_trace(tmp_path: Path) -> None:
     torch.set_rng_state(state)
 
     def half(streams: Streams) -> None:
-        step._run(streams)
+        step.take(streams)
         raise RuntimeError("no\nmore")
 
     step._attempt(half, batch)

@@ -256,3 +256,41 @@ def test_whatever_stands_in_the_configuration_it_binds_or_is_refused(data: st.Da
         assert str(error)
     else:
         assert all(stage.epochs >= 1 for stage in recipe.stages)
+
+
+@pytest.mark.parametrize(
+    ("picked", "said"),
+    [
+        ({"decoupling": "disalign", "posthoc": "tau_norm"}, "posthoc=tau_norm reads head, products, which the plain network"),
+        ({"classifier": "disalign", "posthoc": "tau_norm"}, "classifier=disalign do not provide"),
+        ({"classifier": "cosine", "posthoc": "tau_norm"}, "choose classifier 'linear' or 'lws'"),
+        ({"classifier": "causal", "posthoc": "tau_norm_sweep"}, "posthoc=tau_norm_sweep reads products"),
+        ({"classifier": "causal", "posthoc": "tde", "decoupling": "disalign"}, "posthoc=tde reads head, heads of cosines"),
+        ({"classifier": "causal", "posthoc": "tde", "decoupling": "lws"}, "posthoc=tde reads heads of cosines"),
+        ({"ensemble": "ride", "posthoc": "tau_norm"}, "posthoc=tau_norm reads head"),
+    ],
+    ids=str,
+)
+def test_class_weights_that_do_not_make_the_logits_are_not_read(picked: dict[str, str], said: str) -> None:
+    """tau_norm gave a row that ignored what DisAlign had learnt in stage two."""
+    assert said in refused(assembled(picked))
+
+
+@pytest.mark.parametrize(
+    "picked", [{}, {"decoupling": "crt"}, {"decoupling": "lws"}, {"classifier": "lws"}, {"ensemble": "bbn"}], ids=str
+)
+def test_class_weights_that_make_the_logits_are_read(picked: dict[str, str]) -> None:
+    assert "tau_norm" in bound(assembled({**picked, "posthoc": "tau_norm"})).posthoc
+
+
+def test_a_margin_on_cosines_does_not_read_the_logits_of_a_wrapping_head() -> None:
+    """The second stage goes on with the cosine head of the first, and DisAlign makes other numbers of its cosines."""
+    wrapped = changed(
+        assembled({"classifier": "cosine", "margin": "ldam", "decoupling": "disalign"}),
+        stages__classifier__keep=["margin"],
+    )
+    assert "margin=ldam reads cosines" in refused(wrapped)
+    again = changed(
+        assembled({"classifier": "cosine", "posthoc": "tau_norm", "decoupling": "crt"}), stages__classifier__reset_head=True
+    )
+    assert "posthoc=tau_norm reads products" in refused(again)

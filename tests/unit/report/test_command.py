@@ -51,7 +51,7 @@ def test_redirected_formats_hold_nothing_but_the_table(outputs: Path, capsys: Ca
     assert str(broken) not in out
     assert str(broken) in err
     assert "not in the tables: 1 damaged" in err
-    starts = {"markdown": "### cifar100_lt", "latex": "% needs", "csv": "table,", "html": "<!doctype html>"}
+    starts = {"markdown": "### CIFAR-100-LT", "latex": "% needs", "csv": "table,", "html": "<!doctype html>"}
     assert out.startswith(starts[name])
 
 
@@ -148,7 +148,7 @@ def test_1_and_1_0_are_one_value(tmp_path: Path, capsys: Capture) -> None:
         record(seed=seed, changes=changes, config=config).save(tmp_path / str(seed))
     assert main([str(tmp_path), "--markdown"]) == 0
     out = capsys.readouterr().out
-    assert "### cifar100_lt [imbalance=50]\n" in out and out.count("| erm") == 1
+    assert "### CIFAR-100-LT [imbalance=50]\n" in out and out.count("| erm") == 1
     assert re.search(r"\n\| erm \[margin\.scale=1, mixed=\[1,1\]\] \|.*\| 3 \|\n", out)
     for key, shown in (("dataset.imbalance", "50"), ("margin.scale", "1"), ("mixed", "[1,1]")):
         assert main([str(tmp_path), "--by", key, "--csv"]) == 0

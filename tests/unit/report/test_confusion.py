@@ -1,5 +1,6 @@
 """Confusion, precision, recall and F1 against scikit-learn; means over runs; shot groups; what is left out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ltrun.errors import ConfigError
 from ltrun.metrics import GROUPS, Shots
-from ltrun.report.collect import collect_files, key_of
+from ltrun.report.collect import collect
 from ltrun.report.confusion import Confusion, confusions
 from ltrun.report.group import tables
 from ltrun.report.per_class import per_class
@@ -34,9 +35,8 @@ def outputs(tmp_path: Path) -> Path:
 
 
 def read(outputs: Path, **words: str) -> tuple[list[Confusion], list[str]]:
-    found, _ = collect_files([outputs])
-    folders = {key_of(record): file.parent for file, record in found}
-    return confusions(tables([record for _, record in found], **words), lambda record: folders[key_of(record)])
+    records, _ = collect([outputs])
+    return confusions(tables(records, **words))
 
 
 def test_the_matrix_is_scikit_learns_by_class_size_and_averaged(outputs: Path) -> None:
@@ -109,20 +109,16 @@ def test_a_run_without_its_predictions_is_left_out_with_a_sentence(outputs: Path
 def test_runs_of_other_classes_share_no_matrix(tmp_path: Path) -> None:
     save_run(tmp_path, LABELS, {"plain": scores(0)}, COUNTS)
     save_run(tmp_path, LABELS, {"plain": scores(0)}, [n + 1 for n in COUNTS], seed=1)
-    found, _ = collect_files([tmp_path])
-    folders = {key_of(record): file.parent for file, record in found}
-    made = tables([record for _, record in found], by=["dataset"])
-    confusion, notes = confusions(made, lambda record: folders[key_of(record)])
+    records, _ = collect([tmp_path])
+    confusion, notes = confusions(tables(records, by=["dataset"]))
     assert confusion == [] and "classes of other names or sizes" in notes[0]
 
 
 def test_only_the_test_split_has_predictions(outputs: Path) -> None:
-    found, _ = collect_files([outputs])
-    made = tables([record for _, record in found])
-    from dataclasses import replace
-
+    records, _ = collect([outputs])
+    made = tables(records)
     with pytest.raises(ConfigError, match="--split val: runs keep their predictions of the test split only"):
-        confusions([replace(made[0], split="val")], lambda record: outputs)
+        confusions([replace(made[0], split="val")])
 
 
 def test_every_predictor_has_a_table_with_a_row_a_class(tmp_path: Path) -> None:
@@ -130,10 +126,10 @@ def test_every_predictor_has_a_table_with_a_row_a_class(tmp_path: Path) -> None:
         save_run(tmp_path, LABELS, {"plain": scores(seed), "ncm": scores(seed + 9)}, COUNTS, seed=seed)
     confused, _ = read(tmp_path)
     made = per_class(confused)
-    assert [table.title for table in made] == ["cifar100_lt: erm", "cifar100_lt: erm · ncm"]
+    assert [table.title for table in made] == ["cifar100_lt: ERM", "cifar100_lt: ERM · ncm"]
     head = made[0].rows[0]
     assert head.names == ("class 1", "500", "5")
-    assert head.keys == {"class": "class 1", "training_images": "500", "test_images": "5"}
+    assert head.keys == {**confused[0].row.keys, "class": "class 1", "training_images": "500", "test_images": "5"}
     recall = [100 * np.mean(scores(seed).argmax(1)[LABELS == 1] == 1) for seed in SEEDS]
     assert head.cells[1].mean == pytest.approx(np.mean(recall)) and head.cells[1].std == pytest.approx(np.std(recall, ddof=1))
     never = next(row for row in made[0].rows if row.names[0] == "class 2")

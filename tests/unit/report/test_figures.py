@@ -16,6 +16,7 @@ pytest.importorskip("matplotlib")
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ltrun.report.figures import classes, groups
 from ltrun.report.figures.style import styled
@@ -48,6 +49,10 @@ def falling(n: int, most: int = 500, least: int = 5) -> list[int]:
 def points(line: Any) -> np.ndarray:
     """(P, 2)"""
     return np.asarray(line.get_xydata())
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
 
 
 def bands(figure: Figure, axes: int = 0) -> list[Any]:
@@ -128,6 +133,9 @@ def test_the_legend_lies_beside_the_lines(n: int, more: str) -> None:
 @pytest.mark.parametrize(("n", "more"), [(1, ""), (3, ""), (30, ""), (60, LONG)])
 def test_groups_hold_all_their_names_and_values(n: int, more: str) -> None:
     runs = methods(n, more=more)
+    if n == 3:
+        runs += [record("better", seed, spread=0.01, lift=0.2) for seed in range(3)]
+        n += 1
     figure = drawn(groups, runs)
     labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert len(labels) == n and min(label.x0 for label in labels) >= -1
@@ -136,6 +144,8 @@ def test_groups_hold_all_their_names_and_values(n: int, more: str) -> None:
         for row, text in zip(table_of(runs).rows, axes.texts, strict=True):
             cell = row.cells[i]
             assert text.get_text() == f"{cell.mean:.1f} ± {cell.std:.1f}"
+            bold = table_of(runs).best(i) == {table_of(runs).rows.index(row)}
+            assert text.get_fontweight() == ("bold" if bold else "normal")
             own = text.get_window_extent()
             right = max(axes.transData.transform((value, 0))[0] for value in cell.values)
             assert right < own.x0, "a value lies on its points"
@@ -162,6 +172,22 @@ def test_eight_thousand_classes_take_a_few_seconds() -> None:
     figure = drawn(classes, methods(3, counts=falling(8142, 1000, 2)))
     assert time.process_time() - began < 10
     assert max(len(points(line)) for line in figure.axes[0].lines) <= 600
+
+
+@pytest.mark.parametrize("n", [2, 9])
+@pytest.mark.parametrize("counts", [[200, *falling(5, 90, 30), 9, 8, 7, 6], falling(100, 500, 19), [500, 400, 300, 50, 3]])
+def test_the_names_of_shot_groups_do_not_lie_on_each_other(counts: list[int], n: int) -> None:
+    figure = drawn(classes, methods(n, counts=counts))
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 3 and all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize("draw", [classes, groups])
+def test_a_dagger_is_explained(draw: Any) -> None:
+    runs = [record("erm"), record("sade", predictors={"plain": ["test_inputs"]})]
+    figure = drawn(draw, runs)
+    assert any("† saw test inputs" in text for text in texts(figure))
+    assert not any("†" in text for text in texts(drawn(draw, runs[:1])))
 
 
 def test_a_class_without_test_images_is_a_gap() -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from ltrun.commands.report import main
-from ltrun.report.heatmap import MOST, draw, heat_map, matrix
+from ltrun.report.figures.heatmap import MOST, heat_map
+from ltrun.report.plots import place_of, plot_confusion
+from ltrun.report.render.csv import matrix
 from tests.support.predicted import save_run, scores_of
 from tests.unit.report.test_confusion import COUNTS, LABELS, outputs, read, scores
 
@@ -60,8 +62,9 @@ def test_every_number_of_classes_has_a_map(tmp_path: Path, classes: int) -> None
     labels = np.arange(classes)
     save_run(tmp_path, labels, {"plain": scores_of(labels, classes)}, [7] * classes, names=[f"$x_{c}^" for c in labels])
     (confusion,), _ = read(tmp_path)
-    files = draw([confusion], tmp_path / "figures", "svg")
-    assert [file.suffix for file in files] == [".svg", ".csv"] and all(file.stat().st_size for file in files)
+    plot_confusion([confusion], place_of(tmp_path / "figures", ["svg", "pdf"]))
+    files = list((tmp_path / "figures").iterdir())
+    assert {file.suffix for file in files} == {".svg", ".pdf", ".csv"} and all(file.stat().st_size for file in files)
 
 
 def test_the_command_writes_both_and_prints_the_table(outputs: Path, capsys: Capture) -> None:
@@ -71,10 +74,19 @@ def test_the_command_writes_both_and_prints_the_table(outputs: Path, capsys: Cap
     assert {file.suffix for file in (outputs / "figures").iterdir()} == {".png", ".csv"} and err.count("written") == 2
 
 
+def test_a_place_may_be_a_file_and_a_format(outputs: Path, capsys: Capture) -> None:
+    assert main([str(outputs), "--confusion", str(outputs / "figures" / "x.pdf")]) == 0
+    assert {file.name for file in (outputs / "figures").iterdir()} == {"x-confusion.pdf", "x-confusion.csv"}
+    assert main([str(outputs), "--confusion", str(outputs / "x.gif")]) == 1
+    assert "--confusion" in capsys.readouterr().err
+    assert main([str(outputs), "--format", "svg"]) == 1
+    assert "--plots FOLDER or --confusion FOLDER" in capsys.readouterr().err
+
+
 def test_the_command_prints_values_of_classes_in_every_format(outputs: Path, capsys: Capture) -> None:
     assert main([str(outputs), "--per-class"]) == 0
     assert "Precision" in capsys.readouterr().out
-    for name, start in {"markdown": "### cifar100_lt: erm", "latex": "% needs", "html": "<!doctype html>"}.items():
+    for name, start in {"markdown": "### cifar100_lt: ERM", "latex": "% needs", "html": "<!doctype html>"}.items():
         assert main([str(outputs), "--per-class", f"--{name}"]) == 0
         assert capsys.readouterr().out.startswith(start)
     assert main([str(outputs), "--per-class", "--csv"]) == 0

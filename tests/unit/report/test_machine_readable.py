@@ -42,7 +42,7 @@ def test_json_holds_numbers_runs_and_notes(outputs: Path, capsys: Capture) -> No
     content = strict(out)
     assert err == "" and out.isascii() and content["format"] == 1
     one, other = content["tables"]
-    assert (one["title"], one["task"], one["split"]) == ("cifar100_lt", "single_label", "test")
+    assert (one["title"], one["heading"], one["task"], one["split"]) == ("cifar100_lt", "CIFAR-100-LT", "single_label", "test")
     assert one["metric"] == {"name": "accuracy", "title": "Top-1 accuracy"}
     assert [(c["key"], c["head"], c["unit"], c["better"]) for c in one["columns"]] == [
         ("accuracy", "All", "%", "higher"), ("many", "Many", "%", "higher"), ("medium", "Medium", "%", "higher"),
@@ -117,5 +117,15 @@ def test_latex_has_the_names_of_papers() -> None:
     text = FORMATS["latex"](tables([record(method) for method in ("balanced_softmax", "crt", "ldam_drw", "tau_norm")]))
     for name in ("Balanced Softmax &", "cRT &", "LDAM-DRW &", r"$\tau$-norm &"):
         assert f"    {name}" in text
+    assert r"\caption{CIFAR-100-LT. " in text and r"\label{tab:cifar100-lt-accuracy}" in text
     assert r"\_softmax" not in text and text.isascii()
     assert r"a{-}-b" not in text and r"a-{-}b" in FORMATS["latex"](tables([record("a--b")]))
+
+
+def test_a_table_of_two_hundred_rows_goes_over_pages() -> None:
+    text = FORMATS["latex"](tables([record(f"method_{i}") for i in range(200)]))
+    assert text.startswith(r"% needs \usepackage{booktabs} and \usepackage{longtable}") and r"\begin{table}" not in text
+    assert text.count(r"method\_") == 200 and text.count(r"\toprule") == 2 and text.count(r"\bottomrule") == 1
+    order = [r"\begin{longtable}", r"\caption", r"\label", r"\endfirsthead", r"\endhead", r"method\_0 &", r"\end{longtable}"]
+    places = [text.index(word) for word in order]
+    assert places == sorted(places) and text.count("{") == text.count("}")

@@ -85,6 +85,13 @@ def test_what_is_printed_alike_shares_no_honour() -> None:
     assert table.best(0) == set() and "All" in note(table, "equal as printed: ")
 
 
+def test_what_is_printed_alike_within_noise_is_within_noise() -> None:
+    table = table_of(runs("erm", [0.40, 0.41, 0.42]), runs("ldam", [0.3801, 0.41, 0.44]))
+    assert table.best(0) == set() and "All" in note(table, "within noise: ")
+    assert "All" in note(table_of(runs("erm", [0.5, 0.5]), runs("ldam", [0.5, 0.5])), "equal as printed: ")
+    assert "All" in note(table_of(runs("erm", [0.5]), runs("ldam", [0.5])), "equal as printed: ")
+
+
 def test_one_row_and_an_empty_group_beat_nobody() -> None:
     table = table_of(runs("erm", [0.4, 0.5]))
     assert table.best(0) == set() and table.notes == ()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ltrun.report import Table, tables
+from ltrun.report import Table, facts, tables
 from ltrun.report.render import FORMATS
 from ltrun.report.table import DASH
 from tests.support.recorded import record
@@ -128,8 +128,9 @@ def test_the_default_of_a_swept_data_set_is_in_its_title() -> None:
         record("erm", changes=changes, config={"dataset": {"imbalance": value}, "slots": []})
         for value, changes in ((100, {}), (10, {"dataset.imbalance": 10}), (50, {"dataset.imbalance": 50}))
     ]
-    titles = [table.title for table in tables([*runs, record(dataset="digits_lt")])]
-    assert titles == [*(f"cifar100_lt [imbalance={value}]" for value in (10, 50, 100)), "digits_lt"]
+    found = tables([*runs, record(dataset="digits_lt")])
+    assert [table.heading for table in found][2:] == ["CIFAR-100-LT [imbalance=100]", "Digits-LT"]
+    assert [table.title for table in found] == [*(f"cifar100_lt [imbalance={value}]" for value in (10, 50, 100)), "digits_lt"]
 
 
 def test_a_dagger_stands_with_the_method() -> None:
@@ -169,6 +170,20 @@ def test_classes_that_moved_and_slots_that_a_record_is_too_old_for() -> None:
 def test_true_is_not_1_nor_a_number_its_text() -> None:
     runs = [record("erm", seed, config={"slots": [], "a": value}) for seed, value in enumerate((True, 1))]
     assert [row.names for row in only(tables(runs, by=["a"])).rows] == [("1",), ("true",)]
+    runs = [record("erm", seed, config={"slots": [], "a": value}) for seed, value in enumerate((1, "1", "x"))]
+    assert [row.names for row in only(tables(runs, by=["a"])).rows] == [("1",), ('"1"',), ("x",)]
+
+
+def test_a_neutral_value_is_as_good_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "NEUTRAL", {"evaluation.crops": 1, "ltrun.margin.LDAM.shift": 0})
+    part = {"_target_": "ltrun.margin.ldam.LDAM"}
+    configs: list[dict[str, Any]] = [
+        {"evaluation": {}, "margin": {"adjust": part}},
+        {"evaluation": {"crops": 1.0}, "margin": {"adjust": part | {"shift": 0.0}}},
+    ]
+    runs = [record("erm", seed, config={"slots": [], **config}) for seed, config in enumerate(configs)]
+    for key, value in (("evaluation.crops", "1"), ("margin.adjust.shift", "0")):
+        assert [(row.names, row.n) for row in only(tables(runs, by=[key])).rows] == [((value,), 2)]
 
 
 def test_a_key_that_some_runs_lack_has_a_dash() -> None:

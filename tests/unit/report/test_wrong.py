@@ -119,3 +119,19 @@ def test_the_page_fetches_nothing_and_escapes_every_name(tmp_path: Path) -> None
     assert page.count("<li>") == 3 and "no picture" in page and "changed since the run" in page
     assert not re.search(r'(src|href)="(?!data:|#)|@import|url\(|<script', page)
     assert "The page shows the 1 most confident" in gallery(mistakes(tmp_path), 1, pictures)
+
+
+def test_a_name_that_is_no_text_is_shown_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file system may hold bytes that are no UTF-8; Python reads them as surrogates, which nothing can print."""
+    found = mistakes(tmp_path, files=[name.replace("bee/0", "bee/\udcff0") for name in FILES])
+    assert found.found[0].image == "test/bee/\udcff0.png"
+    terminal(found, None)
+    assert "test/bee/?0.png" in capsys.readouterr().out
+    assert "test/bee/?0.png" in comma_separated(found, None)
+    assert b"test/bee/?0.png" in gallery(found, None, {}).encode()
+    assert json.loads(as_json(found, None))["images"][0]["image"] == "test/bee/\udcff0.png"
+
+
+def test_no_name_is_a_formula_of_a_spreadsheet(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, files=[f"=HYPERLINK({name})" for name in FILES])
+    assert "'=HYPERLINK(test/bee/0.png)" in comma_separated(found, None)

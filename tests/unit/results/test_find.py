@@ -25,6 +25,15 @@ def test_a_result_may_have_another_name(tmp_path: Path) -> None:
     assert run_at(file) == (file, record())
 
 
+def test_another_file_of_a_run_means_it(tmp_path: Path) -> None:
+    file = saved(tmp_path)
+    (file.parent / "predictions.npz").touch()
+    assert run_at(file.parent / "predictions.npz") == (file, record())
+    file.unlink()
+    with pytest.raises(DataError, match=r"predictions\.npz is no result of a run"):
+        run_at(file.parent / "predictions.npz")
+
+
 def test_several_runs_are_listed(tmp_path: Path) -> None:
     folders = [saved(tmp_path, seed).parent for seed in (0, 1)]
     with pytest.raises(DataError, match="several runs") as refusal:

@@ -107,7 +107,7 @@ def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 TEST = "predictors/plain/splits/test"
 WRONG: list[tuple[str, Any]] = [
-    ("format", 0), ("format", 3), ("format", True), ("format", None), ("format", "2"), ("task", ""), ("task", []),
+    ("format", 0), ("format", 4), ("format", True), ("format", None), ("format", "2"), ("task", ""), ("task", []),
     ("dataset", ""), ("dataset", 3), ("method", None), ("choices", []),
     ("choices", {"margin": 1}), ("config", "x"), ("changes", None), ("seed", "0"), ("seed", 1.0), ("seed", True), ("seed", -1),
     ("fingerprint", "xyz"), ("fingerprint", 12345678), ("fingerprint", "1234567g"), ("headline", "other"), ("headline", []),

@@ -54,7 +54,7 @@ def test_a_configuration_of_format_1_has_the_address_of_today(method: str, datas
     config, _ = composed(f"method={method}", f"dataset={dataset}")
     before = as_format_1(config)
     assert fingerprint(before) != fingerprint(config)
-    assert fingerprint(upgrade({"config": before, "changes": {}})["config"]) == fingerprint(config)
+    assert fingerprint(upgrade({"format": 1, "config": before, "changes": {}})["config"]) == fingerprint(config)
 
 
 @pytest.mark.parametrize("options", ["tau_norm_sweep", "[tau_norm,tau_norm_sweep,logit_adjustment_sweep,ncm]"])
@@ -63,7 +63,7 @@ def test_a_sweep_of_format_1_has_a_row_a_value(options: str) -> None:
     before = as_format_1(config)
     before["posthoc"] = {"predictors": {row: part for row, (_, part) in rows_of(config["posthoc"]).items()}}
     assert len(before["posthoc"]["predictors"]) > 6
-    assert fingerprint(upgrade({"config": before, "changes": {}})["config"]) == fingerprint(config)
+    assert fingerprint(upgrade({"format": 1, "config": before, "changes": {}})["config"]) == fingerprint(config)
 
 
 def test_rows_of_ones_own_are_no_sweep() -> None:
@@ -73,7 +73,7 @@ def test_rows_of_ones_own_are_no_sweep() -> None:
         for alpha, heads in ((1, 2), (2, 4))
     }
     config = {"posthoc": {"predictors": rows}}
-    assert upgrade({"config": config, "changes": {}})["config"] == config
+    assert upgrade({"format": 1, "config": config, "changes": {}})["config"] == config
 
 
 def test_what_was_changed_is_named_as_today() -> None:
@@ -83,11 +83,11 @@ def test_what_was_changed_is_named_as_today() -> None:
         "optimizer._target_": "ltrun.optimizers.SGD",
         "margin": "ldam",
     }
-    content = upgrade({"config": {}, "changes": changes})
+    content = upgrade({"format": 1, "config": {}, "changes": changes})
     assert content["changes"] == {
         "dataset.largest_class": 20,
         "dataset.prepare.mean": [0.4],
         "optimizer._target_": "ltrun.optimizer.SGD",
         "margin": "ldam",
     }
-    assert (content["format"], content["task"]) == (2, "single_label")
+    assert (content["format"], content["task"], content["command"], content["data"]) == (3, "single_label", [], {})

@@ -49,7 +49,7 @@ def test_only_the_first_metric_of_a_task_is_required(file: Path, name: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"), [("task", "detection", "task is 'detection'"), ("format", 3, "format is 3")]
+    ("key", "value", "words"), [("task", "detection", "task is 'detection'"), ("format", 4, "format is 4")]
 )
 def test_a_record_of_a_later_version_is_refused_as_such(file: Path, key: str, value: Any, words: str) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
@@ -62,7 +62,8 @@ def test_a_record_of_a_later_version_is_refused_as_such(file: Path, key: str, va
 def as_format_1(run: RunRecord, file: Path) -> dict[str, Any]:
     """The content of result.json as the version before wrote it, with the classes where that had them."""
     content = json.loads(run.save(file.parent).read_text())
-    del content["task"]
+    for later in ("task", "command", "data"):
+        del content[later]
     content["format"], content["fingerprint"] = 1, "01234567"
     old = {new: old for old, new in MOVED.items()}
     config = json.dumps(content["config"])
@@ -125,6 +126,7 @@ def test_a_record_of_format_1_has_no_task(tmp_path: Path) -> None:
 
 def test_a_record_that_an_earlier_version_wrote_is_read(shared: Path) -> None:
     run = RunRecord.load(shared / "results" / "erm-cifar100_lt-seed0" / "result.json")
-    assert (run.format, run.task, run.config["network"]["_target_"]) == (2, "single_label", "ltrun.network.ResNetCIFAR")
+    assert (run.command, run.data) == ([], {})
+    assert (run.format, run.task, run.config["network"]["_target_"]) == (3, "single_label", "ltrun.network.ResNetCIFAR")
     assert run.fingerprint == fingerprint(run.config)
     assert split_of(run)["accuracy"] == 0.3827 and split_of(run, "ncm")["few"] == pytest.approx(0.207)

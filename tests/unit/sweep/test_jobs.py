@@ -10,7 +10,7 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
-from ltrun.sweep.jobs import compose_jobs
+from ltrun.sweep.jobs import compose_jobs, without_refused
 from ltrun.sweep.outcome import Outcome
 
 
@@ -54,3 +54,20 @@ def test_a_damaged_result_has_failed_and_is_not_trained_over() -> None:
     assert noted[0].state == "failed" and "is damaged" in noted[0].reason
     (forced,) = compose_jobs([["seed=0", "force=true"]], noted.append)
     assert forced.folder == job.folder
+
+
+def test_a_job_that_will_be_refused_has_failed_before_the_first_one_trains(tmp_path: Path) -> None:
+    """A value of a later stage, of the last job of the sweep."""
+    noted: list[Outcome] = []
+    wrong = ["stages.classifier.margin.adjust.scale=0", "selection=best_val"]
+    commands = [["dataset=digits_lt", "method=gcl", word] for word in ("epochs=3", *wrong)]
+    jobs = compose_jobs([*commands, [*commands[1], "seed=1"]], noted.append)
+    assert len(jobs) == 4 and noted == []
+    assert without_refused(jobs, noted.append) == jobs[:1]
+    assert [outcome.folder for outcome in noted] == [job.folder for job in jobs[1:]]
+    assert {outcome.state for outcome in noted} == {"failed"}
+    for outcome, said in zip(
+        noted, ("scale must be above 0", "needs a validation split", "scale must be above 0"), strict=True
+    ):
+        assert said in outcome.reason
+        assert outcome.folder is not None and said in (outcome.folder / "error.log").read_text()

@@ -1,0 +1,116 @@
+"""Identity of the data of a run, and the listing of its images, by which a difference is told image by image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ltrun.data.files import Digests, digests_of
+from ltrun.data.source import Splits
+from ltrun.data.stores import Resident, Store
+from ltrun.results.atomic import write_atomically
+from ltrun.results.identity import SPLITS, Identity, SplitIdentity, differences, digest, identity
+
+LISTING = "data.npz"  # in the folder of a run
+AT_ONCE = 4096  # images whose digests are taken at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """data: what records carry. columns: split -> (N,) arrays: `files`, names as bytes; `pixels`, uint64 of the digest of each
+    image, or, where images are decoded anew for each epoch, `sizes` of the files, int64."""
+
+    data: Identity
+    columns: Mapping[str, Mapping[str, NDArray[Any]]]
+
+    @classmethod
+    def of(cls, splits: Splits) -> Listing:
+        found, columns = {}, {}
+        for name, store in _stores(splits):
+            found[name], columns[name] = _listed(store)
+        return cls(identity(splits.names, found), columns)
+
+    def save(self, folder: Path) -> None:
+        """Writes folder/data.npz, with arrays <split>_<column> and the digest of the data. Raises TrainingError."""
+        arrays = {f"{split}_{name}": array for split, found in self.columns.items() for name, array in found.items()}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, digest=np.array(self.data["digest"]), **arrays)  # type: ignore[arg-type]
+        write_atomically(folder / LISTING, buffer.getvalue())
+
+    def difference(self, before: Mapping[str, Any], folder: Path) -> str | None:
+        """In words, how these data differ from those of a record or a checkpoint; None where they do not.
+
+        folder: of that run, whose listing, if it is there, tells the images apart.
+        """
+        told = differences(before, self.data)
+        if not told:
+            return None
+        try:
+            with np.load(folder / LISTING, allow_pickle=False) as saved:
+                listing = dict(saved) if str(saved["digest"]) == before["digest"] else {}
+        except (OSError, ValueError, KeyError):
+            listing = {}
+        return "; ".join(self._detail(split, listing) or sentence for split, sentence in told.items())
+
+    def _detail(self, split: str, listing: Mapping[str, NDArray[Any]]) -> str | None:
+        """`of 27 test images 1 is new (test/ant/6.png)`."""
+        if split not in self.columns or f"{split}_files" not in listing:
+            return None
+        files, before = self.columns[split]["files"], listing[f"{split}_files"]
+        changed: list[bytes] = []
+        for name, values in self.columns[split].items():
+            held = listing.get(f"{split}_{name}")
+            if name != "files" and held is not None and len(held) == len(before):
+                of = dict(zip(before.tolist(), held.tolist(), strict=True))
+                changed = [file for file, value in zip(files.tolist(), values.tolist(), strict=True) if of.get(file) != value]
+        new, gone = files[~np.isin(files, before)].tolist(), before[~np.isin(before, files)].tolist()
+        found = {"new": new, "gone": gone, "changed": sorted({*changed} - {*new})}
+        told = [
+            f"{len(some):,} {'is' if len(some) == 1 else 'are'} {word} ({some[0].decode(errors='replace')})"
+            for word, some in found.items()
+            if some
+        ]
+        return f"of {len(files):,} {SPLITS[split]} {', '.join(told)}" if told else None
+
+
+def _stores(splits: Splits) -> Iterator[tuple[str, Store]]:
+    yield "train", splits.train
+    if splits.val is not None:
+        yield "val", splits.val
+    yield "test", splits.test
+
+
+def _listed(store: Store) -> tuple[SplitIdentity, dict[str, NDArray[Any]]]:
+    files, rows = store.files, store.files.rows
+    names, pixels = files.names[rows], _pixels(store)
+    sizes = None if files.sizes is None else files.sizes[rows]
+    columns: dict[str, NDArray[Any]] = {"files": names}
+    if pixels is not None:
+        columns["pixels"] = np.ascontiguousarray(pixels[:, :8]).view(np.uint64)[:, 0]
+    elif sizes is not None:
+        columns["sizes"] = sizes
+    found: SplitIdentity = {
+        "images": len(store),
+        "labels": digest(store.targets.primary.cpu().numpy().astype("<i8").tobytes()),
+        "files": digest(b"\0".join(names.tolist())),
+        "sizes": None if sizes is None else digest(sizes.astype("<i8").tobytes()),
+        "pixels": None if pixels is None else digest(pixels.tobytes()),
+    }
+    return found, columns
+
+
+def _pixels(store: Store) -> Digests | None:
+    """(N, 16) digests, taken now where the source has none; None for a store that decodes its images anew each time."""
+    if store.files.digests is not None:
+        return store.files.digests[store.files.rows]
+    if not isinstance(store, Resident):
+        return None
+    index = torch.arange(len(store), device=store.pixels.device) if store.index is None else store.index
+    return np.concatenate([digests_of(store.pixels[rows].cpu().numpy()) for rows in index.split(AT_ONCE)])

@@ -1,0 +1,234 @@
+"""Rehearsal of a run: all that can be built is built, and a step of every stage taken, before the first stage trains."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltrun.config.bind import Bound
+from ltrun.config.compose import Job
+from ltrun.config.settings import Settings
+from ltrun.data.source import Splits
+from ltrun.data.stores import Resident
+from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.context import RunContext
+from ltrun.engine.precision import Precision
+from ltrun.engine.stage import StageRun
+from ltrun.engine.step import random_state, set_random_state
+from ltrun.engine.trainer import Trainer
+from ltrun.errors import ConfigError, LtrunError, TrainingError
+from ltrun.loss import expect_shape
+from ltrun.parts import Backbone, Head, Network, PostHoc
+from ltrun.recipe.read import recipe_of
+from ltrun.recipe.stage import Recipe
+from ltrun.tasks.single_label import SingleLabel
+from ltrun.types import ClassStats, Labels, Outputs, seed_of
+
+CPU = torch.device("cpu")
+FEW, MOST = 8, 1000  # images of which outputs are made, and classes that the outputs are said to be of
+CLASSES, LARGEST = 10, 2000  # classes of the first stand-in, and the most that one may have
+
+
+def check(job: Job) -> Recipe:
+    """The recipe of a job, held against all that can be known before data are opened. Raises ConfigError.
+
+    Parts are built on stand-ins for the statistics of a data set. Refused is what none of them accepts, because some values fit
+    one number of classes alone, and a part of a plugin's that names none of its values may mean the stand-in.
+    """
+    recipe = recipe_of(job.config, job.choices, job.settings.plugins)
+    recipe.check_settings()
+    if recipe.source.build({}).lacks_validation:
+        refuse_without_validation(job.settings, recipe)
+    refused: list[ConfigError] = []
+    state = random_state(CPU)
+    for context in _stand_ins(job.settings, recipe):
+        try:
+            stages = _stages(Trainer(recipe, context, Checkpoints(job.folder, resume=False), lambda _: {}, lambda _: None))
+            for _ in stages:
+                pass
+            predictors_of(recipe, context)
+            return recipe
+        except ConfigError as error:
+            refused.append(error)
+        except Exception:  # a part that a stand-in does not serve: on the data themselves it is built before training, too
+            return recipe
+        finally:
+            set_random_state(CPU, state)
+    if refused[0].certain:
+        raise refused[0]
+    return recipe
+
+
+def refuse_without_validation(settings: Settings, recipe: Recipe) -> None:
+    wanting = ["selection=best_val"] if settings.selection == "best_val" else []
+    wanting += [part.origin for part in recipe.posthoc.values() if "val" in part.target.sees]
+    if wanting:
+        raise ConfigError(f"{wanting[0]} needs a validation split; set dataset.validation_per_class above 0")
+
+
+def predictors_of(recipe: Recipe, context: RunContext) -> dict[str, PostHoc]:
+    """The post-hoc parts, built and not yet fitted."""
+    return {name: part.build(context.injected()) for name, part in recipe.posthoc.items()}
+
+
+def rehearse(trainer: Trainer) -> None:
+    """Builds every stage on the run's own data, takes a step of each and has the post-hoc parts score a few images.
+
+    All on a network that is thrown away, so that what does not fit in a later stage is not told hours later. Draws from the
+    default generators, and puts them back. Raises LtrunError, and whatever a part raises.
+    """
+    context, state = trainer.context, random_state(trainer.context.device)
+    settings = context.settings
+    rehearsed = replace(context, settings=replace(settings, runtime=replace(settings.runtime, compile=False)))
+    network: Network | None = None
+    try:
+        for network, running in _stages(replace(trainer, context=rehearsed)):
+            _watch(network, context.stats.num_classes)
+            try:
+                running.rehearse()
+            except LtrunError:
+                raise
+            except Exception as error:
+                raise _explained(error, network, context) from error
+        if network is not None:
+            _score_a_few(network, rehearsed, predictors_of(trainer.recipe, rehearsed))
+    finally:
+        set_random_state(context.device, state)
+
+
+def _stages(trainer: Trainer) -> Iterator[tuple[Network, StageRun]]:
+    """Each stage as it begins, on one new network."""
+    network = trainer.network()
+    for index, stage in enumerate(trainer.recipe.stages):
+        trainer.enter(network, stage, index)
+        yield network, StageRun.of(stage, network, trainer.context)
+
+
+def _stand_ins(settings: Settings, recipe: Recipe) -> Iterator[RunContext]:
+    """Contexts without data: long-tailed and equal counts, of ten classes and of every number that an argument suggests."""
+    stated = recipe.prepare.arguments.values()
+    channels = next((len(value) for value in stated if isinstance(value, Sequence)), 3)
+    sizes = [*_lengths(recipe), *(value for value in recipe.source.arguments.values() if type(value) is int)]
+    runtime = replace(settings.runtime, compile=False)
+    for classes in dict.fromkeys([CLASSES, *(size for size in sizes if 2 <= size <= LARGEST)]):
+        for counts in (10 + 990 // torch.arange(1, classes + 1), torch.full((classes,), 100)):
+            names = tuple(map(str, range(classes)))
+            store = Resident(torch.zeros(classes, channels, 1, 1, dtype=torch.uint8), Labels.hard(torch.arange(classes)))
+            yield RunContext(
+                settings=replace(settings, runtime=runtime),
+                device=CPU,
+                precision=Precision("fp32", CPU),
+                splits=Splits(store, store, store, names),
+                stats=ClassStats(counts, names),
+                task=SingleLabel(),
+                prepare=recipe.prepare.build({"in_channels": channels, "channels_last": settings.runtime.channels_last}),
+                input_shape=torch.Size((channels, 1, 1)),
+                warn=lambda sentence: None,
+            )
+
+
+def _lengths(recipe: Recipe) -> Iterator[int]:
+    """Of the lists among the arguments of all parts: one may hold a value a class."""
+    parts: list[Bound[Any]] = [*recipe.posthoc.values(), *(part for stage in recipe.stages for part in stage.parts())]
+    for value in (value for part in parts for node in part.walk() for value in node.arguments.values()):
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            yield len(value)
+
+
+@torch.no_grad()
+def _score_a_few(network: Network, context: RunContext, posthoc: Mapping[str, PostHoc]) -> None:
+    """Fits and asks each post-hoc part on a few outputs of every class, of a network that is not trained yet.
+
+    Raises LtrunError for what is wrong whatever the outputs are: the shape of the scores, a field that the part does not name,
+    another part's classifier. Other errors may be these outputs' own, and cost the part's row later if they are not.
+    """
+    rows, present = torch.arange(min(FEW, len(context.splits.train))), context.stats.counts.nonzero()[:MOST, 0]
+    batch = next(iter(context.splits.train.open([rows])))
+    with context.precision.autocast():
+        found = network.eval().predict(context.prepare(batch.inputs)).map(lambda tensor: tensor.cpu())
+    outputs = Outputs.concatenate([found] * -(-len(present) // len(rows)))
+    labels = present[torch.arange(len(outputs.need("logits"))) % len(present)]
+    provided = {name.name for name in fields(outputs) if isinstance(getattr(outputs, name.name), Tensor)}
+    for name, part in posthoc.items():
+        torch.manual_seed(seed_of(context.seed, "posthoc", name))
+        try:
+            _ask(part, outputs, labels, part.reads)
+        except LtrunError:
+            raise
+        except Exception:
+            for unnamed in sorted(provided - part.reads):
+                if _answers(part, outputs, labels, part.reads | {unnamed}):
+                    raise TrainingError(
+                        f"{type(part).__name__} reads '{unnamed}', which its `reads` does not name; add it there"
+                    ) from None
+
+
+def _answers(part: PostHoc, outputs: Outputs, labels: Tensor, reads: Collection[str]) -> bool:
+    try:
+        _ask(part, outputs, labels, reads)
+    except Exception:
+        return False
+    return True
+
+
+def _ask(part: PostHoc, outputs: Outputs, labels: Tensor, reads: Collection[str]) -> None:
+    shown = outputs.only(reads)
+    part.fit({split: Few(shown, labels, split == "test_inputs") for split in part.sees})
+    expect_shape(part, part(shown), outputs.need("logits").shape)
+
+
+@dataclass(frozen=True)
+class Few:
+    """A split of a few outputs. hidden: its labels are not to be looked at."""
+
+    given: Outputs
+    known: Tensor
+    hidden: bool
+
+    def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
+        return self.given
+
+    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
+        yield self.given
+
+    @property
+    def labels(self) -> Tensor:
+        if self.hidden:
+            raise PermissionError("a post-hoc part may see test inputs, never test labels")
+        return self.known
+
+
+def _watch(network: Network, classes: int) -> None:
+    """Has backbones and heads raise where their outputs are not what the rest is built for."""
+
+    def look(module: nn.Module, inputs: object, output: object) -> None:
+        width = module.features if isinstance(module, Backbone) else classes
+        if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] != width:
+            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise TrainingError(f"{type(module).__name__} returns {found}, where a row of {width} numbers an image is needed")
+
+    for module in network.modules():
+        if isinstance(module, (Backbone, Head)):
+            module.register_forward_hook(look)
+
+
+def _explained(error: Exception, network: Network, context: RunContext) -> Exception:
+    """The sentence for what a network does not take; other errors are their part's own."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame.f_locals.get("self"))
+        trace = trace.tb_next
+    backbone = next((frame for frame in frames if isinstance(frame, Backbone)), None)
+    if backbone is None:
+        return error
+    shape, size = tuple(context.input_shape), context.settings.batch_size
+    reason, way = str(error).splitlines()[0], "choose another network"
+    if "more than 1 value per channel" in reason:  # torch's batch normalisation
+        reason, way = "batch normalisation needs more than one value a channel", "give a larger batch_size, or larger images"
+    return ConfigError(
+        f"network: {type(backbone).__name__} cannot train on inputs of shape {shape} with batch_size={size} ({reason}); {way}"
+    )

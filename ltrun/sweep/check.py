@@ -1,0 +1,54 @@
+"""Check of the jobs of a sweep, before the first one trains, against all that can be known without data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from ltrun.config.compose import Job
+from ltrun.errors import LtrunError
+from ltrun.machine import end_with_parent
+from ltrun.sweep.server import CONTEXT, start_server
+
+
+def refusals(jobs: Sequence[Job]) -> dict[Path, str]:
+    """Folder -> sentence of the jobs that will be refused. Asks a process that has imported torch, which this one need not."""
+    if len(jobs) < 2:  # a single job is checked when it begins
+        return {}
+    start_server()
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_check, args=(theirs, list(jobs)))
+    process.start()
+    theirs.close()
+    found = {}
+    with suppress(EOFError):  # also where a plugin ends the process: its job will say so at its turn
+        while True:
+            folder, sentence = ours.recv()
+            found[Path(folder)] = sentence
+    process.join()
+    return found
+
+
+def _check(channel: Connection, jobs: Sequence[Job]) -> None:
+    end_with_parent()
+    import torch
+
+    from ltrun.engine.rehearsal import check
+
+    torch.set_num_threads(1)
+    sentences: dict[str, str | None] = {}  # by fingerprint: seeds do not matter
+    for job in jobs:
+        if job.fingerprint not in sentences:
+            sentences[job.fingerprint] = None
+            try:
+                check(job)
+            except LtrunError as error:
+                sentences[job.fingerprint] = " ".join(str(error).splitlines())
+            except Exception:  # a defect, which is told with its traceback when the job begins
+                continue
+        sentence = sentences[job.fingerprint]
+        if sentence is not None:
+            with suppress(OSError):
+                channel.send((str(job.folder), sentence))

@@ -1,0 +1,45 @@
+"""The data of finished jobs as they are now, opened once for all jobs of a command that share them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ltrun.config.compose import Job
+from ltrun.errors import LtrunError
+
+if TYPE_CHECKING:
+    from ltrun.data.identity import Listing
+
+
+class DataNow:
+    """Listings by the configuration of their data set."""
+
+    def __init__(self) -> None:
+        self.listings: dict[str, Listing | None] = {}
+
+    def difference(self, job: Job, before: Mapping[str, Any]) -> str | None:
+        """In words, how the data of a job differ from those of its record; None where they do not, or cannot be opened any
+        more: a result outlives its data."""
+        key = json.dumps([job.config["dataset"], job.settings.plugins])
+        if key not in self.listings:
+            self.listings[key] = _listing(job)
+        listing = self.listings[key]
+        return None if listing is None else listing.difference(before, job.folder)
+
+
+def _listing(job: Job) -> Listing | None:
+    import torch  # here, because it takes two seconds
+
+    from ltrun.data.identity import Listing
+    from ltrun.recipe.read import source_of
+
+    dataset = dict(job.config["dataset"])
+    if "download" in dataset:
+        dataset["download"] = False
+    try:
+        source = source_of({**job.config, "dataset": dataset}, job.settings.plugins).build({})
+        return Listing.of(source.open(torch.device("cpu")))
+    except (LtrunError, OSError):
+        return None

@@ -1,0 +1,265 @@
+"""What does not fit is told before anything trains, by the part's name, and the rehearsal changes no number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ltrun.config.compose import Job
+from ltrun.data import Resident
+from ltrun.engine.rehearsal import check, rehearse
+from ltrun.engine.trainer import Trainer
+from ltrun.errors import ConfigError, LtrunError, TrainingError
+from ltrun.parts import Adjust, Augment, Backbone, Head, Mixer, PostHoc, Sampler, Term, Weigh
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, Streams
+from tests.support.cases import METHODS, Composed, changed, composed, differing, small, snapshot, trainer
+from tests.support.training import HERE, mine, node
+
+
+def job(composition: Composed, plugins: tuple[str, ...] = ()) -> Job:
+    config, choices = changed(composition, plugins=list(plugins))
+    return Job(config, choices, {}, choices["method"], "digits_lt", "01234567", Path("/nowhere"), "plain")
+
+
+def rehearsed(folder: Path, *overrides: str, **changes: Any) -> Trainer:
+    made = trainer(mine(small(changed(composed(*overrides), **changes))), folder)
+    rehearse(made)
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------ before data are opened
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changes", "said"),
+    [
+        (
+            ("method=gcl",),
+            {"stages__classifier__margin__adjust__scale": 0},
+            "stages.classifier.margin.adjust.scale must be above 0",
+        ),
+        (
+            ("decoupling=disalign",),
+            {"stages__classifier__reweighting__weigh__exponent": -1.0},
+            "stages.classifier.reweighting.weigh.exponent must not be negative",
+        ),
+        (("method=crt",), {"stages__classifier__trainable": ["nothing*"]}, "stages.classifier.trainable: no parameter"),
+        (("method=sade",), {"ensemble__network__num_experts": 1}, "num_experts must be at least 2"),
+        (("posthoc=tau_norm",), {"posthoc__predictors__tau_norm__tau": -1.0}, "posthoc.predictors.tau_norm.tau"),
+        (("classifier=causal",), {"classifier__head__num_heads": 7}, "num_heads must divide"),
+        ((), {"selection": "best_val", "dataset__root": "/no/such"}, "selection=best_val needs a validation split"),
+        (("posthoc=uno_ic_flattened",), {}, "posthoc=uno_ic_flattened needs a validation split"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_value_is_refused_before_data_are_opened(
+    overrides: tuple[str, ...], changes: dict[str, Any], said: str
+) -> None:
+    data = () if "dataset__root" not in changes else ("dataset=cifar100_lt",)
+    with pytest.raises(ConfigError) as caught:
+        check(job(changed(composed(*data, *overrides), **changes)))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_preset_passes_on_every_data_set(method: str) -> None:
+    for dataset in ("digits_lt", "cifar100_lt", "image_folder"):
+        check(job(composed(f"method={method}", f"dataset={dataset}")))
+
+
+def test_a_value_for_each_class_waits_for_the_classes() -> None:
+    """Three classes may be what the data set has; none has one."""
+    for target in ([1.0, 2.0, 3.0], [1.0] * 100):
+        check(job(changed(composed("posthoc=pc_softmax"), posthoc__predictors__pc_softmax__target=target)))
+    with pytest.raises(ConfigError, match=r"target must hold"):
+        check(job(changed(composed("posthoc=pc_softmax"), posthoc__predictors__pc_softmax__target=[-1.0, 2.0])))
+
+
+class Particular(Adjust):
+    """Of a plugin: knows the names of its own data set alone, or refuses a value."""
+
+    def __init__(self, strength: float = 1.0, *, stats: ClassStats):
+        super().__init__()
+        if strength < 0:
+            raise ConfigError(f"strength must not be negative, got {strength}")
+        if "cat" not in stats.names:
+            raise ConfigError("no class 'cat' in this data set")
+
+
+def test_a_part_that_means_the_data_is_not_held_against_stand_ins() -> None:
+    check(job(changed(composed(), margin={"adjust": node(Particular)}), HERE))
+    with pytest.raises(ConfigError, match=r"margin.adjust.strength must not be negative"):
+        check(job(changed(composed(), margin={"adjust": node(Particular, strength=-1.0)}), HERE))
+
+
+def test_a_check_draws_no_random_number() -> None:
+    state = torch.get_rng_state()
+    check(job(composed("method=crt")))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+# ------------------------------------------------------------------------------------------------------- on the data themselves
+
+
+@pytest.mark.parametrize("method", ["erm", "paco", "sade", "bbn", "meta_weight_net", "balms", "drs", "uncertainty", "ncm"])
+def test_a_rehearsal_changes_no_number(method: str, tmp_path: Path) -> None:
+    recipe = mine(small(composed(f"method={method}")))
+    plain = snapshot(trainer(recipe, tmp_path / "plain").run())
+    made = trainer(recipe, tmp_path / "rehearsed")
+    state = torch.get_rng_state()
+    rehearse(made)
+    assert torch.equal(state, torch.get_rng_state())
+    assert not list(tmp_path.glob("rehearsed/*"))
+    assert differing(plain, snapshot(made.run())) == set()
+
+
+class Wrong(Backbone):
+    """Returns other lengths than it says, or maps, or nothing."""
+
+    def __init__(self, how: str = "", *, in_channels: int):
+        super().__init__()
+        self.how, self.weight = how, nn.Parameter(torch.ones(in_channels, 4))
+        if how != "unsaid":
+            self.features = 5 if how == "length" else 4
+
+    def forward(self, images: Tensor) -> Any:
+        if self.how == "raises":
+            raise RuntimeError("Kernel size can't be greater than actual input size")
+        maps = images.mean(dim=(2, 3)) @ self.weight
+        return {"maps": maps[:, :, None], "nothing": None}.get(self.how, maps)
+
+
+class WrongHead(Head):
+    def __init__(self, *, features: int, num_classes: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features, num_classes - 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features @ self.weight
+
+
+class Draws(Sampler):
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+
+    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Any:
+        rows = torch.arange(20)
+        changes = {"beyond": rows + 60, "negative": rows - 1, "floats": rows / 2, "pairs": rows[:, None], "list": rows.tolist()}
+        return changes[self.how]
+
+
+class Loses(Augment):
+    def forward(self, batch: Batch) -> Any:
+        return batch.replace(inputs=batch.inputs[:0])
+
+
+class LosesMixed(Mixer):
+    def forward(self, streams: Streams) -> dict[str, Batch]:
+        return {"main": streams["main"].replace(inputs=streams["main"].inputs[1:])}
+
+
+class WrongWeights(Weigh):
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return logits
+
+
+class Late(Term):
+    """Fails wherever it is asked."""
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        raise TrainingError("Late has no answer")
+
+
+def network(how: str) -> dict[str, Any]:
+    return node(Wrong, how=how)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": network("length")}, "Wrong returns"),
+        ({"network": network("maps")}, "Wrong returns"),
+        ({"network": network("nothing")}, "Wrong returns NoneType"),
+        ({"network": network("unsaid")}, "Wrong must set `features`"),
+        ({"network": network("raises")}, "Wrong cannot train on inputs of shape"),
+        ({"classifier": {"head": node(WrongHead)}}, "WrongHead returns"),
+        *(
+            ({"resampling": {"sampler": node(Draws, how=how)}}, "Draws, draws")
+            for how in ("beyond", "negative", "floats", "pairs")
+        ),
+        ({"resampling": {"sampler": node(Draws, how="list")}}, "Draws, draws list"),
+        ({"augmentation": {"augments": {"mine": node(Loses)}}}, "Loses returns 0 inputs"),
+        ({"augmentation": {"mixers": {"mine": node(LosesMixed)}}}, "LosesMixed returns"),
+        ({"reweighting": {"weigh": node(WrongWeights)}}, "WrongWeights returns"),
+        ({"plan": ["one", "two"], "stages": {"one": {}, "two": {"margin": {"terms": {"x": {"part": node(Late)}}}}}}, "Late"),
+    ],
+    ids=str,
+)
+def test_nonsense_of_a_part_is_named_before_training(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    composition = changed(composed(), **changes) if "network" in changes else changed(small(composed()), **changes)
+    made = trainer(mine(composition), tmp_path)
+    with pytest.raises(LtrunError) as caught:
+        rehearse(made)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+class Scores(PostHoc):
+    sees = frozenset({"train"})
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+
+    def forward(self, outputs: Outputs) -> Any:
+        if self.how == "unnamed":
+            return outputs.features @ outputs.need("logits").new_ones(16, 10)  # type: ignore[operator]
+        if self.how == "untrained":
+            raise ValueError("these rows are all alike")
+        return {"shape": outputs.need("logits")[:, 1:], "need": lambda: outputs.need("head")}[self.how]
+
+
+@pytest.mark.parametrize(("how", "said"), [("shape", "Scores returns"), ("unnamed", "Scores reads 'features'")])
+def test_a_predictor_that_is_wrong_whatever_it_is_shown_is_named_before_training(how: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=said):
+        rehearsed(tmp_path, posthoc={"predictors": {"mine": node(Scores, how=how)}})
+    rehearsed(tmp_path, posthoc={"predictors": {"mine": node(Scores, how="untrained")}})
+
+
+def test_an_update_of_a_later_stage_that_steps_nothing_is_named_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"update.virtual must match"):
+        rehearsed(tmp_path, "method=balms", stages__classifier__resampling__update__virtual=["no*"])
+
+
+def test_another_classifiers_predictor_is_named_before_training(tmp_path: Path) -> None:
+    overrides = ("classifier=causal", "posthoc=tde")
+    rehearsed(tmp_path, *overrides)
+    with pytest.raises(ConfigError, match="num_heads=4"):
+        rehearsed(tmp_path, *overrides, posthoc__predictors__tde__num_heads=4)
+
+
+def images(size: int, count: int = 9) -> Resident:
+    return Resident(torch.randint(0, 255, (count, 1, size, size), dtype=torch.uint8), Labels.hard(torch.arange(count)))
+
+
+def test_a_batch_of_one_and_maps_of_one_pixel_are_refused_in_words(tmp_path: Path) -> None:
+    made = trainer(mine(small(composed())), tmp_path, train_set=images(4), batch_size=1, warn=lambda sentence: None)
+    made.context.__dict__["input_shape"] = torch.Size((1, 4, 4))
+    with pytest.raises(ConfigError) as caught:
+        rehearse(made)
+    assert "batch_size=1" in str(caught.value) and "batch normalisation needs more than one value" in str(caught.value)
+    assert "torch" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("size", "warns"), [(4, True), (8, False), (64, False), (96, True)])
+def test_images_that_the_network_is_not_made_for_draw_one_warning(size: int, warns: bool, tmp_path: Path) -> None:
+    told: list[str] = []
+    made = trainer(mine(small(composed("method=crt"))), tmp_path, train_set=images(size), warn=told.append)
+    made.context.__dict__["input_shape"] = torch.Size((1, size, size))
+    rehearse(made)
+    assert len(told) == warns and all("8 to 64 pixels" in sentence for sentence in told)

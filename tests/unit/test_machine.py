@@ -1,0 +1,35 @@
+"""What a process finds on its machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from multiprocessing.util import get_temp_dir
+from pathlib import Path
+
+import pytest
+
+from ltrun.machine import shorten_sockets
+
+
+@pytest.fixture
+def sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has made no socket yet."""
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {})
+
+
+@pytest.mark.usefixtures("sockets")
+def test_sockets_lie_where_their_path_is_short_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 100)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr("ltrun.machine.SHORT", ("/nonexistent", "/tmp"))
+    shorten_sockets()
+    assert Path(get_temp_dir()).parent == Path("/tmp") and tempfile.tempdir == str(long)
+
+
+@pytest.mark.usefixtures("sockets")
+def test_a_machine_without_room_for_a_socket_is_an_error_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * 100)
+    monkeypatch.setattr("ltrun.machine.SHORT", ())
+    with pytest.raises(OSError, match="TMPDIR has more than 71 bytes"):
+        shorten_sockets()
