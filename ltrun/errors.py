@@ -1,7 +1,7 @@
 """The errors a user can cause. Each is one sentence that names the key or the file and the way out."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 MOST_NAMES = 40  # more would bury the sentence
 
@@ -46,7 +46,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     Of dotted keys of one parent the last words are compared, and listed.
     """
     known = sorted(known)
-    if near := _near(name, known):
+    if near := nearest(name, known):
         return f"; did you mean '{near}'?"
     parent = name.rpartition(".")[0]
     siblings = [key for key in known if parent and key.rpartition(".")[0] == parent]
@@ -54,7 +54,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(listed)}" if 0 < len(listed) <= MOST_NAMES else ""
 
 
-def _near(name: str, known: Sequence[str]) -> str | None:
+def nearest(name: str, known: Iterable[str]) -> str | None:
     """The nearest name: a slip or two away, or begun with at least three of its letters. Other digits are another name."""
     found: list[tuple[int, str]] = []
     for other in known:

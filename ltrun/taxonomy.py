@@ -11,6 +11,7 @@ STAGE_SLOTS = (
 SLOTS = (*STAGE_SLOTS, "decoupling", "posthoc")
 SETTINGS = ("network", "optimizer", "schedule")
 GROUPS = ("method", "dataset", *SLOTS, *SETTINGS)
+MERGING = ("augmentation", "posthoc")  # groups that take several options at once
 NETWORK_SLOTS = ("classifier", "ensemble")  # what they build is trained on from stage to stage
 DATASET_KEYS = ("name", "inert", "augments", "prepare")  # ltrun's own; the others are arguments of its class
 

@@ -17,7 +17,7 @@ from ltrun.config.compose import composed, resolved
 from ltrun.config.explain import explained
 from ltrun.config.plugins import plugins_of
 from ltrun.config.settings import Settings
-from ltrun.config.words import for_hydra
+from ltrun.config.words import CONFIG_DIR, for_hydra
 from ltrun.data.cifar import CIFARLT
 from ltrun.data.describe import describe
 from ltrun.data.export import export
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _verify(argv: Sequence[str]) -> int:
     """Reads every image again and mends the cache. Returns 1 where it held others."""
-    _, source = _source(argv)
+    _, source = _source([word for word in argv if word != VERIFY])
     with verifying() as found:
         source.open(torch.device("cpu"))
     if differing := found.differing:
@@ -94,7 +94,7 @@ def _export(argv: Sequence[str]) -> None:
 
 def _source(argv: Sequence[str]) -> tuple[Settings, Source]:
     """The settings of a command line, and its data set, not yet opened."""
-    argv = for_hydra(argv)
+    argv = for_hydra(argv, CONFIG_DIR)
     search_path.use(argv)
     overrides = search_path.without_flags(argv)
     config = _composed(argv, overrides)

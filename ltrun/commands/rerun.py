@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """Trains the run of a record, unless it is done here already, and compares. Raises LtrunError."""
     asked = _parser().parse_intermixed_args(argv)
     file, record = run_at(asked.run)
-    words = for_hydra(asked.words)
+    words = for_hydra(asked.words, ())
     if asked.print:
         return _print(file, record, words)
     show_log()

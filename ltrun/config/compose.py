@@ -30,12 +30,11 @@ from ltrun.machine import at_home
 from ltrun.results.address import address, fingerprint, inert_keys, labelled
 from ltrun.results.atomic import write_atomically
 from ltrun.results.folder import made
-from ltrun.taxonomy import GROUPS, SETTINGS, SLOTS
+from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 
 JOB = "job.json"  # a job as it waits for a launcher
 OF_JOB = re.compile(r"\$\{\s*hydra:\s*job\.\w+\s*\}")
 FORCE = re.compile(r"\+*force=")
-MERGING = ("augmentation", "posthoc")  # groups that take several options at once
 
 
 @dataclass(frozen=True)

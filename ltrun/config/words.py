@@ -19,8 +19,9 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from ltrun.config import catalogue
-from ltrun.errors import ConfigError, did_you_mean
+from ltrun.errors import ConfigError, did_you_mean, nearest
 from ltrun.machine import at_home, written
+from ltrun.taxonomy import MERGING
 
 MULTIRUN = ("-m", "--multirun")
 CONFIG_DIR = ("--config-dir", "-cd")
@@ -39,12 +40,14 @@ PLAIN = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_/][\w./-]*", re.IGN
 INTERPOLATION = re.compile(r"\$\{[^{}].*\}")
 
 
-def for_hydra(argv: Sequence[str]) -> list[str]:
+def for_hydra(argv: Sequence[str], allowed: Sequence[str] = (*WITH_VALUE, *ALONE)) -> list[str]:
     """Flags and overrides as Hydra reads them. Of a key that is given twice the last word counts, which is said.
 
-    Raises ConfigError for a flag that does not exist, and for a word that is no override.
+    Raises ConfigError for a flag that is not allowed, and for a word that is no override.
     """
     flags, overrides = _sorted(argv)
+    if wrong := next((word for word in argv if word.startswith("-") and word.partition("=")[0] not in allowed), None):
+        raise ConfigError(f"{wrong}: this command has no such flag; leave it out")
     if "-sc" in flags or "--shell-completion" in flags:
         return list(argv)  # `-sc install=bash` is no override
     sweep = any(flag in MULTIRUN for flag in flags)
@@ -93,7 +96,8 @@ def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             flags.append(word)
         else:
             known = [name for name in (*WITH_VALUE, *ALONE) if name.startswith("--")]
-            raise ConfigError(f"there is no flag '{flag}'{did_you_mean(flag, known)} See ltrun --help and ltrun --hydra-help")
+            near = did_you_mean(flag, known) if nearest(flag, known) else "; ltrun --help and ltrun --hydra-help list them"
+            raise ConfigError(f"there is no flag '{flag}'{near}")
     return flags, overrides
 
 
@@ -143,7 +147,7 @@ class _Value:
         if re.fullmatch(r"[^\w\s]", text[:1]):
             return self.single(text)
         raise ConfigError(
-            f"{self.key}={text} gives several values, which a sweep trains one by one: ltrun -m ... {self.key}={text}; "
+            f"{self.key}={text} gives several values, which only a sweep takes, to train them one by one: ltrun -m ...; "
             f"a list is written '{self.key}=[{text}]'"
         )
 
@@ -211,7 +215,10 @@ class _Choice(_Path):
         return text in self.names
 
     def of_several(self, text: str) -> str:
-        return _Value.of_several(self, text)
+        mended = f"; both at once are '{self.key}=[{text}]'" if self.key in MERGING else ""
+        raise ConfigError(
+            f"{self.key}={text} names several options, which only a sweep takes, to train them one by one: ltrun -m ...{mended}"
+        )
 
     def single(self, text: str) -> str:
         if text[:1] == "[" and text[-1:] == "]":

@@ -75,8 +75,8 @@ def _origin(origin: Mapping[str, Any]) -> Iterator[str]:
 
 def command_of(record: RunRecord) -> str:
     """The command of a run: the recorded one, or, of an older record, one that its method and changes make."""
-    if recorded := getattr(record, "command", None):
-        return shlex.join(["ltrun", *recorded])
+    if record.command:
+        return shlex.join(["ltrun", *record.command])
     changed = [f"{key}={'null' if value is None else as_typed(value)}" for key, value in record.changes.items()]
     root = record.config.get("dataset", {}).get("root")
     place = [f"dataset.root={root}"] if root is not None and "dataset" in record.choices else []

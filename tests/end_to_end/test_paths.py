@@ -35,6 +35,17 @@ def test_a_folder_is_found_by_its_name(name: str, ltrun: Run, tmp_path: Path) ->
         assert "2 classes" in done.stdout
 
 
+def test_a_folder_is_verified_and_rerun_by_its_name(ltrun: Run, tmp_path: Path) -> None:
+    photographed(tmp_path / "photos (1)")
+    done = ltrun("data", "--verify", *PHOTOS, "dataset.root=photos (1)")
+    assert done.returncode == 0, done.stderr
+    assert ltrun(*PHOTOS, "dataset.root=photos (1)").returncode == 0
+    (result,) = results(tmp_path)
+    done = ltrun("rerun", str(result), "outputs=noch einmal (2)")
+    assert done.returncode == 0, done.stderr
+    assert len(results(tmp_path / "noch einmal (2)")) == 1
+
+
 @pytest.mark.parametrize("name", ["out (1)", "Größe=1, #2", "2024", "${y}"])
 def test_results_lie_in_the_folder_of_that_name(name: str, ltrun: Run, tmp_path: Path) -> None:
     if "${" in name:

@@ -133,7 +133,7 @@ def test_flags_come_first_with_their_values() -> None:
         (["++=ldam"], "names no key"),
         (["seed=1", "method"], "'method' sets nothing: write method=NAME"),
         (["seed"], "'seed' sets nothing: write seed=VALUE"),
-        (["method=erm,ldam"], "a sweep trains one by one: ltrun -m"),
+        (["method=erm,ldam"], "which only a sweep takes"),
         (["seed=1, 2"], "several values"),
         (["--config-dir"], "--config-dir: names no folder"),
         (["--config-dir="], "--config-dir: names no folder"),

@@ -34,8 +34,8 @@ def test_what_cannot_be_composed_has_failed_by_its_command_line(tmp_path: Path) 
     commands = [["seed=-1"], ["seed=0"], ["seed=0", "nothing=1"]]
     assert [job.seed for job in compose_jobs(commands, noted.append)] == [0]
     assert [(outcome.title, outcome.folder, outcome.state) for outcome in noted] == [
-        ("seed=-1", None, "failed"),
-        ("seed=0 nothing=1", None, "failed"),
+        ("ltrun seed=-1", None, "failed"),
+        ("ltrun seed=0 nothing=1", None, "failed"),
     ]
     assert "seed must be 0 or more" in noted[0].reason and "nothing" in noted[1].reason
 
