@@ -65,8 +65,8 @@ def launch(jobs: Sequence[Job], overrides: Sequence[str], note: Callable[[Outcom
         name, said = type(error).__name__, str(error).partition("\n")[0]
         print(f"ltrun: the launcher stopped: {name}: {said}", file=sys.stderr)
         why = (
-            f"it had not ended when the launcher stopped to wait ({name}: {said}); where it still runs, or waits for a node, it "
-            f"trains on, which 'ltrun status {jobs[0].settings.outputs}' shows; else {GOES_ON}"
+            f"it had not ended when the launcher stopped ({name}: {said}), and trains on if it runs or waits for a node, as "
+            f"'ltrun status {jobs[0].settings.outputs}' shows; else {GOES_ON}"
         )
     for job in jobs:
         note(outcome_of(job, why))
