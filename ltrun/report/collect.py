@@ -11,7 +11,7 @@ from typing import Literal
 
 from ltrun.errors import DataError
 from ltrun.results.address import RESULT
-from ltrun.results.folder import failure
+from ltrun.results.folder import LOCK, failure
 from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord, UnknownRecord
 
@@ -63,8 +63,11 @@ def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     return [record for runs in found.values() for _, record in runs], problems
 
 
-def run_folders(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, bool]]:
-    """(folder, whether it has a result) of every run folder, each once, also where links lead to it twice or in a circle."""
+def run_folders(paths: Sequence[Path], problems: list[Problem], opening: bool = False) -> Iterator[tuple[Path, bool]]:
+    """(folder, whether it has a result) of every run folder, each once, also where links lead to it twice or in a circle.
+
+    opening: also those that hold no more than a lock, as of a run that opens its data, or was refused before it began.
+    """
     seen: set[tuple[int, int]] = set()
 
     def refused(error: OSError) -> None:
@@ -89,7 +92,7 @@ def run_folders(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tupl
                 continue
             seen.add(mark)
             folders[:] = sorted(child for child in folders if not child.startswith("."))
-            begun = is_address(folder) and files != [".lock"]  # a run that was refused leaves nothing else
+            begun = is_address(folder) and (opening or files != [LOCK])
             if RESULT in files or EPOCHS in files or begun:
                 yield folder, RESULT in files
 

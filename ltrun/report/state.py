@@ -49,14 +49,12 @@ def states(paths: Sequence[Path]) -> tuple[list[State], list[Problem]]:
     """The state of every run at or below `paths`, ordered by state and by folder; and what could not be read."""
     found: list[State] = []
     problems: list[Problem] = []
-    for folder, done in run_folders(paths, problems):
+    for folder, done in run_folders(paths, problems, opening=True):
         state = _finished(folder) if done else _begun(folder)
-        if state is None and not done:
-            problems.append(Problem("unknown", folder, f"{folder / EPOCHS} is not of a run of ltrun"))
-        elif state is None:
-            problems.append(Problem("unknown", folder, f"{folder / RESULT} is not of a run of ltrun"))
-        else:
+        if state is not None:
             found.append(state)
+        elif not is_address(folder):
+            problems.append(Problem("unknown", folder, f"{folder / (RESULT if done else EPOCHS)} is not of a run of ltrun"))
     return sorted(found, key=lambda state: WORDS.index(state.state)), problems
 
 
@@ -77,7 +75,7 @@ def _finished(folder: Path) -> State | None:
 
 
 def _begun(folder: Path) -> State | None:
-    """The state of a folder without a result; None for a foreign one."""
+    """The state of a folder without a result; None for a foreign one, and where a run was refused before it began."""
     said, rows = signed(folder), _rows(folder)
     if not said and not rows and not is_address(folder):
         return None
@@ -86,6 +84,8 @@ def _begun(folder: Path) -> State | None:
         held = _lives(folder, said, rows)
     if not held and (folder / RESULT).exists():  # it has just ended
         return _finished(folder)
+    if not held and _is_bare(folder):
+        return None
     reason = "" if held else failure(folder)
     state: Word = "running" if held else "unfinished" if reason is None else "failed"
     done, total = _reached(said, rows)
@@ -93,6 +93,13 @@ def _begun(folder: Path) -> State | None:
     if state == "unfinished" and not rows and (folder / JOB).exists():
         reason = "a launcher has it"
     return State(folder, state, _title(folder, said), done, total, left, reason or "")
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether a folder holds no more than a lock; also where it has just been removed."""
+    with suppress(OSError):
+        return all(path.name == LOCK for path in folder.iterdir())
+    return True
 
 
 def _title(folder: Path, said: Mapping[str, Any]) -> str:
@@ -154,13 +161,21 @@ def _lives(folder: Path, said: Mapping[str, Any], rows: Sequence[Mapping[str, An
     """Whether a run is under way, as far as can be known without locks: its process is there, or has just said something."""
     process = said.get("process")
     if said.get("machine") == gethostname() and isinstance(process, int):
-        with suppress(PermissionError):  # it is there, and somebody else's
-            try:
-                os.kill(process, 0)
-            except (ProcessLookupError, OverflowError):
-                return False
-        return True
+        return _is_alive(process)
     return min(_age(folder / EPOCHS), _age(folder / LOCK)) < max(YOUNG, 5 * (_pace(rows) or 0.0))
+
+
+def _is_alive(process: int) -> bool:
+    with suppress(OSError):  # not Linux, or it has ended
+        if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:1] == ["Z"]:
+            return False  # it has ended, and nobody has asked how
+    try:
+        os.kill(process, 0)
+    except PermissionError:  # it is there, and somebody else's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def _age(path: Path) -> float:

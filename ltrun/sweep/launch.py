@@ -75,7 +75,10 @@ def launch(jobs: Sequence[Job], overrides: Sequence[str], note: Callable[[Outcom
     except Exception as error:  # whatever a launcher raises, the folders tell what became of the jobs
         name, said = type(error).__name__, str(error).partition("\n")[0]
         print(f"ltrun: the launcher stopped: {name}: {said}", file=sys.stderr)
-        why = f"it had not ended when the launcher stopped ({name}: {said}); {GOES_ON}"
+        why = (
+            f"it had not ended when the launcher stopped ({name}: {said}), and trains on if it runs or waits for a node, as "
+            f"'ltrun status {jobs[0].settings.outputs}' shows; else {GOES_ON}"
+        )
     for job in jobs:
         note(outcome_of(job, why))
 

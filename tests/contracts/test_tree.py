@@ -181,6 +181,7 @@ def loaded(*argv: str, cwd: Path) -> set[str]:
         (["completion", "words", "--", "margin=ld"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["report", "{recorded}"], HEAVY | {"hydra", "omegaconf"}),
         (["errors", "{recorded}"], HEAVY | {"hydra", "omegaconf", "PIL"}),
+        (["status", "{recorded}"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
     ],
     ids=lambda value: "-".join(value)[:12] if isinstance(value, list) else "",
 )
