@@ -204,10 +204,15 @@ EVIDENCE = frozenset({"train", "val", "test_inputs"})  # what a post-hoc part ma
 
 
 class PostHoc(Part):
-    """Turns the outputs of a trained network into scores: a further row of the table. sees: splits that `fit` uses."""
+    """Turns the outputs of a trained network into scores: a further row of the table. sees: splits that `fit` uses.
+
+    views: what follows the data set's own augmentations where the part asks for augmented evidence. Where a part sets none,
+    views are augmented as the training stream is.
+    """
 
     sees: ClassVar[frozenset[str]] = frozenset()
     reads = frozenset({"logits"})
+    views: Augment | None  # without a value here, which would hide the module that a part sets
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
         """Learns from the splits named in `sees`, which are among `EVIDENCE`."""

@@ -120,8 +120,9 @@ class AutoAugment(Augment):
 
     CIFAR-10's policy (Cubuk et al., 2018, arXiv 1805.09501), operation by operation as in torchvision. Pixels moved in from
     outside are grey (`fill`, 0 to 255) as in the long-tailed recipes, whose own file (PaCo's autoaug.py) further shears with
-    bicubic interpolation, turns one way only and solarizes from 256 rather than 255 down. Images of one channel have no
-    colour: there `color` changes nothing.
+    bicubic interpolation, turns one way only and solarizes from 256 rather than 255 down. A translation is cut to whole pixels,
+    as in torchvision: the longest, 150 / 331 of the side, is 14 of 32 pixels, not 14.5, and 3 of 8. Images of one channel have
+    no colour: there `color` changes nothing.
     """
 
     operation: Tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,7 +26,8 @@ PLAIN = "plain"  # the network's own prediction
 
 @dataclass(frozen=True)
 class Predictors:
-    """posthoc: parts that are not fitted yet, by name. augments: those of the training stream, for parts that ask for views.
+    """posthoc: parts that are not fitted yet, by name. augments: those of the training stream, for parts that ask for views;
+    own: those of the data set alone, for parts that bring further ones.
 
     lost: why parts have no row, by name. A part that raises costs its own row, not those of the others, nor the training.
     """
@@ -34,6 +36,7 @@ class Predictors:
     context: RunContext
     posthoc: Mapping[str, PostHoc]
     augments: Sequence[Augment]
+    own: Sequence[Augment] = ()
     lost: dict[str, str] = field(default_factory=dict)
 
     def fit(self) -> None:
@@ -42,7 +45,15 @@ class Predictors:
         given = {split: evidence for split, evidence in seen.items() if evidence is not None}
         for name, part in self.posthoc.items():
             torch.manual_seed(seed_of(self.context.seed, "posthoc", name))
-            self._try(name, lambda part=part: fit(part, given))  # type: ignore[misc]
+            views: Augment | None = getattr(part, "views", None)
+            shown = given if views is None else {split: self._viewed(evidence, views) for split, evidence in given.items()}
+            self._try(name, lambda part=part, shown=shown: fit(part, shown))  # type: ignore[misc]
+
+    def _viewed(self, evidence: SplitEvidence, views: Augment) -> SplitEvidence:
+        """The same split, augmented as the data set says and then by `views`."""
+        other = copy(evidence)
+        other.augments = [*self.own, views.to(self.context.device)]
+        return other
 
     def _try(self, name: str, work: Callable[[], T]) -> T | None:
         """What a part does, or None where it raises: its row is lost, which the user is told."""

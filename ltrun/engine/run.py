@@ -19,7 +19,7 @@ from ltrun.engine.device import device_of
 from ltrun.engine.predictors import PLAIN, Predictors, evaluate
 from ltrun.engine.progress import Reporter
 from ltrun.engine.rehearsal import check, predictors_of, refuse_without_validation, rehearse
-from ltrun.engine.stage import Row, augments_of
+from ltrun.engine.stage import Row, augments_of, own_augments
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
 from ltrun.parts import Network
@@ -94,7 +94,8 @@ class Run:
             context.listing.save(job.folder)
         network = trainer.run()
         augments = nn.ModuleList(augments_of(self.recipe.stages[0], MAIN, context.injected())).to(context.device)
-        predictors = Predictors(network, context, posthoc, list(augments))  # type: ignore[arg-type]
+        own = own_augments(self.recipe.stages[0], context.injected())
+        predictors = Predictors(network, context, posthoc, list(augments), [part.to(context.device) for part in own])  # type: ignore[arg-type]
         predictors.fit()
         found, scores = predictors.measure()
         test = context.splits.test

@@ -129,7 +129,10 @@ class StageRun(nn.Module):
         return next(iter(self.context.splits.train.open([rows])))
 
     def remember_best(self, row: Row) -> None:
-        """Keeps the network of an epoch that is the best so far on the validation split, by the task's first metric."""
+        """Keeps the network of an epoch that is the best so far on the validation split, by the task's first metric.
+
+        Epochs of this stage alone compete: a network of an earlier one lacks what this one trains, such as a new classifier.
+        """
         metric = self.context.task.metrics[0]
         value = row["evaluation"].get("val", {}).get(metric.name)
         if value is not None and (self.best is None or metric.improves(value, self.best["value"])):
@@ -184,6 +187,12 @@ def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:
     own = stage.streams[stream].augments
     nodes = stage.streams[MAIN].augments if own is None else own
     return [part.build(injected) for part in (nodes or {}).values()]
+
+
+def own_augments(stage: Stage, injected: Context) -> list[Augment]:
+    """The augmentations of the data set, without those of options."""
+    nodes = (stage.streams[MAIN].augments or {}).values()
+    return [part.build(injected) for part in nodes if part.path.startswith("dataset.augments.")]
 
 
 def outer_parameters(*modules: nn.Module) -> list[nn.Parameter]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
-from ltrun.parts import Evidence, PostHoc
+from ltrun.parts import Augment, Evidence, PostHoc
 from ltrun.types import Outputs, seed_of
 
 
@@ -40,9 +40,10 @@ class SADEAggregation(PostHoc):
     between the two predicted distributions. Ends after `epochs`, or once a weight, rounded to two decimals, is below `stop`.
     Sees test inputs, never their labels, and is marked so in the table.
 
-    The authors' views have colour jitter, grey and blur besides the crop and flip of training; here they are the augmentations
-    of the main stream. Their CIFAR script draws its views from training images that follow the test distribution; here, as in
-    the paper, they are the test images.
+    views: null augments as the main stream does, which for `method=sade` on CIFAR is crop, flip and a rotation by up to 15
+    degrees. The views of the authors' CIFAR script have no rotation, and besides crop and flip colour jitter (0.4, 0.4, 0.4,
+    0.1; probability 0.8), grey (0.2) and blur (0.1 to 2 pixels; 0.2): `posthoc=sade_aggregation_jitter` has theirs. Their
+    script draws them from training images that follow the test distribution; here, as in the paper, they are the test images.
 
     Zhang et al., 2022, arXiv 2107.09249.
     """
@@ -59,6 +60,7 @@ class SADEAggregation(PostHoc):
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
         stop: float = 0.05,
+        views: Augment | None = None,
     ):
         super().__init__()
         if epochs < 1 or batch_size < 1:
@@ -67,7 +69,7 @@ class SADEAggregation(PostHoc):
             raise ConfigError(f"lr must be above 0 and weight_decay not negative, got {lr} and {weight_decay}")
         if not 0 < momentum < 1:
             raise ConfigError(f"momentum must be between 0 and 1, got {momentum}")
-        self.epochs, self.batch_size, self.stop = epochs, batch_size, stop
+        self.epochs, self.batch_size, self.stop, self.views = epochs, batch_size, stop, views
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.register_buffer("trust", torch.empty(0))
 

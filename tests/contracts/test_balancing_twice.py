@@ -83,14 +83,16 @@ def test_every_option_that_uses_the_counts_or_is_named_balanced_says_that_it_bal
             "none", "focal", "focal_detached", "focal_sigmoid", "adaptive_class_suppression", "class_difficulty_balanced",
             "label_aware_smoothing", "drw_label_aware_smoothing",
         },
-        "posthoc": {"none", "ncm", "tau_norm", "tau_norm_sweep", "tde", "tde_sweep", "sade_aggregation"},
+        "posthoc": {
+            "none", "ncm", "tau_norm", "tau_norm_sweep", "tde", "tde_sweep", "sade_aggregation", "sade_aggregation_jitter",
+        },
     }  # fmt: skip
     for slot, names in leaves_it.items():
         found = set()
         for option in OPTIONS[slot]:
             needed = {"tde": "causal", "tde_sweep": "causal"}.get(option)
             picked = {slot: option, "logit_adjustment": "balanced_softmax", **({"classifier": needed} if needed else {})}
-            if option == "sade_aggregation":
+            if option.startswith("sade_aggregation"):
                 picked["ensemble"] = "sade"
                 del picked["logit_adjustment"]  # SADE has its own loss
             found |= {option} if not bound(assembled(picked)).warnings else set()

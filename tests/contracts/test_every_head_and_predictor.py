@@ -73,6 +73,7 @@ POSTHOC = [option for option in OPTIONS["posthoc"] if option != "none"]
 
 def predictors_of(option: str, stats: ClassStats) -> dict[str, Bound]:
     needed = {"tde": {"classifier": "causal"}, "tde_sweep": {"classifier": "causal"}, "sade_aggregation": {"ensemble": "sade"}}
+    needed["sade_aggregation_jitter"] = needed["sade_aggregation"]
     return bound(assembled({"posthoc": option, **needed.get(option, {})})).posthoc
 
 

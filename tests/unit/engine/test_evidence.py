@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from ltrun.engine.predictors import Predictors, evaluate
 from ltrun.network import Experts, Plain, ResNetCIFAR
 from ltrun.parts import Augment, Evidence, Network, PostHoc
 from ltrun.posthoc import NCM, LogitAdjustment
-from ltrun.types import Outputs
+from ltrun.types import Batch, Outputs
 from tests.support.cases import context, digits, normaliser, stats
 
 ALL = ("features", "logits", "experts", "head")
@@ -158,3 +159,41 @@ def test_evaluation_holds_no_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only post-hoc parts that ask for a whole split have its outputs joined."""
     monkeypatch.setattr(Outputs, "concatenate", None)
     assert 0 <= evaluate(network(), context(evaluation_batch=4))["test"]["accuracy"] <= 1
+
+
+class Seen(Augment):
+    """Remembers who was asked, in order."""
+
+    asked: ClassVar[list[str]] = []
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def forward(self, batch: Batch) -> Batch:
+        Seen.asked.append(self.name)
+        return batch
+
+
+class Viewing(PostHoc):
+    sees = frozenset({"test_inputs"})
+
+    def __init__(self, views: Augment | None = None):
+        super().__init__()
+        self.views = views
+
+    def fit(self, splits: Mapping[str, Evidence]) -> None:
+        splits["test_inputs"].outputs(augment=True, epoch=0)
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        return outputs.need("logits")
+
+
+@pytest.mark.parametrize(("views", "asked"), [(None, ["crop", "rotate"]), (Seen("jitter"), ["crop", "jitter"])])
+def test_views_are_those_of_the_main_stream_or_the_parts_own_after_the_data_sets(
+    views: Augment | None, asked: list[str]
+) -> None:
+    Seen.asked = []
+    crop, rotate = Seen("crop"), Seen("rotate")
+    Predictors(network(), context(), {"viewing": Viewing(views)}, [crop, rotate], [crop]).fit()
+    assert Seen.asked == asked
