@@ -29,10 +29,11 @@ def test_every_preset_has_one_row() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_row_says_what_the_header_says(method: str) -> None:
-    _, what, citation, *_, expected = [
+    _, name, what, citation, *_, expected = [
         line.removeprefix("# ") for line in (CONF / "method" / f"{method}.yaml").read_text().splitlines() if line[0] == "#"
     ]
     (row,) = (row for row in rows() if row[0] == method)
+    assert re.fullmatch(r"name: \S.*", name), "the name in papers, for tables"
     published = expected.removeprefix("expected: ")
     assert [row[1], row[2], row[4]] == [what.removesuffix("."), citation, published], "copy it from conf/method"
     assert row[5] == "not yet run" or re.match(r"\d\d\.\d ± \d\.\d", row[5])

@@ -61,7 +61,7 @@ def test_every_family_of_parts_is_a_group_and_a_slot() -> None:
 
 @pytest.mark.parametrize("path", OPTION_FILES, ids=name_of)
 def test_every_option_has_a_header(path: Path) -> None:
-    lines = [line for line in header(path) if line and not line.startswith("@package")]
+    lines = [line for line in header(path) if line and not line.startswith(("@package", "name:"))]
     assert lines, "no header"
     assert not lines[0][0].islower() and lines[0].endswith("."), f"not a sentence: {lines[0]}"
     assert len(lines[0]) < 128
