@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -116,25 +115,6 @@ class StageRun(nn.Module):
         set_rates(self.optimizer, rates)
         self._set_modes()
         return self._draw(clock, generator), rates
-
-    @torch.no_grad()
-    def check_batch_size(self) -> None:
-        """Raises ConfigError where batches of one row leave batch normalisation a single value a channel."""
-        if self.context.settings.batch_size > 1:  # a lone last row joins the batch before it
-            return
-        self._set_modes()
-        row = self._open(torch.tensor([0]))
-        row = row.replace(inputs=self.context.prepare(row.inputs))
-        try:
-            copy.deepcopy(self.network)(dict.fromkeys(self.stage.streams, row), self.objective.need)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            pixels = " x ".join(map(str, self.context.input_shape[1:]))
-            raise ConfigError(
-                f"batch_size=1: of one image of {pixels} pixels, the network's last maps hold one value a channel, which batch "
-                "normalisation cannot train on; give batch_size=2 or more, or larger images"
-            ) from None
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Outputs:

@@ -76,7 +76,6 @@ class Trainer:
             if index < reached:
                 continue
             running = StageRun.of(stage, network, self.context)
-            running.check_batch_size()
             if index == reached and saved:
                 self._go_on(running, saved)
             self.seconds += [0.0] * (index + 1 - len(self.seconds))
