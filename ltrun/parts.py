@@ -144,9 +144,10 @@ class Head(Part):
 
 
 class Backbone(nn.Module):
-    """features: D. forward: images (B, channels, H, W) -> features (B, D)."""
+    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: the sides of images that it is made for."""
 
     features: int
+    pixels: ClassVar[tuple[int, int] | None] = None
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts the backbone after a named block: the shared trunk, and `copies` branches that each end in features.

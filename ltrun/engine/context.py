@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from ltrun.config.bind import Bound, public_name
 from ltrun.config.settings import Settings
 from ltrun.data.identity import Listing
 from ltrun.data.source import Splits
 from ltrun.data.stores import Store
 from ltrun.engine.precision import Precision
-from ltrun.parts import Prepare
+from ltrun.parts import Backbone, Prepare
 from ltrun.recipe.stage import Recipe
 from ltrun.tasks.base import Meter, Task
 from ltrun.tasks.single_label import SingleLabel
@@ -44,6 +45,7 @@ class RunContext:
         """Opens the data. Raises LtrunError."""
         splits, task = recipe.source.build({}).open(device), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
+        _warn_of_size(recipe.backbone, shape, warn)
         prepare = recipe.prepare.build({"in_channels": shape[0], "channels_last": runtime.channels_last}).to(device)
         stats = task.stats(splits.train.targets, splits.names)
         return cls(settings, device, Precision(runtime.precision, device), splits, stats, task, prepare, shape, warn)
@@ -82,3 +84,16 @@ class RunContext:
             "in_channels": self.input_shape[0],
             "channels_last": self.settings.runtime.channels_last,
         }
+
+
+def _warn_of_size(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[str], None]) -> None:
+    """Larger images than a network is made for cost time and are seen in small pieces; of smaller ones little is left."""
+    pixels = backbone.target.pixels
+    if pixels and len(shape) == 3 and not (pixels[0] <= min(shape[1:]) and max(shape[1:]) <= pixels[1]):
+        least, most = pixels
+        times = shape[1] * shape[2] / most**2
+        cost = f", and costs {times:.2g} times the time of {most} pixels" if times > 1 else ""
+        warn(
+            f"images of {shape[1]} x {shape[2]} pixels: {public_name(backbone.target)} is made for {least} to {most} pixels a "
+            f"side{cost}; give dataset.image_size in that range, or another network"
+        )

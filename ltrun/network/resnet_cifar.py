@@ -21,6 +21,7 @@ class ResNetCIFAR(Backbone):
     """
 
     normalised = (("conv1", "bn1"),)
+    pixels = (8, 64)
 
     def __init__(self, depth: int = 32, width: int = 16, *, in_channels: int):
         super().__init__()

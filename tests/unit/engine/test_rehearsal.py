@@ -254,12 +254,3 @@ def test_a_batch_of_one_and_maps_of_one_pixel_are_refused_in_words(tmp_path: Pat
         rehearse(made)
     assert "batch_size=1" in str(caught.value) and "batch normalisation needs more than one value" in str(caught.value)
     assert "torch" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("size", "warns"), [(4, True), (8, False), (64, False), (96, True)])
-def test_images_that_the_network_is_not_made_for_draw_one_warning(size: int, warns: bool, tmp_path: Path) -> None:
-    told: list[str] = []
-    made = trainer(mine(small(composed("method=crt"))), tmp_path, train_set=images(size), warn=told.append)
-    made.context.__dict__["input_shape"] = torch.Size((1, size, size))
-    rehearse(made)
-    assert len(told) == warns and all("8 to 64 pixels" in sentence for sentence in told)

@@ -1,0 +1,34 @@
+"""What is said of the images before any step: sizes that a network is not made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltrun.config.settings import Settings
+from ltrun.engine.context import RunContext
+from ltrun.recipe.stage import Recipe
+from tests.support.cases import bound, composed, small
+from tests.support.data_fakes import class_folders
+
+
+def opened(root: Path, size: int, *overrides: str) -> tuple[Recipe, RunContext, list[str]]:
+    class_folders(root, {"ant": 5, "bee": 4}, size=8)
+    choices = ("dataset=image_folder", f"dataset.root={root}", f"dataset.image_size={size}", *overrides)
+    composition = small(composed(*choices), epochs=1)
+    recipe, warnings = bound(composition), list[str]()
+    return recipe, RunContext.open(Settings.of(composition[0]), recipe, torch.device("cpu"), warnings.append), warnings
+
+
+@pytest.mark.parametrize(("size", "words"), [(224, "costs 12 times the time of 64 pixels"), (65, "8 to 64"), (7, "8 to 64")])
+def test_images_that_a_network_is_not_made_for_are_warned_of(tmp_path: Path, size: int, words: str) -> None:
+    (warning,) = opened(tmp_path, size)[2]
+    assert warning.startswith(f"images of {size} x {size} pixels: ltrun.network.ResNetCIFAR is made for 8 to 64 pixels")
+    assert words in warning and "dataset.image_size" in warning
+
+
+@pytest.mark.parametrize("size", [8, 64])
+def test_other_images_are_not(tmp_path: Path, size: int) -> None:
+    assert opened(tmp_path, size)[2] == []
