@@ -12,10 +12,12 @@ from pathlib import Path
 from ltrun.config import catalogue
 from ltrun.config.option import root, setting
 from ltrun.errors import LtrunError
+from ltrun.metrics import TASKS
 
 TRAINING = ("-m", "--config-dir", "--cfg", "--resolve", "--help", "--hydra-help", "--info", "--version")
 FORMATS = ("--markdown", "--latex", "--csv", "--json", "--html")  # of reports
-SETTINGS = {"--cfg": ("job", "hydra", "all"), "--metric": ("accuracy", "error", "macro", "ece", "cost")}
+METRICS = (*dict.fromkeys(metric.name for metrics in TASKS.values() for metric in metrics), "cost")
+SETTINGS = {"--cfg": ("job", "hydra", "all"), "--metric": METRICS}
 BASH = r"""# ltrun: eval "$(ltrun completion bash)"
 _ltrun() {
     local line="${COMP_LINE:0:COMP_POINT}" word="${COMP_WORDS[COMP_CWORD]}" begun candidate

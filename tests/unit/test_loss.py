@@ -51,7 +51,8 @@ def by_hand_adjust(name: str, row: list[float], label: int) -> list[float]:
     if name == "balanced_softmax":
         return [value + math.log(max(n, 1)) for value, n in zip(row, COUNTED, strict=True)]
     if name == "logit_adjustment":
-        return [value + math.log((n / sum(COUNTED)) ** 1.5 + 1e-12) for value, n in zip(row, COUNTED, strict=True)]
+        least = min(n for n in COUNTED if n)
+        return [value + 1.5 * math.log(max(n, least) / sum(COUNTED)) for value, n in zip(row, COUNTED, strict=True)]
     raise KeyError(name)
 
 

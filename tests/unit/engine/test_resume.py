@@ -93,6 +93,13 @@ class Interrupting:
             raise self.error
 
 
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch is kept in memory, although those of a test are too short for it."""
+    monkeypatch.setattr("ltrun.engine.trainer.SHARE", 0)
+
+
+@pytest.mark.usefixtures("kept")
 def test_an_interrupt_loses_no_more_than_the_epoch_under_way(tmp_path: Path) -> None:
     """Although the next checkpoint is due in a thousand seconds."""
     composition = small(composed("method=erm"), epochs=5)
@@ -108,6 +115,7 @@ def test_an_interrupt_loses_no_more_than_the_epoch_under_way(tmp_path: Path) -> 
     assert comparable(rows)[3:] == comparable(later)
 
 
+@pytest.mark.usefixtures("kept")
 def test_a_process_that_ends_writes_the_last_epoch_of_each_of_its_runs(tmp_path: Path) -> None:
     composition = small(composed("method=erm"), epochs=2)
     one = trainer(bound(composition), tmp_path, checkpoint_seconds=1000)
@@ -138,12 +146,13 @@ def test_an_interrupt_on_a_full_disk_is_still_an_interrupt(
     assert [record.message for record in caplog.records] == ["the disk is full"]
 
 
-@pytest.mark.parametrize(("epochs", "kept"), [(1, None), (3, "the checkpoint 0-train-2.pt is kept")])
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize(("epochs", "named"), [(1, None), (3, "the checkpoint 0-train-2.pt is kept")])
 def test_a_run_that_fails_names_the_checkpoint_that_is_there_and_no_other(
-    epochs: int, kept: str | None, tmp_path: Path
+    epochs: int, named: str | None, tmp_path: Path
 ) -> None:
     one = trainer(bound(small(composed("method=erm"))), tmp_path, checkpoint_seconds=1000)
     one.step = Interrupting(epochs, TrainingError("the loss is not finite"))
     with pytest.raises(TrainingError) as caught:
         one.run()
-    assert str(caught.value) == "; ".join(filter(None, ["the loss is not finite", kept]))
+    assert str(caught.value) == "; ".join(filter(None, ["the loss is not finite", named]))
