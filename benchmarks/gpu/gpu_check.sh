@@ -28,11 +28,11 @@ finish() {
 }
 trap finish EXIT
 
-# The packages: wheels are unpacked; ltrun is put together from its sources, because its conf/ lies beside it in a checkout.
+# The packages: wheels are unpacked; ltrun is copied with conf/, to which a link in it leads.
 for wheel in "$KIT"/whl/*.whl; do [[ -e $wheel ]] && "$PYTHON" -m zipfile -e "$wheel" "$SITE"; done
-cp -r "$REPO/ltrun" "$REPO/tests" "$SITE" && cp -r "$REPO/conf" "$SITE/ltrun/conf" || exit 2
+cp -rL "$REPO/ltrun" "$REPO/tests" "$SITE" || exit 2
 cp "$KIT"/gpu_table.* "$FOUND" 2>/dev/null  # of a check before, where the table goes on
-cd "$WORK" || exit 2                        # not the checkout, whose ltrun/ has no conf/
+cd "$WORK" || exit 2
 say "commit $(cat "$KIT/COMMIT" 2>/dev/null || echo unknown)"
 command -v nvidia-smi >/dev/null && nvidia-smi >>"$LOG" 2>&1
 "$PYTHON" - >>"$LOG" 2>&1 <<'PY' || { say "torch or ltrun cannot be imported"; tail -n 5 "$LOG"; exit 3; }

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ltrun.engine.context import RunContext
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.objective import Objective
+from ltrun.engine.promises import check_rows
 from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
-from ltrun.errors import ConfigError, TrainingError
 from ltrun.loss import Classification
 from ltrun.parts import Augment, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
@@ -158,7 +158,7 @@ class StageRun(nn.Module):
             if name in self.samplers
         }
         for name, plan in rows.items():
-            _check_rows(plan, len(targets), self.samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
+            check_rows(plan, len(targets), self.samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
         return {name: rows[stream.of or name] for name, stream in streams.items()}
@@ -208,18 +208,6 @@ def set_rates(optimizer: Descent, rates: Sequence[float]) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
-
-
-def _check_rows(rows: object, images: int, sampler: nn.Module, whose: str) -> None:
-    """Raises ConfigError for no rows, and TrainingError for what are no rows of the training set."""
-    if not isinstance(rows, Tensor) or rows.dim() != 1 or rows.dtype != torch.int64:
-        found = f"{rows.dtype} of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
-        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws {found}, where int64 row numbers (N,) are needed")
-    if not len(rows):
-        raise ConfigError(f"{whose} draws no rows; choose another")
-    if int(rows.min()) < 0 or int(rows.max()) >= images:
-        row = int(rows.min()) if int(rows.min()) < 0 else int(rows.max())
-        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws row {row}, and the rows are 0 to {images - 1}")
 
 
 def batches(rows: Tensor, size: int) -> list[Tensor]:

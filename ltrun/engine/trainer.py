@@ -15,6 +15,7 @@ from torch import nn
 
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
+from ltrun.engine.promises import check_backbone
 from ltrun.engine.stage import Row, StageRun
 from ltrun.engine.turns import released
 from ltrun.errors import ConfigError, DataError, TrainingError
@@ -173,8 +174,7 @@ class Trainer:
         torch.manual_seed(seed_of(self.context.seed, "network"))
         first, injected = self.recipe.stages[0], self.context.injected()
         backbone = injected["backbone"] = self.recipe.backbone.build(injected)
-        if not isinstance(getattr(backbone, "features", None), int):
-            raise ConfigError(f"network: {type(backbone).__name__} must set `features`, the length of what it returns an image")
+        check_backbone(backbone)
         injected["make_head"] = lambda features: first.head.build(injected | {"features": features})
         layout = torch.channels_last if self.context.settings.runtime.channels_last else torch.contiguous_format
         network = cast(nn.Module, first.network.build(injected))

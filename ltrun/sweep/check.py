@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,7 +17,10 @@ def refusals(jobs: Sequence[Job]) -> dict[Path, str]:
     """Folder -> sentence of the jobs that will be refused. Asks a process that has imported torch, which this one need not."""
     if len(jobs) < 2:  # a single job is checked when it begins
         return {}
-    start_server()
+    try:
+        start_server()
+    except OSError:  # no process can be started, and this one trains
+        return {Path(folder): sentence for folder, sentence in _refused(jobs)}
     ours, theirs = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_check, args=(theirs, list(jobs)))
     process.start()
@@ -35,9 +38,16 @@ def _check(channel: Connection, jobs: Sequence[Job]) -> None:
     end_with_parent()
     import torch
 
+    torch.set_num_threads(1)
+    with suppress(OSError):
+        for refused in _refused(jobs):
+            channel.send(refused)
+
+
+def _refused(jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
+    """(folder, sentence)"""
     from ltrun.engine.rehearsal import check
 
-    torch.set_num_threads(1)
     sentences: dict[str, str | None] = {}  # by fingerprint: seeds do not matter
     for job in jobs:
         if job.fingerprint not in sentences:
@@ -50,5 +60,4 @@ def _check(channel: Connection, jobs: Sequence[Job]) -> None:
                 continue
         sentence = sentences[job.fingerprint]
         if sentence is not None:
-            with suppress(OSError):
-                channel.send((str(job.folder), sentence))
+            yield str(job.folder), sentence

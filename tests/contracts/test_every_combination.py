@@ -37,6 +37,7 @@ REFUSED_ALONE = {
     *(f"margin={option}" for option in ("gcl", "ldam", "pml", "robal", "uncertainty")),  # on cosines: classifier=cosine
     "decoupling=gcl",  # the same in its second stage
     "posthoc=sade_aggregation",  # needs experts
+    "posthoc=sade_aggregation_jitter",
     *(f"posthoc={option}" for option in ("tde", "tde_sweep")),  # needs classifier=causal
 }
 

@@ -23,8 +23,10 @@ STEPS = ("presets", "probe", "erm", "pack")  # of every kind, and a minute in al
 def checkout(tmp_path: Path) -> Path:
     """A checkout, and wheels that hold nothing: this machine has those packages."""
     made = tmp_path / "checkout"
+    without = {"benchmarks": ("__pycache__", "results")}
     for folder in ("ltrun", "conf", "benchmarks", "tests"):
-        shutil.copytree(CHECKOUT / folder, made / folder, ignore=shutil.ignore_patterns("__pycache__", "results"))
+        ignored = shutil.ignore_patterns(*without.get(folder, ("__pycache__",)))
+        shutil.copytree(CHECKOUT / folder, made / folder, symlinks=True, ignore=ignored)
     shutil.copy(CHECKOUT / ".gitignore", made)
     (made / ".gpu" / "whl").mkdir(parents=True)
     for package in ("hydra_core", "omegaconf", "antlr4_python3_runtime"):

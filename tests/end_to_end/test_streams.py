@@ -141,14 +141,16 @@ def test_a_terminal_has_a_bar_if_it_can_be_redrawn(env: dict[str, str], bars: bo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweep", ["", "-m seed=0,1 runtime.pack=2"])
-def test_a_closed_terminal_does_not_end_a_run(sweep: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sweep", "until", "runs"), [("epochs=60", "digits_lt", 1), ("epochs=20 -m seed=0,1,2 runtime.pack=2", "1/3", 3)]
+)
+def test_a_closed_terminal_does_not_end_a_run(sweep: str, until: str, runs: int, tmp_path: Path) -> None:
     """The kernel sends SIGHUP to all that ran there, and their writes fail."""
-    line = f"{ERM} epochs=60 {sweep}"
-    shown, process = on_a_terminal(line, tmp_path, until="digits_lt", TERM="dumb")
-    assert "digits_lt" in shown and not trained(tmp_path)
+    line = f"{LTRUN} method=erm dataset=digits_lt outputs=runs {sweep}"
+    shown, process = on_a_terminal(line, tmp_path, until=until, TERM="dumb")
+    done = len(list(tmp_path.rglob("result.json")))
     assert process.wait(120) == 0
-    assert len(list(tmp_path.rglob("result.json"))) == (2 if sweep else 1)
+    assert until in shown and done < runs == len(list(tmp_path.rglob("result.json")))
 
 
 @pytest.mark.slow

@@ -30,8 +30,8 @@ def sizes(*runs: Any, by: tuple[str, ...] = ()) -> dict[str, list[tuple[str, int
 def test_runs_of_other_images_are_in_another_table() -> None:
     found = sizes(record(seed=0, data=ONE), record(seed=1, data=TWO), record(seed=2, data=ONE))
     assert found == {
-        f"cifar100_lt (data {ONE['digest'][:8]})": [("erm", 2)],
-        f"cifar100_lt (data {TWO['digest'][:8]})": [("erm", 1)],
+        f"cifar100_lt (data {ONE['digest'][:8]})": [("ERM", 2)],
+        f"cifar100_lt (data {TWO['digest'][:8]})": [("ERM", 1)],
     }
     (table, _) = tables([record(seed=0, data=ONE), record(seed=1, data=TWO)])
     assert table.notes[0] == "cifar100_lt stands for 2 data sets, which differ in test images"
@@ -39,12 +39,12 @@ def test_runs_of_other_images_are_in_another_table() -> None:
 
 @pytest.mark.parametrize("other", [{}, STREAMED], ids=["of before", "streamed"])
 def test_a_run_that_knows_less_joins_the_only_data_that_it_may_be_of(other: Any) -> None:
-    assert sizes(record(seed=0, data=other), record(seed=1, data=ONE)) == {"cifar100_lt": [("erm", 2)]}
+    assert sizes(record(seed=0, data=other), record(seed=1, data=ONE)) == {"cifar100_lt": [("ERM", 2)]}
 
 
 def test_where_there_are_several_it_joins_none() -> None:
     found = sizes(record(seed=0), record(seed=1, data=ONE), record(seed=2, data=TWO), record(seed=3))
-    assert found["cifar100_lt (data not recorded)"] == [("erm", 2)]
+    assert found["cifar100_lt (data not recorded)"] == [("ERM", 2)]
     assert len(found) == 3
     (table, *_) = tables([record(seed=0), record(seed=1, data=ONE), record(seed=2, data=TWO)])
     assert table.notes[0].endswith("; records of earlier versions do not tell theirs")

@@ -1,0 +1,26 @@
+"""Checks of what parts promise: the features of a backbone, the rows of a sampler."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ltrun.errors import ConfigError, TrainingError
+
+
+def check_backbone(backbone: nn.Module) -> None:
+    """Raises ConfigError where the length of its features is not known."""
+    if not isinstance(getattr(backbone, "features", None), int):
+        raise ConfigError(f"network: {type(backbone).__name__} must set `features`, the length of what it returns an image")
+
+
+def check_rows(rows: object, images: int, sampler: nn.Module, whose: str) -> None:
+    """Raises ConfigError for no rows, and TrainingError for what are no rows of the training set."""
+    if not isinstance(rows, Tensor) or rows.dim() != 1 or rows.dtype != torch.int64:
+        found = f"{rows.dtype} of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
+        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws {found}, where int64 row numbers (N,) are needed")
+    if not len(rows):
+        raise ConfigError(f"{whose} draws no rows; choose another")
+    if int(rows.min()) < 0 or int(rows.max()) >= images:
+        row = int(rows.min()) if int(rows.min()) < 0 else int(rows.max())
+        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws row {row}, and the rows are 0 to {images - 1}")
