@@ -56,14 +56,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The nearest name: a slip or two away, or begun with at least three of its letters. Other digits are another name."""
-    found: list[tuple[int, str]] = []
+    found: list[tuple[int, int, str]] = []
     for other in known:
         typed, there = _without_parent(name.casefold(), other.casefold())
         slips = _slips(typed, there)
         begun = len(typed) >= 3 and there.startswith(typed)
-        if (slips <= max(1, len(there) // 4) and _digits(typed, there)) or begun:
-            found.append((min(slips, len(there) // 4) if begun else slips, other))
-    return min(found)[1] if found else None
+        if (slips <= max(1, len(there) // 4) or begun) and _digits(typed, there):
+            found.append((min(slips, len(there) // 4) if begun else slips, slips, other))
+    return min(found)[2] if found else None
 
 
 def _without_parent(one: str, other: str) -> tuple[str, str]:
