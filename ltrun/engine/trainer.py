@@ -173,7 +173,8 @@ class Trainer:
         torch.manual_seed(seed_of(self.context.seed, "network"))
         first, injected = self.recipe.stages[0], self.context.injected()
         backbone = injected["backbone"] = self.recipe.backbone.build(injected)
-        if not isinstance(getattr(backbone, "features", None), int):
+        features = getattr(backbone, "features", None)
+        if type(features) is not int or features < 1:
             raise ConfigError(f"network: {type(backbone).__name__} must set `features`, the length of what it returns an image")
         injected["make_head"] = lambda features: first.head.build(injected | {"features": features})
         layout = torch.channels_last if self.context.settings.runtime.channels_last else torch.contiguous_format
@@ -197,7 +198,8 @@ class Trainer:
                 raise ConfigError(f"stages.{stage.name}.trainable: no parameter of the network matches '{pattern}'")
         for name, parameter in network.named_parameters():
             chosen = stage.trainable is None or any(fnmatch(name, pattern) for pattern in stage.trainable)
-            parameter.requires_grad_(chosen)
+            if parameter.is_floating_point() or parameter.is_complex():  # others have no gradient
+                parameter.requires_grad_(chosen)
 
 
 def rescue_all() -> None:
