@@ -33,10 +33,12 @@ class BusyError(TrainingError):
 
 def heed_interruption(error: BaseException) -> None:
     """Raises the KeyboardInterrupt that an exception hides: one that a `finally` raised while the interruption passed it."""
+    seen: set[int] = set()  # a chain may be a ring: `raise error from error`
     hidden: BaseException | None = error
-    while hidden is not None:
+    while hidden is not None and id(hidden) not in seen:
         if isinstance(hidden, KeyboardInterrupt):
             raise hidden
+        seen.add(id(hidden))
         hidden = hidden.__cause__ or hidden.__context__
 
 

@@ -41,11 +41,16 @@ class Classification(Term):
     def _column(self, column: Column, outputs: Outputs) -> Tensor:
         logits, labels = column.logits, column.labels
         for adjust in self.adjusts:
-            logits = expect_shape(adjust, adjust(logits, labels, outputs), logits.shape)
-        losses = expect_shape(self.criterion, self.criterion(logits, labels, outputs), labels.shape) * column.share
+            adjusted = expect_shape(adjust, adjust(logits, labels, outputs), logits.shape, logits.device)
+            if not adjusted.is_floating_point():
+                raise TrainingError(f"{type(adjust).__name__} returns {adjusted.dtype}, where {logits.dtype} is needed")
+            logits = adjusted
+        losses = (
+            expect_shape(self.criterion, self.criterion(logits, labels, outputs), labels.shape, labels.device) * column.share
+        )
         normaliser: Tensor | None = None
         for weigh in self.weighs:
-            weights = expect_shape(weigh, weigh(logits, labels, outputs), labels.shape)
+            weights = expect_shape(weigh, weigh(logits, labels, outputs), labels.shape, labels.device)
             losses = losses * weights
             if weigh.mean == "weights":
                 normaliser = weights if normaliser is None else normaliser * weights
@@ -56,8 +61,8 @@ class Classification(Term):
         return self.loss(output.need("logits"), streams["main"].targets, output)
 
 
-def expect_shape(part: nn.Module, result: Tensor, shape: torch.Size) -> Tensor:
-    """Returns the part's result; raises TrainingError if its shape would only match by broadcasting."""
+def expect_shape(part: nn.Module, result: Tensor, shape: torch.Size, device: torch.device) -> Tensor:
+    """Returns the part's result; raises TrainingError if its shape would only match by broadcasting, or it is elsewhere."""
     if not isinstance(result, Tensor):
         raise TrainingError(
             f"{type(part).__name__} returns {type(result).__name__}; a tensor of shape {tuple(shape)} is needed"
@@ -66,4 +71,7 @@ def expect_shape(part: nn.Module, result: Tensor, shape: torch.Size) -> Tensor:
         raise TrainingError(
             f"{type(part).__name__} returns a tensor of shape {tuple(result.shape)}, where {tuple(shape)} is needed"
         )
+    if result.is_complex() or result.device != device or result.layout is not torch.strided:
+        found = f"{result.dtype} on {result.device} ({result.layout})"
+        raise TrainingError(f"{type(part).__name__} returns {found}, where real numbers on {device} are needed")
     return result

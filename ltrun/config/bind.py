@@ -22,6 +22,7 @@ from ltrun.parts import CONTEXT
 from ltrun.taxonomy import GROUPS
 
 VALUES = (float, int, bool, str, NoneType)  # annotations that no part fits
+TOO_LARGE = ("allocate memory", "out of memory", "calculation overflowed", "verflow when unpacking")  # in errors of torch
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -65,6 +66,12 @@ class Bound(Generic[T_co]):
             refused = ConfigError(f"{self.path}.{error}" if names_key else f"{self.path}: {error}")
             refused.certain = names_key or self.target.__module__.startswith("ltrun.")
             raise refused from None
+        except Exception as error:
+            if not isinstance(error, MemoryError) and not any(words in str(error) for words in TOO_LARGE):
+                raise
+            whole = [f"{self.path}.{name}={value}" for name, value in self.arguments.items() if type(value) is int]
+            named = f"; lower {' or '.join(whole)}" if whole else ""
+            raise ConfigError(f"{self.path}: {public_name(self.target)} does not fit into memory{named}") from None
 
 
 @overload

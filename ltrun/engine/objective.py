@@ -46,8 +46,9 @@ class Objective(nn.Module):
 
     def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
         """The weighted value of each term, and 'total'."""
+        device = next(iter(prepared.values())).inputs.device
         values = {
-            name: self.weights[name] * expect_shape(term, term(outputs, prepared), torch.Size())
+            name: self.weights[name] * expect_shape(term, term(outputs, prepared), torch.Size(), device)
             for name, term in self.terms.items()
         }
         return values | {"total": torch.stack(list(values.values())).sum()}

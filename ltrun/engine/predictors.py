@@ -109,9 +109,17 @@ class Predictors:
 
 def _scored(part: PostHoc, outputs: Outputs, plain: Tensor) -> Tensor:
     """The scores of a part, as many as the network's own, `plain` (B, C)."""
-    scores = expect_shape(part, part(outputs.only(part.reads)), plain.shape)
+    scores = asked(part, outputs.only(part.reads), plain)
     if not finite(scores) and finite(plain):
         raise TrainingError(f"{type(part).__name__} returns scores that are not finite, of logits that are; mend it")
+    return scores
+
+
+def asked(part: PostHoc, outputs: Outputs, plain: Tensor) -> Tensor:
+    """What a part returns, without gradient. Raises TrainingError for what is not like the network's own scores, `plain`."""
+    scores = expect_shape(part, part(outputs), plain.shape, plain.device).detach()
+    if scores.dtype is torch.bool:
+        raise TrainingError(f"{type(part).__name__} returns {scores.dtype}, where numbers are needed")
     return scores
 
 

@@ -10,7 +10,8 @@ from ltrun.errors import ConfigError, TrainingError
 
 def check_backbone(backbone: nn.Module) -> None:
     """Raises ConfigError where the length of its features is not known."""
-    if not isinstance(getattr(backbone, "features", None), int):
+    features = getattr(backbone, "features", None)
+    if type(features) is not int or features < 1:
         raise ConfigError(f"network: {type(backbone).__name__} must set `features`, the length of what it returns an image")
 
 
@@ -19,6 +20,8 @@ def check_rows(rows: object, images: int, sampler: nn.Module, whose: str) -> Non
     if not isinstance(rows, Tensor) or rows.dim() != 1 or rows.dtype != torch.int64:
         found = f"{rows.dtype} of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
         raise TrainingError(f"{whose}, {type(sampler).__name__}, draws {found}, where int64 row numbers (N,) are needed")
+    if rows.is_meta or rows.layout is not torch.strided:
+        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws rows on {rows.device} as {rows.layout}, not in memory")
     if not len(rows):
         raise ConfigError(f"{whose} draws no rows; choose another")
     if int(rows.min()) < 0 or int(rows.max()) >= images:

@@ -17,11 +17,11 @@ from ltrun.data.stores import Resident
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
 from ltrun.engine.precision import Precision
+from ltrun.engine.predictors import asked
 from ltrun.engine.stage import StageRun
 from ltrun.engine.step import random_state, set_random_state
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import ConfigError, LtrunError, TrainingError
-from ltrun.loss import expect_shape
 from ltrun.parts import Backbone, Head, Network, PostHoc
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe
@@ -93,7 +93,9 @@ def rehearse(trainer: Trainer) -> None:
             except LtrunError:
                 raise
             except Exception as error:
-                raise _explained(error, network, context) from error
+                if (refused := _explained(error, context)) is None:
+                    raise
+                raise refused from error
         if network is not None:
             _score_a_few(network, rehearsed, predictors_of(trainer.recipe, rehearsed))
     finally:
@@ -178,7 +180,7 @@ def _answers(part: PostHoc, outputs: Outputs, labels: Tensor, reads: Collection[
 def _ask(part: PostHoc, outputs: Outputs, labels: Tensor, reads: Collection[str]) -> None:
     shown = outputs.only(reads)
     part.fit({split: Few(shown, labels, split == "test_inputs") for split in part.sees})
-    expect_shape(part, part(shown), outputs.need("logits").shape)
+    asked(part, shown, outputs.need("logits"))
 
 
 @dataclass(frozen=True)
@@ -205,26 +207,33 @@ class Few:
 def _watch(network: Network, classes: int) -> None:
     """Has backbones and heads raise where their outputs are not what the rest is built for."""
 
-    def look(module: nn.Module, inputs: object, output: object) -> None:
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         width = module.features if isinstance(module, Backbone) else classes
-        if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] != width:
-            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise TrainingError(f"{type(module).__name__} returns {found}, where a row of {width} numbers an image is needed")
+        found, needed = type(output).__name__, f"a row of {width} numbers an image"
+        if isinstance(output, Tensor):
+            if output.shape == (len(inputs[0]), width):
+                needed = f"{inputs[0].dtype} on {inputs[0].device}"
+                if output.is_floating_point() and output.dtype is not torch.float64 and output.device == inputs[0].device:
+                    return
+                found = f"{output.dtype} on {output.device}"
+            else:
+                found = str(tuple(output.shape))
+        raise TrainingError(f"{type(module).__name__} returns {found}, where {needed} is needed")
 
     for module in network.modules():
         if isinstance(module, (Backbone, Head)):
             module.register_forward_hook(look)
 
 
-def _explained(error: Exception, network: Network, context: RunContext) -> Exception:
-    """The sentence for what a network does not take; other errors are their part's own."""
+def _explained(error: Exception, context: RunContext) -> ConfigError | None:
+    """The sentence for what a network does not take, or None: other errors are their part's own."""
     frames, trace = [], error.__traceback__
     while trace is not None:
         frames.append(trace.tb_frame.f_locals.get("self"))
         trace = trace.tb_next
     backbone = next((frame for frame in frames if isinstance(frame, Backbone)), None)
-    if backbone is None:
-        return error
+    if backbone is None or type(error) not in (RuntimeError, ValueError) or not str(error):  # those by which torch refuses
+        return None
     shape, size = tuple(context.input_shape), context.settings.batch_size
     reason, way = str(error).splitlines()[0], "choose another network"
     if "more than 1 value per channel" in reason:  # torch's batch normalisation

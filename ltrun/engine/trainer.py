@@ -197,7 +197,8 @@ class Trainer:
                 raise ConfigError(f"stages.{stage.name}.trainable: no parameter of the network matches '{pattern}'")
         for name, parameter in network.named_parameters():
             chosen = stage.trainable is None or any(fnmatch(name, pattern) for pattern in stage.trainable)
-            parameter.requires_grad_(chosen)
+            if parameter.is_floating_point() or parameter.is_complex():  # others have no gradient
+                parameter.requires_grad_(chosen)
 
 
 def rescue_all() -> None:

@@ -62,8 +62,8 @@ class PML(Adjust):
             raise ConfigError(f"strength must not be negative, got {strength}")
         if scale <= 0:
             raise ConfigError(f"scale must be above 0, got {scale}")
-        if hidden < 1:
-            raise ConfigError(f"hidden must be at least 1, got {hidden}")
+        if not 1 <= hidden <= 10**6:
+            raise ConfigError(f"hidden must be at least 1 and at most a million, got {hidden}")
         self.strength, self.scale = strength, scale
         self.ordinal = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, 2))
         self.variational = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, 1))

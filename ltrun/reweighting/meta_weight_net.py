@@ -31,8 +31,8 @@ class MetaWeightNet(Weigh):
 
     def __init__(self, hidden: int = 100):
         super().__init__()
-        if hidden < 1:
-            raise ConfigError(f"hidden must be at least 1, got {hidden}")
+        if not 1 <= hidden <= 10**6:
+            raise ConfigError(f"hidden must be at least 1 and at most a million, got {hidden}")
         self.first, self.second = nn.Linear(1, hidden), nn.Linear(hidden, 1)
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:

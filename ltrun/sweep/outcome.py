@@ -62,9 +62,9 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
     except LtrunError as error:
         heed_interruption(error)
         sentence, trace = _line(error), ""
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin that calls sys.exit would end the command without a word
         heed_interruption(error)
-        sentence, trace = f"{type(error).__name__}: {_line(error)} (a defect of ltrun or of a part", traceback.format_exc()
+        sentence, trace = _defect(error), traceback.format_exc()
     else:
         return None
     if job.settings.force:  # no other run may take the result of before for its own
@@ -94,6 +94,21 @@ def tell(outcome: Outcome, named: bool) -> None:
 def _forget_error(job: Job) -> None:
     with suppress(OSError):  # the run will say that it cannot write there
         (job.folder / ERROR).unlink(missing_ok=True)
+
+
+def _defect(error: BaseException) -> str:
+    """Names the innermost part of a plugin's that was at work, with the line, or ltrun. Of the error, its first line.
+
+    The parenthesis is the caller's to close.
+    """
+    from ltrun.parts import Backbone, Part
+
+    said = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        owner = type(frame.f_locals.get("self"))
+        if issubclass(owner, (Part, Backbone)) and not owner.__module__.startswith("ltrun."):
+            return f"{owner.__module__}.{owner.__qualname__} raises {said} ({frame.f_code.co_filename}, line {line}"
+    return f"{said} (a defect of ltrun or of a part"
 
 
 def _line(error: Exception) -> str:

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ltrun.data import Resident
+from ltrun.engine.rehearsal import rehearse
 from ltrun.engine.stage import Row, StageRun
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.parts import Sampler
@@ -84,3 +86,16 @@ def test_one_image_trains(tmp_path: Path) -> None:
     rows: list[Row] = []
     trainer(recipe, tmp_path, report=rows.append).run()
     assert rows[0]["images"] == 1
+
+
+def images(size: int, count: int = 9) -> Resident:
+    return Resident(torch.randint(0, 255, (count, 1, size, size), dtype=torch.uint8), Labels.hard(torch.arange(count)))
+
+
+def test_a_batch_of_one_and_maps_of_one_pixel_are_refused_in_words(tmp_path: Path) -> None:
+    made = trainer(mine(small(composed())), tmp_path, train_set=images(4), batch_size=1, warn=lambda sentence: None)
+    made.context.__dict__["input_shape"] = torch.Size((1, 4, 4))
+    with pytest.raises(ConfigError) as caught:
+        rehearse(made)
+    assert "batch_size=1" in str(caught.value) and "batch normalisation needs more than one value" in str(caught.value)
+    assert "torch" not in str(caught.value)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.config.compose import Job
-from ltrun.data import Resident
 from ltrun.engine.rehearsal import check, rehearse
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import ConfigError, LtrunError, TrainingError
@@ -51,6 +50,9 @@ def rehearsed(folder: Path, *overrides: str, **changes: Any) -> Trainer:
         (("method=crt",), {"stages__classifier__trainable": ["nothing*"]}, "stages.classifier.trainable: no parameter"),
         (("method=sade",), {"ensemble__network__num_experts": 1}, "num_experts must be at least 2"),
         (("posthoc=tau_norm",), {"posthoc__predictors__tau_norm__tau": -1.0}, "posthoc.predictors.tau_norm.tau"),
+        (("margin=pml", "classifier=cosine"), {"margin__adjust__hidden": 10**9}, "margin.adjust.hidden must be at least 1 and"),
+        ((), {"network__width": 10**14}, "does not fit into memory; lower network.depth=8 or network.width=100000000000000"),
+        ((), {"network__width": 1e30}, "network: ltrun.network.ResNetCIFAR does not fit into memory; lower"),
         (("classifier=causal",), {"classifier__head__num_heads": 7}, "num_heads must divide"),
         ((), {"selection": "best_val", "dataset__root": "/no/such"}, "selection=best_val needs a validation split"),
         (("posthoc=uno_ic_flattened",), {}, "posthoc=uno_ic_flattened needs a validation split"),
@@ -125,13 +127,17 @@ class Wrong(Backbone):
         super().__init__()
         self.how, self.weight = how, nn.Parameter(torch.ones(in_channels, 4))
         if how != "unsaid":
-            self.features = 5 if how == "length" else 4
+            self.features = {"length": 5, "none": 0, "true": True}.get(how, 4)
+        if how == "counts":
+            self.steps = nn.Parameter(torch.zeros(1, dtype=torch.int64), requires_grad=False)
 
     def forward(self, images: Tensor) -> Any:
         if self.how == "raises":
             raise RuntimeError("Kernel size can't be greater than actual input size")
+        assert self.how != "asserts"
         maps = images.mean(dim=(2, 3)) @ self.weight
-        return {"maps": maps[:, :, None], "nothing": None}.get(self.how, maps)
+        changes = {"maps": maps[:, :, None], "nothing": None, "fewer": maps[1:], "double": maps.double(), "mask": maps > 0}
+        return (changes | {"elsewhere": maps.to("meta")}).get(self.how, maps)
 
 
 class WrongHead(Head):
@@ -151,6 +157,7 @@ class Draws(Sampler):
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Any:
         rows = torch.arange(20)
         changes = {"beyond": rows + 60, "negative": rows - 1, "floats": rows / 2, "pairs": rows[:, None], "list": rows.tolist()}
+        changes |= {"meta": rows.to("meta"), "sparse": rows.to_sparse()}
         return changes[self.how]
 
 
@@ -165,8 +172,17 @@ class LosesMixed(Mixer):
 
 
 class WrongWeights(Weigh):
+    def __init__(self, how: str = ""):
+        super().__init__()
+        self.how = how
+
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        return logits
+        return {"complex": logits[:, 0] + 0j, "elsewhere": logits[:, 0].to("meta")}.get(self.how, logits)
+
+
+class WholeLogits(Adjust):
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return logits.long()
 
 
 class Late(Term):
@@ -187,16 +203,25 @@ def network(how: str) -> dict[str, Any]:
         ({"network": network("maps")}, "Wrong returns"),
         ({"network": network("nothing")}, "Wrong returns NoneType"),
         ({"network": network("unsaid")}, "Wrong must set `features`"),
+        ({"network": network("none")}, "Wrong must set `features`"),
+        ({"network": network("true")}, "Wrong must set `features`"),
+        ({"network": network("fewer")}, "Wrong returns ("),
+        ({"network": network("double")}, "Wrong returns torch.float64 on cpu, where torch.float32"),
+        ({"network": network("mask")}, "Wrong returns torch.bool on cpu, where torch.float32"),
+        ({"network": network("elsewhere")}, "Wrong returns torch.float32 on meta, where torch.float32 on cpu"),
         ({"network": network("raises")}, "Wrong cannot train on inputs of shape"),
         ({"classifier": {"head": node(WrongHead)}}, "WrongHead returns"),
         *(
             ({"resampling": {"sampler": node(Draws, how=how)}}, "Draws, draws")
-            for how in ("beyond", "negative", "floats", "pairs")
+            for how in ("beyond", "negative", "floats", "pairs", "meta", "sparse")
         ),
         ({"resampling": {"sampler": node(Draws, how="list")}}, "Draws, draws list"),
         ({"augmentation": {"augments": {"mine": node(Loses)}}}, "Loses returns 0 inputs"),
         ({"augmentation": {"mixers": {"mine": node(LosesMixed)}}}, "LosesMixed returns"),
         ({"reweighting": {"weigh": node(WrongWeights)}}, "WrongWeights returns"),
+        ({"reweighting": {"weigh": node(WrongWeights, how="complex")}}, "WrongWeights returns torch.complex64"),
+        ({"reweighting": {"weigh": node(WrongWeights, how="elsewhere")}}, "WrongWeights returns torch.float32 on meta"),
+        ({"logit_adjustment": {"adjust": node(WholeLogits)}}, "WholeLogits returns torch.int64, where torch.float32"),
         ({"plan": ["one", "two"], "stages": {"one": {}, "two": {"margin": {"terms": {"x": {"part": node(Late)}}}}}}, "Late"),
     ],
     ids=str,
@@ -207,6 +232,24 @@ def test_nonsense_of_a_part_is_named_before_training(changes: dict[str, Any], sa
     with pytest.raises(LtrunError) as caught:
         rehearse(made)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+class Breaks(Sampler):
+    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+        raise KeyError("season")
+
+
+def test_an_error_of_a_part_leaves_the_rehearsal_as_it_is(tmp_path: Path) -> None:
+    """Not as its own cause, which whoever follows the chain of causes would follow for ever."""
+    with pytest.raises(KeyError) as caught:
+        rehearse(trainer(mine(changed(small(composed()), resampling={"sampler": node(Breaks)})), tmp_path))
+    assert caught.value.__cause__ is None
+
+
+def test_an_error_of_a_networks_own_is_not_said_to_be_the_inputs(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        rehearse(trainer(mine(changed(composed(), network=network("asserts"))), tmp_path))
+    rehearse(trainer(mine(changed(composed(), network=network("counts"))), tmp_path))
 
 
 class Scores(PostHoc):
@@ -221,10 +264,21 @@ class Scores(PostHoc):
             return outputs.features @ outputs.need("logits").new_ones(16, 10)  # type: ignore[operator]
         if self.how == "untrained":
             raise ValueError("these rows are all alike")
-        return {"shape": outputs.need("logits")[:, 1:], "need": lambda: outputs.need("head")}[self.how]
+        logits = outputs.need("logits")
+        if self.how in ("mask", "sparse"):
+            return logits > 0 if self.how == "mask" else logits.to_sparse()
+        return {"shape": logits[:, 1:], "need": lambda: outputs.need("head")}[self.how]
 
 
-@pytest.mark.parametrize(("how", "said"), [("shape", "Scores returns"), ("unnamed", "Scores reads 'features'")])
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("shape", "Scores returns"),
+        ("mask", "Scores returns torch.bool"),
+        ("sparse", "Scores returns"),
+        ("unnamed", "Scores reads 'features'"),
+    ],
+)
 def test_a_predictor_that_is_wrong_whatever_it_is_shown_is_named_before_training(how: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=said):
         rehearsed(tmp_path, posthoc={"predictors": {"mine": node(Scores, how=how)}})
@@ -241,16 +295,3 @@ def test_another_classifiers_predictor_is_named_before_training(tmp_path: Path) 
     rehearsed(tmp_path, *overrides)
     with pytest.raises(ConfigError, match="num_heads=4"):
         rehearsed(tmp_path, *overrides, posthoc__predictors__tde__num_heads=4)
-
-
-def images(size: int, count: int = 9) -> Resident:
-    return Resident(torch.randint(0, 255, (count, 1, size, size), dtype=torch.uint8), Labels.hard(torch.arange(count)))
-
-
-def test_a_batch_of_one_and_maps_of_one_pixel_are_refused_in_words(tmp_path: Path) -> None:
-    made = trainer(mine(small(composed())), tmp_path, train_set=images(4), batch_size=1, warn=lambda sentence: None)
-    made.context.__dict__["input_shape"] = torch.Size((1, 4, 4))
-    with pytest.raises(ConfigError) as caught:
-        rehearse(made)
-    assert "batch_size=1" in str(caught.value) and "batch normalisation needs more than one value" in str(caught.value)
-    assert "torch" not in str(caught.value)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ltrun.config.compose import Job
 from ltrun.engine.progress import Bar
 from ltrun.errors import BusyError, TrainingError
+from ltrun.parts import Sampler
 from ltrun.results.address import ERROR
 from ltrun.results.folder import locked
 from ltrun.sweep.outcome import STOPPED, Outcome, attempt, forget, outcome_of
@@ -142,3 +144,37 @@ def test_a_sweep_begins_without_the_errors_of_before_and_forced_without_results(
         (one.folder / name).touch()
     forget(one)
     assert {path.name for path in one.folder.iterdir()} - {".lock"} == left
+
+
+class Odd(Sampler):
+    def adapt(self, view: object) -> None:
+        raise ValueError("no such season\nof the year")
+
+
+def test_a_defect_of_a_plugin_names_its_part_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(tmp_path)
+    one.folder.mkdir()
+
+    def run(job: Job, reporter: object, at_once: int) -> None:
+        Odd().adapt(None)
+
+    monkeypatch.setitem(__import__("sys").modules, "ltrun.engine.run", SimpleNamespace(run=run))
+    said = attempt(one, Bar())
+    assert said is not None and said.startswith(f"{__name__}.Odd raises ValueError: no such season ({__file__}, line ")
+    assert str(one.folder / ERROR) in said and "of the year" not in said
+    assert "of the year" in (one.folder / ERROR).read_text()
+
+
+def test_an_error_that_is_its_own_cause_ends_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, ring = job(tmp_path), RuntimeError("a ring")
+    ring.__cause__ = ring
+    running(monkeypatch, ring)
+    assert "a ring" in str(attempt(one, Bar()))
+
+
+def test_a_part_that_ends_the_process_does_not_end_the_command_without_a_word(tmp_path: Path, monkeypatch: Any) -> None:
+    def run(job: Job, reporter: object, at_once: int) -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setitem(__import__("sys").modules, "ltrun.engine.run", SimpleNamespace(run=run))
+    assert str(attempt(job(tmp_path), Bar())).startswith("SystemExit: 3 (a defect of ltrun or of a part")
