@@ -37,6 +37,11 @@ class Confusion:
     def title(self) -> str:
         return f"{self.table.title}: {', '.join(self.row.names)}"
 
+    @property
+    def heading(self) -> str:
+        """The title, with the data set's name in papers."""
+        return f"{self.table.heading}: {', '.join(self.row.names)}"
+
     @cached_property
     def order(self) -> Integers:
         """(C,) classes by their training images, most first; ties in label order."""

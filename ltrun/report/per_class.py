@@ -48,4 +48,4 @@ def _table(confusion: Confusion) -> Table:
     dash = "A dash: precision of a class that is never predicted, recall of one without test images."
     caption = f"{MEASURE.title} (%) on the test split{over}. {dash}"
     notes = confusion.table.notes if confusion.row.saw_test else ()
-    return Table(confusion.title, HEADS, rows, MEASURE, confusion.table.split, notes, caption)
+    return Table(confusion.title, HEADS, rows, MEASURE, confusion.table.split, notes, caption, confusion.heading)
