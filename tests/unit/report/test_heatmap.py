@@ -86,7 +86,7 @@ def test_a_place_may_be_a_file_and_a_format(outputs: Path, capsys: Capture) -> N
 def test_the_command_prints_values_of_classes_in_every_format(outputs: Path, capsys: Capture) -> None:
     assert main([str(outputs), "--per-class"]) == 0
     assert "Precision" in capsys.readouterr().out
-    for name, start in {"markdown": "### cifar100_lt: ERM", "latex": "% needs", "html": "<!doctype html>"}.items():
+    for name, start in {"markdown": "### CIFAR-100-LT: ERM", "latex": "% needs", "html": "<!doctype html>"}.items():
         assert main([str(outputs), "--per-class", f"--{name}"]) == 0
         assert capsys.readouterr().out.startswith(start)
     assert main([str(outputs), "--per-class", "--csv"]) == 0
