@@ -67,7 +67,7 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 def main(argv: Sequence[str]) -> int:
     """Prints the script of a shell; `words -- WORD ...`, which the scripts call, prints what the last word may become."""
     if list(argv[:2]) == ["words", "--"]:
-        print("\n".join(candidates(argv[2:])))
+        print("".join(f"{word}\n" for word in candidates(argv[2:])), end="")
         return 0
     parser = argparse.ArgumentParser(
         "ltrun completion",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ SHOWN = 20  # images that differ from the cache
 def main(argv: Sequence[str]) -> int:
     """Describes a data set, verifies the cache of it, or exports it. Raises LtrunError."""
     show_log()
+    if argv and re.fullmatch(r"\w+", argv[0]) and argv[0] != "export":
+        raise ConfigError(f"ltrun data has no '{argv[0]}': write ltrun data export, or ltrun data dataset=NAME")
     if not any(word.startswith("dataset=") for word in argv):
         print(f"{USAGE}\ndata sets: {', '.join(option.name for option in catalogue.options('dataset'))}")
         return 0 if argv in (["--help"], ["-h"]) else 1

@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", nargs="*", type=Path, default=[Path("outputs")], metavar="FOLDER", help="default: outputs")
     parser.add_argument(
         "--by",
+        action="extend",
         type=lambda text: [key for key in text.split(",") if key],
         default=[],
         metavar="KEY,...",
@@ -132,8 +133,9 @@ def _parser() -> argparse.ArgumentParser:
         help="write figures of classes and groups: a folder, or x.pdf for x-classes.pdf ...",
     )
     parser.add_argument(
-        "--format", dest="figures", type=_figure_formats, default=[], metavar="FORMAT,...", help="of figures: pdf, svg, png"
-    )
+        "--format", dest="figures", action="extend", type=_figure_formats, default=[], metavar="FORMAT,...",
+        help="of figures: pdf, svg, png",
+    )  # fmt: skip
     parser.add_argument("--per-class", action="store_true", help="precision, recall and F1 of each class instead")
     parser.add_argument(
         "--confusion", type=Path, metavar="PLACE", help="write a heat map of each row, and its matrix as CSV, as --plots does"

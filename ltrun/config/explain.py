@@ -66,7 +66,8 @@ def _wrong(argv: Sequence[str]) -> str | None:
             known = options[_group(override)]
             for value in (value for value in _values(override) if value not in known):
                 name = f"option '{value}'" if value else "option without a name"
-                return f"{override.key_or_group}: there is no {name}{did_you_mean(value, known)}"
+                hint = did_you_mean(value, known) or (f"; ltrun methods {_group(override)} lists them" if known else "")
+                return f"{override.key_or_group}: there is no {name}{hint}"
         of_hydra = ("hydra.", "hydra/")
         given = [o for o in overrides if o not in chosen and not o.key_or_group.startswith(of_hydra)]
         keys = [o.key_or_group for o in given if not o.is_add() and not o.is_force_add()]

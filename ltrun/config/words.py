@@ -96,8 +96,8 @@ def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             flags.append(word)
         else:
             known = [name for name in (*WITH_VALUE, *ALONE) if name.startswith("--")]
-            near = did_you_mean(flag, known) if nearest(flag, known) else "; ltrun --help and ltrun --hydra-help list them"
-            raise ConfigError(f"there is no flag '{flag}'{near}")
+            listed = "; ltrun --help and ltrun --hydra-help list them, and a setting has no dashes: method=ldam"
+            raise ConfigError(f"there is no flag '{flag}'{did_you_mean(flag, known) if nearest(flag, known) else listed}")
     return flags, overrides
 
 
@@ -106,8 +106,7 @@ def _quoted(word: str, names: Mapping[str, set[str]], sweep: bool) -> str:
     key, equals, value = word.partition("=")
     bare = key.lstrip("+")
     if not equals:
-        example = f"{bare}=NAME" if bare in names else f"{bare}=VALUE"
-        raise ConfigError(f"'{word}' sets nothing: write {example}, or leave it out")
+        raise ConfigError(f"'{word}' sets nothing: write {_setting(bare, names)}, or leave it out")
     if not bare.strip():
         raise ConfigError(f"'{word}' names no key: write KEY=VALUE, as in method=ldam")
     group = bare.partition("@")[0]
@@ -118,6 +117,17 @@ def _quoted(word: str, names: Mapping[str, set[str]], sweep: bool) -> str:
         return f"{key}={_Path(key, sweep).spelled(value)}"
     kind = _File if last in FILES else _Value
     return f"{key}={kind(key, sweep).spelled(value)}"
+
+
+def _setting(bare: str, names: Mapping[str, set[str]]) -> str:
+    """How a word that has no = could be one that sets something."""
+    if bare in names:
+        return f"{bare}=NAME"
+    if groups := [f"{group}={bare}" for group in names if bare in names[group]]:
+        return " or ".join(groups[:3])
+    if pair := re.fullmatch(r"([\w.]+):\s*(\S+)", bare):
+        return f"{pair[1]}={pair[2]}"
+    return f"{bare}=VALUE" if re.fullmatch(r"[\w.@/-]+", bare) else "KEY=VALUE"
 
 
 class _Value:

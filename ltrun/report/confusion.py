@@ -39,6 +39,7 @@ class Confusion:
 
     @property
     def heading(self) -> str:
+        """The title, with the data set's name in papers."""
         return f"{self.table.heading}: {', '.join(self.row.names)}"
 
     @cached_property

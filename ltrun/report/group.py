@@ -44,7 +44,7 @@ def tables(records: Sequence[RunRecord], metric: str | None = None, split: str =
         heads, groups, notes = _by_keys(members, by, names) if by else by_configuration(members, names)
         rows = tuple(row for group in groups if (row := _row(group, measured[task], split)))
         if rows:
-            table = Table(title, heads, rows, measured[task], split, (), heading=_heading(title, members[0].dataset, data_sets))
+            table = Table(title, heads, rows, measured[task], split, (), "", _heading(title, members[0].dataset, data_sets))
             saw = [SAW_TEST] if any(row.saw_test for row in rows) else []
             notes = [*told, *notes, *saw, *notes_on_the_best(table)]
             made.append(replace(table, caption=caption_of(table, members, by), notes=tuple(notes)))

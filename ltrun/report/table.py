@@ -88,8 +88,8 @@ class Table:
     measure: Measure
     split: str
     notes: tuple[str, ...]
-    caption: str = ""
-    heading: str = ""
+    caption: str
+    heading: str
 
     @property
     def columns(self) -> tuple[str, ...]:

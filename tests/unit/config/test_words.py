@@ -133,6 +133,13 @@ def test_flags_come_first_with_their_values() -> None:
         (["++=ldam"], "names no key"),
         (["seed=1", "method"], "'method' sets nothing: write method=NAME"),
         (["seed"], "'seed' sets nothing: write seed=VALUE"),
+        (["seed=1", "crt"], "'crt' sets nothing: write method=crt or decoupling=crt, or leave it out"),
+        (["seed:1"], "'seed:1' sets nothing: write seed=1, or leave it out"),
+        (["seed=1", "out/a (1)"], "'out/a (1)' sets nothing: write KEY=VALUE, or leave it out"),
+        (
+            ["seed=1", "--lr", "0.1"],
+            "no flag '--lr'; ltrun --help and ltrun --hydra-help list them, and a setting has no dashes",
+        ),
         (["method=erm,ldam"], "which only a sweep takes"),
         (["seed=1, 2"], "several values"),
         (["--config-dir"], "--config-dir: names no folder"),

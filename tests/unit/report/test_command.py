@@ -55,8 +55,9 @@ def test_redirected_formats_hold_nothing_but_the_table(outputs: Path, capsys: Ca
     assert out.startswith(starts[name])
 
 
-def test_by_metric_and_split(outputs: Path, capsys: Capture) -> None:
-    assert main([str(outputs), "--by", "margin,seed", "--metric", "error", "--split", "val", "--csv"]) == 0
+@pytest.mark.parametrize("by", [["--by", "margin,seed"], ["--by", "margin", "--by", "seed"]])
+def test_by_metric_and_split(outputs: Path, capsys: Capture, by: list[str]) -> None:
+    assert main([str(outputs), *by, "--metric", "error", "--split", "val", "--csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(lines) == 2 * 2 * 4
     assert {(line["metric"], line["split"]) for line in lines} == {("error", "val")}

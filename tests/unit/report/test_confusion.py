@@ -13,6 +13,7 @@ from ltrun.report.collect import collect
 from ltrun.report.confusion import Confusion, confusions
 from ltrun.report.group import tables
 from ltrun.report.per_class import per_class
+from ltrun.report.render import FORMATS
 from tests.support.predicted import save_run, scores_of
 
 COUNTS = [5, 500, 60, 300, 19, 60, 101]  # two few, two medium, three many, not in the order of their labels
@@ -127,6 +128,8 @@ def test_every_predictor_has_a_table_with_a_row_a_class(tmp_path: Path) -> None:
     confused, _ = read(tmp_path)
     made = per_class(confused)
     assert [table.title for table in made] == ["cifar100_lt: ERM", "cifar100_lt: ERM · ncm"]
+    assert [table.heading for table in made] == ["CIFAR-100-LT: ERM", "CIFAR-100-LT: ERM · ncm"]
+    assert "### CIFAR-100-LT: ERM\n" in FORMATS["markdown"](made) and "\\caption{CIFAR-100-LT: ERM. P" in FORMATS["latex"](made)
     head = made[0].rows[0]
     assert head.names == ("class 1", "500", "5")
     assert head.keys == {**confused[0].row.keys, "class": "class 1", "training_images": "500", "test_images": "5"}

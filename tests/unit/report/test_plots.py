@@ -39,8 +39,9 @@ def test_a_figure_of_classes_and_one_of_groups_for_each_table(outputs: Path, tmp
         assert f"{file} written" in told
 
 
-def test_several_formats(outputs: Path, tmp_path: Path) -> None:
-    assert main([str(outputs), "--plots", str(tmp_path / "figures"), "--format", "pdf,SVG"]) == 0
+@pytest.mark.parametrize("formats", [["--format", "pdf,SVG"], ["--format", "pdf", "--format", "SVG"]])
+def test_several_formats(outputs: Path, tmp_path: Path, formats: list[str]) -> None:
+    assert main([str(outputs), "--plots", str(tmp_path / "figures"), *formats]) == 0
     stems = ("1-cifar100_lt-classes", "1-cifar100_lt-groups")
     assert files(tmp_path / "figures") == [f"{stem}.{ending}" for stem in stems for ending in ("pdf", "svg")]
     assert (tmp_path / "figures" / f"{stems[0]}.pdf").read_bytes().startswith(b"%PDF")
