@@ -198,7 +198,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The configuration without its interpolations. Raises ConfigError for one that stands for nothing."""
     for path, value in leaves(OmegaConf.to_container(cfg)):
         for found in OF_HYDRA.finditer(value) if isinstance(value, str) else ():
-            if found[1].startswith("job.") or OmegaConf.select(HydraConfig.get(), found[1]) is None:
+            if found[1].startswith("job.") or OmegaConf.select(cast(DictConfig, HydraConfig.get()), found[1]) is None:
                 raise ConfigError(
                     f"{path}: {found[0]} stands for nothing here, because ltrun's jobs are not Hydra's; leave it out"
                 )

@@ -74,5 +74,8 @@ def _sentence(path: Path, error: OSError) -> str:
             "free some space and give the same command again"
         )
     if error.errno in FORBIDDEN:
-        return f"{path} could not be written ({error.strerror}): make its folder writable, or choose another (of a run: outputs=FOLDER), and give the command again"
+        return (
+            f"{path} could not be written ({error.strerror}): "
+            "make its folder writable, or choose another (of a run: outputs=FOLDER), and give the same command again"
+        )
     return f"{path} could not be written ({error.strerror or error}): mend that and give the same command again"
