@@ -33,7 +33,7 @@ from ltrun.results.folder import made
 from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 
 JOB = "job.json"  # a job as it waits for a launcher
-OF_JOB = re.compile(r"\$\{\s*hydra:\s*job\.\w+\s*\}")
+OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([\w.]+)\s*\}")
 FORCE = re.compile(r"\+*force=")
 
 
@@ -197,8 +197,11 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The configuration without its interpolations. Raises ConfigError for one that stands for nothing."""
     for path, value in leaves(OmegaConf.to_container(cfg)):
-        if isinstance(value, str) and (wrong := OF_JOB.search(value)):
-            raise ConfigError(f"{path}: {wrong[0]} stands for nothing here, because ltrun's jobs are not Hydra's; leave it out")
+        for found in OF_HYDRA.finditer(value) if isinstance(value, str) else ():
+            if found[1].startswith("job.") or OmegaConf.select(cast(DictConfig, HydraConfig.get()), found[1]) is None:
+                raise ConfigError(
+                    f"{path}: {found[0]} stands for nothing here, because ltrun's jobs are not Hydra's; leave it out"
+                )
     try:
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ltrun.errors import TrainingError
 from ltrun.results.address import MANIFEST
 from ltrun.results.atomic import write_atomically
+from ltrun.results.folder import ASIDE
 
 NAME = re.compile(r"[\w-][\w.-]{0,100}\.pt")
 ORDER = re.compile(r"(\d+)-.*-(\d+)\.pt")  # index of the stage, epoch
@@ -33,7 +34,7 @@ class Checkpoints:
     def __init__(self, folder: Path, resume: bool = True):
         """resume: whether to go on from what is there, rather than from nothing."""
         self.folder = folder
-        self.rebuilt = False  # whether the manifest was damaged, and the files themselves were asked
+        self.rebuilt = ""  # what was wrong with the manifest, where the files themselves were asked
         self.entries: list[dict[str, str]] = self._read_manifest() if resume else []
 
     def _read_manifest(self) -> list[dict[str, str]]:
@@ -42,26 +43,29 @@ class Checkpoints:
             entries = json.loads(path.read_bytes())["checkpoints"]
             if not all(NAME.fullmatch(entry["file"]) and DIGEST.fullmatch(entry["sha256"]) for entry in entries):
                 raise ValueError("a checkpoint lies in the folder of its run")
+            if not entries:
+                raise ValueError("a manifest names a checkpoint")
             return [{"file": entry["file"], "sha256": entry["sha256"]} for entry in entries]
         except FileNotFoundError:
-            return []
+            begun_anew = path.with_name(f"{MANIFEST}{ASIDE}").exists()
+            return [] if begun_anew else self._found("missing")
         except OSError as error:
             raise TrainingError(
                 f"{path} cannot be read ({error.strerror}): mend that and give the same command again"
             ) from None
         except (ValueError, KeyError, TypeError, RecursionError):
-            return self._found()
+            if found := self._found("damaged"):
+                return found
+            raise TrainingError(
+                f"{path} is damaged, and no checkpoint beside it is whole: give the command again with force=true to train "
+                "this run anew"
+            ) from None
 
-    def _found(self) -> list[dict[str, str]]:
-        """The checkpoints that are whole by their own check sums, the newest first, for a manifest that is damaged."""
+    def _found(self, wrong: str) -> list[dict[str, str]]:
+        """The checkpoints that are whole by their own check sums, the newest first. wrong: with the manifest."""
         names = sorted((path.name for path in self.folder.glob("*.pt") if ORDER.fullmatch(path.name)), key=_order, reverse=True)
         found = [{"file": name, "sha256": _digest(self.folder / name)} for name in names if _is_whole(self.folder / name)]
-        if not found:
-            raise TrainingError(
-                f"{self.folder / MANIFEST} is damaged, and no checkpoint beside it is whole: give the command again with "
-                "force=true to train this run anew"
-            )
-        self.rebuilt = True
+        self.rebuilt = wrong if found else ""
         return found
 
     def save(self, name: str, state: dict[str, Any]) -> None:
@@ -79,7 +83,9 @@ class Checkpoints:
     def load(self, device: torch.device, warn: Any) -> dict[str, Any] | None:
         """The newest checkpoint that is whole, or None for a run that has none yet. `warn` is told of a damaged one."""
         if self.rebuilt:
-            warn(f"{self.folder / MANIFEST} is damaged; going on from {self.entries[0]['file']} beside it, which is whole")
+            warn(
+                f"{self.folder / MANIFEST} is {self.rebuilt}; going on from {self.entries[0]['file']} beside it, which is whole"
+            )
         for entry in self.entries:
             path = self.folder / entry["file"]
             try:

@@ -91,7 +91,7 @@ def _begun(folder: Path) -> State | None:
     done, total = _reached(said, rows)
     left = _left(folder, rows, total - done) if held and done is not None and total is not None else None
     if state == "unfinished" and not rows and (folder / JOB).exists():
-        reason = "a launcher has it"
+        reason = "was given to a launcher"
     return State(folder, state, _title(folder, said), done, total, left, reason or "")
 
 

@@ -76,6 +76,6 @@ def _sentence(path: Path, error: OSError) -> str:
     if error.errno in FORBIDDEN:
         return (
             f"{path} could not be written ({error.strerror}): "
-            "make its folder writable, or choose another with outputs=FOLDER, and give the same command again"
+            "make its folder writable, or choose another (of a run: outputs=FOLDER), and give the same command again"
         )
     return f"{path} could not be written ({error.strerror or error}): mend that and give the same command again"

@@ -146,8 +146,8 @@ def put_back(folder: Path) -> None:
 
 def reset(folder: Path) -> None:
     """Has a run begin anew: if it is cut short, nothing of before passes for its result, and it goes on from its own."""
-    for name in (MANIFEST, RESULT):
-        (folder / name).unlink(missing_ok=True)
+    for path in (folder / RESULT, *folder.glob("*.pt"), folder / MANIFEST):
+        path.unlink(missing_ok=True)
     drop_aside(folder)
 
 

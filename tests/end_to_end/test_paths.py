@@ -167,10 +167,19 @@ def test_interpolations_of_hydras_documents(ltrun: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["seed=${hydra:job.num}", "outputs=x${hydra:job.num}", "outputs=${hydra:job.id}", "outputs=${nope:x}"]
+    "word",
+    [
+        "seed=${hydra:job.num}",
+        "outputs=x${hydra:job.num}",
+        "outputs=${hydra:job.id}",
+        "outputs=${nope:x}",
+        "outputs=x${hydra:nope.x}",
+        "outputs=${hydra:runtime.output_dir}",
+    ],
 )
 def test_an_interpolation_without_a_value_is_a_sentence(word: str, ltrun: Run, tmp_path: Path) -> None:
     for flags in ([], ["-m"]):
         done = ltrun(*flags, *SHORT, word)
         assert done.returncode == 1 and word.partition("=")[0] in done.stderr and "Traceback" not in done.stderr
+        assert "hydra:" not in word or "stands for nothing here" in done.stderr
     assert not results(tmp_path)

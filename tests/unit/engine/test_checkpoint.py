@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from ltrun.engine.checkpoint import MANIFEST, Checkpoints
 from ltrun.errors import TrainingError
+from ltrun.results.folder import put_back, reset, set_aside
 from tests.support.cases import CPU
 from tests.support.checkpoints import DAMAGES, harm, load, never, saved, state
 
@@ -134,6 +135,7 @@ MANIFESTS = {
     "a number": b"3",
     "null": b"null",
     "no key": b"{}",
+    "empty list": b'{"checkpoints": []}',
     "no list": b'{"checkpoints": 3}',
     "null list": b'{"checkpoints": null}',
     "a text": b'{"checkpoints": "ab"}',
@@ -167,6 +169,25 @@ def test_a_damaged_manifest_goes_on_from_the_newest_checkpoint_beside_it(content
     again = Checkpoints(tmp_path)
     again.save("0-train-11", state(11))
     assert load(tmp_path) == 11, "the manifest is whole again"
+
+
+def test_a_manifest_that_is_gone_loses_no_checkpoint(tmp_path: Path) -> None:
+    saved(tmp_path, 9, 10)
+    (tmp_path / MANIFEST).unlink()
+    warnings: list[str] = []
+    assert load(tmp_path, warnings.append) == 10
+    (sentence,) = warnings
+    assert f"{tmp_path / MANIFEST} is missing; going on from 0-train-10.pt" in sentence
+
+
+def test_a_run_that_is_begun_anew_takes_no_checkpoint_of_before(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2)
+    set_aside(tmp_path)
+    assert load(tmp_path) is None, "a forced sweep was cut short before this run"
+    put_back(tmp_path)
+    assert load(tmp_path) == 2
+    reset(tmp_path)
+    assert load(tmp_path) is None, "a forced run was cut short before its first checkpoint"
 
 
 def test_of_a_damaged_manifest_the_checkpoint_that_is_whole_serves(tmp_path: Path) -> None:

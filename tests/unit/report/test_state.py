@@ -113,7 +113,7 @@ def test_a_run_that_waits_for_a_launcher_has_the_title_of_its_job(run: Path) -> 
     job = {"method": "crt", "changes": {"epochs": 7}, "dataset": "digits_lt", "config": {"seed": 0}}
     (run / "job.json").write_text(json.dumps(job))
     assert state_of(run) == State(
-        run, "unfinished", "crt [epochs=7] on digits_lt, seed 0", None, None, None, "a launcher has it"
+        run, "unfinished", "crt [epochs=7] on digits_lt, seed 0", None, None, None, "was given to a launcher"
     )
 
 

@@ -67,7 +67,7 @@ def test_the_old_content_survives(file: Path, monkeypatch: pytest.MonkeyPatch, f
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_an_unwritable_folder_is_named(file: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     monkeypatch.setattr(os, "open", broken(code))
-    with pytest.raises(TrainingError, match="make its folder writable, or choose another with outputs="):
+    with pytest.raises(TrainingError, match=r"make its folder writable, or choose another \(of a run: outputs=FOLDER\)"):
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
 
