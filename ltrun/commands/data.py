@@ -25,7 +25,7 @@ from ltrun.data.export import export
 from ltrun.data.source import Source
 from ltrun.data.verify import verifying
 from ltrun.engine.progress import show_log
-from ltrun.errors import ConfigError
+from ltrun.errors import ConfigError, nearest
 from ltrun.machine import at_home
 from ltrun.recipe.read import source_of
 
@@ -40,8 +40,7 @@ SHOWN = 20  # images that differ from the cache
 def main(argv: Sequence[str]) -> int:
     """Describes a data set, verifies the cache of it, or exports it. Raises LtrunError."""
     show_log()
-    if argv and re.fullmatch(r"\w+", argv[0]) and argv[0] != "export":
-        raise ConfigError(f"ltrun data has no '{argv[0]}': write ltrun data export, or ltrun data dataset=NAME")
+    _check_words(argv)
     if not any(word.startswith("dataset=") for word in argv):
         print(f"{USAGE}\ndata sets: {', '.join(option.name for option in catalogue.options('dataset'))}")
         return 0 if argv in (["--help"], ["-h"]) else 1
@@ -54,6 +53,26 @@ def main(argv: Sequence[str]) -> int:
         many, few = settings.evaluation.many, settings.evaluation.few
         describe(settings.dataset.name, source.open(torch.device("cpu")), streams.console(), many=many, few=few)
     return 0
+
+
+def _check_words(argv: Sequence[str]) -> None:
+    """Raises ConfigError for a word that is none of this command's."""
+    for index, word in enumerate(argv):
+        key = word.partition("=")[0]
+        if word == VERIFY or (index and argv[index - 1] in CONFIG_DIR) or (word.startswith("-") and key in CONFIG_DIR):
+            continue
+        if nearest(f"--{key.lstrip('-')}", [VERIFY]):
+            raise ConfigError(f"ltrun data has no '{word}': did you mean 'ltrun data {VERIFY} dataset=NAME'?")
+        if word == "export" and (index or VERIFY in argv):
+            raise ConfigError(
+                "export stands first and alone: write ltrun data export dataset=NAME to=FOLDER, or, to hold the images against "
+                f"the cache, ltrun data {VERIFY} dataset=NAME"
+            )
+        if not index and re.fullmatch(r"\w+", word) and word != "export":
+            raise ConfigError(
+                f"ltrun data has no '{word}': write ltrun data export, ltrun data {VERIFY} dataset=NAME, or "
+                "ltrun data dataset=NAME"
+            )
 
 
 def _verify(argv: Sequence[str]) -> int:
