@@ -30,14 +30,19 @@ class Files(Sequence[str]):
 
     names: (F,) bytes as the file system has them, shared by all splits and a quarter of the size of text. rows: (N,) which
     of them each row is; all in order if not given. What the files hold: sizes, (F,) bytes of each file, where each image has
-    one; digests, (F, 16) uint8 of decoded pixels, where they were decoded once for all.
+    one; digests, (F, 16) uint8 of decoded pixels, where they were decoded once for all. times: (F,) ns, when they were written.
     """
 
     def __init__(
-        self, names: NDArray[np.bytes_], rows: Rows | None = None, sizes: Rows | None = None, digests: Digests | None = None
+        self,
+        names: NDArray[np.bytes_],
+        rows: Rows | None = None,
+        sizes: Rows | None = None,
+        digests: Digests | None = None,
+        times: Rows | None = None,
     ) -> None:
         self.names, self.rows = names, np.arange(len(names)) if rows is None else rows
-        self.sizes, self.digests = sizes, digests
+        self.sizes, self.digests, self.times = sizes, digests, times
 
     @classmethod
     def of(cls, names: Iterable[str | bytes]) -> Files:
@@ -54,12 +59,12 @@ class Files(Sequence[str]):
         """`test/00042`: for rows of a file that has no names for them. of: what is numbered."""
         return cls.of(f"{of}/{row:05}" for row in range(count))
 
-    def holding(self, sizes: Rows | None = None, digests: Digests | None = None) -> Files:
+    def holding(self, sizes: Rows | None = None, digests: Digests | None = None, times: Rows | None = None) -> Files:
         """The same, with what the files hold."""
-        return Files(self.names, self.rows, sizes, digests)
+        return Files(self.names, self.rows, sizes, digests, times)
 
     def take(self, rows: Rows | slice) -> Files:
-        return Files(self.names, self.rows[rows], self.sizes, self.digests)
+        return Files(self.names, self.rows[rows], self.sizes, self.digests, self.times)
 
     @overload
     def __getitem__(self, row: int) -> str: ...

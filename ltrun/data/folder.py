@@ -174,7 +174,7 @@ class ImageFolder(Source):
             first += len(folder.paths)
 
     def _files(self, folder: Folder, readable: NDArray[np.bool_], digests: Digests | None = None) -> Files:
-        files = Files.below(self.root, folder.paths).holding(folder.stamps.sizes, digests)
+        files = Files.below(self.root, folder.paths).holding(folder.stamps.sizes, digests, folder.stamps.times)
         return files.take(np.flatnonzero(readable))
 
     def _layout(self) -> dict[str, Path]:

@@ -20,12 +20,15 @@ from ltrun.results.identity import SPLITS, Identity, SplitIdentity, differences,
 
 LISTING = "data.npz"  # in the folder of a run
 AT_ONCE = 4096  # images whose digests are taken at a time
+TIMES = "times"
+SECOND = 10**9
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
     """data: what records carry. columns: split -> (N,) arrays: `files`, names as bytes; `pixels`, uint64 of the digest of each
-    image, or, where images are decoded anew for each epoch, `sizes` of the files, int64."""
+    image, or, where images are decoded anew for each epoch, `sizes` of the files, int64, and `times` of writing them, int64 ns,
+    which tell no difference, because copies may have others."""
 
     data: Identity
     columns: Mapping[str, Mapping[str, NDArray[Any]]]
@@ -52,12 +55,37 @@ class Listing:
         told = differences(before, self.data)
         if not told:
             return None
-        try:
-            with np.load(folder / LISTING, allow_pickle=False) as saved:
-                listing = dict(saved) if str(saved["digest"]) == before["digest"] else {}
-        except (OSError, ValueError, KeyError):
-            listing = {}
+        listing = _saved(before, folder)
         return "; ".join(self._detail(split, listing) or sentence for split, sentence in told.items())
+
+    @property
+    def times(self) -> dict[str, torch.Tensor]:
+        """<split>_times, for a checkpoint; nothing where pixels are known."""
+        return {f"{split}_{TIMES}": torch.from_numpy(found[TIMES]) for split, found in self.columns.items() if TIMES in found}
+
+    def written(self, before: Mapping[str, Any], folder: Path, times: Mapping[str, torch.Tensor] | None = None) -> str | None:
+        """In words, which images have other times of writing than those of a run of the same names and sizes; None where none
+        has, or its times are not known.
+
+        before, folder: as in `difference`. times: of its checkpoint, where the folder has no listing.
+        """
+        if not before or before["digest"] != self.data["digest"]:
+            return None
+        kept = {name: tensor.cpu().numpy() for name, tensor in (times or {}).items()} | _saved(before, folder)
+        known = [split for split in self.columns if f"{split}_{TIMES}" in kept and TIMES in self.columns[split]]
+        changed = [
+            file
+            for split in known
+            for file in self.columns[split]["files"][_others(kept[f"{split}_{TIMES}"], self.columns[split][TIMES])].tolist()
+        ]
+        if not changed:
+            return None
+        images = sum(len(self.columns[split]["files"]) for split in known)
+        return (
+            f"{len(changed):,} of {images:,} images {'was' if len(changed) == 1 else 'were'} written or exchanged since this "
+            f"run began, the first of them {changed[0].decode(errors='replace')}: streamed images are known by names and sizes "
+            "only; where their contents are others now, force=true begins anew"
+        )
 
     def _detail(self, split: str, listing: Mapping[str, NDArray[Any]]) -> str | None:
         """`of 27 test images 1 is new (test/ant/6.png)`."""
@@ -67,7 +95,7 @@ class Listing:
         changed: list[bytes] = []
         for name, values in self.columns[split].items():
             held = listing.get(f"{split}_{name}")
-            if name != "files" and held is not None and len(held) == len(before):
+            if name not in ("files", TIMES) and held is not None and len(held) == len(before):
                 of = dict(zip(before.tolist(), held.tolist(), strict=True))
                 changed = [file for file, value in zip(files.tolist(), values.tolist(), strict=True) if of.get(file) != value]
         new, gone = files[~np.isin(files, before)].tolist(), before[~np.isin(before, files)].tolist()
@@ -78,6 +106,21 @@ class Listing:
             if some
         ]
         return f"of {len(files):,} {SPLITS[split]} {', '.join(told)}" if told else None
+
+
+def _saved(before: Mapping[str, Any], folder: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a run's listing; none where it is not there, or is that of other data."""
+    try:
+        with np.load(folder / LISTING, allow_pickle=False) as saved:
+            return dict(saved) if str(saved["digest"]) == before["digest"] else {}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _others(before: NDArray[np.int64], now: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N,) where times differ; archives and some file systems keep whole seconds of them."""
+    whole = (before % SECOND == 0) | (now % SECOND == 0)
+    return np.where(whole, before // SECOND != now // SECOND, before != now)
 
 
 def _stores(splits: Splits) -> Iterator[tuple[str, Store]]:
@@ -96,6 +139,8 @@ def _listed(store: Store) -> tuple[SplitIdentity, dict[str, NDArray[Any]]]:
         columns["pixels"] = np.ascontiguousarray(pixels[:, :8]).view(np.uint64)[:, 0]
     elif sizes is not None:
         columns["sizes"] = sizes
+        if files.times is not None:
+            columns[TIMES] = files.times[rows]
     found: SplitIdentity = {
         "images": len(store),
         "labels": digest(store.targets.primary.cpu().numpy().astype("<i8").tobytes()),

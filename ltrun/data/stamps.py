@@ -70,6 +70,11 @@ class Stamps:
     def sizes(self) -> NDArray[np.int64]:
         return self.values[:, 0]
 
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """(F,) when each was written, mtime in ns."""
+        return self.values[:, 1]
+
 
 def _values(path: Path) -> tuple[int, int, int, int]:
     try:

@@ -91,7 +91,10 @@ class Trainer:
         return self.context.settings.selection == "best_val"
 
     def _check_data(self, saved: Mapping[str, Any]) -> None:
-        """Raises DataError where a checkpoint is that of other data. Those of before know the sizes of the classes only."""
+        """Raises DataError where a checkpoint is that of other data. Those of before know the sizes of the classes only.
+
+        Warns of streamed images that were written since.
+        """
         folder, counts = self.checkpoints.folder, self.context.stats.counts.tolist()
         told = self.context.listing.difference(saved.get("data", {}), folder) if saved else None
         if told is None and saved.get("counts", counts) != counts:
@@ -100,6 +103,8 @@ class Trainer:
             raise DataError(
                 f"{folder} was begun with other data: {told}; bring those back to go on, or begin anew with force=true"
             )
+        if told := self.context.listing.written(saved.get("data", {}), folder, saved.get("times")):
+            self.context.warn(f"{folder}: {told}")
 
     def _go_on(self, running: StageRun, saved: Mapping[str, Any]) -> None:
         """Raises TrainingError where the checkpoint is that of other parts."""
@@ -149,7 +154,7 @@ class Trainer:
         begun = time.perf_counter()
         self.context.splits.check_files()
         state = {"stage": index, "epoch": clock.epoch + 1, "seconds": list(self.seconds), "best": running.best}
-        state |= {"images": self.images, "data": self.context.listing.data}
+        state |= {"images": self.images, "data": self.context.listing.data, "times": self.context.listing.times}
         state |= {"module": running.state_dict(), "optimizer": running.optimizer.state_dict()}
         self.pending = f"{index}-{clock.stage}-{clock.epoch + 1}", on_host(state)
         self.kept = time.perf_counter()

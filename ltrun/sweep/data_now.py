@@ -18,15 +18,28 @@ class DataNow:
 
     def __init__(self) -> None:
         self.listings: dict[str, Listing | None] = {}
+        self.told: set[str] = set()
 
     def difference(self, job: Job, before: Mapping[str, Any]) -> str | None:
         """In words, how the data of a job differ from those of its record; None where they do not, or cannot be opened any
         more: a result outlives its data."""
+        listing = self._listing(job)
+        return None if listing is None else listing.difference(before, job.folder)
+
+    def written(self, job: Job, before: Mapping[str, Any]) -> str | None:
+        """In words, which streamed images were written since a job began; None where none was, or another job said the same."""
+        listing = self._listing(job)
+        told = None if listing is None else listing.written(before, job.folder)
+        if told is None or told in self.told:
+            return None
+        self.told.add(told)
+        return told
+
+    def _listing(self, job: Job) -> Listing | None:
         key = json.dumps([job.config["dataset"], job.settings.plugins])
         if key not in self.listings:
             self.listings[key] = _listing(job)
-        listing = self.listings[key]
-        return None if listing is None else listing.difference(before, job.folder)
+        return self.listings[key]
 
 
 def _listing(job: Job) -> Listing | None:

@@ -72,6 +72,8 @@ def done_before(job: Job, data: DataNow) -> bool:
         raise DataError(f"{job.folder} holds the result of other data: {told}; force=true trains it anew on these")
     if record.provenance.get("lost_rows"):
         return False  # goes on from its last checkpoint, so that only what failed after training is done again
+    if told := data.written(job, record.data):
+        log.warning("%s: %s", job.folder, told)
     print(f"{job.title}: done before, in {job.folder} (force=true trains it again)")
     return True
 

@@ -1,5 +1,6 @@
 """A run is of the data that it was trained on: names of its test images, refusals of other data, tables that mix none."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,36 @@ def test_a_streamed_run_whose_images_change_meanwhile_is_refused(
     again = ltrun(*words)
     assert again.returncode == 0, again.stderr
     assert "train 2/3" in again.stdout and "train 1/3" not in again.stdout
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_streamed_images_exchanged_for_others_of_their_sizes_are_told(
+    ltrun: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    """In a resume, also by the checkpoint alone, and of a finished run; in a sweep once for all its jobs."""
+    for path in photos.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".bmp"))
+        path.unlink()
+    for number, path in enumerate(sorted(photos.rglob("*.bmp"))):
+        os.utime(path, ns=(1, 10**18 + number))
+    words, told = (*PHOTOS, "dataset.streamed=true", "dataset.workers=0"), "images were written or exchanged since"
+    interrupt(ltrun, monkeypatch, *words)
+    if not listed:
+        next((tmp_path / "outputs").rglob("data.npz")).unlink()
+    swap(photos, "ant/0003.bmp", "bee/0001.bmp")
+    again = ltrun(*words)
+    assert again.returncode == 0, again.stderr
+    said = " ".join((again.stdout + again.stderr).split())
+    assert said.count(told) == 1
+    assert f"2 of 48 {told} this run began, the first of them" in said
+    assert "known by names and sizes only; where their contents are others now, force=true begins anew" in said
+    assert ltrun(*words).stderr.count(told) == listed
+    assert ltrun("-m", *words, "seed=1,2", "force=true", "runtime.pack=1").returncode == 0
+    sweep = ("-m", *words, "seed=1,2", "runtime.pack=1")
+    assert told not in ltrun(*sweep).stderr, "nothing changed"
+    swap(photos, "ant/0003.bmp", "bee/0001.bmp")
+    done = ltrun(*sweep)
+    assert (done.stdout.count("done before"), done.stderr.count(told)) == (2, 1)
 
 
 def test_a_result_outlives_its_data(ltrun: Run, photos: Path) -> None:

@@ -44,6 +44,33 @@ def test_streamed_data_know_less_and_do_not_differ(tmp_path: Path) -> None:
     assert differences(streamed, resident) == differences(resident, streamed) == {}
 
 
+def test_times_of_streamed_images_tell_which_were_written_since(tmp_path: Path) -> None:
+    class_folders(tmp_path / "photos", {"ant": 9, "bee": 6}, size=9)
+    paths = sorted((tmp_path / "photos").rglob("*.png"))
+    for path in paths:
+        os.utime(path, ns=(1, 10**18 + 5))
+
+    def listing(streamed: bool = True) -> Listing:
+        return Listing.of(ImageFolder(str(tmp_path / "photos"), image_size=8, workers=0, streamed=streamed).open(CPU))
+
+    before, resident = listing(), listing(streamed=False)
+    before.save(tmp_path)
+    assert resident.written(before.data, tmp_path) is None
+    assert resident.times == {}
+    for path in paths:
+        os.utime(path, ns=(1, 10**18))  # an archive that keeps whole seconds
+    assert listing().written(before.data, tmp_path) is None
+    os.utime(paths[3], ns=(1, 10**18 + 6))
+    now = listing()
+    assert now.data == before.data
+    assert now.difference(before.data, tmp_path) is None
+    told = "1 of 15 images was written or exchanged since this run began, the first of them ant/0003.png: "
+    assert str(now.written(before.data, tmp_path)).startswith(told)
+    assert str(now.written(before.data, tmp_path / "no listing", before.times)).startswith(told)
+    assert now.written(before.data, tmp_path / "no listing") is None, "those of before have no times"
+    assert now.written({}, tmp_path) is None
+
+
 def test_unreadable_images_are_no_part_of_it(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 9, "bee": 6}, size=9)
     before = photos(tmp_path, streamed=False)
