@@ -166,8 +166,7 @@ def _read(file: IO[bytes], how: Decoding) -> NDArray[np.uint8] | str:
                 f"has {whole[0]:,} x {whole[1]:,} pixels and is refused, as it could fill the memory: allow it by "
                 f"dataset.max_pixels={width * height}"
             )
-        known = known_range(image)
-        pixels = _square(_rgb(image, how.grey_range if known is None else known), how.size)
+        pixels = _square(_rgb(image, _range(image, how)), how.size)
     return np.asarray(pixels).transpose(2, 0, 1)
 
 
@@ -179,6 +178,14 @@ def known_range(image: ImageFile) -> tuple[float, float] | None:
     return (0, 2 ** bits[0] - 1) if bits and bits[0] < 16 else None
 
 
+def _range(image: ImageFile, how: Decoding) -> tuple[float, float] | None:
+    """What is black and what is white in a grey image of more than 8 bits, as (black, white); None: nobody says it."""
+    ends = known_range(image) or how.grey_range or ((0, 65535) if image.mode.startswith("I;16") else None)
+    if ends and image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+        return ends[1], ends[0]  # the file says that its least value is white, which Pillow turns in 8 bits alone
+    return ends
+
+
 def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
     """Upright, 8 bits a channel; transparency lies on white, as viewers show it."""
     from PIL import Image as pillow
@@ -186,22 +193,22 @@ def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
 
     image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow's own conversion would clip at 255 and turn the image white
-        if grey_range is None and not image.mode.startswith("I;16"):
+        if grey_range is None:
             kind = "floating-point" if image.mode == "F" else "integer"
             raise ValueError(f"its {kind} pixels have no known range: give it by dataset.grey_range=[low,high]")
-        image = pillow.fromarray(_to_8_bits(np.asarray(image), *(grey_range or (0, 65535))))
+        image = pillow.fromarray(_to_8_bits(np.asarray(image), *grey_range))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 
-def _to_8_bits(grey: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
-    """256 steps of equal width from low to high, those beyond clipped: the upper 8 bits, where low and high are 0 and 65535."""
+def _to_8_bits(grey: NDArray[np.generic], black: float, white: float) -> NDArray[np.uint8]:
+    """256 steps of equal width from black to white, those beyond clipped: the upper 8 bits, where these are 0 and 65535."""
     values = grey.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("it has pixels that are no finite numbers")
-    return np.floor((values - low) * (256 / (high - low))).clip(0, 255).astype(np.uint8)
+    return np.floor((values - black) * (256 / (white - black))).clip(0, 255).astype(np.uint8)
 
 
 def _without_text(png: bytes) -> bytes:

@@ -120,6 +120,13 @@ def test_a_given_range_fills_the_8_bits(pixels: np.ndarray, kind: str, low: floa
     assert (shown_at.min(), shown_at.max() >= 252) == (0, True)
 
 
+@pytest.mark.parametrize("pixels", [(RAMP * 1024).astype(np.uint16), (RAMP * 1024).astype(np.float32)], ids=["16-bit", "float"])
+def test_a_tiff_whose_least_value_is_white_is_no_negative(pixels: np.ndarray) -> None:
+    given = None if pixels.dtype == np.uint16 else (0, 65535)
+    shown_at = decoded(saved(pixels, "TIFF", tiffinfo={262: 0}), grey_range=given)
+    assert np.abs(shown_at - (255 - RAMP * 4)[..., None]).max() <= 1
+
+
 def test_what_lies_beyond_the_range_is_black_or_white() -> None:
     content = saved(np.tile(np.array([-5, 0, 10, 90], np.int32), (8, 2)), "TIFF")
     assert decoded(content, grey_range=(0, 10))[0, :4, 0].tolist() == [0, 0, 255, 255]
