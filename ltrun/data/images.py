@@ -173,14 +173,20 @@ def _read(file: IO[bytes], how: Decoding) -> NDArray[np.uint8] | str:
 def known_range(image: ImageFile) -> tuple[float, float] | None:
     """What is black and white in a grey image of more than 8 bits, where its file says that."""
     if image.format == "PPM" and image.mode == "I":
-        return 0, 65535  # Pillow scales them by the file's maximum
+        args = image.tile[0].args  # where they name a maximum, Pillow scales the pixels by it to 65535
+        return (0, 65535) if isinstance(args, tuple) and args[1] != 65535 else None
     bits = image.tag_v2.get(258) if image.format == "TIFF" and image.mode.startswith("I;16") else None  # type: ignore[attr-defined]
     return (0, 2 ** bits[0] - 1) if bits and bits[0] < 16 else None
 
 
+def is_16_bit(image: ImageFile) -> bool:
+    """Whether it is grey with values from 0 to 65535."""
+    return image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
+
+
 def _range(image: ImageFile, how: Decoding) -> tuple[float, float] | None:
     """What is black and what is white in a grey image of more than 8 bits, as (black, white); None: nobody says it."""
-    ends = known_range(image) or how.grey_range or ((0, 65535) if image.mode.startswith("I;16") else None)
+    ends = known_range(image) or how.grey_range or ((0, 65535) if is_16_bit(image) else None)
     if ends and image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
         return ends[1], ends[0]  # the file says that its least value is white, which Pillow turns in 8 bits alone
     return ends
