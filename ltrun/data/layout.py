@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ltrun.data.class_folders import HIDDEN, inside, is_folder
-from ltrun.data.images import SUFFIXES, shown
+from ltrun.data.class_folders import HIDDEN, inside, is_folder, is_image, tell_loose
+from ltrun.data.images import shown
 from ltrun.errors import DataError
 
 NAMES = {"train": "train", "test": "test", "val": "val", "validation": "val"}  # in any case
@@ -99,6 +99,7 @@ def _tell(top: Path, chosen: Mapping[str, Path]) -> None:
         if NAMES.get(path.name.lower()) != split:
             instead = ", because there is no test folder" if split == "test" and loosely(path.name) != "test" else ""
             log.info("%s is the %s split%s", shown(path), TITLES[split], instead)
+    tell_loose(top, _images(top))
     splits = ", ".join(path.name for path in chosen.values())
     for path in _folders(top):
         if path not in chosen.values():
@@ -135,5 +136,10 @@ def _folders(path: Path) -> list[Path]:
 
 def has_images(path: Path) -> bool:
     """Whether files in the folder itself are images by their names."""
+    return bool(_images(path))
+
+
+def _images(path: Path) -> list[os.DirEntry[str]]:
     with os.scandir(path) as listing:
-        return any(Path(entry.name).suffix.lower() in SUFFIXES and not is_folder(entry) for entry in listing)
+        images = (entry for entry in listing if not entry.name.startswith(HIDDEN) and is_image(entry))
+        return sorted(images, key=lambda entry: entry.name)

@@ -137,3 +137,15 @@ def test_a_single_class_and_a_folder_without_any_are_not_descended_into(tmp_path
     class_folders(tmp_path / "test", {"ant": 3}, size=4)
     with pytest.raises(DataError, match="single class"):
         ImageFolder(str(tmp_path)).open(CPU)
+
+
+@pytest.mark.parametrize(("folders", "place"), [(("",), ""), (("train", "test"), ""), (("train", "test"), "train")])
+def test_images_beside_the_folders_are_counted(
+    tmp_path: Path, folders: tuple[str, ...], place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = lay(tmp_path, *folders) / place
+    for name in ("b.png", "a.JPG", "notes.txt", "._a.jpg"):
+        (where / name).write_bytes(b"x")
+    ImageFolder(str(tmp_path), image_size=4).open(CPU)
+    said = [line for line in caplog.messages if "beside its folders" in line]
+    assert said == [f"2 images lie in {where} itself, beside its folders, and are left out, the first of them a.JPG"]
