@@ -38,10 +38,12 @@ def splits_of(root: Path) -> dict[str, Path]:
     if "train" not in map(split_of, (path.name for path in labelled)):
         labelled = _labelled(top, root, loosely)
     if not labelled:
+        _refuse_lower(top)
         _refuse_unlabelled(top)
         return {"train": top}
     chosen = _choose(list(labelled))
     if "train" not in chosen:
+        _refuse_lower(top)
         found = " and ".join(path.name for path in chosen.values())
         way_out = "give the folder of training images this name"
         raise DataError(f"{shown(top)} holds {shown(found)} and no folder 'train' with class folders: {way_out}")
@@ -86,6 +88,9 @@ def _choose(labelled: Sequence[Path]) -> dict[str, Path]:
                 f"{shown(named[0])} and {shown(named[1])} are both called as a {split} split: name one of them {split}, or "
                 "move the other away"
             )
+        if len(exact) > 1 and exact[0].name.lower() == exact[1].name.lower():
+            both = f"{shown(exact[0])} and {shown(exact[1])} differ only in case and are both the {split} split"
+            raise DataError(f"{both}: make one folder of them, or move one away")
         if named:
             chosen[split] = (exact or named)[0]
     if evaluation := chosen.pop("eval", None):
@@ -116,6 +121,21 @@ def _refuse_unlabelled(top: Path) -> None:
         )
     for path in folders:
         log.warning("%s is taken for a class, though it is called as a split", shown(path))
+
+
+def _refuse_lower(top: Path) -> None:
+    """Raises DataError where another folder than the root holds the one that trains, and names that folder."""
+    places = [_only(folder) for folder in _folders(top) if not folder.is_symlink()]
+    lower = [path for place in places for path in _folders(place) if split_of(path.name) == "train"]
+    for path in lower:
+        if any(has_images(folder) for folder in _folders(_only(path))):
+            where = f"{shown(path)} lies deeper than a split of {shown(top)}"
+            raise DataError(f"{where}: give dataset.root={shown(path.parent)}")
+    for path in lower:
+        if has_images(path):
+            where = f"{shown(path)} holds no class folders"
+            way_out = "put the images of each class into a folder of its own there"
+            raise DataError(f"{where}: {way_out}, and give dataset.root={shown(path.parent)}")
 
 
 def _only(path: Path) -> Path:
