@@ -174,9 +174,13 @@ def _same_classes(root: Path, folders: Mapping[str, Path], names: Sequence[str],
     """Class -> its folder, by the names of the training split. Raises DataError for classes that only one of them has."""
     known = {_look(name): name for name in names}
     for name in folders:
-        if _look(name) not in known:
-            unknown = f"class '{name}' in {shown(root)} is unknown in training{did_you_mean(name, names)}"
-            raise DataError(f"{unknown}: add training images of it, or remove the folder")
+        if _look(name) in known:
+            continue
+        if twin := next((other for other in names if _look(other).casefold() == _look(name).casefold()), None):
+            way_out = f"move its images to '{twin}'" if twin in folders else f"rename it to '{twin}'"
+            raise DataError(f"{shown(folders[name])} is class '{twin}' in training, a name that differs in case: {way_out}")
+        unknown = f"class '{name}' in {shown(root)} is unknown in training{did_you_mean(name, names)}"
+        raise DataError(f"{unknown}: add training images of it, or remove the folder")
     found = {known[_look(name)]: path for name, path in folders.items()}
     if not partial and (absent := [name for name in names if name not in found]):
         raise DataError(f"class '{absent[0]}' has no folder in {shown(root)}, so it cannot be tested: add images of it there")

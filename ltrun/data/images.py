@@ -32,6 +32,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 MANY = 2000
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
+POINTER = b"version https://"  # git-lfs.github.com/spec/v1
 TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # of PNG: nothing that shows
 
 log = logging.getLogger(__name__)
@@ -115,11 +116,15 @@ def opened(file: IO[bytes], name: str = "") -> ImageFile:
             return factory(file, name)
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
             raise ValueError(f"it begins as {kind}, then: {error}") from None
-    raise UnknownKind
+    raise Pointer if prefix == POINTER else UnknownKind
 
 
 class UnknownKind(ValueError):
     """A file does not begin as an image does."""
+
+
+class Pointer(UnknownKind):
+    """A file stands for an image that Git LFS keeps."""
 
 
 def no_file(path: Path) -> str | None:
@@ -146,6 +151,8 @@ def _decode(source: Path | bytes, how: Decoding) -> NDArray[np.uint8] | str:
                     raise
             file.seek(0)
             return _read(io.BytesIO(_without_text(file.read())), how)
+    except Pointer:
+        return "is a pointer of Git LFS and no image (`git lfs pull` fetches that)"
     except UnknownKind:
         return f"is not an image of a known kind ({', '.join(FORMATS)})"
     except Exception as error:  # a decoder raises whatever its parser stumbles over in foreign bytes
