@@ -32,7 +32,7 @@ from ltrun.data.verify import VERIFICATION
 from ltrun.machine import at_home
 
 Arrays = dict[str, NDArray[Any]]
-FORMAT = 3  # raise it when what is decoded from the same file changes
+FORMAT = 4  # raise it when what is decoded from the same file changes
 STAMPS = ("stamps of", "stamps")  # arrays of an entry that are the cache's own: names of files, and their stamps
 HEAD = struct.Struct("<8sII")  # MAGIC, length and CRC-32 of the JSON that follows: [name, dtype, shape, offset, CRC-32] each
 MAGIC = b"ltrun\0\0\2"

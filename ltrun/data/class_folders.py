@@ -100,7 +100,8 @@ def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial
     Raises DataError for a folder without classes or images, and for a symbolic link to a place outside `boundary`.
     """
     inside(root, boundary)
-    folders = {entry.name: Path(entry.path) for entry in _entries(root, boundary) if entry.is_dir()}
+    entries = _entries(root, boundary)
+    folders = {entry.name: Path(entry.path) for entry in entries if entry.is_dir()}
     order = _class_order(root, list(folders))
     if not order:
         raise DataError(f"{shown(root)} holds no class folders: put the images of each class into a folder of its own there")
@@ -109,6 +110,7 @@ def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial
         order = tuple(names)
     elif len(order) == 1:
         raise DataError(f"{shown(root)} holds a single class, '{order[0]}': add a folder with the images of a second class")
+    tell_loose(root, [entry for entry in entries if is_image(entry)])
     paths: list[Path] = []
     labels: list[int] = []
     others: list[str] = []
@@ -129,6 +131,13 @@ def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial
         first = shown(others[0])
         log.info("%s files are no %s by their names and are left out, the first of them %s", len(others), KINDS, first)
     return Folder(root, order, paths, np.array(labels, dtype=np.int64))
+
+
+def tell_loose(place: Path, images: Sequence[os.DirEntry[str]]) -> None:
+    """Says that images which lie beside folders count for nothing."""
+    if images:
+        sentence = "%s images lie in %s itself, beside its folders, and are left out, the first of them %s"
+        log.warning(sentence, f"{len(images):,}", shown(place), shown(images[0].name))
 
 
 def _named(classes: Sequence[str]) -> str:
@@ -165,9 +174,13 @@ def _same_classes(root: Path, folders: Mapping[str, Path], names: Sequence[str],
     """Class -> its folder, by the names of the training split. Raises DataError for classes that only one of them has."""
     known = {_look(name): name for name in names}
     for name in folders:
-        if _look(name) not in known:
-            unknown = f"class '{name}' in {shown(root)} is unknown in training{did_you_mean(name, names)}"
-            raise DataError(f"{unknown}: add training images of it, or remove the folder")
+        if _look(name) in known:
+            continue
+        if twin := next((other for other in names if _look(other).casefold() == _look(name).casefold()), None):
+            way_out = f"move its images to '{twin}'" if twin in folders else f"rename it to '{twin}'"
+            raise DataError(f"{shown(folders[name])} is class '{twin}' in training, a name that differs in case: {way_out}")
+        unknown = f"class '{name}' in {shown(root)} is unknown in training{did_you_mean(name, names)}"
+        raise DataError(f"{unknown}: add training images of it, or remove the folder")
     found = {known[_look(name)]: path for name, path in folders.items()}
     if not partial and (absent := [name for name in names if name not in found]):
         raise DataError(f"class '{absent[0]}' has no folder in {shown(root)}, so it cannot be tested: add images of it there")
@@ -178,11 +191,11 @@ def _images(folder: Path, boundary: Path, others: list[str]) -> list[Path]:
     """Returns the image files of a class and appends every other file to `others`."""
     paths = []
     for entry in _entries(folder, boundary):
-        is_image = Path(entry.name).suffix.lower() in SUFFIXES
-        if not is_image and is_folder(entry):
+        named = _named_as_image(entry)
+        if not named and is_folder(entry):
             where = f"{shown(entry.path)} is a folder inside a class folder"
             raise DataError(f"{where}: move its images up, or move it away; folders of splits are called train, val and test")
-        if is_image:
+        if named:
             paths.append(Path(entry.path))
         else:
             others.append(entry.path)
@@ -197,6 +210,15 @@ def _entries(folder: Path, boundary: Path) -> list[os.DirEntry[str]]:
         if entry.is_symlink():
             inside(Path(entry.path), boundary)
     return entries
+
+
+def _named_as_image(entry: os.DirEntry[str]) -> bool:
+    return Path(entry.name).suffix.lower() in SUFFIXES
+
+
+def is_image(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one by its name, and no folder."""
+    return _named_as_image(entry) and not is_folder(entry)
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

@@ -32,6 +32,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 MANY = 2000
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
+POINTER = b"version https://"  # git-lfs.github.com/spec/v1
 TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # of PNG: nothing that shows
 
 log = logging.getLogger(__name__)
@@ -115,11 +116,15 @@ def opened(file: IO[bytes], name: str = "") -> ImageFile:
             return factory(file, name)
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
             raise ValueError(f"it begins as {kind}, then: {error}") from None
-    raise UnknownKind
+    raise Pointer if prefix == POINTER else UnknownKind
 
 
 class UnknownKind(ValueError):
     """A file does not begin as an image does."""
+
+
+class Pointer(UnknownKind):
+    """A file stands for an image that Git LFS keeps."""
 
 
 def no_file(path: Path) -> str | None:
@@ -146,6 +151,8 @@ def _decode(source: Path | bytes, how: Decoding) -> NDArray[np.uint8] | str:
                     raise
             file.seek(0)
             return _read(io.BytesIO(_without_text(file.read())), how)
+    except Pointer:
+        return "is a pointer of Git LFS and no image (`git lfs pull` fetches that)"
     except UnknownKind:
         return f"is not an image of a known kind ({', '.join(FORMATS)})"
     except Exception as error:  # a decoder raises whatever its parser stumbles over in foreign bytes
@@ -166,17 +173,30 @@ def _read(file: IO[bytes], how: Decoding) -> NDArray[np.uint8] | str:
                 f"has {whole[0]:,} x {whole[1]:,} pixels and is refused, as it could fill the memory: allow it by "
                 f"dataset.max_pixels={width * height}"
             )
-        known = known_range(image)
-        pixels = _square(_rgb(image, how.grey_range if known is None else known), how.size)
+        pixels = _square(_rgb(image, _range(image, how)), how.size)
     return np.asarray(pixels).transpose(2, 0, 1)
 
 
 def known_range(image: ImageFile) -> tuple[float, float] | None:
     """What is black and white in a grey image of more than 8 bits, where its file says that."""
     if image.format == "PPM" and image.mode == "I":
-        return 0, 65535  # Pillow scales them by the file's maximum
+        args = image.tile[0].args  # where they name a maximum, Pillow scales the pixels by it to 65535
+        return (0, 65535) if isinstance(args, tuple) and args[1] != 65535 else None
     bits = image.tag_v2.get(258) if image.format == "TIFF" and image.mode.startswith("I;16") else None  # type: ignore[attr-defined]
     return (0, 2 ** bits[0] - 1) if bits and bits[0] < 16 else None
+
+
+def is_16_bit(image: ImageFile) -> bool:
+    """Whether it is grey with values from 0 to 65535."""
+    return image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
+
+
+def _range(image: ImageFile, how: Decoding) -> tuple[float, float] | None:
+    """What is black and what is white in a grey image of more than 8 bits, as (black, white); None: nobody says it."""
+    ends = known_range(image) or how.grey_range or ((0, 65535) if is_16_bit(image) else None)
+    if ends and image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+        return ends[1], ends[0]  # the file says that its least value is white, which Pillow turns in 8 bits alone
+    return ends
 
 
 def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
@@ -186,22 +206,22 @@ def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
 
     image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow's own conversion would clip at 255 and turn the image white
-        if grey_range is None and not image.mode.startswith("I;16"):
+        if grey_range is None:
             kind = "floating-point" if image.mode == "F" else "integer"
             raise ValueError(f"its {kind} pixels have no known range: give it by dataset.grey_range=[low,high]")
-        image = pillow.fromarray(_to_8_bits(np.asarray(image), *(grey_range or (0, 65535))))
+        image = pillow.fromarray(_to_8_bits(np.asarray(image), *grey_range))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 
-def _to_8_bits(grey: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
-    """256 steps of equal width from low to high, those beyond clipped: the upper 8 bits, where low and high are 0 and 65535."""
+def _to_8_bits(grey: NDArray[np.generic], black: float, white: float) -> NDArray[np.uint8]:
+    """256 steps of equal width from black to white, those beyond clipped: the upper 8 bits, where these are 0 and 65535."""
     values = grey.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("it has pixels that are no finite numbers")
-    return np.floor((values - low) * (256 / (high - low))).clip(0, 255).astype(np.uint8)
+    return np.floor((values - black) * (256 / (white - black))).clip(0, 255).astype(np.uint8)
 
 
 def _without_text(png: bytes) -> bytes:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ltrun.data.class_folders import HIDDEN, inside, is_folder
-from ltrun.data.images import SUFFIXES, shown
+from ltrun.data.class_folders import HIDDEN, inside, is_folder, is_image, tell_loose
+from ltrun.data.images import shown
 from ltrun.errors import DataError
 
 NAMES = {"train": "train", "test": "test", "val": "val", "validation": "val"}  # in any case
@@ -38,10 +38,12 @@ def splits_of(root: Path) -> dict[str, Path]:
     if "train" not in map(split_of, (path.name for path in labelled)):
         labelled = _labelled(top, root, loosely)
     if not labelled:
+        _refuse_lower(top)
         _refuse_unlabelled(top)
         return {"train": top}
     chosen = _choose(list(labelled))
     if "train" not in chosen:
+        _refuse_lower(top)
         found = " and ".join(path.name for path in chosen.values())
         way_out = "give the folder of training images this name"
         raise DataError(f"{shown(top)} holds {shown(found)} and no folder 'train' with class folders: {way_out}")
@@ -86,6 +88,9 @@ def _choose(labelled: Sequence[Path]) -> dict[str, Path]:
                 f"{shown(named[0])} and {shown(named[1])} are both called as a {split} split: name one of them {split}, or "
                 "move the other away"
             )
+        if len(exact) > 1 and exact[0].name.lower() == exact[1].name.lower():
+            both = f"{shown(exact[0])} and {shown(exact[1])} differ only in case and are both the {split} split"
+            raise DataError(f"{both}: make one folder of them, or move one away")
         if named:
             chosen[split] = (exact or named)[0]
     if evaluation := chosen.pop("eval", None):
@@ -99,6 +104,7 @@ def _tell(top: Path, chosen: Mapping[str, Path]) -> None:
         if NAMES.get(path.name.lower()) != split:
             instead = ", because there is no test folder" if split == "test" and loosely(path.name) != "test" else ""
             log.info("%s is the %s split%s", shown(path), TITLES[split], instead)
+    tell_loose(top, _images(top))
     splits = ", ".join(path.name for path in chosen.values())
     for path in _folders(top):
         if path not in chosen.values():
@@ -115,6 +121,21 @@ def _refuse_unlabelled(top: Path) -> None:
         )
     for path in folders:
         log.warning("%s is taken for a class, though it is called as a split", shown(path))
+
+
+def _refuse_lower(top: Path) -> None:
+    """Raises DataError where another folder than the root holds the one that trains, and names that folder."""
+    places = [_only(folder) for folder in _folders(top) if not folder.is_symlink()]
+    lower = [path for place in places for path in _folders(place) if split_of(path.name) == "train"]
+    for path in lower:
+        if any(has_images(folder) for folder in _folders(_only(path))):
+            where = f"{shown(path)} lies deeper than a split of {shown(top)}"
+            raise DataError(f"{where}: give dataset.root={shown(path.parent)}")
+    for path in lower:
+        if has_images(path):
+            where = f"{shown(path)} holds no class folders"
+            way_out = "put the images of each class into a folder of its own there"
+            raise DataError(f"{where}: {way_out}, and give dataset.root={shown(path.parent)}")
 
 
 def _only(path: Path) -> Path:
@@ -135,5 +156,10 @@ def _folders(path: Path) -> list[Path]:
 
 def has_images(path: Path) -> bool:
     """Whether files in the folder itself are images by their names."""
+    return bool(_images(path))
+
+
+def _images(path: Path) -> list[os.DirEntry[str]]:
     with os.scandir(path) as listing:
-        return any(Path(entry.name).suffix.lower() in SUFFIXES and not is_folder(entry) for entry in listing)
+        images = (entry for entry in listing if not entry.name.startswith(HIDDEN) and is_image(entry))
+        return sorted(images, key=lambda entry: entry.name)

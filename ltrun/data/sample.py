@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltrun.data.images import Decoding, known_range, no_file, opened, quiet, shown
+from ltrun.data.images import Decoding, is_16_bit, known_range, no_file, opened, quiet, shown
 from ltrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def look_at(paths: Sequence[Path], how: Decoding) -> None:
     if brightest:
         bits = max(8, brightest.bit_length())
         raise DataError(
-            f"{shown(deep[0])} and the other 16-bit images reach {brightest:,} of 65,535 and would be almost black: give their "
-            f"range, such as dataset.grey_range=[0,{2**bits - 1}], or [0,65535] if they are that dark"
+            f"{shown(deep[0])} and the other 16-bit images reach {brightest:,} of 65,535 and would show no contrast: give "
+            f"their range, such as dataset.grey_range=[0,{2**bits - 1}], or [0,65535] if they are that dark"
         )
 
 
@@ -67,8 +67,8 @@ def _header(path: Path) -> Header:
 
 
 def _is_deep(image: ImageFile) -> bool:
-    if image.mode.startswith("I;16"):
-        return known_range(image) is None
+    if image.mode.startswith("I"):
+        return is_16_bit(image) and known_range(image) is None
     return any(";16" in str(tile.args) for tile in image.tile)  # which Pillow cuts to 8 bits
 
 
@@ -78,7 +78,7 @@ def _brightest(path: Path, how: Decoding) -> int:
         with path.open("rb") as file, opened(file, str(path)) as image:
             if image.width * image.height > how.max_pixels:
                 return 0
-            if image.mode.startswith("I;16"):
+            if image.mode.startswith("I"):  # whose conversion would clip at 255
                 return int(image.getextrema()[1])  # type: ignore[arg-type]
             colours = image.convert("RGB").getextrema()
             return max(256 * int(high) + 255 for _, high in colours)  # type: ignore[misc]

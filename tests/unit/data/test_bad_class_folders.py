@@ -82,6 +82,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "link to a folder": (lambda path: path.symlink_to(path.parent), "(Is a directory)"),
     "link to itself": (lambda path: path.symlink_to(path.name), "(Too many levels of symbolic links)"),
     "two links in a ring": (lambda path: _ring(path), "(Too many levels of symbolic links)"),
+    "pointer of Git LFS": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "`git lfs pull`"),
     "one letter": (lambda path: path.write_bytes(b"P"), "is not an image of a known kind"),
     "header of a TIFF": (lambda path: path.write_bytes(b"II*\0" + bytes(20)), "cannot be read (it begins as TIFF"),
     "integers": (lambda path: Image.fromarray(np.full((8, 8), 200, np.int32)).save(path, "TIFF"), "dataset.grey_range="),
@@ -179,8 +180,13 @@ def test_a_class_with_one_image_cannot_be_tested(tmp_path: Path) -> None:
 def test_a_class_that_training_does_not_know(photos: Path) -> None:
     class_folders(photos / "test", {"wasp": 1}, size=8)
     assert "class 'wasp'" in refused(ImageFolder(str(photos)))
-    (photos / "test" / "wasp").rename(photos / "test" / "Bee")
+    another = (photos / "test" / "wasp").rename(photos / "test" / "beee")
     assert "did you mean 'bee'?" in refused(ImageFolder(str(photos)))
+    another = another.rename(photos / "test" / "Bee")
+    sentence = f"{another} is class 'bee' in training, a name that differs in case: "
+    assert refused(ImageFolder(str(photos))) == sentence + "move its images to 'bee'"
+    (photos / "test" / "bee").rename(photos / "away")
+    assert refused(ImageFolder(str(photos))) == sentence + "rename it to 'bee'"
 
 
 def test_a_single_class(tmp_path: Path) -> None:

@@ -81,6 +81,10 @@ def pgm(values: np.ndarray, largest: int) -> bytes:
     return f"P5 8 8 {largest}\n".encode() + values.astype(width).tobytes()
 
 
+def plain_pgm(values: np.ndarray, largest: int) -> bytes:
+    return f"P2 8 8 {largest}\n{' '.join(map(str, values.flat))}\n".encode()
+
+
 KNOWN: dict[str, Callable[[], bytes]] = {  # an 8 x 8 ramp from 0 to 252, whose range its file says
     "16-bit PNG": lambda: saved((RAMP * 1024).astype(np.uint16), "PNG"),
     "16-bit TIFF": lambda: saved((RAMP * 1024).astype(np.uint16), "TIFF"),
@@ -93,6 +97,7 @@ KNOWN: dict[str, Callable[[], bytes]] = {  # an 8 x 8 ramp from 0 to 252, whose 
     "PGM of 63": lambda: pgm(RAMP, 63),
     "PGM of 1008": lambda: pgm(RAMP * 16, 1008),
     "PGM of 65535": lambda: pgm(RAMP * 1024, 65535),
+    "plain PGM of 65535": lambda: plain_pgm(RAMP * 1024, 65535),
 }
 
 
@@ -118,6 +123,19 @@ def test_a_given_range_fills_the_8_bits(pixels: np.ndarray, kind: str, low: floa
     shown_at = decoded(saved(pixels, kind), grey_range=(low, high))
     assert np.abs(shown_at - (RAMP * 255 / 63)[..., None]).max() <= 3
     assert (shown_at.min(), shown_at.max() >= 252) == (0, True)
+
+
+@pytest.mark.parametrize("write", [pgm, plain_pgm])
+def test_a_given_range_is_that_of_a_pgm_of_65535(write: Callable[[np.ndarray, int], bytes]) -> None:
+    assert decoded(write(RAMP * 64, 65535), grey_range=(0, 4095)).max() == 252
+    assert decoded(write(RAMP * 64, 4095), grey_range=(0, 65535)).max() == 252  # the file says its own
+
+
+@pytest.mark.parametrize("pixels", [(RAMP * 1024).astype(np.uint16), (RAMP * 1024).astype(np.float32)], ids=["16-bit", "float"])
+def test_a_tiff_whose_least_value_is_white_is_no_negative(pixels: np.ndarray) -> None:
+    given = None if pixels.dtype == np.uint16 else (0, 65535)
+    shown_at = decoded(saved(pixels, "TIFF", tiffinfo={262: 0}), grey_range=given)
+    assert np.abs(shown_at - (255 - RAMP * 4)[..., None]).max() <= 1
 
 
 def test_what_lies_beyond_the_range_is_black_or_white() -> None:

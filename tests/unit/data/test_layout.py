@@ -111,6 +111,31 @@ def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
     assert str(tmp_path / "train_images") in sentence
 
 
+@pytest.mark.parametrize("name", ["train", "val"])
+def test_two_folders_that_differ_only_in_case_are_refused(tmp_path: Path, name: str) -> None:
+    lay(tmp_path, "train", "test", name, name.title())
+    sentence = refused(ImageFolder(str(tmp_path), image_size=4))
+    assert f"{tmp_path / name.title()} and {tmp_path / name} differ only in case" in sentence
+
+
+@pytest.mark.parametrize("inner", ["images", "x", "x/x"])
+@pytest.mark.parametrize("beside", ["labels/train", "test", "test/test"])
+def test_splits_that_lie_deeper_are_refused_with_the_root_to_give(tmp_path: Path, inner: str, beside: str) -> None:
+    lay(tmp_path, f"{inner}/train", f"{inner}/val")
+    flat(tmp_path / beside)
+    sentence = refused(ImageFolder(str(tmp_path), image_size=4))
+    assert sentence.endswith(f": give dataset.root={tmp_path / inner}")
+    assert ImageFolder(sentence.rpartition("=")[2], image_size=4).open(CPU).names == ("ant", "bee")
+
+
+def test_flat_splits_that_lie_deeper_say_what_they_miss(tmp_path: Path) -> None:
+    for split in ("images/train", "images/val"):
+        flat(tmp_path / split)
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    sentence = refused(ImageFolder(str(tmp_path), image_size=4))
+    assert sentence.startswith(f"{tmp_path / 'images' / 'train'} holds no class folders: put")
+
+
 def test_a_test_split_alone_is_refused(tmp_path: Path) -> None:
     assert "holds test and val and no folder 'train'" in refused(ImageFolder(str(lay(tmp_path, "test", "val"))))
 
@@ -137,3 +162,15 @@ def test_a_single_class_and_a_folder_without_any_are_not_descended_into(tmp_path
     class_folders(tmp_path / "test", {"ant": 3}, size=4)
     with pytest.raises(DataError, match="single class"):
         ImageFolder(str(tmp_path)).open(CPU)
+
+
+@pytest.mark.parametrize(("folders", "place"), [(("",), ""), (("train", "test"), ""), (("train", "test"), "train")])
+def test_images_beside_the_folders_are_counted(
+    tmp_path: Path, folders: tuple[str, ...], place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = lay(tmp_path, *folders) / place
+    for name in ("b.png", "a.JPG", "notes.txt", "._a.jpg"):
+        (where / name).write_bytes(b"x")
+    ImageFolder(str(tmp_path), image_size=4).open(CPU)
+    said = [line for line in caplog.messages if "beside its folders" in line]
+    assert said == [f"2 images lie in {where} itself, beside its folders, and are left out, the first of them a.JPG"]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ltrun.data import ImageFolder
 from tests.support.data_fakes import images_of, refused
-from tests.unit.data.test_images import RAMP, decoded, deep_png, folder_of, saved
+from tests.unit.data.test_images import RAMP, decoded, deep_png, folder_of, pgm, plain_pgm, saved
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -37,6 +37,14 @@ def test_a_dark_image_among_bright_ones_is_what_it_is(tmp_path: Path) -> None:
 def test_dark_16_bit_colour_is_refused_too(tmp_path: Path) -> None:
     folder_of(tmp_path, a=deep_png(np.repeat((RAMP * 64)[..., None], 3, axis=2), 2))
     assert "dataset.grey_range" in refused(ImageFolder(str(tmp_path), image_size=8))
+
+
+@pytest.mark.parametrize("content", [pgm(RAMP * 64, 65535), plain_pgm(RAMP * 64, 65535)], ids=["raw", "plain"])
+def test_a_dark_pgm_is_refused_with_its_brightest_value(tmp_path: Path, content: bytes) -> None:
+    folder_of(tmp_path, a=content)
+    assert "reach 4,032 of 65,535" in refused(ImageFolder(str(tmp_path), image_size=8))
+    given = ImageFolder(str(tmp_path), image_size=8, grey_range=[0, 4095]).open(CPU)
+    assert images_of(given.test)[-1].max() == 252
 
 
 def test_the_first_of_several_images_counts_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
