@@ -212,6 +212,12 @@ def test_links_out_of_the_root_are_refused(photos: Path, tmp_path: Path, place: 
     assert f"{photos / place} is a symbolic link to a place outside {photos}" in sentence
 
 
+@pytest.mark.parametrize("place", ["train/wasp", "test/bee2", "val"])
+def test_a_link_to_nothing_is_no_missing_class(photos: Path, place: str) -> None:
+    (photos / place).symlink_to("gone")
+    assert f"{photos / place} is a symbolic link to nothing" in refused(ImageFolder(str(photos), image_size=8))
+
+
 def test_links_inside_the_root_and_to_the_root_are_followed(photos: Path, tmp_path: Path) -> None:
     (photos / "train" / "ant" / "x.png").symlink_to(photos / "train" / "ant" / "0000.png")
     (tmp_path / "link").symlink_to(photos)
