@@ -102,6 +102,8 @@ def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial
     inside(root, boundary)
     entries = _entries(root, boundary)
     folders = {entry.name: Path(entry.path) for entry in entries if entry.is_dir()}
+    for entry in entries:
+        refuse_lost(Path(entry.path))
     order = _class_order(root, list(folders))
     if not order:
         raise DataError(f"{shown(root)} holds no class folders: put the images of each class into a folder of its own there")
@@ -126,7 +128,7 @@ def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial
     if not paths:
         raise DataError(f"{shown(root)} holds no images: put {KINDS} files into its class folders, or remove the folder")
     if absent:
-        log.warning("%s has no images of %s: nothing is measured of them there", shown(root), _named(absent))
+        log.warning("%s has no images of %s: nothing is measured of them there", shown(root), named(absent))
     if others:
         first = shown(others[0])
         log.info("%s files are no %s by their names and are left out, the first of them %s", len(others), KINDS, first)
@@ -140,9 +142,10 @@ def tell_loose(place: Path, images: Sequence[os.DirEntry[str]]) -> None:
         log.warning(sentence, f"{len(images):,}", shown(place), shown(images[0].name))
 
 
-def _named(classes: Sequence[str]) -> str:
+def named(classes: Sequence[str]) -> str:
     first = f"class '{classes[0]}'"
-    return f"{first} and {len(classes) - 1:,} more classes" if len(classes) > 1 else first
+    others = "one more class" if len(classes) == 2 else f"{len(classes) - 1:,} more classes"
+    return f"{first} and {others}" if len(classes) > 1 else first
 
 
 def _class_order(root: Path, names: Sequence[str]) -> tuple[str, ...]:
@@ -234,6 +237,12 @@ def inside(path: Path, boundary: Path) -> None:
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(boundary)):  # resolve() gives up on a loop of links
         where = f"{shown(path)} is a symbolic link to a place outside {shown(boundary)}"
         raise DataError(f"{where} and is refused: copy there what it points to")
+
+
+def refuse_lost(path: Path) -> None:
+    """Raises DataError for a symbolic link to nothing, which may have been a folder of images."""
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{shown(path)} is a symbolic link to nothing: mend it, or remove it")
 
 
 def has_folders(path: Path) -> bool:

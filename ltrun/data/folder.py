@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltrun.data.class_folders import Folder, find_unreadable, read_images, scan
+from ltrun.data.class_folders import Folder, find_unreadable, named, read_images, scan
 from ltrun.data.decoders import Decoders
 from ltrun.data.files import Digests, Files
 from ltrun.data.images import MAX_PIXELS, Decoding, shown, unreadable
@@ -212,12 +212,23 @@ class ImageFolder(Source):
         """(C,) how many training images of each class are held out for validation."""
         counts, each = np.bincount(labels, minlength=len(folder.names)), self.tail.validation_per_class
         if self.validation_fraction:
-            return share(counts, self.validation_fraction)
+            held = share(counts, self.validation_fraction)
+            if (lone := np.flatnonzero(held == 0)).size == len(held):
+                raise DataError(
+                    f"no class in {shown(folder.root)} has more than one image to train on, so none is left to validate: "
+                    "give dataset.validation_fraction=0, or add images"
+                )
+            if lone.size:
+                which = named([folder.names[label] for label in lone])
+                log.warning("%s: one image to train on, so nothing is validated of it", which)
+            return held
         if each >= counts.min():
             name, most = folder.names[counts.argmin()], counts.min() - 1
+            images = "1 image" if most == 0 else f"{counts.min()} images"
             raise DataError(
-                f"the rarest class, '{name}', has {counts.min()} images to train on, too few to leave {each} for validation: "
-                f"give dataset.validation_per_class={most} or less, or a share of each class by dataset.validation_fraction=0.1"
+                f"the rarest class, '{name}', has {images} to train on, too few to leave {each} for validation: give "
+                f"dataset.validation_per_class={most}{' or less' if most else ''}, or a share of each class by "
+                "dataset.validation_fraction=0.1"
             )
         return np.full(len(counts), each)
 

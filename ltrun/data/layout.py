@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ltrun.data.class_folders import HIDDEN, inside, is_folder, is_image, tell_loose
+from ltrun.data.class_folders import HIDDEN, inside, is_folder, is_image, refuse_lost, tell_loose
 from ltrun.data.images import shown
 from ltrun.errors import DataError
 
@@ -34,6 +34,9 @@ def splits_of(root: Path) -> dict[str, Path]:
     where that would be a guess.
     """
     top = _only(root)
+    for path in top.iterdir():
+        if split_of(path.name):
+            refuse_lost(path)
     labelled = _labelled(top, root, split_of)
     if "train" not in map(split_of, (path.name for path in labelled)):
         labelled = _labelled(top, root, loosely)

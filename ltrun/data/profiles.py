@@ -72,16 +72,24 @@ def fit(profile: Profile, available: Rows, imbalance: float, by_size: bool = Fal
         kept = np.empty_like(available)
         kept[order] = fit(profile, available[order], imbalance)
         return kept
+    kept = _largest(profile, available, imbalance)
+    if kept.min() < 1:
+        largest = most = int(kept.max())
+        while most > 1 and (less := _largest(profile, available, most)).min() < 1:  # what lies between leaves none either
+            most = min(int(less.max()), most - 1)
+        raise ConfigError(
+            f"imbalance={imbalance:g} leaves the smallest class without an image, because the data allow the largest class "
+            f"{largest} image{'s' if largest > 1 else ''}: give dataset.imbalance={most}{' or less' if most > 1 else ''}"
+        )
+    return kept
+
+
+def _largest(profile: Profile, available: Rows, imbalance: float) -> Rows:
+    """(C,) counts of the profile with the largest n_max that the classes have images for, whatever is left of the smallest."""
     counts = PROFILES[profile]
     sizes = range(1, int(available.max()) + 1)
     largest = bisect_left(sizes, True, key=lambda n: bool((counts(len(available), n, imbalance) > available).any()))
-    kept = counts(len(available), largest, imbalance)
-    if kept.min() < 1:
-        raise ConfigError(
-            f"imbalance={imbalance:g} leaves the smallest class without an image, because the data allow the largest class "
-            f"{largest} images: give dataset.imbalance={largest} or less"
-        )
-    return kept
+    return counts(len(available), largest, imbalance)
 
 
 def share(counts: Rows, fraction: float) -> Rows:

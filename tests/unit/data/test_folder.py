@@ -50,11 +50,26 @@ def test_a_share_of_each_class_validates(skewed: Path) -> None:
     assert len(torch.unique(torch.cat([pixels_of(val), pixels_of(splits.train)]).flatten(1), dim=0)) == sum(SKEWED.values())
 
 
-def test_a_class_with_one_image_is_not_validated(tmp_path: Path) -> None:
+def test_a_class_with_one_image_is_not_validated(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class_folders(tmp_path / "train", {"ant": 10, "bee": 1}, size=4)
     class_folders(tmp_path / "test", {"ant": 1, "bee": 1}, size=4)
     splits = ImageFolder(str(tmp_path), image_size=4, validation_fraction=0.2).open(CPU)
     assert torch.bincount(present(splits.val).targets.primary).tolist() == [2]
+    assert "class 'bee': one image to train on, so nothing is validated of it" in caplog.messages
+
+
+def test_a_share_of_classes_with_one_image_each_is_refused(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"ant": 2, "bee": 2}, size=4)
+    sentence = refused(ImageFolder(str(tmp_path), image_size=4, validation_fraction=0.2))
+    assert "has more than one image to train on" in sentence
+    assert "dataset.validation_fraction=0," in sentence
+
+
+def test_a_class_with_one_image_leaves_none_for_validation(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"ant": 9, "bee": 2}, size=4)
+    sentence = refused(ImageFolder(str(tmp_path), image_size=4, validation_per_class=1))
+    assert "has 1 image to train on" in sentence
+    assert "dataset.validation_per_class=0, or" in sentence
 
 
 def test_without_a_test_folder_validation_is_a_share_of_the_rest(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltrun.data.profiles import LongTail, exponential, fit, hold_out, pareto, refuse_ignored, share, shuffled, step
+from ltrun.data.profiles import LongTail, Profile, exponential, fit, hold_out, pareto, refuse_ignored, share, shuffled, step
 from ltrun.errors import ConfigError, DataError
 from tests.support.narrow import of_type
 
@@ -247,3 +248,12 @@ def test_many_classes_are_quick() -> None:
     begun = time.perf_counter()
     LongTail("exponential", 5).split(labels, [str(c) for c in range(8142)])
     assert time.perf_counter() - begun < 10
+
+
+@pytest.mark.parametrize("profile", ["exponential", "step", "pareto"])
+@pytest.mark.parametrize("available", [[49, 1], [100, 3, 1], [2, 2], [98, 40, 7, 2], [1, 1, 1]])
+def test_the_imbalance_that_a_refusal_names_can_be_had(profile: Profile, available: list[int]) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        fit(profile, np.array(available), 1000)
+    named = re.findall(r"dataset\.imbalance=(\d+)", str(refusal.value))
+    assert fit(profile, np.array(available), float(named[0])).min() >= 1
