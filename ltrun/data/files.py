@@ -52,7 +52,7 @@ class Files(Sequence[str]):
     def below(cls, root: Path, paths: Iterable[Path]) -> Files:
         """`train/ant/000.png`: where each file lies below the root, with the separators of POSIX."""
         start = os.fsencode(root / "_")[:-1]  # paths below "." do not begin with it
-        return cls.of(os.fsencode(path).removeprefix(start) for path in paths)
+        return cls(np.array([os.fsencode(path).removeprefix(start) for path in paths], dtype=np.bytes_))
 
     @classmethod
     def numbered(cls, of: str, count: int) -> Files:
