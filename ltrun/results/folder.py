@@ -146,7 +146,12 @@ def put_back(folder: Path) -> None:
 
 def reset(folder: Path) -> None:
     """Has a run begin anew: if it is cut short, nothing of before passes for its result, and it goes on from its own."""
-    for path in (folder / RESULT, *folder.glob("*.pt"), folder / MANIFEST):
+    aside = folder / f"{MANIFEST}{ASIDE}"  # while it lies there, checkpoints count no more: a kill may come at any moment
+    if (folder / MANIFEST).exists():
+        (folder / MANIFEST).replace(aside)
+    else:
+        aside.touch()
+    for path in (folder / RESULT, *folder.glob("*.pt")):
         path.unlink(missing_ok=True)
     drop_aside(folder)
 

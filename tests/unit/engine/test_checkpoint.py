@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from ltrun.engine.checkpoint import MANIFEST, Checkpoints
 from ltrun.errors import TrainingError
+from ltrun.results.address import RESULT
 from ltrun.results.folder import put_back, reset, set_aside
 from tests.support.cases import CPU
 from tests.support.checkpoints import DAMAGES, harm, load, never, saved, state
@@ -223,3 +224,26 @@ def test_whatever_the_manifest_holds_it_is_read_or_refused(content: bytes | str,
     (tmp_path / MANIFEST).write_bytes(data)
     with suppress(TrainingError):
         assert load(tmp_path, lambda sentence: None) is None
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_run_that_is_forced_and_cut_short_does_not_go_on_from_the_one_before(
+    steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any number of files is removed: its result still stands, or nothing of before counts."""
+    Checkpoints(tmp_path).save("0-train-1", {"epoch": 1})
+    (tmp_path / RESULT).write_text("{}")
+    removed: list[Path] = []
+    unlink = Path.unlink
+
+    def interrupted(path: Path, missing_ok: bool = False) -> None:
+        if len(removed) == steps:
+            raise KeyboardInterrupt
+        removed.append(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with suppress(KeyboardInterrupt):
+        reset(tmp_path)
+    monkeypatch.undo()
+    assert (tmp_path / RESULT).exists() or not Checkpoints(tmp_path).entries
