@@ -34,13 +34,6 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    class_folders(tmp_path / "photos" / "train", {"ant": 4, "bee": 4}, size=8)
-    class_folders(tmp_path / "photos" / "test", {"ant": 2, "bee": 2}, size=8, seed=50)
-    return tmp_path / "photos"
-
-
 def png_of_size(width: int, height: int) -> bytes:
     """A small, whole PNG file of that many black pixels."""
 

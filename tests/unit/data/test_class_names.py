@@ -14,13 +14,6 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    class_folders(tmp_path / "photos" / "train", {"ant": 4, "bee": 4}, size=8)
-    class_folders(tmp_path / "photos" / "test", {"ant": 2, "bee": 2}, size=8, seed=50)
-    return tmp_path / "photos"
-
-
 def test_a_class_name_that_cannot_be_printed(photos: Path) -> None:
     class_folders(photos / "train", {"wasp\x1b[2J": 1}, size=8)
     assert "\\x1b" in refused(ImageFolder(str(photos)))
