@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 
 from ltrun.config.catalogue import titles as names_in_papers
-from ltrun.errors import ConfigError, did_you_mean
+from ltrun.errors import ConfigError, did_you_mean, nearest
 from ltrun.metrics import TASKS
 from ltrun.report.caption import caption_of, notes_on_the_best
 from ltrun.report.configurations import PREDICTOR, Group, Rows, by_configuration, unambiguous
@@ -118,5 +117,5 @@ def _check(records: Sequence[RunRecord], split: str, by: Sequence[str]) -> None:
     for key in by:
         if key != PREDICTOR and all(fact(record, key) is None for record in records):
             slots = {PREDICTOR, *FACTS, *(slot for record in records for slot in record.choices)}
-            near = get_close_matches(key, slots.union(*(leaves(record.config) for record in records)), n=1, cutoff=0.6)
-            raise ConfigError(f"no run has a key '{key}' to group by{did_you_mean(key, near or slots)}")
+            near = nearest(key, slots.union(*(leaves(record.config) for record in records)))
+            raise ConfigError(f"no run has a key '{key}' to group by{did_you_mean(key, [near] if near else slots)}")

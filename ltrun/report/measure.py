@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from typing import NamedTuple
 
-from ltrun.errors import MOST_NAMES, ConfigError
+from ltrun.errors import MOST_NAMES, ConfigError, nearest
 from ltrun.metrics import COST, GROUPS, TASKS, Metric, is_number
 from ltrun.results.record import RunRecord
 
@@ -48,8 +47,8 @@ def measure_of(records: Sequence[RunRecord], name: str) -> Measure:
     offered = measures(records)
     if name in offered:
         return offered[name]
-    near = get_close_matches(name, offered, n=1, cutoff=0.6)
-    hint = f"; did you mean '{near[0]}'? The" if near else "; the"
+    near = nearest(name, offered)
+    hint = f"; did you mean '{near}'? The" if near else "; the"
     raise ConfigError(f"no run has a metric '{name}'{hint} runs have {', '.join(list(offered)[:MOST_NAMES])}")
 
 
