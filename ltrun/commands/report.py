@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.metrics import TASKS
-from ltrun.report.collect import Problem, collect
+from ltrun.report.collect import Problem, collect, refuse_missing
 from ltrun.report.group import tables
 from ltrun.report.plots import FORMATS as FIGURES
 from ltrun.report.plots import Place, place_of, plot, plot_confusion
@@ -32,8 +32,7 @@ def main(argv: Sequence[str]) -> int:
         figures = place_of(asked.plots, asked.figures) if asked.plots else None
         maps = place_of(asked.confusion, asked.figures, "--confusion") if asked.confusion else None
         places = ", ".join(map(str, asked.paths))
-        if not any(path.exists() for path in asked.paths):
-            raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
+        refuse_missing(asked.paths)
         records, problems = collect(asked.paths)
         if not records:
             raise DataError(f"no finished run under {places}: train one with 'ltrun method=erm', or name another folder")

@@ -12,10 +12,10 @@ from pathlib import Path
 from ltrun.config import catalogue
 from ltrun.config.option import Key, Setting, setting
 from ltrun.errors import ConfigError, did_you_mean
-from ltrun.results.address import ERROR, MANIFEST, RESULT
+from ltrun.results.address import EPOCHS, ERROR, JOB, LOCK, MANIFEST, RESULT
 from ltrun.taxonomy import GROUPS
 
-TRACES = (RESULT, ERROR, MANIFEST, "metrics.jsonl", "job.json", ".lock")  # files by which a folder is that of a run
+TRACES = (RESULT, ERROR, MANIFEST, EPOCHS, JOB, LOCK)  # files by which a folder is that of a run
 
 
 def main(argv: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ltrun import streams
 from ltrun.engine.course import duration
-from ltrun.errors import DataError
+from ltrun.report.collect import refuse_missing
 from ltrun.report.render.common import plain
 from ltrun.report.state import WORDS, State, states
 
@@ -27,9 +27,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("paths", nargs="*", type=Path, default=[Path("outputs")], metavar="FOLDER", help="default: outputs")
     parser.add_argument("--json", action="store_true", help="print JSON: runs, counts, and what could not be read")
     asked = parser.parse_args(argv)
-    if not any(path.exists() for path in asked.paths):
-        places = ", ".join(map(str, asked.paths))
-        raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
+    refuse_missing(asked.paths)
     found, problems = states(asked.paths)
     counts = Counter(state.state for state in found)
     if asked.json:

@@ -27,12 +27,11 @@ from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
 from ltrun.config.words import text_of
 from ltrun.errors import ConfigError, DataError
 from ltrun.machine import at_home
-from ltrun.results.address import address, fingerprint, inert_keys, labelled
+from ltrun.results.address import JOB, address, fingerprint, inert_keys, labelled
 from ltrun.results.atomic import write_atomically
 from ltrun.results.folder import made
 from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 
-JOB = "job.json"  # a job as it waits for a launcher
 OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([\w.]+)\s*\}")
 FORCE = re.compile(r"\+*force=")
 

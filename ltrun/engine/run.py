@@ -24,6 +24,7 @@ from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
 from ltrun.parts import Network
 from ltrun.recipe.stage import MAIN, Recipe
+from ltrun.results.address import PREDICTIONS
 from ltrun.results.folder import drop_aside, locked, reset
 from ltrun.results.history import History, save_arrays
 from ltrun.results.provenance import provenance
@@ -101,7 +102,7 @@ class Run:
         test = context.splits.test
         arrays = {f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()}
         labels = test.targets.primary.cpu().numpy()
-        save_arrays(job.folder / "predictions.npz", test_labels=labels, test_files=test.files.text(), **arrays)
+        save_arrays(job.folder / PREDICTIONS, test_labels=labels, test_files=test.files.text(), **arrays)
         context.splits.check_files()
         record = self._record(trainer, found, begun, predictors.lost)
         record.save(job.folder)

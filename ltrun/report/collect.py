@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from ltrun.errors import DataError
-from ltrun.results.address import RESULT
-from ltrun.results.folder import LOCK, failure
+from ltrun.results.address import EPOCHS, LOCK, RESULT
+from ltrun.results.folder import failure
 from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord, UnknownRecord
-
-EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,13 @@ class Problem:
     kind: Literal["damaged", "unknown", "failed", "unfinished", "duplicate", "unreadable"]
     path: Path
     text: str
+
+
+def refuse_missing(paths: Sequence[Path]) -> None:
+    """Raises DataError where none of the paths is there."""
+    if not any(path.exists() for path in paths):
+        places = ", ".join(map(str, paths))
+        raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ltrun.metrics import TASKS
-from ltrun.results.address import RESULT, as_typed
+from ltrun.results.address import EPOCHS, LOCK, RESULT, as_typed
 from ltrun.results.folder import failure
 from ltrun.results.record import RunRecord
 
@@ -89,7 +89,7 @@ def _unfinished(folder: Path) -> Iterator[str]:
     parts = folder.absolute().parts[-4:]
     yield f"  address  {'/'.join(parts)}"
     try:
-        *_, last = (folder / "metrics.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+        *_, last = (folder / EPOCHS).read_text(encoding="utf-8").split("\n")[:-1]
         row = json.loads(last)
         yield "  last epoch " + ", ".join(f"{key} {value}" for key, value in row.items() if isinstance(value, (int, str)))
     except (OSError, ValueError):
@@ -98,6 +98,6 @@ def _unfinished(folder: Path) -> Iterator[str]:
 
 def _files(folder: Path) -> Iterator[str]:
     for path in sorted(folder.iterdir()):
-        if path.name != ".lock":
+        if path.name != LOCK:
             size = f"  {path.stat().st_size:,} bytes" if path.is_file() else ""
             yield f"  {path}{size}"

@@ -16,12 +16,11 @@ from typing import Any, Literal
 
 from ltrun.errors import DataError
 from ltrun.metrics import is_number
-from ltrun.report.collect import EPOCHS, Problem, is_address, run_folders
-from ltrun.results.address import RESULT, labelled
-from ltrun.results.folder import LOCK, failure, is_held, signed
+from ltrun.report.collect import Problem, is_address, run_folders
+from ltrun.results.address import EPOCHS, JOB, LOCK, RESULT, labelled
+from ltrun.results.folder import failure, is_held, signed
 from ltrun.results.record import RunRecord, UnknownRecord
 
-JOB = "job.json"  # of a run that a launcher was given: see Job.save
 TAIL = 2**15  # bytes of metrics.jsonl that are read, from its end
 YOUNG = 600  # seconds that a run says nothing before it counts as ended, where files cannot be locked
 

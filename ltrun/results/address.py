@@ -15,6 +15,10 @@ from ltrun.taxonomy import DATASET_KEYS, GROUPS, SLOTS, STAGE_SLOTS, emptied
 
 RESULT = "result.json"
 ERROR = "error.log"  # why a job failed: the sentence on its first line, below it the traceback of a defect
+EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
+JOB = "job.json"  # a job as it waits for a launcher
+PREDICTIONS = "predictions.npz"
+LOCK = ".lock"  # held by the process that trains the run
 MANIFEST = "checkpoints.json"  # names the checkpoints of a run that may be gone on from
 INERT = (
     "seed", "outputs", "force", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",

@@ -15,10 +15,9 @@ from socket import gethostname
 from typing import Any
 
 from ltrun.errors import BusyError, ConfigError
-from ltrun.results.address import ERROR, MANIFEST, RESULT
+from ltrun.results.address import ERROR, LOCK, MANIFEST, RESULT
 
 ASIDE = ".before"  # added to the names of a result and its checkpoints while a forced sweep has not come to their run
-LOCK = ".lock"
 HELD = {errno.EWOULDBLOCK, errno.EACCES}  # any other error of a lock says that there are no locks
 PAUSES = 0.02, 0.05, 0.1  # seconds: `is_held` holds a lock for a moment, too
 LARGEST = 2**16  # bytes of a lock's file that are read

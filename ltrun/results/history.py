@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ltrun.results.address import EPOCHS
 from ltrun.results.atomic import append, write_atomically
 from ltrun.results.curves import Curves
 
@@ -27,7 +28,7 @@ class History:
     """
 
     def __init__(self, folder: Path, tensorboard: bool):
-        self.path, self.begun = folder / "metrics.jsonl", False
+        self.path, self.begun = folder / EPOCHS, False
         self.curves = Curves(folder / "tensorboard") if tensorboard else None
 
     def append(self, row: Mapping[str, Any]) -> None:

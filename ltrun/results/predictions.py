@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.errors import ConfigError, DataError, did_you_mean
+from ltrun.results.address import PREDICTIONS
 from ltrun.results.record import RunRecord
 
-FILE = "predictions.npz"
 AT_ONCE = 2**20  # numbers that are brought to double precision at a time
 DAMAGED = (
     OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error,
@@ -59,7 +59,7 @@ def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictio
     """
     if predictor not in record.predictors:
         raise ConfigError(f"the run has no predictor '{predictor}'{did_you_mean(predictor, record.predictors)}")
-    path = folder / FILE
+    path = folder / PREDICTIONS
     again = "bring it from where the run was trained, or train the run again with force=true"
     if not path.is_file():
         raise DataError(f"{path} is missing, which a run writes beside its result: {again}")

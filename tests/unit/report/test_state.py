@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from ltrun.report.state import State, states
-from ltrun.results.folder import LOCK, locked
+from ltrun.results.address import LOCK
+from ltrun.results.folder import locked
 from tests.support.recorded import record
 
 STAGES = {"train": 4, "classifier": 2}

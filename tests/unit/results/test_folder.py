@@ -16,7 +16,8 @@ import pytest
 
 from ltrun.errors import BusyError, ConfigError
 from ltrun.results import folder as folders
-from ltrun.results.folder import LOCK, failure, is_held, locked, signed
+from ltrun.results.address import LOCK
+from ltrun.results.folder import failure, is_held, locked, signed
 
 
 def unlockable(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
