@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint report gpu-table bench clean
+.PHONY: help install run test check lint report reproduce bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -45,10 +45,11 @@ lint: install  ## ruff and mypy
 report: .venv/installed  ## collect everything below outputs/ into tables
 	$(BIN)/ltrun report outputs/
 
-# DATA: all of CIFAR-100, or an export. TIME: seconds; the next call goes on. SET: keys, such as runtime.precision=bf16
-gpu-table: .venv/installed  ## reproduce the CIFAR100-LT table: DATA= TIME= METHODS= SEEDS= DEVICE= PACK= EPOCHS= SET=
-	$(BIN)/python benchmarks/gpu_table.py $(foreach name,DATA TIME METHODS SEEDS DEVICE PACK,$(call option,$(name))) \
-		$(if $(EPOCHS),epochs=$(EPOCHS)) $(SET)
+# DATA: all of CIFAR-100, or an export. TIME: seconds; the next call goes on. TAKE: runs of another machine, and no training.
+# SET: keys, such as runtime.precision=fp32
+reproduce: .venv/installed  ## the queue of published numbers: DATA= TIME= METHODS= SEEDS= DEVICE= PACK= EPOCHS= SET= TAKE=
+	$(BIN)/python benchmarks/reproduce.py $(foreach name,DATA TIME METHODS SEEDS DEVICE PACK,$(call option,$(name))) \
+		$(if $(EPOCHS),epochs=$(EPOCHS)) $(SET) $(if $(TAKE),--take $(TAKE))
 
 BENCH ?= step floor ablation pack methods startup data
 bench: .venv/installed  ## time ltrun beside a plain loop and the machine's limits: BENCH= which, ARGS= of each script

@@ -17,10 +17,13 @@ import torch
 from timing import CORES, Times
 
 from ltrun import __version__
+from ltrun.engine.precision import has_bf16
+from ltrun.machine import processor
 from ltrun.results.atomic import write_atomically
 
 Flags = tuple[bool, bool, bool]
 EXACT: Flags = (False, False, False)
+CPU = torch.device("cpu")
 
 
 # ------------------------------------------------------------------------------------------------------------- arguments
@@ -59,7 +62,7 @@ def prepared(args: argparse.Namespace) -> torch.device:
         torch.set_num_threads(args.threads)
     if device.type == "cuda":
         torch.cuda.set_stream(torch.cuda.Stream(device))  # for both sides, as in a run: see ltrun.engine.step.own_stream
-    if device.type == "cpu" and args.precision == "bf16" and not has_bf16():
+    if device.type == "cpu" and args.precision == "bf16" and not has_bf16(device):
         sys.exit("--precision bf16: this CPU has no AVX-512 bf16 and would emulate it, which is slower than fp32; use fp32")
     if args.smoke:
         args.repeats, args.batch_size = min(args.repeats, 2), min(args.batch_size, 16)
@@ -150,17 +153,8 @@ def device_name(device: torch.device) -> str:
 
 
 def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-    kind = [name for name, there in {"AVX-512": torch.cpu._is_avx512_supported(), "bf16": has_bf16()}.items() if there]
-    return f"{name} ({', '.join(kind) or 'no AVX-512'})"
-
-
-def has_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    kind = [name for name, there in {"AVX-512": torch.cpu._is_avx512_supported(), "bf16": has_bf16(CPU)}.items() if there]
+    return f"{processor()} ({', '.join(kind) or 'no AVX-512'})"
 
 
 def versions() -> dict[str, str | None]:

@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from common import Record, arguments, has_bf16, milliseconds, prepared
+from common import Record, arguments, milliseconds, prepared
 from subject import Subject, kernels, runtime
 from timing import alternate
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ltrun.engine.precision import has_bf16
 
 PASSES = 7  # as few as an ideally fused network needs, normalisation in training mode included
 LAUNCHES = 1000
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "copy": copying(length, device),
         "convolutions": passes(layers, dtype, device),
     }
-    if dtype is torch.float32 and (device.type == "cuda" or has_bf16()):
+    if dtype is torch.float32 and (device.type == "cuda" or has_bf16(device)):
         sides["product bf16"] = product(size, torch.bfloat16, device)
     if device.type == "cuda":
         sides |= launches(device)

@@ -46,7 +46,7 @@ def main() -> None:
     common += ["epochs=1", "runtime.pack=1"] if args.smoke else []
     record = Record("parity", args, device)
     found: dict[str, dict[str, list[float]]] = {name: {method: [] for method in methods} for name in args.variants}
-    with tempfile.TemporaryDirectory() as folder, mock.patch("ltrun.engine.precision._has_bf16", lambda device: True):
+    with tempfile.TemporaryDirectory() as folder, mock.patch("ltrun.engine.precision.has_bf16", lambda device: True):
         for seed, method, name in product(seeds, methods, args.variants):
             outputs = Path(folder) / name / method / str(seed)
             if dispatch([f"method={method}", f"seed={seed}", *common, *VARIANTS[name], f"outputs={outputs}"]):

@@ -16,7 +16,7 @@ PROBED = {"ms": 3, "host_ms": 3, "kernels": 0, "busy_us": 0}
 def main(argv: Sequence[str] | None = None) -> int:
     folders = [Path(word) for word in (sys.argv[1:] if argv is None else argv)] or [Path(__file__).parent / "results"]
     records = [record for folder in folders for path in sorted(folder.glob("*.json")) for record in recorded(path)]
-    for lines in tables([record for record in records if finished(record)]):
+    for lines in tables([record for record in records if record["benchmark"] in TABLES and finished(record)]):
         print("\n".join(lines), end="\n\n")
     return 0
 

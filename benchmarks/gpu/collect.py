@@ -33,13 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     steps = [json.loads(line) for line in (found / "steps.jsonl").read_text().splitlines()]
     records = [json.loads(path.read_text()) for path in sorted(found.glob("*.json"))]
     presets = [record for record in records if record["benchmark"] == "presets"]
-    timed = [record for record in records if record["benchmark"] not in ("presets", "gpu_table")]
+    timed = [record for record in records if record["benchmark"] not in ("presets", "reproduction")]
     bench = {"benchmark": "gpu_check", "steps": steps, "records": timed}
     write_atomically(out / "bench.json", (json.dumps(bench, indent=1) + "\n").encode())
-    for path in found.glob("presets.json"):
+    for path in (*found.glob("presets.json"), *found.glob("reproduction.*")):
         shutil.copyfile(path, out / path.name)
-    for path in found.glob("gpu_table*"):  # a changed recipe has a longer name
-        shutil.copyfile(path, out / f"gpu_table{path.suffix}")
     keep(outputs, out / "runs.tar.gz")
     lines = [*of_steps(steps), *of_presets(presets), *of_benchmarks(timed), *of_runs(outputs)]
     write_atomically(out / "summary.md", ("\n".join(lines) + "\n").encode())

@@ -3,13 +3,14 @@
 # it ends, in whatever way. See README.md beside this.
 # Variables: STEPS (which, in what order), BUDGET (seconds in all, 520), OUT (.gpu/out), DEVICE (cuda), SMOKE=1 (tiny, to try it on a
 # CPU), SLOW (multiplies the limits of the steps, 1), PRECISION (of the runs, the second loop, the pack and the table, tf32), PACK
-# (runs of the table at once, 4), PYTHON (python3), TABLE (methods of the table).
+# (runs of the table at once, 4), PYTHON (python3), TABLE and SEEDS (of the table).
 set -u
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 KIT=$REPO/.gpu GPU=$REPO/benchmarks/gpu
 BUDGET=${BUDGET:-520} SLOW=${SLOW:-1} DEVICE=${DEVICE:-cuda} SMOKE=${SMOKE:-} PYTHON=${PYTHON:-python3} OUT=${OUT:-$KIT/out}
 STEPS=${STEPS:-tests presets probe erm loop ldam_drw pack compiled loop_tf32 loop_bf16 table}
-TABLE=${TABLE:-erm ldam_drw balanced_softmax ce_drw logit_adjustment crt mixup cmo}
+TABLE=${TABLE:-erm ldam_drw balanced_softmax ce_drw crt lws drs class_balanced_sampling inverse_frequency logit_adjustment mixup cmo}
+SEEDS=${SEEDS:-0 1 2}
 [[ $DEVICE == cpu ]] && PRECISION=fp32 || PRECISION=${PRECISION:-tf32}
 mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd) || exit 2
 BASE=$(mktemp -d /tmp/ltrun-gpu.XXXX) LOG=$OUT/check.log
@@ -31,7 +32,7 @@ trap finish EXIT
 # The packages: wheels are unpacked; ltrun is copied with conf/, to which a link in it leads.
 for wheel in "$KIT"/whl/*.whl; do [[ -e $wheel ]] && "$PYTHON" -m zipfile -e "$wheel" "$SITE"; done
 cp -rL "$REPO/ltrun" "$REPO/tests" "$SITE" || exit 2
-cp "$KIT"/gpu_table.* "$FOUND" 2>/dev/null  # of a check before, where the table goes on
+cp "$REPO"/benchmarks/results/reproduction.json "$FOUND" 2>/dev/null  # the runs of all machines, where the table goes on
 cd "$WORK" || exit 2
 say "commit $(cat "$KIT/COMMIT" 2>/dev/null || echo unknown)"
 command -v nvidia-smi >/dev/null && nvidia-smi >>"$LOG" 2>&1
@@ -94,8 +95,8 @@ for name in $STEPS; do
   floor) bench floor 60 floor floor --repeats 3 ;;
   table)
     left=$((BUDGET - SECONDS - 15))
-    step table $((left + 5)) "$PYTHON" "$REPO/benchmarks/gpu_table.py" --data "$KIT/data" --device "$DEVICE" --seeds 0 \
-      --methods "$TABLE" --time "$left" --results "$FOUND" "${table[@]}"
+    LTRUN_OUTPUTS=$WORK/outputs step table $((left + 5)) "$PYTHON" "$REPO/benchmarks/reproduce.py" --data "$KIT/data" \
+      --device "$DEVICE" --seeds "$SEEDS" --methods "$TABLE" --time "$left" --into "$FOUND" "${table[@]}"
     ;;
   *) say "$name: there is no such step" ;;
   esac

@@ -22,7 +22,7 @@ class Precision:
     def __init__(self, name: Name, device: torch.device):
         if name == "tf32" and device.type != "cuda":
             raise ConfigError("runtime.precision: tf32 is a mode of CUDA devices; use fp32 or bf16")
-        if name == "bf16" and not _has_bf16(device):
+        if name == "bf16" and not has_bf16(device):
             raise ConfigError(f"runtime.precision: this {device.type} device does not compute in bf16; use fp32")
         self.name, self.device = name, device
         if device.type == "cuda":
@@ -33,7 +33,7 @@ class Precision:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.name == "bf16", cache_enabled=False)
 
 
-def _has_bf16(device: torch.device) -> bool:
+def has_bf16(device: torch.device) -> bool:
     """Whether products are computed in bfloat16, not merely emulated at a fraction of the speed of float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,4 +1,4 @@
-"""Where a result comes from: time, versions, platform, commit."""
+"""Where a result comes from: time, versions, platform, processor, commit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ltrun import __version__
+from ltrun.machine import processor
 
 
 def provenance() -> dict[str, Any]:
-    """Time (UTC), versions, platform and, where ltrun is a checkout, its commit; not the name of the machine or its user."""
+    """Time (UTC), versions, platform, processor and, where ltrun is a checkout, its commit; no name of a machine or user."""
     versions = {"ltrun": __version__, "python": platform.python_version()}
     for package in ("torch", "torchvision", "hydra-core", "numpy"):
         try:
@@ -24,6 +25,7 @@ def provenance() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions,
         "platform": platform.platform(),
+        "processor": processor(),
         **_commit(Path(__file__).resolve().parents[2]),
     }
 

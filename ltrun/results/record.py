@@ -99,11 +99,7 @@ class RunRecord:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
         try:
-            content = read(data)
-            if content["format"] != FORMAT:
-                content = upgrade(content)
-                content["fingerprint"] = fingerprint(content["config"])
-            return cls(**content, path=path)
+            return cls.parse(data, path)
         except Unknown as error:
             raise UnknownRecord(f"{path} is a result that this ltrun cannot read ({error}): update ltrun to read it") from error
         except (ValueError, RecursionError, ConfigError) as error:
@@ -111,6 +107,15 @@ class RunRecord:
             raise DataError(
                 f"{path} is damaged or not a result of ltrun ({reason}): move it away and train that run again"
             ) from error
+
+    @classmethod
+    def parse(cls, data: bytes, path: Path | None = None) -> RunRecord:
+        """A record from the bytes of a file. Raises Unknown; ValueError, RecursionError or ConfigError if damaged."""
+        content = read(data)
+        if content["format"] != FORMAT:
+            content = upgrade(content)
+            content["fingerprint"] = fingerprint(content["config"])
+        return cls(**content, path=path)
 
 
 class UnknownRecord(DataError):

@@ -155,7 +155,7 @@ def test_evaluation_leaves_the_network_alone() -> None:
 
 
 def test_bf16_computes_the_backbone_in_bf16_and_the_rest_in_float32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("ltrun.engine.precision._has_bf16", lambda device: True)
+    monkeypatch.setattr("ltrun.engine.precision.has_bf16", lambda device: True)
     settings: Any = {"precision": "bf16", "evaluate": lambda network: {"val": {"accuracy": 0.0}}}
     made = trainer(bound(small(composed("method=paco"), epochs=1)), tmp_path, **settings)
     seen: dict[str, torch.dtype] = {}
@@ -175,7 +175,7 @@ def test_bf16_computes_the_backbone_in_bf16_and_the_rest_in_float32(monkeypatch:
 
 @pytest.mark.parametrize(("name", "said"), [("tf32", "CUDA devices"), ("bf16", "does not compute in bf16")])
 def test_a_precision_that_a_cpu_does_not_have_is_refused(name: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltrun.engine.precision._has_bf16", lambda device: False)
+    monkeypatch.setattr("ltrun.engine.precision.has_bf16", lambda device: False)
     with pytest.raises(ConfigError, match=f"runtime.precision.*{said}"):
         Precision(name, CPU)
 

@@ -1,0 +1,150 @@
+"""The reproduction queue: trains what is missing of the published methods on CIFAR100-LT, in the order of its worth, and writes
+the page that holds our numbers against the published ones.
+
+    python benchmarks/reproduce.py --data data [--time 3600] [KEY=VALUE ...]
+    python benchmarks/reproduce.py --take reproduction.json        # of another machine, or a folder of runs
+
+It runs at the lowest priority and may be stopped at any moment, by Ctrl-C, kill or kill -9: the same command goes on. When a
+run ends, benchmarks/results/reproduction.json keeps it, and docs/reproduction.md is written anew. KEY=VALUE changes the recipe:
+epochs=20 is the short form, of the best-known methods unless --methods names others. Those of runtime say how it is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from reproduction.literature import Literature, literature
+from reproduction.page import page
+from reproduction.queue import Queue, missing
+from reproduction.recipes import composing
+from reproduction.records import Records, runs_at
+
+from ltrun.config.compose import compose_job
+from ltrun.config.explain import explained
+from ltrun.engine.progress import show_log
+from ltrun.errors import ConfigError, LtrunError, did_you_mean
+from ltrun.machine import Terminated, terminate
+from ltrun.results.atomic import write_atomically
+from ltrun.sweep.server import has_cuda
+
+TOP = Path(__file__).resolve().parents[1]
+GRACE = 15  # seconds before the limit in which running epochs are given up and the page is written
+PACK = 4  # runs at once on a GPU
+
+
+class TimeIsOver(KeyboardInterrupt):
+    """The limit of --time, at which the runs keep their last finished epochs."""
+
+
+def main() -> int:
+    published = literature()
+    asked = _parser(published).parse_intermixed_args()
+    kept = Records((asked.into or TOP / "benchmarks" / "results") / "reproduction.json")
+    shown = (asked.into or TOP / "docs") / "reproduction.md"
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        with composing():
+            _check(asked, published)
+            code = _take(asked.take, kept) if asked.take else _train(asked, published, kept, shown)
+            _show(published, kept, shown)
+    except (HydraException, OmegaConfBaseException, LtrunError) as error:
+        print(f"reproduce: {explained(error, asked.words)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interruption:
+        print("reproduce: interrupted; the same command goes on", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT)
+    print(f"{shown} is written")
+    return code
+
+
+def _parser(published: Literature) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="data", metavar="DIR", help="all of CIFAR-100, or an export; default: data")
+    parser.add_argument("--methods", type=str.split, help="default: all of published.json, or the best-known with epochs=N")
+    parser.add_argument("--seeds", type=str.split, default=["0", "1", "2"], help="default: '0 1 2'")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: auto")
+    parser.add_argument("--pack", help=f"runs at once; default: one a core, on a GPU {PACK}")
+    parser.add_argument("--time", type=float, metavar="SECONDS", help="stop before so many have passed")
+    parser.add_argument("--take", type=Path, nargs="+", metavar="PLACE", help="train nothing, take in runs from elsewhere")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="records and page there, not in the checkout")
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="changes of the recipe, such as epochs=20")
+    return parser
+
+
+def _check(asked: argparse.Namespace, published: Literature) -> None:
+    for name in asked.methods or ():
+        if name not in published.methods:
+            raise ConfigError(f"--methods: published.json has no '{name}'{did_you_mean(name, published.methods)}")
+    for seed in asked.seeds:
+        if not seed.isdecimal():
+            raise ConfigError(f"--seeds: expected whole numbers, as in '0 1 2', got '{seed}'")
+
+
+def _take(places: Sequence[Path], kept: Records) -> int:
+    found = [run for place in places for run in runs_at(place)]
+    print(f"{kept.take(found)} of {len(found)} runs are new")
+    return 0
+
+
+def _train(asked: argparse.Namespace, published: Literature, kept: Records, shown: Path) -> int:
+    """Lowers the priority, trains until all is done or the time is over, and writes the page after each run."""
+    os.nice(19)
+    show_log()
+    os.environ["LTRUN_DATA"] = str(Path(asked.data).expanduser().resolve())
+    os.environ.setdefault("LTRUN_OUTPUTS", str(Path("outputs") / "reproduction"))
+    queue = Queue(_commands(asked, published, kept), kept, lambda: _show(published, kept, shown))
+    print(f"{len(queue.commands)} trainings are missing; this is process {os.getpid()}, at the lowest priority", flush=True)
+    with suppress(TimeIsOver):
+        if asked.time is not None:
+            signal.signal(signal.SIGALRM, _end)
+            signal.setitimer(signal.ITIMER_REAL, max(asked.time - GRACE, 1))
+        queue.train()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return queue.conclude()
+
+
+def _end(*_: object) -> None:
+    raise TimeIsOver
+
+
+def _commands(asked: argparse.Namespace, published: Literature, kept: Records) -> list[list[str]]:
+    short = any(word.startswith("epochs=") for word in asked.words)
+    methods = asked.methods or (published.best_known if short else published.methods)
+    own = [] if any(word.startswith("dataset=") for word in asked.words) else [f"dataset={published.dataset}"]
+    words = [*own, *asked.words, *_runtime(asked)]
+    jobs = {name: compose_job([f"method={name}", *words]) for name in methods}
+    banded = {name for name in methods if published.methods[name].band}
+    return missing(jobs, [int(seed) for seed in asked.seeds], kept.runs(), banded)
+
+
+def _show(published: Literature, kept: Records, shown: Path) -> None:
+    write_atomically(shown, page(published, kept.runs()).encode())
+
+
+def _runtime(asked: argparse.Namespace) -> list[str]:
+    """How it is computed where the words do not say: bf16 where the processor multiplies it, tf32 on a GPU."""
+    cuda = asked.device == "cuda" or (asked.device == "auto" and has_cuda())
+    own = {"device": "cuda" if cuda else "cpu", "pack": asked.pack or (str(PACK) if cuda else "auto")}
+    own |= {"precision": "tf32"} if cuda else {"precision": "bf16" if _has_bf16() else "fp32", "threads": "1"}
+    said = {word.partition("=")[0] for word in asked.words}
+    return [f"runtime.{key}={value}" for key, value in own.items() if f"runtime.{key}" not in said]
+
+
+def _has_bf16() -> bool:
+    import torch
+
+    from ltrun.engine.precision import has_bf16
+
+    return has_bf16(torch.device("cpu"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
