@@ -16,7 +16,7 @@ from tests.support.commands import environment
 from tests.support.data_fakes import cifar_parquet
 
 CHECKOUT = Path(__file__).parents[2]
-STEPS = ("presets", "probe", "erm", "pack")  # of every kind, and a minute in all on two cores that do nothing else
+STEPS = ("presets", "probe", "erm", "pack", "table")  # of every kind, and a minute in all on two cores that do nothing else
 
 
 @pytest.fixture
@@ -54,12 +54,13 @@ def test_the_whole_way_without_a_gpu(checkout: Path, tmp_path: Path) -> None:
     ignored = subprocess.run(["git", "status", "--porcelain"], cwd=checkout, capture_output=True, text=True, check=True)
     assert not ignored.stdout
 
-    choices = {"DEVICE": "cpu", "SMOKE": "1", "SLOW": "4", "STEPS": " ".join(STEPS)}
+    choices = {"DEVICE": "cpu", "SMOKE": "1", "SLOW": "4", "STEPS": " ".join(STEPS), "TABLE": "erm", "SEEDS": "0 1"}
     done = given(checkout, ".gpu/gpu_check.sh", **choices)
     out = checkout / ".gpu" / "out"
     log = (out / "check.log").read_text()
     assert done.returncode == 0, done.stdout + log
-    assert {path.name for path in out.iterdir()} == {"summary.md", "check.log", "bench.json", "presets.json", "runs.tar.gz"}
+    written = {"summary.md", "check.log", "bench.json", "presets.json", "runs.tar.gz", "reproduction.json", "reproduction.md"}
+    assert {path.name for path in out.iterdir()} == written
     bench = json.loads((out / "bench.json").read_text())
     assert [(step["step"], step["code"]) for step in bench["steps"]] == [(name, 0) for name in STEPS], log
     assert {record["benchmark"] for record in bench["records"]} == {"probe", "pack"}
@@ -67,7 +68,9 @@ def test_the_whole_way_without_a_gpu(checkout: Path, tmp_path: Path) -> None:
     presets = json.loads((out / "presets.json").read_text())["results"]["presets"]
     assert [row["verdict"] for row in presets] == ["same bits"] * 2
     with tarfile.open(out / "runs.tar.gz") as runs:
-        assert [Path(name).name for name in sorted(runs.getnames())] == ["metrics.jsonl", "result.json"]
+        assert [Path(name).name for name in sorted(runs.getnames())] == 3 * ["metrics.jsonl", "result.json"]
+    table = json.loads((out / "reproduction.json").read_text())["runs"]
+    assert [(run["method"], run["seed"]) for run in table] == [("erm", 0), ("erm", 1)]
     summary = (out / "summary.md").read_text()
     assert "* same bits: 2" in summary and "fp32 NHWC" in summary and "2 at once" in summary and "| erm" in summary
 
