@@ -15,7 +15,6 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from ltrun.sweep.server import has_cuda
 
 TOP = Path(__file__).resolve().parents[1]
 GRACE = 15  # seconds before the limit in which running epochs are given up and the page is written
+DATASET = "dataset="
 PACK = 4  # runs at once on a GPU
 
 
@@ -53,7 +53,7 @@ def main() -> int:
     try:
         with composing():
             _check(asked, published)
-            code = _take(asked.take, kept) if asked.take else _train(asked, published, kept, shown)
+            code = _take(asked, published, kept) if asked.take else _train(asked, published, kept, shown)
             _show(published, kept, shown)
     except (HydraException, OmegaConfBaseException, LtrunError) as error:
         print(f"reproduce: {explained(error, asked.words)}", file=sys.stderr)
@@ -88,9 +88,13 @@ def _check(asked: argparse.Namespace, published: Literature) -> None:
             raise ConfigError(f"--seeds: expected whole numbers, as in '0 1 2', got '{seed}'")
 
 
-def _take(places: Sequence[Path], kept: Records) -> int:
-    found = [run for place in places for run in runs_at(place)]
-    print(f"{kept.take(found)} of {len(found)} runs are new")
+def _take(asked: argparse.Namespace, published: Literature, kept: Records) -> int:
+    """Runs of other methods and data sets stay out."""
+    found = [run for place in asked.take for run in runs_at(place)]
+    ours = [run for run in found if run.method in published.methods and run.dataset == _dataset(asked, published)]
+    print(
+        f"{len(found)} runs: {kept.take(ours)} are new, {len(found) - len(ours)} are of other methods or data sets and stay out"
+    )
     return 0
 
 
@@ -118,11 +122,15 @@ def _end(*_: object) -> None:
 def _commands(asked: argparse.Namespace, published: Literature, kept: Records) -> list[list[str]]:
     short = any(word.startswith("epochs=") for word in asked.words)
     methods = asked.methods or (published.best_known if short else published.methods)
-    own = [] if any(word.startswith("dataset=") for word in asked.words) else [f"dataset={published.dataset}"]
-    words = [*own, *asked.words, *_runtime(asked)]
+    own = [word for word in asked.words if not word.startswith(DATASET)]
+    words = [f"{DATASET}{_dataset(asked, published)}", *own, *_runtime(asked)]
     jobs = {name: compose_job([f"method={name}", *words]) for name in methods}
     banded = {name for name in methods if published.methods[name].band}
     return missing(jobs, [int(seed) for seed in asked.seeds], kept.runs(), banded)
+
+
+def _dataset(asked: argparse.Namespace, published: Literature) -> str:
+    return next((word.removeprefix(DATASET) for word in asked.words if word.startswith(DATASET)), published.dataset)
 
 
 def _show(published: Literature, kept: Records, shown: Path) -> None:

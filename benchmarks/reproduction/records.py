@@ -32,9 +32,11 @@ class Records:
         """Adds the runs that are not there yet. Returns how many. Raises DataError for runs of other data than those there."""
         runs = {_mark(run): run for run in self.runs()}
         before = len(runs)
+        known = {key: run for run in runs.values() for key in keys_in(run)}
         for run in map(anywhere, found):
             runs.setdefault(_mark(run), run)
-            _refuse_other_data(run, runs.values())
+            for key in keys_in(run):
+                _refuse_other_data(run, known.setdefault(key, run))
         if len(runs) > before:
             lines = ",\n".join(json.dumps(run.content(), separators=(",", ":")) for run in sorted(runs.values(), key=_order))
             write_atomically(self.file, f'{{"benchmark": "reproduction", "runs": [\n{lines}\n]}}\n'.encode())
@@ -75,9 +77,8 @@ def _order(run: RunRecord) -> tuple[str, ...]:
     return run.dataset, run.label, f"{run.seed:9}", str(run.provenance.get("date"))
 
 
-def _refuse_other_data(run: RunRecord, others: Iterable[RunRecord]) -> None:
-    keys = keys_in(run).keys()
-    for other in others:
-        if keys & keys_in(other).keys() and (found := differences(other.data, run.data)):
-            where, told = f" ({run.path})" if run.path else "", "; ".join(found.values())
-            raise DataError(f"{run.label}, seed {run.seed}{where}, was trained on other data than the runs before: {told}")
+def _refuse_other_data(run: RunRecord, other: RunRecord) -> None:
+    """other: of the same configuration."""
+    if found := differences(other.data, run.data):
+        where, told = f" ({run.path})" if run.path else "", "; ".join(found.values())
+        raise DataError(f"{run.label}, seed {run.seed}{where}, was trained on other data than the runs before: {told}")

@@ -273,5 +273,5 @@ def test_it_stops_in_time_and_goes_on_elsewhere_from_its_records_alone(tmp_path:
     (tmp_path / "outputs").rename(tmp_path / "of_another_machine")
     out = said(reproduce(tmp_path, "--seeds", "0 1", "epochs=2"))
     assert "2 trainings are missing" in out and "2 of 2 trainings are done" in out
-    taken = said(reproduce(tmp_path, "--take", str(tmp_path / "of_another_machine"), "outputs"))
-    assert "0 of 4 runs are new" in taken
+    taken = said(reproduce(tmp_path, "--take", "of_another_machine", "outputs"))
+    assert "4 runs: 0 are new, 0 are of other" in taken
