@@ -70,7 +70,8 @@ def anywhere(run: RunRecord) -> RunRecord:
 
 
 def _mark(run: RunRecord) -> tuple[str, int, str]:
-    return run.fingerprint, run.seed, str(run.provenance.get("date"))
+    """By what was measured: a run whose result was written twice is one, and another machine rounds differently."""
+    return run.fingerprint, run.seed, json.dumps(run.predictors, sort_keys=True)
 
 
 def _order(run: RunRecord) -> tuple[str, ...]:
