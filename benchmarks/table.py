@@ -16,14 +16,16 @@ PROBED = {"ms": 3, "host_ms": 3, "kernels": 0, "busy_us": 0}
 def main(argv: Sequence[str] | None = None) -> int:
     folders = [Path(word) for word in (sys.argv[1:] if argv is None else argv)] or [Path(__file__).parent / "results"]
     records = [record for folder in folders for path in sorted(folder.glob("*.json")) for record in recorded(path)]
-    for lines in tables([record for record in records if record["benchmark"] in TABLES and finished(record)]):
+    for lines in tables([record for record in records if finished(record)]):
         print("\n".join(lines), end="\n\n")
     return 0
 
 
 def recorded(path: Path) -> list[Record]:
-    """The records of a file: one, or those of a check on a GPU machine (gpu/collect.py)."""
+    """The records of a file: one, those of a check on a GPU machine (gpu/collect.py), none of the reproduction."""
     content = json.loads(path.read_text())
+    if content["benchmark"] == "reproduction":
+        return []
     return content["records"] if content["benchmark"] == "gpu_check" else [content]
 
 
