@@ -20,6 +20,7 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from reproduction.background import step_back
 from reproduction.literature import Literature, literature
 from reproduction.page import page
 from reproduction.queue import Queue, missing
@@ -49,6 +50,8 @@ def main() -> int:
     asked = _parser(published).parse_intermixed_args()
     kept = Records((asked.into or TOP / "benchmarks" / "results") / "reproduction.json")
     shown = (asked.into or TOP / "docs") / "reproduction.md"
+    if not asked.take:
+        step_back(asked.nice)
     signal.signal(signal.SIGTERM, terminate)
     try:
         with composing():
@@ -73,6 +76,9 @@ def _parser(published: Literature) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: auto")
     parser.add_argument("--pack", help=f"runs at once; default: one a core, on a GPU {PACK}")
     parser.add_argument("--time", type=float, metavar="SECONDS", help="stop before so many have passed")
+    parser.add_argument(
+        "--nice", type=int, default=19, choices=range(20), metavar="N", help="0 to 19, the lowest priority (default)"
+    )
     parser.add_argument("--take", type=Path, nargs="+", metavar="PLACE", help="train nothing, take in runs from elsewhere")
     parser.add_argument("--into", type=Path, metavar="DIR", help="records and page there, not in the checkout")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="changes of the recipe, such as epochs=20")
@@ -99,13 +105,12 @@ def _take(asked: argparse.Namespace, published: Literature, kept: Records) -> in
 
 
 def _train(asked: argparse.Namespace, published: Literature, kept: Records, shown: Path) -> int:
-    """Lowers the priority, trains until all is done or the time is over, and writes the page after each run."""
-    os.nice(19)
+    """Trains until all is done or the time is over, and writes the page after each run."""
     show_log()
     os.environ["LTRUN_DATA"] = str(Path(asked.data).expanduser().resolve())
     os.environ.setdefault("LTRUN_OUTPUTS", str(Path("outputs") / "reproduction"))
     queue = Queue(_commands(asked, published, kept), kept, lambda: _show(published, kept, shown))
-    print(f"{len(queue.commands)} trainings are missing; this is process {os.getpid()}, at the lowest priority", flush=True)
+    print(f"{len(queue.commands)} trainings are missing; this is process {os.getpid()}", flush=True)
     with suppress(TimeIsOver):
         if asked.time is not None:
             signal.signal(signal.SIGALRM, _end)
