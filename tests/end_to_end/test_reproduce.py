@@ -1,0 +1,106 @@
+"""The queue of the reproduction as a command: it stops when it is told to, and goes on without training anything twice."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from reproduction.records import Records
+
+from tests.support.tree import ROOT
+
+
+def reproduce(folder: Path, *words: str) -> subprocess.Popen[str]:
+    fixed = [
+        "--data",
+        "data",
+        "--into",
+        "into",
+        "--methods",
+        "erm ldam_drw",
+        "--device",
+        "cpu",
+        "--nice",
+        "0",
+        "dataset=digits_lt",
+    ]
+    command = [sys.executable, str(ROOT / "benchmarks" / "reproduce.py"), *fixed, *words]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    return out
+
+
+def training(process: subprocess.Popen[str]) -> int:
+    """The process that trains, as it says."""
+    assert process.stdout
+    for line in process.stdout:
+        if found := re.search(r"this is process (\d+)", line):
+            return int(found[1])
+    raise AssertionError("it ended before it trained")
+
+
+def epochs(folder: Path) -> int:
+    return sum(len(file.read_text().splitlines()) for file in folder.rglob("metrics.jsonl"))
+
+
+@pytest.mark.slow
+def test_it_goes_on_after_a_kill_and_trains_nothing_twice(tmp_path: Path) -> None:
+    words = ["--seeds", "0", "epochs=100", "evaluation.every=50", "runtime.checkpoint_seconds=0"]
+    killed = reproduce(tmp_path, *words)
+    trains = training(killed)
+    while epochs(tmp_path) < 2:
+        assert killed.poll() is None, killed.communicate()[0]
+        time.sleep(0.05)
+    os.kill(trains, signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == 128 + signal.SIGKILL
+    assert not (tmp_path / "into" / "reproduction.json").exists()
+    out = said(reproduce(tmp_path, *words))
+    assert "2 trainings are missing" in out and "2 of 2 trainings are done" in out
+    assert epochs(tmp_path) == 200, "epochs before the kill were not trained again"
+    assert [run.stages[0]["epochs"] for run in Records(tmp_path / "into" / "reproduction.json").runs()] == [100, 100]
+    assert "| erm | " in (tmp_path / "into" / "reproduction.md").read_text()
+
+
+@pytest.mark.slow
+def test_it_is_behind_the_sessions_of_others(tmp_path: Path) -> None:
+    waits = reproduce(tmp_path, "--seeds", "0", "epochs=4000", "--nice", "19")
+    trains = training(waits)
+    assert os.getpriority(os.PRIO_PROCESS, trains) == 19
+    if (group := Path(f"/proc/{trains}/autogroup")).exists():
+        assert group.read_text().endswith("nice 19\n") and group.read_text() != Path("/proc/self/autogroup").read_text()
+    os.kill(trains, signal.SIGKILL)
+    waits.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_training_ends_with_the_process_that_waits_for_it(tmp_path: Path, number: int) -> None:
+    waits = reproduce(tmp_path, "--seeds", "0", "epochs=4000")
+    training(waits)
+    waits.send_signal(number)
+    out, _ = waits.communicate(timeout=60)  # until all have closed their ends of it
+    assert waits.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert "the same command goes on" in out
+
+
+@pytest.mark.slow
+def test_it_stops_in_time_and_goes_on_elsewhere_from_its_records_alone(tmp_path: Path) -> None:
+    out = said(reproduce(tmp_path, "--seeds", "0", "--time", "1", "epochs=2"))
+    assert "the same command goes on with the rest" in out
+    assert "2 of 2 trainings are done" in said(reproduce(tmp_path, "--seeds", "0", "epochs=2"))
+    (tmp_path / "outputs").rename(tmp_path / "of_another_machine")
+    out = said(reproduce(tmp_path, "--seeds", "0 1", "epochs=2"))
+    assert "2 trainings are missing" in out and "2 of 2 trainings are done" in out
+    taken = said(reproduce(tmp_path, "--take", "of_another_machine", "outputs"))
+    assert "4 runs: 0 are new, 0 are of other" in taken
