@@ -24,7 +24,7 @@ from reproduction.background import step_back
 from reproduction.literature import Literature, literature
 from reproduction.page import page
 from reproduction.queue import Queue, missing
-from reproduction.recipes import composing
+from reproduction.recipes import composing, words_of
 from reproduction.records import Records, runs_at
 
 from ltrun.config.compose import compose_job
@@ -127,9 +127,8 @@ def _end(*_: object) -> None:
 def _commands(asked: argparse.Namespace, published: Literature, kept: Records) -> list[list[str]]:
     short = any(word.startswith("epochs=") for word in asked.words)
     methods = asked.methods or (published.best_known if short else published.methods)
-    own = [word for word in asked.words if not word.startswith(DATASET)]
-    words = [f"{DATASET}{_dataset(asked, published)}", *own, *_runtime(asked)]
-    jobs = {name: compose_job([f"method={name}", *words]) for name in methods}
+    words = (*asked.words, *_runtime(asked))
+    jobs = {name: compose_job(words_of(name, published.dataset, words)) for name in methods}
     banded = {name for name in methods if published.methods[name].band}
     return missing(jobs, [int(seed) for seed in asked.seeds], kept.runs(), banded)
 

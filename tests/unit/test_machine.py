@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import platform
+import re
 import tempfile
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import pytest
 
-from ltrun.machine import shorten_sockets
+from ltrun.machine import processor, shorten_sockets
+from ltrun.results.provenance import provenance
 
 
 @pytest.fixture
@@ -33,3 +36,11 @@ def test_a_machine_without_room_for_a_socket_is_an_error_of_the_system(monkeypat
     monkeypatch.setattr("ltrun.machine.SHORT", ())
     with pytest.raises(OSError, match="TMPDIR has more than 71 bytes"):
         shorten_sockets()
+
+
+def test_the_processor_has_a_name_where_the_system_tells_none_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.+)$", told.read_text(), re.MULTILINE) if told.exists() else []
+    assert provenance()["processor"] == processor() and processor() in (*names, platform.processor(), platform.machine())
+    monkeypatch.setattr(Path, "read_text", lambda *_: "processor : 0\n")
+    assert processor() == (platform.processor() or platform.machine()) != ""

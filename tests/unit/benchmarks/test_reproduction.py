@@ -12,7 +12,7 @@ import pytest
 from reproduction.literature import literature
 from reproduction.page import page
 from reproduction.queue import missing
-from reproduction.recipes import composing, recipe_of
+from reproduction.recipes import composing
 from reproduction.records import Records
 from reproduction.rows import Row, checks_of, recipes_in, rows_of
 
@@ -27,7 +27,6 @@ from tests.support.tree import ROOT
 PUBLISHED = literature()
 RUNS = ROOT / "benchmarks" / "results" / "reproduction.json"
 PAGE = ROOT / "docs" / "reproduction.md"
-CHECKS = [check[0] for check in PUBLISHED.checks]
 
 
 @pytest.fixture(autouse=True)
@@ -219,7 +218,7 @@ def test_the_page_says_what_the_records_hold() -> None:
 
 
 def test_every_run_of_the_repository_is_of_todays_recipes() -> None:
-    for run in (runs := Records(RUNS).runs()):
-        recipe = recipe_of(run.dataset, run.changes, PUBLISHED.dataset)
-        counted = [scored for found in rows_of(PUBLISHED, runs, recipe) for scored in (*found.runs, *found.further)]
-        assert any(run is other for other, _ in counted), f"{run.label}, seed {run.seed}, is no row: has its preset changed?"
+    runs = Records(RUNS).runs()
+    rows = [found for recipe in recipes_in(PUBLISHED, runs) for found in rows_of(PUBLISHED, runs, recipe)]
+    counted = {id(run) for found in rows for run, _ in (*found.runs, *found.further)}
+    assert runs and not [f"{run.label}, seed {run.seed}: has its preset changed?" for run in runs if id(run) not in counted]
