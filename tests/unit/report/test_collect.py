@@ -109,7 +109,7 @@ def test_copies_count_once(tmp_path: Path) -> None:
     found, problems = collect([tmp_path])
     assert len(found) == 1
     assert kinds(problems) == ["duplicate"]
-    assert "counted once" in problems[0].text
+    assert "the tables count it once" in problems[0].text
 
 
 @pytest.mark.parametrize("later", ["a", "b"])

@@ -163,7 +163,7 @@ def test_true_is_not_1_and_only_what_differs_is_told(tmp_path: Path, capsys: Cap
         record(config=config, seed=seed).save(tmp_path / str(seed))
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "ERM stands for 2 configurations, which differ in flip: " in out and "padding" not in out
+    assert "ERM names 2 configurations, which differ in flip: " in out and "padding" not in out
     assert main([str(tmp_path), "--by", "flip", "--csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {(line["flip"], line["n"]) for line in lines} == {("true", "1"), ("1", "2")}

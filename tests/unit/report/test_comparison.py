@@ -18,7 +18,7 @@ def changed(run: RunRecord, **metrics: Any) -> RunRecord:
 
 def test_equal_numbers_are_one_line() -> None:
     run = record(predictors={"plain": [], "ncm": []}, splits=("test", "val"))
-    assert numbers(run, run) == ["the numbers are those of the record, to the last digit"]
+    assert numbers(run, run) == ["all numbers equal the record's, to the last digit"]
     assert numbers(run, changed(run, of_a_later_version=3)) == numbers(run, run)
 
 
@@ -33,7 +33,7 @@ def test_others_are_said_by_how_much(accuracy: float, said: str) -> None:
 def test_a_last_digit_counts() -> None:
     run = changed(record(), ece=0.1)
     (line,) = numbers(run, changed(run, ece=0.1 + 2e-17 * 8))
-    assert "equal; other numbers" in line
+    assert "equal, but other numbers" in line
 
 
 def test_circumstances_are_told_where_both_have_them() -> None:

@@ -112,7 +112,7 @@ def test_runs_of_other_classes_share_no_matrix(tmp_path: Path) -> None:
     save_run(tmp_path, LABELS, {"plain": scores(0)}, [n + 1 for n in COUNTS], seed=1)
     records, _ = collect([tmp_path])
     confusion, notes = confusions(tables(records, by=["dataset"]))
-    assert confusion == [] and "classes of other names or sizes" in notes[0]
+    assert confusion == [] and "its runs differ in classes" in notes[0]
 
 
 def test_only_the_test_split_has_predictions(outputs: Path) -> None:

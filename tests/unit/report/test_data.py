@@ -34,7 +34,7 @@ def test_runs_of_other_images_are_in_another_table() -> None:
         f"cifar100_lt (data {TWO['digest'][:8]})": [("ERM", 1)],
     }
     (table, _) = tables([record(seed=0, data=ONE), record(seed=1, data=TWO)])
-    assert table.notes[0] == "cifar100_lt stands for 2 data sets, which differ in test images"
+    assert table.notes[0] == "cifar100_lt names 2 data sets, which differ in test images"
 
 
 @pytest.mark.parametrize("other", [{}, STREAMED], ids=["of before", "streamed"])
@@ -47,7 +47,7 @@ def test_where_there_are_several_it_joins_none() -> None:
     assert found["cifar100_lt (data not recorded)"] == [("ERM", 2)]
     assert len(found) == 3
     (table, *_) = tables([record(seed=0), record(seed=1, data=ONE), record(seed=2, data=TWO)])
-    assert table.notes[0].endswith("; records of earlier versions do not tell theirs")
+    assert table.notes[0].endswith("; records of earlier versions do not identify their data")
     assert len(sizes(record(seed=0, data=STREAMED), record(seed=1, data=ONE), record(seed=2, data=TWO))) == 3
     assert len(sizes(record(seed=0, data=ELSEWHERE), record(seed=1, data=ONE))) == 2
 

@@ -78,7 +78,7 @@ def test_few_classes_are_named_and_many_are_ranked() -> None:
     assert [label.get_text() for label in few.axes[1].get_xticklabels()] == [f"class {i}" for i in range(8)]
     many = drawn(classes, methods(2, counts=falling(100)))
     labels = [label.get_text() for label in many.axes[1].get_xticklabels()]
-    assert labels[0] == "1" and labels[-1] == "100" and "mean of 11 neighbours" in many.axes[1].get_xlabel()
+    assert labels[0] == "1" and labels[-1] == "100" and "running mean over 11 classes" in many.axes[1].get_xlabel()
 
 
 def test_boundaries_of_the_shot_groups() -> None:
@@ -160,7 +160,7 @@ def test_groups_hold_all_their_names_and_values(n: int, more: str, lift: float, 
 def test_axes_of_groups_are_cut_to_one_scale_and_say_so() -> None:
     figure = drawn(groups, methods(3))
     widths = [high - low for low, high in (axes.get_xlim() for axes in figure.axes)]
-    assert np.allclose(widths, widths[0]) and "axes are cut, all to one scale" in vars(figure)["_supxlabel"].get_text()
+    assert np.allclose(widths, widths[0]) and "truncated axes with one scale" in vars(figure)["_supxlabel"].get_text()
     assert not [patch for axes in figure.axes for patch in axes.patches if re.search("Rectangle", type(patch).__name__)
                 and patch.get_facecolor()[:3] == to_rgb("#0072B2")], "a bar would have to begin at 0"  # fmt: skip
 

@@ -72,7 +72,7 @@ def test_a_folder_with_the_name_of_a_file_is_a_folder(outputs: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--plots", "x.pdf", "--format", "svg"], "x.pdf names a pdf and --format svg: leave one of them out"),
+        (["--plots", "x.pdf", "--format", "svg"], "x.pdf contradicts --format svg: leave out --format"),
         (["--plots", "x.jpg"], "figures are written as pdf, svg, png"),
         (["--format", "pdf"], "say where they go with --plots FOLDER"),
         (["--plots", "a_file"], "a_file is a file; name a folder, or a file that ends in .pdf, .svg, .png"),
@@ -146,4 +146,4 @@ def test_letters_that_no_font_has_are_named(outputs: Path, tmp_path: Path, capsy
         run.save(outputs / f"foreign{i}")
     assert main([str(outputs / "foreign0"), "--plots", str(tmp_path / "f")]) == 0
     err = capsys.readouterr().err
-    assert "Warning" not in err and "no font that matplotlib finds has \U00012000" in err
+    assert "Warning" not in err and "matplotlib finds no font with \U00012000" in err

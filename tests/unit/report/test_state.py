@@ -107,14 +107,14 @@ def test_a_damaged_result_has_failed_and_one_of_a_later_version_is_done(run: Pat
     (run / "result.json").write_text("{")
     assert state_of(run).state == "failed" and "is damaged" in state_of(run).reason
     (run / "result.json").write_text(json.dumps({"format": 999}))
-    assert state_of(run).state == "done" and "later ltrun" in state_of(run).reason
+    assert state_of(run).state == "done" and "a later version of ltrun" in state_of(run).reason
 
 
 def test_a_run_that_waits_for_a_launcher_has_the_title_of_its_job(run: Path) -> None:
     job = {"method": "crt", "changes": {"epochs": 7}, "dataset": "digits_lt", "config": {"seed": 0}}
     (run / "job.json").write_text(json.dumps(job))
     assert state_of(run) == State(
-        run, "unfinished", "crt [epochs=7] on digits_lt, seed 0", None, None, None, "was given to a launcher"
+        run, "unfinished", "crt [epochs=7] on digits_lt, seed 0", None, None, None, "handed to a launcher"
     )
 
 
@@ -140,7 +140,7 @@ def test_foreign_folders_are_named_and_not_counted(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path)
     found, problems = states([tmp_path])
     assert found == [] and sorted(problem.path.name for problem in problems) == ["a", "b"]
-    assert all(problem.text.endswith("is not of a run of ltrun") for problem in problems)
+    assert all(problem.text.endswith("is not from a run of ltrun") for problem in problems)
 
 
 # ------------------------------------------------------------------------------------------- file systems without locks

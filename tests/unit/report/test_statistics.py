@@ -1,4 +1,4 @@
-"""The best of a column is honoured where it differs from the second by more than the noise that the seeds show."""
+"""Bold numbers: the best of a column, if it differs from the second by more than the noise of the seeds."""
 
 from dataclasses import replace
 
@@ -12,6 +12,9 @@ from ltrun.report.render import FORMATS
 from ltrun.report.statistics import Sample, exceeding, p_value
 from ltrun.results.record import RunRecord
 from tests.support.recorded import record
+
+WITHIN_NOISE = "not bold, because the best two differ within noise: "
+EQUAL = "not bold, because the best two are equal as printed: "
 
 
 def runs(method: str, accuracies: list[float], **more: object) -> list[RunRecord]:
@@ -52,14 +55,14 @@ def test_beyond_noise_the_best_is_bold_the_highest_accuracy_and_the_lowest_error
     found = [runs("erm", [0.40, 0.41, 0.42]), runs("ldam", [0.50, 0.51, 0.52])]
     assert table_of(*found).best(0) == {1} == table_of(*found, metric="error").best(0)
     assert "Welch" in note(table_of(*found), "bold: ")
-    assert "All" not in note(table_of(*found), "within noise: ")
+    assert "All" not in note(table_of(*found), WITHIN_NOISE)
     assert "**51.0**" in FORMATS["markdown"]([table_of(*found)])
 
 
 def test_within_noise_nothing_is_bold_and_a_note_says_so() -> None:
     table = table_of(runs("erm", [0.40, 0.41, 0.42]), runs("ldam", [0.38, 0.43, 0.46]))
     assert table.best(0) == set()
-    assert note(table, "within noise: ").split(": ")[1].startswith("All")
+    assert note(table, WITHIN_NOISE).removeprefix(WITHIN_NOISE).startswith("All")
     for render in FORMATS.values():
         assert "within noise" in render([table]) or render is FORMATS["csv"]
 
@@ -72,7 +75,7 @@ def test_a_third_row_with_much_noise_takes_no_honour_away() -> None:
 def test_one_seed_shows_no_noise() -> None:
     for other in ([0.9], [0.9, 0.91, 0.92]):
         table = table_of(runs("erm", [0.40]), runs("ldam", other))
-        assert table.best(0) == set() and note(table, "one run shows no noise, so nothing is bold: All")
+        assert table.best(0) == set() and note(table, "not bold, because a single run shows no noise: All")
         assert "bold: " not in [text[:6] for text in table.notes]
 
 
@@ -82,14 +85,14 @@ def test_without_any_deviation_what_differs_differs() -> None:
 
 def test_what_is_printed_alike_shares_no_honour() -> None:
     table = table_of(runs("erm", [0.50001, 0.50001]), runs("ldam", [0.50004, 0.50004]))
-    assert table.best(0) == set() and "All" in note(table, "equal as printed: ")
+    assert table.best(0) == set() and "All" in note(table, EQUAL)
 
 
 def test_what_is_printed_alike_within_noise_is_within_noise() -> None:
     table = table_of(runs("erm", [0.40, 0.41, 0.42]), runs("ldam", [0.3801, 0.41, 0.44]))
-    assert table.best(0) == set() and "All" in note(table, "within noise: ")
-    assert "All" in note(table_of(runs("erm", [0.5, 0.5]), runs("ldam", [0.5, 0.5])), "equal as printed: ")
-    assert "All" in note(table_of(runs("erm", [0.5]), runs("ldam", [0.5])), "equal as printed: ")
+    assert table.best(0) == set() and "All" in note(table, WITHIN_NOISE)
+    assert "All" in note(table_of(runs("erm", [0.5, 0.5]), runs("ldam", [0.5, 0.5])), EQUAL)
+    assert "All" in note(table_of(runs("erm", [0.5]), runs("ldam", [0.5])), EQUAL)
 
 
 def test_one_row_and_an_empty_group_beat_nobody() -> None:

@@ -215,7 +215,7 @@ def test_caption() -> None:
     for part in (
         "Top-1 accuracy (%) on the test split",
         "mean ± standard deviation (n - 1 in the denominator) over n seeds",
-        "Many: more than 100 training images a class, medium: 20 to 100, few: fewer than 20",
+        "Many: more than 100 training images per class; medium: 20 to 100; few: fewer than 20",
         "Model: last epoch",
         f"8 classes, {sum(COUNTS):,} training images",
     ):
@@ -231,7 +231,7 @@ def test_caption_follows_the_runs() -> None:
     assert "more than 50" in caption
     assert "more than 100" in caption
     assert "Model: last epoch or best epoch on the validation split" in caption
-    assert "all n runs that share margin" in only(tables([run, other], by=["margin"])).caption
+    assert "all n runs with the same margin" in only(tables([run, other], by=["margin"])).caption
 
 
 def test_the_cost_of_training_is_in_its_own_units() -> None:

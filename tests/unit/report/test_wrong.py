@@ -55,8 +55,8 @@ def test_of_one_class(tmp_path: Path) -> None:
 
 def test_what_are_no_logits_is_said(tmp_path: Path) -> None:
     assert mistakes(tmp_path).notes == ("Probabilities are the softmax of the scores",)
-    assert "which are no logits" in mistakes(tmp_path, predictor="ncm").notes[0]
-    assert "what mine.Part returns" in mistakes(tmp_path, predictor="own").notes[0]
+    assert "not of logits" in mistakes(tmp_path, predictor="ncm").notes[0]
+    assert "the scores of mine.Part" in mistakes(tmp_path, predictor="own").notes[0]
 
 
 def test_a_run_without_names_counts_rows_and_says_so(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_page_fetches_nothing_and_escapes_every_name(tmp_path: Path) -> None
     assert page.index("data:image/png") < page.index("data:image/jpeg")
     assert page.count("<li>") == 3 and "no picture" in page and "changed since the run" in page
     assert not re.search(r'(src|href)="(?!data:|#)|@import|url\(|<script', page)
-    assert "The page shows the 1 most confident" in gallery(mistakes(tmp_path), 1, pictures)
+    assert "This page shows the 1 most confident" in gallery(mistakes(tmp_path), 1, pictures)
 
 
 def test_a_name_that_is_no_text_is_shown_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
