@@ -59,7 +59,7 @@ def test_the_old_content_survives(file: Path, monkeypatch: pytest.MonkeyPatch, f
     with pytest.raises(TrainingError, match=words) as caught:
         write_atomically(file, b"new")
     assert str(file) in str(caught.value)
-    assert "the same command again" in str(caught.value)
+    assert "repeat the command" in str(caught.value)
     assert file.read_bytes() == b"old"
     assert list(file.parent.iterdir()) == [file]
 
@@ -67,7 +67,7 @@ def test_the_old_content_survives(file: Path, monkeypatch: pytest.MonkeyPatch, f
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_an_unwritable_folder_is_named(file: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     monkeypatch.setattr(os, "open", broken(code))
-    with pytest.raises(TrainingError, match=r"make its folder writable, or choose another \(of a run: outputs=FOLDER\)"):
+    with pytest.raises(TrainingError, match=r"make its folder writable, or choose another \(outputs=FOLDER for a run\)"):
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
 

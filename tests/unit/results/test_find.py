@@ -30,7 +30,7 @@ def test_another_file_of_a_run_means_it(tmp_path: Path) -> None:
     (file.parent / "predictions.npz").touch()
     assert run_at(file.parent / "predictions.npz") == (file, record())
     file.unlink()
-    with pytest.raises(DataError, match=r"predictions\.npz is no result of a run"):
+    with pytest.raises(DataError, match=r"predictions\.npz is not the result of a run"):
         run_at(file.parent / "predictions.npz")
 
 
@@ -52,7 +52,7 @@ def test_of_many_runs_a_few_are_listed(tmp_path: Path) -> None:
 def test_what_has_no_result_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no .*nowhere"):
         run_at(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="no finished run"):
+    with pytest.raises(DataError, match="neither is nor holds a finished run"):
         run_at(tmp_path)
     (tmp_path / "error.log").write_text("its loss was not finite\ntraceback")
     with pytest.raises(DataError, match=r"failed \(its loss was not finite\)"):

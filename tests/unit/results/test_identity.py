@@ -15,13 +15,13 @@ def data(classes: tuple[str, ...] = ("ant", "bee"), val: bool = False, **test: A
 @pytest.mark.parametrize(
     ("other", "key", "said"),
     [
-        (data(pixels="0" * 16), "test", "the pixels of the test images differ, though their files have the same names"),
+        (data(pixels="0" * 16), "test", "the pixels of the test images differ, although their files have the same names"),
         (data(pixels="0" * 16, files="1" * 16), "test", "the pixels of the test images differ"),
         (data(labels="0" * 16), "test", "the labels of the test images, or their order, differ"),
         (data(images=6, labels="0" * 16), "test", "the test images differ: 6 now, 5 then"),
         (data(pixels=None, files="0" * 16), "test", "the names of the test images differ"),
-        (data(pixels=None, sizes="0" * 16), "test", "the files of the test images have other sizes"),
-        (data(("bee", "ant")), "classes", "the classes have other names, or another order"),
+        (data(pixels=None, sizes="0" * 16), "test", "the sizes of the files of the test images differ"),
+        (data(("bee", "ant")), "classes", "the names of the classes, or their order, differ"),
         (data(val=True), "val", "there are validation images now"),
     ],
 )

@@ -113,5 +113,5 @@ def test_a_pickle_in_it_never_runs(folder: Path, tmp_path: Path) -> None:
 
 def test_predictions_of_another_result_are_refused(folder: Path) -> None:
     np.savez(folder / "predictions.npz", test_labels=LABELS, test_scores_plain=scores_of(LABELS, 3, lift=-9))
-    with pytest.raises(DataError, match="does not give the numbers of the result beside it"):
+    with pytest.raises(DataError, match="does not belong to the result beside it"):
         read(folder)
