@@ -141,7 +141,7 @@ def test_ratios_are_of_whole_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     assert common.unmet(["train=2.1"], found, below=False) == 0
     assert common.unmet(["train=1.9"], found, below=False) == 1
     assert "train=2.00 is above 1.9" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="no such number"):
+    with pytest.raises(SystemExit, match="there is no number 'speed'"):
         common.unmet(["speed=1"], found)
 
 
