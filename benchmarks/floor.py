@@ -87,10 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         count = len(kernels(subject.train)) / steps
         record.result(kernels=count, launch_seconds=seconds["launches"] / LAUNCHES)
         floors["launches"] = count * seconds["launches in a graph"] / LAUNCHES
-        print(f"{count:.0f} kernels a step; a launch takes {seconds['launches'] / LAUNCHES * 1e6:.1f} us")
+        print(f"{count:.0f} kernels per step; a launch takes {seconds['launches'] / LAUNCHES * 1e6:.1f} us")
     record.result(step_seconds=step, operations=operations, operations_per_second=rate, bytes_per_second=bandwidth)
     record.result(floor_seconds=floors, share={name: floor / step for name, floor in floors.items()})
-    print(f"{rate / 1e9:.0f} GFLOP/s in products, {bandwidth / 1e9:.1f} GB/s copying; a step is {operations / 1e9:.1f} GFLOP")
+    print(f"{rate / 1e9:.0f} GFLOP/s in products, {bandwidth / 1e9:.1f} GB/s copying; a step has {operations / 1e9:.1f} GFLOP")
     print(f"{'step':13} {milliseconds(step):>11}")
     for name, floor in floors.items():
         print(f"{name:13} {milliseconds(floor):>11} {floor / step:7.1%} of the step")

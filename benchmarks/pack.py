@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, values in results.items():
         print(
             f"{name:>11}: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times one run, "
-            f"steady {values['steady']:6.0f}, overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s a run, "
+            f"steady {values['steady']:6.0f}, overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s per run, "
             "start-up included"
         )
     record.close()

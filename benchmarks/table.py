@@ -129,7 +129,7 @@ def startups(records: Sequence[Record]) -> list[str]:
 def images(records: Sequence[Record]) -> list[str]:
     names = list(dict.fromkeys(name for record in records for name in record["results"]["microseconds_an_image"]))
     rows = [[where(r), *(f"{r['results']['microseconds_an_image'][name]:.0f}" for name in names), *noted(r)] for r in records]
-    return markdown(["microseconds an image", *names, "n (set aside)", "torch", "date"], rows)
+    return markdown(["microseconds per image", *names, "n (set aside)", "torch", "date"], rows)
 
 
 def ways(records: Sequence[Record]) -> list[str]:
@@ -141,7 +141,7 @@ def ways(records: Sequence[Record]) -> list[str]:
             groups = ", ".join(f"{group} {total:.0f}" for group, total in found.get("groups_us", {}).items())
             said = found.get("error", groups)[:300].replace("\n", " ")
             rows.append([f"{record['device']}, {name}", *numbers, said])
-    return markdown(["", "ms a step", "ms of the host", "kernels", "busy us", "by group, us"], rows)
+    return markdown(["", "ms per step", "host ms", "kernels", "busy us", "us by group"], rows)
 
 
 TABLES = {

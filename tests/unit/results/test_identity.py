@@ -1,4 +1,4 @@
-"""What differs between the data of two runs, as far as both know."""
+"""Differences between the data of two runs, as far as both records identify them."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def data(classes: tuple[str, ...] = ("ant", "bee"), val: bool = False, **test: A
         (data(val=True), "val", "there are validation images now"),
     ],
 )
-def test_what_differs_is_told(other: Identity, key: str, said: str) -> None:
+def test_differences_are_named(other: Identity, key: str, said: str) -> None:
     assert differences(data(), other) == {key: said}
     assert set(differences(other, data())) == {key}
     assert data()["digest"] != other["digest"]
@@ -36,14 +36,14 @@ def test_what_differs_is_told(other: Identity, key: str, said: str) -> None:
     [
         data(),
         data(pixels=None),  # streamed
-        data(files="0" * 16, sizes=None),  # another form of the same images
+        data(files="0" * 16, sizes=None),  # another format of the same images
     ],
 )
-def test_what_is_the_same_as_far_as_both_know(other: Identity) -> None:
+def test_data_that_agree_as_far_as_both_know_do_not_differ(other: Identity) -> None:
     assert differences(data(), other) == differences(other, data()) == {}
 
 
-def test_records_of_before_differ_from_nothing() -> None:
+def test_records_of_earlier_formats_differ_from_nothing() -> None:
     assert differences({}, data()) == differences(data(), {}) == {}
 
 
