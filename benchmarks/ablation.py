@@ -1,19 +1,19 @@
-"""What each lever of speed brings: alone, and left out of all.
+"""Ablation of ltrun's speed: the factor of each lever, alone and left out of all.
 
     python benchmarks/ablation.py --threads 1 --json benchmarks/results/ablation.json
 
-A lever is a key of `runtime`, or a piece of ltrun for which the plain loop's way can stand in:
+A lever is a key of `runtime`, or a piece of ltrun that the plain loop's counterpart can replace:
 
     data            images resident on the device and augmented by the batch; off: one by one through PIL and a DataLoader
-    sgd             one kernel for all parameters; off: a loop over them
+    sgd             one kernel for all parameters; off: a loop over the parameters
     channels_last   runtime.channels_last
     folding         batch normalisation folded into the convolutions in evaluation
     precision       runtime.precision, with --precision bf16 or tf32
-    no_wait         on CUDA: the host never waits within an epoch; off: it does after each step, as where losses are fetched
+    no_wait         on CUDA: the host never waits within an epoch; off: it waits after each step, as if it fetched the loss
     graph           on CUDA: a step is one CUDA graph, runtime.compile=auto
     inductor        with --compile true: runtime.compile=true; on CUDA on top of the graph
 
-alone: the time with no lever over that with this one. left out: the time without this one over that with all.
+alone: the time with no lever over the time with this lever. left out: the time without this lever over the time with all.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from timing import Times, alternate
 
 from ltrun.parts import Network
 
-EVALUATION = {"channels_last", "folding", "precision"}  # levers of evaluation; all but folding are levers of training
+EVALUATION = {"channels_last", "folding", "precision"}  # levers of evaluation; every lever but folding is one of training
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, help="steps a repeat; 2 on a CPU unless given, a whole epoch on CUDA")
-    parser.add_argument("--test-images", type=int, help="test images a repeat; 500 on a CPU unless given, all on CUDA")
-    parser.add_argument("--workers", type=int, help="of the plain loader; 4 on CUDA unless given, 0 on a CPU")
-    parser.add_argument("--only", nargs="+", default=[], metavar="LEVER", help="these levers only, beside all and none")
+    parser.add_argument("--steps", type=int, help="steps per repeat; 2 on a CPU unless given, a whole epoch on CUDA")
+    parser.add_argument("--test-images", type=int, help="test images per repeat; 500 on a CPU unless given, all on CUDA")
+    parser.add_argument("--workers", type=int, help="workers of the plain loader; 4 on CUDA unless given, 0 on a CPU")
+    parser.add_argument("--only", nargs="+", default=[], metavar="LEVER", help="time only these levers, beside all and none")
     args = parser.parse_args(argv)
     device = prepared(args)
     if args.smoke:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{record.title}, {args.precision}, compile={args.compile}")
     every = levers(args, device)
     if unknown := set(args.only) - set(every):
-        raise SystemExit(f"--only: there is no lever {', '.join(sorted(unknown))} here; there are {', '.join(every)}")
+        raise SystemExit(f"--only: there is no lever {', '.join(sorted(unknown))} on this device; known: {', '.join(every)}")
     variants: dict[str, Set[str]] = {"all": set(every), "none": set()}
     for lever in args.only or every:
         variants[f"{lever} left out"] = set(every) - {lever} - ({"inductor"} if lever == "graph" else set())
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def levers(args: argparse.Namespace, device: torch.device) -> list[str]:
-    """Those that this machine and the options have."""
+    """Returns the levers that this device and the options have."""
     cuda = device.type == "cuda"
     there = {
         "data": True,
@@ -85,7 +85,7 @@ def levers(args: argparse.Namespace, device: torch.device) -> list[str]:
 
 
 def variant(args: argparse.Namespace, device: torch.device, on: Set[str], kind: str) -> Callable[[], object]:
-    """A call that trains, or evaluates, with these levers on and all others off."""
+    """Returns a call that trains, or evaluates, with these levers on and all others off."""
     cuda = device.type == "cuda"
     words = [
         "method=erm",
@@ -120,7 +120,7 @@ def labelled(kind: str, times: dict[str, Times]) -> dict[str, Times]:
 
 
 def factors(times: dict[str, Times]) -> dict[str, float]:
-    """How many times as fast: all levers, each alone, and what is lost where one is left out."""
+    """Returns speed-ups: of all levers, of each lever alone, and of all levers over all but one."""
     seconds = {name: side.median for name, side in times.items()}
     found = {"all": seconds["none"] / seconds["all"]}
     for name in seconds:

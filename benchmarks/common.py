@@ -1,4 +1,4 @@
-"""What the benchmarks share besides timing.py: arguments, settings of the process, the record."""
+"""Arguments, process settings and records of all benchmarks."""
 
 from __future__ import annotations
 
@@ -30,25 +30,28 @@ CPU = torch.device("cpu")
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """Returns a parser with the options that all benchmarks share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the record there, again after every measurement")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="file of the record, written after every measurement")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice unless given")
-    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="of ltrun's side")
-    parser.add_argument("--compile", choices=["auto", "true", "false"], default="auto", help="of ltrun's side")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="precision of ltrun's side")
+    parser.add_argument("--compile", choices=["auto", "true", "false"], default="auto", help="runtime.compile of ltrun's side")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7, help="undisturbed repeats of every measurement")
-    parser.add_argument("--smoke", action="store_true", help="seconds instead of minutes, to see that the script works")
+    parser.add_argument("--smoke", action="store_true", help="take seconds instead of minutes, to see that the script works")
     return parser
 
 
 def unmet(checks: Sequence[str], found: Mapping[str, float], below: bool = True) -> int:
-    """1, and a line for each, where a number is below, or else above, what is asked for as NAME=NUMBER."""
+    """Prints each number of `found` that misses its limit NAME=NUMBER. Returns 1 if any does, else 0.
+
+    below: whether a number misses its limit below it, else above it.
+    """
     code = 0
     for name, _, limit in (check.partition("=") for check in checks):
         if name not in found:
-            raise SystemExit(f"--check {name}: there is no such number; use {', '.join(found)}")
+            raise SystemExit(f"--check: there is no number '{name}'; known: {', '.join(found)}")
         if found[name] < float(limit) if below else found[name] > float(limit):
             print(f"{name}={found[name]:.2f} is {'below' if below else 'above'} {limit}")
             code = 1
@@ -56,12 +59,12 @@ def unmet(checks: Sequence[str], found: Mapping[str, float], below: bool = True)
 
 
 def prepared(args: argparse.Namespace) -> torch.device:
-    """The device, after the number of threads is set. Ends the program where the CPU lacks the arithmetic asked for."""
+    """Sets the number of threads and returns the device. Exits if the CPU lacks the requested precision."""
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
     if device.type == "cuda":
-        torch.cuda.set_stream(torch.cuda.Stream(device))  # for both sides, as in a run: see ltrun.engine.step.own_stream
+        torch.cuda.set_stream(torch.cuda.Stream(device))  # for both sides, as in ltrun.engine.step.own_stream
     if device.type == "cpu" and args.precision == "bf16" and not has_bf16(device):
         sys.exit("--precision bf16: this CPU has no AVX-512 bf16 and would emulate it, which is slower than fp32; use fp32")
     if args.smoke:
@@ -74,7 +77,7 @@ def prepared(args: argparse.Namespace) -> torch.device:
 
 @contextmanager
 def flags(wanted: Flags) -> Iterator[None]:
-    """Settings of the whole process that the two sides of a comparison want differently."""
+    """Sets process-wide flags that the two sides of a comparison need to differ, and restores them."""
     old = current_flags()
     _set_flags(wanted)
     try:
@@ -84,7 +87,7 @@ def flags(wanted: Flags) -> Iterator[None]:
 
 
 def current_flags() -> Flags:
-    """cuDNN's search for the fastest algorithm; products rounded to TF32 in convolutions; and in matrix products."""
+    """Returns cuDNN's search for the fastest algorithm, TF32 in convolutions, and TF32 in matrix products."""
     return torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
 
@@ -93,14 +96,14 @@ def _set_flags(wanted: Flags) -> None:
 
 
 PLAIN: Flags = (True, *current_flags()[1:])
-"""torch's own settings, read before ltrun sets any, with the search that every reference repository switches on."""
+"""torch's own settings, read before ltrun sets any, with the search, which every reference repository switches on."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- record
 
 
 class Record:
-    """What a benchmark found, as JSON: device, versions, date, settings, every repeat of every measurement, results."""
+    """The record of a benchmark, as JSON: device, versions, date, settings, every repeat of every measurement, results."""
 
     def __init__(self, benchmark: str, args: argparse.Namespace, device: torch.device):
         self.path: Path | None = args.json
@@ -132,14 +135,14 @@ class Record:
         self._save()
 
     def close(self) -> None:
-        """Says how much other programs disturbed, and marks the record as complete."""
+        """Prints how many repeats other programs disturbed, and marks the record as complete."""
         sides = self.content["times"]
         disturbed, n = (sum(side[key] for side in sides.values()) for key in ("disturbed", "n"))
         alone = sum(side["disturbed"] == len(side["repeats"]) for side in sides.values())
         if disturbed:
             print(f"other programs disturbed {disturbed} repeats, which were set aside; {n} count")
         if alone:
-            print(f"NOT QUIET: of {alone} among {len(sides)} measurements every repeat was disturbed and counts; measure again")
+            print(f"NOT QUIET: in {alone} of {len(sides)} measurements every repeat was disturbed, so all count; measure again")
         self.content["complete"] = True
         self._save()
 

@@ -1,12 +1,12 @@
-"""What a training image costs before the network sees it, against the way of the reference repositories.
+"""Cost of loading and augmenting a training image, in ltrun and in the reference repositories' way.
 
     python benchmarks/data.py --workers 0 --json benchmarks/results/data.json
 
-small: images of 32 x 32 that lie in memory, cropped and mirrored: one by one through PIL and batched by a DataLoader, or taken
-from ltrun's resident store as a batch and cropped and mirrored as one. photos: JPEG files of 500 x 375, brought to 224 x 224:
-torchvision's ImageFolder and a DataLoader, or ltrun's streamed store, both with --workers processes that live through all
-passes; or ltrun's resident store, whose images are decoded once (decoding). Before, both must give the same photos, but for the
-rounding of one scaling after another way of cutting. The last line is `ratio small=... photos=... resident=...`.
+small: images of 32 x 32 in memory, cropped and mirrored: one by one through PIL and batched by a DataLoader, or as a batch from
+ltrun's resident store. photos: JPEG files of 500 x 375, resized and cropped to 224 x 224: torchvision's ImageFolder and a
+DataLoader, or ltrun's streamed store, both with --workers processes that live through all passes; or ltrun's resident store,
+whose images are decoded once (decoding). Before timing, both sides must give the same photos up to APART, because ltrun crops
+before scaling and torchvision after. The last line is `ratio small=... photos=... resident=...`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from ltrun.data.stores import Store, Streamed
 from ltrun.types import Batch
 
 SIDE, CLASSES = 224, 4
-APART = 4.0  # levels of 255, the mean difference allowed between the two ways of scaling a photo
+APART = 4.0  # levels of 255, the largest allowed mean difference between the photos of both sides
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
-    parser.add_argument("--photos", type=int, default=400, help="JPEG files; 400 unless given")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode, on both sides; 2 unless given")
+    parser.add_argument("--photos", type=int, default=400, help="number of JPEG files; 400 unless given")
+    parser.add_argument("--workers", type=int, default=2, help="decoding processes on both sides; 2 unless given")
     args = parser.parse_args(argv)
     device = prepared(args)
     args.photos = 40 if args.smoke else args.photos
@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         more, counts, apart = photos(args, device, Path(folder))
         sides, images = sides | more, images | counts
         record.result(levels_apart=apart)
-        print(f"the same photos: {apart:.1f} levels of 255 apart in the mean")
+        print(f"mean difference of the photos: {apart:.1f} levels of 255")
         if apart > APART:
-            print("ltrun and torchvision do not give the same photos, so nothing is timed")
+            print("the photos of ltrun and torchvision differ, so nothing is timed")
             return 1
         times = alternate(sides, args.repeats, device, record.times)
     cost = {name: 1e6 * side.median / images[name] for name, side in times.items()}
@@ -66,13 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     record.result(microseconds_an_image=cost, ratios=ratios)
     for name, microseconds in cost.items():
-        print(f"{name:17} {microseconds:9.2f} microseconds an image")
+        print(f"{name:17} {microseconds:9.2f} microseconds per image")
     record.close()
     print("ratio " + " ".join(f"{name}={ratio:.2f}" for name, ratio in ratios.items()))
     return 0
 
 
-Sides = tuple[dict[str, Callable[[], object]], dict[str, int]]  # what is timed, and how many images that is
+Sides = tuple[dict[str, Callable[[], object]], dict[str, int]]  # name -> call to time, name -> its number of images
 
 
 def small(args: argparse.Namespace, device: torch.device) -> Sides:
@@ -128,7 +128,7 @@ def through(store: Store, rows: Iterable[Tensor], augment: Callable[[Batch], Bat
 
 
 def write_photos(folder: Path, number: int) -> None:
-    """JPEG files with structure at every scale, as photos have: about 70 kB each. A hundredth of them again, to test."""
+    """Writes JPEG files with structure at every scale, as photos have, about 70 kB each, and one test file for each class."""
     generator = np.random.default_rng(0)
     for split, count in {"train": number, "test": CLASSES}.items():
         for index in range(count):

@@ -1,11 +1,11 @@
-"""The machine's limits, timed in turns with ltrun's step, and the share of each that the step reaches.
+"""Lower bounds of a training step's time on this machine, timed in turns with ltrun's step, and their share of the step.
 
     python benchmarks/floor.py --threads 1 --json benchmarks/results/floor.json
 
-products: the multiplications of the step's convolutions at the rate of large matrix products. convolutions: those of the
-network alone, forward and backward, in channels_last and the precision of the step; the practical limit. memory: reading and
-writing what the convolutions put out, in PASSES passes at the rate of a large copy. launches, on CUDA: the step's kernels, each
-as long as an empty one takes in a CUDA graph. Libraries may beat their own matrix products, so a share may exceed 1.
+products: the multiplications of the step's convolutions at the rate of large matrix products. convolutions: the network's
+convolutions alone, forward and backward, in channels_last and the precision of the step; the practical limit. memory: reading
+and writing the outputs of the convolutions, in PASSES passes at the rate of a large copy. launches, on CUDA: as many tiny
+kernels in a CUDA graph as the step has kernels. Libraries may beat their own matrix products, so a share may exceed 1.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from torch.nn import functional as F
 
 from ltrun.engine.precision import has_bf16
 
-PASSES = 7  # as few as an ideally fused network needs, normalisation in training mode included
+PASSES = 7  # the fewest of an ideally fused network, including normalisation in training mode
 LAUNCHES = 1000
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """One of the network's, with the shapes of its input and weight. first: there is no gradient by its input."""
+    """A convolution of the network. inputs, weight: shapes. first: whether it is the first, whose input needs no gradient."""
 
     inputs: torch.Size
     weight: torch.Size
@@ -43,13 +43,13 @@ class Convolution:
 
     @property
     def operations(self) -> int:
-        """Of a forward and a backward pass; a multiplication and an addition are two."""
+        """Operations of a forward and a backward pass; a multiplication and an addition count as two."""
         return 2 * self.outputs * self.weight[1:].numel() * (2 if self.first else 3)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=2, help="steps a repeat")
+    parser.add_argument("--steps", type=int, default=2, help="steps per repeat; 2 unless given")
     args = parser.parse_args(argv)
     device = prepared(args)
     record = Record("floor", args, device)
@@ -87,10 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         count = len(kernels(subject.train)) / steps
         record.result(kernels=count, launch_seconds=seconds["launches"] / LAUNCHES)
         floors["launches"] = count * seconds["launches in a graph"] / LAUNCHES
-        print(f"{count:.0f} kernels a step; a launch takes {seconds['launches'] / LAUNCHES * 1e6:.1f} us")
+        print(f"{count:.0f} kernels per step; a launch takes {seconds['launches'] / LAUNCHES * 1e6:.1f} us")
     record.result(step_seconds=step, operations=operations, operations_per_second=rate, bytes_per_second=bandwidth)
     record.result(floor_seconds=floors, share={name: floor / step for name, floor in floors.items()})
-    print(f"{rate / 1e9:.0f} GFLOP/s in products, {bandwidth / 1e9:.1f} GB/s copying; a step is {operations / 1e9:.1f} GFLOP")
+    print(f"{rate / 1e9:.0f} GFLOP/s in products, {bandwidth / 1e9:.1f} GB/s copying; a step has {operations / 1e9:.1f} GFLOP")
     print(f"{'step':13} {milliseconds(step):>11}")
     for name, floor in floors.items():
         print(f"{name:13} {milliseconds(floor):>11} {floor / step:7.1%} of the step")
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def convolutions(subject: Subject, batch_size: int) -> list[Convolution]:
-    """In the order of a forward pass."""
+    """Returns the network's convolutions in the order of a forward pass."""
     found: list[Convolution] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -117,7 +117,7 @@ def convolutions(subject: Subject, batch_size: int) -> list[Convolution]:
 
 
 def passes(layers: Sequence[Convolution], dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
-    """Forward and backward pass of every convolution by itself, padded as 3 x 3 ones are."""
+    """Returns a call that takes each convolution by itself, forward and backward, padded as a 3 x 3 convolution."""
 
     def some(shape: torch.Size) -> Tensor:
         return torch.randn(shape, dtype=dtype, device=device).to(memory_format=torch.channels_last)
@@ -148,7 +148,7 @@ def copying(length: int, device: torch.device) -> Callable[[], Tensor]:
 
 
 def launches(device: torch.device) -> dict[str, Callable[[], None]]:
-    """Kernels that do nothing much, one after the other: launched by the host, and within a CUDA graph."""
+    """Returns calls that run LAUNCHES tiny kernels in a row: launched by the host, and in a CUDA graph."""
     tiny = torch.zeros(1, device=device)
 
     def call() -> None:

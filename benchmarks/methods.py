@@ -1,12 +1,13 @@
-"""What each method costs relative to erm, and its peak memory.
+"""Training cost of each method relative to erm, and its peak memory.
 
     python benchmarks/methods.py --threads 1 --json benchmarks/results/methods.json
     python benchmarks/methods.py --only ldam_drw ride --steps 4
 
 Every preset of conf/method trains some steps of each of its stages on random images with the class counts of CIFAR100-LT, in
-turns with erm. step: a step's time over erm's, the mean over the stages by their lengths. run: the time of a whole run over
-erm's; it counts the preset's own epochs and how many images its sampler draws. memory: on a CPU the peak of a process that does
-nothing else, from its start; on CUDA the most that was allocated. The row of erm, timed against itself, shows the noise.
+turns with erm. step: the time of a step over erm's, averaged over the stages with their lengths as weights. run: the time of a
+whole run over erm's, from the preset's own epochs and the number of images that its sampler draws. memory: on a CPU the peak of
+a process of its own, from its start; on CUDA the peak of allocated memory. The row of erm, timed against itself, shows the
+noise.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ BASE = "erm"
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
     parser.set_defaults(repeats=3)
-    parser.add_argument("--only", nargs="+", metavar="METHOD", help="these presets, instead of all")
-    parser.add_argument("--steps", type=int, help="steps a repeat; 1 on a CPU unless given, 40 on CUDA")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="time only these presets")
+    parser.add_argument("--steps", type=int, help="steps per repeat; 1 on a CPU unless given, 40 on CUDA")
     args = parser.parse_args(argv)
     device = prepared(args)
     args.steps = 1 if args.smoke else args.steps or (40 if device.type == "cuda" else 1)
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def each(names: Sequence[str], args: argparse.Namespace, device: torch.device) -> Iterator[tuple[str, dict[str, Any]]]:
-    """In a process of its own on a CPU, where memory is counted by process."""
+    """Yields each preset with its measurements; on a CPU, measures it in its own process, because memory is per process."""
     if device.type == "cuda":
         yield from ((name, measure(name, args, device)) for name in names)
         return
@@ -67,7 +68,7 @@ def each(names: Sequence[str], args: argparse.Namespace, device: torch.device) -
 
 
 def measure(name: str, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """One preset: memory first, before anything else takes some, then time."""
+    """Measures one preset: memory first, before other measurements allocate any, then time."""
     torch.set_num_threads(args.threads or torch.get_num_threads())
     words = (f"batch_size={args.batch_size}", *sized(100), *runtime(args))
     memory = peak(lambda: Subject(device, f"method={name}", *words, steps=args.steps), device)
@@ -95,7 +96,7 @@ def measure(name: str, args: argparse.Namespace, device: torch.device) -> dict[s
 
 
 def peak(make: Callable[[], Subject], device: torch.device) -> int:
-    """Bytes, of all stages of a subject that is made here and gone afterwards."""
+    """Returns the peak memory in bytes over all stages of a subject, which is made here and freed afterwards."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()

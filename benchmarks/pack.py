@@ -1,14 +1,14 @@
-"""Images a second of several runs at once on one machine.
+"""Throughput of several runs at once on one machine, in images per second.
 
     python benchmarks/pack.py --json benchmarks/results/pack.json
     python benchmarks/pack.py --at-once 1 2 4 8 16
 
-Each measurement is the command `ltrun -m method=erm seed=0,... runtime.pack=K` on random images with the class counts of
-CIFAR100-LT, with as many runs as there are at once. Images a second are the sum over the runs of what their records say:
-training and evaluation, without start-up. That is right where they ran at the same time: overlap is the time that all of them
-trained, over the mean time of one. steady: the sum of what their epochs say, by the median of those in the middle, in which all
-of them train and all that happens once is over. On a CPU each run has one thread where K is above 1, and a single one all of
-them. On CUDA, where those runs share a process, K commands `ltrun method=erm seed=k` side by side are the other candidate.
+Each measurement is the command `ltrun -m method=erm seed=0,... runtime.pack=K` with K runs, on random images with the class
+counts of CIFAR100-LT. Images per second are the sum of the runs' records: training and evaluation, without start-up. The sum is
+right only if the runs trained at the same time. overlap: the time during which all runs trained, over the mean time of a run.
+steady: the sum of the runs' medians over their middle epochs, when all runs train and all warm-ups are over.
+On a CPU a single run has all threads, and each of several runs has one. On CUDA the runs of the command share a process; K
+commands `ltrun method=erm seed=k` side by side are timed beside it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ AT_ONCE = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class Measured:
-    """Of all runs together: images a second by their records and by their epochs in the middle, and how far they overlapped."""
+    """All runs together. rate: images per second by their records. steady: by their middle epochs. overlap: see above."""
 
     rate: float
     steady: float
@@ -48,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
     parser.set_defaults(repeats=3)
     parser.add_argument(
-        "--at-once", nargs="+", type=int, metavar="K", help="runs at once beside 1; on a CPU up to its cores unless given"
+        "--at-once", nargs="+", type=int, metavar="K", help="runs at once, beside 1; on a CPU up to its cores unless given"
     )
-    parser.add_argument("--epochs", type=int, help="of a run; 1 on a CPU unless given, 200 on CUDA")
-    parser.add_argument("--largest-class", type=int, help="its training images; 500 as in CIFAR100-LT unless given")
-    parser.add_argument("--no-commands", action="store_true", help="leave out the commands side by side, on CUDA")
+    parser.add_argument("--epochs", type=int, help="epochs of a run; 1 on a CPU unless given, 200 on CUDA")
+    parser.add_argument("--largest-class", type=int, help="training images of the largest class; 500 unless given")
+    parser.add_argument("--no-commands", action="store_true", help="on CUDA: leave out commands side by side")
     args = parser.parse_args(argv)
     device = prepared(args)
     most = AT_ONCE[-1] if device.type == "cuda" else cores()
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, values in results.items():
         print(
             f"{name:>11}: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times one run, "
-            f"steady {values['steady']:6.0f}, overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s a run, "
+            f"steady {values['steady']:6.0f}, overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s per run, "
             "start-up included"
         )
     record.close()
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def rates(found: Mapping[str, Sequence[Measured]]) -> dict[str, dict[str, Any]]:
-    """What was measured so far, by side."""
+    """Returns the measurements so far, by side."""
     rate = {name: median(one.rate for one in measured) for name, measured in found.items() if measured}
     return {
         name: {
@@ -108,17 +108,17 @@ def words(args: argparse.Namespace) -> list[str]:
 
 
 def sweep(args: argparse.Namespace, k: int) -> list[list[str]]:
-    """One command that trains k seeds at once."""
+    """Returns one command that trains k seeds at once."""
     return [["-m", *words(args), f"seed={','.join(map(str, range(k)))}", f"runtime.pack={k}"]]
 
 
 def apart(args: argparse.Namespace, k: int) -> list[list[str]]:
-    """A command for each of k seeds."""
+    """Returns a command for each of k seeds."""
     return [[*words(args), f"seed={seed}"] for seed in range(k)]
 
 
 def measurement(commands: list[list[str]], k: int, found: list[Measured], after: Callable[[], None]) -> Callable[[], None]:
-    """A call that gives the commands at the same time and notes what was measured. after: is called then."""
+    """Returns a call that starts the commands at the same time, appends its measurement to `found`, and then calls `after`."""
 
     def call() -> None:
         with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as name, ThreadPoolExecutor(len(commands)) as threads:
@@ -131,7 +131,7 @@ def measurement(commands: list[list[str]], k: int, found: list[Measured], after:
 
 
 def measured(records: Mapping[Path, RunRecord], k: int) -> Measured:
-    """Of the k runs in these folders."""
+    """Returns the measurement of k runs. records: folder -> record."""
     assert len(records) == k
     ends = [(path / "metrics.jsonl").stat().st_mtime for path in records]  # the line of the last epoch
     seconds = [record.provenance["seconds"] for record in records.values()]
@@ -141,7 +141,7 @@ def measured(records: Mapping[Path, RunRecord], k: int) -> Measured:
 
 
 def steady(folder: Path) -> float:
-    """Images a second of a run after a third of its epochs and before the last sixth."""
+    """Returns a run's median images per second after a third of its epochs and before the last sixth."""
     epochs = [json.loads(line)["images_per_second"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return median(epochs[len(epochs) // 3 : len(epochs) - len(epochs) // 6])
 

@@ -1,11 +1,11 @@
-"""Whether what makes training faster leaves its accuracy alone: each variant of the arithmetic, the same methods and seeds.
+"""Parity of accuracy between variants of the arithmetic that speed up training: same methods, same seeds.
 
     python benchmarks/parity.py --json benchmarks/results/parity.json
 
-'plain' is float32 as it comes: no layout, no graph, no compiler. 'default' is what ltrun does unless told otherwise, 'compiled'
-runtime.compile=true, 'bf16' runtime.precision=bf16. On a CPU without bf16 that arithmetic is emulated, which takes longer and
-rounds the same. Training is chaotic: a difference in the last bit grows into another, equally good network. The question is
-whether the means over seeds differ by more than their deviation.
+`plain` is float32 without channels_last, graph or compiler, `default` is ltrun's default, `compiled` is runtime.compile=true,
+`bf16` is runtime.precision=bf16. A CPU without bf16 emulates it, more slowly and with the same rounding. Training is chaotic: a
+difference in the last bit grows into another, equally good network. The question is whether the means over seeds differ by more
+than their deviation.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def accuracy(outputs: Path) -> float:
 
 
 def summary(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
-    """Mean and deviation (n - 1) in per cent of every variant and method that has run."""
+    """Returns variant -> method -> mean and standard deviation (n - 1 in the denominator) in percent, of the runs so far."""
     return {
         name: {m: (float(np.mean(v)), float(np.std(v, ddof=1)) if len(v) > 1 else 0.0) for m, v in row.items() if v}
         for name, row in found.items()

@@ -1,9 +1,9 @@
-"""The loop that ltrun is measured against: training as the reference repositories of the field do it. It is frozen.
+"""Plain training loop, the baseline of ltrun's speed: training as in the reference repositories of the field. Frozen.
 
 Images go one by one through PIL and torchvision's transforms in a Dataset, worker processes of a DataLoader batch them, the
 network runs eagerly in NCHW, torch.optim.SGD takes the step, and loss and accuracies are fetched from the device in each step;
-the test set is evaluated in batches of 100. The settings are torch's own, and cuDNN's search is on, as in those repositories.
-Nothing here is ltrun's, so that nothing ltrun does can make it slower or faster.
+the test set is evaluated in batches of 100. The settings are torch's own, with cuDNN's search on, as in those repositories.
+Nothing is imported from ltrun, so that no change of ltrun can make the loop slower or faster.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EVALUATION_BATCH = 100
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """images: (N, 32, 32, 3) uint8."""
+    """Images and their labels, transformed one by one. images: (N, 32, 32, 3) uint8."""
 
     def __init__(self, images: NDArray[np.uint8], labels: list[int], transform: transforms.Compose):
         self.images, self.labels, self.transform = images, labels, transform
@@ -54,7 +54,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet32(nn.Module):
-    """He et al., 2016, arXiv 1512.03385, section 4.2, with shortcuts of option A and a linear classifier."""
+    """ResNet-32 (He et al., 2016, arXiv 1512.03385, section 4.2), with shortcuts of option A and a linear classifier."""
 
     def __init__(self, classes: int):
         super().__init__()
@@ -77,7 +77,7 @@ class ResNet32(nn.Module):
         return logits
 
     def load(self, other: nn.Module) -> None:
-        """The weights and statistics of a network with the same layers in the same order, whatever their names."""
+        """Copies weights and statistics from a network with the same layers in the same order, whatever their names."""
         mine, theirs = self.state_dict(), other.state_dict()
         if [t.shape for t in mine.values()] != [t.shape for t in theirs.values()]:
             raise ValueError("the plain loop's ResNet-32 and ltrun's do not have the same tensors")
@@ -96,7 +96,7 @@ class Meter:
 
 
 def accuracy(output: Tensor, target: Tensor, topk: tuple[int, ...]) -> list[Tensor]:
-    """Percentages of the batch whose label is among the k largest logits."""
+    """Returns, for each k, the percentage of the batch whose label is among the k largest logits."""
     with torch.no_grad():
         _, predicted = output.topk(max(topk), 1, True, True)
         correct = predicted.t().eq(target.view(1, -1).expand(max(topk), -1))
@@ -104,7 +104,7 @@ def accuracy(output: Tensor, target: Tensor, topk: tuple[int, ...]) -> list[Tens
 
 
 class PlainLoop:
-    """train() and evaluate() are an epoch each; with `steps`, train() ends after as many batches.
+    """Training and evaluation. `train` and `evaluate` take an epoch each; with `steps`, `train` ends after as many batches.
 
     train, test: uint8 (N, 3, 32, 32) and labels (N,).
     """
@@ -154,7 +154,7 @@ class PlainLoop:
         return losses.sum / losses.count
 
     def evaluate(self) -> NDArray[np.float64]:
-        """Accuracy of each class."""
+        """Returns (C,) the accuracy of each class."""
         losses, top1, top5 = Meter(), Meter(), Meter()
         self.network.eval()
         predictions: list[int] = []

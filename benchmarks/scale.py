@@ -1,14 +1,14 @@
-"""What grows with the number of classes and of images, and how: samplers, statistics, metrics and reports, on synthetic rows.
+"""Scaling of samplers, statistics, metrics and reports with the numbers of classes, images and runs, on synthetic rows.
 
     python benchmarks/scale.py --threads 1 --json benchmarks/results/scale.json
 
-Every sampler of conf/resampling draws an epoch: from ten thousand to ten million images of 1,000 classes, and a million
-images of 10 to 8,142 classes, as iNaturalist 2018 has. Beside them the statistics of the classes, the plan of an epoch's
-batches, the metrics of a test set, and `ltrun report` over many runs and many classes. For each it prints the seconds of the
-fastest repeat, bytes at the peak beyond what was taken before, and growth: the slope of time over size, in logarithms,
-between the two largest sizes. 1 is linear; rows that are taken in random order from memory that no longer fits a cache make
-it up to 1.6. It also counts the instructions that Python itself executes, which with a loop over images would grow with them.
-It ends with 1 if there is such a loop; the last line is `largest growth ...`.
+Every sampler of conf/resampling draws an epoch: from ten thousand to ten million images of 1,000 classes, and a million images
+of 10 to 8,142 classes, the number of iNaturalist 2018. Beside the samplers it times the statistics of the classes, the plan of
+an epoch's batches, the metrics of a test set, and `ltrun report` over many runs and many classes. For each it prints the
+time of the fastest repeat, the peak of additional memory, and growth: the slope of log time over log size between the two
+largest sizes. 1 is linear; random access to memory that no longer fits a cache raises it up to 1.6. It also counts the
+instructions that Python executes, whose number would grow with a loop over images. The exit code is 1 if there is such a loop;
+the last line is `largest growth ...`.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from ltrun.results.record import RunRecord
 from ltrun.tasks.single_label import measure
 from ltrun.types import ClassStats, Clock, Labels
 
-IMAGES = (10_000, 100_000, 1_000_000, 10_000_000)  # of MIDDLE classes
-CLASSES = (10, 100, 1_000, 8_142)  # with MIDDLE_IMAGES images
+IMAGES = (10_000, 100_000, 1_000_000, 10_000_000)  # with MIDDLE classes
+CLASSES = (10, 100, 1_000, 8_142)  # with MIDDLE_IMAGES images, 5,000 test images or 20 runs
 MIDDLE, MIDDLE_IMAGES = 1_000, 1_000_000
-TEST_IMAGES = (1_000, 10_000, 100_000)  # whose metrics are measured, of 100 classes; 5,000 of any number of classes
-RUNS = (10, 100, 1_000)  # reported, of 100 classes; 20 of any number of classes
-COUNTED = (2_000, 16_000)  # images for which Python's instructions are counted
+TEST_IMAGES = (1_000, 10_000, 100_000)  # with 100 classes
+RUNS = (10, 100, 1_000)  # with 100 classes
+COUNTED = (2_000, 16_000)  # numbers of images for which Python's instructions are counted
 
 Calls = dict[str, Callable[[], object]]
 Clear = Path("/proc/self/clear_refs")
@@ -95,7 +95,7 @@ def along(
     device: torch.device,
     record: Record,
 ) -> dict[str, float]:
-    """Times the calls at every size of one axis. Returns the growth of each."""
+    """Times the calls at every size of one axis. Returns name -> growth."""
     found: dict[str, list[tuple[int, float, int | None]]] = {}
     for size in sizes:
         calls = make(size)
@@ -126,7 +126,7 @@ def shown(seconds: float, memory: int | None) -> str:
 
 
 def rows(images: int, classes: int, device: torch.device) -> Calls:
-    """Every sampler, and what else happens once an epoch or once a run to every row."""
+    """Returns a call for each sampler, and for all other work on every row once an epoch or once a run."""
     counts = torch.logspace(0, -2, classes, dtype=torch.float64)  # imbalance 100
     counts = (counts * (images / counts.sum())).long().clamp(min=1)
     counts[0] += images - counts.sum()
@@ -162,7 +162,7 @@ def metrics(images: int, classes: int) -> Calls:
 
 
 def write_runs(folder: Path, runs: int, classes: int) -> None:
-    """Records as trainings leave them: five seeds of each configuration."""
+    """Writes records as training does: five seeds of each configuration."""
     each = torch.rand(classes).tolist()
     split = dict.fromkeys(("accuracy", "macro", "many", "medium", "few", "ece"), 0.5) | {"error": 0.5, "per_class": each}
     for run in range(runs):
@@ -184,7 +184,7 @@ def write_runs(folder: Path, runs: int, classes: int) -> None:
 
 
 def report(folder: Path, runs: int, classes: int) -> Calls:
-    """Reading the records of a folder, and their tables as Markdown."""
+    """Writes runs, and returns a call that reads their records and renders their tables as Markdown."""
     write_runs(folder, runs, classes)
     return {"report": lambda: FORMATS["markdown"](tables(collect([folder])[0]))}
 
@@ -193,14 +193,14 @@ def report(folder: Path, runs: int, classes: int) -> Calls:
 
 
 def peak(call: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes that a call takes at its peak, beyond what was taken before; None where the system does not say."""
+    """Returns the bytes that a call adds to memory at its peak; None if the system does not tell."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         call()
         return int(torch.cuda.max_memory_allocated(device) - before)
     try:
-        Clear.write_text("5")  # sets the high-water mark back
+        Clear.write_text("5")  # resets the high-water mark
         before = status("VmRSS")
         call()
         return max(0, status("VmHWM") - before)
@@ -215,12 +215,12 @@ def status(key: str) -> int:
 
 
 def instructions(device: torch.device) -> dict[str, list[int]]:
-    """How many of its instructions Python executes for few images and for many."""
+    """Returns name -> numbers of instructions that Python executes for few and for many images."""
     found: dict[str, list[int]] = {}
     for images in COUNTED:
         for name, call in rows(images, 10, device).items():
-            if name != "batches of 128":  # which loops over batches, not images
-                call()  # so that what happens once is over
+            if name != "batches of 128":  # this call loops over batches, not images
+                call()  # one-time work
                 with counted() as count:
                     call()
                 found.setdefault(name, []).append(count[0])

@@ -1,4 +1,4 @@
-"""What stands in for a piece of ltrun in a benchmark: random images for a data set, and the plain loop's ways for ltrun's."""
+"""Stand-ins for pieces of ltrun in benchmarks: random images for a data set, and the plain loop's counterparts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TEST_IMAGES = 10_000
 
 
 class RandomLT(Source):
-    """Takes the arguments of `ltrun.data.CIFARLT`; pixels are drawn, class counts are those of the data set.
+    """Random images with the class counts and the arguments of `ltrun.data.CIFARLT`.
 
-    largest_class: training images of the largest class. test_images: how many, for a benchmark that times a part of the
-    evaluation. root and download are not used.
+    largest_class: training images of the largest class. test_images: number of test images, for benchmarks that time a part of
+    the evaluation. root and download are not used.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class RandomLT(Source):
 
 
 class UntilFirstStep(RandomLT):
-    """Ends the process when the first training step is over."""
+    """Random images that end the process after the first training step."""
 
     def open(self, device: torch.device) -> Splits:
         splits = super().open(device)
@@ -97,7 +97,7 @@ class _Loop(FusedSGD):
 
 
 class PerImage:
-    """A store whose images are cropped and flipped one by one through PIL, and batched by a DataLoader."""
+    """A store that crops and flips images one by one through PIL, and batches them by a DataLoader."""
 
     def __init__(self, store: Store, workers: int):
         from plain import AUGMENT, Images
@@ -121,7 +121,7 @@ class PerImage:
 
 
 class Waiting:
-    """A store whose next batch begins when the device has done the step before, as where a step fetches its loss."""
+    """A store that waits for the device before each next batch, as a loop does that fetches the loss of each step."""
 
     def __init__(self, store: Store):
         self.store, self.targets, self.files = store, store.targets, store.files

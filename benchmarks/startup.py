@@ -1,9 +1,9 @@
-"""How long commands take before they do anything: seconds of the wall clock, beside what Python and torch need themselves.
+"""Start-up time of commands: wall-clock seconds, beside the start-up of Python and torch alone.
 
     python benchmarks/startup.py --json benchmarks/results/startup.json --check help=0.3
 
-'first step' is `ltrun` from the command to the end of its first training step: ResNet-8, batches of 16, random images. 'report'
-reads 1,000 runs of 100 classes and writes Markdown. The last line is `seconds help=... methods=... report=... step=...`.
+`step` is `ltrun` from the command to the end of its first training step: ResNet-8, batches of 16, random images. `report` reads
+1,000 runs of 100 classes and writes Markdown. The last line is `seconds help=... methods=... report=... step=...`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RUNS = 1_000
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
-    parser.add_argument("--check", nargs="+", default=[], metavar="NAME=SECONDS", help="exit code 1 above: help=0.3")
+    parser.add_argument("--check", nargs="+", default=[], metavar="NAME=SECONDS", help="exit code 1 above a limit: help=0.3")
     args = parser.parse_args(argv)
     device = prepared(args)
     record = Record("startup", args, device)

@@ -1,13 +1,13 @@
-"""ltrun's training step and whole epoch against a plain loop written the way reference repositories write it.
+"""Speed of ltrun's training step and epoch against a plain loop like the loops of reference repositories.
 
     python benchmarks/step.py --threads 1 --json benchmarks/results/step.json --check train=1.25
 
-Both sides train the same ResNet-32 on the same random images with the class counts of CIFAR100-LT (10,847, and 10,000 to test),
-by cross-entropy, in batches of 128, in turns in one process. Before anything is timed, the same weights and the same batch must
-give the same loss, gradient and steps. One side is the objects of `ltrun method=erm dataset=cifar100_lt`; the other is
-plain.py, eager and in torch's own precision whatever --precision and --compile say. Both evaluate after every epoch, although
-ltrun by default does so after every tenth. On a CPU an epoch is extrapolated from some steps and a part of the test set; on
-CUDA it is timed whole. The last line is `ratio train=... epoch=...`.
+Both sides train the same ResNet-32 on the same random images with the class counts of CIFAR100-LT (10,847 images, and 10,000
+test images), by cross-entropy, in batches of 128, in turns in one process. Before anything is timed, the same weights and the
+same batch must give the same loss, gradient and steps. One side consists of the objects of `ltrun method=erm
+dataset=cifar100_lt`; the other is plain.py, eager and in torch's own precision whatever --precision and --compile say. Both
+sides evaluate after every epoch, although ltrun by default evaluates after every tenth. On a CPU an epoch is extrapolated from
+some steps and a part of the test set; on CUDA a whole epoch is timed. The last line is `ratio train=... epoch=...`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from torch.nn import functional as F
 
 from ltrun.types import Batch, Labels
 
-GATE_STEPS = 6  # enough for a step that is captured as a graph to be replayed
-# Largest differences allowed. pixels: of a normalised image, absolute. gradient: relative, of both sides in float64 on the same
-# pixels. In float32 neither side is within 1e-3 of that: where rounding flips the sign of an activation, ReLU passes another
-# gradient. loss: of the step that is timed, absolute. steps: of the way that the weights go in GATE_STEPS of them, relative.
+GATE_STEPS = 6  # enough for a step to be captured as a graph and replayed
+# Largest allowed differences. pixels: of a normalised image, absolute. gradient: of both sides in float64 on the same pixels,
+# relative. In float32 neither side is within 1e-3 of float64: if rounding flips the sign of an activation, ReLU passes another
+# gradient. loss: of the timed step, absolute. steps: of the change of the weights in GATE_STEPS steps, relative.
 SAME = {"pixels": 2e-6, "gradient": 1e-5}
 TOLERANCES = {
     "fp32": SAME | {"loss": 1e-3, "steps": 0.1},
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record.result(differences=differences)
     print("same weights, same batch: " + ", ".join(f"{name} within {value:.1e}" for name, value in differences.items()))
     if refused := {name for name, most in TOLERANCES[args.precision].items() if not differences[name] <= most}:
-        print(f"{', '.join(sorted(refused))}: ltrun and the plain loop do not compute the same, so nothing is timed")
+        print(f"ltrun and the plain loop differ in {', '.join(sorted(refused))}, so nothing is timed")
         return 1
     times, images = compare(args, device, record)
     results = summary(times, images)
@@ -66,12 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, help="steps a repeat; 4 on a CPU unless given, a whole epoch on CUDA")
-    parser.add_argument("--test-images", type=int, help="test images a repeat; 1000 on a CPU unless given, all on CUDA")
+    parser.add_argument("--steps", type=int, help="steps per repeat; 4 on a CPU unless given, a whole epoch on CUDA")
+    parser.add_argument("--test-images", type=int, help="test images per repeat; 1000 on a CPU unless given, all on CUDA")
     parser.add_argument(
-        "--workers", type=int, help="of the plain loop's loader; 4 on CUDA unless given, 0 on a CPU, whose cores are busy"
+        "--workers", type=int, help="workers of the plain loader; 4 on CUDA unless given, 0 on a CPU, whose cores are busy"
     )
-    parser.add_argument("--check", nargs="+", default=[], metavar="NAME=RATIO", help="exit code 1 below: train=1.25 epoch=1.9")
+    parser.add_argument("--check", nargs="+", default=[], metavar="NAME=RATIO", help="exit code 1 below a ratio: train=1.25")
     parser.add_argument("--run", type=int, metavar="EPOCHS", help="also time a whole run of so many epochs, start-up included")
     return parser
 
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def gate(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
-    """Differences between the two sides on one batch without augmentation, from the same weights; see TOLERANCES."""
+    """Returns the differences between the sides on one batch without augmentation, from the same weights; see TOLERANCES."""
     words = ("method=erm", "~dataset.augments.crop_flip", "optimizer.lr=0.01", f"batch_size={args.batch_size}")
     subject = Subject(device, *words, *runtime(args))
     images, labels = subject.images()
@@ -100,7 +100,7 @@ def gate(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
 
 
 def gradient(device: torch.device, words: Sequence[str], batch: tuple[Tensor, Tensor], loop: PlainLoop) -> dict[str, float]:
-    """Differences of the pixels that the networks see, and of the gradients in float64."""
+    """Returns the differences of the pixels that the networks see, and of the gradients in float64."""
     subject = Subject(device, *words, "runtime.precision=fp32", "runtime.compile=false")
     labels = Labels.hard(batch[1]).to(device)
     images, rows = batch[0].to(device), torch.arange(len(labels), device=device)
@@ -129,7 +129,7 @@ def relative(found: Tensor, reference: Tensor) -> float:
 
 
 def compare(args: argparse.Namespace, device: torch.device, record: Record) -> tuple[dict[str, Times], dict[str, int]]:
-    """Times of both sides, and images: how many a repeat trains on and evaluates, and how many an epoch has."""
+    """Returns the times of both sides, and the numbers of images that a repeat trains on and tests, and that an epoch has."""
     whole = device.type == "cuda"
     steps = 1 if args.smoke else args.steps or (None if whole else 4)
     tested = 100 if args.smoke else args.test_images or (TEST_IMAGES if whole else 1000)
@@ -169,10 +169,11 @@ def compare(args: argparse.Namespace, device: torch.device, record: Record) -> t
 
 
 def summary(times: Mapping[str, Times], images: Mapping[str, int]) -> dict[str, float]:
-    """Seconds of an epoch of each side, evaluation apart, and the plain loop's over ltrun's.
+    """Returns the seconds of training and of evaluation in an epoch of each side, and ratios of the plain loop's to ltrun's.
 
-    train: without evaluation. epoch: with one evaluation on both sides. run: the plain loop evaluates after every epoch and
-    ltrun after every tenth, as they are used. cpu_train: train in CPU seconds of the process, to hold against a noisy machine.
+    train: without evaluation. epoch: with one evaluation on both sides. run: with the plain loop's evaluation after every epoch
+    and ltrun's after every tenth, their defaults. cpu_train: train in CPU seconds of the process, which a noisy machine
+    distorts less.
     """
     found: dict[str, float] = {}
     for side in ("plain", "ltrun"):
@@ -197,19 +198,19 @@ def show(times: Mapping[str, Times], results: Mapping[str, float]) -> None:
     for name in ("plain", "ltrun"):
         train, evaluation = results[f"{name}_train_seconds"], results[f"{name}_evaluation_seconds"]
         print(f"{name}: an epoch takes {train:.2f} s and its evaluation {evaluation:.2f} s")
-    print(f"in CPU time of the process: train {results['cpu_train']:.2f}")
-    print(f"with ltrun's evaluation after every tenth epoch, the plain loop's after every one: {results['run']:.2f}")
+    print(f"ratio of CPU time of the process: train {results['cpu_train']:.2f}")
+    print(f"ratio with ltrun's evaluation after every tenth epoch, the plain loop's after every epoch: {results['run']:.2f}")
 
 
 def whole_run(args: argparse.Namespace) -> dict[str, Any]:
-    """A whole run by its command: seconds from start to end, and those that its record counts."""
+    """Runs a whole run by its command. Returns its seconds from start to end, and the seconds of its record."""
     words = ["method=erm", f"epochs={args.run}", f"batch_size={args.batch_size}", *runtime(args)]
     if args.smoke:
         words += ["network=resnet8", *sized(100, 100)]
     with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as folder:
         seconds, records = run_command(*words, folder=Path(folder))
     counted = next(iter(records.values())).provenance["seconds"]
-    print(f"a run of {args.run} epochs: {seconds:.1f} s from command to end, {counted:.1f} s of them training and evaluation")
+    print(f"a run of {args.run} epochs: {seconds:.1f} s from command to end, {counted:.1f} s of it training and evaluation")
     return {"epochs": args.run, "wall_seconds": seconds, "seconds": counted}
 
 

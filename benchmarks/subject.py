@@ -1,4 +1,4 @@
-"""ltrun's own objects, as a run makes them from a command line, for the benchmarks to time."""
+"""Subjects of the benchmarks: ltrun's own objects, made from a command line as a run makes them."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.types import Clock
 
-SOURCE = "dataset"  # where a configuration has the arguments of a data set
+SOURCE = "dataset"  # the key of a configuration that holds the arguments of a data set
 RANDOM_IMAGES = ("dataset=cifar100_lt", f"{SOURCE}._target_=stand_ins.RandomLT", "plugins=[stand_ins]")
 
 
 def runtime(args: argparse.Namespace) -> tuple[str, ...]:
-    """The overrides that the options of every benchmark stand for."""
+    """Returns the overrides for the options that all benchmarks share."""
     device = [] if args.device == "auto" else [f"runtime.device={args.device}"]
     threads = [f"runtime.threads={args.threads}"] if args.threads else []
     return f"runtime.precision={args.precision}", f"runtime.compile={args.compile}", *device, *threads
 
 
 def sized(test_images: int, largest_class: int | None = None) -> list[str]:
-    """The overrides for so many random test images, and so many training images of the largest class."""
+    """Returns the overrides for so many random test images, and so many training images of the largest class."""
     training = [] if largest_class is None else [f"+{SOURCE}.largest_class={largest_class}"]
     return [f"+{SOURCE}.test_images={test_images}", *training]
 
 
 def job_of(*overrides: str) -> Job:
-    """What `ltrun *overrides` would run, on random images with the class counts of CIFAR100-LT."""
+    """Returns the job of `ltrun *overrides`, on random images with the class counts of CIFAR100-LT."""
     GlobalHydra.instance().clear()
     with initialize_config_module("ltrun.conf", version_base="1.3"):
         return compose_job([*RANDOM_IMAGES, *overrides])
 
 
 class Subject:
-    """The data, the network and the stages of one command line. Checkpoints would go to a temporary folder.
+    """The data, the network and the stages of one command line. Outputs go to a temporary folder.
 
-    steps: an epoch ends after so many batches; None is a whole epoch. rows: if set, those of every epoch. epoch_images: those
-    that the sampler drew for the last epoch, whether they were trained on or not. warnings: what a run would have said.
+    steps: an epoch ends after so many batches; None is a whole epoch. rows: if set, the rows of every epoch. epoch_images: the
+    number of images that the sampler drew for the last epoch, trained on or not. warnings: the warnings that a run would print.
     """
 
     def __init__(self, device: torch.device, *overrides: str, steps: int | None = None):
@@ -80,13 +80,13 @@ class Subject:
         self.enter(0)
 
     def enter(self, index: int) -> None:
-        """Begins a stage with the network as it is."""
+        """Begins a stage with the present network."""
         stage = self.stages[index]
         self.trainer.enter(self.network, stage, index)
         self.stage = StageRun.of(stage, self.network, self.trainer.context)
         sampler = cast(Any, self.stage.samplers[MAIN])
         sampler.draw = self._cut(sampler.draw)
-        self.clock = Clock(stage.name, stage.epochs // 2, stage.epochs)  # in the middle, where nothing warms up
+        self.clock = Clock(stage.name, stage.epochs // 2, stage.epochs)  # in the middle, after all warm-ups
 
     def _cut(self, draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def drawn(*inputs: Any) -> Tensor:
@@ -101,7 +101,7 @@ class Subject:
         return self.trainer.context.splits.train
 
     def train_on(self, store: Store) -> None:
-        """Has this stage read its training images from another store."""
+        """Replaces the store from which this stage reads its training images."""
         context = self.trainer.context
         self.stage.context = self.trainer.context = replace(context, splits=replace(context.splits, train=store))
 
@@ -110,7 +110,7 @@ class Subject:
             return self.stage.epoch(self.clock)
 
     def settle(self) -> None:
-        """Trains until no step of an epoch, its last and smaller one included, is among the first of its shape."""
+        """Trains until every batch shape, including the smaller last batch, has passed its warm-up steps."""
         for _ in range(WARM_UP + 1 if self.run.context.device.type == "cuda" else 1):
             self.train()
 
@@ -119,7 +119,7 @@ class Subject:
             self.trainer.evaluate(self.network)
 
     def images(self, split: str = "train") -> tuple[Tensor, Tensor]:
-        """uint8 (N, 3, 32, 32) and labels (N,), on the CPU."""
+        """Returns the images of a split, uint8 (N, 3, 32, 32), and their labels (N,), on the CPU."""
         store = getattr(self.run.context.splits, split)
         batch = next(store.open([torch.arange(len(store))]))
         return batch.inputs.cpu(), batch.targets.primary.cpu()
@@ -135,7 +135,7 @@ class _Silent(Bar):
 
 
 def kernels(call: Callable[[], object]) -> list[tuple[str, float]]:
-    """Name and microseconds of every kernel that a call has the CUDA device run, in their order."""
+    """Returns name and microseconds of every kernel that a call runs on the CUDA device, in order."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         call()
         torch.cuda.synchronize()
@@ -144,7 +144,7 @@ def kernels(call: Callable[[], object]) -> list[tuple[str, float]]:
 
 
 def run_command(*words: str, folder: Path) -> tuple[float, dict[Path, RunRecord]]:
-    """Seconds from the command `ltrun *words` to its end, start-up included, and the records that it wrote, by their folder."""
+    """Runs `ltrun *words`. Returns its seconds from start to end, start-up included, and folder -> record that it wrote."""
     command = [sys.executable, "-m", "ltrun", *RANDOM_IMAGES, f"outputs={folder}", *words]
     search = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Recorded results as Markdown, as in the README: `python benchmarks/table.py benchmarks/results`."""
+"""Markdown tables of recorded benchmarks, as in the documents: `python benchmarks/table.py benchmarks/results`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 Record = Mapping[str, Any]
-PACKED = {"images_per_second": 0, "times_one_run": 2, "overlap": 2}  # and their digits
-PROBED = {"ms": 3, "host_ms": 3, "kernels": 0, "busy_us": 0}
+PACKED = {"images_per_second": 0, "times_one_run": 2, "overlap": 2}  # key -> decimal places
+PROBED = {"ms": 3, "host_ms": 3, "kernels": 0, "busy_us": 0}  # key -> decimal places
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def recorded(path: Path) -> list[Record]:
-    """The records of a file: one, those of a check on a GPU machine (gpu/collect.py), none of the reproduction."""
+    """Returns the records of a file: one, several from a check on a GPU machine (gpu/collect.py), none of a reproduction."""
     content = json.loads(path.read_text())
     if content["benchmark"] == "reproduction":
         return []
@@ -30,7 +30,7 @@ def recorded(path: Path) -> list[Record]:
 
 
 def tables(records: Sequence[Record]) -> Iterator[list[str]]:
-    """The lines of a table for each kind of record that has one."""
+    """Yields the lines of a table for each kind of record that has a table."""
     for name, table in TABLES.items():
         if chosen := [record for record in records if record["benchmark"] == name]:
             yield table(chosen)
@@ -46,7 +46,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def where(record: Record) -> str:
-    """Device and setting of a row; threads matter on a CPU only."""
+    """Returns device and setting of a row; threads only on a CPU."""
     settings, cuda = record["settings"], record["device"] != record["cpu"]
     threads = "" if cuda else f", {record['threads']} thread{'s' * (record['threads'] > 1)}"
     compiled = "" if settings["compile"] == "auto" else f", compile={settings['compile']}"
@@ -54,9 +54,9 @@ def where(record: Record) -> str:
 
 
 def noted(record: Record) -> list[str]:
-    """The cells that every row ends with: repeats, those set aside, version, date."""
+    """Returns the last cells of a row: repeats and how many were set aside, version, date."""
     sides, version = record["times"].values(), record["versions"]["torch"].partition("+")[0]
-    if not sides:  # cut short before they were compared
+    if not sides:  # the benchmark was cut short before any comparison
         return ["–", version, record["date"]]
     n, disturbed = min(side["n"] for side in sides), sum(side["disturbed"] for side in sides)
     noisy = any(side["disturbed"] == len(side["repeats"]) for side in sides)
@@ -129,11 +129,11 @@ def startups(records: Sequence[Record]) -> list[str]:
 def images(records: Sequence[Record]) -> list[str]:
     names = list(dict.fromkeys(name for record in records for name in record["results"]["microseconds_an_image"]))
     rows = [[where(r), *(f"{r['results']['microseconds_an_image'][name]:.0f}" for name in names), *noted(r)] for r in records]
-    return markdown(["microseconds an image", *names, "n (set aside)", "torch", "date"], rows)
+    return markdown(["microseconds per image", *names, "n (set aside)", "torch", "date"], rows)
 
 
 def ways(records: Sequence[Record]) -> list[str]:
-    """Of computing a step, on CUDA."""
+    """Returns the table of the ways to compute a step on CUDA."""
     rows = []
     for record in records:
         for name, found in record["results"]["ways"].items():
@@ -141,7 +141,7 @@ def ways(records: Sequence[Record]) -> list[str]:
             groups = ", ".join(f"{group} {total:.0f}" for group, total in found.get("groups_us", {}).items())
             said = found.get("error", groups)[:300].replace("\n", " ")
             rows.append([f"{record['device']}, {name}", *numbers, said])
-    return markdown(["", "ms a step", "ms of the host", "kernels", "busy us", "by group, us"], rows)
+    return markdown(["", "ms per step", "host ms", "kernels", "busy us", "us by group"], rows)
 
 
 TABLES = {

@@ -1,7 +1,7 @@
-"""Times of both sides of a comparison, in turns, with a guard against other programs.
+"""Timing of both sides of a comparison, in turns, with a guard against other programs.
 
-Times of one program on one machine drift by a fifth within minutes, so nothing here is timed alone: what is compared is timed
-in turns, in one process, and what is reported is a ratio of medians. Seconds are its context.
+Times of one program on one machine drift by a fifth within minutes. Therefore all sides of a comparison are timed in turns, in
+one process, and the result is a ratio of medians. Seconds only give it context.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-EXTRA = 2  # rounds are repeated up to so many times as often as asked, to replace disturbed repeats
+EXTRA = 2  # most rounds, as a multiple of the requested repeats, to replace disturbed repeats
 CORES = os.cpu_count() or 1
 TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds, the unit of /proc/stat
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """One timed call. seconds: wall clock. own: CPU seconds of this process. others: those of all other programs meanwhile,
-    None where the machine does not say. disturbed: whether they were in its way."""
+    """One timed call. seconds: wall clock. own: CPU seconds of this process. others: CPU seconds of all other programs
+    meanwhile, None if the machine does not tell. disturbed: whether other programs were in the way."""
 
     seconds: float
     own: float
@@ -35,7 +35,7 @@ class Repeat:
 
 @dataclass
 class Times:
-    """All repeats of one measurement. Statistics are over the undisturbed ones, or over all where there is none."""
+    """All repeats of one measurement. Statistics are over undisturbed repeats, or over all if all were disturbed."""
 
     repeats: list[Repeat] = field(default_factory=list)
 
@@ -53,7 +53,7 @@ class Times:
 
     @property
     def own(self) -> float:
-        """The median of this process's CPU seconds, which other programs lengthen less than the wall clock's."""
+        """The median of this process's CPU seconds, which other programs lengthen less than wall-clock seconds."""
         return float(np.median([repeat.own for repeat in self.repeats if not (repeat.disturbed and self.quiet)]))
 
     def summary(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Times:
 
 
 def timed(call: Callable[[], object], device: torch.device) -> Repeat:
-    """Calls once, from an idle device to an idle device."""
+    """Times one call, from an idle device to an idle device."""
     synchronise(device)
     busy, own, begun = _busy(), _own(), time.perf_counter()
     call()
@@ -81,15 +81,15 @@ def timed(call: Callable[[], object], device: torch.device) -> Repeat:
 
 
 def timed_command(call: Callable[[], object], device: torch.device) -> Repeat:
-    """The same for a call that starts programs, of whose CPU time nothing is known: looks for others in the second before."""
+    """Times one call that starts programs, whose CPU time is unknown: looks for other programs in the second before."""
     before = timed(lambda: time.sleep(1), device)
     seconds = timed(call, device).seconds
     return Repeat(seconds, 0.0, before.others, in_the_way(before.seconds, CORES * before.seconds, before.others, CORES))
 
 
 def in_the_way(seconds: float, own: float, others: float | None, cores: int) -> bool:
-    """Whether other programs used more than a tenth of a core while, with this one, three quarters of all cores were busy."""
-    if others is None or others - 2 * cores * TICK < 0.1 * seconds:  # the machine counts in ticks, per core
+    """Returns whether other programs used over a tenth of a core while over three quarters of all cores were busy."""
+    if others is None or others - 2 * cores * TICK < 0.1 * seconds:  # the machine counts in ticks, for each core
         return False
     return own + others > 0.75 * cores * seconds
 
@@ -102,10 +102,10 @@ def alternate(
     warm_up: bool = True,
     commands: bool = False,
 ) -> dict[str, Times]:
-    """Times the sides in turns, back and forth (ABBA), after one call of each that does not count (warm_up).
+    """Times the sides in turns, back and forth (ABBA), after one untimed call of each if `warm_up`.
 
     Goes on until every side has `repeats` undisturbed repeats, or EXTRA times as many rounds are over. after: called after
-    every round with all repeats so far, to keep partial results. commands: the sides start programs.
+    every round with all repeats so far, to keep partial results. commands: whether the sides start programs.
     """
     for call in sides.values() if warm_up else ():
         call()
@@ -126,18 +126,18 @@ def synchronise(device: torch.device) -> None:
 
 
 def _own() -> float:
-    """CPU seconds of this process and of its children, such as the workers of a loader, whether they have ended or not."""
+    """Returns the CPU seconds of this process and of its children, such as a loader's workers, running or ended."""
     running = 0.0
     for task in Path("/proc/self/task").glob("*/children"):
         for child in task.read_text().split():
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError):  # the child has just ended
                 fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-                running += sum(map(int, fields[11:15])) * TICK  # its own and its ended children's, user and system
+                running += sum(map(int, fields[11:15])) * TICK  # user and system, of the child and of its ended children
     return sum(os.times()[:4]) + running
 
 
 def _busy() -> float | None:
-    """CPU seconds that all programs have used since the machine started, and that its host has taken away."""
+    """Returns the CPU seconds of all programs since the machine started, including time that its host took away."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:

@@ -1,8 +1,8 @@
-"""What the steps of a check left in WORK, as the files that come back in OUT: records, runs, tables and a summary.
+"""Collection of the results of a check on a GPU machine, from WORK to OUT: records, runs, tables and a summary.
 
     PYTHONPATH=benchmarks python benchmarks/gpu/collect.py WORK OUT
 
-It runs again after every step, so that the results are there whatever ends the check.
+Runs after every step, so that the results are in OUT however the check ends.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ltrun.report import tables as tables_of_runs
 from ltrun.report.render import FORMATS
 from ltrun.results.atomic import write_atomically
 
-KEPT = ("result.json", "metrics.jsonl", "error.log")  # of a run
-PARTIAL = ("probe", "pack")  # benchmarks whose records can be shown before they are complete
+KEPT = ("result.json", "metrics.jsonl", "error.log")  # files of a run that go into the archive
+PARTIAL = ("probe", "pack")  # benchmarks whose incomplete records can be shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def keep(outputs: Path, archive: Path) -> None:
-    """What is small of the runs."""
+    """Archives the small files of the runs."""
     if files := [path for path in sorted(outputs.rglob("*")) if path.name in KEPT]:
         with tarfile.open(archive, "w:gz") as tar:
             for path in files:
@@ -79,7 +79,7 @@ def of_benchmarks(records: Sequence[Record]) -> Iterator[str]:
 
 
 def of_runs(outputs: Path) -> Iterator[str]:
-    """Their accuracy and their cost."""
+    """Yields the tables of accuracy and cost of the runs."""
     records = collect_runs([outputs])[0] if outputs.is_dir() else []
     for metric in ("accuracy", "cost") if records else ():
         yield from ("", FORMATS["markdown"](tables_of_runs(records, metric=metric)))

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One check of everything on a GPU machine without a network. Each step has its own time limit and leaves what it found in OUT when
-# it ends, in whatever way. See README.md beside this.
-# Variables: STEPS (which, in what order), BUDGET (seconds in all, 520), OUT (.gpu/out), DEVICE (cuda), SMOKE=1 (tiny, to try it on a
-# CPU), SLOW (multiplies the limits of the steps, 1), PRECISION (of the runs, the second loop, the pack and the table, tf32), PACK
-# (runs of the table at once, 4), PYTHON (python3), TABLE and SEEDS (of the table).
+# Check of everything on a GPU machine without a network. Each step has its own time limit; its results are in OUT however it ends.
+# See README.md beside this file.
+# Variables and their defaults: STEPS (in this order), BUDGET (seconds in all, 520), OUT (.gpu/out), DEVICE (cuda), SMOKE=1 (tiny, to
+# try the check on a CPU), SLOW (factor of the limits of the steps, 1), PRECISION (of the runs, the second loop, the pack and the
+# table, tf32), PACK (runs of the table at once, 4), PYTHON (python3), TABLE (methods of the table), SEEDS (of the table).
 set -u
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 KIT=$REPO/.gpu GPU=$REPO/benchmarks/gpu
@@ -29,7 +29,7 @@ finish() {
 }
 trap finish EXIT
 
-# The packages: wheels are unpacked; ltrun is copied with conf/, to which a link in it leads.
+# Packages: unpack the wheels; copy ltrun with conf/, to which a link in ltrun leads.
 for wheel in "$KIT"/whl/*.whl; do [[ -e $wheel ]] && "$PYTHON" -m zipfile -e "$wheel" "$SITE"; done
 cp -rL "$REPO/ltrun" "$REPO/tests" "$SITE" || exit 2
 cp "$REPO"/benchmarks/results/reproduction.json "$FOUND" 2>/dev/null  # the runs of all machines, where the table goes on
@@ -43,7 +43,7 @@ print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA de
 PY
 tail -n 2 "$LOG"
 
-# step NAME SECONDS COMMAND...: stops the command, its whole group, after so many seconds or when the budget is over
+# step NAME SECONDS COMMAND...: runs the command, and stops it with its process group after so many seconds or when the budget is over
 step() {
   local name=$1 limit=$(($2 * SLOW)) left=$((BUDGET - SECONDS - 8)) begun=$SECONDS code
   shift 2
@@ -69,10 +69,10 @@ if [[ -n $SMOKE ]]; then
 else
   run+=(epochs=200)
 fi
-# bench NAME SECONDS SCRIPT RECORD WORDS...: a step that is one of the benchmarks
+# bench NAME SECONDS SCRIPT RECORD WORDS...: runs a benchmark as a step
 bench() { step "$1" "$2" "$PYTHON" "$REPO/benchmarks/$3.py" "${common[@]}" --json "$FOUND/$4.json" "${@:5}"; }
 
-# Beside the first steps, which measure nothing: images are decoded once, and inductor's programs are made for later.
+# Beside the first steps, which measure nothing: decode the images once, and compile inductor's programs for later steps.
 if [[ $STEPS =~ erm|ldam_drw|table ]]; then timeout 60 "$PYTHON" -m ltrun data "${data[@]}" >"$WORK/decode.log" 2>&1 & fi
 if [[ $STEPS == *compiled* && $DEVICE == cuda ]]; then
   timeout 200 nice -n 5 "$PYTHON" "$GPU/probe.py" compiled --warm --device cuda >"$WORK/warm.log" 2>&1 &

@@ -1,10 +1,10 @@
-"""Every preset on a CUDA device: steps replayed as a graph against eager ones, and eager ones again for the noise of atomics.
+"""Check of every preset on a CUDA device: graph-replayed against eager training, with eager repeats for the noise of atomics.
 
     PYTHONPATH=.:benchmarks python benchmarks/gpu/presets.py --json presets.json [--only method=erm lanes]
 
-Six epochs of the tests' small set (70 images of 8 by 8, batches of 32 and a last one of 6), so that both shapes are captured
-and replayed, and deferred parts switch while steps are replayed. Beside presets and options there are CASES of other kinds.
-Prints what fails; the exit code is then 1. On a CPU the tests' imagined device stands in, which shows that this script works.
+Each preset trains six epochs of the tests' small set (70 images of 8 by 8, batches of 32 and a last batch of 6), so that both
+shapes are captured and replayed, and deferred parts switch while steps are replayed. CASES adds other kinds of checks. Prints
+failures; the exit code is then 1. On a CPU the tests' imagined device replaces CUDA, which shows that this script works.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from tests.support.cases import Composed, bound, changed, composed, digits, norm
 from tests.support.imagined import DEVICE, Mode, imagined_cuda
 
 State = dict[str, Tensor]
-Distances = list[tuple[float, float]]  # of what was replayed to eager, and of eager to itself
+Distances = list[tuple[float, float]]  # from replayed to eager training, and from eager training to its repeat
 GOOD = ("same bits", "close")
-NOISE, LEAST = 20, 1e-4  # a replayed result is close within so many times the noise, or within so much
+NOISE, LEAST = 20, 1e-4  # a replayed result is close within NOISE times the noise, or within LEAST
 
 
 @dataclass
 class Bench:
-    """A device to train presets on. imagined: the tests' stand-in for one. warnings: what the runs said so far."""
+    """A device to train presets on. imagined: whether it is the tests' stand-in. warnings: the warnings of the runs so far."""
 
     imagined: bool
     warnings: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Bench:
         return DEVICE if self.imagined else torch.device("cuda")
 
     def trained(self, composition: Composed, compile: object = "auto", folder: Path | None = None, **more: Any) -> State:
-        """The state of the trained network, on the host. more: of `tests.support.cases.trainer`."""
+        """Returns the state of the trained network, on the host. more: arguments of `tests.support.cases.trainer`."""
         train, _ = digits()
         settings: dict[str, Any] = {
             "device": self.device, "train_set": Resident(train.images.to(self.device), train.targets.to(self.device)),
@@ -71,7 +71,7 @@ class Bench:
 
 
 def apart(found: State, expected: State) -> float:
-    """The largest distance of two tensors of a name, over the length of the expected one; inf where there is no number."""
+    """Returns the largest relative distance between tensors of the same name; inf if one is not finite."""
 
     def one(a: Tensor, b: Tensor) -> float:
         if torch.equal(a, b):
@@ -91,7 +91,7 @@ def preset(*words: str) -> Composed:
 
 
 def lanes(bench: Bench) -> Distances:
-    """Four runs that take turns in one process, each against itself alone."""
+    """Compares four runs that take turns in one process with the same runs alone."""
     presets = {name: preset(f"method={name}") for name in ("cmo", "crt", "paco", "meta_weight_net")}
     found: dict[str, State] = {}
     errors: list[BaseException] = []
@@ -101,7 +101,7 @@ def lanes(bench: Bench) -> Distances:
         try:
             with Mode() if bench.imagined else nullcontext(), turns.taken_by_a_run():
                 found[name] = bench.trained(presets[name])
-        except BaseException as error:  # of a thread, which would end unseen
+        except BaseException as error:  # a thread would end without reporting it
             errors.append(error)
 
     threads = [Thread(target=lane, args=(name,)) for name in presets]
@@ -116,7 +116,7 @@ def lanes(bench: Bench) -> Distances:
 
 
 def fallback(bench: Bench) -> Distances:
-    """A part that looks at a value on the host: one warning, and the results of eager steps."""
+    """Trains with a part that reads a value on the host: expects one warning and the results of eager steps."""
     node = {"_target_": f"{Impatient.__module__}.{Impatient.__name__}"}
     distances = bench.compared(changed(preset("method=erm"), representation__terms={"impatient": {"part": node}}))
     warned = bench.warnings[:]
@@ -127,7 +127,7 @@ def fallback(bench: Bench) -> Distances:
 
 
 def resume(bench: Bench) -> Distances:
-    """Runs that are interrupted after their captures and go on from their checkpoints, against whole ones."""
+    """Compares runs that are interrupted after their captures and resume from checkpoints with uninterrupted runs."""
 
     def stop(row: Mapping[str, Any]) -> None:
         if row["epoch"] == 5:
@@ -164,7 +164,7 @@ CASES: dict[str, Callable[[Bench], Distances]] = {
 
 
 def checked(name: str, imagined: bool) -> dict[str, Any]:
-    """Verdict and distances of a case of CASES, or of the words of a command line."""
+    """Returns verdict and distances of a case of CASES, or of the words of a command line."""
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic = True
     begun, bench = time.perf_counter(), Bench(imagined)
@@ -173,7 +173,7 @@ def checked(name: str, imagined: bool) -> dict[str, Any]:
         with imagined_cuda() if imagined else nullcontext():
             distances = CASES[name](bench) if name in CASES else [bench.compared(preset(*name.split()))]
         row |= {"distances": distances, "warnings": bench.warnings, "verdict": verdict(distances, bench.warnings)}
-    except Exception as error:  # of one preset; the others are still checked
+    except Exception as error:  # record the error of one preset, and check the others
         row |= {
             "verdict": "ERROR",
             "error": f"{type(error).__name__}: {error}"[:500],
@@ -193,11 +193,11 @@ def verdict(distances: Distances, warnings: Sequence[str]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
     parser.add_argument("--processes", type=int, default=6)
-    parser.add_argument("--only", nargs="+", metavar="WORDS", help=f"these, instead of all: words, or {', '.join(CASES)}")
+    parser.add_argument("--only", nargs="+", metavar="WORDS", help=f"check only these: words, or {', '.join(CASES)}")
     args = parser.parse_args(argv)
     device = prepared(args)
     record = Record("presets", args, device)
-    cases = [name for name in CASES if device.type == "cuda" or name != "bf16"]  # which the imagined device has not
+    cases = [name for name in CASES if device.type == "cuda" or name != "bf16"]  # the imagined device has no bf16
     names = args.only or [*cases, *map(" ".join, [*WORDS, ("augmentation=autoaugment",)])]
     rows: list[dict[str, Any]] = []
     for row in each(names, args, imagined=device.type == "cpu"):
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record.close()
     counts = {found: sum(row["verdict"] == found for row in rows) for found in sorted({row["verdict"] for row in rows})}
     bad = [row["words"] for row in rows if not row["good"]]
-    print(f"presets: {counts}; not so: {', '.join(bad) or 'none'}")
+    print(f"presets: {counts}; failed: {', '.join(bad) or 'none'}")
     return int(bool(bad))
 
 
@@ -218,7 +218,7 @@ def each(names: Iterable[str], args: Namespace, imagined: bool) -> Iterator[dict
         for done in as_completed(waiting):
             try:
                 yield done.result()
-            except BrokenProcessPool as error:  # a process has died, and with it the pool
+            except BrokenProcessPool as error:  # a process died and broke the pool
                 yield {"words": waiting[done], "verdict": "ERROR", "good": False, "error": f"BrokenProcessPool: {error}"}
 
 

@@ -1,10 +1,10 @@
-"""Where the time of a step goes: milliseconds, kernels and how long the device is busy, for each way of computing it.
+"""Profile of a training step computed in several ways: milliseconds, kernels and busy time of the device.
 
     PYTHONPATH=benchmarks python benchmarks/gpu/probe.py basic --json probe.json
 
-`basic`: precisions, layouts of the images (NHWC is channels_last), cuDNN's search for the fastest algorithm, and pieces of a
-step left out one at a time, to see what they cost; the step may give wrong numbers then. `compiled`: inductor, whose first step
-takes minutes; with --warm that is all that happens, so that its programs lie in inductor's cache for a later call.
+`basic`: precisions, layouts of the images (NHWC is channels_last), cuDNN's search for the fastest algorithm, and a step without
+one of its pieces, to see the cost of the piece; such a step may compute wrong numbers. `compiled`: inductor, whose first step
+takes minutes; --warm takes only that step, so that a later call finds the programs in inductor's cache.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from torch.nn import functional as F
 from ltrun.engine.step import Graph
 from ltrun.types import Streams
 
-EPOCHS = 8  # timed
-STEPS = 10  # profiled
-QUEUED = 20  # steps that the host queues while it is timed
+EPOCHS = 8  # epochs that are timed
+STEPS = 10  # steps that are profiled
+QUEUED = 20  # steps for which the host's queueing is timed
 RUN = 17_000  # steps of a run of 200 epochs
-GROUPS = {  # of kernels, by parts of their names
+GROUPS = {  # group of kernels -> parts of their names
     "convolution": (
         "conv", "xmma", "cutlass", "sm80", "sm90", "wgrad", "dgrad", "implicit", "gemm", "winograd", "fft", "cudnn::cnn",
     ),
@@ -53,7 +53,7 @@ GROUPS = {  # of kernels, by parts of their names
 
 
 def without_counters(subject: Subject) -> AbstractContextManager[Any]:
-    """Batch normalisation does not count its batches."""
+    """Stops batch normalisation from counting its batches."""
     for module in subject.network.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.num_batches_tracked = None
@@ -65,7 +65,7 @@ def without_monitor(subject: Subject) -> AbstractContextManager[Any]:
 
 
 def without_copies(subject: Subject) -> AbstractContextManager[Any]:
-    """A replayed graph reads the batch that it was captured with."""
+    """Replays each graph with the batch that it was captured with."""
 
     def replay(graph: Graph, streams: Streams) -> None:
         graph.graph.replay()
@@ -74,7 +74,7 @@ def without_copies(subject: Subject) -> AbstractContextManager[Any]:
 
 
 def native_normalisation(subject: Subject) -> AbstractContextManager[Any]:
-    """torch's own kernels of batch normalisation instead of cuDNN's."""
+    """Replaces cuDNN's kernels of batch normalisation by torch's own."""
 
     def native(
         x: Tensor,
@@ -96,7 +96,10 @@ def native_normalisation(subject: Subject) -> AbstractContextManager[Any]:
 
 @dataclass(frozen=True)
 class Way:
-    """compile: runtime.compile. search: cuDNN's. changed: prepares a subject, and is around all of its steps."""
+    """A way to compute a step. compile: runtime.compile. search: whether cuDNN searches for the fastest algorithm.
+
+    changed: changes a subject; its context is entered around all steps.
+    """
 
     precision: str = "fp32"
     channels_last: bool = True
@@ -138,7 +141,7 @@ WAYS = {
 
 
 def ways(kind: str, device: torch.device) -> list[Way]:
-    """On a CPU, which has none but its own, without cuDNN and other precisions."""
+    """Returns the ways of a kind; on a CPU without cuDNN's search and precisions other than fp32."""
     if device.type == "cuda":
         return WAYS[kind]
     there = [replace(way, precision="fp32", search=False) for way in WAYS[kind]]
@@ -151,7 +154,7 @@ def ways(kind: str, device: torch.device) -> list[Way]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
     parser.add_argument("kind", choices=WAYS)
-    parser.add_argument("--warm", action="store_true", help="begin each way and measure nothing")
+    parser.add_argument("--warm", action="store_true", help="set up each way and measure nothing")
     args = parser.parse_args(argv)
     device = prepared(args)
     record = Record("probe", args, device)
@@ -160,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for way in ways(args.kind, device):
         try:
             found[way.name] = measure(way, args, device, record)
-        except Exception as error:  # of one way, such as memory or a kernel that is not there; the others are still measured
+        except Exception as error:  # record the error of one way, such as a missing kernel, and measure the others
             traceback.print_exc()
             found[way.name] = {"error": f"{type(error).__name__}: {error}"[:600]}
         record.result(ways=found)
@@ -183,7 +186,7 @@ def shown(row: dict[str, Any]) -> str:
 
 
 def measure(way: Way, args: argparse.Namespace, device: torch.device, record: Record) -> dict[str, Any]:
-    """Times of a step in milliseconds and microseconds, set-up in seconds; those of the device on CUDA only."""
+    """Returns the times of a step in milliseconds and microseconds, its set-up in seconds; device times on CUDA only."""
     begun = time.perf_counter()
     words = ["method=erm", f"batch_size={args.batch_size}", *way.words, *sized(1000, 100 if args.smoke else None)]
     words += ["network=resnet8"] if args.smoke else []
@@ -216,7 +219,7 @@ def changed(way: Way, subject: Subject) -> Iterator[Subject]:
 
 
 def host(subject: Subject, steps: int) -> float:
-    """Milliseconds that the host needs to queue a step, of so many from an idle device; on a CPU, to take it."""
+    """Returns the host's milliseconds to queue a step, the mean of so many from an idle device; on a CPU, to compute it."""
     size, device = subject.job.settings.batch_size, subject.run.context.device
     batches = list(subject.train_set.open([torch.arange(size)] * steps))
     synchronise(device)
@@ -229,7 +232,7 @@ def host(subject: Subject, steps: int) -> float:
 
 
 def profile(subject: Subject) -> dict[str, Any]:
-    """Kernels of a step and their microseconds, in all, by group, and of the longest."""
+    """Returns the kernels of a step and their microseconds, in all, by group, and for the longest kernels."""
     steps, subject.steps = subject.steps, STEPS
     ran = kernels(subject.train)
     subject.steps = steps

@@ -1,4 +1,4 @@
-"""Collects runs into tables and figures. Needs neither torch nor hydra, and opens no checkpoint."""
+"""Tables and figures of finished runs. Needs neither torch nor hydra, and opens no checkpoint."""
 
 from ltrun.report.collect import Problem, collect
 from ltrun.report.group import tables

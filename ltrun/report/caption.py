@@ -1,4 +1,4 @@
-"""What a table's caption says of its numbers."""
+"""Captions of tables, and notes on their bold numbers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from ltrun.results.record import RunRecord
 
 
 def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str:
+    """Returns the sentences of a table's caption: its metric, averages, shot groups, model and classes, or its machines."""
     measure = table.measure
     what = measure.title + (" (%)" if measure.percent else "") + ("" if measure.cost else f" on the {table.split} split")
     if any(row.n > 1 for row in table.rows):
-        over = f"all n runs that share {', '.join(by)}" if by else "n seeds"
+        over = f"all n runs with the same {', '.join(by)}" if by else "n seeds"
         what += f": mean ± standard deviation (n - 1 in the denominator) over {over}"
     if measure.cost:
         return ". ".join([what, *_machines(records)]) + "."
@@ -21,22 +22,22 @@ def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str
 
 
 def notes_on_the_best(table: Table) -> list[str]:
-    """Why a number is bold, and which columns honour nobody."""
+    """Returns why a number is bold, and which columns have no bold number and why."""
     columns: dict[str, list[str]] = {}
     for i, head in enumerate(table.columns):
         if found := table.verdict(i):
             columns.setdefault(found.kind, []).append(head)
     said = {
-        "better": "bold: the best, where it differs from the second by more than noise (Welch's t-test over runs, p < 0.05)",
-        "within noise": "within noise: {}",
-        "equal": "equal as printed: {}",
-        "one run": "one run shows no noise, so nothing is bold: {}",
+        "better": "bold: the best mean, if it differs from the second by more than noise (Welch's t-test over runs, p < 0.05)",
+        "within noise": "not bold, because the best two differ within noise: {}",
+        "equal": "not bold, because the best two are equal as printed: {}",
+        "one run": "not bold, because a single run shows no noise: {}",
     }
     return [text.format(", ".join(columns[kind])) for kind, text in said.items() if kind in columns]
 
 
 def _machines(records: list[RunRecord]) -> Iterator[str]:
-    """`fp32 on cpu, 2 threads, 2 runs at once`, once for each kind of run."""
+    """Yields `Measured in fp32 on cpu, 2 threads, 2 runs at once`, with each kind of run once."""
     found = [{"precision": "?", "device": "?", "threads": "?", "at_once": 1} | dict(record.provenance) for record in records]
     kinds = {
         f"{f['precision']} on {f['device']}"
@@ -52,7 +53,7 @@ def _shot_groups(table: Table, records: list[RunRecord]) -> Iterator[str]:
         limits = {Shots.of(record.config) for record in records}
         for shots in sorted(limits, key=lambda shots: (shots.many, shots.few)):
             many, few = shots.many, shots.few
-            yield f"Many: more than {many} training images a class, medium: {few} to {many}, few: fewer than {few}"
+            yield f"Many: more than {many} training images per class; medium: {few} to {many}; few: fewer than {few}"
 
 
 def _models(records: list[RunRecord]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Finds the runs under any folders: records of those that are done, and what is wrong with the rest."""
+"""Discovery of runs below folders: the records of finished runs, and the problems of all others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ltrun.results.record import RunRecord, UnknownRecord
 
 @dataclass(frozen=True)
 class Problem:
-    """Something found that is not in the tables, or not as it lies there. text: a sentence that names the path."""
+    """A path whose run is missing from the tables, or is replaced by another record. text: a sentence that names the path."""
 
     kind: Literal["damaged", "unknown", "failed", "unfinished", "duplicate", "unreadable"]
     path: Path
@@ -26,16 +26,16 @@ class Problem:
 
 
 def refuse_missing(paths: Sequence[Path]) -> None:
-    """Raises DataError where none of the paths is there."""
+    """Raises DataError if none of the paths exists."""
     if not any(path.exists() for path in paths):
         places = ", ".join(map(str, paths))
         raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
-    """Every finished run at or below `paths`, each once, in the order of their paths; and the problems met.
+    """Returns every finished run at or below `paths` once, in the order of the paths, and the problems met.
 
-    Two records of the same data, method, configuration and seed are one run. Where their numbers differ, the one written later
+    Two records with the same data, method, configuration and seed are one run. If their numbers differ, the later record
     counts.
     """
     found: dict[tuple[str, str, str, int], list[tuple[Path, RunRecord]]] = {}
@@ -55,7 +55,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
             if file.exists():
                 kind: Literal["unknown", "damaged"] = "unknown" if isinstance(error, UnknownRecord) else "damaged"
                 problems.append(Problem(kind, file, str(error)))
-            continue  # else a run that `force=true` has just begun anew
+            continue  # without a file, `force=true` has just restarted the run
         key = (record.dataset, record.method, record.fingerprint, record.seed)
         runs = found.setdefault(key, [])
         same = next((i for i, (_, other) in enumerate(runs) if not differences(other.data, record.data)), None)
@@ -69,14 +69,14 @@ def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
 
 
 def run_folders(paths: Sequence[Path], problems: list[Problem], opening: bool = False) -> Iterator[tuple[Path, bool]]:
-    """(folder, whether it has a result) of every run folder, each once, also where links lead to it twice or in a circle.
+    """Yields each run folder once, and whether it has a result, even if links lead to the folder twice or form a circle.
 
-    opening: also those that hold no more than a lock, as of a run that opens its data, or was refused before it began.
+    opening: also yield folders that hold only a lock, because their run is opening its data or was refused before it began.
     """
     seen: set[tuple[int, int]] = set()
 
     def refused(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # a folder that went away while we looked is no problem
+        if not isinstance(error, FileNotFoundError):  # a folder that disappears during the walk is not a problem
             where = Path(str(error.filename))
             problems.append(Problem("unreadable", where, f"{where} cannot be read: {error.strerror}"))
 
@@ -103,19 +103,19 @@ def run_folders(paths: Sequence[Path], problems: list[Problem], opening: bool = 
 
 
 def is_address(folder: Path) -> bool:
-    """<fingerprint>/seed<k>"""
+    """Returns whether the path ends in <fingerprint>/seed<k>."""
     return bool(re.fullmatch(r"seed\d+", folder.name) and re.fullmatch("[0-9a-f]{8}", folder.parent.name))
 
 
 def _twice(first: tuple[Path, RunRecord], second: tuple[Path, RunRecord]) -> Problem:
     (kept, one), (file, other) = first, second
     if one.predictors == other.predictors:
-        return Problem("duplicate", file, f"{file} is the same run as {kept}: counted once")
+        return Problem("duplicate", file, f"{file} is the same run as {kept}: the tables count it once")
     if _date(other) > _date(one):
         kept, file = file, kept
-    return Problem("duplicate", file, f"{file} has other numbers than the same run in {kept}, which is no older: left out")
+    return Problem("duplicate", file, f"{file} is left out: {kept} is the same run with other numbers and is not older")
 
 
 def _date(record: RunRecord) -> str:
-    """ISO dates in UTC sort as text."""
+    """Returns the date of the record, in ISO format and UTC, so that dates sort as text; empty if there is none."""
     return str(record.provenance.get("date", ""))

@@ -1,4 +1,4 @@
-"""A run beside the record of the same run elsewhere: what its circumstances have, and its numbers."""
+"""Comparison of a run with the record of the same run elsewhere: circumstances and numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CIRCUMSTANCES = ("device", "precision", "threads", "at_once", "platform", "commi
 
 
 def circumstances(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """`torch 2.14.1 there, 2.15.0 here`, for what both provenances tell and tell differently."""
+    """Returns `torch 2.14.1 there, 2.15.0 here` for each entry that both provenances have with different values."""
     versions = [found.get("versions") for found in (there, here)]
     one, other = (found if isinstance(found, Mapping) else {} for found in versions)
     lines = [_beside(name, one[name], other[name]) for name in one if name in other and one[name] != other[name]]
@@ -27,10 +27,10 @@ def _beside(name: str, there: Any, here: Any) -> str:
 
 
 def numbers(there: RunRecord, here: RunRecord) -> list[str]:
-    """One line where all numbers are equal to the last digit, or else one for each predictor and split."""
+    """Returns one line if all numbers are equal to the last digit, else one for each predictor and split."""
     pairs = list(_metrics(there, here))
     if all(one[key] == other[key] for _, one, other in pairs for key in one.keys() & other.keys()):
-        return ["the numbers are those of the record, to the last digit"]
+        return ["all numbers equal the record's, to the last digit"]
     metric = TASKS[here.task][0]
     lines = []
     for name, one, other in pairs:
@@ -44,14 +44,14 @@ def numbers(there: RunRecord, here: RunRecord) -> list[str]:
         by = (
             f"{abs(change):.3g}{' points' if metric.percent else ''} {word}"
             if change
-            else f"equal; other numbers of {name} differ"
+            else f"equal, but other numbers of {name} differ"
         )
         lines.append(f"{name}: {metric.title} {shown[1]:.2f}{unit}, in the record {shown[0]:.2f}{unit}: {by}")
     return lines
 
 
 def _metrics(there: RunRecord, here: RunRecord) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
-    """Predictor and split that both have, and their metrics there and here."""
+    """Yields each predictor and split that both records have, with its metrics there and here."""
     for predictor in there.predictors.keys() & here.predictors.keys():
         one, other = there.predictors[predictor]["splits"], here.predictors[predictor]["splits"]
         for split in sorted(one.keys() & other.keys()):

@@ -1,4 +1,4 @@
-"""Rows of a table without `--by`: a configuration of a method each, with a column for every key that a sweep varied."""
+"""Rows of a table without `--by`: one for each configuration of a method, with a column for every swept key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ltrun.results.record import RunRecord
 
 METHOD = "Method"
 PREDICTOR = "predictor"
-COLUMNS = 3  # swept keys that get a column each; of more, the label of every row says the values
+COLUMNS = 3  # most swept keys that get a column each; with more, the label of each row gives the values
 
 
 class Group(NamedTuple):
-    """The runs that share a row. names: one for each head. keys: what the row stands for."""
+    """The runs that share a row. names: one for each head. keys: key -> value that all runs of the row share."""
 
     names: tuple[str, ...]
     keys: dict[str, str]
@@ -24,7 +24,7 @@ class Group(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """heads: of the names. notes: what a reader must know of the rows."""
+    """Rows of a table. heads: headings of the names. notes: sentences on changes that labels and columns do not name."""
 
     heads: tuple[str, ...]
     groups: list[Group]
@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
 
 class _Configuration(NamedTuple):
-    """Runs of one fingerprint. label: for people. typed: the method and all its changes, as the command line has them."""
+    """Runs of one fingerprint. label: for readers. typed: the method and all its changes, as typed on the command line."""
 
     label: str
     typed: str
@@ -42,10 +42,10 @@ class _Configuration(NamedTuple):
 
 
 def by_configuration(records: Sequence[RunRecord], names: Mapping[str, str]) -> Rows:
-    """A configuration is a row, even where its label is that of another; a note then says what tells them apart.
+    """Returns one row for each configuration; if two have the same label, a note names the keys in which they differ.
 
-    names: method -> its name in papers, under which it stands unless its label must say what was changed of it: neither what
-    a column says, nor what was changed in every row alike, which a note says.
+    names: method -> its name in papers, which labels the row unless the label must name changes. A label names neither
+    changes that have a column nor changes that all rows share, which a note names.
     """
     swept: dict[str, list[str]] = {}
     for method in sorted({record.method for record in records}):
@@ -76,7 +76,7 @@ def by_configuration(records: Sequence[RunRecord], names: Mapping[str, str]) -> 
 
 
 def unambiguous(names: Mapping[str, str], methods: set[str]) -> dict[str, str]:
-    """Names that no other method of the table bears."""
+    """Returns method -> name in papers for the methods whose name no other method of the table has."""
     shown = [names.get(method, method) for method in methods]
     return {method: names[method] for method in methods & names.keys() if shown.count(names[method]) == 1}
 
@@ -88,7 +88,10 @@ def _configurations(
     told: Sequence[str],
     names: Mapping[str, str],
 ) -> list[_Configuration]:
-    """In the order of the table: erm first, then by method and changes, numbers by size. told: keys that no label says."""
+    """Returns configurations in the order of the table: erm first, then by method and changes, numbers by size.
+
+    told: keys that no label names, because a column or a note does.
+    """
     same: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     for record in records:
         same[record.method, record.fingerprint].append(record)
@@ -102,7 +105,7 @@ def _configurations(
 
 
 def _heads(keys: Sequence[str]) -> list[str]:
-    """The shortest ends of dotted keys that tell them apart: `tau` of `logit_adjustment.adjust.tau`."""
+    """Returns the shortest unambiguous end of each dotted key: `tau` for `logit_adjustment.adjust.tau`."""
     heads = []
     for key in keys:
         steps = key.split(".")

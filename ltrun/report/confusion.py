@@ -1,4 +1,4 @@
-"""Confusion of classes in the rows of a table: for which class the test images of each class are taken."""
+"""Confusion matrices for the rows of a table: the classes that the test images of each class are predicted as."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ RIGHT = "Right"
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """A row of a table. names, images: of each of the C classes, its name and training images. runs: (labels, predicted) of
-    each run, (N,) each.
+    """The confusion matrix of a row of a table.
+
+    names, images: the name and the number of training images of each of the C classes. runs: (labels, predicted) of each run,
+    (N,) each.
     """
 
     table: Table
@@ -39,36 +41,39 @@ class Confusion:
 
     @property
     def heading(self) -> str:
-        """The title, with the data set's name in papers."""
+        """The title, with the name that papers give the data set."""
         return f"{self.table.heading}: {', '.join(self.row.names)}"
 
     @cached_property
     def order(self) -> Integers:
-        """(C,) classes by their training images, most first; ties in label order."""
+        """(C,) classes by their number of training images, largest first; ties in label order."""
         return np.argsort(-self.images, kind="stable")
 
     @cached_property
     def groups(self) -> Integers:
-        """(C,) the number of each class's shot group: many, medium, few."""
+        """(C,) shot group of each class: 0 for many, 1 for medium, 2 for few."""
         return np.array([list(GROUPS).index(self.shots.group(n)) for n in self.images.tolist()])
 
     def counts(self, run: int) -> Integers:
-        """(C, C) images of each label (row) that a run takes for each class (column), in label order."""
+        """Returns (C, C) numbers of images by label (row) and predicted class (column) in one run, in label order."""
         labels, predicted = self.runs[run]
         classes = len(self.names)
         return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
     @cached_property
     def shares(self) -> Fractions:
-        """(C, C) the share of each label's images that is taken for each class, mean over the runs, both by class size. A
-        class without test images has nan.
+        """(C, C) share of each label's images (row) predicted as each class (column), mean over the runs, both by class size.
+
+        A class without test images has nan.
         """
         total = sum(_by_row(self.counts(run)) for run in range(len(self.runs)))
         return np.asarray(total / len(self.runs))[np.ix_(self.order, self.order)]
 
     def grouped(self) -> Fractions:
-        """(3, 4) of the classes of each shot group, the mean share of images that are right, and of those that are taken for
-        another class of each group, mean over the runs. A group without test images has nan.
+        """Returns (3, 4) mean shares over the classes of each shot group (row), mean over the runs.
+
+        Columns: images predicted right, and images predicted as another class of each group. A group without test images has
+        nan.
         """
         total = sum(self._grouped(run) for run in range(len(self.runs)))
         return np.asarray(total / len(self.runs))
@@ -86,9 +91,9 @@ class Confusion:
         return means
 
     def by_class(self) -> Iterator[tuple[int, int, Fractions]]:
-        """Class, its test images, and (runs, 3) its precision, recall and F1, most frequent class first.
+        """Yields class, number of test images, and (runs, 3) precision, recall and F1, most frequent class first.
 
-        Precision is nan where the class is never predicted, recall where it has no test images, F1 where neither is.
+        Precision is nan if the class is never predicted, recall if it has no test images, F1 if both hold.
         """
         each = np.stack([_scores(*run, len(self.names)) for run in self.runs], axis=1)
         support = np.bincount(self.runs[0][0], minlength=len(self.names))
@@ -97,9 +102,9 @@ class Confusion:
 
 
 def confusions(tables: Sequence[Table]) -> tuple[list[Confusion], list[str]]:
-    """The confusion of each row whose runs have their predictions, and sentences on runs that are left out.
+    """Returns the confusion of each row whose runs kept their predictions, and sentences on runs that are left out.
 
-    Raises ConfigError for tables of another split than test, whose predictions are not kept.
+    Raises ConfigError for a split other than test, because runs keep no predictions of it.
     """
     found: list[Confusion] = []
     notes: dict[str, None] = {}
@@ -116,7 +121,7 @@ def confusions(tables: Sequence[Table]) -> tuple[list[Confusion], list[str]]:
                 else:
                     read.append((record, (kept.labels, kept.predicted)))
             if any(record.classes != read[0][0].classes for record, _ in read):
-                notes[f"{', '.join(row.names)}: its runs have classes of other names or sizes; group by fewer of them"] = None
+                notes[f"{', '.join(row.names)} is left out: its runs differ in classes; add a dataset key to --by"] = None
             elif read:
                 record = read[0][0]
                 counts = np.array(record.classes["counts"])
@@ -126,13 +131,13 @@ def confusions(tables: Sequence[Table]) -> tuple[list[Confusion], list[str]]:
 
 
 def _by_row(counts: Integers) -> Fractions:
-    """Fractions of the sum of each row; nan for a row of zeros."""
+    """Returns the counts as fractions of the sum of their row; nan for a row of zeros."""
     sums = counts.sum(1, keepdims=True)
     return np.divide(counts, sums, out=np.full(counts.shape, np.nan), where=sums > 0)
 
 
 def _scores(labels: Integers, predicted: Integers, classes: int) -> Fractions:
-    """(C, 3) precision, recall and F1 of each class; nan where one is 0 / 0."""
+    """Returns (C, 3) precision, recall and F1 of each class; nan for 0 / 0."""
     right = np.bincount(labels[labels == predicted], minlength=classes)
     taken, there = np.bincount(predicted, minlength=classes), np.bincount(labels, minlength=classes)
     above = np.stack([right, right, 2 * right], axis=1)

@@ -1,4 +1,4 @@
-"""Runs parted by their data, which tables never mix."""
+"""Partition of runs by their data, because no table mixes runs of different data."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SHOWN = 8  # hex digits of a digest
 
 
 def parted(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """The records of each data set, by the first digits of its digest.
+    """Returns the records of each data set, by the first digits of its digest.
 
-    A run that knows less of its data, because it streamed them or is of an earlier version, joins the data that it does not
-    differ from, if those are of one kind.
+    A record that identifies its data less exactly, because the run streamed them or an earlier version wrote it, joins the
+    data set from which it does not differ, if there is exactly one.
     """
     parts: list[tuple[Mapping[str, Any], list[RunRecord]]] = []
     for record in sorted(records, key=lambda record: _known(record.data), reverse=True):
@@ -30,14 +30,14 @@ def parted(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
 
 
 def _known(data: Mapping[str, Any]) -> int:
-    """How much is known: pixels, names and sizes, or nothing."""
+    """Returns how exactly a record identifies its data: 2 by pixels, 1 by names and sizes, 0 not at all."""
     return 0 if not data else 2 if all(split["pixels"] for split in data["splits"].values()) else 1
 
 
 def note(name: str, parts: Sequence[RunRecord]) -> str:
-    """`photos stands for 2 data sets, which differ in training images and test images`. parts: a record of each."""
+    """Returns `photos names 2 data sets, which differ in training images and test images`. parts: a record of each."""
     known = [part.data for part in parts if part.data]
     differing = {key for other in known[1:] for key in differences(known[0], other)}
     told = [title for key, title in {"classes": "classes", **SPLITS}.items() if key in differing]
-    unknown = "" if len(known) == len(parts) else "; records of earlier versions do not tell theirs"
-    return f"{name} stands for {len(known)} data sets, which differ in {' and '.join(told)}{unknown}"
+    unknown = "" if len(known) == len(parts) else "; records of earlier versions do not identify their data"
+    return f"{name} names {len(known)} data sets, which differ in {' and '.join(told)}{unknown}"

@@ -1,4 +1,4 @@
-"""Facts of a record as text: what runs can be grouped by, titles of tables, labels of rows, differences of configurations."""
+"""Facts of a record as text: values to group runs by, titles of tables, labels of rows, differences of configurations."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ FACTS: dict[str, Callable[[RunRecord], str]] = {
 
 
 def fact(record: RunRecord, key: str) -> str | None:
-    """What a record has for a fact, a slot or a dotted key of its configuration, as text; None for nothing.
+    """Returns a record's value of a fact, a slot or a dotted key of its configuration, as text; None if it has none.
 
-    What the address takes for one is one here: 1, 1.0 and 1e0; an absent key, null and {}; a slot that is younger than the
-    record and its `none`; a class by its family, wherever its module lies.
+    Values that share an address have one text: 1, 1.0 and 1e0; an absent key, null and {}; a slot that is younger than the
+    record and the slot's `none`; a class in any module of its family.
     """
     if key in FACTS:
         return FACTS[key](record)
     if key in record.choices:
         return record.choices[key]
     node: Any = record.config
-    name = key  # of the key among neutral ones
+    name = key  # the spelling of the key in NEUTRAL
     for step in key.split("."):
         part = node.get("_target_") if isinstance(node, Mapping) else None
         name = f"{class_name(part)}.{step}" if part else key
@@ -47,7 +47,7 @@ def fact(record: RunRecord, key: str) -> str | None:
 
 
 def leaves(config: Mapping[str, Any]) -> dict[str, str]:
-    """Dotted path -> value as text. Lists are leaves; null is as good as absent."""
+    """Returns dotted path -> value as text. Lists are leaves; null counts as absent."""
     flat: dict[str, str] = {}
     rest: list[tuple[str, Any]] = [("", config)]
     while rest:
@@ -60,7 +60,7 @@ def leaves(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _text(key: str, value: Any) -> str:
-    """As it is typed; the text "1" in quotes, since it is another value than the number."""
+    """Returns a value as it is typed; text that reads as JSON, such as "1", keeps its quotes, because the number 1 differs."""
     if not isinstance(value, str):
         return as_typed(value)
     try:
@@ -71,7 +71,7 @@ def _text(key: str, value: Any) -> str:
 
 
 def value_of(record: RunRecord, key: str) -> str | None:
-    """What a record has for a key by which it, or another run of its sweep, may name a change; None for nothing."""
+    """Returns a record's value of a key that this run or another run of its sweep changes, as text; None if it has none."""
     changed = record.changes.get(key)
     if changed is not None:
         return _text(key, changed)
@@ -79,20 +79,20 @@ def value_of(record: RunRecord, key: str) -> str | None:
 
 
 def differing(records: Iterable[RunRecord], keys: Iterable[str]) -> list[str]:
-    """Which of the keys do not have one value in all the records."""
+    """Returns the keys whose values differ among the records."""
     records = list(records)
     return [key for key in keys if len({value_of(record, key) for record in records}) > 1]
 
 
 def spelt_out(record: RunRecord, changes: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Changes, and what the record has for keys that its neighbours change, so that a default among swept values is told."""
+    """Returns the changes, and the record's values of further keys, so that a default among swept values is named, too."""
     return {**{key: value for key in keys if (value := value_of(record, key)) is not None}, **changes}
 
 
 def titles(records: Sequence[RunRecord], by: Sequence[str]) -> list[str]:
-    """Of each record, the data set and what was changed of it: `cifar100_lt [imbalance=50]`.
+    """Returns the data set of each record with its changes: `cifar100_lt [imbalance=50]`.
 
-    Where runs of one data set differ in a key that some of them change, each title says its value.
+    If runs of one data set differ in a key that some of them change, each title gives the value.
     """
     alike: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -108,19 +108,19 @@ def titles(records: Sequence[RunRecord], by: Sequence[str]) -> list[str]:
 
 
 def label_of(record: RunRecord, swept: Sequence[str] = (), without: Sequence[str] = ()) -> str:
-    """The method and what was changed of it, and of keys that its neighbours change, `swept`, the values that it has."""
+    """Returns the method with its changes, and with the record's values of `swept`, the keys that other runs change."""
     changes = {key: value for key, value in record.changes.items() if not of_dataset(key)}
     spelt = spelt_out(record, changes, swept)
     return labelled(record.method, {key: value for key, value in spelt.items() if key not in without})
 
 
 def swept_keys(records: Sequence[RunRecord]) -> list[str]:
-    """Keys that some run of a method changes and in which the runs of the method differ."""
+    """Returns the keys that some run of a method changes and in which the runs of the method differ."""
     return differing(records, _changed(records, (), lambda key: not of_dataset(key)))
 
 
 def shared_changes(records: Sequence[RunRecord]) -> dict[str, str]:
-    """What was changed in every run alike, as it was typed."""
+    """Returns the changes that every run shares, key -> value as typed."""
     keys = _changed(records, (), lambda key: not of_dataset(key))
     everywhere = [key for key in keys if all(key in record.changes for record in records)]
     differ = differing(records, everywhere)
@@ -141,18 +141,18 @@ def _changed(records: Iterable[RunRecord], by: Sequence[str], wanted: Callable[[
 
 
 def difference(label: str, records: Mapping[str, RunRecord]) -> str:
-    """`erm stands for 2 configurations, which differ in optimizer.lr: 0.1 (1a2b3c4d), 0.2 (5e6f7a8b)`."""
+    """Returns `erm names 2 configurations, which differ in optimizer.lr: 0.1 (1a2b3c4d), 0.2 (5e6f7a8b)`."""
     flat = {mark: leaves(record.config) for mark, record in records.items()}
     keys = sorted(set().union(*flat.values()))
     inert = frozenset().union(*(inert_keys(record.config) for record in records.values()))
     apart = [key for key in keys if key not in inert and len({each.get(key) for each in flat.values()}) > 1]
     told = [f"{key}: " + ", ".join(f"{each.get(key, DASH)[:40]} ({mark})" for mark, each in flat.items()) for key in apart]
     shown = "; ".join(told[:3]) + (f" and {len(told) - 3} more keys" if len(told) > 3 else "")
-    return f"{label} stands for {len(records)} configurations" + (f", which differ in {shown}" if shown else "")
+    return f"{label} names {len(records)} configurations" + (f", which differ in {shown}" if shown else "")
 
 
 def in_order(name: str) -> list[tuple[int, float, str]]:
-    """For sorting: numbers by size, also within a name, before letters."""
+    """Returns a sort key that orders numbers by size, within names too, and before letters."""
     try:
         parts = ["", name] if math.isfinite(float(name)) else [name]
     except ValueError:

@@ -1,4 +1,4 @@
-"""From records to tables of numbers: which runs share a row, and their mean and standard deviation."""
+"""Grouping of records into tables: the runs that share a row, and their mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Scope = tuple[str, str, tuple[tuple[str, int], ...]]  # title, task, and the cla
 
 
 def tables(records: Sequence[RunRecord], metric: str | None = None, split: str = "test", by: Sequence[str] = ()) -> list[Table]:
-    """One table for each data set and task, and for each way in which the data set's own keys were overridden: the same
-    images, as far as the records tell, of the same classes. metric: a name, or None for the first of the task.
+    """Returns one table for each task, data set and override of the data set's own keys, so that all runs of a table have the
+    same classes and, as far as the records identify them, the same images. metric: a name, or None for the first of the task.
 
     Without `by`, a row is a method with one configuration, averaged over seeds: erm first, then by label, further
-    predictors beneath their method. With `by`, a row is one combination of those keys (data set, method, seed,
-    fingerprint, predictor, a slot, or a dotted key of the configuration), averaged over everything else; the predictor is then
-    the one that stands for the method, unless it is among the keys. Raises ConfigError.
+    predictors beneath their method. With `by`, a row is one combination of the given keys (dataset, method, seed,
+    fingerprint, predictor, a slot, or a dotted key of the configuration), averaged over all other keys; it has only the
+    method's headline predictor, unless `predictor` is among the keys. Raises ConfigError for an unknown metric, split or key.
     """
     _check(records, split, by)
     measured = {task: measure_of(records, metric or TASKS[task][0].name) for task in {record.task for record in records}}
@@ -38,7 +38,7 @@ def tables(records: Sequence[RunRecord], metric: str | None = None, split: str =
         scopes[title, record.task, tuple(classes)].append(record)
     names, data_sets = names_in_papers("method"), names_in_papers("dataset")
     made = []
-    whole = any(key.partition(".")[0] == "dataset" for key in by)  # then the data of rows differ by what they are grouped by
+    whole = any(key.partition(".")[0] == "dataset" for key in by)  # the rows of one table then have different data
     for title, task, members, told in _by_data(scopes, whole):
         heads, groups, notes = _by_keys(members, by, names) if by else by_configuration(members, names)
         rows = tuple(row for group in groups if (row := _row(group, measured[task], split)))
@@ -51,7 +51,7 @@ def tables(records: Sequence[RunRecord], metric: str | None = None, split: str =
 
 
 def _by_data(scopes: Mapping[Scope, list[RunRecord]], whole: bool) -> Iterator[tuple[str, str, list[RunRecord], list[str]]]:
-    """Title, task, runs and notes of each table: a table never has runs of different data, unless it is to be left whole."""
+    """Yields title, task, runs and notes of each table. Runs of different data get a table each, unless `whole`."""
     for (title, task, _), members in sorted(scopes.items(), key=lambda item: (in_order(item[0][0]), *item[0])):
         parts = {} if whole else parted(members)
         if len(parts) < 2:
@@ -63,7 +63,7 @@ def _by_data(scopes: Mapping[Scope, list[RunRecord]], whole: bool) -> Iterator[t
 
 
 def _heading(title: str, name: str, data_sets: Mapping[str, str]) -> str:
-    """`CIFAR-100-LT [imbalance=50]`"""
+    """Returns the title with the name that papers give the data set: `CIFAR-100-LT [imbalance=50]`."""
     ours = title == name or title.startswith((f"{name} [", f"{name} ("))
     return data_sets.get(name, name) + title.removeprefix(name) if ours else title
 
@@ -84,7 +84,7 @@ def _by_keys(records: list[RunRecord], by: Sequence[str], papers: Mapping[str, s
 
 
 def _by_their_data(names: tuple[str, ...], keys: dict[str, str], runs: list[Scored]) -> Iterator[Group]:
-    """A row never has runs of different data, also where its table has."""
+    """Yields one group for each data set: even in a table of several data sets, a row never averages over different data."""
     parts = parted(record for record, _ in runs)
     for mark, records in sorted(parts.items()):
         shown = names if len(parts) == 1 else (*names[:-1], f"{names[-1]} (data {mark})")
@@ -93,7 +93,10 @@ def _by_their_data(names: tuple[str, ...], keys: dict[str, str], runs: list[Scor
 
 
 def _row(group: Group, measure: Measure, split: str) -> Row | None:
-    """None where no run was evaluated on the split, and for the cost of further predictors, which is their training's."""
+    """Returns the row of a group; None if no run was evaluated on the split.
+
+    For costs, also None for predictors other than the headline: they have no training of their own.
+    """
     names, runs = group.names, group.runs
     if measure.cost:
         runs = [(record, name) for record, name in runs if name == record.headline]

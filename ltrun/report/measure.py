@@ -1,4 +1,4 @@
-"""What a table shows: a metric with the shot groups beside it, the cost of training, or a metric of another version."""
+"""Measures that a table can show: a metric with its shot groups, the cost of training, or a metric of another version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ltrun.results.record import RunRecord
 
 
 class Column(NamedTuple):
-    """key: in a record, of the metric itself or of a shot group beside it."""
+    """A column of numbers. key: the key in a record, either the metric's name or a shot group. head: its heading."""
 
     metric: Metric
     key: str
@@ -22,7 +22,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Measure:
-    """What `--metric NAME` shows. title: for captions. cost: of a training, and not of its predictions."""
+    """The metrics that `--metric NAME` shows. title: for captions. cost: measures training, not predictions."""
 
     name: str
     title: str
@@ -43,7 +43,7 @@ class Measure:
 
 
 def measure_of(records: Sequence[RunRecord], name: str) -> Measure:
-    """What a name stands for in these records. Raises ConfigError for a name that none of them has."""
+    """Returns the measure of a name in these records. Raises ConfigError for a name that no record has."""
     offered = measures(records)
     if name in offered:
         return offered[name]
@@ -53,7 +53,7 @@ def measure_of(records: Sequence[RunRecord], name: str) -> Measure:
 
 
 def measures(records: Sequence[RunRecord]) -> dict[str, Measure]:
-    """Name -> what these records can show: declared metrics in their order, the cost, and any other number by its name."""
+    """Returns name -> measure for these records: declared metrics in their order, costs, and every other number by its name."""
     splits = [metrics for record in records for p in record.predictors.values() for metrics in p["splits"].values()]
     there = set().union(*splits)
     declared = [metric for task in dict.fromkeys(record.task for record in records) for metric in TASKS[task]]
@@ -66,5 +66,5 @@ def measures(records: Sequence[RunRecord]) -> dict[str, Measure]:
 
 
 def undeclared(name: str) -> Metric:
-    """A metric that this version does not know: shown as it is, and neither way is known to be better."""
+    """Returns a metric for a name that this version does not know: shown unscaled, and neither direction is better."""
     return Metric(name, name, name, better=None, percent=False)

@@ -1,4 +1,4 @@
-"""Tables of precision, recall and F1 of each class."""
+"""Per-class tables of precision, recall and F1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ MEASURE = Measure(
 
 
 def per_class(found: Sequence[Confusion]) -> list[Table]:
-    """A table for each row, a row a class, most frequent first; cells are in percent, with their deviation over the runs."""
+    """Returns a table for each confusion, with a row for each class, most frequent first.
+
+    Cells are in percent, with their standard deviation over the runs.
+    """
     return [_table(confusion) for confusion in found]
 
 
@@ -45,7 +48,7 @@ def _table(confusion: Confusion) -> Table:
     )
     runs = len(confusion.runs)
     over = f": mean ± standard deviation (n - 1 in the denominator) over {runs} runs" if runs > 1 else ""
-    dash = "A dash: precision of a class that is never predicted, recall of one without test images."
+    dash = "A dash marks the precision of a class that is never predicted, and the recall of a class without test images."
     caption = f"{MEASURE.title} (%) on the test split{over}. {dash}"
     notes = confusion.table.notes if confusion.row.saw_test else ()
     return Table(confusion.title, HEADS, rows, MEASURE, confusion.table.split, notes, caption, confusion.heading)

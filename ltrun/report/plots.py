@@ -1,4 +1,4 @@
-"""Figures of the tables as files: PDF, SVG or PNG, with the same bytes for the same runs; needs matplotlib (`ltrun[plots]`)."""
+"""Figure files of tables: PDF, SVG or PNG, with equal bytes for equal runs. Needs matplotlib (`ltrun[plots]`)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from ltrun.report.confusion import Confusion
 
-FORMATS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}  # and metadata that would differ
-OTHERS = ("jpg", "jpeg", "eps", "ps", "gif", "tif", "tiff", "webp")  # endings of images that no figure is written as
+FORMATS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}  # metadata that differ by the run
+OTHERS = ("jpg", "jpeg", "eps", "ps", "gif", "tif", "tiff", "webp")  # endings of image formats that are refused
 
 
 class Place(NamedTuple):
-    """Where figures go. stem: how their names begin, if a file was named."""
+    """The folder of figures. stem: the beginning of their names, if the user named a file, else empty."""
 
     folder: Path
     stem: str
@@ -32,25 +32,28 @@ class Place(NamedTuple):
 
 
 def place_of(asked: Path, formats: Sequence[str], flag: str = "--plots") -> Place:
-    """`figures` and `--format pdf` are a folder; `figures/x.pdf` are files `x-...` of that format. Raises ConfigError."""
+    """Returns a folder for `figures`, with the formats of `--format`; for `figures/x.pdf`, files `x-...` in that format.
+
+    Raises ConfigError for other image formats, for a file where a folder is needed, and for contradicting formats.
+    """
     ending = asked.suffix.lower().removeprefix(".")
     if asked.is_dir():
         return Place(asked, "", tuple(formats) or ("png",))
     if ending in OTHERS:
-        raise ConfigError(f"{flag} {asked}: figures are written as {', '.join(FORMATS)}; name a folder, or such a file")
+        raise ConfigError(f"{flag} {asked}: figures are written as {', '.join(FORMATS)}; name a folder, or a file of that kind")
     if ending not in FORMATS:
         if asked.exists():
             raise ConfigError(f"{flag} {asked} is a file; name a folder, or a file that ends in .{', .'.join(FORMATS)}")
         return Place(asked, "", tuple(formats) or ("png",))
     if formats and list(formats) != [ending]:
-        raise ConfigError(f"{flag} {asked} names a {ending} and --format {','.join(formats)}: leave one of them out")
+        raise ConfigError(f"{flag} {asked} contradicts --format {','.join(formats)}: leave out --format, or name a folder")
     return Place(asked.parent, asked.stem, (ending,))
 
 
 def plot(tables: Sequence[Table], place: Place) -> list[str]:
-    """Writes a figure of each class against its rank and one of the shot groups, for each table; returns what there is to say.
+    """Writes two figures for each table, per-class accuracy by rank and shot groups; returns lines to print.
 
-    Both show the first metric of the task, whichever the table shows. Raises ConfigError without matplotlib.
+    Both show the first metric of the task, whichever metric the table shows. Raises ConfigError without matplotlib.
     """
     _need_matplotlib("--plots")
     from ltrun.report.figures import classes, groups
@@ -68,7 +71,7 @@ def plot(tables: Sequence[Table], place: Place) -> list[str]:
 
 
 def plot_confusion(found: Sequence[Confusion], place: Place) -> list[str]:
-    """Writes the heat map and the matrix of each confusion; returns what there is to say.
+    """Writes the heat map and the CSV matrix of each confusion; returns lines to print.
 
     Raises ConfigError without matplotlib.
     """
@@ -93,13 +96,13 @@ def _need_matplotlib(flag: str) -> None:
 
 
 def _stem(place: Place, index: int, title: str, count: int) -> str:
-    """How the names of a figure's files begin. count: of the titles."""
+    """Returns the beginning of the names of a figure's files. count: the number of titles."""
     name = f"{index + 1}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', title).strip('_')[:80]}"
     return "-".join(filter(None, (place.stem, name if count > 1 or not place.stem else "")))
 
 
 def _write(drawn: Mapping[str, Callable[[], Figure]], place: Place, stem: str) -> list[str]:
-    """Writes figures by their kinds, in every format of the place; returns what there is to say."""
+    """Writes each figure (kind -> function that draws it) in every format of the place; returns lines to print."""
     from ltrun.report.figures.style import styled
 
     said = []
@@ -116,5 +119,5 @@ def _write(drawn: Mapping[str, Callable[[], Figure]], place: Place, stem: str) -
     lacking = {chr(int(match[1])) for each in told if (match := re.match(r"Glyph (\d+)", str(each.message)))}
     if lacking:
         letters = " ".join(sorted(lacking)[:20])
-        said.append(f"no font that matplotlib finds has {letters}, so figures show boxes: install one, as Noto Sans CJK")
+        said.append(f"matplotlib finds no font with {letters}, so figures show boxes: install one, such as Noto Sans CJK")
     return said

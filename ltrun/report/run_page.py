@@ -1,4 +1,4 @@
-"""The page of one run, done or not: command, address, metrics, stages, files. Reads only; needs no torch."""
+"""The page of one run, finished or not: command, address, metrics, stages, files. Only reads; needs no torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ltrun.results.record import RunRecord
 
 
 def run_page(folder: Path) -> Iterator[str]:
-    """Lines. Raises DataError for a damaged record."""
+    """Yields the lines of the page. Raises DataError for a damaged record."""
     reason = failure(folder)
     if (folder / RESULT).exists():
         record = RunRecord.load(folder / RESULT)
         yield f"{record.label} on {record.dataset}, seed {record.seed}: done"
-        yield from (f"  failed since, when it was to be trained again: {reason}" for _ in [reason] if reason)
+        yield from (f"  force=true was refused since: {reason}" for _ in [reason] if reason)
         yield from _done(record)
     else:
         yield f"{folder}: {'failed' if reason else 'unfinished, or still running'}"
@@ -74,18 +74,18 @@ def _origin(origin: Mapping[str, Any]) -> Iterator[str]:
 
 
 def command_of(record: RunRecord) -> str:
-    """The command of a run: the recorded one, or, of an older record, one that its method and changes make."""
+    """Returns the recorded command of a run; for an older record, a command made from its method and changes."""
     if record.command:
         return shlex.join(["ltrun", *record.command])
     changed = [f"{key}={'null' if value is None else as_typed(value)}" for key, value in record.changes.items()]
     root = record.config.get("dataset", {}).get("root")
     place = [f"dataset.root={root}"] if root is not None and "dataset" in record.choices else []
     choices = [f"method={record.method}", f"dataset={record.choices.get('dataset', record.dataset)}"]
-    return f"{shlex.join(['ltrun', *choices, *place, *changed, f'seed={record.seed}'])}  (by its choices; none is recorded)"
+    return f"{shlex.join(['ltrun', *choices, *place, *changed, f'seed={record.seed}'])}  (from its choices, not recorded)"
 
 
 def _unfinished(folder: Path) -> Iterator[str]:
-    """What the folder tells of a run without a result."""
+    """Yields the address and the last epoch of a run without a result."""
     parts = folder.absolute().parts[-4:]
     yield f"  address  {'/'.join(parts)}"
     try:

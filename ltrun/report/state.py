@@ -1,4 +1,4 @@
-"""State of every run below a folder: done, running, failed or unfinished. Read from its files, while others write them."""
+"""State of every run below a folder: done, running, failed or unfinished. Reads files that other processes may be writing."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ltrun.results.address import EPOCHS, JOB, LOCK, RESULT, labelled
 from ltrun.results.folder import failure, is_held, signed
 from ltrun.results.record import RunRecord, UnknownRecord
 
-TAIL = 2**15  # bytes of metrics.jsonl that are read, from its end
-YOUNG = 600  # seconds that a run says nothing before it counts as ended, where files cannot be locked
+TAIL = 2**15  # bytes to read from the end of metrics.jsonl
+YOUNG = 600  # seconds without a write after which a run counts as ended, where files cannot be locked
 
 Word = Literal["done", "failed", "unfinished", "running"]
-WORDS: tuple[Word, ...] = ("done", "failed", "unfinished", "running")  # what is under way stands last, nearest to the prompt
+WORDS: tuple[Word, ...] = ("done", "failed", "unfinished", "running")  # running jobs are printed last, nearest to the prompt
 
 
 @dataclass(frozen=True)
 class State:
-    """A run. epoch: how many are done, of epochs in all. left: seconds to its end. Each is None where it is not known.
+    """The state of a run. epoch: finished epochs. epochs: all epochs. left: seconds to its end. Each is None if unknown.
 
-    reason: the first line of a failure, or what else is to be said.
+    reason: the first line of a failure, or another remark; may be empty.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class State:
 
 
 def states(paths: Sequence[Path]) -> tuple[list[State], list[Problem]]:
-    """The state of every run at or below `paths`, ordered by state and by folder; and what could not be read."""
+    """Returns the state of every run at or below `paths`, ordered by state and folder, and the problems met."""
     found: list[State] = []
     problems: list[Problem] = []
     for folder, done in run_folders(paths, problems, opening=True):
@@ -53,18 +53,18 @@ def states(paths: Sequence[Path]) -> tuple[list[State], list[Problem]]:
         if state is not None:
             found.append(state)
         elif not is_address(folder):
-            problems.append(Problem("unknown", folder, f"{folder / (RESULT if done else EPOCHS)} is not of a run of ltrun"))
+            problems.append(Problem("unknown", folder, f"{folder / (RESULT if done else EPOCHS)} is not from a run of ltrun"))
     return sorted(found, key=lambda state: WORDS.index(state.state)), problems
 
 
 def _finished(folder: Path) -> State | None:
-    """The state of a folder with a result; None for a foreign one."""
+    """Returns the state of a folder with a result; None if it is not ltrun's."""
     try:
         record = RunRecord.load(folder / RESULT)
     except UnknownRecord:
-        return State(folder, "done", _title(folder, signed(folder)), reason="its result is that of a later ltrun")
+        return State(folder, "done", _title(folder, signed(folder)), reason="a later version of ltrun wrote its result")
     except DataError as error:
-        if not (folder / RESULT).exists():  # a forced run has just begun it anew
+        if not (folder / RESULT).exists():  # force=true has just restarted the run
             return _begun(folder)
         return State(folder, "failed", _title(folder, signed(folder)), reason=str(error)) if is_address(folder) else None
     epochs = sum(stage["epochs"] for stage in record.stages)
@@ -74,14 +74,14 @@ def _finished(folder: Path) -> State | None:
 
 
 def _begun(folder: Path) -> State | None:
-    """The state of a folder without a result; None for a foreign one, and where a run was refused before it began."""
+    """Returns the state of a folder without a result; None if it is not ltrun's, or its run was refused before it began."""
     said, rows = signed(folder), _rows(folder)
     if not said and not rows and not is_address(folder):
         return None
     held = is_held(folder)
     if held is None:
         held = _lives(folder, said, rows)
-    if not held and (folder / RESULT).exists():  # it has just ended
+    if not held and (folder / RESULT).exists():  # the run has just ended
         return _finished(folder)
     if not held and _is_bare(folder):
         return None
@@ -90,19 +90,19 @@ def _begun(folder: Path) -> State | None:
     done, total = _reached(said, rows)
     left = _left(folder, rows, total - done) if held and done is not None and total is not None else None
     if state == "unfinished" and not rows and (folder / JOB).exists():
-        reason = "was given to a launcher"
+        reason = "handed to a launcher"
     return State(folder, state, _title(folder, said), done, total, left, reason or "")
 
 
 def _is_bare(folder: Path) -> bool:
-    """Whether a folder holds no more than a lock; also where it has just been removed."""
+    """Returns whether a folder holds nothing but a lock, or has just been removed."""
     with suppress(OSError):
         return all(path.name == LOCK for path in folder.iterdir())
     return True
 
 
 def _title(folder: Path, said: Mapping[str, Any]) -> str:
-    """What the run's lock or its launcher says of it, or else its address."""
+    """Returns the title in the run's lock or in the job of its launcher, or else its address."""
     if isinstance(said.get("title"), str):
         return str(said["title"])
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -115,7 +115,7 @@ def _title(folder: Path, said: Mapping[str, Any]) -> str:
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
-    """The last epochs of a run, without lines that are not whole."""
+    """Returns the last epochs of a run, without incomplete lines."""
     try:
         with (folder / EPOCHS).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
@@ -132,7 +132,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _reached(said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None]:
-    """Epochs that are done, and all epochs."""
+    """Returns the number of finished epochs and of all epochs."""
     stages = said.get("stages")
     if not isinstance(stages, Mapping) or not all(is_number(epochs) for epochs in stages.values()):
         return (int(rows[-1]["epoch"]), None) if rows else (None, None)
@@ -142,13 +142,13 @@ def _reached(said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tupl
 
 
 def _left(folder: Path, rows: Sequence[Mapping[str, Any]], epochs: int) -> float | None:
-    """Seconds that so many epochs take, at the pace of the last ones; what has passed since the last one is taken off."""
+    """Returns the seconds left for so many epochs at the pace of the last ones, less the time since the last epoch ended."""
     pace = _pace(rows)
     return None if pace is None else max(0.0, epochs * pace - min(_age(folder / EPOCHS), pace))
 
 
 def _pace(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Seconds of an epoch with its evaluation. A median, as a pause or a clock that is set is no time of training."""
+    """Returns the seconds of an epoch and its evaluation: medians, so that pauses and changes of the clock do not count."""
     passed = [b["time"] - a["time"] for a, b in pairwise(rows) if is_number(a.get("time")) and is_number(b.get("time"))]
     trained = [row["seconds"] for row in rows if is_number(row.get("seconds"))]
     if not trained:
@@ -157,7 +157,7 @@ def _pace(rows: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _lives(folder: Path, said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a run is under way, as far as can be known without locks: its process is there, or has just said something."""
+    """Guesses without locks whether a run is under way: its process exists on this machine, or its files are recent."""
     process = said.get("process")
     if said.get("machine") == gethostname() and isinstance(process, int):
         return _is_alive(process)
@@ -165,12 +165,12 @@ def _lives(folder: Path, said: Mapping[str, Any], rows: Sequence[Mapping[str, An
 
 
 def _is_alive(process: int) -> bool:
-    with suppress(OSError):  # not Linux, or it has ended
+    with suppress(OSError):  # not Linux, or the process has ended
         if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:1] == ["Z"]:
-            return False  # it has ended, and nobody has asked how
+            return False  # a zombie: it has ended, and its parent has not waited for it
     try:
         os.kill(process, 0)
-    except PermissionError:  # it is there, and somebody else's
+    except PermissionError:  # the process exists and belongs to another user
         return True
     except (ProcessLookupError, OverflowError):
         return False
@@ -178,7 +178,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Seconds since a file was written; 0 where the clocks of two machines differ."""
+    """Returns the seconds since a file was written; 0 if its time lies ahead of this clock, infinity without the file."""
     try:
         return max(0.0, time.time() - path.stat().st_mtime)
     except OSError:

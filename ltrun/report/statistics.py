@@ -1,4 +1,4 @@
-"""Welch's t-test of two means, and the verdict on the best of several: better than the second, or within noise."""
+"""Welch's t-test of two means, and the verdict on the best of several means: better than the second, or within noise."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-LEVEL = 0.05  # of the two-sided test
+LEVEL = 0.05  # significance level of the two-sided test
 Better = Literal["higher", "lower"] | None
-STEPS = 1000  # of Simpson's rule, even
+STEPS = 1000  # intervals of Simpson's rule; must be even
 
 
 class Sample(NamedTuple):
-    """What n runs say. std: with n - 1 in the denominator, None for a single one. printed: the mean as a table has it."""
+    """Statistics of n runs. std: with n - 1 in the denominator, None for one run. printed: the mean as a table prints it."""
 
     mean: float
     std: float | None
@@ -23,7 +23,9 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """best: the row with the best mean. p: of its difference from the second, None where one run shows no noise."""
+    """The comparison of the best two means. best, second: their rows. p: p-value of their difference, None if either is a
+    single run. printed_alike: whether both means are printed alike.
+    """
 
     best: int
     second: int
@@ -40,7 +42,10 @@ class Verdict:
 
 
 def verdict(samples: Mapping[int, Sample], better: Better) -> Verdict | None:
-    """samples: by row, those that may be compared. None where there is nothing to compare, or neither way is better."""
+    """Returns the verdict on the best two samples; None for fewer than two samples, or if neither direction is better.
+
+    samples: row -> sample, of the rows that may be compared.
+    """
     if len(samples) < 2 or better is None:
         return None
     sign = 1 if better == "lower" else -1
@@ -50,9 +55,9 @@ def verdict(samples: Mapping[int, Sample], better: Better) -> Verdict | None:
 
 
 def p_value(one: Sample, other: Sample) -> float | None:
-    """Two-sided, of the means' difference over its standard error from both deviations (Welch, 1947).
+    """Returns the two-sided p-value of the difference of two means by the t-test of unequal variances (Welch, 1947).
 
-    None where either has a single run. Without any deviation, means that differ at all differ for certain.
+    Returns None if either sample is a single run. If both deviations are 0, p is 0 for different means and 1 for equal ones.
     """
     if one.std is None or other.std is None:
         return None
@@ -66,12 +71,12 @@ def p_value(one: Sample, other: Sample) -> float | None:
 
 
 def exceeding(t: float, freedom: float) -> float:
-    """The probability that Student's t with so many degrees of freedom, 1 or more, is beyond -t or t.
+    """Returns the probability that the absolute value of Student's t exceeds `t`. freedom: degrees of freedom, 1 or more.
 
-    With t = sqrt(freedom) tan(a) its density goes as cos(a)^(freedom - 1), here integrated by Simpson's rule.
+    With t = sqrt(freedom) tan(a), the density is proportional to cos(a)^(freedom - 1), integrated by Simpson's rule.
     """
     start = math.atan(t / math.sqrt(freedom))
     width = (math.pi / 2 - start) / STEPS
-    heights = [math.sin(i * width) ** (freedom - 1) for i in range(STEPS + 1)]  # from the far end, where cos is 0
+    heights = [math.sin(i * width) ** (freedom - 1) for i in range(STEPS + 1)]  # from a = pi / 2 down, where cos(a) is 0
     area = width / 3 * (heights[0] + heights[-1] + 4 * math.fsum(heights[1:-1:2]) + 2 * math.fsum(heights[2:-1:2]))
     return min(1.0, area / (math.sqrt(math.pi) / 2 * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))))

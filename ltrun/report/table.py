@@ -1,4 +1,4 @@
-"""A table: rows of cells, each a mean over runs."""
+"""Tables of results: rows of cells, each with the mean and standard deviation over runs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ DASH = "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class Cell:
-    """values: percent, or what the heading says; one for each run that has the number, none for a group without classes."""
+    """A number of a table. values: one for each run that has the number, none for a group without classes.
+
+    percent: whether values are in percent, else they are in the unit of the heading.
+    """
 
     values: tuple[float, ...]
     percent: bool = True
 
     @classmethod
     def of(cls, column: Column, found: Iterable[Any]) -> Cell:
-        """found: what the record of each run has for the column; whatever is no number is left out."""
+        """Makes a cell from the records' values for the column, one for each run; values that are not numbers are left out."""
         values = (column.metric.shown(value, column.key) for value in found if is_number(value))
         return cls(tuple(values), column.metric.percent)
 
@@ -41,7 +44,7 @@ class Cell:
 
     @cached_property
     def std(self) -> float | None:
-        """With n - 1 in the denominator; None for a single run."""
+        """Standard deviation with n - 1 in the denominator; None for a single run."""
         if self.n < 2 or self.mean is None:
             return None
         return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (self.n - 1))
@@ -51,7 +54,7 @@ class Cell:
         return None if self.mean is None else Sample(self.mean, self.std, self.n, self.text(self.mean))
 
     def text(self, value: float) -> str:
-        """One decimal place of a percentage; of anything else as many as show three digits of the mean."""
+        """Returns a percentage with one decimal place, any other value with enough to show three digits of the mean."""
         size = abs(self.mean or 0.0)
         decimals = 1 if self.percent else max(0, 2 - math.floor(math.log10(size))) if size else 2
         return f"{value:.{decimals}f}"
@@ -62,7 +65,10 @@ Scored = tuple[RunRecord, str]  # a record and one of its predictors
 
 @dataclass(frozen=True)
 class Row:
-    """names: one for each of the table's heads. keys: what the row stands for, column by column, for CSV. runs: averaged."""
+    """A row of a table. names: one for each of the table's heads. keys: key -> value that its runs share, as typed.
+
+    runs: the runs that it averages. saw_test: whether a predictor of theirs saw test inputs.
+    """
 
     names: tuple[str, ...]
     keys: Mapping[str, str]
@@ -77,9 +83,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that may be compared: one data set as one group of runs had it.
+    """Rows that may be compared, because their runs had the same data.
 
-    title: of the data set, as it is typed; heading: as papers have it.
+    title: the data set and its changes, as typed. heading: the title with the name that papers give the data set. heads:
+    headings of the names.
     """
 
     title: str
@@ -93,20 +100,20 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Headings of the numbers, as `heads` are of the names."""
+        """Headings of the numbers."""
         return tuple(column.head for column in self.measure.columns)
 
     def verdict(self, column: int) -> Verdict | None:
-        """On the best mean of a column, among the rows that did not see test inputs."""
+        """Returns the verdict on the best mean of a column, among the rows that did not see test inputs."""
         cells = {i: row.cells[column] for i, row in enumerate(self.rows) if not row.saw_test}
         return verdict_on(cells, self.measure.columns[column].metric.better)
 
     def best(self, column: int) -> set[int]:
-        """The row to be honoured: the best, where it differs from the second by more than the noise of their runs."""
+        """Returns the row to print bold: the best, if it differs from the second by more than the noise of their runs."""
         found = self.verdict(column)
         return {found.best} if found and found.kind == "better" else set()
 
 
 def verdict_on(cells: Mapping[int, Cell], better: Better) -> Verdict | None:
-    """cells: by row, those that may be compared."""
+    """Returns the verdict on cells, row -> cell, of the rows that may be compared."""
     return verdict({i: cell.sample for i, cell in cells.items() if cell.sample}, better)

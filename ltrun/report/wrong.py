@@ -1,4 +1,4 @@
-"""Wrong predictions of a run: the test images that it takes for another class, most confident first."""
+"""Wrong predictions of a run: its misclassified test images, most confident first."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from ltrun.errors import ConfigError, did_you_mean
 from ltrun.results.predictions import predictions_of
 from ltrun.results.record import RunRecord
 
-NO_LOGITS = {"ltrun.posthoc.NCM": "distances or cosines"}  # class of a predictor -> what its scores are instead
+NO_LOGITS = {"ltrun.posthoc.NCM": "distances or cosines"}  # class of a predictor -> its scores, which are not logits
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """An image. row: in the test split. image: its name, None from a run that kept no names. probability: of the class that
-    was predicted. of_label: of the right one.
+    """A misclassified image. row: its row in the test split. image: its name, None if the run kept no names.
+
+    probability: of the predicted class. of_label: of the right class.
     """
 
     row: int
@@ -37,8 +38,10 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """Wrong images of one predictor, most confident first. images: test images in all. label: the only class that is looked
-    at, or None. notes: what the numbers are not.
+    """Wrong images of one predictor, most confident first.
+
+    label: the only class examined, or None for all. images: the number of its test images. notes: sentences on how to read the
+    probabilities and names.
     """
 
     record: RunRecord
@@ -65,9 +68,9 @@ class Mistakes:
 
 
 def mistakes_of(record: RunRecord, folder: Path, predictor: str | None = None, label: str | None = None) -> Mistakes:
-    """predictor: None for the one that stands for the method. label: look at images of this class alone.
+    """Returns the wrong images of a run. predictor: None for the method's headline. label: examine only images of this class.
 
-    Raises ConfigError for names that the run does not have, and DataError where its predictions cannot be read.
+    Raises ConfigError for a predictor or class that the run does not have, and DataError if its predictions cannot be read.
     """
     predictor, names = predictor or record.headline, record.classes["names"]
     if label is not None and label not in names:
@@ -92,7 +95,7 @@ def mistakes_of(record: RunRecord, folder: Path, predictor: str | None = None, l
 
 
 def by_pair(wrong: tuple[Wrong, ...]) -> dict[tuple[str, str], tuple[Wrong, ...]]:
-    """(label, predicted) -> its images; the pair with the most images first."""
+    """Returns (label, predicted) -> wrong images, the pair with the most images first."""
     pairs: dict[tuple[str, str], list[Wrong]] = {}
     for each in wrong:
         pairs.setdefault((each.label, each.predicted), []).append(each)
@@ -103,20 +106,20 @@ def by_pair(wrong: tuple[Wrong, ...]) -> dict[tuple[str, str], tuple[Wrong, ...]
 def _notes(record: RunRecord, predictor: str, named: bool) -> Iterator[str]:
     part = _target(record.config, predictor)
     if part in NO_LOGITS:
-        yield f"Probabilities are the softmax of {NO_LOGITS[part]}, which are no logits: their order counts, not their size"
+        yield f"Probabilities are the softmax of {NO_LOGITS[part]}, not of logits: trust their order, not their size"
     elif part and not part.startswith("ltrun."):
-        yield f"Probabilities are the softmax of what {part} returns, whether or not these are logits"
+        yield f"Probabilities are the softmax of the scores of {part}, whether or not those are logits"
     else:
         yield "Probabilities are the softmax of the scores"
     if not named:
-        yield "This run kept no names of files: images are numbered by their rows in the test split"
+        yield "This run kept no names of files: images are named by their rows in the test split"
 
 
 def _target(config: Mapping[str, Any], predictor: str) -> str | None:
-    """The class of a post-hoc predictor; None for the network's own prediction, and where a record does not tell."""
+    """Returns the class of a post-hoc predictor; None for the network's own prediction, and if the record names no class."""
     try:
         _, part = rows_of(config.get("posthoc")).get(predictor, ("", None))
-    except ConfigError:  # of another version, or written by hand
+    except ConfigError:  # the record is of another version, or written by hand
         return None
     target = part.get("_target_") if isinstance(part, Mapping) else None
     return target if isinstance(target, str) else None

@@ -1,4 +1,4 @@
-"""The address of a run: a fingerprint of its configuration, and the folder of its result."""
+"""Address of a run: the fingerprint of its configuration and the folder of its result."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from ltrun.errors import ConfigError
 from ltrun.taxonomy import DATASET_KEYS, GROUPS, SLOTS, STAGE_SLOTS, emptied
 
 RESULT = "result.json"
-ERROR = "error.log"  # why a job failed: the sentence on its first line, below it the traceback of a defect
-EPOCHS = "metrics.jsonl"  # the line an epoch that a run writes while it trains
-JOB = "job.json"  # a job as it waits for a launcher
+ERROR = "error.log"  # why a job failed: a sentence on the first line, and the traceback below if it is a defect
+EPOCHS = "metrics.jsonl"  # a line for each epoch, written while the run trains
+JOB = "job.json"  # a job that waits for a launcher
 PREDICTIONS = "predictions.npz"
 LOCK = ".lock"  # held by the process that trains the run
-MANIFEST = "checkpoints.json"  # names the checkpoints of a run that may be gone on from
+MANIFEST = "checkpoints.json"  # names the checkpoints from which a run may resume
 INERT = (
     "seed", "outputs", "force", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",
     "runtime.device", "runtime.threads", "runtime.channels_last", "runtime.compile", "runtime.pack", "runtime.tensorboard",
     "runtime.checkpoint_seconds",
 )  # fmt: skip
-"""Keys that name a run, or change where, how fast or how visibly it runs. Any other key of `runtime` changes results."""
+"""Keys that name a run, or change only where, how fast or how visibly it runs. All other keys of `runtime` change results."""
 
 NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.grey_range": [0, 65535],
     "ltrun.ImageFolder.max_pixels": 89478485,
     "ltrun.ImageFolder.validation_fraction": 0,
 }
-"""Keys that are younger than some results, with the value that stands for what those runs did; null needs no entry.
+"""Keys that are younger than some results, with the value that reproduces those results; null needs no entry.
 
-A setting by its path (`dataset.task`), an argument of a part by its class (`ltrun.margin.LDAM.shift`).
+A setting is named by its path (`dataset.task`), an argument of a part by the part's class (`ltrun.margin.LDAM.shift`).
 """
 
-ORDERED = ("augments", "mixers", "streams", "terms")  # mappings whose order is the order of work or of random draws
+ORDERED = ("augments", "mixers", "streams", "terms")  # mappings whose order sets the order of work or of random draws
 
 
 def labelled(name: str, changes: Mapping[str, Any]) -> str:
-    """`name [key=value, ...]`, in an order that does not depend on how the changes were typed; inert keys are left out."""
+    """Returns `name [key=value, ...]`, in an order independent of the order of the changes; leaves out inert keys."""
 
     def order(key: str) -> tuple[int, str]:
         return (SLOTS.index(key) if key in SLOTS else len(SLOTS), key)
@@ -51,12 +51,12 @@ def labelled(name: str, changes: Mapping[str, Any]) -> str:
 
 
 def as_typed(value: object) -> str:
-    """A value as it is typed on the command line; 50.0 and 5e1 as 50, true as true."""
+    """Returns a value as it is typed on the command line; 50.0 and 5e1 as 50, true as true."""
     return value if isinstance(value, str) else json.dumps(_whole(value), separators=(",", ":"), ensure_ascii=False)
 
 
 def _whole(node: object) -> object:
-    """A value in which whole floats are integers."""
+    """Returns the value with whole floats as integers."""
     if isinstance(node, Mapping):
         return {key: _whole(value) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
@@ -65,7 +65,7 @@ def _whole(node: object) -> object:
 
 
 def inert_keys(config: Mapping[str, Any]) -> frozenset[str]:
-    """`INERT`, and the arguments that the data set of a configuration declares inert."""
+    """Returns the keys of `INERT`, and the arguments that the data set of the configuration declares inert."""
     dataset = config.get("dataset")
     declared = dataset.get("inert") if isinstance(dataset, Mapping) else None
     names = declared if isinstance(declared, (list, tuple)) else ()
@@ -73,17 +73,17 @@ def inert_keys(config: Mapping[str, Any]) -> frozenset[str]:
 
 
 def fingerprint(config: Mapping[str, Any], neutral: Mapping[str, Any] = NEUTRAL) -> str:
-    """8 hex digits of the SHA-256 of whatever in a resolved configuration changes results.
+    """Returns 8 hex digits of the SHA-256 of all keys of a resolved configuration that change results.
 
-    Absent, null, `{}` and a neutral value are one and the same, wherever they train the same; so are 1, 1.0 and 1e0. A class
-    of ltrun's enters by its family and name, so that it may move to another module.
+    Absent, null, `{}` and a neutral value are equal wherever they train the same; so are 1, 1.0 and 1e0. A class of ltrun
+    counts by its family and name, so that it may move to another module. Raises ConfigError for values that JSON lacks.
     """
     text = json.dumps(_Canonical(config, neutral).mapping(config, ""), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class _Canonical:
-    """One spelling for all configurations that train the same."""
+    """The canonical form of a configuration: equal for all spellings that train the same."""
 
     def __init__(self, config: Mapping[str, Any], neutral: Mapping[str, Any]):
         self.inert, self.neutral = inert_keys(config), neutral
@@ -91,7 +91,7 @@ class _Canonical:
         self.overriding = self._overriding(config)
 
     def _overriding(self, config: Mapping[str, Any]) -> set[str]:
-        """Slots of stages in which `{}` is no absent option: it takes out what the run's own option contributes."""
+        """Returns the slots of stages in which `{}` differs from an absent option, because it removes the run's own option."""
         stages = config.get("stages")
         found = set()
         for name, stage in stages.items() if isinstance(stages, Mapping) else ():
@@ -103,7 +103,7 @@ class _Canonical:
         return found
 
     def mapping(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """Settings, slots or parts, without the keys that say nothing."""
+        """Returns the canonical form of a mapping of settings, slots or parts, without keys that do not change results."""
         family = class_name(node["_target_"]) if "_target_" in node else None
         found: dict[str, Any] = {}
         for key, value in node.items():
@@ -126,15 +126,15 @@ class _Canonical:
         return found
 
     def _speaks(self, path: str) -> bool:
-        """Whether `{}` differs from an absent key here; a stream without augments differs from one with those of `main`."""
+        """Returns whether `{}` differs from an absent key here: a stream with `augments: {}` does not use those of `main`."""
         return path in self.overriding or re.search(r"(^|\.)streams\.[^.]+\.augments$", path) is not None
 
 
 def class_name(target: Any) -> Any:
-    """`ltrun.margin.LDAM` for `ltrun.margin.ldam.LDAM`, `ltrun.Bilevel` for a class that belongs to no family.
+    """Returns `ltrun.margin.LDAM` for `ltrun.margin.ldam.LDAM`, and `ltrun.Bilevel` for a class outside the families.
 
-    A class of a plugin keeps its whole path, because two modules of it may each have a class of one name, and runs of the
-    second would pass for done.
+    A class of a plugin keeps its whole path: two modules of the plugin may have classes of the same name, and runs of one
+    class would count as finished runs of the other.
     """
     if not isinstance(target, str) or not target.startswith("ltrun."):
         return target
@@ -143,7 +143,7 @@ def class_name(target: Any) -> Any:
 
 
 def _literal(value: Any, path: str) -> Any:
-    """A value that is handed on as it is, nulls and empty mappings inside it included; whole floats become integers."""
+    """Returns an argument's value, with nulls and empty mappings inside it; whole floats become integers."""
     if isinstance(value, Mapping):
         return {"in order": [[str(key), _literal(inner, f"{path}.{key}")] for key, inner in value.items()]}
     if isinstance(value, (list, tuple)):
@@ -156,7 +156,7 @@ def _literal(value: Any, path: str) -> Any:
 
 
 def address(outputs: Path, dataset: str, method: str, fingerprint: str, seed: int) -> Path:
-    """outputs/<dataset>/<method>/<fingerprint>/seed<k>. Raises ConfigError for names that would lie elsewhere."""
+    """Returns outputs/<dataset>/<method>/<fingerprint>/seed<k>. Raises ConfigError for names that cannot be folders there."""
     for key, name in {"dataset": dataset, "method": method, "fingerprint": fingerprint}.items():
         if not name or name.startswith(".") or not name.isprintable() or set(name) & set("/\\:") or len(name.encode()) > 200:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk leaves the old content or the new, never half of it."""
+"""Atomic writes of files: a kill or a full disk leaves the old content or the new, never a part of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes beside `path`, forces the bytes to the disk, renames. Raises TrainingError; what was there before then remains.
+    """Writes a temporary file beside `path`, forces it to the disk and renames it; makes missing folders.
 
-    Missing folders are made. The temporary name is unique, so that two processes that write the same file do not mix.
+    The temporary name is unique, so that two processes can write the same file. Raises TrainingError, and then leaves the old
+    file as it was.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -33,7 +34,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Adds to the end of a file. Raises TrainingError."""
+    """Appends text to a file. Raises TrainingError if it cannot be written."""
     try:
         with path.open("a") as file:
             file.write(text)
@@ -53,13 +54,13 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the rename survive a power failure. Some file systems refuse it, and the file is whole either way."""
+    """Makes the rename survive a power failure. Some file systems refuse to; the file is whole either way."""
     with suppress(OSError):
         sync(folder)
 
 
 def sync(path: Path) -> None:
-    """Forces a file, or the names in a folder, to the disk. Raises OSError."""
+    """Forces a file, or the entries of a folder, to the disk. Raises OSError."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -70,12 +71,12 @@ def sync(path: Path) -> None:
 def _sentence(path: Path, error: OSError) -> str:
     if error.errno in FULL:
         return (
-            f"{path} could not be written because the disk or the quota is full; what was there before is intact: "
-            "free some space and give the same command again"
+            f"{path} could not be written because the disk or the quota is full; the old content is intact: "
+            "free some space and repeat the command"
         )
     if error.errno in FORBIDDEN:
         return (
             f"{path} could not be written ({error.strerror}): "
-            "make its folder writable, or choose another (of a run: outputs=FOLDER), and give the same command again"
+            "make its folder writable, or choose another (outputs=FOLDER for a run), and repeat the command"
         )
-    return f"{path} could not be written ({error.strerror or error}): mend that and give the same command again"
+    return f"{path} could not be written ({error.strerror or error}): resolve that error and repeat the command"

@@ -1,4 +1,4 @@
-"""TensorBoard's curves of a run, drawn from the lines of metrics.jsonl."""
+"""TensorBoard curves of a run, drawn from the lines of metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 
 class Curves:
-    """Curves in a folder, which holds one drawing of a run. Where they cannot be written, says so once and draws no more.
+    """A folder with the curves of one run. If the folder cannot be written to, warns once and draws no more.
 
-    TensorBoard's own writer would write from a thread, whose errors nobody hears.
+    TensorBoard's own writer works in a thread, whose errors go unnoticed.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises ConfigError where TensorBoard is not installed."""
+        """Raises ConfigError if TensorBoard is not installed."""
         try:
             from tensorboard.compat.proto.event_pb2 import Event
             from tensorboard.compat.proto.summary_pb2 import Summary
@@ -32,7 +32,7 @@ class Curves:
         self.file: Path | None = None
 
     def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Draws anew, from the epochs that a run goes on from: else the repeated ones would be drawn on top of the old."""
+        """Deletes old curves and draws the given epochs, after which the run resumes, so that no epoch is drawn twice."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for old in self.folder.glob("events.out.tfevents.*"):
@@ -45,7 +45,7 @@ class Curves:
             self.draw(row)
 
     def draw(self, row: Mapping[str, Any]) -> None:
-        """A point on each curve of an epoch."""
+        """Draws a point on each curve for one epoch."""
         values = {name: row.get(name) for name in ("loss", "learning_rate")}
         for split, metrics in row.get("evaluation", {}).items():
             values |= {f"{split}/{name}": value for name, value in metrics.items()}

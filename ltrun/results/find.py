@@ -1,4 +1,4 @@
-"""The one run that a path on the command line means."""
+"""Lookup of the single run at or below a path of the command line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ltrun.results.address import RESULT
 from ltrun.results.folder import failure
 from ltrun.results.record import RunRecord
 
-LISTED = 12  # runs that are named where a path holds several
+LISTED = 12  # most runs that are named if a path holds several
 
 
 def run_at(path: Path) -> tuple[Path, RunRecord]:
-    """(result file, record) of a result file, of the folder of a run or another file in it, or of a folder with one run below.
+    """Returns (result file, record) for a result file, a run's folder, another file in it, or a folder with one run below it.
 
-    Raises DataError where there is no result, or more than one.
+    Raises DataError if there is no result, or more than one.
     """
     if path.is_file():
         file = path if path.suffix == ".json" else path.with_name(RESULT)
@@ -31,12 +31,12 @@ def run_at(path: Path) -> tuple[Path, RunRecord]:
 
 def _only_one_below(path: Path) -> Path:
     if not path.is_dir():
-        what = f"{path} is no result of a run" if path.exists() else f"there is no {path}"
+        what = f"{path} is not the result of a run" if path.exists() else f"there is no {path}"
         raise DataError(f"{what}: give the folder of a run, or its {RESULT}")
     found = list(islice(_results(path), LISTED + 1))
     if not found:
         why = failure(path)
-        state = f"failed ({why})" if why else "is no finished run, and holds none"
+        state = f"failed ({why})" if why else "neither is nor holds a finished run"
         raise DataError(f"{path} {state}: give the folder of a run, or its {RESULT}")
     if len(found) > 1:
         listed = ", ".join(str(file.parent) for file in found[:LISTED])

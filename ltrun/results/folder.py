@@ -1,4 +1,4 @@
-"""The folder of a run: who holds it, what it held before a forced run, and why its job failed."""
+"""The folder of a run: its lock, the old results that a forced run sets aside, and why its job failed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from typing import Any
 from ltrun.errors import BusyError, ConfigError
 from ltrun.results.address import ERROR, LOCK, MANIFEST, RESULT
 
-ASIDE = ".before"  # added to the names of a result and its checkpoints while a forced sweep has not come to their run
-HELD = {errno.EWOULDBLOCK, errno.EACCES}  # any other error of a lock says that there are no locks
-PAUSES = 0.02, 0.05, 0.1  # seconds: `is_held` holds a lock for a moment, too
-LARGEST = 2**16  # bytes of a lock's file that are read
+ASIDE = ".before"  # suffix of an old result and its manifest until a forced sweep reaches their run
+HELD = {errno.EWOULDBLOCK, errno.EACCES}  # any other error means that files cannot be locked
+PAUSES = 0.02, 0.05, 0.1  # seconds between attempts, because `is_held` holds the lock for a moment, too
+LARGEST = 2**16  # bytes of a lock file that are read
 
 log = logging.getLogger(__name__)
-_warned = False  # that files cannot be locked
+_warned = False  # whether the warning that files cannot be locked was given
 
 
 def made(folder: Path) -> Path:
-    """The folder, which is made if it is missing. Raises ConfigError."""
+    """Makes the folder if it is missing, and returns it. Raises ConfigError if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -37,11 +37,11 @@ def made(folder: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path, job: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Makes the folder of a run and holds it: two processes never train the same run. The kernel frees the lock on a kill.
+    """Makes the folder of a run and locks it, so that two processes never train the same run. A kill frees the lock.
 
-    job: what the lock's file says of the run, beside the process and its machine: `title`, and `stages`, the epochs of each.
-    Where files cannot be locked, says so once and goes on. Raises ConfigError for a folder that cannot be written to, and
-    BusyError for one that another process holds.
+    job: content of the lock file beside the process and its machine: `title`, and `stages` with the epochs of each stage.
+    If files cannot be locked, warns once and goes on. Raises ConfigError for a folder that cannot be written to, and
+    BusyError for a folder that another process holds.
     """
     try:
         lock = os.open(made(folder) / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -74,7 +74,7 @@ def _hold(lock: int, folder: Path) -> None:
 
 
 def is_held(folder: Path) -> bool | None:
-    """Whether a process is training the run of a folder; None where that cannot be known, as files cannot be locked there."""
+    """Returns whether a process is training the run of a folder; None if files cannot be locked there."""
     try:
         lock = os.open(folder / LOCK, os.O_RDONLY)
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def is_held(folder: Path) -> bool | None:
 
 
 def signed(folder: Path) -> dict[str, Any]:
-    """What the last process that held a folder has written about its run; {} for nothing, or nothing that can be read."""
+    """Returns what the last process that held a folder wrote into the lock file; {} if there is nothing readable."""
     try:
         with (folder / LOCK).open("rb") as file:
             said = json.loads(file.read(LARGEST))
@@ -120,9 +120,9 @@ def _unwritable(folder: Path, error: OSError) -> ConfigError:
 
 
 def set_aside(folder: Path) -> None:
-    """Has nothing of before pass for the result of a forced sweep, and loses nothing: see `put_back`.
+    """Renames the old result and manifest, so that they do not count as the result of a forced sweep; see `put_back`.
 
-    A run that another process is training is left alone.
+    Leaves alone a run that another process is training.
     """
     if not folder.is_dir():
         return
@@ -131,12 +131,12 @@ def set_aside(folder: Path) -> None:
             for name in (MANIFEST, RESULT):
                 if (folder / name).exists():
                     (folder / name).replace(folder / f"{name}{ASIDE}")
-    except (BusyError, ConfigError):  # of which the run itself will tell
+    except (BusyError, ConfigError):  # the run itself will report the error
         return
 
 
 def put_back(folder: Path) -> None:
-    """Gives a run that was refused before it began anew what was set aside."""
+    """Restores what `set_aside` renamed, for a run that was refused before it restarted."""
     for name in (MANIFEST, RESULT):
         aside = folder / f"{name}{ASIDE}"
         if aside.exists() and not (folder / name).exists():
@@ -144,8 +144,8 @@ def put_back(folder: Path) -> None:
 
 
 def reset(folder: Path) -> None:
-    """Has a run begin anew: if it is cut short, nothing of before passes for its result, and it goes on from its own."""
-    aside = folder / f"{MANIFEST}{ASIDE}"  # while it lies there, checkpoints count no more: a kill may come at any moment
+    """Deletes the old result and checkpoints, so that a run that is interrupted resumes from its own checkpoints."""
+    aside = folder / f"{MANIFEST}{ASIDE}"  # while it exists, checkpoints do not count: a kill may come at any moment
     if (folder / MANIFEST).exists():
         (folder / MANIFEST).replace(aside)
     else:
@@ -161,7 +161,7 @@ def drop_aside(folder: Path) -> None:
 
 
 def failure(folder: Path) -> str | None:
-    """Why the job of a folder failed, or None."""
+    """Returns why the job of a folder failed, or None."""
     try:
         return (folder / ERROR).read_text("utf-8", errors="replace").partition("\n")[0]
     except OSError:

@@ -1,7 +1,7 @@
-"""metrics.jsonl and predictions.npz: what a run writes besides its record.
+"""Files that a run writes besides its record: metrics.jsonl and predictions.npz.
 
 predictions.npz has a row for each image of the test split, in the order of the split: test_labels (N,) int64, test_files (N,)
-names of the images (of a folder, paths below dataset.root), and test_scores_<predictor> (N, C) float32.
+names of the images (paths below dataset.root for image folders), and test_scores_<predictor> (N, C) float32.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ltrun.results.curves import Curves
 
 
 class History:
-    """metrics.jsonl: a line an epoch. A resumed run first drops the lines from the epoch that it is about to repeat.
+    """The file metrics.jsonl, a line for each epoch. A resumed run first drops the lines from the first epoch that it repeats.
 
-    tensorboard: whether to draw curves of the same lines, too. Raises ConfigError where TensorBoard is not installed.
+    tensorboard: whether to draw curves of the lines, too. Raises ConfigError if TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, tensorboard: bool):
@@ -32,7 +32,7 @@ class History:
         self.curves = Curves(folder / "tensorboard") if tensorboard else None
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Adds the time of day to the line of an epoch. Raises TrainingError."""
+        """Writes the line of an epoch with the time, in seconds since 1970. Raises TrainingError if it cannot be written."""
         row = {**row, "time": round(time.time(), 2)}
         if not self.begun:
             old = self.path.read_text("utf-8", errors="replace").splitlines() if self.path.is_file() else []
@@ -47,7 +47,7 @@ class History:
 
 
 def _epoch_of(line: str) -> tuple[str, int] | None:
-    """Stage and epoch of a line, or None for one that a kill cut short."""
+    """Returns stage and epoch of a line, or None for a line that a kill cut short."""
     try:
         row = json.loads(line)
         return row["stage"], row["epoch"]

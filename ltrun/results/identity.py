@@ -1,4 +1,4 @@
-"""Identity of the data of a run: the digests that records and checkpoints carry, and what differs between two of them."""
+"""Identity of the data of a run: digests in records and checkpoints, and the differences between two identities."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ HEX = 16
 
 
 class SplitIdentity(TypedDict):
-    """Digests of a split in the order of its rows. images: how many. files: of their names. sizes: of the bytes of each file,
-    where each image has one. pixels: as they were decoded; None where they are decoded anew for each epoch."""
+    """Digests of a split, in the order of its rows. images: their number. files: digest of their names. sizes: digest of the
+    sizes of the files, None unless each image has a file. pixels: digest of the decoded images, None for streamed images."""
 
     images: int
     labels: str
@@ -23,7 +23,10 @@ class SplitIdentity(TypedDict):
 
 
 class Identity(TypedDict):
-    """classes: digest of their names in label order. digest: of what decides: pixels, or else names and sizes of files."""
+    """The identity of a data set. digest: of labels and pixels, or names and sizes of files where there are no pixels.
+
+    classes: digest of the names of the classes in label order.
+    """
 
     digest: str
     classes: str
@@ -31,12 +34,12 @@ class Identity(TypedDict):
 
 
 def digest(content: bytes) -> str:
-    """16 hex digits of the SHA-256."""
+    """Returns 16 hex digits of the SHA-256."""
     return hashlib.sha256(content).hexdigest()[:HEX]
 
 
 def identity(classes: Sequence[str], splits: Mapping[str, SplitIdentity]) -> Identity:
-    """The same on every machine and device: no time, no place and no random number enters."""
+    """Returns the identity of data; equal on every machine and device, because no time, path or random number enters."""
     named = digest(json.dumps(list(classes)).encode())
     decides = {
         split: [found["labels"], *([found["pixels"]] if found["pixels"] else [found["files"], found["sizes"]])]
@@ -47,14 +50,14 @@ def identity(classes: Sequence[str], splits: Mapping[str, SplitIdentity]) -> Ide
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
-    """In words, how `other`, the data of now, differ from `one`: a clause for the classes and for each split that differs.
+    """Returns how `other`, the present data, differ from `one`: "classes" or split -> a clause, for each that differs.
 
-    Pixels decide where both know them: then names may differ, as they do between the forms of CIFAR. Records of before have
-    no identity, `{}`, and differ from nothing.
+    Pixels decide if both identities have them: names may then differ, as they do between the formats of CIFAR. Records of
+    earlier formats have no identity, `{}`, and differ from nothing.
     """
     if not one or not other or one["digest"] == other["digest"]:
         return {}
-    found = {"classes": "the classes have other names, or another order"} if one["classes"] != other["classes"] else {}
+    found = {"classes": "the names of the classes, or their order, differ"} if one["classes"] != other["classes"] else {}
     for split, title in SPLITS.items():
         before, now = one["splits"].get(split), other["splits"].get(split)
         if before and now:
@@ -73,10 +76,10 @@ def _split_difference(title: str, one: SplitIdentity, other: SplitIdentity) -> s
     if one["pixels"] and other["pixels"]:
         if one["pixels"] == other["pixels"]:
             return None
-        told = ", though their files have the same names" if one["files"] == other["files"] else ""
+        told = ", although their files have the same names" if one["files"] == other["files"] else ""
         return f"the pixels of the {title} differ{told}"
     if one["files"] != other["files"]:
         return f"the names of the {title} differ"
     if one["sizes"] and other["sizes"] and one["sizes"] != other["sizes"]:
-        return f"the files of the {title} have other sizes"
+        return f"the sizes of the files of the {title} differ"
     return None

@@ -1,4 +1,4 @@
-"""predictions.npz, read back: labels, scores and file names of the test images of a run. Needs no torch."""
+"""Reader of predictions.npz: labels, scores and file names of the test images of a run. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ltrun.errors import ConfigError, DataError, did_you_mean
 from ltrun.results.address import PREDICTIONS
 from ltrun.results.record import RunRecord
 
-AT_ONCE = 2**20  # numbers that are brought to double precision at a time
+AT_ONCE = 2**20  # numbers that are converted to double precision at a time
 DAMAGED = (
     OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
@@ -25,9 +25,9 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Of one predictor, a row for each of the N test images.
+    """The predictions of one predictor, a row for each of the N test images.
 
-    labels: (N,). scores: (N, C), higher is likelier. files: (N,) names of the images; None from a run that kept none.
+    labels: (N,). scores: (N, C), higher is likelier. files: (N,) names of the images; None if the run kept none.
     """
 
     labels: Integers
@@ -36,11 +36,11 @@ class Predictions:
 
     @cached_property
     def predicted(self) -> Integers:
-        """(N,) the class of the highest score."""
+        """(N,) classes with the highest score."""
         return self.scores.argmax(1)
 
     def probabilities(self, rows: Integers, classes: Integers) -> NDArray[np.float64]:
-        """(R,) the softmax of each row's scores at its class. rows, classes: (R,)."""
+        """Returns (R,) the softmax of the scores of each row, at the class of that row. rows, classes: (R,)."""
         found = np.empty(len(rows))
         step = max(1, AT_ONCE // self.scores.shape[1])
         for first in range(0, len(rows), step):
@@ -52,17 +52,17 @@ class Predictions:
 
 
 def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictions:
-    """What a predictor of a run said of the test images; the file lies beside the result.
+    """Returns the predictions that a predictor of a run made of the test images. folder: the folder of the result.
 
-    Raises ConfigError for a predictor that the run does not have, and DataError where the file is missing, damaged or of
-    another result.
+    Raises ConfigError for a predictor that the run does not have, and DataError if the file is missing, damaged or of another
+    result.
     """
     if predictor not in record.predictors:
         raise ConfigError(f"the run has no predictor '{predictor}'{did_you_mean(predictor, record.predictors)}")
     path = folder / PREDICTIONS
-    again = "bring it from where the run was trained, or train the run again with force=true"
+    again = "copy it from the machine that trained the run, or train the run again with force=true"
     if not path.is_file():
-        raise DataError(f"{path} is missing, which a run writes beside its result: {again}")
+        raise DataError(f"{path} is missing, although a run writes it beside its result: {again}")
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             labels, scores = arrays["test_labels"], arrays[f"test_scores_{predictor}"]
@@ -70,15 +70,15 @@ def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictio
     except DAMAGED as error:
         raise DataError(f"{path} cannot be read ({error}): {again}") from None
     if not _whole(labels, scores, files, len(record.classes["names"])):
-        raise DataError(f"{path} is damaged or not a run's: {again}")
+        raise DataError(f"{path} is damaged or not from a run: {again}")
     read = Predictions(labels.astype(np.int64), scores, files)
     if not _belongs(read, record.predictors[predictor]["splits"].get("test")):
-        raise DataError(f"{path} does not give the numbers of the result beside it: {again}")
+        raise DataError(f"{path} does not belong to the result beside it: {again}")
     return read
 
 
 def _whole(labels: NDArray[Any], scores: NDArray[Any], files: NDArray[Any] | None, classes: int) -> bool:
-    """Whether the arrays fit one another and the classes of the run; a class that is ruled out has minus infinity."""
+    """Returns whether the arrays fit one another and the classes of the run. Excluded classes may score minus infinity."""
     kinds = labels.dtype.kind in "iu" and scores.dtype.kind == "f" and (files is None or files.dtype.kind == "U")
     shapes = labels.ndim == 1 and scores.shape == (len(labels), classes) and (files is None or files.shape == labels.shape)
     if not (kinds and shapes and len(labels)):
@@ -87,7 +87,10 @@ def _whole(labels: NDArray[Any], scores: NDArray[Any], files: NDArray[Any] | Non
 
 
 def _belongs(read: Predictions, metrics: Any) -> bool:
-    """Whether the record has as many images, and as many right of each class, but for ties that rounding to float32 made."""
+    """Returns whether the record has the same number of images, and of right ones of each class.
+
+    Allows a few differences, because rounding to float32 makes ties.
+    """
     if metrics is None or metrics["images"] != len(read.labels):
         return False
     recall = np.array([0.0 if share is None else share for share in metrics["per_class"]])

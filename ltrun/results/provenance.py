@@ -1,4 +1,4 @@
-"""Where a result comes from: time, versions, platform, processor, commit."""
+"""Provenance of a result: time, versions, platform, processor, commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ltrun.machine import processor
 
 
 def provenance() -> dict[str, Any]:
-    """Time (UTC), versions, platform, processor and, where ltrun is a checkout, its commit; no name of a machine or user."""
+    """Returns time (UTC), versions, platform, processor and, if ltrun is a checkout, its commit; names no machine or user."""
     versions = {"ltrun": __version__, "python": platform.python_version()}
     for package in ("torch", "torchvision", "hydra-core", "numpy"):
         try:
@@ -31,7 +31,10 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit(root: Path) -> dict[str, Any]:
-    """{"commit": ..., "dirty": ...} if `root` is a git checkout itself, not merely inside one as a virtual environment is."""
+    """Returns {"commit": ..., "dirty": ...} if `root` is the top of a git checkout, else {}.
+
+    A virtual environment may lie inside a checkout, whose commit says nothing about ltrun.
+    """
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(root), *words]

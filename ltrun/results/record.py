@@ -1,4 +1,4 @@
-"""The record of a run: the content of result.json. Nothing here needs torch."""
+"""The record of a run: the content of result.json. Needs no torch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ltrun.results.upgrade import upgrade
 
 
 class Predictor(TypedDict):
-    """sees: the splits that were shown to it. splits: metrics on each split that it was evaluated on.
+    """The results of one predictor. sees: the splits whose inputs it saw. splits: split -> metrics on it.
 
-    Metrics are those that metrics.py declares for the task, None for a group without classes; per_class, C fractions or
-    None; images; and whatever another version of ltrun measured.
+    Metrics: the metrics that metrics.py declares for the task, None for a group without classes; per_class, C fractions or
+    None; images; and any metric that another version of ltrun measured.
     """
 
     sees: list[str]
@@ -28,7 +28,7 @@ class Predictor(TypedDict):
 
 
 class Classes(TypedDict):
-    """counts: training images of each class."""
+    """The classes of a data set, in label order. counts: training images of each class."""
 
     names: list[str]
     counts: list[int]
@@ -42,13 +42,13 @@ class StageTime(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """The content of result.json, which is written last: where it lies, the run is done.
+    """The content of result.json. A run writes it last: if the file exists, the run is done.
 
-    dataset, method, task: names. changes: what was overridden relative to the method's preset, {"reweighting": "none",
-    "dataset.imbalance": 50}. choices: slot -> option. config: resolved. fingerprint: see `fingerprint`. headline: the
-    predictor that stands for the method. selection: the model that was evaluated, "last" or "best_val". command: the words
-    after `ltrun` that train this run alone, without force. data: the `Identity` of its data. Records of formats 1 and 2 have
-    neither: [] and {}. path: the file that it was read from, which is not in the file.
+    dataset, method, task: names. changes: overrides relative to the method's preset, {"reweighting": "none",
+    "dataset.imbalance": 50}. choices: slot -> option. config: the resolved configuration. fingerprint: see `fingerprint`.
+    headline: the predictor whose numbers are the method's. selection: the model that was evaluated, "last" or "best_val".
+    command: the words after `ltrun` that train this run alone, without force; [] in formats 1 and 2. data: the `Identity` of
+    the data; {} in formats 1 and 2. path: the file of the record; not part of the content.
     """
 
     dataset: str
@@ -72,15 +72,15 @@ class RunRecord:
 
     @property
     def label(self) -> str:
-        """The method and what was changed of it, slots first: `ldam_drw [reweighting=none, epochs=3]`."""
+        """The method with its changes, slots first: `ldam_drw [reweighting=none, epochs=3]`."""
         return labelled(self.method, self.changes)
 
     def content(self) -> dict[str, Any]:
-        """What the file holds."""
+        """Returns the content of the file."""
         return {key: value for key, value in asdict(self).items() if key != "path"}
 
     def save(self, folder: Path) -> Path:
-        """Writes folder/result.json whole or not at all. Raises TrainingError."""
+        """Writes folder/result.json atomically, and returns its path. Raises TrainingError if it cannot be written."""
         data = json.dumps(self.content(), indent=1, allow_nan=False).encode()
         read(data)  # a record that `load` would refuse must not count as a finished run
         write_atomically(folder / RESULT, data + b"\n")
@@ -88,10 +88,10 @@ class RunRecord:
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:
-        """A record of an earlier format becomes one of this format, with the fingerprint of the same run today.
+        """Reads a record. Upgrades an earlier format to this one, with the fingerprint that the same run has today.
 
-        Raises UnknownRecord for a record of a later version, and DataError for whatever else `save` did not write; both
-        name the file.
+        Raises UnknownRecord for a record of a later version, and DataError for any other file that `save` did not write;
+        both name the file.
         """
         try:
             with path.open("rb") as file:
@@ -110,7 +110,7 @@ class RunRecord:
 
     @classmethod
     def parse(cls, data: bytes, path: Path | None = None) -> RunRecord:
-        """A record from the bytes of a file. Raises Unknown; ValueError, RecursionError or ConfigError if damaged."""
+        """Reads a record from the bytes of a file. Raises Unknown; ValueError, RecursionError or ConfigError if damaged."""
         content = read(data)
         if content["format"] != FORMAT:
             content = upgrade(content)

@@ -1,4 +1,4 @@
-"""The schema of result.json: which records are whole."""
+"""Schema of result.json: validation of the fields of a record."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ FIELDS = (
     "format", "dataset", "method", "task", "changes", "choices", "config", "seed", "fingerprint", "headline", "selection",
     "predictors", "classes", "stages", "provenance", "command", "data",
 )  # fmt: skip
-ADDED = {"task": 2, "command": 3, "data": 3}  # fields that earlier formats lack: with which format they came
-LARGEST = 64 * 2**20  # bytes; 8,142 classes with ten predictors are a tenth of it
-Check = tuple[str, str, bool]  # a key, what it must be, whether it is
+ADDED = {"task": 2, "command": 3, "data": 3}  # field -> the first format that has it
+LARGEST = 64 * 2**20  # bytes; a record of 8,142 classes and ten predictors takes a tenth of it
+Check = tuple[str, str, bool]  # a key, what its value must be, whether it is
 
 
 class Unknown(ValueError):
-    """A whole record, of a task or a format that this version does not know."""
+    """A record of a task or a format that this version does not know."""
 
 
 def read(data: bytes) -> dict[str, Any]:
-    """The fields of a record, as its own format has them. Raises ValueError with the defect, in words that fit in a bracket."""
+    """Returns the fields of a record in its own format.
+
+    Raises Unknown for a later format or task, and ValueError with the defect, in words that fit in a bracket.
+    """
     if len(data) > LARGEST:
         raise ValueError(f"larger than {LARGEST >> 20} MiB")
     try:
@@ -49,7 +52,7 @@ def read(data: bytes) -> dict[str, Any]:
 
 def _format(found: Any) -> int:
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise ValueError(f"its format is {str(found)[:20]!r}, which there never was")
+        raise ValueError(f"its format is {str(found)[:20]!r}, which does not exist")
     if found > FORMAT:
         raise Unknown(f"its format is {str(found)[:20]}, the latest known is {FORMAT}")
     return found
@@ -60,7 +63,7 @@ def _refuse(constant: str) -> None:
 
 
 def _checks(content: dict[str, Any]) -> Iterator[Check]:
-    """Each is only evaluated after the ones before it held."""
+    """Yields the checks of a record. The caller must stop at the first that fails, because later ones rely on it."""
     task = content.get("task", SINGLE_LABEL)
     for key, name in {"task": task, **{key: content[key] for key in ("dataset", "method", "headline")}}.items():
         yield key, "a name", isinstance(name, str) and name != ""
@@ -75,7 +78,7 @@ def _checks(content: dict[str, Any]) -> Iterator[Check]:
     yield "selection", "'last' or 'best_val'", content["selection"] in ("last", "best_val")
     yield "stages", "a list", isinstance(content["stages"], list)
     for stage in content["stages"]:
-        yield "stages", "a list of name, epochs and seconds", _stage(stage)
+        yield "stages", "a list of mappings with name, epochs and seconds", _stage(stage)
     yield from _check_data(content.get("command", []), content.get("data", {}))
     counts, names = content["classes"].get("counts"), content["classes"].get("names")
     yield "classes.counts", "a list of whole numbers", isinstance(counts, list) and _wholes(counts)
@@ -91,7 +94,7 @@ def _check_data(command: Any, data: Any) -> Iterator[Check]:
     yield "data", "a mapping", isinstance(data, dict)
     if data:
         good = isinstance(data.get("splits"), dict) and all(map(_hex, (data.get("digest"), data.get("classes"))))
-        yield "data", "digest, classes and splits", good
+        yield "data", "a mapping with digest, classes and splits", good
     for split, found in data.get("splits", {}).items():
         key = f"data.{split[:80]}"
         yield key, "a mapping", isinstance(found, dict)
@@ -106,7 +109,7 @@ def _hex(value: Any) -> bool:
 
 
 def _check_predictor(key: str, predictor: Any, classes: int, task: str) -> Iterator[Check]:
-    yield key, "sees and splits", isinstance(predictor, dict) and predictor.keys() == {"sees", "splits"}
+    yield key, "a mapping with sees and splits", isinstance(predictor, dict) and predictor.keys() == {"sees", "splits"}
     sees, splits = predictor["sees"], predictor["splits"]
     yield f"{key}.sees", "a list of splits", isinstance(sees, list) and all(isinstance(split, str) for split in sees)
     yield f"{key}.splits", "a mapping", isinstance(splits, dict) and bool(splits)
@@ -115,7 +118,7 @@ def _check_predictor(key: str, predictor: Any, classes: int, task: str) -> Itera
 
 
 def _check_metrics(where: str, found: Any, classes: int, task: str) -> Iterator[Check]:
-    """Metrics that metrics.py declares, if they are there, and whatever another version of ltrun has measured besides."""
+    """Yields the checks of the metrics of a split: declared metrics, if present, and metrics of another version of ltrun."""
     needed = (TASKS[task][0].name, "per_class", "images")
     yield where, f"a mapping with {', '.join(needed)}", isinstance(found, dict) and found.keys() >= set(needed)
     percent = {key: metric.percent for metric in TASKS[task] for key in metric.columns}
@@ -124,7 +127,7 @@ def _check_metrics(where: str, found: Any, classes: int, task: str) -> Iterator[
         yield f"{where}.{key}", "a fraction of 1" if percent[key] else "a number", good
     each = found["per_class"]
     listed = isinstance(each, list) and len(each) == classes
-    yield f"{where}.per_class", "a fraction a class", listed and _fractions(each)
+    yield f"{where}.per_class", "a list with a fraction for each class", listed and _fractions(each)
     yield f"{where}.images", "a whole number", _whole(found["images"])
     for metric in TASKS[task]:
         if metric.complements in found and metric.name in found:
@@ -136,7 +139,7 @@ def _check_metrics(where: str, found: Any, classes: int, task: str) -> Iterator[
 
 
 def _finite(value: Any) -> bool:
-    """JSON that can be written again: 1e999 reads as infinity."""
+    """Returns whether a value can be written as JSON again: 1e999 is read as infinity."""
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:
@@ -149,7 +152,10 @@ def _whole(value: Any) -> bool:
 
 
 def _wholes(values: list[Any]) -> bool:
-    """True and false are no numbers. Like `_fractions` without Python per value, as reports read thousands of long lists."""
+    """Returns whether all values are whole numbers from 0; true and false are not numbers.
+
+    Like `_fractions`, does not loop in Python, because reports read thousands of long lists.
+    """
     return set(map(type, values)) <= {int} and min(values, default=0) >= 0
 
 
@@ -158,7 +164,7 @@ def _fraction(value: Any) -> bool:
 
 
 def _fractions(values: list[Any]) -> bool:
-    """Of 1, or None. JSON as it is read here has no nan."""
+    """Returns whether all values are fractions of 1 or None. `read` admits no nan."""
     numbers = [value for value in values if value is not None]
     return set(map(type, numbers)) <= {float, int} and min(numbers, default=0) >= 0 and max(numbers, default=0) <= 1
 

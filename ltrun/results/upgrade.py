@@ -1,4 +1,4 @@
-"""Records of earlier formats as the latest has them, so that old and new seeds of one configuration share a row."""
+"""Upgrade of records of earlier formats to the latest, so that old and new seeds of a configuration share a row."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from ltrun.metrics import SINGLE_LABEL
 from ltrun.results.address import as_typed
 from ltrun.results.schema import FORMAT
 
-MOVED = {  # packages of classes: where format 1 has them -> where they lie
+MOVED = {  # packages of classes: in format 1 -> today
     "ltrun.networks.": "ltrun.network.",
     "ltrun.optimizers.": "ltrun.optimizer.",
     "ltrun.schedules.": "ltrun.schedule.",
     "ltrun.update.": "ltrun.engine.update.",
 }
-INERT = {  # arguments of data sets that say where and how the data are read, not which
+INERT = {  # arguments of data sets that set where and how the data are read, not which data
     "ltrun.data.CIFARLT": ["root", "download"],
     "ltrun.data.ImageFolder": ["streamed", "workers"],
 }
-PLAIN = ("reweighting", "margin", "logit_adjustment", "representation")  # slots that a plan of format 1 sets to none one by one
-SWEPT = {"la": "tau", "tau_norm": "tau", "tde": "alpha"}  # rows la_0.5, la_1: of which argument of one part they are the values
+PLAIN = ("reweighting", "margin", "logit_adjustment", "representation")  # slots that plans of format 1 set to none one by one
+SWEPT = {"la": "tau", "tau_norm": "tau", "tde": "alpha"}  # prefix of rows such as la_0.5, la_1 -> the argument that they sweep
 INSTANCE = {"sampler": {"_target_": "ltrun.resampling.Instance"}}
 
 
 def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of format 1 or 2 as format 3 has it, but for the fingerprint, which follows from the configuration."""
+    """Returns a record of format 1 or 2 in format 3, except for its fingerprint, which the caller computes."""
     if content["format"] == 1:
         content = _from_the_first(content)
     return {**content, "format": FORMAT, "command": [], "data": {}}
 
 
 def _from_the_first(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of format 1 as format 2 has it."""
+    """Returns a record of format 1 in format 2."""
     config = _with_moved_classes(content["config"])
     if isinstance(config.get("dataset"), dict) and isinstance(config["dataset"].get("source"), dict):
         config["dataset"] = _dataset(config["dataset"])
@@ -46,14 +46,14 @@ def _from_the_first(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(key: str) -> str:
-    """A key of the command line as it is typed today."""
+    """Returns a key of the command line as it is typed today."""
     if key in ("dataset.mean", "dataset.std"):
         return key.replace("dataset.", "dataset.prepare.")
     return key.replace("dataset.source.", "dataset.")
 
 
 def _dataset(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a data set once, beside ltrun's own keys, instead of once more in `source`."""
+    """Returns the node of a data set with its arguments beside ltrun's own keys, instead of a second time in `source`."""
     source = dict(node["source"])
     if "folder" in source:
         source["root"] = source.pop("folder")
@@ -63,7 +63,7 @@ def _dataset(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stage(stage: Any) -> Any:
-    """A stage whose every slot was set to none, or to an option of its own, starts from plain."""
+    """Returns a stage with `base: plain`, if format 1 set each of its slots to none or to an option of its own."""
     if not isinstance(stage, dict) or not all(slot in stage for slot in PLAIN):
         return stage
     kept = {key: value for key, value in stage.items() if value != {} and (key, value) != ("resampling", INSTANCE)}
@@ -71,7 +71,7 @@ def _stage(stage: Any) -> Any:
 
 
 def _swept(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows that differ in one argument of a part, as its values beside what they share."""
+    """Returns post-hoc rows with one entry for rows that differ in one argument: the shared part and the argument's values."""
     found: dict[str, Any] = {}
     for row, part in rows.items():
         name, _, value = row.rpartition("_")
@@ -82,13 +82,13 @@ def _swept(rows: Mapping[str, Any]) -> dict[str, Any]:
         shared = {key: given for key, given in part.items() if key != argument}
         sweep = found.setdefault(name, {})
         if sweep.setdefault("part", shared) != shared:
-            return dict(rows)  # rows of somebody's own
+            return dict(rows)  # not the rows of ltrun's own options
         sweep.setdefault("each", {argument: []})[argument].append(part[argument])
     return found
 
 
 def _with_moved_classes(node: Any) -> Any:
-    """A configuration, or its changes by dotted key, whose classes are named by the packages in which they lie today."""
+    """Returns a configuration, or changes by dotted key, with the class names of today's packages."""
     if isinstance(node, dict):
         return {
             key: _moved(value) if key.rpartition(".")[2] == "_target_" else _with_moved_classes(value)

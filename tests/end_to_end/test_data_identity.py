@@ -79,7 +79,7 @@ def removed_and_added(photos: Path) -> None:
 CHANGES = {
     "pixels": (black, "are changed"),
     "another image": (added, " new (bee/"),
-    "another class": (renamed, "the classes have other names"),
+    "another class": (renamed, "the names of the classes, or their order, differ"),
     "two labels": (swapped, " changed ("),
     "another name": (removed_and_added, "(cat/0000x.png)"),
 }
@@ -228,7 +228,7 @@ def test_tables_do_not_mix_runs_of_different_data(ltrun: Run, photos: Path) -> N
     assert ltrun(*PHOTOS, "seed=1").returncode == 0
     report = ltrun("report", "outputs").stdout
     assert report.count("image_folder [image_size=8] (data ") == 2
-    assert "image_folder [image_size=8] stands for 2 data sets, which differ in training images" in report
+    assert "image_folder [image_size=8] names 2 data sets, which differ in training images" in report
     assert ltrun(*PHOTOS, "seed=0", "force=true").returncode == 0
     assert "(data " not in ltrun("report", "outputs").stdout
 

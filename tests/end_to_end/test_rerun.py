@@ -14,7 +14,7 @@ from ltrun.results.record import RunRecord
 from tests.support.altered import Change, as_format_2, changed
 from tests.support.commands import SHORT, Run, refused
 
-SAME = "the numbers are those of the record, to the last digit"
+SAME = "all numbers equal the record's, to the last digit"
 
 
 def test_the_same_run_has_the_same_numbers(ltrun: Run, result: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.altered import changed
 from tests.support.commands import Run, refused
 
-SAME = "the numbers are those of the record, to the last digit"
+SAME = "all numbers equal the record's, to the last digit"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The two figures of every long-tailed paper, each class against its rank and the shot groups; heat maps. Needs matplotlib."""
+"""Figures of tables: per-class accuracy by rank, shot groups, and heat maps of confusion. Needs matplotlib."""
 
 from ltrun.report.figures.classes import classes
 from ltrun.report.figures.groups import groups

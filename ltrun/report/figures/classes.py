@@ -1,4 +1,4 @@
-"""The accuracy of each class, from the most frequent to the rarest, above the number of its training images."""
+"""Figure of per-class accuracy, from the most frequent class to the rarest, above the number of training images."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMED = 20  # classes that are shown by name, each with a marker
-POINTS = 600  # of a line at most; what is smoothed has no finer detail
+NAMED = 20  # most classes that are shown by name, each with a marker
+POINTS = 600  # most points of a line; smoothed lines have no finer detail
 ALONE = 1.1  # inches, the height of a method's own panel
-LETTER = 0.055  # inches, of the names of shot groups
+LETTER = 0.055  # inches, the width of a letter in names of shot groups
 MARKED = 10  # markers on a line of many classes
 
 
 class Curve(NamedTuple):
-    """mean, std (P): over runs, in percent, nan where a class has no test images; std is None for a single run."""
+    """The line of a method. mean, std: (P,) over runs, in percent, nan for a class without test images; std is None for one
+    run.
+    """
 
     name: str
     mean: np.ndarray
@@ -35,7 +37,10 @@ class Curve(NamedTuple):
 
 
 class World(NamedTuple):
-    """What all panels share. at (P): the ranks at which curves have points. names: of the classes, if they are few."""
+    """Data that all panels share. counts: (C,) training images by rank. at: (P,) ranks at which curves have points.
+
+    names: the names of the classes, None for more than NAMED. window: number of classes that curves average over.
+    """
 
     counts: np.ndarray
     at: np.ndarray
@@ -45,13 +50,13 @@ class World(NamedTuple):
 
 
 def classes(table: Table) -> Figure:
-    """Up to six methods share one panel; of more, each has its own, in front of all others in grey."""
+    """Returns the figure: one panel for up to six methods; for more, a panel each, with all others in grey behind it."""
     rows = style.headlines(table)
     record = rows[0].runs[0][0]
     order = sorted(range(len(record.classes["counts"])), key=lambda i: -record.classes["counts"][i])
     counts = np.array(record.classes["counts"])[order]
     names = [_short(record.classes["names"][i]) for i in order] if len(order) <= NAMED else None
-    window = 1 if names else len(order) // 10 | 1  # odd, so that a class is in the middle of its neighbours
+    window = 1 if names else len(order) // 10 | 1  # odd, so that windows are centred
     at = np.unique(np.linspace(0, len(order) - 1, min(len(order), POINTS)).round().astype(int))
     world = World(counts, at, names, _groups(counts, rows), window)
     first = style.first_metric(rows)
@@ -91,7 +96,7 @@ def _together(table: Table, rows: Sequence[Row], curves: Sequence[Curve], world:
 
 
 def _apart(table: Table, rows: Sequence[Row], curves: Sequence[Curve], world: World, said: str) -> Figure:
-    cells = len(curves) + 1  # the last has the sizes of the classes
+    cells = len(curves) + 1  # the last panel has the sizes of the classes
     columns = 4 if cells <= 8 else 5 if cells <= 35 else 6
     high = -(-cells // columns)
     figure = style.figure_of(table, style.WIDTH, ALONE * high + (1.4 if world.names else 1.0))
@@ -116,7 +121,7 @@ def _apart(table: Table, rows: Sequence[Row], curves: Sequence[Curve], world: Wo
 
 
 def _alone(axes: Axes, curve: Curve, curves: Sequence[Curve], plain: Curve | None, world: World) -> None:
-    """One method in front of all others; plain training dashed."""
+    """Draws one method in front of all others, and plain training dashed."""
     for other in curves:
         axes.plot(world.at, other.mean, color=style.FAINT, linewidth=0.5)
     if plain is not None:
@@ -127,7 +132,7 @@ def _alone(axes: Axes, curve: Curve, curves: Sequence[Curve], plain: Curve | Non
 
 
 def _sizes_alone(axes: Axes, world: World) -> None:
-    """The sizes of the classes in a panel of their own, with the largest and the smallest number beside their bars."""
+    """Draws the sizes of the classes in their own panel, with the largest and the smallest number beside their bars."""
     _sizes(axes, world)
     _boundaries(axes, world)
     axes.set_title("training images (log)", fontsize=7, loc="left", pad=3)
@@ -159,7 +164,7 @@ def _curve(name: str, row: Row, split: str, first: Measure, order: Sequence[int]
 
 
 def _smoothed(values: np.ndarray, window: int) -> np.ndarray:
-    """values (R, C): the mean over `window` neighbours, fewer at the ends; nan counts for nothing."""
+    """Returns the running mean of values (R, C) over `window` classes, fewer at the ends; ignores nan."""
     there = np.isfinite(values)
     half = window // 2
     sums, counts = (np.pad(np.cumsum(x, 1), ((0, 0), (1, 0))) for x in (np.where(there, values, 0), there.astype(float)))
@@ -170,7 +175,7 @@ def _smoothed(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def _groups(counts: np.ndarray, rows: Sequence[Row]) -> list[tuple[str, int, int]]:
-    """Shot groups by rank; none where runs have other limits."""
+    """Returns heading, first rank and end of each shot group; none if the limits of the groups differ among runs."""
     shots = style.shots_of(rows)
     if shots is None:
         return []
@@ -197,7 +202,10 @@ def _bounds(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _boundaries(axes: Axes, world: World, wide: float = 0.0) -> None:
-    """Lines between the shot groups; their names above them where a panel is so many inches wide, pushed apart if they meet."""
+    """Draws lines between the shot groups, and above them their names, pushed apart if they would overlap.
+
+    wide: inches of the panel; 0 draws no names.
+    """
     edge = -np.inf
     for name, start, end in world.groups:
         if start:
@@ -214,7 +222,7 @@ def _boundaries(axes: Axes, world: World, wide: float = 0.0) -> None:
 
 
 def _sizes(axes: Axes, world: World) -> None:
-    """Training images on a logarithmic axis that begins well below the rarest class, so that its bar is seen."""
+    """Draws training images on a logarithmic axis that begins well below the rarest class, so that its bar is visible."""
     positive = world.counts[world.counts > 0]
     low, high = (positive.min(), positive.max()) if len(positive) else (1, 1)
     floor = low / max(2.0, (high / low) ** 0.25)
@@ -232,7 +240,7 @@ def _sizes(axes: Axes, world: World) -> None:
 
 
 def _ranks(axes: Axes, world: World, wide: float) -> None:
-    """wide: inches of the panel, for class names that stand side by side or must be turned."""
+    """Labels the axis with ranks or class names. wide: inches of the panel; if the names do not fit in it, they are rotated."""
     axes.set_xlim(-0.6, len(world.counts) - 0.4)
     if world.names:
         room = wide / len(world.names)
@@ -255,16 +263,16 @@ def _ranks(axes: Axes, world: World, wide: float) -> None:
 
 
 def _below(world: World) -> str:
-    return "classes, most frequent first" + (f"; lines: mean of {world.window} neighbours" if world.window > 1 else "")
+    return "classes, most frequent first" + (f"; lines: running mean over {world.window} classes" if world.window > 1 else "")
 
 
 def _short(name: str) -> str:
-    """Both ends of a long name, as long names often differ at their ends alone."""
+    """Shortens a long name to its two ends, because long names often differ only there."""
     return style.literal(name if len(name) <= 18 else f"{name[:9]}…{name[-8:]}")
 
 
 def _fitted(name: str, columns: int) -> str:
-    """A name above a panel of its own, in two lines at most."""
+    """Folds a name for the title of its panel, into at most two lines."""
     width = int(style.WIDTH / columns / style.CHARACTER)
     lines = textwrap.wrap(name.replace("\n", " "), width, break_long_words=True)
-    return "\n".join(lines if len(lines) < 3 else [lines[0], f"…{name[1 - width :]}"])  # its end tells it from its like
+    return "\n".join(lines if len(lines) < 3 else [lines[0], f"…{name[1 - width :]}"])  # similar names differ at the end

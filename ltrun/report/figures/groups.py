@@ -1,4 +1,4 @@
-"""The shot groups side by side: a point for each method, with its value, deviation and single runs."""
+"""Figure of the shot groups side by side: a point for each method, with its value, deviation and single runs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL = 1.7  # inches
-LEAST = 4.0  # percent points that an axis shows at least, so that noise does not fill it
-WHOLE = 90.0  # points, about all of them: nothing is cut
-TEXT = 0.9  # of a panel's span, for the values beside the points: 100.0 ± 10.4 in bold
+LEAST = 4.0  # percentage points that an axis spans at least, so that noise does not fill it
+WHOLE = 90.0  # percentage points from which an axis counts as whole, not truncated
+TEXT = 0.9  # width of the values beside the points, such as 100.0 ± 10.4 in bold, as a fraction of a panel's span
 
 
 def groups(table: Table) -> Figure:
-    """A panel for all classes and for each shot group, a row for each row of the table.
+    """Returns the figure: a panel for all classes and for each shot group, with a row for each row of the table.
 
-    Points need no zero, as bars do: each axis is cut to its data, and all are as wide, so that a step is a step everywhere.
+    Points, unlike bars, need no zero: each axis is truncated to its data, and all axes span the same range, so that equal
+    distances are equal differences.
     """
     rows = style.headlines(table)
     names = style.names_of(table, rows)
@@ -58,14 +59,14 @@ def groups(table: Table) -> Figure:
     panels[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
     said = [style.scale(rows, table.split), style.spread(rows)]
     said += [f"dashed: {names[plain]}".replace("\n", " ")] if plain is not None else []
-    cut = "axes are cut, all to one scale" if span < WHOLE else ""
+    cut = "truncated axes with one scale" if span < WHOLE else ""
     figure.supxlabel(style.folded([*said, cut, style.dagger(rows)]), fontsize=7)
     return figure
 
 
 def _point(axes: Axes, place: int, cell: Cell, below: float, bold: bool) -> None:
-    """The mean with its deviation, the single runs below it, and both numbers at the right edge, bold as in the table."""
-    shown = DASH  # no such classes, rather than no image right
+    """Draws a mean and its deviation, the single runs below, and both numbers at the right edge, bold as in the table."""
+    shown = DASH  # a group without classes is not an accuracy of 0
     if cell.mean is not None:
         shown = cell.text(cell.mean) + ("" if cell.std is None else f" ± {cell.text(cell.std)}")
         if cell.n > 1:
@@ -83,7 +84,7 @@ def _point(axes: Axes, place: int, cell: Cell, below: float, bold: bool) -> None
 
 
 def _frame(axes: Axes, rows: int, low: float, high: float) -> None:
-    """Stripes to lead the eye along a row, and an axis below the points alone."""
+    """Draws stripes that lead the eye along a row, and an axis only below the points, not below the values beside them."""
     for i in range(0, rows, 2):
         axes.axhspan(i - 0.5, i + 0.5, color="0.965", linewidth=0, zorder=0)
     ticks = [tick for tick in MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]
@@ -94,13 +95,13 @@ def _frame(axes: Axes, rows: int, low: float, high: float) -> None:
 
 
 def _range(cells: Sequence[Cell]) -> tuple[float, float]:
-    """What an axis must hold; the middle for a group without classes."""
+    """Returns the lowest and highest end that an axis must show; the middle for a group without classes."""
     ends = [end for cell in cells if cell.mean is not None for end in (*_reach(cell, cell.mean), *cell.values)]
     return (min(ends), max(ends)) if ends else (50.0, 50.0)
 
 
 def _reach(cell: Cell, mean: float) -> tuple[float, float]:
-    """A deviation to either side, within what a percentage can be."""
+    """Returns the mean minus and plus its deviation, within 0 to 100."""
     return max(0.0, mean - (cell.std or 0)), min(100.0, mean + (cell.std or 0))
 
 

@@ -1,4 +1,4 @@
-"""Heat map of the confusion of classes; of many classes, by shot group."""
+"""Heat map of a confusion matrix, by shot group if there are many classes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ltrun.report.figures.style import CHARACTER, INK, MUTED, WIDTH, literal
 from ltrun.report.render.common import plain
 from ltrun.report.table import DASH
 
-MOST = 100  # classes that are shown one by one; more are shown by shot group
-NAMED = 40  # classes that are named along the sides
-WRITTEN = 15  # classes whose numbers stand in the cells
+MOST = 100  # most classes that are shown one by one; more are shown by shot group
+NAMED = 40  # most classes that are named along the sides
+WRITTEN = 15  # most classes whose numbers are written in the cells
 LONGEST = 20  # characters of a name
-COLOURS = "Blues"  # from almost white to dark: it prints in grey
-EMPTY = "0.85"  # the grey of what has no number
-DARK = 30  # percent above which numbers are white
+COLOURS = "Blues"  # from almost white to dark, so that it prints in grey
+EMPTY = "0.85"  # grey of cells without a number
+DARK = 30  # percent above which numbers are written in white
 
 
 def heat_map(confusion: Confusion) -> Figure:
-    """Labels downwards, predictions to the right, most frequent classes first; of many classes, by shot group."""
+    """Returns the figure: labels are rows, predictions columns, most frequent first; more than MOST classes by shot group."""
     many = len(confusion.names) > MOST
     values = 100 * (confusion.grouped() if many else confusion.shares)
     rows, columns = values.shape
@@ -38,14 +38,14 @@ def heat_map(confusion: Confusion) -> Figure:
     figure = Figure(figsize=(wide + left + 1.35, side + below + 0.75), layout="constrained")
     axes = figure.subplots()
     axes.set_facecolor(EMPTY)
-    # the square root: rare confusions of a few percent are told from none
+    # square root: confusions of a few percent can be told from none
     image = axes.imshow(values, cmap=COLOURS, norm=PowerNorm(0.5, 0, 100), interpolation="nearest", aspect="equal")
     _label_groups(axes, confusion) if many else _label_classes(axes, confusion)
     axes.spines[:].set_visible(not many)
     if many or rows <= WRITTEN:
         _write(axes, values)
     bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.1 / wide, 1)), ticks=[0, 1, 5, 10, 25, 50, 75, 100])
-    bar.set_label("test images, mean over the group's classes (%)" if many else "test images of the label (%)")
+    bar.set_label("test images, mean over the group's classes (%)" if many else "share of the label's test images (%)")
     bar.outline.set_visible(False)
     runs = f", mean of {len(confusion.runs)} runs" if len(confusion.runs) > 1 else ""
     title = textwrap.fill(literal(confusion.title + runs), int((wide + left + 1) / CHARACTER))
@@ -58,14 +58,14 @@ def _label_groups(axes: Axes, confusion: Confusion) -> None:
     sizes = [int((confusion.groups == group).sum()) for group in range(len(GROUPS))]
     labels = [f"{head}\n{images}\n{size:,} classes" for head, images, size in zip(heads, ranges, sizes, strict=True)]
     axes.set_yticks(range(len(heads)), labels)
-    axes.set_xticks(range(len(heads) + 1), [RIGHT, *(f"Other:\n{head.lower()}" for head in heads)])
+    axes.set_xticks(range(len(heads) + 1), [RIGHT, *(f"Wrong:\n{head.lower()}" for head in heads)])
     axes.tick_params(length=0)
-    axes.set(ylabel="label: training images a class", xlabel="prediction")
+    axes.set(ylabel="label: training images per class", xlabel="prediction")
     axes.axvline(0.5, color=MUTED, linewidth=1)
 
 
 def _label_classes(axes: Axes, confusion: Confusion) -> None:
-    """Names where there is room for them, and lines between the shot groups."""
+    """Labels the axes with class names if there is room, else with shot groups, and draws lines between the groups."""
     classes, groups = len(confusion.names), confusion.groups[confusion.order]
     borders = np.flatnonzero(np.diff(groups)) + 0.5
     for border in borders.tolist():
@@ -76,7 +76,7 @@ def _label_classes(axes: Axes, confusion: Confusion) -> None:
         upright = classes > WRITTEN or max(map(len, names)) > 3
         axes.set_xticks(range(classes), names, rotation=90 if upright else 0)
         axes.set_yticks(range(classes), names)
-        parted = "; lines part many-, medium- and few-shot classes" if len(borders) else ""
+        parted = "; lines separate many-, medium- and few-shot classes" if len(borders) else ""
         axes.set(xlabel=f"prediction{parted}", ylabel="label, most frequent first")
         return
     edges = [-0.5, *borders.tolist(), classes - 0.5]
@@ -96,6 +96,6 @@ def _write(axes: Axes, values: Fractions) -> None:
 
 
 def _short(name: str) -> str:
-    """A name in few characters; dollars are escaped last, or one would lose its backslash."""
+    """Shortens a name. Escapes dollars last, because shortening could cut off a backslash."""
     shown = plain(name)
     return literal(shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…")

@@ -1,4 +1,4 @@
-"""Colours, dashes, markers, fonts and names, as all figures have them."""
+"""Style of all figures: colours, dashes, markers, fonts and names."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ltrun.report.table import SAW_TEST, Row, Table
 INK, MUTED, FAINT = "0.15", "0.45", "0.87"
 BASELINE = "erm"
 WIDTH = 7.0  # inches, of a page with margins
-CHARACTER = 0.062  # inches that one takes in the small font
-LINE = 0.15  # inches
-FOLD = 34  # characters of a name in a line
-FOREIGN = (  # fonts with the characters of East Asia; the first that is installed helps out
+CHARACTER = 0.062  # inches, the width of a character in the small font
+LINE = 0.15  # inches, the height of a line
+FOLD = 34  # characters of a name in one line
+FOREIGN = (  # fonts with East Asian characters; the first that is installed is the fallback
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "PingFang SC",
     "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "SimHei", "Arial Unicode MS",
 )  # fmt: skip
@@ -35,11 +35,11 @@ STYLE = {
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.labelcolor": INK, "text.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 200, "figure.dpi": 200,
     "pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "ltrun",
-}  # fmt: skip  # TrueType in PDF, as publishers ask; equal bytes of equal figures
+}  # fmt: skip  # TrueType fonts in PDF, as publishers ask; a fixed salt, so that equal figures have equal bytes
 
 
 class Look(NamedTuple):
-    """Of a line: six that differ in colour for the colour-blind (Okabe and Ito, 2008), in dash and marker in grey."""
+    """The look of a line. Six colours suit the colour-blind (Okabe and Ito, 2008); dashes and markers differ in grey."""
 
     colour: str
     dash: Any
@@ -55,7 +55,7 @@ LOOKS = (
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """matplotlib's defaults and `STYLE`, whatever the reader's matplotlibrc says."""
+    """Sets matplotlib's defaults and `STYLE`, whatever the user's matplotlibrc says."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     helping = [name for name in FOREIGN if name in installed][:1]
     with context(["default", STYLE | {"font.family": ["DejaVu Sans", *helping]}]):
@@ -63,16 +63,16 @@ def styled() -> Iterator[None]:
 
 
 def figure_of(table: Table, width: float, height: float) -> Figure:
-    """In inches, with the table's title."""
+    """Returns an empty figure of that many inches, with the table's title."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(literal(table.heading), x=0.01, horizontalalignment="left", fontweight="bold")
     return figure
 
 
 def headlines(table: Table) -> list[Row]:
-    """Rows of the predictors that stand for their methods, if any; further ones would double the lines.
+    """Returns the rows of the methods' headline predictors, or all rows if there are none; others would double the lines.
 
-    A table of costs has runs that were not evaluated on its split; they are left out.
+    Leaves out runs that were not evaluated on the table's split, which a table of costs may have.
     """
     rows = []
     for row in table.rows:
@@ -83,13 +83,13 @@ def headlines(table: Table) -> list[Row]:
 
 
 def baseline(rows: Sequence[Row]) -> int | None:
-    """The row of plain training, if it is the only one."""
+    """Returns the index of the row of plain training, if exactly one of several rows is plain training."""
     found = [i for i, row in enumerate(rows) if {record.method for record, _ in row.runs} == {BASELINE}]
     return found[0] if len(found) == 1 and len(rows) > 1 else None
 
 
 def names_of(table: Table, rows: Sequence[Row]) -> list[str]:
-    """Of each row, what tells it apart, in lines that fit beside a figure."""
+    """Returns the name of each row and the values of its further columns, folded to fit beside a figure."""
     told = []
     for row in rows:
         words = [f"{head}={name}" for head, name in zip(table.heads[1:], row.names[1:], strict=True)]
@@ -98,24 +98,24 @@ def names_of(table: Table, rows: Sequence[Row]) -> list[str]:
 
 
 def first_metric(rows: Sequence[Row]) -> Measure:
-    """The first metric of the rows' task, with its shot groups, whichever the table shows."""
+    """Returns the first metric of the rows' task, with its shot groups, whichever metric the table shows."""
     return Measure.of(TASKS[rows[0].runs[0][0].task][0])
 
 
 def scale(rows: Sequence[Row], split: str) -> str:
-    """What an axis shows: `Top-1 accuracy on test (%)`."""
+    """Returns the label of an axis: `Top-1 accuracy on test (%)`."""
     first = first_metric(rows)
     return f"{first.title} on {literal(split)}" + (" (%)" if first.percent else "")
 
 
 def shots_of(rows: Sequence[Row]) -> Shots | None:
-    """The limits of the shot groups, where all runs share them."""
+    """Returns the limits of the shot groups, if all runs share them, else None."""
     limits = {Shots.of(record.config) for row in rows for record, _ in row.runs}
     return limits.pop() if len(limits) == 1 else None
 
 
 def spread(rows: Sequence[Row]) -> str:
-    """What bands and whiskers are; empty where every row has one run."""
+    """Returns the meaning of bands and whiskers; empty if every row has one run."""
     counts = {row.n for row in rows}
     if counts == {1}:
         return ""
@@ -127,10 +127,10 @@ def dagger(rows: Sequence[Row]) -> str:
 
 
 def folded(parts: Sequence[str]) -> str:
-    """Remarks below a figure, in lines as wide as a page."""
+    """Joins the remarks below a figure, folded to the width of a page."""
     return textwrap.fill("; ".join(filter(None, parts)), int(1.15 * WIDTH / CHARACTER))
 
 
 def literal(text: str) -> str:
-    """Dollars would begin a formula."""
+    """Escapes dollars, which would begin a formula."""
     return plain(text).replace("$", r"\$")

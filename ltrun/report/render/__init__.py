@@ -1,4 +1,4 @@
-"""Tables as text: for terminals, Markdown, LaTeX (booktabs), CSV, JSON and HTML. Names are escaped, as they may be anyone's."""
+"""Rendering of tables as text: terminal, Markdown, LaTeX (booktabs), CSV, JSON and HTML. Escapes names from foreign files."""
 
 from collections.abc import Callable, Sequence
 

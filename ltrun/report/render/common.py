@@ -1,4 +1,4 @@
-"""Numbers, names and rows as text, as every format has them."""
+"""Text of numbers, names and rows, for all formats of tables."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ RUNS = "n"
 
 
 def plain(text: str) -> str:
-    """Without line breaks and terminal control sequences, which a name in a foreign file may hold."""
+    """Removes line breaks and terminal control sequences, which a name in a foreign file may hold."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
 def number(cell: Cell, row: Row, plus_minus: str = " ± ", mean: str = "{}", dash: str = DASH) -> str:
-    """`38.3 ± 0.4`; `38.3` for one run; a dash for an empty group; `38.3 (n=2)` where fewer runs than the row's have it."""
+    """Returns `38.3 ± 0.4`; `38.3` for one run; a dash for an empty group; `38.3 (n=2)` if not all runs of the row have it."""
     if cell.mean is None:
         return dash
     shown = mean.format(cell.text(cell.mean)) + ("" if cell.std is None else f"{plus_minus}{cell.text(cell.std)}")
@@ -23,7 +23,7 @@ def number(cell: Cell, row: Row, plus_minus: str = " ± ", mean: str = "{}", das
 
 
 def body(table: Table, name: Callable[[str], str], cell: Callable[[Cell, Row, bool], str]) -> list[list[str]]:
-    """The cells of every row as text, given how names and numbers are written."""
+    """Returns the cells of every row as text. name, cell: functions that write a name, and a number that may be the best."""
     best = [table.best(column) for column in range(len(table.columns))]
     return [
         [*(name(plain(n)) for n in row.names), *(cell(c, row, i in best[k]) for k, c in enumerate(row.cells)), str(row.n)]

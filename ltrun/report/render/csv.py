@@ -1,4 +1,4 @@
-"""Tables as comma-separated values."""
+"""CSV rendering of tables and confusion matrices."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ltrun.report.table import Table
 if TYPE_CHECKING:
     from ltrun.report.confusion import Confusion
 
-FORMULA = "=+-@"  # a spreadsheet would compute a cell that begins so
+FORMULA = "=+-@"  # first characters of cells that a spreadsheet would compute
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
-    """One line a number: what it is, mean and standard deviation (percent, unrounded; empty where there is none), n.
+    """Returns one line for each number: its names and keys, mean and standard deviation (percent, unrounded, may be empty), n.
 
-    name: the row as it is printed. The keys after it are as typed, with the machine's name of a method.
+    Column `name` is the row as printed. The columns of keys after it are as typed, with `method` as the command line names it.
     """
     keys = list(dict.fromkeys(key for table in tables for row in table.rows for key in row.keys))
     out = io.StringIO()
@@ -36,7 +36,7 @@ def comma_separated(tables: Sequence[Table]) -> str:
 
 
 def matrix(confusion: Confusion) -> str:
-    """Comma-separated: a line a label, a column a prediction, both by class size; fractions of the label's test images."""
+    """Returns fractions of each label's test images: a line a label, a column a prediction, both by class size."""
     order, names = confusion.order.tolist(), [text(name) for name in confusion.names]
     keys = list(GROUPS)
     out = io.StringIO()
@@ -49,7 +49,7 @@ def matrix(confusion: Confusion) -> str:
 
 
 def text(name: str) -> str:
-    """A name of anyone's, which no spreadsheet takes for a formula; a number stays one."""
+    """Quotes a name that a spreadsheet would take for a formula; numbers stay as they are."""
     shown = plain(name)
     try:
         float(shown)

@@ -1,4 +1,4 @@
-"""Wrong images as one HTML page with thumbnails, grouped by label and prediction."""
+"""HTML page of wrong images with thumbnails, grouped by label and prediction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltrun.report.render.common import plain
 from ltrun.report.render.wrong import percent
 from ltrun.report.wrong import Mistakes, Wrong, by_pair
 
-LISTED = 60  # pairs that the overview names
+LISTED = 60  # most pairs that the overview lists
 STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1c1e21;--soft:#5f6670;--line:#dfe2e6;--card:#f6f7f9;--wrong:#c2410c}
 @media(prefers-color-scheme:dark){
@@ -43,7 +43,7 @@ overflow:hidden}
 
 
 class Picture(Protocol):
-    """uri: None where there is no picture. note: what is to be said of it, or why there is none."""
+    """A thumbnail. uri: None without a picture. note: a remark on the picture, or why there is none."""
 
     @property
     def uri(self) -> str | None: ...
@@ -52,12 +52,12 @@ class Picture(Protocol):
 
 
 def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Picture], notes: Sequence[str] = ()) -> str:
-    """One page that fetches nothing. pictures: by row of the test split. notes: further lines below the summary."""
+    """Returns a self-contained page. pictures: row of the test split -> thumbnail. notes: further lines below the summary."""
     shown = mistakes.first(count)
     pairs = by_pair(shown)
     lines = [*mistakes.notes, *notes]
     if len(shown) < len(mistakes.found):
-        lines.append(f"The page shows the {len(shown):,} most confident; --top N shows more")
+        lines.append(f"This page shows the {len(shown):,} most confident; --top N shows more")
     body = [
         f"<h1>{_text(mistakes.title)}</h1>",
         f'<p class="summary">{_text(mistakes.summary)}</p>',
@@ -78,7 +78,7 @@ def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Pictur
 
 
 def _overview(pairs: Mapping[tuple[str, str], Sequence[Wrong]]) -> Iterable[str]:
-    """Links to the pairs, those with the most images first."""
+    """Yields links to the pairs, the pairs with the most images first."""
     if len(pairs) < 2:
         return []
     listed = list(pairs.items())[:LISTED]

@@ -1,4 +1,4 @@
-"""Tables as one HTML page."""
+"""HTML rendering of tables, as one page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STYLE = (
 
 
 def html(tables: Sequence[Table]) -> str:
-    """One page that fetches nothing; the best mean of a column is bold."""
+    """Returns a self-contained page; the best mean of a column is bold."""
 
     def name(text: str) -> str:
         return f'<td class="name">{hypertext.escape(text)}</td>'

@@ -1,16 +1,17 @@
-"""Tables as JSON, for programs: numbers as they are, and the runs behind each.
+"""JSON rendering of tables, for programs: unrounded numbers, and the runs of each row.
 
     {"format": 1, "tables": [table, ...]}
-    table    title: the data set and its changes, as typed; heading: with its name in papers; task, split; metric: {name,
-             title}; keys: by which rows are told apart; caption, notes: text; columns, rows
-    column   key, head, unit: "%" or null; better: "higher", "lower" or null; best: null where there is nothing to compare, else
-             {row, second: indices in rows, p: of their difference, null where one run shows no noise; verdict: "better",
+    table    title: the data set and its changes, as typed; heading: the title with the data set's name in papers; task, split;
+             metric: {name, title}; keys: names of the keys that tell rows apart; caption, notes: text; columns, rows
+    column   key, head, unit: "%" or null; better: "higher", "lower" or null; best: null if there is nothing to compare, else
+             {row, second: indices in rows; p: p-value of their difference, null if either is a single run; verdict: "better",
              "within noise", "one run", or "equal" for means that are printed alike}
-    row      names: as printed; keys: key -> value as typed, with the machine's name of a method; saw_test_inputs; n: runs;
-             cells: one a column, {mean, std, n, values}: values of the single runs, std with n - 1 in the denominator; null for
-             no number; runs: one each, {dataset, method, seed, fingerprint, predictor, path: of its result, or null}
+    row      names: as printed; keys: key -> value as typed, with `method` as the command line names it; saw_test_inputs; n:
+             number of runs; cells: one for each column, {mean, std, n, values}: values of the single runs, std with n - 1 in
+             the denominator, null for no number; runs: {dataset, method, seed, fingerprint, predictor, path: of the result,
+             or null} for each run
 
-A new key leaves `format` as it is; a key that goes, or means something else, raises it.
+A new key leaves `format` unchanged; removing a key or changing its meaning raises it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FORMAT = 1
 
 
 def as_json(tables: Sequence[Table]) -> str:
-    """Valid JSON, without NaN and in ASCII."""
+    """Returns valid JSON: ASCII, without NaN."""
     return json.dumps({"format": FORMAT, "tables": [_table(table) for table in tables]}, indent=1, allow_nan=False) + "\n"
 
 

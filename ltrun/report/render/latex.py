@@ -1,4 +1,4 @@
-"""Tables as LaTeX (booktabs)."""
+"""LaTeX rendering of tables (booktabs)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ LATEX = {
 }  # fmt: skip
 
 
-PAGE = 50  # rows; a float with more does not fit on a page
+PAGE = 50  # most rows of a float; more do not fit on a page
 
 
 def latex(tables: Sequence[Table]) -> str:
-    r"""One `table` each, with booktabs; a mean is `$38.3 \pm 0.4$`, the best of a column bold. Long ones go over pages."""
+    r"""Returns a `table` for each, with booktabs; a mean is `$38.3 \pm 0.4$`, the best of a column bold.
+
+    Tables of more than PAGE rows are a `longtable`, which breaks across pages.
+    """
     long = any(len(table.rows) > PAGE for table in tables)
     parts = [r"% needs \usepackage{booktabs}" + (r" and \usepackage{longtable}" if long else "")]
     for table, label in zip(tables, _labels(tables), strict=True):
@@ -71,7 +74,7 @@ def _columns(table: Table) -> str:
 
 
 def _lines(table: Table) -> tuple[list[str], list[str], list[str]]:
-    """The head between rules, the rows, the notes."""
+    """Returns the head between rules, the rows and the notes."""
 
     def cell(cell: Cell, row: Row, best: bool) -> str:
         shown = number(cell, row, r" \pm ", r"\mathbf{{{}}}" if best else "{}", dash="--")
@@ -84,7 +87,7 @@ def _lines(table: Table) -> tuple[list[str], list[str], list[str]]:
 
 
 def _labels(tables: Sequence[Table]) -> list[str]:
-    """`tab:cifar100-lt-imbalance-50-accuracy` for \\ref; what would be the label of two tables gets a number."""
+    """Returns `tab:cifar100-lt-imbalance-50-accuracy` for \\ref; a label that another table has gets a number."""
     found: list[str] = []
     for table in tables:
         words = f"{table.title} {table.measure.name}" + ("" if table.split == "test" else f" {table.split}")
@@ -95,5 +98,5 @@ def _labels(tables: Sequence[Table]) -> list[str]:
 
 
 def _latex(text: str) -> str:
-    """Hyphens in a row would become a dash."""
+    """Escapes LaTeX's characters, and hyphens in a row, which would become a dash."""
     return "".join("{-}" if c == "-" and text[i - 1 : i] == "-" else LATEX.get(c, c) for i, c in enumerate(text))

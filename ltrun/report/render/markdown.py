@@ -1,4 +1,4 @@
-"""Tables as GitHub's Markdown."""
+"""Markdown rendering of tables, as GitHub reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltrun.report.table import Cell, Row, Table
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """GitHub's tables; the best mean of a column is bold."""
+    """Returns GitHub's tables; the best mean of a column is bold."""
 
     def cell(cell: Cell, row: Row, best: bool) -> str:
         return number(cell, row, mean="**{}**" if best else "{}")
@@ -26,7 +26,7 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Escapes what means something; an underscore inside a word means nothing and stays readable."""
+    """Escapes Markdown's characters, but not an underscore inside a word, which is plain text and stays readable."""
     text = re.sub(r"([\\`*|~#$])", r"\\\1", text)
     text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
     text = re.sub(r"\](?=[(\[:])", r"\\]", text)

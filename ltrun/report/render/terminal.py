@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Terminal rendering of tables."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ltrun import streams
 from ltrun.report.render.common import RUNS, number, plain
 from ltrun.report.table import Table
 
-NAME, VALUE = 16, 8  # characters that a name, and a value of a swept key, have at least on a terminal, before they are folded
+NAME, VALUE = 16, 8  # least width in characters to which names, and values of swept keys, are folded on a terminal
 
 
 def terminal(tables: Sequence[Table]) -> None:
-    """Prints to standard output; the best mean of a column is bold."""
+    """Prints tables to standard output; the best mean of a column is bold."""
     from rich import box
     from rich.console import Console
     from rich.measure import Measurement
@@ -21,7 +21,7 @@ def terminal(tables: Sequence[Table]) -> None:
 
     console = streams.console()
     if not console.file.isatty():
-        console = Console(highlight=False, width=400)  # a file has no edge to wrap at
+        console = Console(highlight=False, width=400)  # do not wrap lines in a file
     for table in tables:
         shown = RichTable(title=Text(plain(table.title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
         numbers = [[number(cell, row) for cell in row.cells] + [str(row.n)] for row in table.rows]
@@ -35,7 +35,7 @@ def terminal(tables: Sequence[Table]) -> None:
             styles = ["bold" if i in top else "" for top in best] + [""]
             shown.add_row(*(Text(plain(name)) for name in row.names), *map(Text, shown_numbers, styles))
         least = Measurement.get(console, console.options.update(max_width=10**4), shown).minimum
-        screen, console.width = console.width, max(console.width, least)  # nothing is cut off, on however narrow a screen
+        screen, console.width = console.width, max(console.width, least)  # cut nothing off on a narrow screen
         console.print(shown, crop=False)
         console.width = screen
         for line in (table.caption, *table.notes):

@@ -1,4 +1,4 @@
-"""Wrong images as a table for the terminal, as comma-separated values and as JSON."""
+"""Terminal, CSV and JSON rendering of wrong images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ltrun.report.wrong import Mistakes, Wrong
 
 
 def terminal(mistakes: Mistakes, count: int | None) -> None:
-    """Prints the first `count` to standard output."""
+    """Prints the first `count` images to standard output."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -22,7 +22,7 @@ def terminal(mistakes: Mistakes, count: int | None) -> None:
 
     console = streams.console()
     if not console.file.isatty():
-        console = Console(highlight=False, width=400)  # a file has no edge to wrap at
+        console = Console(highlight=False, width=400)  # do not wrap lines in a file
     shown = mistakes.first(count)
     console.print(Text(plain(mistakes.title), style="bold"))
     if shown:
@@ -39,16 +39,16 @@ def terminal(mistakes: Mistakes, count: int | None) -> None:
         console.print(Text(plain(line), style="dim"))
     if len(shown) < len(mistakes.found):
         rest = len(mistakes.found) - len(shown)
-        console.print(Text(f"{rest:,} more are not shown: --top N shows more, --csv all of them", style="dim"))
+        console.print(Text(f"{rest:,} more are not shown: --top N shows more, --csv shows all", style="dim"))
 
 
 def percent(share: float) -> str:
-    """`93.1%`; `100.0%` is more than 99.95."""
+    """Returns a fraction of 1 as `93.1%`."""
     return f"{100 * share:.1f}%"
 
 
 def comma_separated(mistakes: Mistakes, count: int | None) -> str:
-    """One line an image; probabilities are fractions of 1."""
+    """Returns a line for each image; probabilities are fractions of 1."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(field.name for field in fields(Wrong))
@@ -58,7 +58,7 @@ def comma_separated(mistakes: Mistakes, count: int | None) -> str:
 
 
 def as_json(mistakes: Mistakes, count: int | None) -> str:
-    """What was looked at, and the images."""
+    """Returns the run, the predictor, the class examined, and the first `count` images."""
     record = mistakes.record
     content = {
         "dataset": record.dataset,

@@ -1,4 +1,4 @@
-"""The benchmarks' own correctness: what they count as the same, as undisturbed, as a ratio. Never how fast anything is."""
+"""Correctness of the benchmarks: their checks of equality, of disturbance, and their ratios. Never the speed of anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 REPRODUCTION = BENCHMARKS / "results" / "reproduction.json"
-sys.path += [str(BENCHMARKS), str(BENCHMARKS / "gpu")]  # as for a script that lies there; ltrun finds its stand-ins by it
+sys.path += [str(BENCHMARKS), str(BENCHMARKS / "gpu")]  # as for a script in that folder; ltrun finds the stand-ins by it
 common, floor, plain, step, subject, table, timing = (
     importlib.import_module(name) for name in ("common", "floor", "plain", "step", "subject", "table", "timing")
 )
@@ -54,7 +54,7 @@ def test_disturbed_repeats_are_counted_and_set_aside() -> None:
         (10.0, None, 1, False),  # unknown
     ],
 )
-def test_others_disturb_where_cores_run_short(own: float, others: float | None, cores: int, expected: bool) -> None:
+def test_other_programs_disturb_only_if_cores_run_short(own: float, others: float | None, cores: int, expected: bool) -> None:
     assert timing.in_the_way(10.0, own, others, cores) is expected
 
 
@@ -116,8 +116,8 @@ def test_another_network_does_not_take_the_weights() -> None:
         plain.ResNet32(10).load(nn.Linear(2, 2))
 
 
-def test_the_work_of_a_step_is_that_of_resnet32() -> None:
-    """137.7 MFLOP forward and 412.3 in training an image, 303,104 outputs of convolutions."""
+def test_a_step_has_the_operations_of_resnet32() -> None:
+    """An image takes 137.7 MFLOP forward and 412.3 in training, and has 303,104 outputs of convolutions."""
     layers = floor.convolutions(subject.Subject(CPU, "method=erm"), 2)
     assert len(layers) == 31
     assert sum(layer.outputs for layer in layers) == 2 * 303_104
@@ -141,12 +141,12 @@ def test_ratios_are_of_whole_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     assert common.unmet(["train=2.1"], found, below=False) == 0
     assert common.unmet(["train=1.9"], found, below=False) == 1
     assert "train=2.00 is above 1.9" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="no such number"):
+    with pytest.raises(SystemExit, match="there is no number 'speed'"):
         common.unmet(["speed=1"], found)
 
 
 def test_recorded_results_make_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever times something is finished, but for steps of a check of a GPU, and is in the table of its kind."""
+    """Every recorded benchmark is complete, except steps of a check of a GPU, and is in the table of its kind."""
     files = {path: table.recorded(path) for path in sorted((BENCHMARKS / "results").glob("*.json"))}
     of_cpus = {path: found for path, found in files.items() if path.stem[:6] not in ("bench-", "preset")}
     assert all(table.finished(record) for found in of_cpus.values() for record in found) and not of_cpus[REPRODUCTION]
@@ -165,7 +165,7 @@ def test_every_script_finds_what_it_names_in_ltrun(script: Path) -> None:
     assert importlib.import_module(script.stem).__file__ == str(script)
 
 
-def test_steady_images_a_second_are_of_the_epochs_in_the_middle(tmp_path: Path) -> None:
+def test_the_steady_rate_is_of_the_middle_epochs(tmp_path: Path) -> None:
     def steady(*rates: float) -> float:
         (tmp_path / "metrics.jsonl").write_text("".join(f'{{"images_per_second": {rate}}}\n' for rate in rates))
         return float(importlib.import_module("pack").steady(tmp_path))
@@ -191,7 +191,7 @@ def test_a_replayed_preset_is_held_against_the_noise(distances: Any, warnings: l
     assert importlib.import_module("presets").verdict(distances, warnings) == expected
 
 
-def test_what_is_no_number_is_infinitely_far_away() -> None:
+def test_tensors_that_are_not_finite_are_infinitely_far_away() -> None:
     apart, one, none = importlib.import_module("presets").apart, torch.ones(2), torch.full((2,), torch.nan)
     assert apart({"a": one, "b": one + 1}, {"a": one, "b": one}) == 1
     assert apart({"a": one, "b": none}, {"a": one, "b": one}) == torch.inf == apart({"a": one}, {"a": none})

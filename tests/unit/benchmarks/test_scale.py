@@ -1,4 +1,4 @@
-"""Nothing that is done to every image is done by Python: a sampler takes as many steps for a thousand rows as for ten."""
+"""Scaling of samplers: Python loops over no images, so a sampler executes equally many instructions for any number of rows."""
 
 import importlib.util
 import sys
@@ -43,7 +43,7 @@ def test_no_sampler_loops_over_images_or_classes(scale: ModuleType) -> None:
         assert executed(scale, name, 8_000, 100) == few, f"{name}: Python does something for every class"
 
 
-def test_a_loop_would_be_seen(scale: ModuleType) -> None:
+def test_a_loop_over_images_would_be_counted(scale: ModuleType) -> None:
     def loop(n: int) -> int:
         with scale.counted() as count:
             sum(k for k in range(n))

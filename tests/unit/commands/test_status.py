@@ -47,7 +47,7 @@ def test_programs_get_everything(outputs: Path, capsys: pytest.CaptureFixture[st
     found = json.loads(capsys.readouterr().out)
     assert found["counts"] == {"done": 1, "failed": 1, "unfinished": 1, "running": 0}
     assert set(found["runs"][0]) == {"folder", "state", "title", "epoch", "epochs", "left", "reason"}
-    assert found["unread"] == [f"{outputs / 'foreign' / 'metrics.jsonl'} is not of a run of ltrun"]
+    assert found["unread"] == [f"{outputs / 'foreign' / 'metrics.jsonl'} is not from a run of ltrun"]
 
 
 class Terminal(io.StringIO):

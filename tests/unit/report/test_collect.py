@@ -1,4 +1,4 @@
-"""Whatever lies under the folders, finished runs are found once each and everything else is named."""
+"""Collection of runs: each finished run is found once, and every other file or folder is named as a problem."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_paths_may_overlap_and_name_a_run_or_its_file(tmp_path: Path) -> None:
         assert (len(found), problems) == (1, [])
 
 
-def test_follows_links_and_not_in_circles(tmp_path: Path) -> None:
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     save(tmp_path / "disk", record())
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "link").symlink_to(tmp_path / "disk")
@@ -47,7 +47,7 @@ def test_follows_links_and_not_in_circles(tmp_path: Path) -> None:
     assert (len(found), problems) == (1, [])
 
 
-def test_what_has_no_result_is_unfinished(tmp_path: Path) -> None:
+def test_a_run_without_a_result_is_unfinished(tmp_path: Path) -> None:
     save(tmp_path, record(seed=0))
     begun = address(tmp_path, "cifar100_lt", "erm", "0123abcd", 7)
     begun.mkdir(parents=True)
@@ -92,7 +92,7 @@ def test_damaged_and_foreign_files_are_named_and_skipped(tmp_path: Path) -> None
     assert all(str(problem.path) in problem.text for problem in problems)
 
 
-def test_a_half_written_result_never_crashes_and_never_gives_a_number(tmp_path: Path) -> None:
+def test_a_half_written_result_is_a_problem_and_never_a_number(tmp_path: Path) -> None:
     whole, half = (save(tmp_path, record(method, counts=[500, 10])) for method in ("erm", "ldam"))
     data = half.read_bytes().strip()
     expected = RunRecord.load(whole)
@@ -109,11 +109,11 @@ def test_copies_count_once(tmp_path: Path) -> None:
     found, problems = collect([tmp_path])
     assert len(found) == 1
     assert kinds(problems) == ["duplicate"]
-    assert "counted once" in problems[0].text
+    assert "the tables count it once" in problems[0].text
 
 
 @pytest.mark.parametrize("later", ["a", "b"])
-def test_of_two_runs_of_one_seed_the_later_counts(tmp_path: Path, later: str) -> None:
+def test_the_later_of_two_runs_of_one_seed_counts(tmp_path: Path, later: str) -> None:
     for name, numbers in (("a", 1), ("b", 2)):
         save(tmp_path / name, record(numbers=numbers, date=f"202{5 if name == later else 4}-01-01T00:00:00+00:00"))
     found, problems = collect([tmp_path])
@@ -152,7 +152,7 @@ def test_missing_and_unreadable_folders_are_named(tmp_path: Path, monkeypatch: p
     assert kinds(problems) == ["unreadable"]
 
 
-def test_while_a_sweep_writes(tmp_path: Path) -> None:
+def test_collecting_while_a_sweep_writes(tmp_path: Path) -> None:
     runs = [record(method, seed) for method in ("erm", "ldam", "crt") for seed in range(20)]
     final = {(run.method, run.seed): run for run in runs}
     stop = threading.Event()
@@ -162,7 +162,7 @@ def test_while_a_sweep_writes(tmp_path: Path) -> None:
             for run in runs:
                 file = save(tmp_path, run)
                 if run.seed % 3 == 0:
-                    file.unlink()  # force=true begins anew
+                    file.unlink()  # force=true restarts the run
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -190,7 +190,7 @@ def test_a_thousand_runs_in_five_seconds(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         text |= {"seed": i % 10, "fingerprint": f"{i // 10:08x}"}
         (folder / "result.json").write_text(json.dumps(text))
-    began = time.process_time()  # of this process, whatever its neighbours do
+    began = time.process_time()  # CPU time of this process, whatever other programs do
     found, problems = collect([tmp_path])
     (table,) = tables(found)
     assert time.process_time() - began < 5

@@ -1,4 +1,4 @@
-"""`ltrun report` as its user meets it."""
+"""The command `ltrun report`: its tables, formats, refusals and exit codes."""
 
 import csv
 import io
@@ -56,7 +56,7 @@ def test_redirected_formats_hold_nothing_but_the_table(outputs: Path, capsys: Ca
 
 
 @pytest.mark.parametrize("by", [["--by", "margin,seed"], ["--by", "margin", "--by", "seed"]])
-def test_by_metric_and_split(outputs: Path, capsys: Capture, by: list[str]) -> None:
+def test_metric_and_split_can_be_chosen(outputs: Path, capsys: Capture, by: list[str]) -> None:
     assert main([str(outputs), *by, "--metric", "error", "--split", "val", "--csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(lines) == 2 * 2 * 4
@@ -84,7 +84,7 @@ def test_nothing_found_is_one_sentence(tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("words", "hint"), [(["--by", "margn"], "margin"), (["--split", "tset"], "test"), (["--metric", "macr"], "macro")]
 )
-def test_misspelt_keys(outputs: Path, capsys: Capture, words: list[str], hint: str) -> None:
+def test_misspelt_keys_get_the_nearest_name(outputs: Path, capsys: Capture, words: list[str], hint: str) -> None:
     assert main([str(outputs), *words]) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -102,7 +102,7 @@ def test_an_unknown_metric_gets_the_list_of_what_the_runs_have(outputs: Path, ca
     assert ", auroc\n" in err and "confusion" not in err and "images," not in err
 
 
-def test_a_metric_of_another_version_is_a_column_of_numbers_as_they_are(outputs: Path, capsys: Capture) -> None:
+def test_a_metric_of_another_version_is_shown_unscaled(outputs: Path, capsys: Capture) -> None:
     for seed, value in ((0, 0.25), (1, 0.75)):
         run = record("crt", seed)
         run.predictors["plain"]["splits"]["test"]["auroc"] = value
@@ -133,7 +133,7 @@ def test_a_metric_that_no_run_has_is_refused(tmp_path: Path, capsys: Capture) ->
     assert "no run has a metric 'ece'; the runs have accuracy, error, macro, cost" in capsys.readouterr().err
 
 
-def test_one_cost_alone(outputs: Path, capsys: Capture) -> None:
+def test_one_cost_can_be_shown_alone(outputs: Path, capsys: Capture) -> None:
     replace(record("crt"), provenance={"peak_memory_bytes": 3 * 2**20}).save(outputs / "costly")
     assert main([str(outputs), "--metric", "peak_memory_bytes", "--markdown"]) == 0
     out = capsys.readouterr().out
@@ -141,7 +141,7 @@ def test_one_cost_alone(outputs: Path, capsys: Capture) -> None:
 
 
 def test_1_and_1_0_are_one_value(tmp_path: Path, capsys: Capture) -> None:
-    """Runs that were given 50, 50.0 and 5e1: one table, one row, one value to group by."""
+    """Overrides 50, 50.0 and 5e1 give one table, one row and one value to group by."""
     for seed, value in enumerate((50, 50.0, 5e1)):
         one = value / 50 if seed else 1
         changes = {"dataset.imbalance": value, "margin.scale": one, "mixed": [1, one]}
@@ -157,13 +157,13 @@ def test_1_and_1_0_are_one_value(tmp_path: Path, capsys: Capture) -> None:
         assert {(line[key], line["n"]) for line in lines} == {(shown, "3")}
 
 
-def test_true_is_not_1_and_only_what_differs_is_told(tmp_path: Path, capsys: Capture) -> None:
+def test_true_is_not_1_and_a_note_names_only_differing_keys(tmp_path: Path, capsys: Capture) -> None:
     for seed, flip in enumerate((True, 1, 1.0)):
         config = {"flip": flip, "padding": [4.0, 4, 4][seed], "slots": []}
         record(config=config, seed=seed).save(tmp_path / str(seed))
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "ERM stands for 2 configurations, which differ in flip: " in out and "padding" not in out
+    assert "ERM names 2 configurations, which differ in flip: " in out and "padding" not in out
     assert main([str(tmp_path), "--by", "flip", "--csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {(line["flip"], line["n"]) for line in lines} == {("true", "1"), ("1", "2")}
@@ -188,7 +188,7 @@ def test_a_narrow_terminal_cuts_off_no_number(outputs: Path, monkeypatch: pytest
     assert narrow.count("Method") == wide.count("Method") and narrow.count(" n ") == wide.count(" n ")
 
 
-def test_the_end_of_a_sweep(outputs: Path, capsys: Capture) -> None:
+def test_a_sweep_ends_with_its_table_and_its_failures(outputs: Path, capsys: Capture) -> None:
     done = sorted(file.parent for file in outputs.rglob("result.json"))[:2]
     print_sweep(done, [("crt on cifar100_lt, seed 0", "the loss is nan\nin epoch 3")])
     out, err = capsys.readouterr()
@@ -198,7 +198,7 @@ def test_the_end_of_a_sweep(outputs: Path, capsys: Capture) -> None:
     assert "crt on cifar100_lt, seed 0: the loss is nan in epoch 3" in err
 
 
-def test_the_end_of_a_sweep_that_failed_altogether(tmp_path: Path, capsys: Capture) -> None:
+def test_a_sweep_without_finished_runs_ends_without_a_table(tmp_path: Path, capsys: Capture) -> None:
     print_sweep([tmp_path / "never_made"], [("erm", "no data"), ("crt", "no data")])
     out, err = capsys.readouterr()
     assert out == ""

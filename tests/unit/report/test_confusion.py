@@ -1,4 +1,4 @@
-"""Confusion, precision, recall and F1 against scikit-learn; means over runs; shot groups; what is left out."""
+"""Confusion, precision, recall and F1 against scikit-learn; means over runs; shot groups; runs that are left out."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +16,13 @@ from ltrun.report.per_class import per_class
 from ltrun.report.render import FORMATS
 from tests.support.predicted import save_run, scores_of
 
-COUNTS = [5, 500, 60, 300, 19, 60, 101]  # two few, two medium, three many, not in the order of their labels
+COUNTS = [5, 500, 60, 300, 19, 60, 101]  # two few-, two medium- and three many-shot classes, not in label order
 LABELS = np.repeat(np.arange(7), [6, 5, 9, 4, 8, 0, 7])  # class 5 has no test image
 SEEDS = (0, 1, 2)
 
 
 def scores(seed: int) -> np.ndarray:
-    """Class 2 is never predicted; class 5, which has no test images, is."""
+    """Returns random scores that never predict class 2, and do predict class 5, which has no test images."""
     found = scores_of(LABELS, 7, seed)
     found[:, 2] = -9
     return found
@@ -40,7 +40,7 @@ def read(outputs: Path, **words: str) -> tuple[list[Confusion], list[str]]:
     return confusions(tables(records, **words))
 
 
-def test_the_matrix_is_scikit_learns_by_class_size_and_averaged(outputs: Path) -> None:
+def test_the_matrix_equals_scikit_learns_averaged_and_by_class_size(outputs: Path) -> None:
     (confusion,), notes = read(outputs)
     assert notes == [] and len(confusion.runs) == 3
     order = confusion.order
@@ -54,7 +54,7 @@ def test_the_matrix_is_scikit_learns_by_class_size_and_averaged(outputs: Path) -
     assert np.isnan(confusion.shares[4]).all() and np.isfinite(np.delete(confusion.shares, 4, 0)).all()
 
 
-def test_precision_recall_and_f1_are_scikit_learns(outputs: Path) -> None:
+def test_precision_recall_and_f1_equal_scikit_learns(outputs: Path) -> None:
     (confusion,), _ = read(outputs)
     found = {c: (support, each) for c, support, each in confusion.by_class()}
     assert list(found) == confusion.order.tolist()
@@ -112,7 +112,7 @@ def test_runs_of_other_classes_share_no_matrix(tmp_path: Path) -> None:
     save_run(tmp_path, LABELS, {"plain": scores(0)}, [n + 1 for n in COUNTS], seed=1)
     records, _ = collect([tmp_path])
     confusion, notes = confusions(tables(records, by=["dataset"]))
-    assert confusion == [] and "classes of other names or sizes" in notes[0]
+    assert confusion == [] and "its runs differ in classes" in notes[0]
 
 
 def test_only_the_test_split_has_predictions(outputs: Path) -> None:
@@ -122,7 +122,7 @@ def test_only_the_test_split_has_predictions(outputs: Path) -> None:
         confusions([replace(made[0], split="val")])
 
 
-def test_every_predictor_has_a_table_with_a_row_a_class(tmp_path: Path) -> None:
+def test_every_predictor_has_a_table_with_a_row_for_each_class(tmp_path: Path) -> None:
     for seed in SEEDS:
         save_run(tmp_path, LABELS, {"plain": scores(seed), "ncm": scores(seed + 9)}, COUNTS, seed=seed)
     confused, _ = read(tmp_path)

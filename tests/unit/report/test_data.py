@@ -1,4 +1,4 @@
-"""Tables never mix runs of different data."""
+"""Partition of runs by their data: no table mixes runs of different data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STREAMED, ELSEWHERE = data(None), data(None, "9")
 
 
 def sizes(*runs: Any, by: tuple[str, ...] = ()) -> dict[str, list[tuple[str, int]]]:
-    """The rows of each table, and how many runs they have."""
+    """Returns the numbers of runs of the rows of each table."""
     return {table.title: [(row.names[-1], row.n) for row in table.rows] for table in tables(list(runs), by=by)}
 
 
@@ -34,31 +34,31 @@ def test_runs_of_other_images_are_in_another_table() -> None:
         f"cifar100_lt (data {TWO['digest'][:8]})": [("ERM", 1)],
     }
     (table, _) = tables([record(seed=0, data=ONE), record(seed=1, data=TWO)])
-    assert table.notes[0] == "cifar100_lt stands for 2 data sets, which differ in test images"
+    assert table.notes[0] == "cifar100_lt names 2 data sets, which differ in test images"
 
 
 @pytest.mark.parametrize("other", [{}, STREAMED], ids=["of before", "streamed"])
-def test_a_run_that_knows_less_joins_the_only_data_that_it_may_be_of(other: Any) -> None:
+def test_a_run_with_less_known_data_joins_the_only_data_set_that_fits(other: Any) -> None:
     assert sizes(record(seed=0, data=other), record(seed=1, data=ONE)) == {"cifar100_lt": [("ERM", 2)]}
 
 
-def test_where_there_are_several_it_joins_none() -> None:
+def test_a_run_with_less_known_data_joins_none_of_several_data_sets() -> None:
     found = sizes(record(seed=0), record(seed=1, data=ONE), record(seed=2, data=TWO), record(seed=3))
     assert found["cifar100_lt (data not recorded)"] == [("ERM", 2)]
     assert len(found) == 3
     (table, *_) = tables([record(seed=0), record(seed=1, data=ONE), record(seed=2, data=TWO)])
-    assert table.notes[0].endswith("; records of earlier versions do not tell theirs")
+    assert table.notes[0].endswith("; records of earlier versions do not identify their data")
     assert len(sizes(record(seed=0, data=STREAMED), record(seed=1, data=ONE), record(seed=2, data=TWO))) == 3
     assert len(sizes(record(seed=0, data=ELSEWHERE), record(seed=1, data=ONE))) == 2
 
 
-def test_rows_of_a_table_by_data_are_of_one_data_set_each() -> None:
+def test_each_row_of_a_table_by_data_has_one_data_set() -> None:
     runs = [record(seed=seed, data=some, config={"dataset": {"image_size": 8}}) for seed, some in enumerate((ONE, TWO, ONE))]
     (rows,) = sizes(*runs, by=("dataset.image_size",)).values()
     assert sorted(rows) == sorted([(f"8 (data {ONE['digest'][:8]})", 2), (f"8 (data {TWO['digest'][:8]})", 1)])
 
 
-def test_one_configuration_and_seed_of_other_data_is_no_duplicate(tmp_path: Path) -> None:
+def test_a_run_of_other_data_is_not_a_duplicate(tmp_path: Path) -> None:
     for name, some in {"a": ONE, "b": TWO, "c": ONE}.items():
         record(data=some).save(tmp_path / name)
     runs, problems = collect([tmp_path])

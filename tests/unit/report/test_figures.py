@@ -1,4 +1,4 @@
-"""Everything on a figure can be read, in grey, too, and is where the numbers say."""
+"""Figures of tables: all text is legible, lines differ in grey, too, and points lie where the numbers are."""
 
 import re
 from collections.abc import Sequence
@@ -78,10 +78,10 @@ def test_few_classes_are_named_and_many_are_ranked() -> None:
     assert [label.get_text() for label in few.axes[1].get_xticklabels()] == [f"class {i}" for i in range(8)]
     many = drawn(classes, methods(2, counts=falling(100)))
     labels = [label.get_text() for label in many.axes[1].get_xticklabels()]
-    assert labels[0] == "1" and labels[-1] == "100" and "mean of 11 neighbours" in many.axes[1].get_xlabel()
+    assert labels[0] == "1" and labels[-1] == "100" and "running mean over 11 classes" in many.axes[1].get_xlabel()
 
 
-def test_boundaries_of_the_shot_groups() -> None:
+def test_lines_mark_the_boundaries_of_the_shot_groups() -> None:
     figure = drawn(classes, methods(2))
     said = [text.get_text() for text in figure.axes[0].texts]
     assert said == ["Many", "Medium", "Few"]
@@ -110,7 +110,7 @@ def test_lines_of_one_panel_differ_in_colour_dash_and_marker(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [7, 9, 30])
-def test_of_more_methods_each_has_a_panel_with_its_name(n: int) -> None:
+def test_more_methods_have_a_panel_each_with_their_names(n: int) -> None:
     figure = drawn(classes, methods(n, 2))
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert len(shown) == n + 1 and not figure.legends
@@ -134,8 +134,8 @@ def test_the_legend_lies_beside_the_lines(n: int, more: str) -> None:
     ("n", "more", "lift", "spread"),
     [(1, "", 0.0, 0.05), (3, "", 0.0, 0.05), (30, "", 0.0, 0.05), (60, LONG, 0.0, 0.05), (2, "", 0.45, 0.15)],
 )
-def test_groups_hold_all_their_names_and_values(n: int, more: str, lift: float, spread: float) -> None:
-    """The last reach 100 percent, with a wide deviation."""
+def test_the_figure_of_groups_holds_all_names_and_values(n: int, more: str, lift: float, spread: float) -> None:
+    """The last methods reach 100 percent, with a wide deviation."""
     runs = methods(n, more=more, lift=lift, spread=spread)
     if n == 3:
         runs += [record("better", seed, spread=0.01, lift=0.2) for seed in range(3)]
@@ -157,10 +157,10 @@ def test_groups_hold_all_their_names_and_values(n: int, more: str, lift: float, 
             assert max(ends) + 1 < own.x0, "a value lies on its points or its deviation"
 
 
-def test_axes_of_groups_are_cut_to_one_scale_and_say_so() -> None:
+def test_axes_of_groups_are_truncated_to_one_scale_and_say_so() -> None:
     figure = drawn(groups, methods(3))
     widths = [high - low for low, high in (axes.get_xlim() for axes in figure.axes)]
-    assert np.allclose(widths, widths[0]) and "axes are cut, all to one scale" in vars(figure)["_supxlabel"].get_text()
+    assert np.allclose(widths, widths[0]) and "truncated axes with one scale" in vars(figure)["_supxlabel"].get_text()
     assert not [patch for axes in figure.axes for patch in axes.patches if re.search("Rectangle", type(patch).__name__)
                 and patch.get_facecolor()[:3] == to_rgb("#0072B2")], "a bar would have to begin at 0"  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Heat maps: one a row with its matrix as CSV; classes by size, many of them by shot group; names are nobody's formula."""
+"""Heat maps of confusion: one for each row, with its matrix as CSV; many classes by shot group; names are never formulas."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ __all__ = ["outputs"]
 
 
 def pixels(axes: Any) -> np.ndarray:
-    """What a map shows, nan where nothing."""
+    """Returns the values that a map shows, nan for empty cells."""
     return np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
 
 
@@ -74,7 +74,7 @@ def test_the_command_writes_both_and_prints_the_table(outputs: Path, capsys: Cap
     assert {file.suffix for file in (outputs / "figures").iterdir()} == {".png", ".csv"} and err.count("written") == 2
 
 
-def test_a_place_may_be_a_file_and_a_format(outputs: Path, capsys: Capture) -> None:
+def test_figures_can_have_a_file_name_and_a_format(outputs: Path, capsys: Capture) -> None:
     assert main([str(outputs), "--confusion", str(outputs / "figures" / "x.pdf")]) == 0
     assert {file.name for file in (outputs / "figures").iterdir()} == {"x-confusion.pdf", "x-confusion.csv"}
     assert main([str(outputs), "--confusion", str(outputs / "x.gif")]) == 1
@@ -98,7 +98,7 @@ def test_the_command_prints_values_of_classes_in_every_format(outputs: Path, cap
     assert (recall["training_images"], recall["test_images"], recall["n"]) == ("500", "5", "3")
 
 
-def test_without_any_predictions_the_command_says_where_they_are(outputs: Path, capsys: Capture) -> None:
+def test_without_predictions_the_command_says_where_to_find_them(outputs: Path, capsys: Capture) -> None:
     for file in outputs.rglob("predictions.npz"):
         file.unlink()
     assert main([str(outputs), "--per-class"]) == 1

@@ -1,4 +1,4 @@
-"""JSON and CSV for programs: unrounded, whole, with the machine's names, and harmless in a spreadsheet; labels for LaTeX."""
+"""JSON and CSV for programs: unrounded, complete, with typed names, harmless in a spreadsheet; labels for LaTeX."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def strict(text: str) -> Any:
-    """RFC 8259 knows no NaN."""
+    """Reads JSON, and refuses NaN, which RFC 8259 does not have."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -75,7 +75,7 @@ def test_json_of_one_seed_and_of_costs(outputs: Path, capsys: Capture) -> None:
     assert {column["unit"] for column in table["columns"]} == {None} == {column["best"] for column in table["columns"]}
 
 
-def test_json_by_keys_and_odd_names(capsys: Capture) -> None:
+def test_json_has_the_keys_of_by_and_odd_names(capsys: Capture) -> None:
     runs = [replace(record(config={"slots": [], "a": value}), method='erm \ud800 "\n') for value in ("x\\", "\u00e4")]
     (table,) = strict(FORMATS["json"](tables(runs, by=["method", "a"])))["tables"]
     assert table["keys"] == ["method", "a"]
@@ -83,7 +83,7 @@ def test_json_by_keys_and_odd_names(capsys: Capture) -> None:
     assert [run["path"] for row in table["rows"] for run in row["runs"]] == [None, None]
 
 
-def test_csv_has_both_names(outputs: Path, capsys: Capture) -> None:
+def test_csv_has_printed_and_typed_names(outputs: Path, capsys: Capture) -> None:
     assert main([str(outputs), "--csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {(line["name"], line["method"]) for line in lines} >= {("ERM", "erm"), ("Balanced Softmax", "balanced_softmax")}
@@ -104,7 +104,7 @@ def test_numbers_below_zero_stay_numbers() -> None:
     assert sorted({float(line["a"]) for line in lines}) == [-1, -0.0005]
 
 
-def test_latex_labels_are_safe_and_each_is_one_tables() -> None:
+def test_latex_labels_are_safe_and_unique() -> None:
     runs = [record(dataset=name) for name in ("a_b", "a b", "a%b}", "cifar100_lt")]
     text = FORMATS["latex"](tables(runs))
     labels = re.findall(r"\\label\{(.*)\}", text)
@@ -113,7 +113,7 @@ def test_latex_labels_are_safe_and_each_is_one_tables() -> None:
     assert r"\label{tab:cifar100-lt-error-val}" in FORMATS["latex"](tables([record(splits=("val",))], "error", "val"))
 
 
-def test_latex_has_the_names_of_papers() -> None:
+def test_latex_has_the_names_that_papers_use() -> None:
     text = FORMATS["latex"](tables([record(method) for method in ("balanced_softmax", "crt", "ldam_drw", "tau_norm")]))
     for name in ("Balanced Softmax &", "cRT &", "LDAM-DRW &", r"$\tau$-norm &"):
         assert f"    {name}" in text
@@ -122,7 +122,7 @@ def test_latex_has_the_names_of_papers() -> None:
     assert r"a{-}-b" not in text and r"a-{-}b" in FORMATS["latex"](tables([record("a--b")]))
 
 
-def test_a_table_of_two_hundred_rows_goes_over_pages() -> None:
+def test_a_latex_table_of_two_hundred_rows_breaks_across_pages() -> None:
     text = FORMATS["latex"](tables([record(f"method_{i}") for i in range(200)]))
     assert text.startswith(r"% needs \usepackage{booktabs} and \usepackage{longtable}") and r"\begin{table}" not in text
     assert text.count(r"method\_") == 200 and text.count(r"\toprule") == 2 and text.count(r"\bottomrule") == 1

@@ -1,4 +1,4 @@
-"""Where figures go, in which formats, and that equal runs give equal bytes."""
+"""Files of figures: their folders, names and formats; equal runs give equal bytes."""
 
 import sys
 from pathlib import Path
@@ -25,7 +25,7 @@ def files(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def test_a_figure_of_classes_and_one_of_groups_for_each_table(outputs: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_each_table_has_a_figure_of_classes_and_a_figure_of_groups(outputs: Path, tmp_path: Path, capsys: Capture) -> None:
     run = record("erm", dataset="odd / name $x", counts=[500, 400])
     run.predictors["plain"]["splits"]["test"]["per_class"][1] = None  # a class without test images
     run.save(outputs / "odd")
@@ -40,7 +40,7 @@ def test_a_figure_of_classes_and_one_of_groups_for_each_table(outputs: Path, tmp
 
 
 @pytest.mark.parametrize("formats", [["--format", "pdf,SVG"], ["--format", "pdf", "--format", "SVG"]])
-def test_several_formats(outputs: Path, tmp_path: Path, formats: list[str]) -> None:
+def test_figures_are_written_in_several_formats(outputs: Path, tmp_path: Path, formats: list[str]) -> None:
     assert main([str(outputs), "--plots", str(tmp_path / "figures"), *formats]) == 0
     stems = ("1-cifar100_lt-classes", "1-cifar100_lt-groups")
     assert files(tmp_path / "figures") == [f"{stem}.{ending}" for stem in stems for ending in ("pdf", "svg")]
@@ -49,7 +49,7 @@ def test_several_formats(outputs: Path, tmp_path: Path, formats: list[str]) -> N
 
 
 @pytest.mark.parametrize("name", ["x.pdf", "new/x.svg", "x.y.PNG"])
-def test_a_file_gives_its_name_and_format(outputs: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_name_sets_name_and_format(outputs: Path, tmp_path: Path, name: str) -> None:
     assert main([str(outputs), "--plots", str(tmp_path / name)]) == 0
     place = tmp_path / name
     stem, ending = place.stem, place.suffix.lower()
@@ -57,7 +57,7 @@ def test_a_file_gives_its_name_and_format(outputs: Path, tmp_path: Path, name: s
     assert {f"{stem}-classes{ending}", f"{stem}-groups{ending}"} <= set(files(place.parent))
 
 
-def test_a_file_for_several_tables_gives_each_its_own(outputs: Path, tmp_path: Path) -> None:
+def test_a_file_name_for_several_tables_begins_their_names(outputs: Path, tmp_path: Path) -> None:
     record(dataset="other").save(outputs / "other")
     assert main([str(outputs), "--plots", str(tmp_path / "f" / "x.pdf")]) == 0
     assert files(tmp_path / "f")[0] == "x-1-cifar100_lt-classes.pdf" and len(files(tmp_path / "f")) == 4
@@ -72,13 +72,13 @@ def test_a_folder_with_the_name_of_a_file_is_a_folder(outputs: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--plots", "x.pdf", "--format", "svg"], "x.pdf names a pdf and --format svg: leave one of them out"),
+        (["--plots", "x.pdf", "--format", "svg"], "x.pdf contradicts --format svg: leave out --format"),
         (["--plots", "x.jpg"], "figures are written as pdf, svg, png"),
         (["--format", "pdf"], "say where they go with --plots FOLDER"),
         (["--plots", "a_file"], "a_file is a file; name a folder, or a file that ends in .pdf, .svg, .png"),
     ],
 )
-def test_refusals_come_before_the_table(
+def test_refusals_precede_the_table(
     outputs: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -90,25 +90,27 @@ def test_refusals_come_before_the_table(
 
 
 @pytest.mark.parametrize(("format", "said"), [("latex", "a table as latex is --latex"), ("gif", "known: pdf, svg, png")])
-def test_formats_of_tables_and_unknown_ones(outputs: Path, capsys: Capture, format: str, said: str) -> None:
+def test_formats_of_tables_and_unknown_formats_are_refused(outputs: Path, capsys: Capture, format: str, said: str) -> None:
     with pytest.raises(SystemExit):
         main([str(outputs), "--plots", "f", "--format", format])
     assert said in capsys.readouterr().err
 
 
-def test_without_matplotlib(outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_without_matplotlib_a_sentence_says_how_to_install_it(
+    outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main([str(outputs), "--plots", str(tmp_path / "f")]) == 1
     assert "pip install 'ltrun[plots]'" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_is_a_sentence(outputs: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_an_unwritable_folder_is_a_sentence(outputs: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "a_file").write_text("")
     assert main([str(outputs), "--plots", str(tmp_path / "a_file" / "figures")]) == 1
     assert "ltrun: " in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_equal_runs_give_equal_bytes_whatever_the_reader_prefers(
+def test_equal_runs_give_equal_bytes_whatever_the_matplotlibrc(
     outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import matplotlib
@@ -123,7 +125,7 @@ def test_equal_runs_give_equal_bytes_whatever_the_reader_prefers(
     assert b"/FontFile2" in text and b"/Type3" not in text and b"CreationDate" not in text
 
 
-def test_figures_beside_costs_are_of_the_runs_that_were_evaluated(tmp_path: Path) -> None:
+def test_figures_beside_costs_show_only_evaluated_runs(tmp_path: Path) -> None:
     record("erm", splits=("test", "val")).save(tmp_path / "outputs" / "erm")
     record("crt", dataset="other").save(tmp_path / "outputs" / "other")
     record("crt").save(tmp_path / "outputs" / "crt")
@@ -132,7 +134,7 @@ def test_figures_beside_costs_are_of_the_runs_that_were_evaluated(tmp_path: Path
     assert files(tmp_path / "figures") == ["1-cifar100_lt-classes.png", "1-cifar100_lt-groups.png"]
 
 
-def test_figures_over_several_data_sets_have_no_classes_in_common(tmp_path: Path) -> None:
+def test_figures_over_several_data_sets_have_no_figure_of_classes(tmp_path: Path) -> None:
     record("erm", counts=[500, 400]).save(tmp_path / "a")
     record("erm", dataset="other", counts=[500, 400, 30]).save(tmp_path / "b")
     assert main([str(tmp_path), "--by", "dataset", "--plots", str(tmp_path / "figures")]) == 0
@@ -146,4 +148,4 @@ def test_letters_that_no_font_has_are_named(outputs: Path, tmp_path: Path, capsy
         run.save(outputs / f"foreign{i}")
     assert main([str(outputs / "foreign0"), "--plots", str(tmp_path / "f")]) == 0
     err = capsys.readouterr().err
-    assert "Warning" not in err and "no font that matplotlib finds has \U00012000" in err
+    assert "Warning" not in err and "matplotlib finds no font with \U00012000" in err

@@ -25,7 +25,7 @@ DASH = "\N{EN DASH}"
 
 @pytest.fixture
 def sweep() -> list[Table]:
-    """Two data sets, several seeds, one seed, an empty group, further predictors, nasty names."""
+    """Returns tables with two data sets, several seeds, one seed, an empty group, further predictors and nasty names."""
     runs = [record(method, seed) for method in ("erm", "ldam") for seed in (0, 1, 2)]
     runs += [record("sade", seed, predictors={"plain": [], "aggregated": ["test_inputs"]}) for seed in (0, 1)]
     runs += [record("crt", changes={"reweighting": NASTY, "epochs": 3})]
@@ -34,7 +34,7 @@ def sweep() -> list[Table]:
 
 
 def printed(table: Table) -> list[list[str]]:
-    """What the body of a table must say, from its unrounded numbers."""
+    """Returns the text that the body of a table must have, from its unrounded numbers."""
 
     def cell(mean: float | None, std: float | None) -> str:
         return DASH if mean is None else f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
@@ -46,7 +46,7 @@ def printed(table: Table) -> list[list[str]]:
 
 
 def read_markdown(text: str) -> list[list[list[str]]]:
-    """The cells of each table, unescaped, without bold."""
+    """Returns the cells of each table, unescaped, without bold."""
     found: list[list[list[str]]] = []
     for block in re.findall(r"(?:^\|.*\|\n?)+", text, re.MULTILINE):
         rows = [re.split(r"(?<!\\) \| ", line.strip()[2:-2]) for line in block.splitlines()]
@@ -76,8 +76,8 @@ def test_markdown_escapes(sweep: list[Table]) -> None:
     assert "&lt;script&gt;" in text
     assert r"\|p\|" in text
     assert r"\_u\_" in text
-    assert "### other_data" in text  # an underscore inside a word is no mark-up, and a reader may copy it
-    assert r"[s\](t)" in text  # no link
+    assert "### other_data" in text  # an underscore inside a word is not mark-up, and a reader may copy the word
+    assert r"[s\](t)" in text  # not a link
 
 
 def test_markdown_bold() -> None:
@@ -137,7 +137,7 @@ def test_latex_escapes_every_special_character(sweep: list[Table]) -> None:
         assert text.count(rule) == 2
 
 
-def test_latex_does_not_read_a_bracket_that_begins_a_row_as_the_space_after_the_row_before(sweep: list[Table]) -> None:
+def test_latex_rows_may_begin_with_a_bracket_after_a_line_break(sweep: list[Table]) -> None:
     runs = [record("erm", config={"blocks": blocks}) for blocks in ([1, 2], [3])]
     text = latex(tables(runs, by=["blocks"]))
     assert "{[}1,2{]} &" in text
@@ -247,8 +247,8 @@ def test_names_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -
         assert not set(text) & set("\x1b\r\x07")
 
 
-def test_the_name_of_a_metric_breaks_out_of_no_cell(capsys: pytest.CaptureFixture[str]) -> None:
-    """It may come from a record of anyone's."""
+def test_no_name_of_a_metric_breaks_out_of_its_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    """The name may come from a foreign record."""
     name = NASTY + " [bold]\x1b[2J\n"
     run = record()
     run.predictors["plain"]["splits"]["test"][name] = 0.5

@@ -1,4 +1,4 @@
-"""The state of a run is what its folder says, also while others write there, and of folders that no run has made."""
+"""State of runs, read from their folders: while other processes write, without file locks, and for foreign folders."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SAID: dict[str, Any] = {"title": "crt on digits_lt, seed 0", "stages": STAGES}
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """The folder of a run by its address."""
+    """Returns the folder of a run, at its address."""
     folder = tmp_path / "outputs" / "digits_lt" / "crt" / "01234567" / "seed0"
     folder.mkdir(parents=True)
     return folder
 
 
 def write_epochs(folder: Path, *epochs: tuple[str, int], seconds: float = 10.0, pause: float = 20.0) -> None:
-    """Lines of epochs, `pause` seconds from one to the next, the last of which is written now."""
+    """Writes lines of epochs, `pause` seconds apart, the last of them now."""
     now = time.time()
     rows = [
         {"stage": stage, "epoch": epoch, "epochs": STAGES[stage], "seconds": seconds, "time": now - pause * (len(epochs) - n)}
@@ -79,7 +79,7 @@ def test_a_clock_that_was_set_makes_no_negative_time(times: tuple[Any, ...], run
     assert left is not None and 40 <= left <= 100
 
 
-def test_a_file_of_the_future_takes_no_time_off(run: Path) -> None:
+def test_a_file_from_the_future_does_not_shorten_the_time_left(run: Path) -> None:
     write_epochs(run, ("train", 1), ("train", 2))
     os.utime(run / "metrics.jsonl", (time.time() + 9000,) * 2)
     with locked(run, SAID):
@@ -95,7 +95,7 @@ def test_a_failed_run_has_the_first_line_of_its_reason_unless_it_is_trained_agai
         assert state_of(run).state == "running"
 
 
-def test_a_run_that_is_done_is_its_record(run: Path) -> None:
+def test_a_finished_run_has_the_state_of_its_record(run: Path) -> None:
     record("crt").save(run)
     state = state_of(run)
     assert state.state == "done" and state.epoch == state.epochs and state.title.startswith("crt on ")
@@ -107,14 +107,14 @@ def test_a_damaged_result_has_failed_and_one_of_a_later_version_is_done(run: Pat
     (run / "result.json").write_text("{")
     assert state_of(run).state == "failed" and "is damaged" in state_of(run).reason
     (run / "result.json").write_text(json.dumps({"format": 999}))
-    assert state_of(run).state == "done" and "later ltrun" in state_of(run).reason
+    assert state_of(run).state == "done" and "a later version of ltrun" in state_of(run).reason
 
 
 def test_a_run_that_waits_for_a_launcher_has_the_title_of_its_job(run: Path) -> None:
     job = {"method": "crt", "changes": {"epochs": 7}, "dataset": "digits_lt", "config": {"seed": 0}}
     (run / "job.json").write_text(json.dumps(job))
     assert state_of(run) == State(
-        run, "unfinished", "crt [epochs=7] on digits_lt, seed 0", None, None, None, "was given to a launcher"
+        run, "unfinished", "crt [epochs=7] on digits_lt, seed 0", None, None, None, "handed to a launcher"
     )
 
 
@@ -126,7 +126,7 @@ def test_damaged_lines_are_no_epochs(lines: bytes, run: Path) -> None:
         assert state_of(run) == State(run, "unfinished", "crt (01234567) on digits_lt, seed 0")
 
 
-def test_the_end_of_a_long_history_is_enough(run: Path) -> None:
+def test_only_the_end_of_a_long_history_is_read(run: Path) -> None:
     row = {"stage": "train", "epochs": 4, "seconds": 1.0, "losses": {"a": 0.123456789}}
     (run / "metrics.jsonl").write_text("".join(json.dumps({"epoch": 3, **row}) + "\n" for _ in range(5000)) + '{"stage": "tr')
     (run / LOCK).write_text(json.dumps(SAID))
@@ -140,21 +140,21 @@ def test_foreign_folders_are_named_and_not_counted(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path)
     found, problems = states([tmp_path])
     assert found == [] and sorted(problem.path.name for problem in problems) == ["a", "b"]
-    assert all(problem.text.endswith("is not of a run of ltrun") for problem in problems)
+    assert all(problem.text.endswith("is not from a run of ltrun") for problem in problems)
 
 
 # ------------------------------------------------------------------------------------------- file systems without locks
 
 
 def ended() -> int:
-    """The number of a process that has ended."""
+    """Returns the number of a process that has ended."""
     return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True).stdout)
 
 
 @pytest.mark.parametrize(
     ("said", "age", "state"),
     [
-        ({}, 9999, "running"),  # its process is there, however slow
+        ({}, 9999, "running"),  # its process exists, however slow it is
         ({"machine": "elsewhere"}, 0, "running"),
         ({"machine": "elsewhere"}, 9999, "unfinished"),
         ({"process": None}, 0, "running"),
@@ -162,7 +162,7 @@ def ended() -> int:
     ],
     ids=str,
 )
-def test_without_locks_a_run_lives_while_its_process_does_or_while_it_says_something(
+def test_without_locks_a_run_lives_with_its_process_or_recent_files(
     said: Mapping[str, Any], age: float, state: str, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_locks(monkeypatch)
@@ -173,18 +173,18 @@ def test_without_locks_a_run_lives_while_its_process_does_or_while_it_says_somet
     assert state_of(run).state == state
 
 
-def test_without_locks_a_process_that_has_ended_trains_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_a_run_ends_with_its_process(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_locks(monkeypatch)
     write_epochs(run, ("train", 1))
     sign(run, process=ended())
     assert state_of(run).state == "unfinished"
     with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
-        time.sleep(0.5)  # it has ended, and nobody has asked how
+        time.sleep(0.5)  # a zombie: it has ended, and its parent has not waited for it
         sign(run, process=zombie.pid)
         assert state_of(run).state == "unfinished"
 
 
-def test_a_run_that_was_refused_before_it_began_is_none(run: Path) -> None:
+def test_a_run_refused_before_it_began_has_no_state(run: Path) -> None:
     with locked(run, SAID):
         pass
     assert states([run]) == ([], [])

@@ -1,4 +1,4 @@
-"""The best of a column is honoured where it differs from the second by more than the noise that the seeds show."""
+"""Bold numbers: the best of a column, if it differs from the second by more than the noise of the seeds."""
 
 from dataclasses import replace
 
@@ -12,6 +12,9 @@ from ltrun.report.render import FORMATS
 from ltrun.report.statistics import Sample, exceeding, p_value
 from ltrun.results.record import RunRecord
 from tests.support.recorded import record
+
+WITHIN_NOISE = "not bold, because the best two differ within noise: "
+EQUAL = "not bold, because the best two are equal as printed: "
 
 
 def runs(method: str, accuracies: list[float], **more: object) -> list[RunRecord]:
@@ -35,36 +38,36 @@ def note(table: Table, begins: str) -> str:
 
 @pytest.mark.parametrize("freedom", [1, 1.3, 2, 2.7, 4, 30, 1000])
 @pytest.mark.parametrize("t", [0.0, 0.1, 1.0, 3.0, 12.7, 300.0])
-def test_student_is_scipys(t: float, freedom: float) -> None:
+def test_students_distribution_equals_scipys(t: float, freedom: float) -> None:
     stats = pytest.importorskip("scipy.stats")
     assert exceeding(t, freedom) == pytest.approx(2 * stats.t.sf(t, freedom), rel=2e-4, abs=1e-12)
 
 
 @pytest.mark.parametrize(("one", "other"), [([1, 2, 4], [5, 6, 7.5, 9]), ([1, 1.1], [3, 9]), ([5, 5, 5.1], [6, 7, 9])])
-def test_welch_is_scipys(one: list[float], other: list[float]) -> None:
+def test_welchs_test_equals_scipys(one: list[float], other: list[float]) -> None:
     stats = pytest.importorskip("scipy.stats")
     samples = [Sample(float(np.mean(x)), float(np.std(x, ddof=1)), len(x), "") for x in (one, other)]
     assert p_value(*samples) == pytest.approx(stats.ttest_ind(one, other, equal_var=False).pvalue, rel=1e-3)
     assert p_value(*reversed(samples)) == pytest.approx(p_value(*samples))
 
 
-def test_beyond_noise_the_best_is_bold_the_highest_accuracy_and_the_lowest_error() -> None:
+def test_beyond_noise_the_highest_accuracy_and_the_lowest_error_are_bold() -> None:
     found = [runs("erm", [0.40, 0.41, 0.42]), runs("ldam", [0.50, 0.51, 0.52])]
     assert table_of(*found).best(0) == {1} == table_of(*found, metric="error").best(0)
     assert "Welch" in note(table_of(*found), "bold: ")
-    assert "All" not in note(table_of(*found), "within noise: ")
+    assert "All" not in note(table_of(*found), WITHIN_NOISE)
     assert "**51.0**" in FORMATS["markdown"]([table_of(*found)])
 
 
 def test_within_noise_nothing_is_bold_and_a_note_says_so() -> None:
     table = table_of(runs("erm", [0.40, 0.41, 0.42]), runs("ldam", [0.38, 0.43, 0.46]))
     assert table.best(0) == set()
-    assert note(table, "within noise: ").split(": ")[1].startswith("All")
+    assert note(table, WITHIN_NOISE).removeprefix(WITHIN_NOISE).startswith("All")
     for render in FORMATS.values():
         assert "within noise" in render([table]) or render is FORMATS["csv"]
 
 
-def test_a_third_row_with_much_noise_takes_no_honour_away() -> None:
+def test_a_noisy_third_row_does_not_change_the_verdict() -> None:
     table = table_of(runs("erm", [0.40, 0.41, 0.42]), runs("crt", [0.50, 0.51, 0.52]), runs("ldam", [0.1, 0.3, 0.6]))
     assert table.best(0) == {1}
 
@@ -72,27 +75,27 @@ def test_a_third_row_with_much_noise_takes_no_honour_away() -> None:
 def test_one_seed_shows_no_noise() -> None:
     for other in ([0.9], [0.9, 0.91, 0.92]):
         table = table_of(runs("erm", [0.40]), runs("ldam", other))
-        assert table.best(0) == set() and note(table, "one run shows no noise, so nothing is bold: All")
+        assert table.best(0) == set() and note(table, "not bold, because a single run shows no noise: All")
         assert "bold: " not in [text[:6] for text in table.notes]
 
 
-def test_without_any_deviation_what_differs_differs() -> None:
+def test_without_deviation_different_means_differ_significantly() -> None:
     assert table_of(runs("erm", [0.4, 0.4]), runs("ldam", [0.5, 0.5])).best(0) == {1}
 
 
-def test_what_is_printed_alike_shares_no_honour() -> None:
+def test_means_that_are_printed_alike_are_not_bold() -> None:
     table = table_of(runs("erm", [0.50001, 0.50001]), runs("ldam", [0.50004, 0.50004]))
-    assert table.best(0) == set() and "All" in note(table, "equal as printed: ")
+    assert table.best(0) == set() and "All" in note(table, EQUAL)
 
 
-def test_what_is_printed_alike_within_noise_is_within_noise() -> None:
+def test_means_printed_alike_within_noise_are_within_noise() -> None:
     table = table_of(runs("erm", [0.40, 0.41, 0.42]), runs("ldam", [0.3801, 0.41, 0.44]))
-    assert table.best(0) == set() and "All" in note(table, "within noise: ")
-    assert "All" in note(table_of(runs("erm", [0.5, 0.5]), runs("ldam", [0.5, 0.5])), "equal as printed: ")
-    assert "All" in note(table_of(runs("erm", [0.5]), runs("ldam", [0.5])), "equal as printed: ")
+    assert table.best(0) == set() and "All" in note(table, WITHIN_NOISE)
+    assert "All" in note(table_of(runs("erm", [0.5, 0.5]), runs("ldam", [0.5, 0.5])), EQUAL)
+    assert "All" in note(table_of(runs("erm", [0.5]), runs("ldam", [0.5])), EQUAL)
 
 
-def test_one_row_and_an_empty_group_beat_nobody() -> None:
+def test_a_lone_row_and_an_empty_group_have_no_verdict() -> None:
     table = table_of(runs("erm", [0.4, 0.5]))
     assert table.best(0) == set() and table.notes == ()
     table = table_of(runs("erm", [0.4, 0.41], counts=[500]), runs("ldam", [0.6, 0.61], counts=[500]))
@@ -100,7 +103,7 @@ def test_one_row_and_an_empty_group_beat_nobody() -> None:
     assert not any("Few" in text for text in table.notes)
 
 
-def test_what_saw_test_inputs_is_neither_best_nor_second() -> None:
+def test_a_row_that_saw_test_inputs_is_neither_best_nor_second() -> None:
     sade = runs("sade", [0.50, 0.51, 0.52], predictors={"plain": [], "aggregated": ["test_inputs"]})
     for run in sade:
         run.predictors["aggregated"]["splits"]["test"]["accuracy"] = 0.52
@@ -109,7 +112,7 @@ def test_what_saw_test_inputs_is_neither_best_nor_second() -> None:
     assert table.best(0) == {1}
 
 
-def test_a_metric_that_is_better_neither_way_honours_nobody() -> None:
+def test_a_metric_without_a_better_direction_has_no_bold_number() -> None:
     found = [runs("erm", [0.4, 0.41]), runs("ldam", [0.6, 0.61])]
     metric = replace(TASKS["single_label"][0], better=None)
     table = replace(table_of(*found), measure=Measure.of(metric))

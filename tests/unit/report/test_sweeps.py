@@ -1,4 +1,4 @@
-"""Every row of a sweep says the value that it has, defaults included; what the address takes for one is one value."""
+"""Rows of sweeps: each names its value, defaults included; values with one address are one value."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ def names(table: Table) -> list[tuple[str, ...]]:
 
 
 def tuned(tau: float, seed: int = 0, default: float = 1, **more: Any) -> Any:
-    """A run whose record tells a change of tau only where it is not the default."""
+    """Returns a run whose record names tau as a change only if it is not the default."""
     changes = {} if tau == default else {"logit_adjustment.adjust.tau": tau}
     config = {"logit_adjustment": {"adjust": {"tau": tau}}, "slots": []}
     return record(
@@ -31,7 +31,7 @@ def tuned(tau: float, seed: int = 0, default: float = 1, **more: Any) -> Any:
     )
 
 
-def test_the_default_among_swept_values_is_told() -> None:
+def test_the_default_among_swept_values_is_named() -> None:
     table = only(tables([tuned(tau, seed) for tau in (2, 10, 0.5, 1.0) for seed in (0, 1)]))
     assert table.heads == ("Method", "tau")
     assert names(table) == [("Logit Adjustment", tau) for tau in ("0.5", "1", "2", "10")], "by size, and none is left out"
@@ -52,21 +52,21 @@ def test_a_sweep_over_methods_and_a_key() -> None:
     assert names(table) == [("ERM", "90"), ("ERM", "200"), ("cRT", "200"), ("LDAM", "90"), ("LDAM", "200")]
 
 
-def test_what_every_run_changes_alike_is_said_once() -> None:
+def test_a_change_that_every_run_shares_is_named_once() -> None:
     table = only(tables([tuned(tau, changes={"epochs": 3, "force": True}) for tau in (1, 2)]))
     assert names(table) == [("Logit Adjustment", "1"), ("Logit Adjustment", "2")]
     assert "every run: epochs=3" in table.notes
     assert [row.keys["method"].count("epochs=3") for row in table.rows] == [1, 1], "as typed, for programs"
 
 
-def test_what_only_some_methods_change_stays_in_their_labels() -> None:
+def test_a_change_of_some_methods_stays_in_their_labels() -> None:
     table = only(tables([record("erm", changes={"epochs": 3}), record("ldam"), record("crt", changes={"epochs": 4})]))
     assert names(table) == [("erm [epochs=3]",), ("crt [epochs=4]",), ("LDAM",)]
     assert not any(note.startswith("every run") for note in table.notes)
     assert names(only(tables([record("erm", changes={"epochs": 3})]))) == [("erm [epochs=3]",)], "one row"
 
 
-def test_two_methods_of_one_name_keep_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_two_methods_with_one_name_in_papers_keep_their_own_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "my_ldam.yaml").write_text("# name: LDAM\n# Mine.\n")
     monkeypatch.setenv("LTRUN_SEARCHPATH", str(tmp_path))
@@ -82,7 +82,7 @@ def test_a_swept_slot_is_a_column() -> None:
     assert table.heads == ("Method", "margin") and names(table) == [("LDAM", "ldam"), ("LDAM", "none")]
 
 
-def test_swept_lists_and_nested_mappings() -> None:
+def test_swept_lists_and_nested_mappings_are_columns() -> None:
     runs = []
     for milestones, inner in (([0.8, 0.9], {"a": 1}), ([0.5], {"a": 2, "b": None})):
         changes = {"schedule.milestones": milestones, "stages.train.loss.a": inner["a"]} if inner["a"] == 2 else {}
@@ -93,7 +93,7 @@ def test_swept_lists_and_nested_mappings() -> None:
     assert names(table) == [("ERM", "[0.5]", "2"), ("ERM", "[0.8,0.9]", "1")]
 
 
-def test_a_key_of_the_stage_that_the_label_shortens() -> None:
+def test_a_key_of_a_stage_is_a_column() -> None:
     runs = [
         record("erm", changes=changes, config={"stages": {"train": {"loss": {"gamma": gamma}}}, "slots": []})
         for gamma, changes in ((1, {}), (2, {"loss.gamma": 2}))
@@ -101,7 +101,7 @@ def test_a_key_of_the_stage_that_the_label_shortens() -> None:
     assert names(only(tables(runs))) == [("ERM", "1"), ("ERM", "2")]
 
 
-def test_keys_of_one_last_name_are_told_apart() -> None:
+def test_keys_with_the_same_last_step_are_told_apart() -> None:
     runs = [
         record("erm", changes=changes, config={"optimizer": {"lr": a}, "margin": {"lr": b}, "slots": []})
         for a, b, changes in ((1, 1, {}), (2, 1, {"optimizer.lr": 2}), (2, 3, {"optimizer.lr": 2, "margin.lr": 3}))
@@ -111,7 +111,7 @@ def test_keys_of_one_last_name_are_told_apart() -> None:
     assert set(names(table)) == {("ERM", "1", "1"), ("ERM", "1", "2"), ("ERM", "3", "2")}
 
 
-def test_of_many_swept_keys_each_label_says_the_values() -> None:
+def test_with_many_swept_keys_each_label_gives_the_values() -> None:
     keys = [f"optimizer.k{i}" for i in range(4)]
     runs = [record("erm", config={"optimizer": {f"k{i}": 0 for i in range(4)}, "slots": []}), record("ldam")]
     for i, key in enumerate(keys):
@@ -148,14 +148,14 @@ def test_a_dagger_stands_with_the_method() -> None:
         [{"a": {"b": True}}, {"a": {"b": True}}],
     ],
 )
-def test_what_has_one_address_is_one_row_under_by(configs: list[dict[str, Any]]) -> None:
+def test_values_with_one_address_are_one_row_under_by(configs: list[dict[str, Any]]) -> None:
     runs = [record("erm", seed, config={"slots": [], **config}) for seed, config in enumerate(configs)]
     runs.append(record("erm", 9, config={"slots": [], "a": {"b": "other"}}))
     assert len({run.fingerprint for run in runs}) == 2
     assert sorted(row.n for row in only(tables(runs, by=["a.b"])).rows) == [1, len(configs)]
 
 
-def test_classes_that_moved_and_slots_that_a_record_is_too_old_for() -> None:
+def test_moved_classes_and_slots_younger_than_the_record_are_one_value() -> None:
     paths = ("ltrun.margin.ldam.LDAM", "ltrun.margin.LDAM")
     runs = [
         record("erm", seed, config={"margin": {"adjust": {"_target_": path}}, "slots": []}) for seed, path in enumerate(paths)
@@ -167,7 +167,7 @@ def test_classes_that_moved_and_slots_that_a_record_is_too_old_for() -> None:
     assert [row.names for row in only(tables(runs, by=["posthoc"])).rows] == [("none",)]
 
 
-def test_true_is_not_1_nor_a_number_its_text() -> None:
+def test_true_is_not_1_and_a_number_is_not_its_text() -> None:
     runs = [record("erm", seed, config={"slots": [], "a": value}) for seed, value in enumerate((True, 1))]
     assert [row.names for row in only(tables(runs, by=["a"])).rows] == [("1",), ("true",)]
     runs = [record("erm", seed, config={"slots": [], "a": value}) for seed, value in enumerate((1, "1", "x"))]

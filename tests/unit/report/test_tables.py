@@ -1,4 +1,4 @@
-"""The arithmetic of the tables, and which runs share a row."""
+"""Tables: their arithmetic, the runs that share a row, and their captions."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def values(runs: list[RunRecord], key: str, predictor: str = "plain") -> np.ndar
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10])
-def test_mean_and_deviation_are_numpys(n: int) -> None:
+def test_mean_and_deviation_equal_numpys(n: int) -> None:
     runs = [record(seed=seed) for seed in range(n)]
     row = only(tables(runs)).rows[0]
     assert row.n == n
@@ -52,7 +52,7 @@ def test_an_empty_group_has_no_number() -> None:
     assert [cell.mean is None for cell in table.rows[0].cells] == [False, False, True, True]
 
 
-def test_a_group_that_some_runs_lack() -> None:
+def test_a_group_that_some_runs_lack_averages_the_others() -> None:
     runs = [record(seed=0), record(seed=1)]
     runs[1].predictors["plain"]["splits"]["test"]["few"] = None
     few = only(tables(runs)).rows[0].cells[3]
@@ -61,7 +61,7 @@ def test_a_group_that_some_runs_lack() -> None:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "error", "macro", "ece"])
-def test_metrics(metric: str) -> None:
+def test_a_table_shows_each_metric_with_its_groups(metric: str) -> None:
     runs = [record(seed=seed) for seed in range(3)]
     table = only(tables(runs, metric))
     cells = table.rows[0].cells
@@ -74,7 +74,7 @@ def test_metrics(metric: str) -> None:
     assert (cells[3].mean, cells[3].std) == (pytest.approx(few.mean()), pytest.approx(few.std(ddof=1)))
 
 
-def test_what_saw_test_inputs_is_marked_and_never_the_best() -> None:
+def test_a_row_that_saw_test_inputs_is_marked_and_never_the_best() -> None:
     runs = [record("erm"), record("sade", predictors={"plain": [], "aggregated": ["test_inputs"]})]
     runs[1].predictors["aggregated"]["splits"]["test"]["accuracy"] = 1.0
     table = only(tables(runs))
@@ -200,7 +200,7 @@ def test_unknown_keys_get_the_nearest_name(arguments: dict, words: str) -> None:
         tables([record()], **arguments)
 
 
-def test_another_split() -> None:
+def test_another_split_can_be_shown() -> None:
     runs = [record(splits=("test", "val")), record("ldam")]
     table = only(tables(runs, split="val"))
     assert names(table) == ["ERM"]  # ldam was not evaluated there
@@ -210,12 +210,12 @@ def test_another_split() -> None:
 # ------------------------------------------------------------------------------------------------------------- caption
 
 
-def test_caption() -> None:
+def test_the_caption_names_metric_groups_model_and_classes() -> None:
     caption = only(tables([record(seed=0), record(seed=1)])).caption
     for part in (
         "Top-1 accuracy (%) on the test split",
         "mean ± standard deviation (n - 1 in the denominator) over n seeds",
-        "Many: more than 100 training images a class, medium: 20 to 100, few: fewer than 20",
+        "Many: more than 100 training images per class; medium: 20 to 100; few: fewer than 20",
         "Model: last epoch",
         f"8 classes, {sum(COUNTS):,} training images",
     ):
@@ -224,14 +224,14 @@ def test_caption() -> None:
     assert "Many" not in only(tables([record()], "ece")).caption
 
 
-def test_caption_follows_the_runs() -> None:
+def test_the_caption_follows_the_runs() -> None:
     run = record(config={"evaluation": {"many": 50, "few": 10}})
     other = RunRecord(**{**vars(record("ldam")), "selection": "best_val"})
     caption = only(tables([run, other])).caption
     assert "more than 50" in caption
     assert "more than 100" in caption
     assert "Model: last epoch or best epoch on the validation split" in caption
-    assert "all n runs that share margin" in only(tables([run, other], by=["margin"])).caption
+    assert "all n runs with the same margin" in only(tables([run, other], by=["margin"])).caption
 
 
 def test_the_cost_of_training_is_in_its_own_units() -> None:
@@ -253,7 +253,7 @@ def test_the_cost_of_training_is_in_its_own_units() -> None:
 
 
 def test_runs_on_images_that_have_changed_share_no_table() -> None:
-    """A folder of one's own keeps its address when images are added to it."""
+    """A user's own folder keeps its address when images are added to it."""
     before, after = [500, 300, 50, 5], [500, 300, 60, 5]
     found = tables([record(seed=0, counts=before), record(seed=1, counts=before), record(seed=2, counts=after)])
     assert sorted(table.rows[0].n for table in found) == [1, 2]

@@ -1,4 +1,4 @@
-"""Wrong images: which, in what order, with what probability, and how they are shown."""
+"""Wrong images: their selection, order and probability, and their rendering."""
 
 import csv
 import io
@@ -45,7 +45,7 @@ def test_the_most_confident_comes_first(tmp_path: Path) -> None:
     assert mistakes(tmp_path).summary == "3 of 6 test images are wrong (50.0%)"
 
 
-def test_of_one_class(tmp_path: Path) -> None:
+def test_the_images_of_one_class_can_be_asked_for(tmp_path: Path) -> None:
     found = mistakes(tmp_path, "bee")
     assert [w.row for w in found.found] == [2]
     assert found.summary == "1 of 2 test images of class bee are wrong (50.0%)"
@@ -53,10 +53,10 @@ def test_of_one_class(tmp_path: Path) -> None:
         mistakes(tmp_path, "bea")
 
 
-def test_what_are_no_logits_is_said(tmp_path: Path) -> None:
+def test_a_note_says_which_scores_are_not_logits(tmp_path: Path) -> None:
     assert mistakes(tmp_path).notes == ("Probabilities are the softmax of the scores",)
-    assert "which are no logits" in mistakes(tmp_path, predictor="ncm").notes[0]
-    assert "what mine.Part returns" in mistakes(tmp_path, predictor="own").notes[0]
+    assert "not of logits" in mistakes(tmp_path, predictor="ncm").notes[0]
+    assert "the scores of mine.Part" in mistakes(tmp_path, predictor="own").notes[0]
 
 
 def test_a_run_without_names_counts_rows_and_says_so(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_the_table_says_how_many_it_leaves_out(tmp_path: Path, capsys: pytest.Ca
     assert "2 more are not shown" in out
 
 
-def test_nothing_wrong_is_no_empty_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_wrong_images_there_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = np.eye(3, dtype=np.float32)[LABELS]
     file, record = run_at(save_run(tmp_path, LABELS, {"plain": scores}, [120, 40, 5]))
     found = mistakes_of(record, file.parent)
@@ -118,11 +118,11 @@ def test_the_page_fetches_nothing_and_escapes_every_name(tmp_path: Path) -> None
     assert page.index("data:image/png") < page.index("data:image/jpeg")
     assert page.count("<li>") == 3 and "no picture" in page and "changed since the run" in page
     assert not re.search(r'(src|href)="(?!data:|#)|@import|url\(|<script', page)
-    assert "The page shows the 1 most confident" in gallery(mistakes(tmp_path), 1, pictures)
+    assert "This page shows the 1 most confident" in gallery(mistakes(tmp_path), 1, pictures)
 
 
-def test_a_name_that_is_no_text_is_shown_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file system may hold bytes that are no UTF-8; Python reads them as surrogates, which nothing can print."""
+def test_a_file_name_that_is_not_utf_8_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file name may hold bytes that are not UTF-8; Python reads them as surrogates, which cannot be printed."""
     found = mistakes(tmp_path, files=[name.replace("bee/0", "bee/\udcff0") for name in FILES])
     assert found.found[0].image == "test/bee/\udcff0.png"
     terminal(found, None)

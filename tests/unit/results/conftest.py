@@ -1,4 +1,4 @@
-"""The record that most tests of this folder read, in its file."""
+"""Fixture of the tests of results: a record in its file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An address is one of a configuration, however that is spelt, and lasts when ltrun gains slots, keys and modules."""
+"""Addresses of configurations: equal for all spellings of a configuration, stable as ltrun gains slots, keys and modules."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_inert_keys_share_a_fingerprint(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["runtime.precision", "dataset.imbalance", "dataset.root", "margin.seed", "evaluation.few"])
-def test_other_keys_do_not(key: str) -> None:
+def test_other_keys_change_the_fingerprint(key: str) -> None:
     assert fingerprint(nest(key, "a")) != fingerprint(nest(key, "b"))
 
 
@@ -63,8 +63,8 @@ def test_absent_null_and_empty_are_one(nothing: Any) -> None:
     assert fingerprint({"a": {"x": 1, "b": nothing}}) == fingerprint({"a": {"x": 1}})
 
 
-def test_values_of_a_part_are_taken_as_they_are() -> None:
-    """A part gets an empty mapping, or a null inside a list or mapping, as it stands: only a null argument is no argument."""
+def test_empty_and_null_values_inside_an_argument_count() -> None:
+    """A part gets an empty mapping, or a null inside a list or mapping, unchanged; only a null argument counts as absent."""
     part = {"_target_": "mine.Part"}
     assert fingerprint({"a": part | {"x": None}}) == fingerprint({"a": part})
     for value in ({}, [], [None], {"b": None}):
@@ -83,8 +83,8 @@ def test_values_of_a_part_are_taken_as_they_are() -> None:
         "representation.streams.key.augments", "ensemble.terms", "augmentation.streams",
     ],
 )  # fmt: skip
-def test_what_works_or_draws_in_turn_has_an_order(path: str) -> None:
-    """Streams and terms, too: their samplers and parts draw from one generator, one after the other."""
+def test_the_order_of_parts_that_work_or_draw_in_turn_counts(path: str) -> None:
+    """Streams and terms have an order, too: their samplers and parts draw from one generator, one after the other."""
     crop, cutout = {"crop": {"padding": 4}}, {"cutout": {"size": 8}}
     assert fingerprint(nest(path, crop | cutout)) != fingerprint(nest(path, cutout | crop))
     assert fingerprint(nest(path, {"crop": {"a": 1, "b": 2}})) == fingerprint(nest(path, {"crop": {"b": 2, "a": 1}}))
@@ -93,7 +93,7 @@ def test_what_works_or_draws_in_turn_has_an_order(path: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), b"x", {1, 2}])
-def test_what_has_no_fingerprint_is_named(value: object) -> None:
+def test_values_without_a_fingerprint_are_named(value: object) -> None:
     with pytest.raises(ConfigError, match=r"a\.b must be"):
         fingerprint({"a": {"b": value}})
 
@@ -191,7 +191,7 @@ LASTING: dict[str, Callable[[Config], Config]] = {
 
 @pytest.mark.parametrize("method", RECORDED)
 @pytest.mark.parametrize("change", LASTING)
-def test_addresses_last(method: str, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_addresses_last(method: str, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ltrun.results.address.DATASET_KEYS", (*DATASET_KEYS, "task"))  # which a data set does not have yet
     config, _ = composed(f"method={method}", "dataset=cifar100_lt")
     assert fingerprint(LASTING[change](config), NEUTRAL) == RECORDED[method]
@@ -215,7 +215,7 @@ def test_only_the_class_that_a_neutral_argument_belongs_to_is_spared() -> None:
 # ------------------------------------------------------------------------------------------------------------- data sets
 
 
-def test_a_data_set_says_which_arguments_are_inert() -> None:
+def test_a_data_set_declares_inert_arguments() -> None:
     base = {"_target_": "mine.Mine", "root": "a", "size": 3, "inert": ["root"], "augments": {}}
     assert fingerprint({"dataset": base}) == fingerprint({"dataset": {**base, "root": "b"}})
     assert fingerprint({"dataset": base}) == fingerprint({"dataset": {**base, "name": "mine"}})
@@ -224,7 +224,7 @@ def test_a_data_set_says_which_arguments_are_inert() -> None:
 
 
 @pytest.mark.parametrize("name", [*DATASET_KEYS, "_target_"])
-def test_no_data_set_takes_out_what_ltrun_reads(name: str) -> None:
+def test_no_data_set_can_declare_the_keys_of_ltrun_inert(name: str) -> None:
     own = set(INERT)
     assert inert_keys({"dataset": {"inert": [name]}}) == own
     assert inert_keys({"dataset": {"inert": name}}) == inert_keys({"dataset": None}) == inert_keys({}) == own
@@ -242,7 +242,7 @@ def test_where_images_lie_is_part_of_the_address_of_an_image_folder_alone(datase
 # -------------------------------------------------------------------------------------------------------------- addresses
 
 
-def test_address() -> None:
+def test_an_address_is_data_set_method_fingerprint_and_seed() -> None:
     found = address(Path("outputs"), "cifar100_lt", "ldam_drw", "0123abcd", 2)
     assert found == Path("outputs/cifar100_lt/ldam_drw/0123abcd/seed2")
 
@@ -251,7 +251,7 @@ LEAVING = ["../x", "..", ".", "", "/etc", "a/b", "a\\b", "a\0b", "a\nb", "\x1b[3
 
 
 @pytest.mark.parametrize("name", LEAVING)
-def test_names_that_leave_the_outputs(name: str) -> None:
+def test_names_that_leave_the_outputs_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="dataset"):
         address(Path("outputs"), name, "erm", "0123abcd", 0)
     with pytest.raises(ConfigError, match="method"):

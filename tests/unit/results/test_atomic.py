@@ -1,4 +1,4 @@
-"""What was there before survives whatever goes wrong while writing."""
+"""Atomic writes: the old content survives every failure of a write."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def test_writes_new_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["weights.pt"]
 
 
-def test_others_may_read_it(tmp_path: Path) -> None:
+def test_other_users_may_read_the_file(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         write_atomically(tmp_path / "x", b"1")
@@ -59,7 +59,7 @@ def test_the_old_content_survives(file: Path, monkeypatch: pytest.MonkeyPatch, f
     with pytest.raises(TrainingError, match=words) as caught:
         write_atomically(file, b"new")
     assert str(file) in str(caught.value)
-    assert "the same command again" in str(caught.value)
+    assert "repeat the command" in str(caught.value)
     assert file.read_bytes() == b"old"
     assert list(file.parent.iterdir()) == [file]
 
@@ -67,7 +67,7 @@ def test_the_old_content_survives(file: Path, monkeypatch: pytest.MonkeyPatch, f
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_an_unwritable_folder_is_named(file: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     monkeypatch.setattr(os, "open", broken(code))
-    with pytest.raises(TrainingError, match=r"make its folder writable, or choose another \(of a run: outputs=FOLDER\)"):
+    with pytest.raises(TrainingError, match=r"make its folder writable, or choose another \(outputs=FOLDER for a run\)"):
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
 
@@ -88,7 +88,7 @@ def test_an_interrupted_write_leaves_no_temporary_file(file: Path, monkeypatch: 
     assert file.read_bytes() == b"old"
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
@@ -99,7 +99,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="the disk or the quota is full"):
             write_atomically(disk / "last.pt", b"2" * 200_000)
         assert (disk / "last.pt").read_bytes() == b"1" * 20_000
-        write_atomically(disk / "last.pt", b"3" * 20_000)  # the temporary file of the failed attempt holds no space
+        write_atomically(disk / "last.pt", b"3" * 20_000)  # the temporary file of the failed attempt takes no space
         assert [p.name for p in disk.iterdir()] == ["last.pt"]
     finally:
         subprocess.run(["umount", disk], check=True)

@@ -1,4 +1,4 @@
-"""The lock of a run: held by one process, signed by it, and done without where files cannot be locked."""
+"""The lock of a run: one process holds and signs it; training goes on where files cannot be locked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def unlockable(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["ENOSYS", "ENOTSUP", "EINVAL", "ENOLCK", "EIO", "EPERM", "EOPNOTSUPP", "EBADF"])
-def test_a_file_system_without_locks_is_told_once_and_trained_on(
+def test_a_file_system_without_locks_is_warned_of_once(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     unlockable(monkeypatch, getattr(errno, name))
@@ -41,7 +41,7 @@ def test_a_file_system_without_locks_is_told_once_and_trained_on(
 
 
 @pytest.mark.parametrize("name", ["EWOULDBLOCK", "EACCES"])
-def test_what_another_process_holds_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_another_process_holds_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unlockable(monkeypatch, getattr(errno, name))
     with pytest.raises(BusyError, match="another process is training"), locked(tmp_path):
         pass
@@ -65,7 +65,7 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
         pass
 
 
-def test_asking_who_trains_never_has_a_run_refused(tmp_path: Path) -> None:
+def test_asking_who_trains_refuses_no_run(tmp_path: Path) -> None:
     stop = threading.Event()
     with locked(tmp_path):
         pass
@@ -89,14 +89,14 @@ def test_asking_who_trains_never_has_a_run_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"{", b"[1]", b"\xff\0", b"null", b"[" * 60_000])
-def test_a_lock_that_says_nothing_is_no_error(said: bytes, tmp_path: Path) -> None:
+def test_an_empty_or_damaged_lock_is_no_error(said: bytes, tmp_path: Path) -> None:
     (tmp_path / LOCK).write_bytes(said)
     assert signed(tmp_path) == {}
     with locked(tmp_path), pytest.raises(BusyError), locked(tmp_path):
         pass
 
 
-def test_a_disk_without_room_for_a_signature_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_prevent_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""Lines and curves of a run that was cut short, begun anew or has no room."""
+"""Lines and curves of a run that was interrupted, was restarted, or has a full disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def row(epoch: int, stage: str = "train", loss: float = 1.0) -> dict[str, Any]:
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Curve -> its points, of all files that TensorBoard would read."""
+    """Returns curve -> points, from all files that TensorBoard would read."""
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
     found: dict[str, list[tuple[int, float]]] = {}
@@ -33,7 +33,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_a_resumed_run_draws_no_curve_over_the_one_before(tmp_path: Path) -> None:
-    """It was killed in epoch 4, one of a later stage, and goes on from epoch 2; the curves of the stage before remain."""
+    """The run was killed in epoch 4 of a later stage and resumes from epoch 2; the curves of the earlier stage remain."""
     first = History(tmp_path, tensorboard=True)
     for one in (row(1), row(2), row(1, "classifier"), row(2, "classifier"), row(3, "classifier")):
         first.append(one)
@@ -58,7 +58,9 @@ def test_a_run_that_begins_anew_has_the_curves_of_the_new_run_and_other_files_st
     assert (tmp_path / "tensorboard" / "notes.txt").exists()
 
 
-def test_curves_without_room_are_told_once_and_lines_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_ends_the_curves_with_one_warning_and_not_the_lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     history = History(tmp_path, tensorboard=True)
     history.append(row(1))
     assert history.curves is not None

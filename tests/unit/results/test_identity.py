@@ -1,4 +1,4 @@
-"""What differs between the data of two runs, as far as both know."""
+"""Differences between the data of two runs, as far as both records identify them."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ def data(classes: tuple[str, ...] = ("ant", "bee"), val: bool = False, **test: A
 @pytest.mark.parametrize(
     ("other", "key", "said"),
     [
-        (data(pixels="0" * 16), "test", "the pixels of the test images differ, though their files have the same names"),
+        (data(pixels="0" * 16), "test", "the pixels of the test images differ, although their files have the same names"),
         (data(pixels="0" * 16, files="1" * 16), "test", "the pixels of the test images differ"),
         (data(labels="0" * 16), "test", "the labels of the test images, or their order, differ"),
         (data(images=6, labels="0" * 16), "test", "the test images differ: 6 now, 5 then"),
         (data(pixels=None, files="0" * 16), "test", "the names of the test images differ"),
-        (data(pixels=None, sizes="0" * 16), "test", "the files of the test images have other sizes"),
-        (data(("bee", "ant")), "classes", "the classes have other names, or another order"),
+        (data(pixels=None, sizes="0" * 16), "test", "the sizes of the files of the test images differ"),
+        (data(("bee", "ant")), "classes", "the names of the classes, or their order, differ"),
         (data(val=True), "val", "there are validation images now"),
     ],
 )
-def test_what_differs_is_told(other: Identity, key: str, said: str) -> None:
+def test_differences_are_named(other: Identity, key: str, said: str) -> None:
     assert differences(data(), other) == {key: said}
     assert set(differences(other, data())) == {key}
     assert data()["digest"] != other["digest"]
@@ -36,14 +36,14 @@ def test_what_differs_is_told(other: Identity, key: str, said: str) -> None:
     [
         data(),
         data(pixels=None),  # streamed
-        data(files="0" * 16, sizes=None),  # another form of the same images
+        data(files="0" * 16, sizes=None),  # another format of the same images
     ],
 )
-def test_what_is_the_same_as_far_as_both_know(other: Identity) -> None:
+def test_data_that_agree_as_far_as_both_know_do_not_differ(other: Identity) -> None:
     assert differences(data(), other) == differences(other, data()) == {}
 
 
-def test_records_of_before_differ_from_nothing() -> None:
+def test_records_of_earlier_formats_differ_from_nothing() -> None:
     assert differences({}, data()) == differences(data(), {}) == {}
 
 

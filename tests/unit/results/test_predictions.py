@@ -1,4 +1,4 @@
-"""predictions.npz is read back as it was written, and held against the result beside it."""
+"""Reader of predictions.npz: arrays read back as written, and must fit the result beside them."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def read(folder: Path, predictor: str = "plain") -> Predictions:
     return predictions_of(RunRecord.load(folder / "result.json"), folder, predictor)
 
 
-def test_labels_scores_and_names_are_those_that_were_written(folder: Path) -> None:
+def test_labels_scores_and_names_read_back(folder: Path) -> None:
     found = read(folder, "ncm")
     assert np.array_equal(found.labels, LABELS)
     assert np.array_equal(found.scores, scores_of(LABELS, 3, 1))
@@ -73,7 +73,7 @@ WRONG: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("arrays", WRONG)
-def test_arrays_that_are_no_predictions_of_the_run_are_refused(folder: Path, arrays: dict[str, Any]) -> None:
+def test_arrays_that_do_not_fit_the_run_are_refused(folder: Path, arrays: dict[str, Any]) -> None:
     np.savez(folder / "predictions.npz", **arrays)
     with pytest.raises(DataError, match=r"predictions\.npz (cannot be read|is damaged)"):
         read(folder)
@@ -94,7 +94,7 @@ def test_a_lone_array_is_refused(folder: Path) -> None:
         read(folder)
 
 
-def test_a_pickle_in_it_never_runs(folder: Path, tmp_path: Path) -> None:
+def test_a_pickle_in_the_file_never_runs(folder: Path, tmp_path: Path) -> None:
     import pickle
 
     marker = tmp_path / "ran"
@@ -113,5 +113,5 @@ def test_a_pickle_in_it_never_runs(folder: Path, tmp_path: Path) -> None:
 
 def test_predictions_of_another_result_are_refused(folder: Path) -> None:
     np.savez(folder / "predictions.npz", test_labels=LABELS, test_scores_plain=scores_of(LABELS, 3, lift=-9))
-    with pytest.raises(DataError, match="does not give the numbers of the result beside it"):
+    with pytest.raises(DataError, match="does not belong to the result beside it"):
         read(folder)

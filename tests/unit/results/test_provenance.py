@@ -1,4 +1,4 @@
-"""Where the numbers of a record came from: versions, date, commit, and nobody's machine."""
+"""Provenance of a record: versions, date and commit, but no name of a machine or user."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from ltrun.results.provenance import _commit, provenance
 
 
-def test_provenance_says_where_numbers_came_from_and_not_on_whose_machine() -> None:
+def test_provenance_names_versions_and_commit_but_no_machine() -> None:
     import getpass
     import socket
 
@@ -25,7 +25,7 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_commit_of_a_checkout_only(tmp_path: Path) -> None:
+def test_only_a_checkout_has_a_commit(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     (tmp_path / "ltrun").mkdir()
     (tmp_path / "ltrun" / "a.py").write_text("1")
@@ -35,4 +35,4 @@ def test_commit_of_a_checkout_only(tmp_path: Path) -> None:
     assert _commit(tmp_path.resolve()) == {"commit": commit, "dirty": False}
     (tmp_path / "ltrun" / "a.py").write_text("2")
     assert _commit(tmp_path.resolve()) == {"commit": commit, "dirty": True}
-    assert _commit((tmp_path / "ltrun").resolve()) == {}  # inside someone's repository is not being it
+    assert _commit((tmp_path / "ltrun").resolve()) == {}  # a folder inside another repository has no commit

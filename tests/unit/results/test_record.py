@@ -1,4 +1,4 @@
-"""A record reads back as it was written; anything else is refused by name."""
+"""Records read back as written; any other file is refused by name."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.support.recorded import DECLARED, record
 # -------------------------------------------------------------------------------------------------------- save and load
 
 
-def test_reads_back_what_was_written(tmp_path: Path) -> None:
+def test_a_record_reads_back(tmp_path: Path) -> None:
     one = record("ldam", 3, changes={"reweighting": "drw", "epochs": 3}, counts=[500, 300])
     assert RunRecord.load(one.save(tmp_path)) == one
     assert one.predictors["plain"]["splits"]["test"]["few"] is None
@@ -27,14 +27,14 @@ def test_reads_back_what_was_written(tmp_path: Path) -> None:
     "changes",
     [{"seed": -1}, {"selection": "oracle"}, {"headline": "absent"}, {"fingerprint": "../../x"}, {"choices": {"a": ["b"]}}],
 )
-def test_does_not_write_what_it_would_not_read(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_record_that_would_not_read_back_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
     wrong = RunRecord(**{**vars(record()), **changes})
     with pytest.raises(ValueError, match="is not"):
         wrong.save(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_truncated_at_every_byte(file: Path) -> None:
+def test_a_truncated_record_is_refused_at_every_byte(file: Path) -> None:
     data = file.read_bytes()
     whole = RunRecord.load(file)
     for length in range(len(data)):
@@ -88,7 +88,7 @@ def test_a_huge_file_is_not_read_whole(file: Path, monkeypatch: pytest.MonkeyPat
         RunRecord.load(file)
 
 
-def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "result.json", tmp_path):
         with pytest.raises(DataError, match="cannot be read"):
             RunRecord.load(path)
@@ -124,7 +124,7 @@ WRONG: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("path", "value"), WRONG)
-def test_wrong_types_and_ranges(file: Path, path: str, value: Any) -> None:
+def test_wrong_types_and_ranges_are_named(file: Path, path: str, value: Any) -> None:
     content = json.loads(file.read_text())
     put(path, value)(content)
     file.write_text(json.dumps(content))
@@ -142,7 +142,7 @@ def test_a_missing_key_is_named(file: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_are_not_finite(file: Path, constant: str) -> None:
+def test_numbers_that_are_not_finite_are_refused(file: Path, constant: str) -> None:
     text = re.sub(r'"ece": [0-9.e-]+', f'"ece": {constant}', file.read_text(), count=1)
     assert constant in text
     file.write_text(text)
@@ -169,14 +169,14 @@ def test_numbers_that_are_not_finite(file: Path, constant: str) -> None:
         ),
     ],
 )
-def test_label(changes: dict[str, Any], label: str) -> None:
+def test_the_label_has_slots_before_other_changes(changes: dict[str, Any], label: str) -> None:
     assert record("ldam_drw", changes=changes).label == label
 
 
 # ---------------------------------------------------------------------------------------------- agreement with the task
 
 
-def test_what_a_task_measures_is_what_is_declared() -> None:
+def test_a_task_measures_the_declared_metrics() -> None:
     import torch
 
     from ltrun.tasks.single_label import measure

@@ -1,4 +1,4 @@
-"""Configurations that train the same have one address, those that train differently have two."""
+"""Addresses and training: configurations share an address if and only if they train the same."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Config = dict[str, Any]
 
 
 def essence(recipe: Recipe) -> Any:
-    """What training depends on: every class with all its arguments, stage by stage, without paths and names of options."""
+    """Returns all that training depends on: every class with its arguments, by stage, without paths and names of options."""
 
     def of(part: Any) -> Any:
         if isinstance(part, Bound):
@@ -52,19 +52,19 @@ def essence(recipe: Recipe) -> Any:
 
 
 LADEN = {"margin": "ldam", "classifier": "cosine", "augmentation": "cutout", "reweighting": "focal", "decoupling": "crt"}
-OWN_PLAN = {"fraction": 0.5}  # a stage of a user's own, which goes on with all slots of the run
+OWN_PLAN = {"fraction": 0.5}  # a user's own stage, which keeps all slots of the run
 KEY = {"of": "main"}
 WRAP = {"_target_": "ltrun.classifier.DisAlign"}
 
 
 def option(slot: str, name: str) -> Config:
-    """What an option writes into the configuration."""
+    """Returns the part of the configuration that an option writes."""
     return of_type(dict, nodes()[slot][name][0][slot])
 
 
 @cache
 def different() -> dict[str, Any]:
-    """Pairs of configurations that train differently."""
+    """Returns pairs of configurations that train differently."""
     return {
         f"a stage with {slot}=none": (
             changed(assembled(LADEN), stages__classifier=OWN_PLAN)[0],
@@ -120,7 +120,7 @@ def test_configurations_that_train_differently_never_share_a_fingerprint(subtest
 
 @cache
 def same() -> dict[str, tuple[Config, Config]]:
-    """Pairs that differ in saying nothing."""
+    """Returns pairs of spellings of one configuration."""
     return {
         "a plain stage with options none": (
             assembled(LADEN)[0],
@@ -149,7 +149,7 @@ def same() -> dict[str, tuple[Config, Config]]:
     }  # fmt: skip
 
 
-def test_configurations_that_differ_in_saying_nothing_share_a_fingerprint(subtests: pytest.Subtests) -> None:
+def test_spellings_of_one_configuration_share_a_fingerprint(subtests: pytest.Subtests) -> None:
     for name, (one, other) in same().items():
         with subtests.test(name):
             assert essence(bound((one, {}))) == essence(bound((other, {})))
@@ -158,7 +158,7 @@ def test_configurations_that_differ_in_saying_nothing_share_a_fingerprint(subtes
 
 @cache
 def bases() -> list[Config]:
-    """Configurations to begin with."""
+    """Returns the configurations to edit."""
     return [
         *(
             assembled(picked)[0]
@@ -177,7 +177,7 @@ def bases() -> list[Config]:
 
 @cache
 def stage_edits() -> dict[str, st.SearchStrategy[Any]]:
-    """Key of a stage -> what it may be given; "away" takes the key out."""
+    """Returns key of a stage -> values to give it; "away" removes the key."""
     written = [option("augmentation", "cutout"), option("augmentation", "mixup"), option("reweighting", "focal")]
     nothings: st.SearchStrategy[Any] = st.sampled_from([None, {}, {"streams": {}}, {"augments": None}, "away", *written])
     return {
@@ -211,7 +211,7 @@ def edited(config: Config, path: tuple[str, ...], value: Any) -> Config:
 @settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_one_fingerprint_is_one_training(data: st.DataObject) -> None:
-    """Whatever is left out, emptied or given to a stage: what has the fingerprint of another configuration trains like it."""
+    """However stages are edited, configurations with one fingerprint train the same."""
     config = data.draw(st.sampled_from(bases()))
     for _ in range(data.draw(st.integers(0, 2))):
         key = data.draw(st.sampled_from(sorted(stage_edits())))

@@ -1,4 +1,4 @@
-"""Records of format 1 become what the same command writes today, so that old and new runs of it are one row."""
+"""Upgrade of records of format 1 to the records that the same command writes today, so that old and new runs share a row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OLD_PACKAGES = {f"ltrun.{group}.": f"ltrun.{group}s." for group in ("network", "
 
 
 def as_format_1(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as format 1 had it: arguments of the data set twice, classes elsewhere, plans that say none each time."""
+    """Returns a configuration in format 1: arguments of the data set twice, other packages, plans that set slots to none."""
     config = copy.deepcopy(config)
     dataset = config["dataset"]
     prepare, inert = dataset.pop("prepare"), dataset.pop("inert", None)
@@ -50,7 +50,7 @@ def older(node: Any) -> Any:
 
 @pytest.mark.parametrize("dataset", ["cifar100_lt", "digits_lt", "image_folder"])
 @pytest.mark.parametrize("method", ["erm", "ldam_drw", "crt", "balms", "disalign", "paco", "posthoc_logit_adjustment"])
-def test_a_configuration_of_format_1_has_the_address_of_today(method: str, dataset: str) -> None:
+def test_a_configuration_of_format_1_has_todays_address(method: str, dataset: str) -> None:
     config, _ = composed(f"method={method}", f"dataset={dataset}")
     before = as_format_1(config)
     assert fingerprint(before) != fingerprint(config)
@@ -58,7 +58,7 @@ def test_a_configuration_of_format_1_has_the_address_of_today(method: str, datas
 
 
 @pytest.mark.parametrize("options", ["tau_norm_sweep", "[tau_norm,tau_norm_sweep,logit_adjustment_sweep,ncm]"])
-def test_a_sweep_of_format_1_has_a_row_a_value(options: str) -> None:
+def test_a_sweep_of_format_1_has_a_row_for_each_value(options: str) -> None:
     config, _ = composed(f"posthoc={options}")
     before = as_format_1(config)
     before["posthoc"] = {"predictors": {row: part for row, (_, part) in rows_of(config["posthoc"]).items()}}
@@ -66,8 +66,8 @@ def test_a_sweep_of_format_1_has_a_row_a_value(options: str) -> None:
     assert fingerprint(upgrade({"format": 1, "config": before, "changes": {}})["config"]) == fingerprint(config)
 
 
-def test_rows_of_ones_own_are_no_sweep() -> None:
-    """Two rows that look like values of one part, and differ in more than the value."""
+def test_a_users_own_rows_are_not_a_sweep() -> None:
+    """Two rows look like values of one part, but differ in more than the value."""
     rows = {
         f"tde_{alpha}": {"_target_": "ltrun.posthoc.TDE", "alpha": alpha, "num_heads": heads}
         for alpha, heads in ((1, 2), (2, 4))
@@ -76,7 +76,7 @@ def test_rows_of_ones_own_are_no_sweep() -> None:
     assert upgrade({"format": 1, "config": config, "changes": {}})["config"] == config
 
 
-def test_what_was_changed_is_named_as_today() -> None:
+def test_changes_have_todays_names() -> None:
     changes = {
         "dataset.source.largest_class": 20,
         "dataset.mean": [0.4],

@@ -1,4 +1,4 @@
-"""Records of earlier and later versions: unknown metrics are kept, format 1 is read, what is later is refused as such."""
+"""Records of other versions: unknown metrics are kept, format 1 is read, later formats are refused as such."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def test_a_metric_that_this_version_does_not_know_is_kept(tmp_path: Path, value:
 
 
 @pytest.mark.parametrize("written", ["NaN", "Infinity", "1e999", "[0.5, -1e999]", '{"at_1": 1e999}'])
-def test_what_is_not_finite_is_refused_in_an_unknown_metric_too(file: Path, written: str) -> None:
+def test_unknown_metrics_must_be_finite_too(file: Path, written: str) -> None:
     file.write_text(file.read_text().replace('"images": 800', f'"images": 800, "new": {written}', 1))
     with pytest.raises(DataError, match="damaged"):
         RunRecord.load(file)
@@ -60,7 +60,7 @@ def test_a_record_of_a_later_version_is_refused_as_such(file: Path, key: str, va
 
 
 def as_format_1(run: RunRecord, file: Path) -> dict[str, Any]:
-    """The content of result.json as the version before wrote it, with the classes where that had them."""
+    """Returns the content of result.json in format 1, with the classes in their old packages."""
     content = json.loads(run.save(file.parent).read_text())
     for later in ("task", "command", "data"):
         del content[later]
