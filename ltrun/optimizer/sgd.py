@@ -15,7 +15,7 @@ class SGD:
     """Stochastic gradient descent with momentum; lr is the base rate that the schedule multiplies.
 
     Weight decay applies to every parameter, biases and normalisation included, as in the published recipes. The defaults
-    are those of LDAM-DRW (Cao et al., 2019, arXiv 1906.07413).
+    are LDAM-DRW's (Cao et al., 2019, arXiv 1906.07413).
     """
 
     def __init__(self, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 2e-4, nesterov: bool = False):

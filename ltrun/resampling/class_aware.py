@@ -36,7 +36,7 @@ def cycle_rows(labels: Tensor, classes: Tensor, generator: torch.Generator) -> T
 
 
 class ClassAware(Sampler):
-    """Takes the classes in turn, a few images of each: cycles through a shuffled list of classes and shuffled lists of images.
+    """Class-aware sampling: cycles through a shuffled list of classes, and through a shuffled list of each class's images.
 
     images_per_turn consecutive rows are of one class, 4 in the authors' code for cRT and LWS; a class with fewer images
     repeats them. Every C * images_per_turn rows hold every class equally often; `Power(q=0)` does so only on average. Classes

@@ -1,4 +1,4 @@
-"""Instance-balanced sampling: every image once an epoch, shuffled."""
+"""Instance-balanced sampling: every image once per epoch, shuffled."""
 
 import torch
 from torch import Tensor

@@ -34,7 +34,7 @@ def draw_rows(labels: Tensor, probabilities: Tensor, length: int, generator: tor
 
 
 class Power(Sampler):
-    """Draws classes with probability n_c ** q / sum n ** q, then an image of the class; len(targets) rows an epoch.
+    """Draws a class with probability n_c ** q / sum n ** q, then an image of the class; len(targets) rows per epoch.
 
     q = 1 follows the class counts, 0.5 is square-root sampling (Mahajan et al., 2018, arXiv 1805.00932), 0 is
     class-balanced, -1 is BBN's reversed sampling (Zhou et al., 2020, arXiv 1912.02413). A sampler with image weights

@@ -40,7 +40,7 @@ def label_repeat_factors(targets: Labels, threshold: float, square_root: bool = 
 
 
 class RepeatFactor(Sampler):
-    """Repeats an image r = max(1, sqrt(threshold / f)) times per epoch, f being the share of images with its rarest class.
+    """Repeats an image r = max(1, sqrt(threshold / f)) times per epoch, with f the share of images with its rarest class.
 
     The integer part of r is certain and the fraction is a probability, so the length of an epoch varies around sum r. Images of
     classes above the threshold appear once, other classes in proportion to the square root of their counts (square_root =

@@ -20,7 +20,7 @@ class Deferred(Weigh):
     """Deferred re-weighting, DRW: all weights are 1 up to a fraction of the stage; after it `then`, any weights, gives them.
 
     start = 0.8 is epoch index 160 of 200, as in LDAM-DRW, and scales with the length of the stage; the authors' code has
-    `epoch // 160`, which does not scale and fails from epoch 320 on. The loss is divided as `then` says, in both parts.
+    `epoch // 160`, which does not scale and fails from epoch 320 on. `mean` is `then`'s from the first epoch on.
 
     Cao et al., 2019, arXiv 1906.07413.
     """

@@ -32,7 +32,7 @@ class SoftmaxEqualization(Adjust):
     """Softmax equalization loss, SEQL: leaves each rare class out of each image's softmax with probability gamma.
 
     The image's own class always stays. gamma and the threshold of rarity, 0.005 of the images for 100 classes, are the values
-    of BagofTricks-LT. threshold = null is half of an equal share, which is 0.005 for 100 classes and scales to other numbers.
+    of BagofTricks-LT. threshold = null is half of an equal share, 1 / (2 C), which is 0.005 for 100 classes.
 
     Tan et al., 2020, arXiv 2003.05176.
     """

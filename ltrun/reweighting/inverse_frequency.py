@@ -14,7 +14,7 @@ def inverse_frequency_weights(counts: Tensor, exponent: float) -> Tensor:
 
 
 class InverseFrequency(Weigh):
-    """Weights a row by n_c ** -exponent of its class: 1 is inverse frequency, 0.5 its square root.
+    """Inverse frequency: weights a row by n_c ** -exponent of its class: 1 is inverse frequency, 0.5 its square root.
 
     The weights sum to C, as in IB-Loss (Park et al., 2021, arXiv 2110.02444); cost-sensitive cross-entropy scales them to a
     largest weight of 1 (Zhang et al., 2021, BagofTricks-LT), which is the same loss, since both divide by the sum of the

@@ -10,7 +10,7 @@ from ltrun.types import Outputs
 
 
 class MetaWeightNet(Weigh):
-    """Weights a row by sigmoid(MLP(cross-entropy)), with one hidden layer of ReLUs; divides by the sum of the weights.
+    """Meta-Weight-Net: weights a row by sigmoid(MLP(cross-entropy)), one hidden layer; divides by the sum of the weights.
 
     `Bilevel` learns the MLP so that a step on the weighted batch lowers the loss of a balanced batch. This part mixes the
     authors' two code bases. From their code for imbalance come the division by the sum and the MLP's learning rate of 1e-5;

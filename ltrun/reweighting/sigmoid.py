@@ -1,4 +1,4 @@
-"""Sigmoid focal loss, and the sum of C binary cross-entropies instead of one softmax."""
+"""Sigmoid focal loss: C binary cross-entropies with focal weights, instead of one softmax."""
 
 import math
 

@@ -16,7 +16,7 @@ class MultiStep:
     milestones coincide or fall into its first epoch, they are postponed, if need be past the end of the run, so that a
     one-epoch run trains at the base rate.
 
-    The defaults are those of LDAM-DRW (Cao et al., 2019, arXiv 1906.07413).
+    The defaults are LDAM-DRW's (Cao et al., 2019, arXiv 1906.07413).
     """
 
     def __init__(
