@@ -53,7 +53,7 @@ class PaCo(Term):
     themselves, to the embeddings of `key` (another view of the same images, through the slow network) and to a queue of
     earlier keys. The run's margin, class weights and logit adjustment do not enter it.
 
-    queue: number of slots; new keys replace the oldest, also if the queue is not a multiple of the batch size. dim: length of the
+    queue: number of slots; new keys replace the oldest, also if the batch size does not divide the queue. dim: length of the
     embedding. Empty slots are ignored; the authors' queue starts with random vectors of random classes. A data set with fewer
     images than slots fills the queue with keys of the same images from several epochs. alpha = 0.05 and temperature = 0.2 are
     the values for ImageNet-LT. The authors train CIFAR for 400 epochs with AutoAugment and Cutout on `main`.
