@@ -1,6 +1,6 @@
-"""More, and more varied, training images: augmentation within a stream, and mixing across streams.
+"""Data augmentation: transforms of the images of one stream, and mixing across streams.
 
-Everything here works on whole batches on their device, with static shapes, and draws from the device's default generator.
+All parts work on whole batches on their device, with static shapes, and draw from the device's default generator.
 """
 
 from ltrun.augmentation.autoaugment import AutoAugment

@@ -1,4 +1,4 @@
-"""AutoAugment: the policy found for CIFAR-10, applied to all images of a batch at once."""
+"""AutoAugment: the CIFAR-10 policy, applied to all images of a batch at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Augment
 from ltrun.types import Batch
 
-# 25 sub-policies of two operations, each with its probability and its strength in ninths.
+# 25 sub-policies of two operations, each operation with its probability and its strength in ninths.
 POLICY = (
     (("invert", 0.1, 0), ("contrast", 0.2, 6)),
     (("rotate", 0.7, 2), ("translate_x", 0.3, 9)),
@@ -43,11 +43,11 @@ OPERATIONS = ("identity", *sorted({operation for pair in POLICY for operation, _
 
 
 def apply(images: Tensor, operation: Tensor, strength: Tensor, fill: int) -> Tensor:
-    """One operation an image. images: (B, channels, H, W) uint8. operation: (B,) index into OPERATIONS.
+    """Applies one operation to each image. images: (B, channels, H, W) uint8. operation: (B,) index into OPERATIONS.
 
-    strength: (B,) from -1 to 1; the sign matters only to geometry and enhancement. An operation is a move of pixels, a blend
-    with a reference image or a curve over the 256 levels; each of the three is done once for the whole batch, and leaves the
-    images of the others as they are.
+    strength: (B,) from -1 to 1; the sign matters only to geometry and enhancement. An operation moves pixels, blends with a
+    reference image or maps the 256 levels by a curve. Each of the three kinds runs once on the whole batch and leaves images
+    with an operation of another kind unchanged.
     """
     chosen = {name: operation == index for index, name in enumerate(OPERATIONS)}
     images = _move(images, chosen, strength, fill)
@@ -62,7 +62,7 @@ def _move(images: Tensor, chosen: dict[str, Tensor], strength: Tensor, fill: int
     offset_x = (150 / 331 * width * strength).trunc() * chosen["translate_x"]
     offset_y = (150 / 331 * height * strength).trunc() * chosen["translate_y"]
     zero = torch.zeros_like(slope)
-    # A shear is about the image's left edge, half a width from its centre.
+    # The shear leaves the image's left edge in place, which lies half a width from the centre.
     added = torch.stack([zero, zero, -offset_x, slope, zero, slope * width / 2 - offset_y], dim=1)
     return affine(images, matrix + added.view(-1, 2, 3), fill)
 
@@ -75,11 +75,11 @@ def _enhance(images: Tensor, chosen: dict[str, Tensor], strength: Tensor) -> Ten
     reference = select(chosen["sharpness"], _smooth(pixels), reference.expand_as(pixels))
     enhanced = chosen["color"] | chosen["contrast"] | chosen["sharpness"] | chosen["brightness"]
     blended = blend(pixels, reference, 1 + 0.9 * strength * enhanced)
-    return blended.add_(1e-3).to(torch.uint8)  # cut to whole levels, but 76.99999 is 77
+    return blended.add_(1e-3).to(torch.uint8)  # truncates to whole levels; the 1e-3 takes 76.99999 to 77
 
 
 def _smooth(pixels: Tensor) -> Tensor:
-    """The mean over 3x3 pixels, the middle one five times; the outermost pixels stay."""
+    """Averages 3x3 pixels, the middle one with weight 5; the outermost pixels keep their values."""
     beside = pixels[..., :-2] + pixels[..., 1:-1] + pixels[..., 2:]
     around = beside[:, :, :-2] + beside[:, :, 1:-1] + beside[:, :, 2:]
     smooth = pixels.clone()
@@ -99,14 +99,14 @@ def _curve(images: Tensor, chosen: dict[str, Tensor], strength: Tensor) -> Tenso
 
 
 def _stretch(pixels: Tensor, level: Tensor) -> Tensor:
-    """(B, channels, 256): the darkest pixel of each channel to 0 and its lightest to 255; a flat channel stays."""
+    """(B, channels, 256): curve from each channel's darkest pixel to 0 and its lightest to 255; a flat channel is unchanged."""
     low, high = pixels.amin(dim=2, keepdim=True), pixels.amax(dim=2, keepdim=True)
     stretched = ((level - low) * (255 / (high - low).clamp(min=1))).clamp(0, 255).long()
     return torch.where(high > low, stretched, level)
 
 
 def _equalize(pixels: Tensor, level: Tensor) -> Tensor:
-    """(B, channels, 256): levels such that each channel's histogram is about flat."""
+    """(B, channels, 256): curve that makes each channel's histogram about flat."""
     counts = torch.zeros(*pixels.shape[:2], 256, dtype=torch.long, device=pixels.device)
     counts.scatter_add_(2, pixels, torch.ones_like(level[:1]).expand_as(pixels))
     highest = counts.gather(2, pixels.amax(dim=2, keepdim=True))
@@ -118,11 +118,11 @@ def _equalize(pixels: Tensor, level: Tensor) -> Tensor:
 class AutoAugment(Augment):
     """Applies one of 25 sub-policies to each image: two operations, each with its own probability and a random sign.
 
-    CIFAR-10's policy (Cubuk et al., 2018, arXiv 1805.09501), operation by operation as in torchvision. Pixels moved in from
-    outside are grey (`fill`, 0 to 255) as in the long-tailed recipes, whose own file (PaCo's autoaug.py) further shears with
-    bicubic interpolation, turns one way only and solarizes from 256 rather than 255 down. A translation is cut to whole pixels,
-    as in torchvision: the longest, 150 / 331 of the side, is 14 of 32 pixels, not 14.5, and 3 of 8. Images of one channel have
-    no colour: there `color` changes nothing.
+    CIFAR-10's policy (Cubuk et al., 2018, arXiv 1805.09501), operation by operation as in torchvision. Pixels from
+    outside the image are grey (`fill`, 0 to 255), as in the long-tailed recipes; their file (PaCo's autoaug.py) also shears
+    with bicubic interpolation, rotates in one direction only and solarizes from 256 down, not from 255. Translations are
+    truncated to whole pixels, as in torchvision: the longest, 150 / 331 of the side, is 14 of 32 pixels, not 14.5, and 3 of 8.
+    Images of one channel have no colour, so `color` leaves them unchanged.
     """
 
     operation: Tensor

@@ -1,4 +1,4 @@
-"""CMO: patches of tail images pasted into head images."""
+"""CMO: patches of tail-class images pasted into head-class images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ltrun.types import Batch, Streams, View, fraction_of
 
 
 def box(height: int, width: int, keep: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """(H, W) mask of a box around the pixel (y, x) whose sides are sqrt(1 - keep) of the image's, cut at the edges.
+    """(H, W) mask of a box around the pixel (y, x) whose sides are sqrt(1 - keep) of the image's, clipped at the edges.
 
-    keep, y, x: scalar tensors. Sides and their halves are rounded down, so a box is up to 3 pixels smaller than its share.
+    keep, y, x: scalar tensors. Sides and their halves are rounded down, so a side is up to 2 pixels shorter.
     """
     ratio = (1 - keep).sqrt()
     half_height, half_width = (height * ratio).long() // 2, (width * ratio).long() // 2
@@ -24,7 +24,7 @@ def box(height: int, width: int, keep: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 
 def paste(background: Batch, foreground: Batch, mask: Tensor) -> Batch:
-    """The foreground where the mask (H, W) is true; labels shared by the exact area."""
+    """Puts the foreground where the mask (H, W) is true; mixes the labels by the exact area."""
     keep = 1 - mask.float().mean()
     return background.replace(
         inputs=torch.where(mask, foreground.inputs, background.inputs),
@@ -33,13 +33,14 @@ def paste(background: Batch, foreground: Batch, mask: Tensor) -> Batch:
 
 
 class CMO(Mixer):
-    """Pastes a box of an image of the class-balanced stream `tail` onto each image of the main stream.
+    """Context-rich minority oversampling: pastes a box of a `tail` image onto each image of the main stream.
 
-    So minority objects appear in the many contexts of the majority. In a share `probability` of the batches, one box a batch
-    is drawn as in CutMix: area 1 - keep with keep ~ Beta(beta, beta), centre anywhere, clipped. Both labels count by the
-    exact area. The first and the last `plain` of the epochs are left alone: 3 of 200. The authors' code compares with < and
-    leaves 4 alone at the start where its option says 3; here it is 3. The stream `tail` is used up
-    (Park et al., 2022, arXiv 2112.00412).
+    Rare objects thus appear on the varied backgrounds of common ones; `tail` is class-balanced and is consumed here. A batch
+    is mixed with `probability`; its one box is drawn as in CutMix: area 1 - keep with keep ~ Beta(beta, beta), a uniform
+    centre, clipped. Both labels count by the exact area. The first and the last `plain` of the epochs are not mixed: 3 of 200.
+    The authors' code compares with < and leaves out 4 epochs at the start where its option says 3; here it is 3.
+
+    Park et al., 2022, arXiv 2112.00412.
     """
 
     streams = ("main", "tail")

@@ -1,4 +1,4 @@
-"""Colour operations on a batch of images; every argument of shape (B,) is one value an image."""
+"""Colour operations on a batch of images; every argument of shape (B,) holds one value per image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
 def greyscale(images: Tensor) -> Tensor:
-    """(B, 1, H, W) luma (ITU-R 601) of float colour images; images of another number of channels have no colour to lose."""
+    """(B, 1, H, W) luma (ITU-R 601) of float images with 3 channels; other images are returned unchanged."""
     if images.shape[1] != 3:
         return images
     red, green, blue = images.unbind(1)
@@ -17,7 +17,7 @@ def greyscale(images: Tensor) -> Tensor:
 
 
 def blend(images: Tensor, reference: Tensor, factor: Tensor) -> Tensor:
-    """Away from a reference image: 0 is the reference, 1 the image itself, 2 twice as far. Floats within 0 to 255."""
+    """Blends with a reference image: factor 0 is the reference, 1 the image, 2 twice as far away. Floats, clamped to 0..255."""
     return reference.lerp(images, factor[:, None, None, None]).clamp_(0, 255)
 
 
@@ -27,7 +27,7 @@ def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
 
 def shift_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turns the colour wheel by `turn` (B,) rounds, leaving value and saturation. Other than 3 channels stay as they are."""
+    """Shifts the hue by `turn` (B,) full turns, keeping value and saturation; images without 3 channels are unchanged."""
     if images.shape[1] != 3:
         return images
     (red, green, blue), value = images.unbind(1), images.amax(1)
@@ -41,11 +41,11 @@ def shift_hue(images: Tensor, turn: Tensor) -> Tensor:
 
 
 def jitter(images: Tensor, change: Tensor, order: Tensor, place: Tensor) -> Tensor:
-    """Changes brightness, contrast, saturation and hue, in an order of its own for every image.
+    """Changes brightness, contrast, saturation and hue, in a separate order for every image.
 
-    images: (B, channels, H, W) float32 in 0..255. change: (B, 4): 0 leaves an image alone, 0.1 is 1.1 times as bright and so
-    on, and a tenth of a round for the hue. order: (B, 3) permutation of BRIGHTNESS, CONTRAST, SATURATION. place: (B,) how
-    many of them come before the hue. Every step is done to all images, by a factor of 1 to those whose turn it is not.
+    images: (B, channels, H, W) float32 in 0..255. change: (B, 4): 0 changes nothing; 0.1 multiplies brightness,
+    contrast or saturation by 1.1, and shifts the hue by a tenth of a turn. order: (B, 3) permutation of BRIGHTNESS, CONTRAST,
+    SATURATION. place: (B,) number of these that precede the hue. Every step runs on all images, with factor 1 for the rest.
     """
     amount = change.gather(1, order)
     before = torch.arange(3, device=images.device) < place[:, None]

@@ -1,4 +1,4 @@
-"""Random crops of the zero-padded image, and random mirror images."""
+"""Random crops of the zero-padded image, and random horizontal flips."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ltrun.types import Batch
 
 
 def crop_flip(images: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
-    """Crops of the images' own size whose corner lies at (top, left), mirrored where `flip` is true; all three are (B,).
+    """Crops images, at their own size, from the corner (top, left), and mirrors them where `flip` is true; all three are (B,).
 
-    What lies outside an image is 0.
+    Pixels outside an image are 0.
     """
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device) + top[:, None]
@@ -24,7 +24,7 @@ def crop_flip(images: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor
 
 
 class CropFlip(Augment):
-    """Pads by `padding` zero pixels, crops back to the old size at random, and mirrors left to right half of the images.
+    """Pads with `padding` zero pixels, crops at random to the original size, and mirrors half of the images left to right.
 
     The augmentation of every CIFAR recipe (He et al., 2015, arXiv 1512.03385). flip: false for images that mean something
     else when mirrored, such as digits.

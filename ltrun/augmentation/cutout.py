@@ -12,9 +12,11 @@ from ltrun.types import Batch
 class Cutout(Augment):
     """Blackens a square of `size` pixels around a random pixel of each image; the square may reach over the edge.
 
-    A square is never larger than half of the image's shorter side: 16 pixels on CIFAR's 32, as published, and 4 on 8x8 digits,
-    of which 16 would leave nothing. Black is 0 before normalisation, as in the long-tailed recipes that use it (PaCo, BCL,
-    NCL); DeVries and Taylor cut after normalisation, so that theirs is the mean colour (2017, arXiv 1708.04552).
+    The square is at most half of the image's shorter side: 16 pixels on CIFAR's 32, as published, and 4 on 8x8 digits, where
+    16 pixels would cover everything. Black is 0 before normalisation, as in the long-tailed recipes with Cutout (PaCo, BCL,
+    NCL); DeVries and Taylor cut after normalisation, so their square has the mean colour.
+
+    DeVries and Taylor, 2017, arXiv 1708.04552.
     """
 
     def __init__(self, size: int = 16):

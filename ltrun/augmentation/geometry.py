@@ -1,4 +1,4 @@
-"""Affine maps of a batch of images; every argument of shape (B,) is one value an image."""
+"""Affine maps of a batch of images; every argument of shape (B,) holds one value per image."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def sample(images: Tensor, rows: Tensor, columns: Tensor, fill: int = 0) -> Tensor:
-    """One gather for the batch: where each output pixel comes from.
+    """Takes each output pixel from a given position of its image, in one gather for the batch.
 
-    images: (B, channels, H, W). rows, columns: integer positions that broadcast to (B, H, W); those outside the image give
-    `fill`.
+    images: (B, channels, H, W). rows, columns: integer positions that broadcast to (B, H, W); positions outside the image
+    give `fill`.
     """
     batch, channels, height, width = images.shape
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
@@ -20,11 +20,11 @@ def sample(images: Tensor, rows: Tensor, columns: Tensor, fill: int = 0) -> Tens
     source = source.expand(batch, height, width).reshape(batch, 1, height * width)
     gathered = images.flatten(2).gather(2, source.expand(-1, channels, -1)).view_as(images)
     inside = inside[:, None].to(images.dtype)
-    return gathered * inside + (1 - inside) * fill  # a tenth of the time of torch.where with a mask that broadcasts
+    return gathered * inside + (1 - inside) * fill  # takes a tenth of torch.where's time with a broadcast mask
 
 
 def affine(images: Tensor, matrix: Tensor, fill: int = 0) -> Tensor:
-    """Nearest-neighbour resampling. matrix: (B, 2, 3) from output to source (x, y), in pixels from the image's centre."""
+    """Resamples by nearest neighbour. matrix: (B, 2, 3) from output to source (x, y), in pixels from the image's centre."""
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     y = (torch.arange(height, device=images.device) - (height - 1) / 2)[:, None]
@@ -35,17 +35,17 @@ def affine(images: Tensor, matrix: Tensor, fill: int = 0) -> Tensor:
 
 
 def rotation(degrees: Tensor) -> Tensor:
-    """(B, 2, 3) matrices that turn images counter-clockwise about their centre."""
+    """(B, 2, 3) matrices that rotate images counter-clockwise about their centre."""
     angle = degrees.deg2rad()
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     return torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
 
 
 def draw_boxes(batch: int, height: int, width: int, smallest: float, device: torch.device) -> tuple[Tensor, ...]:
-    """top, left, height, width (each (B,)) of boxes with area of at least `smallest` and sides between 3:4 and 4:3.
+    """top, left, height, width (each (B,)) of boxes with at least `smallest` of the area and an aspect from 3:4 to 4:3.
 
-    Of ten draws an image the first that fits is taken, and the whole image where none does, as torchvision's
-    RandomResizedCrop does it on square images.
+    Each image takes the first of ten draws that fits, or the whole image if none fits, as torchvision's RandomResizedCrop on
+    square images.
     """
     area = height * width * torch.empty(batch, 10, device=device).uniform_(smallest, 1)
     aspect = torch.empty(batch, 10, device=device).uniform_(-1, 1).mul(math.log(4 / 3)).exp()
@@ -61,14 +61,14 @@ def draw_boxes(batch: int, height: int, width: int, smallest: float, device: tor
 
 
 def separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Weighs rows, then columns: rows (B, H, H) @ image @ columns (B, W, W) transposed. In float32 whatever the autocast."""
+    """Combines rows and columns linearly: rows (B, H, H) @ image @ columns (B, W, W) transposed. Always float32."""
     with torch.autocast(images.device.type, enabled=False):
         across = (images.flatten(1, 2) @ columns.mT).view_as(images)
         return rows[:, None] @ across
 
 
 def stretch(start: Tensor, length: Tensor, size: int) -> Tensor:
-    """(B, size, size) weights that stretch pixels start .. start + length - 1 over `size`, bilinearly."""
+    """(B, size, size) bilinear weights that stretch the pixels start .. start + length - 1 to `size` pixels."""
     pixel = torch.arange(size, device=start.device)
     source = start[:, None] + (pixel + 0.5) * (length / size)[:, None] - 0.5
     source = source.clamp(start[:, None], (start + length - 1)[:, None])
@@ -76,7 +76,7 @@ def stretch(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 
 def gaussian(sigma: Tensor, size: int, reach: int) -> Tensor:
-    """(B, size, size) weights of a Gaussian blur; up to `reach` pixels beyond the edge, the edge pixel goes on."""
+    """(B, size, size) weights of a Gaussian blur; the edge pixel is repeated `reach` times beyond the edge."""
     pixel = torch.arange(size, device=sigma.device)
     neighbour = torch.arange(-reach, size + reach, device=sigma.device)
     distance = (pixel[:, None] - neighbour) / sigma[:, None, None]

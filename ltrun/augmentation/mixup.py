@@ -12,16 +12,16 @@ from ltrun.types import Batch, Streams
 
 
 def draw_share(alpha: Tensor) -> Tensor:
-    """A scalar from Beta(alpha, alpha). alpha: scalar float64, in which small values do not underflow to 0 / 0.
+    """Draws a scalar from Beta(alpha, alpha). alpha: scalar float64, in which small values do not underflow to 0 / 0.
 
-    A ratio of gammas, because torch's own Beta has no shape rule for compilers to trace.
+    Uses a ratio of gammas, because compilers cannot trace torch's own Beta, which has no shape rule.
     """
     one, other = Gamma(alpha.expand(2), torch.ones_like(alpha), validate_args=False).sample().unbind()
     return (one / (one + other)).float()
 
 
 def mixup(batch: Batch, partner: Tensor, keep: Tensor) -> Batch:
-    """`keep` (a scalar) of each image and its labels, and 1 - keep of those of the row `partner` (B,)."""
+    """Mixes each image and its labels, in a share `keep` (a scalar), with the row `partner` (B,), in a share 1 - keep."""
     return batch.replace(
         inputs=keep * batch.inputs + (1 - keep) * batch.inputs[partner],
         targets=batch.targets.mix(batch.targets.take(partner), keep.expand(len(batch))),
@@ -29,10 +29,12 @@ def mixup(batch: Batch, partner: Tensor, keep: Tensor) -> Batch:
 
 
 class Mixup(Mixer):
-    """Trains on keep * image + (1 - keep) * another image of the batch, with both labels in the same shares.
+    """mixup: trains on keep * image + (1 - keep) * another image of the batch, with both labels in the same shares.
 
-    keep ~ Beta(alpha, alpha), drawn once a batch as in the authors' code; the partners are a random permutation of the
-    batch, so an image may meet itself (Zhang et al., 2017, arXiv 1710.09412).
+    keep ~ Beta(alpha, alpha), drawn once per batch as in the authors' code; the partners are a random permutation of the
+    batch, so an image may be its own partner.
+
+    Zhang et al., 2017, arXiv 1710.09412.
     """
 
     alpha: Tensor

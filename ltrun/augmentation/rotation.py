@@ -11,10 +11,12 @@ from ltrun.types import Batch
 
 
 class Rotation(Augment):
-    """Turns each image about its centre by an angle drawn evenly from -degrees to degrees; nearest pixel, corners 0.
+    """Rotates each image about its centre by an angle drawn uniformly from -degrees to degrees; nearest pixel, corners 0.
 
-    Part of the recipe of RIDE and its descendants (Wang et al., 2021, arXiv 2010.01809), which LDAM's recipe has not:
-    torchvision's RandomRotation(15) with its defaults.
+    The same as torchvision's RandomRotation(15) with its defaults. Part of the recipe of RIDE and its descendants, not of
+    LDAM's.
+
+    Wang et al., 2021, arXiv 2010.01809.
     """
 
     def __init__(self, degrees: float = 15.0):

@@ -13,13 +13,15 @@ from ltrun.types import Batch
 
 
 class SimCLR(Augment):
-    """A random crop resized to the whole, mirrored, with changed colours, greyed and blurred, each at random.
+    """SimCLR's augmentation: random resized crop, horizontal flip, colour jitter, greyscale and Gaussian blur.
 
-    The key view of PaCo on CIFAR, which is MoCo v2's: crops of `smallest` to all of the area, mirrored with probability 1/2
-    if `flip`; with probability `jitter` brightness, contrast and saturation times 1 +- `strength` and the hue +- `hue` rounds;
-    with probability `grey` no colour; with probability `blur` a Gaussian of 0.1 to 2 pixels (Chen et al., 2020, arXiv
-    2002.05709, who leave out the blur on CIFAR). No blur is wider than a sixteenth of the image's side:
-    2 pixels on CIFAR's 32, and half a pixel on 8x8 digits. Images of one channel keep what they have for colour.
+    The key view of PaCo on CIFAR, from MoCo v2: crops of `smallest` to all of the area, mirrored with probability 1/2 if
+    `flip`; with probability `jitter`, brightness, contrast and saturation times 1 +- `strength` and the hue +- `hue` turns;
+    with probability `grey`, greyscale; with probability `blur`, a Gaussian of 0.1 to 2 pixels. The Gaussian is at most a
+    sixteenth of the image's side: 2 pixels on CIFAR's 32, half a pixel on 8x8 digits. Saturation, hue and greyscale leave
+    images of one channel unchanged.
+
+    Chen et al., 2020, arXiv 2002.05709, who leave out the blur on CIFAR.
     """
 
     spread: Tensor
@@ -41,7 +43,7 @@ class SimCLR(Augment):
         if not 0 < smallest <= 1:
             raise ConfigError(f"smallest must be a share of the area, above 0 and at most 1, got {smallest}")
         if not 0 <= hue <= 0.5:
-            raise ConfigError(f"hue must lie between 0 and 0.5 rounds, got {hue}")
+            raise ConfigError(f"hue must lie between 0 and 0.5 turns, got {hue}")
         self.smallest, self.flip, self.jitter, self.grey, self.blur = smallest, flip, jitter, grey, blur
         self.register_buffer("spread", torch.tensor([strength, strength, strength, hue]), persistent=False)
 
@@ -70,9 +72,9 @@ class SimCLR(Augment):
         batch, _, height, width = images.shape
         widest = min(2.0, height / 16, width / 16)
         sigma = torch.empty(batch, device=images.device).uniform_(min(0.1, widest), widest)
-        sigma = torch.where(self._chance(images, self.blur), sigma, 1e-3)  # so narrow that nothing changes
+        sigma = torch.where(self._chance(images, self.blur), sigma, 1e-3)  # so narrow that it changes nothing
         return separable(images, gaussian(sigma, height, 6), gaussian(sigma, width, 6))
 
     def _chance(self, images: Tensor, probability: float) -> Tensor:
-        """(B,) true with this probability."""
+        """(B,) boolean, each True with this probability."""
         return torch.rand(len(images), device=images.device) < probability

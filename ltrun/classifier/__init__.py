@@ -1,4 +1,4 @@
-"""What turns features into logits."""
+"""Classifiers: heads that turn features into logits."""
 
 from ltrun.classifier.causal import Causal
 from ltrun.classifier.cosine import Cosine

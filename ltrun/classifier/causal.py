@@ -1,4 +1,4 @@
-"""A classifier of several normalised heads, for de-confounded training."""
+"""De-confounded classifier: multi-head cosine logits, for total direct effect (TDE)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def unit_per_head(x: Tensor, num_heads: int) -> Tensor:
 
 
 def damped_per_head(x: Tensor, num_heads: int, gamma: float) -> Tensor:
-    """(N, D): each piece of a row over its length + gamma, so that a short piece stays short."""
+    """(N, D): each piece of a row divided by its length + gamma, so that a short piece stays short."""
     pieces = x.unflatten(1, (num_heads, -1))
     return (pieces / (pieces.norm(dim=2, keepdim=True) + gamma)).flatten(1)
 
@@ -24,9 +24,9 @@ def damped_per_head(x: Tensor, num_heads: int, gamma: float) -> Tensor:
 class Causal(Head):
     """De-confounded classifier: logits = tau / num_heads * sum over heads of cosines, damped for short class weights.
 
-    Feature and class weights are cut into `num_heads` pieces each; a piece of a feature is divided by its length, one of a
-    class by its length + gamma. No bias. `classes` are the weights so divided, and the scale is tau / num_heads. Trained as
-    any other classifier; `posthoc=tde` is the row with the head classes' advantage subtracted.
+    Features and class weights are cut into `num_heads` pieces each; a feature's piece is divided by its length, a class
+    weight's piece by its length + gamma. No bias. `classes` holds the divided weights, and the scale is tau / num_heads. It
+    trains like any other classifier; `posthoc=tde` adds the row with the head classes' advantage subtracted.
 
     Tang et al., 2020, arXiv 2009.12991.
     """

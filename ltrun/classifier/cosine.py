@@ -1,4 +1,4 @@
-"""A classifier of scaled cosines."""
+"""Cosine classifier: scaled cosines between features and class weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Cosine(Head):
     """logits = scale * cosine(feature, class weight), without bias: the NormedLinear head of LDAM, RIDE and SADE.
 
     Weights start uniform in [-1, 1], each class scaled to length 1. LDAM-DRW multiplies by the scale inside its loss, after
-    the margin; here, as in RIDE, the head does, and a margin of m on the cosine is one of scale * m on the logit.
+    the margin; here, as in RIDE, the head multiplies, so a margin of m on the cosine is scale * m on the logit.
 
     Wang et al., 2018, arXiv 1801.09414; Cao et al., 2019, arXiv 1906.07413.
     """

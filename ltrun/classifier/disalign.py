@@ -1,4 +1,4 @@
-"""A calibration of frozen logits, by scales and biases a class."""
+"""DisAlign: calibration of a frozen classifier's logits, with a scale and a bias per class."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def aligned(logits: Tensor, confidence: Tensor, scales: Tensor, biases: Tensor) 
 
 
 class DisAlign(Head):
-    """Distribution alignment: a scale and an offset for each class's logit, as far as a confidence of each image allows.
+    """Distribution alignment: learns a scale and an offset per class for a head's logits, weighted by a confidence per image.
 
     The confidence is the sigmoid of a linear layer of the features, whose weights start at 0.1; scales start at 1, offsets
-    at 0. So the logits start as (1 + confidence) times the head's, not as the head's: the same ranking, sharper. The wrapped
-    head is frozen, which is the stage's affair (decoupling=disalign). `classes` are the wrapped head's, because the
-    calibration of an image is not linear in its features.
+    at 0. The logits thus start as (1 + confidence) times the wrapped head's: the same ranking, sharper. The stage freezes the
+    wrapped head (decoupling=disalign). `classes` holds the wrapped head's weights, because the calibration of an image is not
+    linear in its features.
 
     Zhang et al., 2021, arXiv 2103.16370.
     """

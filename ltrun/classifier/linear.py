@@ -1,4 +1,4 @@
-"""The linear classifier."""
+"""Linear classifier: a matrix product and a bias."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Linear(Head):
     """logits = features W^T + b.
 
     W is initialised by `kaiming_normal_` like the convolutions of the CIFAR ResNets of LDAM-DRW, b uniformly within
-    1 / sqrt(D) as by PyTorch.
+    1 / sqrt(D) of 0, as in PyTorch.
     """
 
     provides = frozenset({"products"})

@@ -1,4 +1,4 @@
-"""A scale a class on a frozen classifier."""
+"""LWS: a learnable scale per class on a frozen classifier."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ltrun.parts import Head
 
 
 class LWS(Head):
-    """Learnable weight scaling: logits_c = scales_c * head(features)_c, the head's bias scaled too. Scales start at 1.
+    """Learnable weight scaling: logits_c = scales_c * head(features)_c, which scales the head's bias too. Scales start at 1.
 
-    In LWS the wrapped head is frozen, which is the stage's affair (decoupling=lws); MiSLAS trains both.
+    In LWS the stage freezes the wrapped head (decoupling=lws); MiSLAS trains both.
 
     Kang et al., 2020, arXiv 1910.09217.
     """

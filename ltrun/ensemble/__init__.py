@@ -1,4 +1,4 @@
-"""Terms that train several classifiers together."""
+"""Ensemble losses: terms that train several classifiers together."""
 
 from ltrun.ensemble.bbn import BBN
 from ltrun.ensemble.ride import RIDE

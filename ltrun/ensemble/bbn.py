@@ -1,4 +1,4 @@
-"""The loss of two branches whose weight moves from one to the other."""
+"""BBN's loss: a sum over two branches, weighted from the conventional to the re-balancing one over training."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ltrun.types import Outputs, Streams, View
 
 
 class BBN(Term):
-    """alpha * loss(logits, labels of `main`) + (1 - alpha) * loss(logits, labels of `reversed`).
+    """Cumulative learning: alpha * loss(logits, labels of `main`) + (1 - alpha) * loss(logits, labels of `reversed`).
 
-    The logits are those of the mixed features of the bilateral network, whose alpha follows the same rule. The loss is the
-    run's classification loss, plain cross-entropy in the paper.
+    The logits come from the mixed features of the bilateral network, whose alpha follows the same schedule. The loss is the
+    run's classification loss, which is plain cross-entropy in the paper.
 
     Zhou et al., 2020, arXiv 1912.02413.
     """

@@ -1,4 +1,4 @@
-"""The loss of experts that are pushed apart."""
+"""RIDE's loss: the classification loss of each expert, and a reward for their divergence."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ltrun.types import ClassStats, Outputs, Streams, View, as_rarest
 
 
 def class_temperature(stats: ClassStats, temperature: float, reweight_factor: float) -> Tensor:
-    """(C,): C * prior * f + 1 - f over its largest entry, times the temperature; the rarer the class, the lower.
+    """(C,): temperature * v / max(v) with v = C * prior * reweight_factor + 1 - reweight_factor; lower for rarer classes.
 
-    A class without images counts as the rarest that has some.
+    A class without images counts as the rarest class with images.
     """
     prior = as_rarest(stats.counts).double() / stats.counts.sum()
     shape = stats.num_classes * prior * reweight_factor + 1 - reweight_factor
@@ -26,9 +26,9 @@ def class_temperature(stats: ClassStats, temperature: float, reweight_factor: fl
 
 
 def divergence(experts: Tensor, temperature: Tensor) -> Tensor:
-    """mean(T)^2 * sum over experts of KL(softmax(mean logits / T) || softmax(logits / T)), a mean over the batch.
+    """mean(T)^2 * sum over experts of KL(softmax(mean logits / T) || softmax(logits / T)), averaged over the batch.
 
-    experts: (E, B, C). temperature: (C,). The mean is over all experts, itself included, and has no gradient.
+    experts: (E, B, C). temperature: (C,). The mean logits are over all experts and get no gradient.
     """
     mean = F.softmax(experts.detach().mean(dim=0) / temperature, dim=1).expand_as(experts)
     log_experts = F.log_softmax(experts / temperature, dim=2)
@@ -41,12 +41,12 @@ def ride(experts: Tensor, base: Callable[[Tensor], Tensor], temperature: Tensor,
 
 
 class RIDE(Term):
-    """The sum over experts of the run's classification loss, plus `diversity` (negative: rewarded) times their divergence.
+    """RIDE: sums the run's classification loss over experts and adds `diversity` (negative: a reward) times their divergence.
 
-    From fraction `start` of the stage on, the temperature of the divergence is lower for rarer classes; the paper switches
-    at the same time to effective-number class weights, which is reweighting=drw here, and its loss is LDAM's, margin=ldam.
-    diversity: -0.45 is the CIFAR-100 script's, the code's default is -0.2. The distillation of a larger ensemble and the
-    routing stage ("expert assignment") are not part of it.
+    From fraction `start` of the stage on, the temperature of the divergence is lower for rarer classes. At the same time the
+    paper switches to effective-number class weights, here reweighting=drw; its classification loss is LDAM, here margin=ldam.
+    diversity: -0.45 is the value of the CIFAR-100 script, -0.2 the code's default. The distillation from a larger ensemble
+    and the routing stage ("expert assignment") are left out.
 
     Wang et al., 2021, arXiv 2010.01809.
     """

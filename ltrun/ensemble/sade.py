@@ -1,4 +1,4 @@
-"""The losses of experts for long-tailed, balanced and inverse class distributions."""
+"""SADE's loss: three experts, for the long-tailed, the balanced and the inverse class distribution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ltrun.numerics import held
 from ltrun.parts import Term
 from ltrun.types import ClassStats, Outputs, Streams, as_rarest
 
-EPSILON = 1e-9  # the original's, beside the priors in the logarithms
+EPSILON = 1e-9  # added to the priors in logarithms, as in the authors' code
 
 
 def inverse_prior(prior: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def inverse_prior(prior: Tensor) -> Tensor:
 
 
 def shifts(prior: Tensor, tau: float) -> Tensor:
-    """(3, C): what is added to the logits of the experts for many, for all and for few shots."""
+    """(3, C): offsets of the logits, for the experts of many-shot, all and few-shot classes."""
     balanced = (prior + EPSILON).log()
     inverse = balanced - tau * (inverse_prior(prior) + EPSILON).log()
     return torch.stack([torch.zeros_like(prior), balanced, inverse])
@@ -36,12 +36,12 @@ def sade(experts: Tensor, shifts: Tensor, base: Callable[[Tensor], Tensor]) -> T
 
 
 class SADE(Term):
-    """The sum of the run's classification loss over three experts: of plain, balanced and inverse softmax.
+    """SADE: sums the run's classification loss over three experts, with plain, balanced and inverse softmax.
 
     The second expert's logits are shifted by the log prior, the third's further by -tau times the log of the inverse prior,
-    so the experts aim at the long-tailed, the uniform and the inverted class distribution. tau: 2 for CIFAR-100 and
-    ImageNet-LT, 1 for iNaturalist and Places. Classes of equal count share the reversed ranks in their own order; the
-    original leaves that to an unstable sort.
+    so the experts aim at the long-tailed, the uniform and the inverse class distribution. tau: 2 for CIFAR-100 and
+    ImageNet-LT, 1 for iNaturalist and Places. Classes of equal count are ranked in class order; the authors' code ranks them
+    by an unstable sort.
 
     Zhang et al., 2022, arXiv 2107.09249.
     """

@@ -1,4 +1,4 @@
-"""Logit adjustment in training: the prior enters the loss, so that the network need not learn it."""
+"""Logit adjustment in training: the class prior enters the loss, so that the network need not learn it."""
 
 from ltrun.logit_adjustment.balanced_softmax import BalancedSoftmax
 from ltrun.logit_adjustment.cdt import CDT

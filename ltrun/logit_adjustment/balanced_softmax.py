@@ -7,12 +7,12 @@ from ltrun.types import ClassStats, Outputs, as_rarest
 
 
 def log_counts(counts: Tensor) -> Tensor:
-    """(C,) float64: the logarithm of each class's images; a class without images counts as the rarest with some."""
+    """(C,) float64: log of each class's number of images; a class without images counts as the rarest class with images."""
     return as_rarest(counts).double().log()
 
 
 class BalancedSoftmax(Adjust):
-    """Adds log n_c to the logits of the loss; the plain logits are the prediction. Logit adjustment with tau = 1.
+    """Balanced softmax: adds log n_c to the logits of the loss; the plain logits predict. Equals logit adjustment with tau = 1.
 
     Ren et al., 2020, arXiv 2007.10740.
     """

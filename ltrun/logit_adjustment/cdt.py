@@ -1,4 +1,4 @@
-"""A temperature for each class."""
+"""CDT: class-dependent temperatures that divide the logits of the loss."""
 
 from torch import Tensor
 
@@ -9,15 +9,18 @@ from ltrun.types import ClassStats, Outputs, as_rarest
 
 
 def class_temperatures(counts: Tensor, gamma: float) -> Tensor:
-    """(C,) float64: (n_max / n_c) ** gamma, 1 for the largest class; a class without images counts as the rarest with some."""
+    """(C,) float64: (n_max / n_c) ** gamma, 1 for the largest class.
+
+    A class without images counts as the rarest class with images.
+    """
     return (counts.max() / as_rarest(counts).double()) ** gamma
 
 
 class CDT(Adjust):
     """Class-dependent temperatures: divides the logits of the loss by (n_max / n_c) ** gamma; the plain logits predict.
 
-    A rare class has to reach a larger logit in training, which makes up for the smaller ones that its test images get.
-    gamma = 0.2 is that of BagofTricks-LT for CIFAR-100; the authors choose it by validation.
+    A rare class has to reach a larger logit in training, which makes up for the smaller logits of its test images.
+    gamma = 0.2 is the value of BagofTricks-LT for CIFAR-100; the authors choose gamma on validation data.
 
     Ye et al., 2020, arXiv 2001.01385.
     """

@@ -1,4 +1,4 @@
-"""Deferred logit adjustment: the logits are left alone in the first part of a stage."""
+"""Deferred logit adjustment: plain logits in the first part of a stage, adjusted ones after it."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from ltrun.types import Outputs, View
 
 
 class Deferred(Adjust):
-    """The logits as they are up to a fraction of the stage, then as `then`, any logit adjustment or margin, has them.
+    """Keeps the logits up to a fraction of the stage, then applies `then`, any logit adjustment or margin.
 
-    start = 0.8 is epoch index 160 of 200, as in reweighting=drw, and scales with the length of the stage. What `then` learns
-    in passing it learns from the first step on.
+    start = 0.8 is epoch index 160 of 200, as in reweighting=drw, and scales with the length of the stage. Running
+    statistics of `then`, such as Seesaw's counts, are updated from the first step on.
 
     Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """
@@ -25,7 +25,7 @@ class Deferred(Adjust):
         self.then, self.start = then, fraction_of_stage(start)
         self.register_buffer("active", torch.tensor(False))
 
-    def adapt(self, view: View) -> None:  # of itself alone: the trainer adapts nested parts too
+    def adapt(self, view: View) -> None:  # only its own buffer: the trainer adapts nested parts too
         self.active.fill_(view.clock.passed(self.start))
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:

@@ -1,4 +1,4 @@
-"""LADE: logits without the class prior, by a bound on the density ratio of each class."""
+"""LADE: disentangles the logits from the class prior, by a bound on the density ratio of each class."""
 
 import math
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Term
 from ltrun.types import ClassStats, Labels, Outputs, Streams
 
-EPSILON = 1e-9  # the original's, beside the priors in the logarithms
-NOT_ZERO = 1e-8  # the original's, beside the images of a class in the batch
+EPSILON = 1e-9  # added to the priors in logarithms, as in the authors' code
+NOT_ZERO = 1e-8  # added to a class's number of images in the batch, as in the authors' code
 
 
 def shares(targets: Labels, num_classes: int) -> Tensor:
-    """(B, C): how much of each row belongs to each class; one-hot unless the rows were mixed."""
+    """(B, C): the share of each class in each row's labels; one-hot unless the rows were mixed."""
     return targets.weight.new_zeros(len(targets), num_classes).scatter_add(1, targets.index, targets.weight)
 
 
@@ -23,7 +23,7 @@ def lade(logits: Tensor, shares: Tensor, prior: Tensor, remine_lambda: float = 0
     """A scalar: -sum_c prior_c * (mean logit of class c's rows - r_c - remine_lambda * r_c ** 2).
 
     r_c is the logarithm of the batch's mean of exp(logit_c) * (1 / C) / prior_c, over all rows. logits, shares: (B, C); prior:
-    (C,). A class without rows in the batch has 0 for the mean, so only its r_c counts.
+    (C,). A class without rows in the batch has a mean logit of 0, so only its r_c counts.
     """
     rows, classes = logits.shape
     shift = torch.log(prior + EPSILON) - math.log(1 / classes + EPSILON)
@@ -33,12 +33,12 @@ def lade(logits: Tensor, shares: Tensor, prior: Tensor, remine_lambda: float = 0
 
 
 class LADE(Term):
-    """Pulls each logit towards the class's log density ratio, by the regularised Donsker-Varadhan bound.
+    """LADE's regulariser: pulls each logit to its class's log density ratio, by the regularised Donsker-Varadhan bound.
 
-    The regulariser of LAbel distribution DisEntangling, beside the loss of `logit_adjustment=lade`, whose logits carry the
-    log prior, and with a tenth of its weight. The plain logits are the prediction for balanced test data. remine_lambda keeps
-    the bound's constant near 0: 0.1 and weight 0.1 in the authors' files for CIFAR-100, ImageNet-LT and Places-LT, 0.5 and
-    0.05 for iNaturalist. Mixed rows count for each of their classes by weight.
+    LADE is LAbel distribution DisEntangling. `logit_adjustment=lade` adds this term, with weight 0.1, to the loss of logits
+    plus log prior; the plain logits predict, for balanced test data. remine_lambda keeps the bound's constant near 0: the
+    authors' files have 0.1 with weight 0.1 for CIFAR-100, ImageNet-LT and Places-LT, 0.5 with weight 0.05 for iNaturalist. A
+    mixed row counts for each of its classes by its share.
 
     Hong et al., 2021, arXiv 2012.00321.
     """

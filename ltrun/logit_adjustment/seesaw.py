@@ -27,12 +27,12 @@ def seesaw_logits(logits: Tensor, labels: Tensor, counts: Tensor, p: float, q: f
 
 
 class Seesaw(Adjust):
-    """Seesaw loss: mitigates a label's pull on rarer classes by the ratio of the counts, unless they are mistaken for it.
+    """Seesaw loss: lowers a label's penalty on classes with fewer images, and raises it on classes with a higher score.
 
-    The counts are the images seen since training began, the current batch included. The batch is added to those of the past
-    in passing and kept after the step, each label by its share of the row: a loss that is evaluated several times in a step,
-    as for each expert, counts its batch once. Where rows have several labels, the loss of one column of labels sees its own
-    batch whole and the other columns from the next step on. The objectness branch of detection is left out.
+    The counts are the images seen since training began, including the current batch. The forward pass adds the batch without
+    storing it; `after_step` stores it, each label by its share of the row. So a loss that runs several times in a step, once
+    per expert, counts its batch once. If rows have several labels, the loss of one column of labels counts that column's batch
+    in full, and the other columns from the next step on. The objectness branch of detection is left out.
 
     Wang et al., 2021, arXiv 2008.10032.
     """

@@ -11,16 +11,16 @@ from ltrun.types import ClassStats, Outputs
 
 
 def prior_shift(counts: Tensor, tau: float) -> Tensor:
-    """(C,) float64: tau * log(n_c / N), without an epsilon; a class without images counts as the rarest with some."""
+    """(C,) float64: tau * log(n_c / N), without an epsilon; a class without images counts as the rarest class with images."""
     return tau * (log_counts(counts) - counts.sum().double().log())
 
 
 class VS(Adjust):
     """Vector scaling: divides the logits of the loss by (n_max / n_c) ** gamma, then adds tau times the log prior.
 
-    The plain logits are the prediction. gamma = 0 is logit adjustment, tau = 0 is CDT; 0.3 and 1 are the defaults of the
-    authors' code, which they tune for each data set (0.2 and 1.2 for CIFAR-10 in their manual). This is their loss for several
-    classes; their binary one multiplies by the temperature, subtracts the shift and scales by 30.
+    The plain logits predict. gamma = 0 is logit adjustment, tau = 0 is CDT; 0.3 and 1 are the defaults of the authors' code,
+    which they tune for each data set (0.2 and 1.2 for CIFAR-10 in their manual). This is their multi-class loss; their binary
+    loss multiplies by the temperature, subtracts the shift and scales by 30.
 
     Kini et al., 2021, arXiv 2103.01550.
     """

@@ -1,4 +1,4 @@
-"""Margins: what the true class has to win by."""
+"""Margins: how far the true class's logit has to exceed the other logits."""
 
 from ltrun.margin.gcl import GCL
 from ltrun.margin.ldam import LDAM

@@ -7,11 +7,11 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Adjust
 from ltrun.types import ClassStats, Outputs, as_rarest
 
-DEVIATION = 1 / 3  # of the noise, which is cut off at three of them
+DEVIATION = 1 / 3  # standard deviation of the noise, which is clamped at three deviations
 
 
 def cloud_sizes(counts: Tensor) -> Tensor:
-    """(C,) float64: from 0 for the largest class to 1 for the rarest, linear in log n_c; 0 everywhere if all are equal.
+    """(C,) float64: from 0 for the largest class to 1 for the rarest, linear in log n_c; all 0 if all counts are equal.
 
     A class without images counts as the rarest.
     """
@@ -23,7 +23,7 @@ def cloud_sizes(counts: Tensor) -> Tensor:
 def gcl_logits(
     cosines: Tensor, labels: Tensor, noise: Tensor, sizes: Tensor, amplitude: float, margin: float, scale: float
 ) -> Tensor:
-    """(B, C): scale * (cosines - amplitude * |noise| * sizes), the label's lessened by `margin` too. noise: (B, C)."""
+    """(B, C): scale * (cosines - amplitude * |noise| * sizes), the label's minus scale * margin. noise: (B, C)."""
     is_label = labels[:, None] == torch.arange(cosines.shape[1], device=labels.device)
     clouded = cosines - amplitude * noise.abs() * sizes
     return scale * torch.where(is_label, clouded - margin, clouded)
@@ -32,10 +32,9 @@ def gcl_logits(
 class GCL(Adjust):
     """Gaussian clouded logits: subtracts |noise| from every cosine, none from the largest class's, most from the rarest's.
 
-    The noise is a new draw for each row and class, of deviation 1/3 and cut off at 1, times `amplitude` for the rarest class.
-    It keeps the softmax of rare classes from saturating, so that they go on pushing for room. The numbers are those of the
-    authors' CIFAR script for the whole network; their second stage is decoupling=gcl. Test time uses the head's logits as
-    they are.
+    The noise is drawn anew for each row and class, with standard deviation 1/3, clamped to 1, times `amplitude` for the rarest
+    class. It keeps the softmax of rare classes from saturating, so that their gradients do not vanish. The defaults are those
+    of the authors' CIFAR script for the whole network; their second stage is decoupling=gcl. The head's plain logits predict.
 
     Li et al., 2022, arXiv 2305.11733.
     """

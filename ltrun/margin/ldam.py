@@ -9,13 +9,13 @@ from ltrun.types import ClassStats, Outputs, as_rarest
 
 
 def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
-    """(C,) float64, proportional to n_c ** -1/4; the rarest class has max_margin. One without images counts as the rarest."""
+    """(C,) float64, proportional to n_c ** -1/4; max_margin for the rarest class, and for classes without images."""
     counts = as_rarest(counts).double()
     return max_margin * (counts.min() / counts) ** 0.25
 
 
 def ldam_logits(cosines: Tensor, labels: Tensor, margins: Tensor, scale: float) -> Tensor:
-    """(B, C): scale * cosines, the label's cosine lessened by its class's margin before it is scaled."""
+    """(B, C): scale * cosines, after its class's margin is subtracted from the label's cosine."""
     is_label = labels[:, None] == torch.arange(cosines.shape[1], device=labels.device)
     return scale * torch.where(is_label, cosines - margins[labels][:, None], cosines)
 
@@ -23,8 +23,8 @@ def ldam_logits(cosines: Tensor, labels: Tensor, margins: Tensor, scale: float) 
 class LDAM(Adjust):
     """Label-distribution-aware margin: subtracts n_c ** -1/4, scaled to max_margin, from the cosine of the true class.
 
-    Made for a cosine head (classifier=cosine), whose logits it divides by the head's scale and multiplies by its own. Test
-    time uses the head's logits as they are.
+    Needs a cosine head (classifier=cosine), whose logits it divides by the head's scale and multiplies by `scale`. The head's
+    plain logits predict.
 
     Cao et al., 2019, arXiv 1906.07413.
     """
@@ -42,5 +42,5 @@ class LDAM(Adjust):
         self.register_buffer("margins", ldam_margins(stats.counts, max_margin).float())
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        cosines = logits.to(self.margins.dtype) / outputs.scale  # bfloat16 would round a margin's worth away
+        cosines = logits.to(self.margins.dtype) / outputs.scale  # bfloat16 would round away differences as large as a margin
         return ldam_logits(cosines, labels, self.margins, self.scale)

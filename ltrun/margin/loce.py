@@ -1,4 +1,4 @@
-"""Equilibrium margins: from the mean classification score of each class, which follows training."""
+"""LOCE: equilibrium margins, from the running mean classification score of each class."""
 
 from collections.abc import Mapping
 
@@ -9,20 +9,20 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Adjust
 from ltrun.types import Outputs, Streams
 
-FIRST_SCORE = 0.01  # of every class, as in the authors' code: equal scores are no margin
+FIRST_SCORE = 0.01  # initial score of every class, as in the authors' code; equal scores give no margin
 LEAST_SCORE = 1e-12  # keeps the logarithm finite where a class is never recognised
 
 
 def equilibrium_logits(logits: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
-    """(B, C): each logit j grows by the margin log(s_j / s_y) of class j against the label y. scores: (C,) in (0, 1]."""
+    """(B, C): adds to each logit j the margin log(s_j / s_y) of class j against the label y. scores: (C,) in (0, 1]."""
     logs = scores.clamp(min=LEAST_SCORE).log().to(logits.dtype)
     return logits + logs - logs[labels][:, None]
 
 
 def mean_scores(scores: Tensor, found: Tensor, labels: Tensor, shares: Tensor, momentum: float) -> Tensor:
-    """(C,) scores after rows whose label was given the probability `found` (B,), each counting by its share (B,).
+    """(C,): scores, updated by rows with the probability `found` (B,) of their label; shares: (B,), how much each row counts.
 
-    A class with n rows keeps momentum ** n of its score; the rest comes from the mean of those rows.
+    A class with n rows keeps momentum ** n of its score; the rest comes from the mean of its rows.
     """
     n = torch.zeros_like(scores).index_add(0, labels, shares)
     means = torch.zeros_like(scores).index_add(0, labels, shares * found) / n.clamp(min=torch.finfo(n.dtype).tiny)
@@ -31,12 +31,12 @@ def mean_scores(scores: Tensor, found: Tensor, labels: Tensor, shares: Tensor, m
 
 
 class LOCE(Adjust):
-    """Equilibrium loss: a poorly recognised class y gets a margin of log(s_j / s_y) against every class j.
+    """Equilibrium loss: gives the label y a margin of log(s_j / s_y) against every class j, larger if y is poorly recognised.
 
-    A score is the running mean of the probability that rows of the class give it, the current batch included; it starts
-    equal for all. The batch is added in passing where the loss is evaluated and kept after the step, by the shares of mixed
-    labels and once for several experts. The memory-augmented feature sampling of the paper, and the background class of
-    detection, are left out; the authors fine-tune the classifier of a detector with this loss, here it trains all.
+    The score s_c is the running mean of the probability that rows of class c give to c, including the current batch; all
+    scores start equal. The forward pass adds the batch without storing it; `after_step` stores it, by the shares of mixed
+    labels, and once for several experts. The memory-augmented feature sampling of the paper and the background class of
+    detection are left out. The authors fine-tune the classifier of a detector with this loss; here it trains the whole network.
 
     Feng et al., 2021, arXiv 2108.07507.
     """

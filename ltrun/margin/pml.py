@@ -1,4 +1,4 @@
-"""Progressive margins: learnt from the class centres, the scatter of each class, and their last changes."""
+"""PML: progressive margins, learnt from the class centres, the scatter of each class, and their last changes."""
 
 import math
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from ltrun.margin.loce import mean_scores
 from ltrun.parts import Adjust
 from ltrun.types import Outputs, Streams
 
-VARIATIONAL_SHARE = 0.1  # of the variational margin beside the ordinal one, in the authors' code
-LEAST_WIDTH = 0.01  # of the ordinal margin's bell, in cosine distance
-MOMENTUM = 0.9  # of the scatter, a row
+VARIATIONAL_SHARE = 0.1  # weight of the variational margin; the ordinal one has weight 1, as in the authors' code
+LEAST_WIDTH = 0.01  # lower bound of the ordinal margin's bell width, in cosine distance
+MOMENTUM = 0.9  # of the running scatter, per row
 
 
 def class_statistics(centres: Tensor, scatter: Tensor) -> Tensor:
@@ -23,13 +23,13 @@ def class_statistics(centres: Tensor, scatter: Tensor) -> Tensor:
 
 
 def ordinal_margins(distances: Tensor, means: Tensor, widths: Tensor) -> Tensor:
-    """(B, C): the normal density, of a mean and width (B,) a row, at its label's distances to the classes (B, C)."""
+    """(B, C): normal density of each row, with its mean and width (B,), at its label's distances to the classes (B, C)."""
     standard = (distances - means[:, None]) / widths[:, None]
     return (-standard.square() / 2).exp() / (math.sqrt(2 * math.pi) * widths[:, None])
 
 
 def progressive_margins(ordinal: Tensor, variational: Tensor, strength: float) -> Tensor:
-    """(B, C): ordinal (B, C) plus a tenth of variational (C,), brought to mean 0 and deviation `strength` in each row."""
+    """(B, C): ordinal (B, C) plus a tenth of variational (C,), standardised to mean 0 and deviation `strength` in each row."""
     margins = ordinal + VARIATIONAL_SHARE * variational
     spread = margins.std(1, keepdim=True) if margins.shape[1] > 1 else torch.ones_like(margins)
     return strength * (margins - margins.mean(1, keepdim=True)) / spread.clamp(min=1e-6)
@@ -38,9 +38,9 @@ def progressive_margins(ordinal: Tensor, variational: Tensor, strength: float) -
 class PML(Adjust):
     """Progressive margin loss: subtracts from the cosine of every class a margin that two small networks learn with the loss.
 
-    One reads each class's statistics V and gives the label's ordinal margin, a bell over the distance to the other classes;
-    the other reads how V has changed since the step before and gives each class's variational margin. Their sum is
-    standardised over the classes, as in the authors' code, whose strength of 0.01 is here one on the cosine.
+    The first reads each class's statistics V and gives the label's ordinal margin, a bell over its distances to the classes;
+    the second reads the change of V since the previous step and gives each class's variational margin. The sum is standardised
+    over the classes, as in the authors' code; their strength of 0.01 applies to the cosine here.
 
     The authors classify ages. Differences, because class labels have no order and may be thousands:
     1. The bell lies over cosine distances between classes, not over years.

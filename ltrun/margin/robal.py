@@ -21,19 +21,19 @@ def robal_bias(counts: Tensor, tau_bias: float) -> Tensor:
 
 
 def robal_logits(cosines: Tensor, labels: Tensor, margins: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """(B, C): scale * cosines + bias, the label's cosine lessened by its class's margin first."""
+    """(B, C): scale * cosines + bias, after its class's margin is subtracted from the label's cosine."""
     is_label = labels[:, None] == torch.arange(cosines.shape[1], device=labels.device)
     return scale * torch.where(is_label, cosines - margins[labels][:, None], cosines) + bias
 
 
 class RoBal(Adjust):
-    """Label-dependent bounds: a bias tau_bias * log prior, and a cosine margin that grows with the class's images.
+    """RoBal: adds a bias of tau_bias * log prior, and subtracts a cosine margin that grows with the class's number of images.
 
-    The bias makes room for rare classes; what it takes from the frequent ones their larger margin gives back. This is the
-    classifier of RoBal, without its adversarial training. The numbers are those of the authors' CIFAR-10-LT configuration
-    RoBal-R, whose margin on the logit, scale * margin + tau_margin * log(n_c / n_min), is the same as here; their CIFAR-100
-    ones leave tau_margin and tau_bias at 0 and subtract 1.5 * log prior at test time. The head is the plain cosine one, whose
-    weights are divided by their length, where theirs adds 1/32 to it.
+    The bias makes room for rare classes; the larger margin of frequent classes gives some of that room back. This is RoBal's
+    classifier, without its adversarial training. The defaults are those of the authors' CIFAR-10-LT configuration RoBal-R,
+    with the same margin on the logit, scale * margin + tau_margin * log(n_c / n_min); their CIFAR-100 configurations leave
+    tau_margin and tau_bias at 0 and subtract 1.5 * log prior at test time. The plain cosine head divides class weights by
+    their length; the authors' head divides them by their length + 1/32.
 
     Wu et al., 2021, arXiv 2104.02703.
     """

@@ -13,9 +13,9 @@ from ltrun.types import Outputs, Streams, View
 
 
 def angular_logits(cosines: Tensor, labels: Tensor, margins: Tensor, scale: float) -> Tensor:
-    """(B, C): scale * cosines, the label's replaced by psi(theta) = (-1)^k cos(m theta) - 2k, k = floor(m theta / pi).
+    """(B, C): scale * cosines, the label's cosine being psi(theta) = (-1)^k cos(m theta) - 2k, k = floor(m theta / pi).
 
-    psi goes on falling with the angle theta where cos(m theta) would rise again; m = 1 is the cosine itself. margins: (C,).
+    psi falls with the angle theta even where cos(m theta) rises again; m = 1 gives the cosine. margins: (C,), the factors m.
     """
     own = cosines.gather(1, labels[:, None])
     edge = 1 - 8 * torch.finfo(cosines.dtype).eps  # the slope of the arc cosine is infinite at 1
@@ -37,7 +37,7 @@ def dropout_variance(features: Tensor, weight: Tensor, scale: float, rate: float
 
 
 def uncertainty_margins(uncertainty: Tensor, seen: Tensor, max_margin: float) -> Tensor:
-    """(C,): from 1 for the most certain class to max_margin for the least; 1 for classes not seen, or if all are alike."""
+    """(C,): from 1 for the most certain class to max_margin for the least certain; 1 if unseen, or if all are equal."""
     low = uncertainty.masked_fill(~seen, math.inf).amin()
     high = uncertainty.masked_fill(~seen, -math.inf).amax()
     share = (uncertainty - low) / (high - low).clamp(min=torch.finfo(uncertainty.dtype).tiny)
@@ -45,15 +45,15 @@ def uncertainty_margins(uncertainty: Tensor, seen: Tensor, max_margin: float) ->
 
 
 class UncertaintyMargin(Adjust):
-    """Bayesian uncertainty margin: multiplies the label's angle by 1 to max_margin, the more the less certain its class is.
+    """Bayesian uncertainty margin: multiplies the label's angle by 1 to max_margin, more if its class is less certain.
 
-    The class-level half of the paper's idea: boundaries move away from an uncertain class. There is no public code, and the
-    form is chosen here: the multiplicative angular margin of large-margin softmax (Liu et al., 2016, arXiv 1612.02295), linear
-    in the uncertainty. A row's uncertainty is the variance of its prediction under dropout, a sampled posterior (Gal and
-    Ghahramani, 2016, arXiv 1506.02142); as these networks have none, it is drawn on the features alone, which costs no
-    further pass. A class's is the mean over an epoch's rows, by shares of mixed labels; it sets the margins of the next
-    epoch, so the first has none. max_margin = 1.5 takes 0.47 off the cosine at one radian, about what LDAM takes. The
-    sample-level half, a Gaussian around each feature, is left out.
+    This is the class-level half of the paper's idea: decision boundaries move away from uncertain classes. There is no public
+    code; the form chosen here is the multiplicative angular margin of large-margin softmax (Liu et al., 2016, arXiv
+    1612.02295), linear in the uncertainty. A row's uncertainty is the variance of its prediction under dropout, a sampled
+    posterior (Gal and Ghahramani, 2016, arXiv 1506.02142). These networks have no dropout, so it is drawn on the features
+    alone, which needs no further forward pass. A class's uncertainty is the mean over an epoch's rows, by shares of mixed
+    labels; it sets the margins of the next epoch, so the first epoch has none. max_margin = 1.5 lowers the cosine at one
+    radian by 0.47, about as much as LDAM. The sample-level half, a Gaussian around each feature, is left out.
 
     Khan et al., 2019, arXiv 1901.07590.
     """
@@ -73,7 +73,7 @@ class UncertaintyMargin(Adjust):
         if not 0 < rate < 1:
             raise ConfigError(f"rate must be above 0 and below 1, got {rate}")
         if passes < 2:
-            raise ConfigError(f"passes must be at least 2, which a variance needs, got {passes}")
+            raise ConfigError(f"passes must be at least 2, because a variance needs two draws, got {passes}")
         self.max_margin, self.scale, self.rate, self.passes = max_margin, scale, rate, passes
         self.register_buffer("margins", torch.ones(num_classes))
         self.register_buffer("sums", torch.zeros(num_classes))

@@ -1,4 +1,4 @@
-"""Backbones, which turn images into features, and networks, which turn a step's streams into outputs."""
+"""Backbones (from images to features) and networks (from the streams of a step to outputs)."""
 
 from ltrun.network.bilateral import Bilateral
 from ltrun.network.experts import Experts

@@ -1,4 +1,4 @@
-"""Two branches on a shared trunk, whose features are mixed by a weight that moves over the epochs."""
+"""Bilateral-branch network: two branches on a shared trunk, whose features are mixed by a weight that follows the epoch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ltrun.types import Outputs, Streams, View
 def alpha(epoch: int, epochs: int) -> float:
     """The share of the conventional branch: 1 - (epoch / epochs)^2 with epoch counted from 0.
 
-    Exactly 1 in the first epoch and above 0 in the last. The original rounds epochs of 90 to 100 and of 180 to 200; a
-    length is taken here as it is.
+    Exactly 1 in the first epoch and above 0 in the last. The authors' code rounds a length of 90 epochs to 100, and
+    of 180 to 200; here no length is rounded.
     """
     return 1 - (epoch / epochs) ** 2
 
 
 def mix(conventional: Tensor, rebalancing: Tensor, alpha: float | Tensor) -> Tensor:
-    """(B, 2 D): the features of both branches, weighted by alpha and 1 - alpha; the factor 2 keeps their size."""
+    """(B, 2 D): the features of both branches, weighted by alpha and 1 - alpha; the factor 2 keeps their scale."""
     return 2 * torch.cat([alpha * widened(conventional), (1 - alpha) * widened(rebalancing)], dim=1)
 
 
@@ -31,9 +31,9 @@ class Bilateral(Network):
     """The two-branch network of BBN: all but the last block is shared; one head reads the features of both branches.
 
     In training the conventional branch sees stream `main`, the re-balancing branch stream `reversed`, batches of the same
-    size; both names get the same outputs, those of the mixed features. At test time both branches see the same image and
-    their features are concatenated without weights. 538,778 parameters for 10 classes. The original leaves its linear head
-    at PyTorch's initialisation; here the head is whatever the classifier slot makes.
+    size; both names get the same outputs, computed from the mixed features. At test time both branches see the same image and
+    their features are concatenated without weights. 538,778 parameters for 10 classes. The authors' linear head has PyTorch's
+    initialisation; here the classifier slot makes the head.
 
     Zhou et al., 2020, arXiv 1912.02413.
     """
@@ -60,7 +60,7 @@ class Bilateral(Network):
         return dict.fromkeys(need, outputs)
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """(B, 2 D)"""
+        """(B, 2 D): the features of both branches, side by side."""
         shared = self.trunk(inputs)
         return torch.cat([branch(shared) for branch in self.branches], dim=1)
 

@@ -1,4 +1,4 @@
-"""Several classifiers with branches of their own on a shared trunk."""
+"""Multi-expert network: branches on a shared trunk, each with its own classifier."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ltrun.types import Outputs
 
 
 class Experts(Network):
-    """The backbone up to the block `after` is shared; each expert owns the rest, `width` times as wide, and a head.
+    """Experts share the backbone up to the block `after`; each has the rest for itself, `width` times as wide, and a head.
 
     experts: (E, B, C) logits of each expert; logits: their mean; features: (B, E * D), the experts' features side by side,
-    because a mean over spaces that were never aligned has no meaning. There is no single matrix of class weights, so `head`
-    is not provided. The defaults are RIDE's and SADE's for CIFAR-100 ("reduce_dimension": 24 and 48 channels, 783,856
+    because a mean over feature spaces that are not aligned means nothing. There is no single matrix of class weights, so
+    `head` is not provided. The defaults are RIDE's and SADE's for CIFAR-100 ("reduce_dimension": 24 and 48 channels, 783,856
     parameters for 3 experts with cosine heads for 100 classes); for CIFAR-10 SADE keeps width 1.
 
     Wang et al., 2021, arXiv 2010.01809.
@@ -44,7 +44,7 @@ class Experts(Network):
         self.heads = nn.ModuleList(make_head(branch.features) for branch in branches)
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """(E, B, D)"""
+        """(E, B, D): the features of each expert."""
         shared = self.trunk(inputs)
         return torch.stack([widened(branch(shared)) for branch in self.branches])
 

@@ -1,4 +1,4 @@
-"""A trained network without its batch normalisations, for evaluation."""
+"""Batch-norm folding: batch normalisations merged into the convolutions of a trained network, for evaluation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ltrun.parts import Network
 
 
 def folded(network: Network) -> Network:
-    """A copy in evaluation mode whose batch normalisations are part of the convolutions before them; the function is the same.
+    """Returns a copy in evaluation mode, with batch normalisations folded into the convolutions before them; same function.
 
-    A module names its pairs: `normalised = (("conv1", "bn1"),)` says that it never uses conv1 but as bn1(conv1(x)).
+    A module names its pairs: `normalised = (("conv1", "bn1"),)` says that it uses conv1 only in bn1(conv1(x)).
     """
     copy = deepcopy(network).eval()
     for module in copy.modules():
@@ -27,7 +27,7 @@ def folded(network: Network) -> Network:
 
 @torch.no_grad()
 def fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that equals bn(conv(x)) in evaluation; computed in float64, given in conv's type."""
+    """Weight and bias of the convolution that equals bn(conv(x)) in evaluation; float64 inside, conv's type outside."""
     assert bn.running_mean is not None and bn.running_var is not None
     scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
     before = 0.0 if conv.bias is None else conv.bias.double()

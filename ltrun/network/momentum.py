@@ -1,4 +1,4 @@
-"""A momentum twin of a network, for the keys of contrastive terms."""
+"""Momentum network: a slowly moving twin of a network, for the keys of contrastive terms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ltrun.types import Outputs, Streams
 
 
 class Momentum(Network):
-    """Stream `slow` passes through a twin without gradient, every other stream through the network itself.
+    """Passes stream `slow` through a momentum twin, without gradient, and every other stream through the network itself.
 
-    After each step the twin's weights move to momentum * twin + (1 - momentum) * network. MoCo does so before the next
-    forward pass, which is the same. The twin's batch norms follow the mode of training and their own batches, as in MoCo.
-    The twin has a backbone and a projector but no head, so the slow stream has features and embedding and no logits. Its
-    weights are buffers: checkpoints carry them and no optimizer can be handed them. At test time the network predicts.
+    After each step the twin's weights move to momentum * twin + (1 - momentum) * network. MoCo updates them before
+    the next forward pass, which is the same. In training the twin's batch norms use their own batches, as in MoCo. The twin
+    has a backbone and a projector but no head, so the slow stream has features and embeddings but no logits. The twin's
+    weights are buffers, so checkpoints carry them and no optimizer trains them. At test time the network predicts.
 
     He et al., 2020, arXiv 1911.05722.
     """

@@ -1,4 +1,4 @@
-"""One backbone, one classifier; with a projector beside the classifier for contrastive terms."""
+"""Plain network: one backbone and one classifier, with or without a projector for contrastive terms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Plain(Network):
 
 
 class Projected(Network):
-    """A plain network whose features also pass a projector: `embedding` (B, P), of length 1."""
+    """A plain network with a projector of the features: also provides `embedding` (B, P), unit vectors."""
 
     provides = Plain.provides | {"embedding"}
 
@@ -47,7 +47,7 @@ class Projected(Network):
 
 
 class Projector(Part):
-    """features (B, D) -> unit vectors (B, out) by linear, ReLU, linear. hidden: null is D, as in MoCo v2 and PaCo.
+    """features (B, D) -> unit vectors (B, out) through linear, ReLU, linear. hidden: null is D, as in MoCo v2 and PaCo.
 
     Chen et al., 2020, arXiv 2003.04297.
     """
@@ -64,6 +64,6 @@ class Projector(Part):
 
 
 def classify(head: Head, features: Tensor, embedding: Tensor | None = None) -> Outputs:
-    """The outputs of one head on features (B, D), in float32 whatever the backbone computed in."""
+    """The outputs of one head on features (B, D), in float32 whatever type the backbone computes in."""
     logits = in_float32(head, features)
     return Outputs(features=widened(features), logits=logits, scale=head.scale, head=head.classes, embedding=embedding)

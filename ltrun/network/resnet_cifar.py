@@ -13,9 +13,9 @@ class ResNetCIFAR(Backbone):
     """images (B, in_channels, H, W), H and W at least 8 -> features (B, 4 * width).
 
     A 3x3 convolution, then three layers of (depth - 2) / 6 basic blocks with width, 2 and 4 times width channels, the second
-    and third at half the resolution of the one before; global average pooling. Shortcuts have no parameters (option A).
-    Convolutions are initialised by `kaiming_normal_` (fan in). "ResNet-32" is not one network: this is the one of LDAM-DRW
-    (464,154 parameters with a linear head for 10 classes), not Google's with blocks of three convolutions (300,762).
+    and third of which halve the resolution; global average pooling. Shortcuts have no parameters (option A). Convolutions are
+    initialised by `kaiming_normal_` (fan in). Two networks are called "ResNet-32": this is LDAM-DRW's (464,154 parameters with
+    a linear head for 10 classes), not Google's with blocks of three convolutions (300,762).
 
     He et al., 2016, arXiv 1512.03385, section 4.2; Cao et al., 2019, arXiv 1906.07413.
     """
@@ -44,8 +44,8 @@ class ResNetCIFAR(Backbone):
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts after 'layer1', 'layer2' or 'penultimate_block' (BBN: only the very last block is not shared).
 
-        The trunk keeps this network's modules, the branches are new. Raises ConfigError for another name, or for a width
-        that would leave fewer channels behind the cut than before it, which a shortcut without parameters cannot bridge.
+        The trunk keeps this network's modules; the branches are new. Raises ConfigError for an unknown block, or for a width
+        that leaves fewer channels after the cut than before it, which a shortcut without parameters cannot bridge.
         """
         blocks = [*self.layer1, *self.layer2, *self.layer3]
         cuts = {"layer1": len(self.layer1), "layer2": len(self.layer1) + len(self.layer2), "penultimate_block": len(blocks) - 1}
@@ -55,7 +55,7 @@ class ResNetCIFAR(Backbone):
         widths = [int(width * block.conv2.out_channels) for block in rest]
         inputs = [trunk[-1].conv2.out_channels, *widths]
         if widths[0] < inputs[0]:
-            raise ConfigError(f"width must leave at least the {inputs[0]} channels of {after}, got {width}: {widths[0]}")
+            raise ConfigError(f"width must leave at least the {inputs[0]} channels of {after}, got {width} ({widths[0]} left)")
         strides = [block.stride for block in rest]
         branches: list[Backbone] = [
             Branch([Block(*shape) for shape in zip(inputs, widths, strides, strict=False)]) for _ in range(copies)
@@ -64,7 +64,7 @@ class ResNetCIFAR(Backbone):
 
 
 class Branch(Backbone):
-    """The blocks behind a fork, with pooling: maps (B, channels, H, W) -> features (B, D)."""
+    """The blocks after the cut of a fork, and pooling: maps (B, channels, H, W) -> features (B, D)."""
 
     def __init__(self, blocks: list[Block]):
         super().__init__()

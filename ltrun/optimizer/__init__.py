@@ -1,4 +1,4 @@
-"""Optimizers: how parameters move by their gradients."""
+"""Optimizers: updates of the parameters by their gradients."""
 
 from ltrun.optimizer.sgd import SGD
 

@@ -1,4 +1,4 @@
-"""The interface of an optimizer's option."""
+"""Interface of an optimizer: the protocol that every option of the group meets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ltrun.parts import Descent
 
 
 class Optimizer(Protocol):
-    """Hyper-parameters of an optimizer, before there are parameters."""
+    """Hyper-parameters of an optimizer, known before the network's parameters exist."""
 
     def build(self, parameters: Mapping[str, nn.Parameter]) -> Descent:
-        """parameters: by name, as in `network.backbone.conv1.weight`, so that groups of them may have rates of their own."""
+        """parameters: by name, such as `network.backbone.conv1.weight`, so that groups of them can have their own rates."""

@@ -14,15 +14,15 @@ from ltrun.errors import ConfigError
 class SGD:
     """Stochastic gradient descent with momentum; lr is the base rate that the schedule multiplies.
 
-    Weight decay reaches every parameter given, biases and normalisation included, as in the published recipes. The defaults
-    are those of LDAM-DRW (Cao et al., 2019, arXiv 1906.07413).
+    Weight decay applies to every parameter, biases and normalisation included, as in the published recipes. The defaults
+    are LDAM-DRW's (Cao et al., 2019, arXiv 1906.07413).
     """
 
     def __init__(self, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 2e-4, nesterov: bool = False):
         if lr <= 0:
             raise ConfigError(f"lr must be above 0, got {lr}")
         if not 0 <= momentum < 1:
-            raise ConfigError(f"momentum must be from 0 to below 1, got {momentum}")
+            raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
         if weight_decay < 0:
             raise ConfigError(f"weight_decay must not be negative, got {weight_decay}")
         if nesterov and momentum == 0:
@@ -34,11 +34,11 @@ class SGD:
 
 
 class FusedSGD:
-    """torch.optim.SGD(fused=True), bit for bit: one kernel, whose learning rate is a tensor on the device.
+    """SGD in one kernel, with its learning rate as a tensor on the device; equals torch.optim.SGD(fused=True) bit for bit.
 
-    A step that was captured as a CUDA graph sees the rate of the day that way. It is no torch.optim.Optimizer, because making
-    the first of these imports torch._dynamo, which takes longer than the first epoch on a small data set. `param_groups` and
-    `state_dict` are as there. Parameters without a gradient are left alone.
+    A step captured as a CUDA graph therefore sees the current rate. This class does not inherit from torch.optim.Optimizer,
+    because creating the first Optimizer imports torch._dynamo, which takes longer than the first epoch on a small data set.
+    `param_groups` and the methods are those of `Descent`. Parameters without a gradient are not changed.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], lr: float, momentum: float, weight_decay: float, nesterov: bool):
@@ -70,7 +70,7 @@ class FusedSGD:
             dampening=0.0,
             nesterov=self.nesterov,
             maximize=False,
-            is_first_step=False,  # momentum from zeros is momentum that begins at the first gradient
+            is_first_step=False,  # momentum buffers of zeros give the same first step
         )
 
     def state_dict(self) -> dict[str, Any]:

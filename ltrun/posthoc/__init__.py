@@ -1,4 +1,4 @@
-"""Post hoc: other predictions from a network that is already trained. Each is a further row of the same training."""
+"""Post-hoc predictors: other scores from the outputs of a trained network. Each adds a row to the table of its run."""
 
 from ltrun.posthoc.effective_prior import EffectivePrior
 from ltrun.posthoc.label_shift_em import LabelShiftEM

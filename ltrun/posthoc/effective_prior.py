@@ -10,11 +10,11 @@ from ltrun.numerics import held
 from ltrun.parts import Evidence, PostHoc
 from ltrun.types import ClassStats, Outputs
 
-LEAST = 1e-12  # of a prior, so that its logarithm is finite
+LEAST = 1e-12  # lower bound of a prior, so that its logarithm is finite
 
 
 def mean_prediction(batches: Iterable[Tensor]) -> Tensor:
-    """(C,) float64: the mean of the rows' softmax, which sums to 1. batches: logits (B, C) each."""
+    """(C,) float64: the mean softmax over all rows. batches: logits, (B, C) each."""
     sums, rows = torch.zeros((), dtype=torch.float64), 0
     for logits in batches:
         sums, rows = sums + logits.double().softmax(1).sum(0), rows + len(logits)
@@ -22,23 +22,24 @@ def mean_prediction(batches: Iterable[Tensor]) -> Tensor:
 
 
 def source_prior(batches: Iterable[Tensor], present: Tensor) -> Tensor:
-    """(C,) float64: the mean prediction, at least LEAST; of a class that is not `present` (C,), the least of those that are.
+    """(C,) float64: the mean prediction, at least LEAST; classes that are not `present` (C,) get the least of the others.
 
-    What a network says of a class that it was never shown is no prior, and its logarithm may be as low as anything.
+    A network's prediction for a class that it has never seen is no prior, and its logarithm may be arbitrarily low.
     """
     prior = mean_prediction(batches).clamp(min=LEAST)
     return torch.where(present, prior, prior[present].min())
 
 
 class EffectivePrior(PostHoc):
-    """Subtracts tau * log of the mean predicted distribution over the training images; uses no label and no count.
+    """Effective prior: subtracts tau * log of the mean predicted distribution over the training images.
 
-    Only a class without training images is told: it gets the offset of the least predicted class that has some.
+    Uses no labels and no counts, except that a class without training images gets the offset of the least predicted class
+    with images.
 
-    A network that fits its training data predicts the training prior on average, and the cross-entropy of a softmax with bias
-    has its minimum there, so for plain training this comes near `posthoc=logit_adjustment`; where the two differ, this one
-    follows the network. Not for a network that was trained with an adjustment: on long-tailed images its mean prediction is
-    long-tailed too, and the prior would be countered twice.
+    A network that fits its training data predicts the training prior on average: the cross-entropy of a softmax with bias has
+    its minimum there. For plain training the result is therefore close to `posthoc=logit_adjustment`; where the two differ,
+    this part follows the network. Not for a network trained with an adjustment: on long-tailed images its mean prediction is
+    long-tailed too, so the prior would be countered twice.
 
     Alexandari et al., 2020, arXiv 1901.06852 (the mean prediction for the source prior); Bhat et al., 2025, arXiv 2412.16540.
     """

@@ -1,4 +1,4 @@
-"""Label shift by expectation maximisation: the class distribution of the test images, from the predictions for them."""
+"""Label-shift correction by expectation maximisation (EM), which estimates the test prior from predictions for test images."""
 
 from collections.abc import Mapping
 
@@ -12,10 +12,10 @@ from ltrun.types import ClassStats, Outputs
 
 
 def em_prior(posteriors: Tensor, source: Tensor, iterations: int = 1000, tolerance: float = 1e-6) -> Tensor:
-    """(C,): the class distribution of the rows that makes them likeliest. posteriors: (N, C) for the source prior (C,).
+    """(C,): the maximum-likelihood class distribution of the rows. posteriors: (N, C), for the source prior (C,).
 
-    From the source prior on: each row's posterior is re-weighted by current / source prior and normalised, and their mean is
-    the next prior. Ends after `iterations` steps, or once a step moves less than `tolerance` of the distribution.
+    Starts from the source prior. Each step re-weights the rows' posteriors by current / source prior and normalises them; their
+    mean is the next prior. Ends after `iterations` steps, or when a step changes the prior by less than `tolerance` (L1).
     """
     ratio, prior = posteriors / source, source
     for _ in range(iterations):
@@ -26,12 +26,12 @@ def em_prior(posteriors: Tensor, source: Tensor, iterations: int = 1000, toleran
 
 
 class LabelShiftEM(PostHoc):
-    """Adds log(test prior / training prior), neither of which is given: both come from the network's own predictions.
+    """Label-shift EM: adds log(test prior / training prior), with both priors estimated from the network's own predictions.
 
-    The training prior is its mean prediction on training images, the test prior what expectation maximisation finds on the
-    test images, without their labels; equation 2.4 of Saerens et al. then corrects each prediction. Neither prior is assumed
-    uniform, so it also serves test data that are long-tailed themselves. It trusts the posteriors: the less calibrated they
-    are, the worse the estimate. Sees test inputs and is marked so in the table. Not for a network trained with an adjustment.
+    The training prior is the mean prediction on training images; the test prior is the estimate of expectation maximisation on
+    the test images, without their labels. Equation 2.4 of Saerens et al. then corrects each prediction. Neither prior is
+    assumed uniform, so long-tailed test data are covered too. The less calibrated the posteriors, the worse the estimate. Sees
+    test inputs, which the table marks. Not for a network trained with an adjustment.
 
     Saerens et al., 2002, Neural Computation 14(1); Alexandari et al., 2020, arXiv 1901.06852.
     """

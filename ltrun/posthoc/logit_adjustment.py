@@ -8,9 +8,10 @@ from ltrun.types import ClassStats, Outputs
 
 
 class LogitAdjustment(PostHoc):
-    """Subtracts tau * log prior from the logits of a network that was trained with plain cross-entropy.
+    """Post-hoc logit adjustment: subtracts tau * log prior from the logits of a network trained with plain cross-entropy.
 
-    The other sign than `logit_adjustment=logit_adjustment`, which adds it in training; doing both counters the prior twice.
+    `logit_adjustment=logit_adjustment` has the opposite sign: it adds tau * log prior in training. Both together counter the
+    prior twice.
 
     Menon et al., 2021, arXiv 2007.07314.
     """

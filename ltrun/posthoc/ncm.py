@@ -1,4 +1,4 @@
-"""Nearest class mean: classes scored by the distance of their mean training features."""
+"""Nearest class mean (NCM): classes scored by the distance to their mean training feature."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -18,12 +18,12 @@ def class_means(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
 
 class NCM(PostHoc):
-    """Nearest class mean: scores a class by how near the mean of its training features is; the classifier is not used.
+    """Nearest class mean: scores a class by the distance to its mean training feature; the classifier is not used.
 
-    Features are shifted by the mean of all training features and scaled to unit length, and class means are means of such
-    features: the 'cl2n' form that the authors' code defaults to. `centre=False` is its 'l2n'. The score is minus the squared
-    distance ('l2', the code's default), or the cosine, for which the code leaves the class means at their own length and this
-    does not. A class without training images is never predicted.
+    Features are shifted by the mean of all training features and scaled to unit length; class means are means of these
+    features. This is the 'cl2n' form, the default of the authors' code; `centre=False` is its 'l2n' form. The score is minus
+    the squared distance ('l2', the code's default) or the cosine, for which this part scales class means to unit length and
+    the authors' code does not. A class without training images is never predicted.
 
     Kang et al., 2020, arXiv 1910.09217.
     """

@@ -1,4 +1,4 @@
-"""SADE's test-time aggregation: weights of the experts, learnt from test images without their labels."""
+"""SADE's test-time aggregation: expert weights learnt from test images without their labels."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from ltrun.types import Outputs, seed_of
 
 
 def aggregate(experts: Tensor, trust: Tensor) -> Tensor:
-    """(B, C): logits of the experts (E, B, C), averaged with weights softmax(trust). trust: (E,)."""
+    """(B, C): mean of the experts' logits (E, B, C), weighted by softmax(trust). trust: (E,)."""
     return (trust.softmax(0)[:, None, None] * experts).sum(0)
 
 
@@ -23,7 +23,7 @@ def agreement(first: Tensor, second: Tensor, trust: Tensor) -> Tensor:
 
 
 def improve(trust: Tensor, optimizer: torch.optim.Optimizer, first: Tensor, second: Tensor) -> Tensor:
-    """One step of `trust` towards more agreement; returns the agreement before it."""
+    """Moves `trust` one step towards more agreement; returns the agreement before the step."""
     optimizer.zero_grad()
     with torch.enable_grad():
         before = agreement(first, second, trust)
@@ -33,17 +33,17 @@ def improve(trust: Tensor, optimizer: torch.optim.Optimizer, first: Tensor, seco
 
 
 class SADEAggregation(PostHoc):
-    """Weighs a network's experts by how stable their joint prediction is under augmentation of the test images.
+    """SADE's aggregation: weights the experts so that their joint prediction is stable under augmentation of the test images.
 
-    Only the experts' weights are learnt, softmax(a) from a = 1 / E on: each epoch draws two augmented views of every test
-    image, shuffles the images into batches, and moves `a` by SGD (Nesterov, weight decay on `a`) towards a larger cosine
-    between the two predicted distributions. Ends after `epochs`, or once a weight, rounded to two decimals, is below `stop`.
-    Sees test inputs, never their labels, and is marked so in the table.
+    Learns only the experts' weights, softmax(a), starting from a = 1 / E. Each epoch draws two augmented views of every test
+    image, shuffles the images into batches, and updates `a` by SGD (Nesterov, weight decay on `a`) towards a larger cosine
+    between the two predicted distributions. Ends after `epochs`, or when a weight, rounded to two decimals, is below `stop`.
+    Sees test inputs, which the table marks, but no test labels.
 
-    views: null augments as the main stream does, which for `method=sade` on CIFAR is crop, flip and a rotation by up to 15
-    degrees. The views of the authors' CIFAR script have no rotation, and besides crop and flip colour jitter (0.4, 0.4, 0.4,
-    0.1; probability 0.8), grey (0.2) and blur (0.1 to 2 pixels; 0.2): `posthoc=sade_aggregation_jitter` has theirs. Their
-    script draws them from training images that follow the test distribution; here, as in the paper, they are the test images.
+    views: null augments like the main stream, which for `method=sade` on CIFAR means crop, flip and a rotation by up to 15
+    degrees. The authors' CIFAR script has no rotation; besides crop and flip it has colour jitter (0.4, 0.4, 0.4, 0.1;
+    probability 0.8), grey (0.2) and blur (0.1 to 2 pixels; 0.2), as in `posthoc=sade_aggregation_jitter`. Their script draws
+    views of training images that follow the test distribution; here, as in the paper, views are of the test images.
 
     Zhang et al., 2022, arXiv 2107.09249.
     """
@@ -83,7 +83,7 @@ class SADEAggregation(PostHoc):
                 self.trust = torch.full((len(first),), 1 / len(first), device=first.device).requires_grad_()
                 optimizer = self.optimizer(self.trust)
             generator = torch.Generator().manual_seed(seed_of("sade_aggregation", epoch))
-            order = torch.randperm(first.shape[1], generator=generator).to(first.device)  # the images may be in class order
+            order = torch.randperm(first.shape[1], generator=generator).to(first.device)  # images may be sorted by class
             for rows in order.split(self.batch_size):
                 improve(self.trust, optimizer, first[:, rows], second[:, rows])
             if (self.trust.detach().softmax(0).round(decimals=2) < self.stop).any():

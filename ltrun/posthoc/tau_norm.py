@@ -9,9 +9,9 @@ from ltrun.types import Outputs
 
 
 def tau_normalised(weight: Tensor, tau: float) -> Tensor:
-    """(C, D): each class's weight over its Euclidean length to the power tau.
+    """(C, D): each class's weight divided by its Euclidean length to the power tau.
 
-    Where the powers leave the range of the numbers, all are divided by the largest, which changes no ranking.
+    If a power overflows or underflows, all weights are divided by the largest factor, which changes no ranking.
     """
     length = weight.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
     scaled = weight / length**tau
@@ -22,11 +22,11 @@ def tau_normalised(weight: Tensor, tau: float) -> Tensor:
 
 
 class TauNorm(PostHoc):
-    """Rescores features with class weights divided by their length ** tau, because frequent classes learn longer weights.
+    """Tau-normalisation: divides class weights by their length ** tau, because frequent classes learn longer weights.
 
     The bias is dropped, as in the authors' code, so tau = 0 is the trained classifier without its bias. The authors choose tau
-    on validation data; 1 is BagofTricks-LT's on CIFAR-LT. Needs a head whose logits are features times class weights, linear or
-    LWS: the length of a cosine head's weights means nothing, and DisAlign's logits are not made by class weights alone.
+    on validation data; 1 is the value of BagofTricks-LT on CIFAR-LT. Needs a head whose logits are features times class
+    weights, linear or LWS: a cosine head ignores the length of its weights, and DisAlign's logits need more than class weights.
 
     Kang et al., 2020, arXiv 1910.09217.
     """

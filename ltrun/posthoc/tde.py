@@ -1,4 +1,4 @@
-"""Total direct effect: logits without the share of the mean training feature."""
+"""Total direct effect (TDE): logits without the effect of the mean training feature."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,8 @@ from ltrun.types import Outputs
 def tde_logits(features: Tensor, classes: Tensor, scale: float, mean: Tensor, alpha: float, num_heads: int) -> Tensor:
     """(B, C): scale * sum over heads k of (x_k - alpha * cos(x_k, m_k) * m_k) . w_k, x_k and m_k of length 1.
 
-    features: (B, D); mean: (D,), the mean feature; classes: (C, D) class weights as they come after normalising; each cut
-    into `num_heads` pieces of D / num_heads.
+    features: (B, D); mean: (D,), the mean feature; classes: (C, D) normalised class weights; each cut into `num_heads`
+    pieces of D / num_heads.
     """
     x, m = (unit_per_head(tensor, num_heads).unflatten(1, (num_heads, -1)) for tensor in (features, mean[None]))
     along = (x * m).sum(dim=2, keepdim=True)
@@ -23,20 +23,20 @@ def tde_logits(features: Tensor, classes: Tensor, scale: float, mean: Tensor, al
 
 
 def published_alpha(num_classes: int) -> float:
-    """The authors': 1 for 10 classes, 1.5 for 100, 3 for 365 and 1,000; in between, that of the nearest by ratio."""
+    """The authors' alpha: 1 for 10 classes, 1.5 for 100, 3 for 365 and 1,000; in between, the value of the nearest by ratio."""
     return 1.0 if num_classes <= 31 else 1.5 if num_classes <= 191 else 3.0
 
 
 class TDE(PostHoc):
-    """Total direct effect: of each feature, alpha times what points along the mean training feature does not count.
+    """Total direct effect: subtracts alpha times each feature's component along the mean training feature from the feature.
 
-    Momentum drags all features towards the head classes, and the mean feature shows where to; subtracting the logits of an
-    image that has only that leaves the direct effect. For `classifier=causal`, whose num_heads it must share. alpha: null is
-    the authors' for as many classes; the fewer there are, the more of the mean belongs to each. It needs no training, so
-    several make several rows (`posthoc=tde_sweep`); on digits_lt 0.5 is best, 95.9 %, and 1.5 gives 75.7 (3 seeds).
+    Momentum drags all features towards the head classes, in the direction of the mean feature; subtracting the logits of this
+    component leaves the direct effect. Needs `classifier=causal` with the same num_heads. alpha: null is the authors' value for
+    the number of classes; the fewer classes, the more of the mean belongs to each. alpha needs no training, so several values
+    make several rows (`posthoc=tde_sweep`); on digits_lt 0.5 is best with 95.9 %, and 1.5 gives 75.7 (3 seeds).
 
-    Their mean is a moving average of batches while training (0.9 a step, so of the last ten or so); here it is the mean over
-    all training images of the trained network: the same direction with less noise, and nothing to keep in the network.
+    The authors' mean is a moving average over training batches (0.9 per step, so over about the last ten). Here it is the mean
+    of the trained network's features over all training images: the same direction with less noise, and no state in training.
 
     Tang et al., 2020, arXiv 2009.12991.
     """
@@ -58,12 +58,12 @@ class TDE(PostHoc):
         self.mean = features.float().mean(0)
         if features.shape[1] % self.num_heads or not self._explains(outputs, outputs.need("logits")):
             raise ConfigError(
-                f"posthoc=tde: the logits are not those of classifier=causal with num_heads={self.num_heads}; set it to the "
-                "classifier's, and keep other classifiers out of later stages"
+                f"posthoc=tde: the logits do not come from classifier=causal with num_heads={self.num_heads}; set num_heads "
+                "to the classifier's value, and keep other classifiers out of later stages"
             )
 
     def _explains(self, outputs: Outputs, logits: Tensor) -> bool:
-        """Whether the scores with alpha 0 are the network's logits, but for the rounding of half precision."""
+        """Whether the scores with alpha = 0 equal the network's logits, up to rounding in half precision."""
         return bool((self._scores(outputs, 0.0) - logits).abs().max() <= 0.05 * logits.abs().max())
 
     def _scores(self, outputs: Outputs, alpha: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""UNO-IC: posteriors rebalanced to another prior, flattened where the network is unusually unsure."""
+"""UNO-IC: posteriors rebalanced to another prior, and flattened for images of high uncertainty."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,39 +12,39 @@ from ltrun.parts import Evidence, PostHoc
 from ltrun.posthoc.pc_softmax import target_counts
 from ltrun.types import ClassStats, Outputs, as_rarest
 
-NEVER = -1e4  # a finite log ratio at which exp is 0
+NEVER = -1e4  # a finite log ratio whose exp is 0
 
 
 def log_ratio(counts: Tensor, target: Tensor) -> Tensor:
-    """(C,) float64: log of each class's share at test time over its share in training; NEVER where it is 0 at test time.
+    """(C,) float64: log of each class's share at test time over its share in training; NEVER if the former is 0.
 
-    A class without training images counts as the rarest that has some.
+    A class without training images counts as the rarest class with images.
     """
     before, after = as_rarest(counts).double() / counts.sum(), target.double() / target.sum()
     return torch.where(after > 0, (after / before).log(), NEVER)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """(B,): of the softmax, in nats."""
+    """(B,): the entropy of the softmax, in nats."""
     log_p = logits.log_softmax(1)
     return -(log_p.exp() * log_p).sum(1)
 
 
 def deviation_ratio(uncertainty: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(B,), 1 or below: mean / (mean + what of the uncertainty is above mean + std)."""
+    """(B,), at most 1: mean / (mean + excess), with excess = max(0, uncertainty - mean - std)."""
     mean = mean.clamp(min=torch.finfo(mean.dtype).eps)
     return mean / (mean + (uncertainty - mean - std).clamp(min=0))
 
 
 class UNOIC(PostHoc):
-    """Imbalance calibration: between the network's posterior p and the one for another prior.
+    """Imbalance calibration: interpolates between the network's posterior p and the posterior q for another prior.
 
-    q_c ~ p_c * target_c / prior_c, and the scores are the logarithm of what p ** (1 - strength) * q ** strength is after
-    normalising. With a uniform target that is post-hoc logit adjustment with tau = strength, as probabilities. The authors
-    tune strength on validation data, 1.3 on Places-LT.
+    q_c ~ p_c * target_c / prior_c. The scores are the logarithm of p ** (1 - strength) * q ** strength, normalised. With a
+    uniform target they are the log probabilities of post-hoc logit adjustment with tau = strength. The authors tune strength
+    on validation data; it is 1.3 on Places-LT.
 
-    What they do to classification networks. Of their segmentation networks, `posthoc=uno_ic_flattened` adds likelihood
-    flattening; the noisy-or needs several modalities.
+    This is their form for classification networks. From their form for segmentation, `posthoc=uno_ic_flattened` adds
+    likelihood flattening; the noisy-or is left out, because it needs several modalities.
 
     Tian et al., 2020, arXiv 2010.11820.
     """
@@ -64,10 +64,10 @@ class UNOIC(PostHoc):
 
 
 class LikelihoodFlattening(PostHoc):
-    """Scales down the logits of an image whose softmax entropy is above what is usual, then goes on with another part.
+    """Likelihood flattening: scales down the logits of images with unusually high softmax entropy, then applies `then`.
 
-    logits * mean / (mean + max(0, entropy - mean - std)), mean and std those of the entropies of validation images: images
-    as unsure as those keep their logits, degraded ones are left more and more to the prior.
+    logits * mean / (mean + max(0, entropy - mean - std)), with mean and std over the entropies of validation images. Images
+    with entropies like theirs keep their logits; the scores of degraded images approach the prior.
 
     Tian et al., 2020, arXiv 2010.11820, after arXiv 1911.05611.
     """
@@ -79,7 +79,7 @@ class LikelihoodFlattening(PostHoc):
     def __init__(self, then: PostHoc):
         super().__init__()
         if then.sees or then.reads != frozenset({"logits"}):
-            raise ConfigError(f"then must be a part that reads logits only and sees no data, got {type(then).__name__}")
+            raise ConfigError(f"then must be a post-hoc part that reads logits only and no split, got {type(then).__name__}")
         self.then = then
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.zeros(()))

@@ -1,4 +1,4 @@
-"""Terms that shape the feature space."""
+"""Representation learning: terms of the loss that shape the feature space."""
 
 from ltrun.representation.paco import PaCo
 

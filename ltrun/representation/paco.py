@@ -1,4 +1,4 @@
-"""Supervised contrastive learning with parametric class centres."""
+"""PaCo: supervised contrastive learning with parametric class centres."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Term
 from ltrun.types import ClassStats, Outputs, Streams, as_rarest
 
-EMPTY = -1  # label of a slot of the queue that holds nothing yet
+EMPTY = -1  # label of an empty slot of the queue
 
 
 def paco(
@@ -26,11 +26,11 @@ def paco(
     gamma: float = 1.0,
     temperature: float = 0.05,
 ) -> Tensor:
-    """The mean over N anchors of -sum(w * log p) / sum(w), p over the classes and all rows but the anchor itself.
+    """A scalar: the mean over N anchors of -sum(w * log p) / sum(w), p over the classes and all rows but the anchor itself.
 
-    logits: (N, C), already with the log prior. query: (N, P) and others: (R, P) keys and queue, unit vectors. labels: (N,)
-    and other_labels: (R,), EMPTY for a row that takes no part. The entry of the anchor's class is a positive of weight
-    beta, each row of its class one of weight alpha; gamma multiplies the rows in the denominator.
+    logits: (N, C), log prior added. query: (N, P) anchors, others: (R, P) keys and queue, all unit vectors. labels: (N,),
+    other_labels: (R,), EMPTY for a row to ignore. The logit of the anchor's class is a positive of weight beta, each row of
+    its class is a positive of weight alpha; gamma multiplies the rows in the denominator.
     """
     anchors, classes = logits.shape
     row_labels = torch.cat([labels, other_labels])
@@ -41,20 +41,22 @@ def paco(
     log_sum = torch.cat([logits, rows], dim=1).logsumexp(dim=1, keepdim=True)
     log_p = torch.cat([logits, similarity], dim=1) - log_sum
     same = (labels[:, None] == row_labels) & ~absent
-    own = labels[:, None] == torch.arange(classes, device=logits.device)  # one_hot would look at the labels on a CPU
+    own = labels[:, None] == torch.arange(classes, device=logits.device)  # on a CPU, one_hot reads the labels' values
     weight = torch.cat([beta * own.to(logits.dtype), alpha * same.to(logits.dtype)], dim=1)
     return -((weight * log_p).sum(dim=1) / weight.sum(dim=1)).mean()
 
 
 class PaCo(Term):
-    """Parametric contrastive learning: classes and samples compete in one softmax. It is the run's whole classification loss.
+    """Parametric contrastive learning: classes and samples compete in one softmax, the run's whole classification loss.
 
-    Logits of `main` plus log(prior + 1e-9) beside similarities of the embeddings of `main` to themselves, to those of `key`
-    (the slow network's, of another view of the same images) and to a queue of earlier keys. queue: slots; the oldest keys
-    make room, also for a last batch that does not divide it. dim: of the embedding. An empty slot takes no part; the original
-    starts with random vectors under random classes. A data set of fewer images than slots fills it with several epochs'
-    keys of the same images. alpha 0.05 and temperature 0.2 are ImageNet-LT's. Without margin, class weights or
-    logit adjustment of the run. The original trains CIFAR for 400 epochs with AutoAugment and Cutout on `main`.
+    The softmax is over the logits of `main` plus log(prior + 1e-9) and over the similarities of `main`'s embeddings to
+    themselves, to the embeddings of `key` (another view of the same images, through the slow network) and to a queue of
+    earlier keys. The run's margin, class weights and logit adjustment do not enter it.
+
+    queue: number of slots; new keys replace the oldest, also if the batch size does not divide the queue. dim: length of the
+    embedding. Empty slots are ignored; the authors' queue starts with random vectors of random classes. A data set with fewer
+    images than slots fills the queue with keys of the same images from several epochs. alpha = 0.05 and temperature = 0.2 are
+    the values for ImageNet-LT. The authors train CIFAR for 400 epochs with AutoAugment and Cutout on `main`.
 
     Cui et al., 2021, arXiv 2107.12028.
     """
@@ -94,7 +96,7 @@ class PaCo(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         main, key = outputs["main"], outputs["key"].need("embedding")
         if key.shape[1] != self.keys.shape[1]:
-            raise ConfigError(f"PaCo's dim is {self.keys.shape[1]}, the projector's out {key.shape[1]}; set both to the same")
+            raise ConfigError(f"dim must equal the projector's out, {key.shape[1]}, got {self.keys.shape[1]}")
         with torch.autocast(key.device.type, enabled=False):  # bf16 would lose the third digit of similarity / 0.05
             return paco(
                 main.need("logits").float() + self.log_prior,
@@ -110,7 +112,7 @@ class PaCo(Term):
 
     @torch.no_grad()
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        """Writes the step's keys behind the last ones, going round."""
+        """Writes the step's keys to the queue, after the last ones and round its end."""
         key, size = outputs["key"].need("embedding"), len(self.keys)
         key, labels = key[-size:], streams["key"].targets.primary[-size:]
         slots = (self.cursor + torch.arange(len(key), device=key.device)) % size

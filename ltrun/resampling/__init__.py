@@ -1,4 +1,4 @@
-"""Re-sampling: which rows an epoch consists of."""
+"""Re-sampling: samplers that draw the rows of an epoch."""
 
 from ltrun.resampling.class_aware import ClassAware
 from ltrun.resampling.class_difficulty import ClassDifficulty

@@ -1,4 +1,4 @@
-"""Class-aware sampling: every class in turn, and every image of a class in turn."""
+"""Class-aware sampling: cycles through the classes, and through the images of each class."""
 
 import torch
 from torch import Tensor
@@ -9,17 +9,17 @@ from ltrun.types import Clock, Labels
 
 
 def cycle_classes(classes: Tensor, turns: int, generator: torch.Generator) -> Tensor:
-    """(turns,): the classes in random order, in a new order each time that all have had their turn. classes: (K,)."""
+    """(turns,): the classes in random order, reshuffled each time that all have had their turn. classes: (K,)."""
     cycles = -(-turns // len(classes))
     order = torch.rand(cycles, len(classes), generator=generator, device=generator.device).argsort(dim=1)
     return classes[order.flatten()[:turns]]
 
 
 def cycle_rows(labels: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:
-    """(length,) rows, one of each class in `classes` (length,): each time the next row of a shuffled list of the class.
+    """(length,): for each entry of `classes` (length,) a row of that class, the next one in the class's shuffled list.
 
-    A list that is used up is shuffled anew. labels: (N,) class of each row. Without a loop over rows or classes: each class
-    gets a deck, as many copies of its list as it needs, and the decks lie one after the other.
+    A list that is used up is reshuffled. labels: (N,) class of each row. Uses no loop over rows or classes: each class gets a
+    deck of as many copies of its list as it needs, and the decks are concatenated.
     """
     counts = torch.bincount(labels)
     wanted = torch.bincount(classes, minlength=len(counts))
@@ -30,21 +30,21 @@ def cycle_rows(labels: Tensor, classes: Tensor, generator: torch.Generator) -> T
     key = (labels[deck] * (copies.max() + 1) + copy)[shuffle]
     deck = deck[shuffle[key.argsort(stable=True)]]  # by class, then by copy, shuffled within a copy
     by_class = classes.argsort(stable=True)
-    skipped = copies * counts - wanted  # what is left over at the end of each deck
+    skipped = copies * counts - wanted  # rows left over at the end of each deck
     position = torch.arange(len(classes), device=labels.device) + (skipped.cumsum(0) - skipped)[classes[by_class]]
     return torch.empty_like(classes).index_copy_(0, by_class, deck[position])
 
 
 class ClassAware(Sampler):
-    """Takes the classes in turn, a few images of each: cycles through a shuffled list of classes and shuffled lists of images.
+    """Class-aware sampling: cycles through a shuffled list of classes, and through a shuffled list of each class's images.
 
-    images_per_turn rows of one class follow each other, 4 in the authors' code for cRT and LWS; a class with fewer images
-    repeats them. Every C * images_per_turn rows hold every class equally often, whereas `Power(q=0)` promises that on average.
-    Classes without images have no turn.
+    images_per_turn consecutive rows are of one class, 4 in the authors' code for cRT and LWS; a class with fewer images
+    repeats them. Every C * images_per_turn rows hold every class equally often; `Power(q=0)` does so only on average. Classes
+    without images have no turn.
 
-    len(targets) rows an epoch: the authors' sampler has max(n_c) * C, of which their training loop uses len(targets) and
-    stops. Their lists go on from epoch to epoch; here each epoch starts with new ones, so that an epoch depends on its seed
-    alone and can be resumed, and a large class is not seen whole before its images come again.
+    An epoch has len(targets) rows: the authors' sampler has max(n_c) * C, of which their training loop uses len(targets).
+    Their lists continue from epoch to epoch; here each epoch starts with new lists, so that an epoch depends only on its seed
+    and can be resumed. So images of a large class may repeat in the next epoch before all of them have been drawn.
 
     Shen et al., 2016, arXiv 1512.05830; Kang et al., 2020, arXiv 1910.09217.
     """

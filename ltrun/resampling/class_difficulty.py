@@ -1,4 +1,4 @@
-"""Class-difficulty sampling: more images of the classes that the network still gets wrong."""
+"""Class-difficulty sampling: more images of the classes with the most errors."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -14,7 +14,7 @@ from ltrun.types import Clock, Labels, Outputs, Streams, View
 
 
 def difficulty_probabilities(difficulty: Tensor, tau: float | None, floor: float) -> Tensor:
-    """(C,) proportional to max(difficulty, floor) ** tau; tau None follows the spread, as in `difficulty_weights`.
+    """(C,), proportional to max(difficulty, floor) ** tau; tau None is chosen as in `difficulty_weights`.
 
     difficulty: (C,) of classes with images, from 0 to 1.
     """
@@ -23,18 +23,18 @@ def difficulty_probabilities(difficulty: Tensor, tau: float | None, floor: float
 
 
 class ClassDifficulty(Sampler):
-    """CDB-S, class-difficulty based sampling: draws classes in proportion to d ** tau, with d the difficulty, from 0 to 1.
+    """CDB-S, class-difficulty based sampling: draws classes in proportion to d ** tau, d being the difficulty, from 0 to 1.
 
-    by: 'accuracy', the authors', takes one minus the class's accuracy for d; 'loss' its mean cross-entropy, over that of the
-    class whose is largest, which goes on telling classes apart once all are recognised (93.5 % on digits_lt, 95.7 by accuracy;
-    3 seeds). The first epoch is class-balanced: nothing is known, every d is 1. tau = null follows the spread, by the authors'
-    code for their loss; their repository has none for sampling.
+    by: 'accuracy', the authors' choice, sets d to one minus the class's accuracy; 'loss' sets d to the class's mean
+    cross-entropy, divided by the largest of all classes, which still ranks classes once all are recognised (93.5 % on
+    digits_lt; by accuracy 95.7; 3 seeds). The first epoch is class-balanced, because every d starts at 1. tau = null follows
+    the spread of the difficulties, as in the authors' code for their loss; their repository has no code for sampling.
 
-    The authors measure accuracy after each epoch on a balanced validation set. Here both are those of the training batches as
-    the network sees them, augmented, which costs nothing and needs no data: misses, or losses, and images of each class are
-    added up, and `memory` of the sums is kept from one epoch to the next. Since a training set can be learnt by heart, d is
-    at least `floor`, or a class that has been learnt would drop out, be forgotten and come back too late: 0.01 in place of
-    0.1 takes digits_lt from 95.4 to 92.7 % (3 seeds). When every class is learnt, all come equally often.
+    The authors measure accuracy after each epoch on a balanced validation set. Here accuracy and loss come from the augmented
+    training batches, which costs nothing and needs no further data: the errors (or losses) and images of each class are summed,
+    and a share `memory` of the sums is kept from one epoch to the next. Since a network can memorise the training set, d is at
+    least `floor`; otherwise a learnt class would drop out, be forgotten and come back too late: 0.01 instead of 0.1 takes
+    digits_lt from 95.4 to 92.7 % (3 seeds). When every class is learnt, all are equally likely.
 
     Sinha et al., 2022, arXiv 2207.14499, after Sinha et al., 2020, arXiv 2010.01824.
     """
@@ -55,13 +55,13 @@ class ClassDifficulty(Sampler):
     ):
         super().__init__()
         if tau is not None and tau < 0:
-            raise ConfigError(f"tau must not be negative, which would favour easy classes, or null, got {tau}")
+            raise ConfigError(f"tau must be null or at least 0, because a negative tau favours easy classes, got {tau}")
         if not 0 <= memory < 1:
             raise ConfigError(f"memory must be at least 0 and below 1, got {memory}")
         if not 0.01 <= floor < 1:
             raise ConfigError(f"floor must be at least 0.01 and below 1, got {floor}")
         self.by, self.tau, self.memory, self.floor = by, tau, memory, floor
-        self.register_buffer("missed", torch.zeros(num_classes))  # images, or the sum of their losses
+        self.register_buffer("missed", torch.zeros(num_classes))  # number of errors, or sum of losses
         self.register_buffer("seen", torch.zeros(num_classes))
 
     def adapt(self, view: View) -> None:
@@ -74,7 +74,7 @@ class ClassDifficulty(Sampler):
             missed = -logits.to(self.missed.dtype).log_softmax(dim=1).gather(1, targets.index)
         else:
             missed = (logits.argmax(dim=1, keepdim=True) != targets.index).to(self.missed.dtype)
-        weight = targets.weight.to(self.seen.dtype)  # (B, M): a mixed row counts in parts
+        weight = targets.weight.to(self.seen.dtype)  # (B, M): a mixed row counts for each class by its share
         self.missed.index_add_(0, targets.index.flatten(), (weight * missed).flatten())
         self.seen.index_add_(0, targets.index.flatten(), weight.flatten())
 

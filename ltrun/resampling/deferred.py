@@ -1,4 +1,4 @@
-"""Deferred re-sampling: instance-balanced first, re-sampled in the last part of a stage."""
+"""Deferred re-sampling (DRS): instance-balanced sampling first, another sampler in the last part of a stage."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ from ltrun.parts import Sampler
 from ltrun.resampling.instance import Instance
 from ltrun.types import Clock, Labels
 
-INSTANCE = Instance()  # has no state, so that every Deferred may share it
+INSTANCE = Instance()  # has no state, so every Deferred can share it
 
 
 class Deferred(Sampler):
-    """Deferred re-sampling, DRS: `before` draws up to a fraction of the stage, then `then` does.
+    """Deferred re-sampling, DRS: samples with `before` up to a fraction of the stage, and with `then` after it.
 
     start = 0.8 is epoch index 160 of 200, where BagofTricks-LT and LDAM-DRW switch, and scales with the length of the stage.
-    The clock that `then` sees is the stage's: progressively balanced sampling that sets in at 0.8 is four fifths of the way to
-    balance by then, as in BagofTricks-LT, and does not start from the class counts again.
+    `then` sees the clock of the stage: progressively balanced sampling that starts at 0.8 is already four fifths of the way to
+    class-balanced, as in BagofTricks-LT, and does not restart from the class counts.
 
     Cao et al., 2019, arXiv 1906.07413; Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """

@@ -1,4 +1,4 @@
-"""Dynamic curriculum sampling: from the class counts to balance, by a power that falls over a stage."""
+"""Dynamic curriculum sampling: from instance-balanced to class-balanced, by a power of the counts that falls over a stage."""
 
 import math
 from typing import Literal
@@ -15,7 +15,7 @@ Schedule = Literal["convex", "linear", "concave", "composite"]
 
 
 def curriculum_exponent(progress: float, schedule: Schedule, floor: float) -> float:
-    """g(l), from 1 at progress l / L = 0 to 0 (concave: to `floor`) at 1."""
+    """The exponent g(l), from 1 at progress l / L = 0 to 0 (concave: to `floor`) at 1."""
     return {
         "convex": math.cos(progress * math.pi / 2),  # slow, then fast
         "linear": 1 - progress,
@@ -27,13 +27,14 @@ def curriculum_exponent(progress: float, schedule: Schedule, floor: float) -> fl
 class DynamicCurriculum(Sampler):
     """DCL's sampling scheduler: classes are drawn in proportion to n_c ** g(l), with g falling from 1 to 0 over the stage.
 
-    The names of the schedules are the paper's, which calls the cosine, a concave function, convex, and finds it best. Its
-    concave one is lambda ** l with l in epochs; here it is floor ** (l / L), the same with floor = lambda ** L, so that it
+    The schedules have the paper's names: it calls the cosine, a concave function, convex, and finds it best. Its concave
+    schedule is lambda ** l with l in epochs; here it is floor ** (l / L), the same with floor = lambda ** L, so that it
     scales with the length of the stage. l / L is epochs begun over all epochs, so the last epoch is nearly balanced.
 
-    The paper meets the target distribution D ** g(l) within a batch: it drops images of classes that have too many there
-    and weighs up the others. To draw by it gives each class the same expected share of the loss, without weights. DCL's triplet
-    loss and its loss scheduler are no part of this. len(targets) rows an epoch, with replacement.
+    The paper reaches the target distribution D ** g(l) within a batch: it drops images of classes with too many images in the
+    batch and gives the others larger weights. Drawing from the target distribution gives each class the same expected share
+    of the loss without weights. DCL's triplet loss and its loss scheduler are left out. An epoch has len(targets) rows, drawn
+    with replacement.
 
     Wang et al., 2019, arXiv 1901.06783.
     """

@@ -1,4 +1,4 @@
-"""Class probabilities from the effective number of images."""
+"""Effective-number sampling: images drawn by the inverse effective number of their class."""
 
 import torch
 from torch import Tensor
@@ -19,10 +19,10 @@ def effective_number_probabilities(counts: Tensor, beta: float) -> Tensor:
 class EffectiveNumber(Sampler):
     """Draws every image with probability proportional to 1 / E_n, the inverse effective number of images of its class.
 
-    A class, which has n_c images, then has n_c / E_n of the draws: instance-balanced at beta = 0, class-balanced as beta goes
-    to 1, and close to that at 0.9999 with classes of hundreds of images. It is `reweighting=class_balanced` as sampling: each
-    class has the same share of the expected loss. Cui et al. weigh; Cao et al. sample too, "CB RS", though the code they
-    published builds the sampler after the loader and never uses it. len(targets) rows an epoch, with replacement.
+    A class of n_c images then gets n_c / E_n of the draws: instance-balanced at beta = 0, class-balanced as beta approaches 1,
+    and nearly so at 0.9999 with classes of hundreds of images. Each class has the same share of the expected loss as with
+    `reweighting=class_balanced`. Cui et al. re-weight; Cao et al. also re-sample ("CB RS"), but their published code builds
+    the sampler after the loader and never uses it. An epoch has len(targets) rows, drawn with replacement.
 
     Cao et al., 2019, arXiv 1906.07413, after Cui et al., 2019, arXiv 1901.05555.
     """

@@ -1,4 +1,4 @@
-"""Instance-balanced sampling: every image once an epoch, shuffled."""
+"""Instance-balanced sampling: every image once per epoch, shuffled."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from ltrun.types import Clock, Labels
 
 
 class Instance(Sampler):
-    """Every row exactly once, in random order, so a class is seen in proportion to its images.
+    """Instance-balanced sampling: every row exactly once, in random order, so classes appear in proportion to their images.
 
-    Instance-balanced sampling in the words of Kang et al., 2020, arXiv 1910.09217.
+    The name is from Kang et al., 2020, arXiv 1910.09217.
     """
 
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:

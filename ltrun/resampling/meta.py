@@ -1,4 +1,4 @@
-"""Meta sampler: class sample rates that a bilevel update learns."""
+"""Meta Sampler: sampling rates of the classes, learnt by a bilevel update."""
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,14 @@ def log_rates(logits: Tensor, log_counts: Tensor) -> Tensor:
 
 
 class MetaSampler(Sampler):
-    """BALMS's Meta Sampler: every image of class c is drawn at rate sigmoid(logits_c); the logits are learnt by `Bilevel`.
+    """BALMS's Meta Sampler: draws every image of class c at rate sigmoid(logits_c); `Bilevel` learns the logits.
 
-    At first the rates are n_c ** -initial_power, up to scale: 0, the authors' value on CIFAR, draws images as they come; on
-    Places they take 0.3. len(targets) rows an epoch, with replacement. The authors draw every batch from the rates of that
-    step. Here the rows of an epoch are drawn from the rates at its beginning, `drawn`, and `RateRatio` makes good for what
-    the rates have moved since: on average a step is the same.
+    The initial rates are n_c ** -initial_power, up to scale: 0, the authors' value on CIFAR, is instance-balanced sampling;
+    on Places they use 0.3. An epoch has len(targets) rows, drawn with replacement. The authors draw every batch at the rates
+    of its step. Here the rows of an epoch are drawn at the rates of its beginning, `drawn`, and `RateRatio` corrects for the
+    change of the rates since then, so that a step is the same in expectation.
 
-    It does not count as balancing the classes: how much it does is learnt, given the loss that it is used with.
+    `balances` is False, because the degree of balancing is learnt, given the loss that the sampler is used with.
 
     Ren et al., 2020, arXiv 2007.10740.
     """
@@ -45,7 +45,7 @@ class MetaSampler(Sampler):
         self.register_buffer("drawn", self.log_rates().detach())
 
     def log_rates(self) -> Tensor:
-        """(C,) of the rates as they are now."""
+        """(C,): log of the current rates."""
         return log_rates(self.logits, self.log_counts)
 
     @torch.no_grad()
@@ -59,11 +59,11 @@ class MetaSampler(Sampler):
 
 
 class RateRatio(Weigh):
-    """Weighs a row by the rate of its class now over that at which it was drawn: importance sampling; divides by B.
+    """Importance weights for MetaSampler: a row's class's current rate over its rate at the draw; divides by B.
 
-    The expectation over the draw is that of rows drawn at the present rates, and so is its derivative by the rates, which
-    is what `Bilevel` follows. The authors take the derivative of one draw by a straight-through Gumbel softmax over all
-    images, which needs a new draw each step and is biased; the ratio needs neither.
+    The expected loss is that of rows drawn at the current rates, and so is its derivative with respect to the rates, which
+    `Bilevel` follows. The authors differentiate one draw by a straight-through Gumbel softmax over all images, which needs a
+    new draw each step and is biased; the ratio needs no new draw and is unbiased.
 
     Ren et al., 2020, arXiv 2007.10740.
     """

@@ -1,4 +1,4 @@
-"""Class probabilities that are a power of the class counts: class-balanced, square-root, reversed sampling."""
+"""Power sampling: classes drawn by a power of their counts, such as class-balanced, square-root and reversed sampling."""
 
 import torch
 from torch import Tensor
@@ -20,11 +20,11 @@ def power_probabilities(counts: Tensor, q: float) -> Tensor:
 def draw_rows(labels: Tensor, probabilities: Tensor, length: int, generator: torch.Generator) -> Tensor:
     """(length,) rows: draws a class, then one of its rows uniformly, both with replacement.
 
-    labels: (N,) class of each row. probabilities: (C,) of the classes; what a class without rows has is ignored. Computes
-    on the generator's device, without a loop over rows or classes.
+    labels: (N,) class of each row. probabilities: (C,) of the classes; values of classes without rows are ignored. Computes on
+    the generator's device, without a loop over rows or classes.
     """
     counts = torch.bincount(labels, minlength=len(probabilities))
-    present = counts.nonzero()[:, 0]  # multinomial over these alone: on a tie it could return a class of probability 0
+    present = counts.nonzero()[:, 0]  # multinomial over these only: on a tie it could return a class of probability 0
     drawn = torch.multinomial(probabilities[present], length, replacement=True, generator=generator)
     classes = present[drawn]
     by_class = labels.argsort(stable=True)  # rows of class 0, then of class 1, and so on
@@ -34,15 +34,15 @@ def draw_rows(labels: Tensor, probabilities: Tensor, length: int, generator: tor
 
 
 class Power(Sampler):
-    """Draws classes with probability n_c ** q / sum n ** q, then an image of the class; len(targets) rows an epoch.
+    """Draws a class with probability n_c ** q / sum n ** q, then an image of the class; len(targets) rows per epoch.
 
     q = 1 follows the class counts, 0.5 is square-root sampling (Mahajan et al., 2018, arXiv 1805.00932), 0 is
-    class-balanced, -1 is BBN's reversed sampling (Zhou et al., 2020, arXiv 1912.02413). A sampler that weighs every image
-    by n_c ** -a is q = 1 - a, because a class has n_c images: CMO's tail-weighted stream, a = 1, is q = 0, not q = -1.
+    class-balanced, -1 is BBN's reversed sampling (Zhou et al., 2020, arXiv 1912.02413). A sampler with image weights
+    n_c ** -a is q = 1 - a, because a class has n_c images: CMO's tail-weighted stream, a = 1, is q = 0, not q = -1.
 
-    Images of a class are drawn with replacement, as in BBN and CMO; Kang et al., 2020, arXiv 1910.09217, cycle
-    through a shuffled list of the class, which gives the same class probabilities. Their epoch of class-balanced sampling
-    has max(n_c) * C rows and is cut at len(targets), which is what is drawn here.
+    Images of a class are drawn with replacement, as in BBN and CMO; Kang et al., 2020, arXiv 1910.09217, cycle through a
+    shuffled list of the class, with the same class probabilities. Their epoch of class-balanced sampling has max(n_c) * C
+    rows, of which they use len(targets); here len(targets) rows are drawn.
     """
 
     balances = True

@@ -15,10 +15,11 @@ def progressive_probabilities(counts: Tensor, clock: Clock) -> Tensor:
 
 
 class Progressive(Sampler):
-    """Progressively balanced: classes follow their counts in the first epoch of a stage and are equally likely in the last.
+    """Progressively balanced sampling: class probabilities move from the class counts to uniform over the epochs of a stage.
 
     The mixing weight t is e / (T - 1) in epoch e = 0 ... T - 1, as in the authors' code; their paper prints e / T, which never
-    gets to balanced sampling. A stage of one epoch is instance-balanced. len(targets) rows an epoch, with replacement.
+    reaches balanced sampling. A stage of one epoch is instance-balanced. An epoch has len(targets) rows, drawn with
+    replacement.
 
     Kang et al., 2020, arXiv 1910.09217.
     """

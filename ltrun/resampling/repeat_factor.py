@@ -1,4 +1,4 @@
-"""Repeat-factor sampling: images of rare classes more than once an epoch, for one label an image or several."""
+"""Repeat-factor sampling (RFS): images of rare classes several times per epoch, for one or several labels per image."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def repeat_factors(images: Tensor, classes: Tensor, num_images: int, threshold: 
     """(num_images,) float64: the largest factor among an image's classes, 1 if it has none.
 
     images, classes: (P,) integers, the image and the class of each annotation; a class that is annotated several times in one
-    image counts once. Pairs and not an (N, C) table, which would not fit for thousands of classes.
+    image counts once. The input is pairs, because an (N, C) table would not fit in memory for thousands of classes.
     """
     pairs = torch.unique(classes * num_images + images)
     images, classes = pairs % num_images, pairs // num_images
@@ -28,26 +28,26 @@ def repeat_factors(images: Tensor, classes: Tensor, num_images: int, threshold: 
 
 
 def multi_hot_repeat_factors(present: Tensor, threshold: float, square_root: bool = True) -> Tensor:
-    """(N,) float64, as `repeat_factors`. present: (N, C), not 0 where an image has a class."""
+    """(N,) float64, as `repeat_factors` gives. present: (N, C), not 0 where an image has a class."""
     images, classes = present.nonzero(as_tuple=True)
     return repeat_factors(images, classes, len(present), threshold, square_root)
 
 
 def label_repeat_factors(targets: Labels, threshold: float, square_root: bool = True) -> Tensor:
-    """(N,) float64, as `repeat_factors`; an image has the classes of all its labels of weight above 0."""
+    """(N,) float64, as `repeat_factors` gives; an image has the classes of all its labels of weight above 0."""
     images, columns = (targets.weight > 0).nonzero(as_tuple=True)
     return repeat_factors(images, targets.index[images, columns], len(targets), threshold, square_root)
 
 
 class RepeatFactor(Sampler):
-    """Repeats an image r times an epoch, r = max(1, sqrt(threshold / f)), f being the share of images with its rarest class.
+    """Repeats an image r = max(1, sqrt(threshold / f)) times per epoch, with f the share of images with its rarest class.
 
-    The whole part of r is certain, the rest a probability, so that the length of an epoch varies around sum r. Classes
-    above the threshold are seen as they come, the others in proportion to the square root of their counts (square_root = False:
-    equally often). With one label an image; with several, the class of the largest factor decides.
+    The integer part of r is certain and the fraction is a probability, so the length of an epoch varies around sum r. Images of
+    classes above the threshold appear once, other classes in proportion to the square root of their counts (square_root =
+    False: equally often). If an image has several labels, the class with the largest factor decides.
 
-    threshold = null is 1 / C, the share of a class if all had as many images: 0.001 is about that for LVIS's 1,230 classes,
-    whereas of CIFAR100-LT's it would repeat the rarest 15 alone, and of a data set of ten classes usually none.
+    threshold = null is 1 / C, the share of each class in balanced data. For LVIS's 1,230 classes this is about the published
+    0.001; on CIFAR100-LT 0.001 would repeat only the rarest 15 classes, and on data sets of ten classes usually none.
 
     Gupta et al., 2019, arXiv 1908.03195.
     """

@@ -1,4 +1,4 @@
-"""Re-weighting: what each row's loss counts for."""
+"""Re-weighting: weights of the rows' losses, and criteria that re-weight the terms of a loss."""
 
 from ltrun.reweighting.adaptive_class_suppression import AdaptiveClassSuppression
 from ltrun.reweighting.class_difficulty_balanced import ClassDifficultyBalanced

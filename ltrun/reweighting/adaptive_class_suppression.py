@@ -1,4 +1,4 @@
-"""Adaptive class suppression: only classes that an image is mistaken for are discouraged by it."""
+"""Adaptive class suppression (ACSL): an image suppresses only the classes that it is confused with."""
 
 import torch
 from torch import Tensor
@@ -11,17 +11,17 @@ from ltrun.types import Outputs
 
 
 def adaptive_class_suppression(logits: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """(B,): the sum of binary cross-entropies of the label and of the classes whose probability reaches the threshold."""
+    """(B,): the sum of binary cross-entropies over the label and the classes whose probability reaches the threshold."""
     counts = is_label(labels, logits.shape[1]) | (torch.sigmoid(logits) >= threshold)
     return -(F.logsigmoid(towards_truth(logits, labels)) * counts).sum(dim=1)
 
 
 class AdaptiveClassSuppression(Criterion):
-    """ACSL: a sum of binary cross-entropies; an image discourages only classes that it gives at least `threshold`.
+    """ACSL: a sum of binary cross-entropies; an image suppresses only classes with a probability of at least `threshold`.
 
-    Needs no class counts: a tail class that is not confused with others is left alone. The authors fine-tune the classifier
-    of a detector that was trained before; here it may train the whole network. Their draws of background samples have no
-    counterpart in classification. initial_probability as in SigmoidFocal.
+    Needs no class counts: a tail class that is not confused with others is not suppressed. The authors fine-tune the classifier
+    of a pretrained detector; here the loss may train the whole network. Their sampling of background has no counterpart in
+    classification. initial_probability as in SigmoidFocal.
 
     Wang et al., 2021, arXiv 2104.00885.
     """

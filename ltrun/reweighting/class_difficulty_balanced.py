@@ -1,4 +1,4 @@
-"""Class-difficulty-balanced weights: from the error rate of each class, whatever its size."""
+"""Class-difficulty-balanced (CDB) loss: class weights from the error rate of each class, not from its size."""
 
 from collections.abc import Mapping
 
@@ -10,27 +10,28 @@ from ltrun.parts import Weigh
 from ltrun.reweighting.effective_number import sum_to_num_classes
 from ltrun.types import ClassStats, Outputs, Streams, View
 
-EPSILON = 0.01  # the authors', beside the smallest accuracy
+EPSILON = 0.01  # added to the smallest accuracy, as in the authors' code
 
 
 def difficulty_weights(accuracy: Tensor, tau: float | None) -> Tensor:
     """(C,): (1 - accuracy) ** tau. None: tau = sigmoid(max accuracy / (min accuracy + 0.01)), from 0.73 to 1.
 
-    A class without a miss counts as one with 1 % of misses, so that it is never left out.
+    A class without errors counts as one with 1 % of errors, so that its weight is not 0.
     """
     exponent = torch.sigmoid(accuracy.max() / (accuracy.min() + EPSILON)) if tau is None else tau
     difficulty = (1 - accuracy).clamp(min=EPSILON)
     weights, relative = difficulty**exponent, (difficulty / difficulty.max()) ** exponent
-    return torch.where(weights.sum() > 0, weights, relative)  # a large tau takes all powers below what floats hold
+    return torch.where(weights.sum() > 0, weights, relative)  # with a large tau all powers underflow
 
 
 class ClassDifficultyBalanced(Weigh):
-    """CDB loss: weighs a row by the difficulty of its class, 1 - accuracy in the epoch before, to the power tau.
+    """CDB loss: weights a row by the difficulty of its class, 1 - accuracy in the previous epoch, to the power tau.
 
-    The weights sum to C, are 1 in the first epoch, and the loss is divided by B. The accuracy is that of the epoch's own
-    training batches; the authors hold out a balanced validation set for it, which a long tail rarely affords. A class that
-    an epoch does not show keeps its difficulty. tau: null follows the spread of the accuracies by the authors' CIFAR code;
-    their paper's 2 sigmoid(max / min - 1), from 1 to 2, makes the weights of training accuracies swing between epochs.
+    The weights sum to C and are 1 in the first epoch; the loss is divided by B. The accuracy is measured on the epoch's
+    training batches; the authors hold out a balanced validation set for it, which long-tailed data rarely afford. A class that
+    does not appear in an epoch keeps its difficulty. tau: null follows the spread of the accuracies, as in the authors' CIFAR
+    code; the formula of their paper, 2 sigmoid(max / min - 1), from 1 to 2, makes weights from training accuracies oscillate
+    between epochs.
 
     Sinha et al., 2020, arXiv 2010.01824.
     """
@@ -46,7 +47,7 @@ class ClassDifficultyBalanced(Weigh):
     def __init__(self, tau: float | None = None, *, stats: ClassStats):
         super().__init__()
         if tau is not None and tau < 0:
-            raise ConfigError(f"tau must not be negative, which would favour easy classes, or null, got {tau}")
+            raise ConfigError(f"tau must be null or at least 0, because a negative tau favours easy classes, got {tau}")
         self.tau = tau
         self.register_buffer("counts", stats.counts.clone(), persistent=False)
         for name in ("correct", "seen", "accuracy"):

@@ -1,4 +1,4 @@
-"""Deferred re-weighting: weights, and criteria, that set in in the last part of a stage."""
+"""Deferred re-weighting (DRW): weights or criteria that start in the last part of a stage."""
 
 import torch
 from torch import Tensor
@@ -10,17 +10,17 @@ from ltrun.types import Outputs, View
 
 
 def fraction_of_stage(start: float) -> float:
-    """Raises ConfigError for a start that is none."""
+    """Returns start. Raises ConfigError unless it is from 0 to 1."""
     if not 0 <= start <= 1:
         raise ConfigError(f"start must be a fraction of the stage, from 0 to 1, got {start}")
     return start
 
 
 class Deferred(Weigh):
-    """Deferred re-weighting, DRW: every weight is 1 up to a fraction of the stage, then it is what `then`, any weights, says.
+    """Deferred re-weighting, DRW: all weights are 1 up to a fraction of the stage; after it `then`, any weights, gives them.
 
-    start = 0.8 is epoch index 160 of 200, as in LDAM-DRW, and scales with the length of the stage; the authors' code counts
-    `epoch // 160`, which does not scale and fails from epoch 320 on. The mean stays that of `then`.
+    start = 0.8 is epoch index 160 of 200, as in LDAM-DRW, and scales with the length of the stage; the authors' code has
+    `epoch // 160`, which does not scale and fails from epoch 320 on. `mean` is `then`'s from the first epoch on.
 
     Cao et al., 2019, arXiv 1906.07413.
     """
@@ -34,7 +34,7 @@ class Deferred(Weigh):
         self.mean = then.mean
         self.register_buffer("active", torch.tensor(False))
 
-    def adapt(self, view: View) -> None:  # of itself alone: the trainer adapts nested parts too
+    def adapt(self, view: View) -> None:  # only its own buffer: the trainer adapts nested parts too
         self.active.fill_(view.clock.passed(self.start))
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
@@ -42,7 +42,7 @@ class Deferred(Weigh):
 
 
 class DeferredCriterion(Criterion):
-    """Cross-entropy up to a fraction of the stage, then the loss `then`, any criterion; start as in Deferred.
+    """Deferred criterion: cross-entropy up to a fraction of the stage, then the criterion `then`; start as in Deferred.
 
     Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """

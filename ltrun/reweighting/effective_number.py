@@ -1,4 +1,4 @@
-"""Class weights from the effective number of images."""
+"""Class-balanced loss: class weights from the effective number of images."""
 
 from typing import Literal
 
@@ -17,15 +17,15 @@ def sum_to_num_classes(weights: Tensor, counts: Tensor) -> Tensor:
 
 
 def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
-    """(C,) float64, proportional to (1 - beta) / (1 - beta ** n_c) and of sum C. beta = 0 gives exactly 1 everywhere."""
+    """(C,) float64, proportional to (1 - beta) / (1 - beta ** n_c), with sum C. beta = 0 gives exactly 1 everywhere."""
     return sum_to_num_classes((1 - beta) / (1 - beta ** counts.double()), counts)
 
 
 class EffectiveNumber(Weigh):
-    """Class-balanced loss: weighs a row by the inverse effective number of images of its class, 1 / E_n.
+    """Class-balanced loss: weights a row by the inverse effective number of images of its class, 1 / E_n.
 
     The weights sum to C. mean: 'weights' divides by the sum of the batch's weights, as LDAM-DRW and its many descendants
-    do; 'batch' by the batch size, as the authors' TensorFlow code. beta is the authors' 0.9999.
+    do; 'batch' divides by the batch size, as the authors' TensorFlow code does. beta = 0.9999 is the authors' value.
 
     Cui et al., 2019, arXiv 1901.05555.
     """

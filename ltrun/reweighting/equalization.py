@@ -1,4 +1,4 @@
-"""Equalization losses: rare classes are not discouraged by images of other classes."""
+"""Equalization losses (EQL, SEQL): images of other classes do not suppress rare classes."""
 
 import torch
 from torch import Tensor
@@ -18,21 +18,21 @@ def rare_classes(counts: Tensor, threshold: float | None) -> Tensor:
 
 
 def softmax_equalization(logits: Tensor, labels: Tensor, ignored: Tensor) -> Tensor:
-    """(B, C): logits with -infinity where `ignored` (B, C), save at the label: such a class leaves the softmax of the row."""
+    """(B, C): logits with -infinity where `ignored` (B, C), except at the label, so the class leaves the row's softmax."""
     return logits.masked_fill(ignored & ~is_label(labels, logits.shape[1]), -torch.inf)
 
 
 def sigmoid_equalization(logits: Tensor, labels: Tensor, ignored: Tensor) -> Tensor:
-    """(B,): the sum of binary cross-entropies, without those of classes that are `ignored` (B, C) and not the label."""
+    """(B,): the sum of binary cross-entropies over the label and the classes that are not `ignored` (B, C)."""
     kept = ~ignored | is_label(labels, logits.shape[1])
     return -(F.logsigmoid(towards_truth(logits, labels)) * kept).sum(dim=1)
 
 
 class SoftmaxEqualization(Adjust):
-    """Softmax equalization loss, SEQL: each image leaves each rare class out of its softmax with probability gamma.
+    """Softmax equalization loss, SEQL: leaves each rare class out of each image's softmax with probability gamma.
 
-    The image's own class always stays. gamma and the threshold of rarity, 0.005 of the images for 100 classes, are
-    BagofTricks-LT's. null is half of an equal share, which is the same for 100 classes and has a meaning for others.
+    The image's own class always stays. gamma and the threshold of rarity, 0.005 of the images for 100 classes, are the values
+    of BagofTricks-LT. threshold = null is half of an equal share, 1 / (2 C), which is 0.005 for 100 classes.
 
     Tan et al., 2020, arXiv 2003.05176.
     """
@@ -50,12 +50,12 @@ class SoftmaxEqualization(Adjust):
 
 
 class SigmoidEqualization(Criterion):
-    """Equalization loss, EQL: binary cross-entropies; each image discourages each rare class with probability 1 - gamma.
+    """Equalization loss, EQL: binary cross-entropies; each image suppresses each rare class with probability 1 - gamma.
 
-    gamma is 1 in the authors' detectors, where background goes on discouraging rare classes. Without background nothing
-    would, and all images would end in them; so the authors' softmax form draws, and this one draws too. Their threshold on
-    LVIS is 0.00177 of the images that contain a class; null is half of an equal share. initial_probability as in
-    SigmoidFocal; theirs is 0.001.
+    gamma is 1 in the authors' detectors, where background still suppresses rare classes. Without background nothing would, and
+    every image would be assigned to a rare class; therefore this part draws the rare classes that it spares, as the authors'
+    softmax form does. Their threshold on LVIS is 0.00177, the share of images that contain a class; null is half of an equal
+    share. initial_probability as in SigmoidFocal; theirs is 0.001.
 
     Tan et al., 2020, arXiv 2003.05176.
     """

@@ -1,4 +1,4 @@
-"""Equalization loss v2: positive and negative gradients of each class, balanced."""
+"""Equalization loss v2 (EQL v2): balances the positive and negative gradients of each class."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from ltrun.types import Outputs, Streams
 
 
 def equalization_weights(ratio: Tensor, alpha: float, gamma: float, mu: float) -> tuple[Tensor, Tensor]:
-    """(C,) and (C,): what the positive and the negative terms of a class count for, given its ratio of their gradients."""
+    """(C,) and (C,): weights of each class's positive and negative terms, given the ratio of their gradients (C,)."""
     negative = torch.sigmoid(gamma * (ratio - mu))
     return 1 + alpha * (1 - negative), negative
 
@@ -25,7 +25,7 @@ def equalization_v2(logits: Tensor, labels: Tensor, positive: Tensor, negative: 
 
 
 def gradient_sizes(logits: Tensor, labels: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, C) and (B, C): sizes of the weighted gradients in the logits, of positive and of negative terms."""
+    """(B, C) and (B, C): absolute weighted gradients with respect to the logits, of positive and negative terms."""
     miss, own = torch.sigmoid(-towards_truth(logits, labels)), is_label(labels, logits.shape[1])
     return positive * miss * own, negative * miss * ~own
 
@@ -33,10 +33,10 @@ def gradient_sizes(logits: Tensor, labels: Tensor, positive: Tensor, negative: T
 class EqualizationV2(Criterion):
     """EQL v2: a sum of binary cross-entropies, re-weighted by the gradients that each class has accumulated so far.
 
-    A class with less positive than negative gradient has its negative terms weighed down and its positive ones up, up to
-    1 + alpha. The weights of a batch come from the gradients before it, from the network's logits, the mean of several
-    experts; margins do not count. The authors' detectors have a further column for objectness, which classification has not.
-    initial_probability as in SigmoidFocal; theirs is 0.001.
+    A class with less positive than negative gradient gets smaller weights of its negative terms and larger weights, up to
+    1 + alpha, of its positive terms. A batch is weighted by the gradients of the batches before it. These come from the
+    network's logits, the mean over several experts, without margins. The authors' detectors have a further column for
+    objectness, which classification does not have. initial_probability as in SigmoidFocal; theirs is 0.001.
 
     Tan et al., 2021, arXiv 2012.08548.
     """
@@ -62,7 +62,7 @@ class EqualizationV2(Criterion):
         self.start = starting_logit(initial_probability, num_classes)
         for name in ("positive_gradient", "negative_gradient"):
             self.register_buffer(name, torch.zeros(num_classes))
-        self.register_buffer("ratio", torch.full((num_classes,), 100.0))  # the authors': all weights start at 1
+        self.register_buffer("ratio", torch.full((num_classes,), 100.0))  # the authors' value: all weights start at 1
 
     def weights(self) -> tuple[Tensor, Tensor]:
         return equalization_weights(self.ratio, self.alpha, self.gamma, self.mu)

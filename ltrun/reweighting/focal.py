@@ -1,4 +1,4 @@
-"""Focal weights: they fade with the probability of the true class."""
+"""Focal loss: weights that fall with the probability of the true class."""
 
 import torch
 from torch import Tensor
@@ -17,11 +17,11 @@ def focal_weights(logits: Tensor, labels: Tensor, gamma: float, weights: Tensor 
 
 
 class Focal(Weigh):
-    """Multiplies the loss of a row by (1 - p) ** gamma, so that what is already learnt counts for less; divides by B.
+    """Focal loss: multiplies a row's loss by (1 - p) ** gamma, so that well-classified rows count less; divides by B.
 
-    The softmax form of LDAM-DRW, RIDE and SADE, with the gradient through the factor; LADE and GCL stop it (`detach`).
-    gamma is LDAM-DRW's 1; Lin et al. found 2 best for their sigmoid form, SigmoidFocal. class_weights: those of another
-    Weigh, which LDAM-DRW puts into the probability as well, w * (1 - p ** w) ** gamma.
+    This is the softmax form of LDAM-DRW, RIDE and SADE, whose factor has a gradient; LADE and GCL detach it (`detach`).
+    gamma = 1 is LDAM-DRW's value; Lin et al. found 2 best for their sigmoid form, SigmoidFocal. class_weights: weights w from
+    another Weigh, which enter the probability too, as in LDAM-DRW: w * (1 - p ** w) ** gamma.
 
     Lin et al., 2017, arXiv 1708.02002.
     """

@@ -1,4 +1,4 @@
-"""Influence-balanced weights: they hold back the images that move the decision boundary most."""
+"""Influence-balanced (IB) loss: weights that hold back the images with the most influence on the decision boundary."""
 
 from typing import ClassVar
 
@@ -11,21 +11,21 @@ from ltrun.types import Outputs
 
 
 def influence(logits: Tensor, labels: Tensor, feature_norms: Tensor) -> Tensor:
-    """(B,): |p - y|_1 * |h|_1, the size of the loss's gradient in the classifier's weights. feature_norms: (B,), L1.
+    """(B,): |p - y|_1 * |h|_1, the L1 norm of the loss's gradient with respect to the class weights. feature_norms: (B,), L1.
 
-    |p - y|_1 is 2 (1 - p_y), because what the true class lacks is what the others have.
+    |p - y|_1 is 2 (1 - p_y), because the other classes' probabilities sum to 1 - p_y.
     """
     log_p = torch.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
     return -2 * torch.expm1(log_p) * feature_norms
 
 
 class InfluenceBalanced(Weigh):
-    """Weighs a row by class_weights * alpha / (influence + epsilon) and divides by B; the gradient flows through it.
+    """IB loss: weights a row by class_weights * alpha / (influence + epsilon), through which gradients flow; divides by B.
 
-    The authors train with plain cross-entropy for half of the epochs, then with this at a hundredth of the learning rate:
-    Deferred from 0.5 on and schedule=influence_balanced. Their class weights are inverse frequency; a Focal among the
-    class_weights makes it their IB-focal. alpha is the 1000 of their training script (the default in their class is 10000).
-    With several experts the features are those of all of them together.
+    The authors train with plain cross-entropy for half of the epochs, then with this loss at a hundredth of the learning rate:
+    Deferred from 0.5 on, and schedule=influence_balanced. Their class weights are inverse frequency; a Focal among the
+    class_weights gives their IB-focal loss. alpha = 1000 is from their training script (their class's default is 10000). With
+    several experts the features are the concatenation of theirs.
 
     Park et al., 2021, arXiv 2110.02444.
     """

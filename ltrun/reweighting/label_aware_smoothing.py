@@ -16,9 +16,9 @@ Shape = Literal["concave", "linear", "convex", "power"]
 def smoothing_factors(
     counts: Tensor, smooth_head: float, smooth_tail: float, shape: Shape, power: float | None = None
 ) -> Tensor:
-    """(C,) float64: from smooth_tail for the smallest class to smooth_head for the largest, along the shape.
+    """(C,) float64: smoothing of each class, from smooth_tail for the smallest to smooth_head for the largest, along `shape`.
 
-    Classes without images count as the smallest; if all classes are of one size, all get smooth_tail.
+    Classes without images count as the smallest class; if all classes have the same size, all get smooth_tail.
     """
     smallest = counts[counts > 0].min()
     size = ((counts - smallest).double() / (counts.max() - smallest).clamp(min=1)).clamp(min=0)
@@ -38,12 +38,12 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor) ->
 
 
 class LabelAwareSmoothing(Criterion):
-    """Cross-entropy with smoothed labels: over-confidence is held back most in large classes, where it is greatest.
+    """Label-aware smoothing: smooths labels more in larger classes, where over-confidence is greatest.
 
     A class's smoothing runs from smooth_tail for the smallest to smooth_head for the largest: concave (a sine, the authors'
-    choice), linear, convex, or a `power` of (n_c - n_min) / (n_max - n_min). The mass is spread over all C classes, the true
-    one included, as in the authors' code; their formula leaves the true one out. MiSLAS uses it in its second stage, 0.4 and
-    0.1 for an imbalance of 100 on CIFAR-100, 0.3 and 0 for 50.
+    choice), linear, convex, or a `power` of (n_c - n_min) / (n_max - n_min). The mass is spread over all C classes,
+    including the true class, as in the authors' code; their formula excludes the true class. MiSLAS uses this loss in its
+    second stage, with 0.4 and 0.1 for an imbalance of 100 on CIFAR-100, and 0.3 and 0 for 50.
 
     Zhong et al., 2021, arXiv 2104.00466.
     """
@@ -65,7 +65,7 @@ class LabelAwareSmoothing(Criterion):
                 f"smooth_tail must not exceed smooth_head, both from 0 to below 1, got {smooth_tail} and {smooth_head}"
             )
         if (power is not None) != (shape == "power") or (power is not None and power <= 0):
-            raise ConfigError(f"power must be above 0 with shape=power and null with another, got {power} with {shape}")
+            raise ConfigError(f"power must be above 0 with shape=power and null with other shapes, got {power} with {shape}")
         smoothing = smoothing_factors(stats.counts, smooth_head, smooth_tail, shape, power)
         self.register_buffer("smoothing", smoothing.float())
 

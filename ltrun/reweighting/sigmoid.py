@@ -1,4 +1,4 @@
-"""Sigmoid criteria: C binary losses instead of one softmax."""
+"""Sigmoid focal loss: C binary cross-entropies with focal weights, instead of one softmax."""
 
 import math
 
@@ -12,7 +12,7 @@ from ltrun.types import Outputs
 
 
 def starting_logit(initial_probability: float | None, num_classes: int) -> float:
-    """The logit of the probability that every class starts from, 1 / C for None; to be added to the network's logits."""
+    """The logit of every class's initial probability, 1 / C for None; callers add it to the network's logits."""
     if initial_probability is not None and not 0 < initial_probability < 1:
         raise ConfigError(f"initial_probability must lie between 0 and 1, or be null for 1 / C, got {initial_probability}")
     start = 1 / max(2, num_classes) if initial_probability is None else initial_probability
@@ -25,7 +25,7 @@ def is_label(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def towards_truth(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B, C) logits of the right answers: the label's as it is, the others negated. -logsigmoid is the cross-entropy."""
+    """(B, C): logits of the right answers, negated except at the label. -logsigmoid of them is the binary cross-entropy."""
     return torch.where(is_label(labels, logits.shape[1]), logits, -logits)
 
 
@@ -36,12 +36,12 @@ def sigmoid_focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
 
 
 class SigmoidFocal(Criterion):
-    """The sum over classes of binary cross-entropies, each times (1 - p) ** gamma; gamma 0 leaves them as they are.
+    """Sigmoid focal loss: the sum over classes of binary cross-entropies, each times (1 - p) ** gamma; gamma = 0 is plain.
 
-    The form that class-balanced loss has in Cui et al., without Lin et al.'s weight alpha of the positive class; gamma is
-    the 1 of the authors' script. They start the classifier's bias, free of weight decay, at the logit of 1 / C, without
-    which C - 1 wrong answers drown the first steps; that constant is added here to the logits, whatever the head, and
-    changes no ranking. initial_probability: null is 1 / C, 0.5 adds nothing.
+    The form of Cui et al.'s class-balanced loss, without Lin et al.'s weight alpha of the positive class; gamma = 1 is from
+    Cui et al.'s script. They initialise the classifier's bias, without weight decay, at the logit of 1 / C; otherwise the C - 1
+    wrong answers dominate the first steps. Here that constant is added to the logits of any head, which changes no ranking.
+    initial_probability: null is 1 / C, 0.5 adds nothing.
 
     Lin et al., 2017, arXiv 1708.02002; Cui et al., 2019, arXiv 1901.05555.
     """

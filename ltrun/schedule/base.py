@@ -1,4 +1,4 @@
-"""The interface of a learning-rate schedule."""
+"""Interface of a learning-rate schedule: the protocol that every option of the group meets."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ class Schedule(Protocol):
     epochs: int
 
     def factor(self, clock: Clock) -> float:
-        """What the base learning rate is multiplied by in this epoch."""
+        """The factor of the base learning rate in this epoch."""

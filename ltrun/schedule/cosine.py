@@ -8,10 +8,11 @@ from ltrun.types import Clock, fraction_of
 
 
 class Cosine:
-    """Linear warm-up, then half a cosine from 1 towards 0, which the epoch after the last would have.
+    """Linear warm-up, then half a cosine from 1 towards 0, reached one epoch after the last.
 
-    Loshchilov and Hutter, 2017, arXiv 1608.03983. As in MiSLAS; classifier-balancing steps its scheduler before the first
-    epoch and so is one epoch ahead.
+    The same as in MiSLAS; classifier-balancing steps its scheduler before the first epoch and so is one epoch ahead.
+
+    Loshchilov and Hutter, 2017, arXiv 1608.03983.
     """
 
     def __init__(self, epochs: int = 200, warmup: float = 0.0, warmup_start: float = 0.0):

@@ -11,11 +11,12 @@ class MultiStep:
     """Linear warm-up, then `factors[i]` times the base learning rate from `milestones[i]` on.
 
     milestones and warmup are fractions of a stage: 0.8 is epoch index 160 of 200. factors multiply the base rate, not each
-    other. warmup_start is what the warm-up rises from: epoch 0 of LDAM-DRW's five has 1/5, that of BBN's, which start from
-    1/3, has 1/3 + 2/3 * 1/5. Every rate lasts an epoch at least: in a run so short that milestones fall together, or into its
-    first epoch, the later ones move back or drop out, so that a one-epoch run trains at the base rate.
+    other. The warm-up rises from warmup_start: with five warm-up epochs, epoch 0 has the factor 1/5 in LDAM-DRW, which starts
+    from 0, and 1/3 + 2/3 * 1/5 in BBN, which starts from 1/3. Every rate lasts at least one epoch: in a run so short that
+    milestones coincide or fall into its first epoch, they are postponed, if need be past the end of the run, so that a
+    one-epoch run trains at the base rate.
 
-    The defaults are those of LDAM-DRW (Cao et al., 2019, arXiv 1906.07413).
+    The defaults are LDAM-DRW's (Cao et al., 2019, arXiv 1906.07413).
     """
 
     def __init__(
@@ -29,9 +30,9 @@ class MultiStep:
         if epochs < 1:
             raise ConfigError(f"epochs must be at least 1, got {epochs}")
         if len(milestones) != len(factors):
-            raise ConfigError(f"factors must be as many as milestones, {len(milestones)}, got {len(factors)}")
+            raise ConfigError(f"factors must have a value for each of the {len(milestones)} milestones, got {len(factors)}")
         if list(milestones) != sorted(set(milestones)) or not all(0 < milestone < 1 for milestone in milestones):
-            raise ConfigError(f"milestones must rise, between 0 and 1 (fractions of a stage), got {list(milestones)}")
+            raise ConfigError(f"milestones must be rising fractions of a stage, between 0 and 1, got {list(milestones)}")
         if any(factor < 0 for factor in factors):
             raise ConfigError(f"factors must not be negative, got {list(factors)}")
         check_warmup(warmup, warmup_start)

@@ -21,11 +21,11 @@ def page(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 def test_a_method(capsys: pytest.CaptureFixture[str]) -> None:
     shown = page(capsys, "ldam_drw")
     for words in (
-        "method=ldam_drw\n  Label-distribution-aware margins, re-weighted in the last fifth of training.",
+        "method=ldam_drw\n  Label-distribution-aware margins, with re-weighting in the last fifth of training.",
         "Cao et al., 2019, arXiv 1906.07413",
         "published on CIFAR100-LT, accuracy in percent: 42.0 (paper), 42.5",
         "  reweighting=drw    Deferred re-weighting",
-        "  margin=ldam        Asks a rarer class",
+        "  margin=ldam        Subtracts a margin from the true class",
         "  margin.adjust.max_margin=0.5\n",
         "  reweighting.weigh.then.beta=0.9999\n",
         "train it: ltrun method=ldam_drw dataset=cifar100_lt",

@@ -216,7 +216,7 @@ def test_difficulty_travels_in_checkpoints() -> None:
         (lambda: EffectiveNumber(1.0), "beta must be"),
         (lambda: RepeatFactor(0.0, num_classes=3), "threshold must be a share"),
         (lambda: DynamicCurriculum(floor=0.0), "floor must be above 0"),
-        (lambda: ClassDifficulty(tau=-1.0, num_classes=3), "tau must not be negative"),
+        (lambda: ClassDifficulty(tau=-1.0, num_classes=3), "tau must be null or at least 0"),
         (lambda: ClassDifficulty(memory=1.0, num_classes=3), "memory must be"),
         (lambda: ClassDifficulty(floor=0.0, num_classes=3), "floor must be at least"),
     ],
