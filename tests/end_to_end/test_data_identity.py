@@ -115,7 +115,7 @@ def test_a_run_does_not_go_on_with_other_data(ltrun: Run, tmp_path: Path, split:
     sentence = refused(ltrun(*PHOTOS))
     title = {"train": "training", "val": "validation", "test": "test"}[split]
     assert f"of 13 {title} images 2 are changed ({split}/ant/0001.png)" in sentence
-    assert "bring those back to go on, or begin anew with force=true" in sentence
+    assert "restore the data to resume, or train from scratch with force=true" in sentence
     class_folders(tmp_path / "photos" / split, {"ant": 8, "bee": 5}, size=12, seed=len(split))
     again = ltrun(*PHOTOS)
     assert again.returncode == 0, again.stderr
