@@ -21,7 +21,7 @@ from ltrun.tasks.base import Meter, Task
 from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats
 
-ON_CPU, ON_GPU = 250, 2**23  # size of an evaluation batch: in inputs on a CPU, in numbers of all inputs on a GPU
+ON_CPU, ON_GPU = 250, 2**23  # size of an evaluation batch: inputs on a CPU, values of all inputs together on a GPU
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def _warn_of_size(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[
     if pixels and len(shape) == 3 and not (pixels[0] <= min(shape[1:]) and max(shape[1:]) <= pixels[1]):
         least, most = pixels
         times = shape[1] * shape[2] / most**2
-        cost = f", and takes {times:.2g} times as long as with {most} pixels" if times > 1 else ""
+        cost = f", and takes {times:.2g} times as long as at {most} pixels" if times > 1 else ""
         warn(
             f"images of {shape[1]} x {shape[2]} pixels: {public_name(backbone.target)} is made for {least} to {most} pixels a "
             f"side{cost}; give dataset.image_size in that range, or another network"

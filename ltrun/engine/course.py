@@ -10,7 +10,7 @@ LEAST_PAUSE, MOST_PAUSE = 10, 600  # seconds between two lines of progress where
 
 
 class Course:
-    """Epochs of a run, counted through its stages. total: epochs of all stages. began: start, by the monotonic clock in s."""
+    """Epochs of a run, counted through its stages. total: epochs of all stages. began: start on the monotonic clock, in s."""
 
     def __init__(self, stages: Mapping[str, int]) -> None:
         totals = [0, *accumulate(stages.values())]
@@ -22,7 +22,7 @@ class Course:
         """Returns the epochs of the run that are done after `epochs` of a stage, earlier stages and processes included."""
         done = self.before[stage] + epochs
         if self.first is None:
-            self.first = float(int(done - 1e-9))  # this process trained the epoch under way, or the one just ended
+            self.first = float(int(done - 1e-9))  # this process trains the epoch under way, or trained the epoch just ended
         return done
 
     def left(self, done: float, now: float) -> float:

@@ -8,7 +8,7 @@ from ltrun.errors import ConfigError
 
 
 def device_of(name: str) -> torch.device:
-    """Returns the device of that name; 'auto' is CUDA where there is a GPU. Raises ConfigError for a device that is absent."""
+    """Returns the device of that name; 'auto' is CUDA where there is a GPU. Raises ConfigError if the machine lacks it."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

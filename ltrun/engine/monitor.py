@@ -71,7 +71,7 @@ class LossMonitor:
     def means(self, clock: Clock, images: int) -> dict[str, float]:
         """Returns the mean of each loss over the epoch's images.
 
-        Raises TrainingError that names the first output that was not finite, with its epoch and step.
+        Raises a TrainingError that names the first output that was not finite, with its epoch and step.
         """
         steps = self.first_bad.tolist()
         if min(steps) < NEVER:

@@ -70,5 +70,5 @@ def _check_batch(part: nn.Module, batch: object, where: str) -> None:
     inputs, labels = len(batch.inputs), len(batch.targets)
     if inputs != labels or not inputs:
         raise TrainingError(
-            f"{type(part).__name__} returns {inputs} inputs and {labels} labels {where}, where one label for each is needed"
+            f"{type(part).__name__} returns {inputs} inputs and {labels} labels {where}, where equal numbers above 0 are needed"
         )

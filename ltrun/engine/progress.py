@@ -178,7 +178,7 @@ def describe_epoch(row: Mapping[str, Any], metric: Metric) -> str:
 
 
 def describe_result(record: RunRecord, metric: Metric) -> str:
-    """Returns 'all 43.1 many 65.0 medium 40.2 few – | 3m20s': the headline predictor on the test split, and seconds."""
+    """Returns 'all 43.1 many 65.0 medium 40.2 few – | 3m20s': the headline predictor on the test split, and its time."""
     metrics = record.predictors[record.headline]["splits"]["test"]
     lost = record.provenance.get("lost_rows", {})
     without = f" | without row {', '.join(lost)}" if lost else ""

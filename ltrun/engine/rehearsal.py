@@ -36,8 +36,8 @@ CLASSES, LARGEST = 10, 2000  # classes of the first stand-in, and the most class
 def check(job: Job) -> Recipe:
     """Returns the recipe of a job after every check that needs no data. Raises ConfigError.
 
-    Parts are built on stand-ins for a data set. A recipe is refused only if every stand-in refuses it, because some values fit
-    a single number of classes, and unless a plugin's part refuses without naming a value, because it may refuse the stand-in.
+    Parts are built on stand-ins for a data set. A recipe is refused only if no stand-in suits it, because some values fit one
+    number of classes alone; and not if a plugin's part refuses without naming a value, because it may refuse the stand-in.
     """
     recipe = recipe_of(job.config, job.choices, job.settings.plugins)
     recipe.check_settings()

@@ -35,7 +35,7 @@ from ltrun.tasks.base import Metrics
 def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     """Trains or resumes one run, and returns its record after writing it. at_once: number of runs that share the machine.
 
-    Raises LtrunError for anything the user can mend.
+    Raises LtrunError for anything the user can correct.
     """
     settings = job.settings
     recipe = check(job)

@@ -78,7 +78,7 @@ class StageRun(nn.Module):
         return self.objective.network
 
     def epoch(self, clock: Clock, told: Callable[[Clock, int, int], None] = lambda *_: None) -> Row:
-        """Trains one pass over the main stream's rows, with generators seeded from (seed, stage, epoch), and returns its row.
+        """Trains one pass over the main stream's rows, with generators seeded from (seed, stage, epoch); returns the row.
 
         told: takes the clock, the batches done and the batches of the epoch.
         """

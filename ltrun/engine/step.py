@@ -100,7 +100,7 @@ class Step:
             return
         except Exception as error:
             self._give_up(culprit(error, self.parts), error)
-        # Outside the except clause, because the error keeps the memory of the failed step.
+        # Outside the except clause, because the error keeps the memory of the failed step alive.
         with torch.no_grad():
             for tensor, old in zip(tensors, before, strict=True):
                 tensor.copy_(old)
@@ -110,7 +110,9 @@ class Step:
 
     def _give_up(self, name: str, error: Exception | None = None) -> None:
         lines = str(error or "").strip().splitlines()
-        self.warn(f"runtime.compile: {name} cannot be compiled or captured{f' ({lines[0]})' if lines else ''}; steps are eager")
+        self.warn(
+            f"runtime.compile: {name} cannot be compiled or captured{f' ({lines[0]})' if lines else ''}; steps run eagerly"
+        )
         self.captures = self.compiles = False
         self.graphs = {}
         self.objective._compiled_call_impl = None
@@ -154,7 +156,7 @@ def compile_objective(objective: Objective) -> None:
 
 
 def culprit(error: BaseException, parts: Sequence[Part]) -> str:
-    """Returns the class of the innermost part that raised the error or an error in its context.
+    """Returns the class name of the innermost part that raised the error or an error in its context.
 
     The end of a failed capture raises an error of its own, which has the part's error as its context.
     """

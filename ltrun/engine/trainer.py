@@ -25,7 +25,7 @@ from ltrun.types import Clock, seed_of
 
 log = logging.getLogger(__name__)
 UNDER_WAY: set[Trainer] = set()  # trainers of this process, each in a thread of its own
-SHARE = 50  # an epoch's state is copied to memory if the time since the last copy is 50 times what that copy took
+SHARE = 50  # an epoch's state is copied to memory once 50 times the duration of the last copy has passed
 
 
 @dataclass(eq=False)
@@ -54,7 +54,7 @@ class Trainer:
     writing: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def run(self) -> Network:
-        """Returns the trained network. Resumes from the newest checkpoint; on a CPU the result is bit-identical to one pass."""
+        """Returns the trained network. Resumes from the newest checkpoint; on a CPU that changes no bit of the result."""
         UNDER_WAY.add(self)
         try:
             return self._run()
@@ -91,7 +91,7 @@ class Trainer:
         return self.context.settings.selection == "best_val"
 
     def _check_data(self, saved: Mapping[str, Any]) -> None:
-        """Raises DataError if a checkpoint is of other data. Checkpoints of old versions hold only the sizes of the classes.
+        """Raises DataError if a checkpoint belongs to other data. Checkpoints of old versions hold only the class sizes.
 
         Warns of streamed images that were written since the run began.
         """
@@ -107,7 +107,7 @@ class Trainer:
             self.context.warn(f"{folder}: {told}")
 
     def _go_on(self, running: StageRun, saved: Mapping[str, Any]) -> None:
-        """Loads a stage from its checkpoint. Raises TrainingError if the checkpoint is of other parts."""
+        """Loads a stage from its checkpoint. Raises TrainingError if the checkpoint belongs to other parts."""
         folder = self.checkpoints.folder
         try:
             running.load_state_dict(saved["module"])

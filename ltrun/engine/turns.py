@@ -27,7 +27,7 @@ class Turns:
 
     @contextmanager
     def taken_by_a_run(self) -> Iterator[None]:
-        """Holds turns for a whole run, in the run's thread."""
+        """Wraps a whole run, in the run's thread: takes its first turn, and gives up its last."""
         _thread.run = Lane(self)
         self.take(_thread.run)
         try:
@@ -98,7 +98,7 @@ _thread = _Thread()
 
 @contextmanager
 def released() -> Iterator[None]:
-    """Gives the turn to other runs of this process for the block, which must draw no random numbers from torch."""
+    """Lets other runs of this process work during the block, which must draw no random numbers from torch."""
     run = _thread.run
     if run is None:
         yield

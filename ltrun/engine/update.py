@@ -40,11 +40,11 @@ class Bilevel(Update):
     derivatives included. Then the network takes its real step with the new phi, on the same augmented and mixed images.
     `lr` and `weight_decay` are Adam's and follow no schedule.
 
-    virtual: patterns over the names of the network's parameters; theta are the matching parameters that the stage trains. "*"
-    is the original of both methods: Meta-Weight-Net trains the whole network and BALMS the classifier alone, and each steps all
-    that it trains. With "*", a step of a ResNet takes four times as long as a plain one; with "*head*", which spares the
-    backward passes through the rest, one and a half times. BALMS's virtual step has momentum and weight decay; here it has
-    neither.
+    virtual: patterns over the names of the network's parameters; theta is the set of matching parameters that the stage trains.
+    "*" is true to both originals: Meta-Weight-Net trains the whole network and BALMS the classifier alone, and each takes the
+    virtual step with all that it trains. With "*", a step of a ResNet takes four times as long as a plain step; with "*head*",
+    which spares the backward passes through the rest, one and a half times. BALMS's virtual step has momentum and weight decay;
+    here it has neither.
 
     Outer parameters act in the terms, so that one forward pass of the training batch serves both steps. The forward pass of
     `meta` does not change the network's buffers: its batch statistics go to copies.
@@ -91,7 +91,7 @@ class Bilevel(Update):
         return values, outputs, streams
 
     def outer_gradient(self, objective: Objective, total: Tensor, meta: Batch, rate: float | Tensor) -> Tensor:
-        """Returns the (P,) gradient of the meta loss after a virtual step of size `rate`, by the outer parameters, flattened.
+        """Returns the (P,) gradient of the meta loss with respect to the outer parameters, after a virtual step of size `rate`.
 
         Raises ConfigError if `virtual` matches no trained parameter.
         """
