@@ -1,4 +1,4 @@
-"""Data sets: one class each, whose `open` gives the splits on a device."""
+"""Data sets: one class for each, whose `open` returns the splits on a device."""
 
 from ltrun.data.cifar import CIFARLT
 from ltrun.data.digits import DigitsLT

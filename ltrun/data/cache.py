@@ -1,10 +1,10 @@
-"""Decoded images kept between runs: sixty thousand PNGs take ten seconds to decode and a seventh of one to map back.
+"""Cache of decoded images: sixty thousand PNGs take ten seconds to decode, and a seventh of a second to map from the cache.
 
 The cache is `$LTRUN_CACHE`, or `~/.cache/ltrun`; it may be deleted at any time. An entry is one file that is mapped into
-memory, so that the runs of a machine share its pages. It holds a CRC-32 of its head and of each array; all are verified
-whenever it is opened, 0.3 s a gigabyte, and an entry that is cut short or changed anywhere is made anew. It also holds the
-stamps of the files that it was made from, and is made anew when one of them changes. An entry is never written to once it has
-its name: it is replaced, and whoever has mapped the old one keeps it. Where nothing can be written, nothing is kept.
+memory, so that the runs of a machine share its pages. It holds a CRC-32 of its head and of each array, verified whenever the
+entry is opened (0.3 s per gigabyte); an entry that is truncated or changed anywhere is made again. It also holds the stamps of
+its source files, and is made again when one of them changes. A file that has an entry's name is never written to: it is
+replaced, and a process that has mapped the old file keeps it. Where the cache cannot be written, nothing is kept.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from ltrun.data.verify import VERIFICATION
 from ltrun.machine import at_home
 
 Arrays = dict[str, NDArray[Any]]
-FORMAT = 4  # raise it when what is decoded from the same file changes
-STAMPS = ("stamps of", "stamps")  # arrays of an entry that are the cache's own: names of files, and their stamps
+FORMAT = 4  # raise it when the same file decodes to other pixels
+STAMPS = ("stamps of", "stamps")  # the cache's own arrays in an entry: names of the source files, and their stamps
 HEAD = struct.Struct("<8sII")  # MAGIC, length and CRC-32 of the JSON that follows: [name, dtype, shape, offset, CRC-32] each
 MAGIC = b"ltrun\0\0\2"
 DAMAGED = (MemoryError, OSError, OverflowError, ValueError, TypeError, struct.error)
@@ -42,12 +42,12 @@ log = logging.getLogger(__name__)
 
 
 def cached(make: Callable[[], Arrays], *key: object, stamps: Stamps | None = None) -> Arrays:
-    """What `make` returns, from the cache if an earlier run left it there. Where the cache cannot be used, nothing is kept;
-    only a LTRUN_CACHE that names no place at all is refused.
+    """Returns the arrays of `make`, from the cache if an earlier run left them there. Keeps nothing if the cache is unusable.
 
-    key: what is made, and of which place; the entry of a place is replaced when its files change. stamps: of the files that
-    `make` reads, taken before it does. Of several runs that ask at once, one makes the arrays and the others wait for it.
-    They come mapped: writing to one changes neither the file nor what others see.
+    key: names the arrays and the place of their files; the entry is replaced when the files change. stamps: stamps of the files
+    that `make` reads, taken before it reads them. Of several runs that ask at once, one makes the arrays and the others wait.
+    The arrays are mapped: writing to one changes neither the file nor the arrays of other runs. Raises ConfigError for an
+    LTRUN_CACHE with a ~ that stands for no home.
     """
     folder, verification = _folder(), VERIFICATION.get()
     if folder is None:
@@ -56,7 +56,7 @@ def cached(make: Callable[[], Arrays], *key: object, stamps: Stamps | None = Non
     if verification is None and (kept := _fitting(path, stamps)) is not None:
         return kept
     with _alone(path):
-        if verification is None and (kept := _fitting(path, stamps)) is not None:  # made while this run waited
+        if verification is None and (kept := _fitting(path, stamps)) is not None:  # another run made it meanwhile
             return kept
         arrays = make()
         if verification is not None:
@@ -72,7 +72,7 @@ _warned: set[str] = set()
 
 
 def _fitting(path: Path, stamps: Stamps | None) -> Arrays | None:
-    """The arrays of an entry whose files are as they were, or None."""
+    """Returns the arrays of an entry, or None if the entry is absent or damaged, or its source files have changed."""
     arrays, expected = _read(path), _stamped(stamps)
     if arrays is None or not all(np.array_equal(arrays.pop(name, ()), array) for name, array in expected.items()):
         return None
@@ -87,15 +87,15 @@ def _warn_of(stamps: Stamps | None) -> None:
     if stamps is not None and stamps.system and stamps.system not in _warned:
         _warned.add(stamps.system)
         log.warning(
-            "the images lie on a file system (%s) whose times do not show every change: after some were replaced, "
-            "'ltrun data --verify dataset=...' reads them all again and mends the cache",
+            "the images lie on a file system (%s) whose times do not show every change: after replacing images, give "
+            "'ltrun data --verify dataset=...', which reads all images again and repairs the cache",
             stamps.system,
         )
 
 
 def _decoder() -> str:
-    """Another version may decode the same file to other pixels."""
-    from PIL import __version__  # without its decoders
+    """Returns the version of Pillow: another version may decode the same file to other pixels."""
+    from PIL import __version__  # does not load the decoders
 
     return __version__
 
@@ -110,7 +110,7 @@ def _folder() -> Path | None:
 
 
 def _read(path: Path) -> Arrays | None:
-    """The arrays of an entry, mapped, or None for one that is not there or not whole."""
+    """Returns the mapped arrays of an entry, or None if the entry is absent or damaged."""
     with suppress(*DAMAGED), path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         whole = memoryview(pages)
@@ -129,7 +129,7 @@ def _read(path: Path) -> Arrays | None:
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    """Under a name of its own first, so that parallel runs and kills leave whole files only."""
+    """Writes an entry under a temporary name and renames it, so that parallel runs and kills leave intact entries only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
     try:
@@ -141,7 +141,7 @@ def _write(path: Path, arrays: Arrays) -> None:
 
 
 def _write_entry(file: IO[bytes], arrays: Arrays) -> None:
-    """The arrays from the second page on, each from the beginning of a page, then the head, which says where they lie."""
+    """Writes the arrays, each from the start of a page on, and then the head, which holds their offsets, to the first page."""
     described = []
     offset = mmap.PAGESIZE
     for name, array in arrays.items():
@@ -159,9 +159,9 @@ def _write_entry(file: IO[bytes], arrays: Arrays) -> None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Holds the right to make an entry, waiting while another run has it; the kernel frees it on a kill.
+    """Holds the lock of an entry, waiting while another run holds it; the kernel releases it on a kill.
 
-    Where files cannot be locked, two runs may both make the entry, and the later one's takes the place of the other.
+    Where files cannot be locked, two runs may both make the entry, and the later entry replaces the other.
     """
     lock = path.with_suffix(".lock")
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""CIFAR-10-LT and CIFAR-100-LT, from whichever form of CIFAR lies under the root."""
+"""CIFAR-10-LT and CIFAR-100-LT, from any form of CIFAR that lies under the root."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 
 class CIFARLT(Source):
-    """CIFAR-10 or CIFAR-100 with a long-tailed training split: the very images of the literature. The test split is whole.
+    """CIFAR-10 or CIFAR-100 with a long-tailed training split of the same images as in the literature, and a whole test split.
 
-    Looked for in root/cifar100, root/cifar-100 (or 10) and root, in this order: the official pickles, whose own folder root
-    may be; the official archive; parquet files; class folders. If there is none, and download is true, the official archive
-    is downloaded to root. Class folders have lost the official order of the images, so that their subset has the usual
-    counts but other images; a warning says so. An export of `ltrun data export` lies there as parquet files too: it is used as
-    it is, for profile=as_is or for its own profile, and refused for any other.
+    Looks in root/cifar100, root/cifar-100 (or 10) and root, in this order, for the official pickles, in their own folder or in
+    the place itself; the official archive; parquet files; class folders. If there is none and download is true, downloads the
+    official archive to root. Class folders have lost the official order of the images, so that their subset has the usual
+    counts but other images; a warning says so. An export of `ltrun data export` is found as parquet files: it is used as it is
+    for profile=as_is or for its own profile, and refused for any other profile.
 
     (Krizhevsky, 2009; Cui et al., 2019, arXiv 1901.05555; Cao et al., 2019, arXiv 1906.07413)
     """
@@ -56,7 +56,7 @@ class CIFARLT(Source):
         return Splits(stores["train"], stores.get("validation"), stores["test"], self.release.names)
 
     def splits(self) -> dict[str, tuple[Raw, Rows]]:
-        """Images, and which rows of them: of train, test and, where it was asked for, validation."""
+        """Returns split -> (all its images, the rows to use), for train, test and, if asked for, validation."""
         with reading(self.root):
             found = self._find()
             if found is None:
@@ -73,18 +73,21 @@ class CIFARLT(Source):
         return splits | {"train": (found.train, rows)} | ({"validation": (found.train, held)} if len(held) else {})
 
     def _check_tail(self, tail: LongTail) -> None:
-        """Cutting a tail again would give other images; other values here would file the results under another name."""
+        """Raises DataError unless the settings are as_is or the export's own.
+
+        Cutting a tail again would give other images; other values would file the results under another name.
+        """
         if self.tail not in (tail, replace(tail, profile="as_is")):
             values = {"imbalance": f"{tail.imbalance:g}", "validation_per_class": tail.validation_per_class}
             raise DataError(
-                f"{self.root.absolute()} holds a long tail that is cut already and must not be cut again: give "
+                f"{self.root.absolute()} holds an exported long tail, which must not be cut again: give "
                 + " ".join(f"dataset.{key}={value}" for key, value in {"profile": "as_is", **values}.items())
                 + f", or set dataset.root to the whole {self.release.title}"
             )
         log.info("%s: a long tail exported by ltrun (%s, imbalance %g), used as it is", self.root, tail.profile, tail.imbalance)
 
     def _find(self) -> Found | None:
-        """The first form that is there; in a folder named after the data set rather than in root, which others may share."""
+        """Returns the first form found, or None; folders named after the data set come before root, which others may share."""
         if self.root.exists() and not self.root.is_dir():
             raise DataError(f"{self.root.absolute()} is not a folder: give dataset.root=FOLDER, or LTRUN_DATA")
         places = [*(self.root / slug for slug in self.release.slugs), self.root]
@@ -96,12 +99,12 @@ class CIFARLT(Source):
             f"no {release.title} in {self.root.absolute()}: looked for {release.folder}/, {release.archive}, "
             "train.parquet with test.parquet, and train/<class>/ with test/<class>/"
         )
-        way_out = "put one of them there, or say where it is with dataset.root=FOLDER or LTRUN_DATA"
+        way_out = "put one of these there, or give its place as dataset.root=FOLDER or LTRUN_DATA"
         if not self.download:
-            raise DataError(f"{looked}; {way_out}, or allow dataset.download=true")
+            raise DataError(f"{looked}; {way_out}, or allow a download with dataset.download=true")
         log.info("downloading %s to %s", release.url, self.root)
         try:
             official.download(release, self.root)
         except OSError as error:
-            reason = getattr(error, "reason", None) or error  # urllib's own errors wrap the telling one
+            reason = getattr(error, "reason", None) or error  # urllib's errors wrap the informative one
             raise DataError(f"{looked}; downloading {release.url} failed ({reason}); {way_out}") from None

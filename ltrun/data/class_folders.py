@@ -1,4 +1,4 @@
-"""Class folders: which images lie where, and what they look like. Nothing outside the root is ever read."""
+"""Class folders of images: scanning them, ordering their classes, decoding. Nothing outside the root is ever read."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ltrun.errors import DataError, did_you_mean
 
 KINDS = "PNG, JPEG, BMP, GIF, TIFF, WebP or PPM"
 ENDINGS = tuple(SUFFIXES)
-AT_ONCE = 1000  # images that are decoded together where none is kept
-# What the names of folders begin with that a system keeps for itself: macOS, Synology, Windows, ext4.
+AT_ONCE = 1000  # images that `find_unreadable` decodes together
+# Prefixes of the names of hidden folders and of system folders: macOS, Synology, Windows, ext4.
 HIDDEN = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 log = logging.getLogger(__name__)
@@ -41,19 +41,19 @@ class Folder:
 
     @cached_property
     def stamps(self) -> Stamps:
-        """What changes when the images do."""
+        """Stamps of the image files, which change when the images do."""
         return Stamps.of(self.paths, self.root)
 
     @cached_property
     def place(self) -> tuple[str, str]:
-        """Which images these are, whatever lies in them. The root is resolved once: to resolve each file takes longer than to
-        read it."""
+        """The resolved root and a digest of the file names, whatever the files contain. Only the root is resolved, because
+        resolving each file takes longer than reading it."""
         names = b"\0".join(self.stamps.names.tolist())
         return str(self.root.resolve()), hashlib.sha256(names).hexdigest()
 
 
 class Decoded(NamedTuple):
-    """images: (N, 3, size, size) uint8. digests: (N, 16) uint8 of their pixels. reasons: of those that cannot be read."""
+    """images: (N, 3, size, size) uint8. digests: (N, 16) uint8 of their pixels. reasons: row -> why its image is unreadable."""
 
     images: NDArray[np.uint8]
     digests: NDArray[np.uint8]
@@ -61,7 +61,7 @@ class Decoded(NamedTuple):
 
 
 def read_images(folder: Folder, how: Decoding) -> Decoded:
-    """The images of a folder, decoded once and then from the cache."""
+    """Returns the images of a folder, decoded once and then read from the cache."""
 
     def decode() -> Arrays:
         images, reasons = decode_all(folder.paths, how)
@@ -72,7 +72,7 @@ def read_images(folder: Folder, how: Decoding) -> Decoded:
 
 
 def find_unreadable(folder: Folder, how: Decoding) -> dict[int, str]:
-    """The reasons of the images that `read_images` could not read, without keeping the others; cached likewise."""
+    """Returns row -> why its image is unreadable. Keeps no images; the reasons are cached."""
 
     def check() -> Arrays:
         log.info("looking for unreadable images among %s", f"{len(folder.paths):,}")
@@ -95,9 +95,10 @@ def _reasons(arrays: Arrays) -> dict[int, str]:
 
 
 def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial: bool = False) -> Folder:
-    """The class folders of a split. names: the classes of the training split, which this one must have, no more, no less.
+    """Returns the images of a split's class folders. names: the classes of the training split, which this split must have too,
+    no more and no less.
 
-    A name is the same in both however its accents are encoded. partial: classes may have no images here; a warning names them.
+    Names match however their accents are encoded. partial: whether classes may have no images here; a warning names them.
     Raises DataError for a folder without classes or images, and for a symbolic link to a place outside `boundary`.
     """
     inside(root, boundary)
@@ -129,17 +130,17 @@ def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial
     if not paths:
         raise DataError(f"{shown(root)} holds no images: put {KINDS} files into its class folders, or remove the folder")
     if absent:
-        log.warning("%s has no images of %s: nothing is measured of them there", shown(root), named(absent))
+        log.warning("%s has no images of %s: they are not measured there", shown(root), named(absent))
     if others:
         first = shown(others[0])
-        log.info("%s files are no %s by their names and are left out, the first of them %s", len(others), KINDS, first)
+        log.info("%s files are not named as %s and are left out, such as %s", len(others), KINDS, first)
     return Folder(root, order, paths, np.array(labels, dtype=np.int64))
 
 
 def tell_loose(place: Path, images: Sequence[os.DirEntry[str]]) -> None:
-    """Says that images which lie beside folders count for nothing."""
+    """Warns of images beside folders, which are left out."""
     if images:
-        sentence = "%s images lie in %s itself, beside its folders, and are left out, the first of them %s"
+        sentence = "%s images lie in %s itself, beside its folders, and are left out, such as %s"
         log.warning(sentence, f"{len(images):,}", shown(place), shown(images[0].name))
 
 
@@ -150,9 +151,9 @@ def named(classes: Sequence[str]) -> str:
 
 
 def _class_order(root: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """Sorted; as numbers if all are ('2' before '10', which a plain sort puts the other way round).
+    """Returns the names sorted; in numerical order if all names are numbers ('2' before '10').
 
-    Raises DataError for names that cannot be printed, and for two that look the same.
+    Raises DataError for names that cannot be printed, and for two names that look the same.
     """
     alike: dict[str, str] = {}
     for name in sorted(names):
@@ -170,19 +171,19 @@ def _class_order(root: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _look(name: str) -> str:
-    """One spelling for names that look the same: macOS writes an accent behind its letter, others both as one sign."""
+    """Returns one spelling for names that look the same: macOS stores an accent after its letter, others as one character."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def _same_classes(root: Path, folders: Mapping[str, Path], names: Sequence[str], partial: bool) -> dict[str, Path]:
-    """Class -> its folder, by the names of the training split. Raises DataError for classes that only one of them has."""
+    """Returns class -> its folder, by the names of the training split. Raises DataError for a class that only one split has."""
     known = {_look(name): name for name in names}
     for name in folders:
         if _look(name) in known:
             continue
         if twin := next((other for other in names if _look(other).casefold() == _look(name).casefold()), None):
             way_out = f"move its images to '{twin}'" if twin in folders else f"rename it to '{twin}'"
-            raise DataError(f"{shown(folders[name])} is class '{twin}' in training, a name that differs in case: {way_out}")
+            raise DataError(f"{shown(folders[name])} differs only in case from class '{twin}' in training: {way_out}")
         unknown = f"class '{name}' in {shown(root)} is unknown in training{did_you_mean(name, names)}"
         raise DataError(f"{unknown}: add training images of it, or remove the folder")
     found = {known[_look(name)]: path for name, path in folders.items()}
@@ -207,7 +208,7 @@ def _images(folder: Path, boundary: Path, others: list[str]) -> list[Path]:
 
 
 def _entries(folder: Path, boundary: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, sorted by name, without hidden entries."""
+    """Returns the entries of a folder, sorted by name, without hidden ones. Raises DataError for links out of `boundary`."""
     with os.scandir(folder) as listing:
         entries = sorted((e for e in listing if not e.name.startswith(HIDDEN)), key=lambda e: e.name)
     for entry in entries:
@@ -221,12 +222,12 @@ def _named_as_image(entry: os.DirEntry[str]) -> bool:
 
 
 def is_image(entry: os.DirEntry[str]) -> bool:
-    """Whether it is one by its name, and no folder."""
+    """Returns whether the entry is named as an image and is not a folder."""
     return _named_as_image(entry) and not is_folder(entry)
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Not for a link to itself, of which nothing can be said."""
+    """Returns whether the entry is a folder; False for a link to itself, which cannot be followed."""
     try:
         return entry.is_dir()
     except OSError:
@@ -234,16 +235,16 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def inside(path: Path, boundary: Path) -> None:
-    """Raises DataError for a place outside the boundary."""
+    """Raises DataError for a path that leads outside the boundary."""
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(boundary)):  # resolve() gives up on a loop of links
         where = f"{shown(path)} is a symbolic link to a place outside {shown(boundary)}"
-        raise DataError(f"{where} and is refused: copy there what it points to")
+        raise DataError(f"{where} and is refused: put a copy of its target there")
 
 
 def refuse_lost(path: Path) -> None:
-    """Raises DataError for a symbolic link to nothing, which may have been a folder of images."""
+    """Raises DataError for a broken symbolic link, which may have been a folder of images."""
     if path.is_symlink() and not path.exists():
-        raise DataError(f"{shown(path)} is a symbolic link to nothing: mend it, or remove it")
+        raise DataError(f"{shown(path)} is a broken symbolic link: repair it or remove it")
 
 
 def has_folders(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Image files decoded while the network trains, by processes of their own."""
+"""Decoding of image files in worker processes, while the network trains."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ltrun.machine import end_with_parent, shorten_sockets
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
-MOST = 16  # processes, unless told otherwise
+MOST = 16  # worker processes, unless `workers` says otherwise
 Read = tuple[Tensor, dict[int, str]]
 
 
 class Files:
-    """Image files as a loader's data set. An array of names, because a list of paths would be copied to every process bit by
-    bit, as each counts its references."""
+    """Image files as the data set of a DataLoader. Their names are one array, because reading a list of paths counts references
+    and so copies the list's memory to every worker."""
 
     def __init__(self, paths: Sequence[Path], how: Decoding) -> None:
         self.names, self.how = np.array([os.fsencode(path) for path in paths]), how
@@ -38,19 +38,19 @@ class Files:
         return len(self.names)
 
     def __getitem__(self, rows: list[int]) -> Read:
-        """(B, 3, size, size) uint8, and the reasons of the rows that cannot be read: an exception would come with the
-        worker's traceback instead of the file's name."""
+        """Returns (B, 3, size, size) uint8, and row -> why its file is unreadable: an exception would show the worker's
+        traceback instead of the file's name."""
         images, reasons = decode_all([self.path(row) for row in rows], self.how, threads=1)
         return torch.from_numpy(images), {rows[i]: reason for i, reason in reasons.items()}
 
 
 class Decoders:
-    """Loaders that live as long as this object: as many as were ever open at once, each with `workers` processes.
+    """A pool of DataLoaders, as many as were ever open at once, each with `workers` processes. They live as long as the pool.
 
-    A loader whose epoch is over, or was given up midway, waits for the next, so that no epoch pays for starting processes.
-    The processes end with the one that started them. workers: 0 decodes in the caller's process; None is as many as torch
-    has threads, up to MOST, so that runs that share a machine share its cores. pinned: batches lie in page-locked memory,
-    from which a GPU copies by itself.
+    A loader whose epoch has ended, or was given up midway, serves the next epoch, so that no epoch pays for starting processes.
+    The processes end with their parent. workers: 0 decodes in the caller's process; None is one process per thread of torch, up
+    to MOST, so that runs that share a machine share its cores. pinned: whether batches lie in page-locked memory, from which a
+    GPU copies by itself.
     """
 
     def __init__(self, paths: Sequence[Path], how: Decoding, workers: int | None, pinned: bool) -> None:
@@ -59,7 +59,7 @@ class Decoders:
         self.idle: list[DataLoader[Read]] = []
 
     def read(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
-        """(B, 3, size, size) uint8 for each array of file numbers, in that order. Raises DataError."""
+        """Yields (B, 3, size, size) uint8 for each array of file numbers, in that order. Raises DataError."""
         loader = self.idle.pop() if self.idle else self._loader()
         loader.sampler[:] = [rows.tolist() for rows in plan]  # type: ignore[index]
         try:
@@ -67,8 +67,8 @@ class Decoders:
                 for row, reason in reasons.items():
                     raise unreadable(self.files.path(row), reason)
                 yield images
-        except RuntimeError as error:  # so DataLoader says that a process of its own was killed
-            loader = self._loader()  # which starts processes only when it is read
+        except RuntimeError as error:  # DataLoader raises it when a worker was killed
+            loader = self._loader()  # starts processes only when it is read
             raise DataError(self._died(error)) from None
         finally:
             self.idle.append(loader)
@@ -78,33 +78,33 @@ class Decoders:
 
         if self.workers:
             try:
-                shorten_sockets()  # batches come through one
+                shorten_sockets()  # batches come through a socket
             except OSError as error:
-                raise DataError(f"no process can decode images ({error.strerror}): dataset.workers=0 decodes without") from None
+                raise DataError(f"no worker can decode images ({error.strerror}): dataset.workers=0 decodes without") from None
         return DataLoader(
             self.files,  # type: ignore[arg-type]
             batch_size=None,  # the sampler's items are whole batches
             sampler=[],
             num_workers=self.workers,
-            # Children of this process; in a packed sweep, Python's default would be children of a server.
+            # Fork, for children of this process: in a packed sweep, Python's default would start children of a server.
             multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
             persistent_workers=self.workers > 0,
             pin_memory=self.pinned,
             worker_init_fn=_begin,
             collate_fn=_as_it_is,  # type: ignore[arg-type]
-            generator=torch.Generator(),  # or it would draw from torch's own, on which training depends
+            generator=torch.Generator(),  # the default would draw from torch's generator, on which training depends
         )
 
     def _died(self, error: RuntimeError) -> str:
         reason = str(error).partition(". ")[0]
         return (
-            f"a process that decodes images was killed, perhaps for want of memory, or of room in /dev/shm ({reason}): "
-            f"give fewer than dataset.workers={self.workers}, or 0 to decode without"
+            f"a worker that decodes images was killed, perhaps because memory or /dev/shm was full ({reason}): "
+            f"give fewer than dataset.workers={self.workers}, or 0 to decode without workers"
         )
 
 
 def _begin(worker: int) -> None:
-    """Workers look for a parent that was killed every five seconds only."""
+    """Ends a worker with its parent. A worker itself looks only every five seconds whether its parent was killed."""
     end_with_parent()
 
 

@@ -1,4 +1,4 @@
-"""What a data set looks like, for a reader: its size, its tail and its shot groups."""
+"""Description of a data set on the console: its size, its tail and its shot groups."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _groups(stats: ClassStats, shots: Shots) -> Table:
 
 
 def _chart(stats: ClassStats, console: Console, shots: Shots) -> Table:
-    """A bar a class, or, where the screen has fewer lines than there are classes, the mean of neighbours in size."""
+    """Returns a chart with one bar per class; on a screen with too few lines, one bar per group of classes alike in size."""
     counts = stats.counts.numpy()
     order = np.argsort(-counts, kind="stable")
     bins = np.array_split(order, min(len(order), max(10, console.height - 12)))
@@ -76,7 +76,7 @@ def _chart(stats: ClassStats, console: Console, shots: Shots) -> Table:
 
 
 def _bar(share: float, width: int, ascii_only: bool) -> str:
-    """At least one mark, in eighths of a character where the terminal has them."""
+    """Returns a bar of at least one mark, in eighths of a character where the terminal has them."""
     if ascii_only:
         return "#" * max(1, round(share * width))
     eighths = max(1, round(share * width * 8))

@@ -1,4 +1,4 @@
-"""The embedded data set: handwritten digits that come with scikit-learn, made long-tailed. Nothing is downloaded."""
+"""Digits-LT: the handwritten digits that come with scikit-learn, made long-tailed. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SMALLEST_CLASS = 174
 
 
 class DigitsLT(Source):
-    """1,797 real 8 x 8 grey images of ten digits: test_per_class of each are the test split, the others are made long-tailed.
+    """1,797 real 8 x 8 grey images of ten digits. The test split takes test_per_class of each; the others are made long-tailed.
 
-    Pixels 0 to 16 become 0 to 255. With 50 for testing and an imbalance of 25 the classes have 128 to 5 training images: one
-    many-shot, five medium-shot and four few-shot classes.
+    Pixels 0 to 16 become 0 to 255. With 50 test images per class and an imbalance of 25, the classes have 128 to 5 training
+    images: one many-shot, five medium-shot and four few-shot classes.
 
     (Alpaydin and Kaynak, 1998, UCI Machine Learning Repository: Optical Recognition of Handwritten Digits)
     """

@@ -1,4 +1,4 @@
-"""The exact images of a long tail as parquet files, for machines that have neither the data set nor a network."""
+"""Export of the exact images of a long tail to parquet files, for machines that have neither the data set nor a network."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ltrun.results.atomic import sync
 
 @dataclass(frozen=True)
 class Note:
-    """What an exported file says of itself, in its own metadata: enough to be read back alone, and to be checked.
+    """Note on an exported file in the file's own metadata: enough to read the file alone, and to check it.
 
-    names: the classes in label order. counts: images of each class in this file. tail: what the training images are.
-    sha256: of this file's pixels and labels as they were before they were encoded. source_sha256: the same of all the images
-    that they were chosen from, in the order of the source.
+    names: the classes in label order. counts: images of each class in this file. tail: the long tail of the training images.
+    sha256: digest of this file's pixels and labels before they were encoded. source_sha256: digest of all pixels and labels of
+    the source split, in the order of the source.
     """
 
     dataset: str
@@ -40,7 +40,7 @@ class Note:
 
     @classmethod
     def of(cls, file: Path) -> Note | None:
-        """The note of a parquet file, or None for one that was not exported. Raises DataError for a damaged one."""
+        """Returns the note of a parquet file, or None for a file that was not exported. Raises DataError for a damaged note."""
         if not (text := parquet.note_of(file)):
             return None
         try:
@@ -48,7 +48,7 @@ class Note:
             names, counts, tail = tuple(found["names"]), tuple(found["counts"]), LongTail(**found["tail"])
             return cls(**{**found, "names": names, "counts": counts, "tail": tail})
         except (ValueError, TypeError, KeyError, ConfigError):
-            raise DataError(f"{file} has a damaged note of its export: export it again") from None
+            raise DataError(f"{file} has a damaged export note: export it again") from None
 
     def check(self, raw: Raw, file: Path) -> None:
         """Raises DataError unless these are the images that were exported."""
@@ -57,7 +57,7 @@ class Note:
 
 
 def digest(raw: Raw) -> str:
-    """SHA-256 of the pixels and labels of a split in their order."""
+    """Returns the SHA-256 of the pixels and labels of a split, in their order."""
     content = hashlib.sha256(np.ascontiguousarray(raw.images).data)
     content.update(raw.labels.astype("<i8").data)
     return content.hexdigest()
@@ -66,7 +66,7 @@ def digest(raw: Raw) -> str:
 def export(release: Release, tail: LongTail, splits: Mapping[str, tuple[Raw, Rows]], folder: Path) -> list[Path]:
     """Writes each split's rows, in their order, to folder/<split>.parquet; the folder appears whole or not at all.
 
-    A folder that holds this very export is left as it is. Raises ConfigError for one that holds anything else, or that
+    A folder that already holds this export is left as it is. Raises ConfigError for a folder that holds anything else, or that
     cannot be written.
     """
     chosen = {split: raw.take(rows) for split, (raw, rows) in splits.items()}
@@ -87,12 +87,12 @@ def export(release: Release, tail: LongTail, splits: Mapping[str, tuple[Raw, Row
             for split, raw in chosen.items():
                 file = temporary / f"{split}.parquet"
                 parquet.write(file, raw, release.columns[0], json.dumps(asdict(notes[split])).encode())
-                sync(file)  # lest a power failure empties it after the folder got its name
+                sync(file)  # or a power failure could empty it after the folder got its name
     return [folder / f"{split}.parquet" for split in chosen]
 
 
 def _has(folder: Path, notes: Mapping[str, Note]) -> bool:
-    """Whether the folder holds an export with these notes. Raises ConfigError if it holds anything else."""
+    """Returns whether the folder holds an export with these notes. Raises ConfigError if it holds anything else."""
     try:
         there = sorted(entry.name for entry in folder.iterdir())
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def _has(folder: Path, notes: Mapping[str, Note]) -> bool:
 
 @contextmanager
 def _appearing(folder: Path) -> Iterator[Path]:
-    """A folder beside this one, which takes its place at the end: a kill or a full disk leaves nothing under its name."""
+    """Yields a temporary folder that is renamed to `folder` at the end: a kill or a full disk leaves no `folder`."""
     folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     try:

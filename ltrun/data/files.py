@@ -1,4 +1,4 @@
-"""Names of the files of a split: which file, or which row of a published file, each image is."""
+"""File names of the images of a split: for each image its file, or its row in a published file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIGEST = 16  # bytes
 
 
 def digests_of(images: NDArray[np.uint8]) -> Digests:
-    """(N, 16) digests of the pixels of each image, a gigabyte a second."""
+    """Returns (N, 16) digests of the pixels of each image, at a gigabyte per second."""
     found = np.empty((len(images), DIGEST), dtype=np.uint8)
     for row, image in enumerate(images):
         pixels = np.ascontiguousarray(image).data
@@ -26,11 +26,11 @@ def digests_of(images: NDArray[np.uint8]) -> Digests:
 
 
 class Files(Sequence[str]):
-    """(N,) a name for each row of a split, in the order of its rows; made when it is asked for.
+    """(N,) names, one for each row of a split in the order of its rows; a name becomes text when it is asked for.
 
-    names: (F,) bytes as the file system has them, shared by all splits and a quarter of the size of text. rows: (N,) which
-    of them each row is; all in order if not given. What the files hold: sizes, (F,) bytes of each file, where each image has
-    one; digests, (F, 16) uint8 of decoded pixels, where they were decoded once for all. times: (F,) ns, when they were written.
+    names: (F,) bytes as in the file system, shared by all splits and a quarter of the size of text. rows: (N,) the index of
+    each row's name; all names in order if not given. sizes: (F,) of the files in bytes, where each image has a file of its own.
+    digests: (F, 16) uint8 of decoded pixels, where images are decoded once for all. times: (F,) when files were written, in ns.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class Files(Sequence[str]):
 
     @classmethod
     def below(cls, root: Path, paths: Iterable[Path]) -> Files:
-        """`train/ant/000.png`: where each file lies below the root, with the separators of POSIX."""
+        """Returns the names of files relative to the root, with POSIX separators: `train/ant/000.png`."""
         start = os.fsencode(root / "_")[:-1]  # paths below "." do not begin with it
         return cls(np.array([os.fsencode(path).removeprefix(start) for path in paths], dtype=np.bytes_))
 
     @classmethod
     def numbered(cls, of: str, count: int) -> Files:
-        """`test/00042`: for rows of a file that has no names for them. of: what is numbered."""
+        """Returns names such as `test/00042`, for rows of a file without names for them. of: the first word, here `test`."""
         return cls.of(f"{of}/{row:05}" for row in range(count))
 
     def holding(self, sizes: Rows | None = None, digests: Digests | None = None, times: Rows | None = None) -> Files:
-        """The same, with what the files hold."""
+        """Returns the same names with sizes, digests and times of their files."""
         return Files(self.names, self.rows, sizes, digests, times)
 
     def take(self, rows: Rows | slice) -> Files:
@@ -77,5 +77,5 @@ class Files(Sequence[str]):
         return len(self.rows)
 
     def text(self) -> NDArray[np.str_]:
-        """(N,) names as text, for an array file."""
+        """Returns the (N,) names as text, for an array file."""
         return np.array(list(self), dtype=np.str_)

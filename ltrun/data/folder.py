@@ -1,4 +1,4 @@
-"""Class folders of images: the user's own data."""
+"""Image folders: the user's own data, in one folder of images per class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ltrun.errors import ConfigError, DataError
 from ltrun.machine import free_memory
 from ltrun.types import Labels
 
-RESIDENT_SHARE = 0.5  # of the memory that is left, which decoded images may take
+RESIDENT_SHARE = 0.5  # share of the free memory that decoded images may take
 LARGEST = 4096  # pixels a side
 TEST_FRACTION = 0.2
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Those of a folder that can be read, decoded: (N, 3, size, size). skipped: how many cannot."""
+    """The readable images of a folder, decoded: (N, 3, size, size) uint8. skipped: number of unreadable images."""
 
     images: NDArray[np.uint8]
     labels: Rows
@@ -48,7 +48,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """The same, to be decoded when they are asked for. index: (N,) the number of each among the files of the decoders."""
+    """The readable images of a folder, decoded when needed. index: (N,) number of each file among the decoders' files."""
 
     decoders: Decoders
     index: Rows
@@ -65,24 +65,24 @@ Images = Pixels | Encoded
 
 
 class ImageFolder(Source):
-    """Folders of images, one a class: root/train/<class>/* with root/test/<class>/* or root/val/<class>/*, or root/<class>/*.
+    """Folders of images, one per class: root/train/<class>/* with root/test/<class>/* or root/val/<class>/*, or root/<class>/*.
 
-    With both, val is the validation split; `ltrun.data.layout` knows other names of the three. Without either, test_fraction
-    of each class, at least one image, is held out for testing: always the same images. A class without images in test or val
-    is not measured there. The class order is that of the names, numerical where all names are numbers; a profile keeps the
-    order of the classes' sizes. An image becomes RGB: its centre square, scaled to image_size, of an animation or a file of
-    several pages the first one. Only the images in the class folders themselves count.
+    With both test and val, val is the validation split; `ltrun.data.layout` knows other names of the three folders. Without
+    either, test_fraction of each class, at least one image, is held out for testing: always the same images. A class without
+    images in test or val is not measured there. Classes are in the order of their names, numerical where all names are numbers;
+    a profile cuts them in the order of their sizes. An image becomes RGB: its centre square, scaled to image_size; of an
+    animation or a file of several pages, the first image. Only images in the class folders themselves count.
 
-    validation_fraction: of each class, at least one image where it has two, for the validation split; the rarest class limits
-    validation_per_class.
-    grey_range: [low, high], what is black and what is white in all grey images of more than 8 bits whose file does not say it;
-    None: 0 and 65535 in 16-bit files, which are refused if all are far darker, as are other files. max_pixels: of an image
-    as it is decoded (a JPEG at the size that its scaling needs); larger ones count as unreadable.
-    skip_unreadable: leave out what cannot be read, and count it, instead of refusing the data set.
-    streamed: decode the images anew each time that they are asked for, in `workers` processes for each stream (None: as many
-    as the run has threads, up to 16), instead of once; 'auto' where all of them, decoded, would take more than half of the
-    memory that is left. The results are the same, bit for bit. What cannot be read is then found only when it is asked for,
-    unless it is left out, which takes a pass over all files.
+    validation_fraction: share of each class, at least one image where the class has two, for the validation split.
+    validation_per_class: images of each class for the validation split; the rarest class limits it.
+    grey_range: [black, white], the values of both in all grey images of more than 8 bits whose files do not say them; None:
+    [0, 65535] in 16-bit files, which are refused if all are far darker; other files are refused. max_pixels: of an image as it
+    is decoded (a JPEG at the size that its scaling needs); larger images count as unreadable.
+    skip_unreadable: leave out unreadable images, and count them, instead of refusing the data set.
+    streamed: decode an image each time that it is needed, in `workers` processes for each stream (None: one per thread of the
+    run, up to 16), instead of once; 'auto' streams if all decoded images would take more than half of the free memory. The
+    results are the same, bit for bit. An unreadable image is then found only when it is needed; with skip_unreadable, a pass
+    over all files finds it before training.
     """
 
     name = "image_folder"
@@ -116,7 +116,7 @@ class ImageFolder(Source):
             raise ConfigError(f"max_pixels must be at least 1, got {max_pixels}")
         refuse_ignored(profile, imbalance, usual=100)
         if workers is not None and workers < 0:
-            raise ConfigError(f"workers must be 0 or more, or null for one a thread, got {workers}")
+            raise ConfigError(f"workers must be 0 or more, or null for one per thread, got {workers}")
         self.root = folder_of(root)
         self.how = Decoding(image_size, True, None if grey_range is None else (grey_range[0], grey_range[1]), max_pixels)
         self.test_fraction, self.validation_fraction = test_fraction, validation_fraction
@@ -178,10 +178,10 @@ class ImageFolder(Source):
         return files.take(np.flatnonzero(readable))
 
     def _layout(self) -> dict[str, Path]:
-        """The folders of class folders: train, and test and val where there are any."""
+        """Returns split -> its folder of class folders: train, and test and val where they exist."""
         if not self.root.is_dir():
             raise DataError(
-                f"{shown(self.root)} is not a folder: give dataset.root=FOLDER, a folder with a folder of images a class"
+                f"{shown(self.root)} is not a folder: give dataset.root=FOLDER, a folder with one folder of images per class"
             )
         layout = splits_of(self.root)
         if "test" in layout and self.test_fraction != TEST_FRACTION:
@@ -193,34 +193,34 @@ class ImageFolder(Source):
         return layout
 
     def _held(self, folder: Folder, labels: NDArray[np.int64], own: Collection[str]) -> NDArray[np.int64]:
-        """How many images of each class are held out for testing: none where there is a test folder."""
+        """Returns (C,) numbers of images held out for testing: none where there is a test folder."""
         if "test" in own:
             return np.zeros(len(folder.names), dtype=np.int64)
         counts = np.bincount(labels, minlength=len(folder.names))
         if (lone := np.flatnonzero(counts < 2)).size:
             name = folder.names[lone[0]]
             where = shown(folder.root)
-            raise DataError(f"class '{name}' in {where} has one readable image, so none is left to test it: add more")
+            raise DataError(f"class '{name}' in {where} has one readable image, so none is left to test it: add images")
         held = share(counts, self.test_fraction)
         log.info(
-            "%s has no test folder: %s of its %s images are held out to test (dataset.test_fraction=%g of each class)",
+            "%s has no test folder: %s of its %s images are held out for testing (dataset.test_fraction=%g of each class)",
             shown(folder.root), f"{held.sum():,}", f"{counts.sum():,}", self.test_fraction,
         )  # fmt: skip
         return held
 
     def _validation(self, folder: Folder, labels: Rows) -> Rows:
-        """(C,) how many training images of each class are held out for validation."""
+        """Returns (C,) numbers of training images held out for validation. Raises DataError if a class has too few."""
         counts, each = np.bincount(labels, minlength=len(folder.names)), self.tail.validation_per_class
         if self.validation_fraction:
             held = share(counts, self.validation_fraction)
             if (lone := np.flatnonzero(held == 0)).size == len(held):
                 raise DataError(
-                    f"no class in {shown(folder.root)} has more than one image to train on, so none is left to validate: "
+                    f"no class in {shown(folder.root)} has more than one image to train on, so none is left for validation: "
                     "give dataset.validation_fraction=0, or add images"
                 )
             if lone.size:
                 which = named([folder.names[label] for label in lone])
-                log.warning("%s: one image to train on, so nothing is validated of it", which)
+                log.warning("%s: one image to train on, so none is held out for validation", which)
             return held
         if each >= counts.min():
             name, most = folder.names[counts.argmin()], counts.min() - 1
@@ -233,7 +233,7 @@ class ImageFolder(Source):
         return np.full(len(counts), each)
 
     def _readable(self, split: str, folder: Folder, reasons: Mapping[int, str]) -> NDArray[np.bool_]:
-        """(N,) which images can be read. Raises DataError where one cannot and may not be left out."""
+        """Returns an (N,) mask of the readable images. Raises DataError for an unreadable image that may not be left out."""
         if reasons and not self.skip_unreadable:
             row, reason = next(iter(reasons.items()))
             raise unreadable(folder.paths[row], reason, others=len(reasons) - 1)
@@ -244,6 +244,6 @@ class ImageFolder(Source):
             sentence = f"class '{folder.names[lost[0]]}' in {shown(folder.root)} has no readable image"
             if split == "train" or not left:
                 row, reason = next((row, said) for row, said in reasons.items() if folder.labels[row] == lost[0])
-                raise DataError(f"{sentence}, as {shown(folder.paths[row].name)} {reason}: repair it or remove it")
+                raise DataError(f"{sentence}, because {shown(folder.paths[row].name)} {reason}: repair it or remove it")
             log.warning("%s, so it is not measured there", sentence)
         return readable

@@ -1,6 +1,7 @@
-"""The forms in which people have CIFAR. Each function gives the splits, or None where a place does not hold its form.
+"""Forms of CIFAR on disk: official pickles, official archive, parquet files, class folders.
 
-Raises DataError for a form that is there but incomplete, damaged or refused.
+Each form's function returns the splits, or None where a place does not hold its form. Raises DataError for a form that is
+there but incomplete, damaged or refused.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What lies in a place. tail: of an export, whose training split is cut already and whose validation split lies by it."""
+    """The splits in a place. tail: the long tail of an export, which is cut already and brings its own validation split."""
 
     train: Raw
     test: Raw
@@ -42,7 +43,7 @@ class Found:
 
 
 def pickles(release: Release, place: Path) -> Found | None:
-    """The official files, in a folder of the official name or in the place itself."""
+    """Reads the official files, in a folder of the official name or in the place itself."""
     if (place / release.folder).is_dir():
         return Found(*official.read(release, place / release.folder))
     there = any((place / name).is_file() for name in (*release.train, *release.test))
@@ -50,19 +51,19 @@ def pickles(release: Release, place: Path) -> Found | None:
 
 
 def archive(release: Release, place: Path) -> Found | None:
-    """The official archive, not yet unpacked."""
+    """Unpacks the official archive and reads its files."""
     path = place / release.archive
     if not path.is_file():
         return None
     try:
         official.unpack(release, path, place)
     except OSError as error:
-        raise DataError(f"{path} cannot be unpacked there ({error}): move it to a folder that ltrun may write to") from None
+        raise DataError(f"{path} cannot be unpacked there ({error}): move it to a folder that you may write to") from None
     return Found(*official.read(release, place / release.folder))
 
 
 def parquet_files(release: Release, place: Path) -> Found | None:
-    """train*.parquet and test*.parquet, one or several files each, in the official order of the images; or an export."""
+    """Reads train*.parquet and test*.parquet, one or several files each, in the official order of the images; or an export."""
     for folder in (place, place / "data", place / place.name):
         train, test = sorted(folder.glob("train*.parquet")), sorted(folder.glob("test*.parquet"))
         if train and test:
@@ -75,12 +76,12 @@ def parquet_files(release: Release, place: Path) -> Found | None:
             return Found(images, test_images, validation, tail)
         if train or test:
             other = "test" if train else "train"
-            raise DataError(f"{(train + test)[0]} lies there without a {other}.parquet: put that beside it")
+            raise DataError(f"{(train + test)[0]} lies there without a {other}.parquet: put {other}.parquet beside it")
     return None
 
 
 def _parquet(release: Release, files: Sequence[Path], split: str) -> tuple[Raw, LongTail | None]:
-    """The images of the files, and, of an export, the long tail that they were chosen by."""
+    """Returns the images of the files, and the long tail if the files are an export."""
 
     def decode() -> Arrays:
         note = Note.of(files[0])
@@ -104,7 +105,7 @@ def _parquet(release: Release, files: Sequence[Path], split: str) -> tuple[Raw, 
 
 
 def _check_labels(release: Release, labels: NDArray[np.int64], file: Path) -> None:
-    last, doubt = len(release.names) - 1, f"is it {release.title}? Mend it, or set dataset.root"
+    last, doubt = len(release.names) - 1, f"is it {release.title}? Replace it, or set dataset.root"
     if (wrong := np.flatnonzero((labels < 0) | (labels > last))).size:
         raise DataError(f"{file}, row {wrong[0]}: the label is {labels[wrong[0]]}, not one of 0 to {last}; {doubt}")
     if (absent := np.flatnonzero(np.bincount(labels, minlength=last + 1) == 0)).size:
@@ -112,7 +113,7 @@ def _check_labels(release: Release, labels: NDArray[np.int64], file: Path) -> No
 
 
 def class_folders(release: Release, place: Path) -> Found | None:
-    """train/<class>/* and test/<class>/*; folder names in the order of the official ones, or numbers."""
+    """Reads train/<class>/* and test/<class>/*, whose folder names are in the order of the official class names, or numbers."""
     if not (has_folders(place / "train") and has_folders(place / "test")):
         return None
     train = scan(place / "train", place)

@@ -1,4 +1,4 @@
-"""Identity of the data of a run, and the listing of its images, by which a difference is told image by image."""
+"""Identity of the data of a run, and the listing of its images, which names the images that differ."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SECOND = 10**9
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """data: what records carry. columns: split -> (N,) arrays: `files`, names as bytes; `pixels`, uint64 of the digest of each
-    image, or, where images are decoded anew for each epoch, `sizes` of the files, int64, and `times` of writing them, int64 ns,
-    which tell no difference, because copies may have others."""
+    """data: the identity that records carry. columns: split -> (N,) arrays: `files`, names as bytes; `pixels`, uint64 of each
+    image's digest; or, where images are streamed, `sizes` of the files in bytes, int64, and `times` of writing them, int64 ns.
+    Different times alone make no difference, because copies of files may have other times."""
 
     data: Identity
     columns: Mapping[str, Mapping[str, NDArray[Any]]]
@@ -48,9 +48,9 @@ class Listing:
         write_atomically(folder / LISTING, buffer.getvalue())
 
     def difference(self, before: Mapping[str, Any], folder: Path) -> str | None:
-        """In words, how these data differ from those of a record or a checkpoint; None where they do not.
+        """Returns in words how these data differ from the data of a record or a checkpoint; None where they do not.
 
-        folder: of that run, whose listing, if it is there, tells the images apart.
+        before: data of the record or checkpoint. folder: the run's folder, whose listing, if it exists, names differing images.
         """
         told = differences(before, self.data)
         if not told:
@@ -60,14 +60,14 @@ class Listing:
 
     @property
     def times(self) -> dict[str, torch.Tensor]:
-        """<split>_times, for a checkpoint; nothing where pixels are known."""
+        """<split>_times -> (N,) int64 ns, for a checkpoint; empty where pixels are known."""
         return {f"{split}_{TIMES}": torch.from_numpy(found[TIMES]) for split, found in self.columns.items() if TIMES in found}
 
     def written(self, before: Mapping[str, Any], folder: Path, times: Mapping[str, torch.Tensor] | None = None) -> str | None:
-        """In words, which images have other times of writing than those of a run of the same names and sizes; None where none
-        has, or its times are not known.
+        """Returns in words which images were written since a run with the same names and sizes began; None if no image was, or
+        the run's times are not known.
 
-        before, folder: as in `difference`. times: of its checkpoint, where the folder has no listing.
+        before, folder: as in `difference`. times: the times in the run's checkpoint, for a folder without a listing.
         """
         if not before or before["digest"] != self.data["digest"]:
             return None
@@ -82,13 +82,13 @@ class Listing:
             return None
         images = sum(len(self.columns[split]["files"]) for split in known)
         return (
-            f"{len(changed):,} of {images:,} images {'was' if len(changed) == 1 else 'were'} written or exchanged since this "
-            f"run began, the first of them {changed[0].decode(errors='replace')}: streamed images are known by names and sizes "
-            "only; where their contents are others now, force=true begins anew"
+            f"{len(changed):,} of {images:,} images {'was' if len(changed) == 1 else 'were'} written or replaced since this "
+            f"run began, such as {changed[0].decode(errors='replace')}: streamed images are known by names and sizes only; if "
+            "their contents have changed, force=true trains from scratch"
         )
 
     def _detail(self, split: str, listing: Mapping[str, NDArray[Any]]) -> str | None:
-        """`of 27 test images 1 is new (test/ant/6.png)`."""
+        """Returns `of 27 test images 1 is new (test/ant/6.png)`, or None if the listing shows no difference."""
         if split not in self.columns or f"{split}_files" not in listing:
             return None
         files, before = self.columns[split]["files"], listing[f"{split}_files"]
@@ -109,7 +109,7 @@ class Listing:
 
 
 def _saved(before: Mapping[str, Any], folder: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a run's listing; none where it is not there, or is that of other data."""
+    """Returns the arrays of a run's listing; empty if the listing is absent, or is of other data."""
     try:
         with np.load(folder / LISTING, allow_pickle=False) as saved:
             return dict(saved) if str(saved["digest"]) == before["digest"] else {}
@@ -118,7 +118,7 @@ def _saved(before: Mapping[str, Any], folder: Path) -> dict[str, NDArray[Any]]:
 
 
 def _others(before: NDArray[np.int64], now: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N,) where times differ; archives and some file systems keep whole seconds of them."""
+    """Returns (N,) where times differ; compares whole seconds where archives or file systems keep no more."""
     whole = (before % SECOND == 0) | (now % SECOND == 0)
     return np.where(whole, before // SECOND != now // SECOND, before != now)
 
@@ -152,7 +152,7 @@ def _listed(store: Store) -> tuple[SplitIdentity, dict[str, NDArray[Any]]]:
 
 
 def _pixels(store: Store) -> Digests | None:
-    """(N, 16) digests, taken now where the source has none; None for a store that decodes its images anew each time."""
+    """Returns (N, 16) digests of pixels, computed now where the source has none; None for a streamed store."""
     if store.files.digests is not None:
         return store.files.digests[store.files.rows]
     if not isinstance(store, Resident):

@@ -1,4 +1,4 @@
-"""From image files of any common kind to uint8 RGB."""
+"""Decoding of image files of all common kinds to uint8 RGB."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-# Pillow knows forty more, some of which start other programs (EPS) or are parsers that nobody looks after.
+# Pillow knows forty more formats: some start other programs (EPS), some have parsers that nobody maintains.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 MANY = 2000
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
 POINTER = b"version https://"  # git-lfs.github.com/spec/v1
-TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # of PNG: nothing that shows
+TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that hold no pixels
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """What becomes of a file: an image of `size` x `size` pixels.
+    """How image files are decoded: to `size` x `size` pixels.
 
     crop: cut the centre square and scale it to `size`; otherwise an image of another size counts as unreadable.
-    grey_range: what becomes black and white in grey images of more than 8 bits whose range is not in the file.
-    max_pixels: an image that decodes to more is refused, because it would fill the memory.
+    grey_range: the values of black and white in grey images of more than 8 bits whose range is not in the file.
+    max_pixels: an image that decodes to more pixels is refused, because it would fill the memory.
     """
 
     size: int
@@ -56,9 +56,9 @@ class Decoding:
 def decode_all(
     sources: Sequence[Path | bytes], how: Decoding, threads: int | None = None
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """(N, 3, size, size) images, and for each row that could not be read the reason; such a row stays zero.
+    """Returns (N, 3, size, size) images, and row -> why its image is unreadable; the pixels of such a row are zero.
 
-    threads: None for those of the machine, up to eight.
+    threads: None for one per core of the machine, up to eight.
     """
     images = np.zeros((len(sources), 3, how.size, how.size), dtype=np.uint8)
     reasons: dict[int, str] = {}
@@ -77,32 +77,32 @@ def decode_all(
 
 
 def unreadable(path: Path, reason: str, others: int = 0) -> DataError:
-    """The sentence for an image that the user may also leave out. others: how many more cannot be read."""
+    """Returns the error for an unreadable image that the user may also leave out. others: how many more are unreadable."""
     more = f", and {others} more cannot be read" if others else ""
-    return DataError(f"{shown(path)} {reason}{more}: repair or remove it, or go on without by dataset.skip_unreadable=true")
+    return DataError(f"{shown(path)} {reason}{more}: repair or remove it, or leave it out with dataset.skip_unreadable=true")
 
 
 def shown(path: Path | str) -> str:
-    """A path in a sentence: a line break in a name, or a byte that is no UTF-8, stands there as \\n or \\udcff."""
+    """Returns a path for a sentence; escapes what does not print, such as a line break (\\n) or a byte not UTF-8 (\\udcff)."""
     text = str(path)
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Pillow with all its parsers, without its warnings of palettes, odd EXIF and sizes."""
+    """Loads all parsers of Pillow, and silences its warnings of palettes, odd EXIF and sizes."""
     from PIL import Image
 
-    Image.init()  # here, because threads would do it at the same time
+    Image.init()  # here, because threads would load parsers at the same time
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def opened(file: IO[bytes], name: str = "") -> ImageFile:
-    """The image of a file, its pixels not yet decoded. Raises ValueError for a file that is none.
+    """Returns the image of a file, its pixels not yet decoded. Raises ValueError for a file that is not an image.
 
-    Image.open refuses a size that the file has; what counts here is the size to which it is decoded.
+    Unlike Image.open, it accepts any size in the file: the size after decoding counts.
     """
     from PIL import Image
 
@@ -120,26 +120,26 @@ def opened(file: IO[bytes], name: str = "") -> ImageFile:
 
 
 class UnknownKind(ValueError):
-    """A file does not begin as an image does."""
+    """A file does not begin as an image of a known kind does."""
 
 
 class Pointer(UnknownKind):
-    """A file stands for an image that Git LFS keeps."""
+    """A file is a pointer to an image that Git LFS keeps."""
 
 
 def no_file(path: Path) -> str | None:
-    """Why there is nothing to read, asked before a path is opened: a pipe that is opened waits for ever."""
+    """Returns why a path holds nothing to read, or None. Ask before opening the path: to open a pipe blocks for ever."""
     try:
         status = path.stat()
     except OSError:
-        return None  # to open it says why
+        return None  # opening the path says why
     if stat.S_ISREG(status.st_mode):
         return None if status.st_size else "is empty (0 bytes)"
-    return None if stat.S_ISDIR(status.st_mode) else "is a pipe, a socket or a device and no file"
+    return None if stat.S_ISDIR(status.st_mode) else "is a pipe, a socket or a device, not a file"
 
 
 def _decode(source: Path | bytes, how: Decoding) -> NDArray[np.uint8] | str:
-    """(3, size, size), or in words why not."""
+    """Returns (3, size, size) pixels, or in words why the image is unreadable."""
     if reason := (None if source else "is empty (0 bytes)") if isinstance(source, bytes) else no_file(source):
         return reason
     try:
@@ -147,30 +147,30 @@ def _decode(source: Path | bytes, how: Decoding) -> NDArray[np.uint8] | str:
             try:
                 return _read(file, how)
             except ValueError as error:
-                if "MAX_TEXT" not in str(error):  # so Pillow names its limit of text beside the pixels
+                if "MAX_TEXT" not in str(error):  # in Pillow's message for too much text
                     raise
             file.seek(0)
             return _read(io.BytesIO(_without_text(file.read())), how)
     except Pointer:
-        return "is a pointer of Git LFS and no image (`git lfs pull` fetches that)"
+        return "is a Git LFS pointer, not an image (`git lfs pull` fetches the image)"
     except UnknownKind:
         return f"is not an image of a known kind ({', '.join(FORMATS)})"
-    except Exception as error:  # a decoder raises whatever its parser stumbles over in foreign bytes
+    except Exception as error:  # decoders raise errors of any kind on foreign bytes
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return f"cannot be read ({shown(' '.join(words.split()))})"
 
 
 def _read(file: IO[bytes], how: Decoding) -> NDArray[np.uint8] | str:
-    """(3, size, size), or in words why the image is refused. Raises whatever Pillow raises for a damaged file."""
+    """Returns (3, size, size) pixels, or in words why the image is refused. Raises Pillow's errors for a damaged file."""
     with opened(file, getattr(file, "name", "")) as image:
         whole = image.size
         if not how.crop and whole != (how.size, how.size):
             return f"is {image.width} x {image.height} pixels, not {how.size} x {how.size}"
         image.draft(image.mode, (2 * how.size, 2 * how.size))  # lets JPEG skip detail that the scaling would throw away
-        width, height = whole if "progressive" in image.info else image.size  # whose coefficients are all held at once
+        width, height = whole if "progressive" in image.info else image.size  # progressive: all coefficients are held at once
         if width * height > how.max_pixels:
             return (
-                f"has {whole[0]:,} x {whole[1]:,} pixels and is refused, as it could fill the memory: allow it by "
+                f"has {whole[0]:,} x {whole[1]:,} pixels and is refused, as it could fill the memory: allow it with "
                 f"dataset.max_pixels={width * height}"
             )
         pixels = _square(_rgb(image, _range(image, how)), how.size)
@@ -178,29 +178,29 @@ def _read(file: IO[bytes], how: Decoding) -> NDArray[np.uint8] | str:
 
 
 def known_range(image: ImageFile) -> tuple[float, float] | None:
-    """What is black and white in a grey image of more than 8 bits, where its file says that."""
+    """Returns the values of black and white in a grey image of more than 8 bits, or None where its file does not say them."""
     if image.format == "PPM" and image.mode == "I":
-        args = image.tile[0].args  # where they name a maximum, Pillow scales the pixels by it to 65535
+        args = image.tile[0].args  # with a maximum, Pillow has scaled the pixels to 65535
         return (0, 65535) if isinstance(args, tuple) and args[1] != 65535 else None
     bits = image.tag_v2.get(258) if image.format == "TIFF" and image.mode.startswith("I;16") else None  # type: ignore[attr-defined]
     return (0, 2 ** bits[0] - 1) if bits and bits[0] < 16 else None
 
 
 def is_16_bit(image: ImageFile) -> bool:
-    """Whether it is grey with values from 0 to 65535."""
+    """Returns whether an image is grey with values from 0 to 65535."""
     return image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
 
 
 def _range(image: ImageFile, how: Decoding) -> tuple[float, float] | None:
-    """What is black and what is white in a grey image of more than 8 bits, as (black, white); None: nobody says it."""
+    """Returns the values of (black, white) in a grey image of more than 8 bits; None if neither file nor settings say them."""
     ends = known_range(image) or how.grey_range or ((0, 65535) if is_16_bit(image) else None)
     if ends and image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
-        return ends[1], ends[0]  # the file says that its least value is white, which Pillow turns in 8 bits alone
+        return ends[1], ends[0]  # white is the least value (WhiteIsZero), which Pillow inverts in 8 bits alone
     return ends
 
 
 def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
-    """Upright, 8 bits a channel; transparency lies on white, as viewers show it."""
+    """Returns the image upright, as RGB of 8 bits per channel; transparent pixels are laid on white, as viewers show them."""
     from PIL import Image as pillow
     from PIL import ImageOps
 
@@ -208,7 +208,7 @@ def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow's own conversion would clip at 255 and turn the image white
         if grey_range is None:
             kind = "floating-point" if image.mode == "F" else "integer"
-            raise ValueError(f"its {kind} pixels have no known range: give it by dataset.grey_range=[low,high]")
+            raise ValueError(f"its {kind} pixels have no known range: give dataset.grey_range=[low,high]")
         image = pillow.fromarray(_to_8_bits(np.asarray(image), *grey_range))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -217,15 +217,15 @@ def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
 
 
 def _to_8_bits(grey: NDArray[np.generic], black: float, white: float) -> NDArray[np.uint8]:
-    """256 steps of equal width from black to white, those beyond clipped: the upper 8 bits, where these are 0 and 65535."""
+    """Returns values in 256 steps of equal width from black to white, clipped beyond; for 0 and 65535, the upper 8 bits."""
     values = grey.astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError("it has pixels that are no finite numbers")
+        raise ValueError("it has pixels that are not finite")
     return np.floor((values - black) * (256 / (white - black))).clip(0, 255).astype(np.uint8)
 
 
 def _without_text(png: bytes) -> bytes:
-    """A PNG file without its texts and colour profile, which may be megabytes, in chunks that unpack to gigabytes."""
+    """Returns a PNG file without its texts and colour profile, whose megabytes may unpack to gigabytes."""
     kept, at = [png[:8]], 8
     while at + 8 <= len(png):
         length, kind = struct.unpack_from(">I4s", png, at)
@@ -236,7 +236,7 @@ def _without_text(png: bytes) -> bytes:
 
 
 def _square(image: Image, size: int) -> Image:
-    """The centre square, scaled. Cut first: scaling the short side of a 1 x 100,000 strip would fill the memory."""
+    """Returns the centre square, scaled. Cuts first: scaling the short side of a 1 x 100,000 strip would fill the memory."""
     if image.size == (size, size):
         return image
     from PIL.Image import Resampling

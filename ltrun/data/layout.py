@@ -1,4 +1,4 @@
-"""The splits of an image folder: which folder trains, which one tests, and which ones are left out."""
+"""Splits of an image folder: its training, test and validation folders, found by their names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ltrun.data.class_folders import HIDDEN, inside, is_folder, is_image, refuse
 from ltrun.data.images import shown
 from ltrun.errors import DataError
 
-NAMES = {"train": "train", "test": "test", "val": "val", "validation": "val"}  # in any case
+NAMES = {"train": "train", "test": "test", "val": "val", "validation": "val"}  # compared in lower case
 WORDS = NAMES | {
     "training": "train", "testing": "test", "valid": "val", "validate": "val", "validating": "val",
     "dev": "val", "development": "val", "eval": "eval", "evaluation": "eval",
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 
 
 def splits_of(root: Path) -> dict[str, Path]:
-    """Split -> its folder of class folders: `train`, and `test` and `val` where there are such; {train: root} without any.
+    """Returns split -> its folder of class folders: `train`, and `test` and `val` where they exist; {train: root} without any.
 
-    A folder is known by its name, in any case and with words such as `set` or `seg` beside it: `Training`, `train_set`; with
-    any words beside it where no other one trains. A folder that holds nothing but one folder of class folders stands for that
-    one. `eval` is the test split, or the validation split beside another one that tests; `val`, `valid` and `dev` test where
-    nothing else does. All that is not taken by its very name is logged, as is each folder that is left out. Raises DataError
-    where that would be a guess.
+    A folder is known by its name, in any case and with words such as `set` or `seg` beside it: `Training`, `train_set`. If no
+    training folder is found so, any words may stand beside it. A folder that holds nothing but one folder of class folders
+    stands for the inner folder. `eval` is the test split, or the validation split beside another test split; `val`, `valid` and
+    `dev` are the test split where no other folder is. Logs each folder that is taken for a split under another name, and each
+    folder that is left out. Raises DataError where the choice would be a guess.
     """
     top = _only(root)
     for path in top.iterdir():
@@ -48,7 +48,7 @@ def splits_of(root: Path) -> dict[str, Path]:
     if "train" not in chosen:
         _refuse_lower(top)
         found = " and ".join(path.name for path in chosen.values())
-        way_out = "give the folder of training images this name"
+        way_out = "rename the folder of training images to 'train'"
         raise DataError(f"{shown(top)} holds {shown(found)} and no folder 'train' with class folders: {way_out}")
     if "test" not in chosen and "val" in chosen:
         chosen["test"] = chosen.pop("val")
@@ -57,23 +57,23 @@ def splits_of(root: Path) -> dict[str, Path]:
 
 
 def split_of(name: str) -> str | None:
-    """train, test, val or eval, for a name that says one of them and nothing else."""
+    """Returns train, test, val or eval, for a name that says one of them and nothing else; else None."""
     return None if any(word and word not in {*WORDS, *BESIDE} for word in _words(name)) else loosely(name)
 
 
 def loosely(name: str) -> str | None:
-    """The same for a name that says one of them among other words: `asl_alphabet_train`."""
+    """Returns train, test, val or eval, for a name that says one of them among other words: `asl_alphabet_train`."""
     found = {WORDS[word] for word in _words(name) if word in WORDS}
     return found.pop() if len(found) == 1 else None
 
 
 def _words(name: str) -> list[str]:
-    """Without a `set` that is written into one: `trainset`."""
+    """Returns the words of a name, without an ending such as `set` in `trainset`."""
     return [re.sub("(set|data|images|imgs)$", "", word) for word in re.findall(r"[^\W\d_]+", name.lower())]
 
 
 def _labelled(top: Path, root: Path, named: Callable[[str], str | None]) -> dict[Path, Path]:
-    """Folder that is named as a split -> the folder in it that holds class folders."""
+    """Returns folder named as a split -> the folder in it that holds class folders."""
     folders = [path for path in _folders(top) if named(path.name)]
     for path in folders:
         inside(path, root)
@@ -81,15 +81,15 @@ def _labelled(top: Path, root: Path, named: Callable[[str], str | None]) -> dict
 
 
 def _choose(labelled: Sequence[Path]) -> dict[str, Path]:
-    """Split -> its folder; of several, the one that bears the very name."""
+    """Returns split -> its folder; of several candidates, the folder with the exact name. Raises DataError for a tie."""
     chosen: dict[str, Path] = {}
     for split in ("train", "test", "val", "eval"):
         named = [path for path in labelled if loosely(path.name) == split]
         exact = [path for path in named if path.name.lower() in NAMES]
         if len(named) > 1 and not exact:
             raise DataError(
-                f"{shown(named[0])} and {shown(named[1])} are both called as a {split} split: name one of them {split}, or "
-                "move the other away"
+                f"{shown(named[0])} and {shown(named[1])} are both named like a {split} split: rename one of them to {split}, "
+                "or move the other away"
             )
         if len(exact) > 1 and exact[0].name.lower() == exact[1].name.lower():
             both = f"{shown(exact[0])} and {shown(exact[1])} differ only in case and are both the {split} split"
@@ -102,7 +102,7 @@ def _choose(labelled: Sequence[Path]) -> dict[str, Path]:
 
 
 def _tell(top: Path, chosen: Mapping[str, Path]) -> None:
-    """Says which folder is which split where its name does not, and which ones are none."""
+    """Logs the folders that are a split under another name, and the folders that are left out."""
     for split, path in chosen.items():
         if NAMES.get(path.name.lower()) != split:
             instead = ", because there is no test folder" if split == "test" and loosely(path.name) != "test" else ""
@@ -116,18 +116,18 @@ def _tell(top: Path, chosen: Mapping[str, Path]) -> None:
 
 
 def _refuse_unlabelled(top: Path) -> None:
-    """Raises DataError where train and test hold images and no classes, and would pass for two classes."""
+    """Raises DataError if train and test hold images without class folders, and would pass for two classes."""
     folders = [path for path in _folders(top) if split_of(path.name)]
     if len(folders) > 1 and folders == _folders(top):
         raise DataError(
             f"{shown(folders[-1])} holds no class folders: put the images of each class into a folder of its own there"
         )
     for path in folders:
-        log.warning("%s is taken for a class, though it is called as a split", shown(path))
+        log.warning("%s is taken for a class, though it is named like a split", shown(path))
 
 
 def _refuse_lower(top: Path) -> None:
-    """Raises DataError where another folder than the root holds the one that trains, and names that folder."""
+    """Raises DataError if the training folder lies in a folder below the root, and names that folder."""
     places = [_only(folder) for folder in _folders(top) if not folder.is_symlink()]
     lower = [path for place in places for path in _folders(place) if split_of(path.name) == "train"]
     for path in lower:
@@ -142,23 +142,23 @@ def _refuse_lower(top: Path) -> None:
 
 
 def _only(path: Path) -> Path:
-    """The folder that lies alone in this one, if it holds folders, as unpacked archives have it: seg_train/seg_train."""
+    """Returns the folder that lies alone in `path`, if it holds folders (seg_train/seg_train, as unpacked); else `path`."""
     while len(alone := _folders(path)) == 1 and not has_images(path) and _folders(alone[0]):
         if split_of(alone[0].name) and not split_of(path.name):
             break
-        log.info("%s is taken for %s, in which it lies alone", shown(alone[0]), shown(path.name))
+        log.info("%s is taken for %s, because it is the only folder there", shown(alone[0]), shown(path.name))
         path = alone[0]
     return path
 
 
 def _folders(path: Path) -> list[Path]:
-    """In the order of their names, without hidden ones and what cannot be followed."""
+    """Returns the folders in a folder, sorted by name, without hidden folders and links that cannot be followed."""
     with os.scandir(path) as listing:
         return sorted(Path(entry.path) for entry in listing if not entry.name.startswith(HIDDEN) and is_folder(entry))
 
 
 def has_images(path: Path) -> bool:
-    """Whether files in the folder itself are images by their names."""
+    """Returns whether files in the folder itself are named as images."""
     return bool(_images(path))
 
 

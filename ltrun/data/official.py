@@ -29,19 +29,19 @@ LARGEST = 250_000_000  # bytes; the archives have 170 million
 
 
 class Raw(NamedTuple):
-    """A split as it is published. images: (N, 3, 32, 32) uint8. labels: (N,) int64. files: the names of the N images."""
+    """A split as published. images: (N, 3, 32, 32) uint8. labels: (N,) int64. files: the names of the N images."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     files: Files
 
     def take(self, rows: Rows) -> Raw:
-        """These rows, in their order."""
+        """Returns these rows, in their order."""
         return Raw(self.images[rows], self.labels[rows], self.files.take(rows))
 
 
 def read(release: Release, folder: Path) -> tuple[Raw, Raw]:
-    """The training and the test split in the official order."""
+    """Returns the training and the test split in the official order. Raises DataError."""
     return _read(release, folder, release.train), _read(release, folder, release.test)
 
 
@@ -56,7 +56,7 @@ def _read(release: Release, folder: Path, files: Mapping[str, str]) -> Raw:
 
 
 def _verified(path: Path, md5: str) -> bytes:
-    """The bytes of a file whose MD5 is the published one."""
+    """Returns the bytes of a file. Raises DataError unless their MD5 sum is the published one."""
     way_out = "restore it, or remove its folder so that ltrun looks for other forms of the data"
     if reason := no_file(path):
         raise DataError(f"{path} is not the official file, because it {reason}: {way_out}")
@@ -70,7 +70,7 @@ def _verified(path: Path, md5: str) -> bytes:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Builds numpy arrays of numbers and Python's own containers, nothing else: a second lock behind the MD5."""
+    """Builds numpy arrays of numbers and Python's own containers, nothing else: a second lock behind the MD5 sum."""
 
     ALLOWED: Mapping[tuple[str, str], Any] = {
         ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
@@ -85,7 +85,7 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def unpickle(content: bytes, path: Path) -> dict[bytes, Any]:
-    """What a pickle of plain types holds; path is for the message of the DataError that anything else raises."""
+    """Returns the contents of a pickle of plain types. Raises DataError, which names `path`, for any other pickle."""
     try:
         return PlainUnpickler(io.BytesIO(content), encoding="bytes").load()
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
@@ -101,9 +101,9 @@ def download(release: Release, root: Path) -> None:
             while block := response.read(1 << 20):
                 file.write(block)
                 if file.tell() > LARGEST:
-                    raise OSError(f"the answer exceeds {LARGEST:,} bytes")
+                    raise OSError(f"the response exceeds {LARGEST:,} bytes")
         if not _is_official(temporary, release):
-            raise OSError("what arrived is not the official archive")
+            raise OSError("the downloaded file is not the official archive")
         unpack(release, temporary, root)
     except http.client.HTTPException as error:  # a connection that broke off
         raise OSError(str(error) or type(error).__name__) from None
@@ -114,8 +114,8 @@ def download(release: Release, root: Path) -> None:
 def unpack(release: Release, archive: Path, root: Path) -> None:
     """Writes the release's files, and only those, into root / release.folder. Raises OSError or DataError.
 
-    Nothing in the archive decides where a byte goes: its members are read by name into memory, each is held against its MD5
-    and written under the name that ltrun knows. Links, and names that leave the folder, are refused and never extracted.
+    Nothing in the archive decides where a byte goes: its members are read by name into memory, checked by their MD5 sums, and
+    written under the names that ltrun knows. Links, and names that leave the folder, are refused and never extracted.
     """
     if not _is_official(archive, release):
         raise DataError(f"{archive} is not the official archive (its MD5 is not {release.md5}) and is refused: remove it")
@@ -137,7 +137,7 @@ def unpack(release: Release, archive: Path, root: Path) -> None:
         try:
             temporary.rename(root / release.folder)
         except OSError:
-            if not (root / release.folder).is_dir():  # else another run was faster
+            if not (root / release.folder).is_dir():  # else another run has unpacked it
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

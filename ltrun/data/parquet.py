@@ -1,4 +1,4 @@
-"""Images and labels in parquet files, the schema in which CIFAR is commonly passed on."""
+"""Parquet files of images and labels, in the schema in which CIFAR is commonly shared."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ltrun.data.official import Raw
 from ltrun.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
-FILE_COLUMN = "file"  # names of images in an export, which other parquet files need not have
+FILE_COLUMN = "file"  # names of images in an export; other parquet files may lack them
 NOTE = b"ltrun"  # key of the file's own metadata
 
 
 def read(files: Sequence[Path], label_columns: Sequence[str], size: int, split: str) -> Raw:
-    """(N, 3, size, size) images and (N,) labels of the files one after another, rows in their order.
+    """Returns (N, 3, size, size) images and (N,) labels of the files one after another, rows in their order.
 
-    The image column holds encoded images as bytes, or as {bytes, path} whose bytes are there: a path is never followed.
-    Images without names of their own are numbered as rows of the split.
+    The image column holds encoded images as bytes, or as {bytes, path} with the bytes present: a path is never followed.
+    Images without names of their own are numbered as rows of the split. Raises DataError.
     """
     parts = [_read(file, label_columns, size) for file in files]
     images, labels = (np.concatenate([part[i] for part in parts]) for i in range(2))
@@ -35,13 +35,13 @@ def read(files: Sequence[Path], label_columns: Sequence[str], size: int, split: 
 
 
 def note_of(file: Path) -> bytes:
-    """What `write` was given as a note; empty for any other parquet file."""
+    """Returns the note that `write` put into a file; empty for any other parquet file."""
     with _opened(file) as parquet:
         return bytes((parquet.schema_arrow.metadata or {}).get(NOTE, b""))
 
 
 def write(file: Path, raw: Raw, label_column: str, note: bytes) -> None:
-    """The counterpart of `read`: rows in their order, images as PNG, which loses nothing. The same rows give the same bytes."""
+    """Writes a file that `read` reads: rows in their order, images as lossless PNG. The same rows give the same bytes."""
     import pyarrow
     import pyarrow.parquet
 
@@ -62,7 +62,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 def _read(
     file: Path, label_columns: Sequence[str], size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str | bytes]]:
-    """Images, labels, and the names of all images where the file has them."""
+    """Returns images, labels, and the names of the images; no names if any is missing."""
     images, labels, names = _columns(file, label_columns)
     contents: list[Any] = [image.get("bytes") if isinstance(image, dict) else image for image in images]
     for row, (content, label) in enumerate(zip(contents, labels, strict=True)):

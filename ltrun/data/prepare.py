@@ -1,4 +1,4 @@
-"""Normalisation of stored pixels to the numbers that a network sees."""
+"""Normalisation of stored pixels to the inputs of a network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ltrun.parts import Prepare
 
 
 class Normalise(Prepare):
-    """(x / 255 - mean) / std of each channel: uint8 images (B, channels, H, W) to float32. mean, std: of pixels in 0..1.
+    """(x / 255 - mean) / std of each channel: uint8 images (B, channels, H, W) to float32. mean, std: for pixels in 0..1.
 
-    The result lies in memory channels-last or not as `runtime.channels_last` says; convolutions on vector units prefer it.
+    The result is channels-last in memory if `runtime.channels_last` says so: convolutions on vector units are faster.
     """
 
     scale: Tensor

@@ -1,8 +1,8 @@
-"""Long-tailed profiles: how many images each class keeps, and which ones.
+"""Long-tailed profiles: how many images each class keeps, and which images.
 
-Class 0 is the head, as the literature has it, or the largest class, where classes have sizes of their own. `imbalance` is
-the images of the largest class over those of the smallest, n_max / n_min (100, not 0.01). All counts are truncated as in the
-originals, not rounded.
+Class 0 is the head, as in the literature, or the largest class, where classes have sizes of their own. `imbalance` is the size
+of the largest class over the size of the smallest, n_max / n_min (100, not 0.01). All counts are truncated as in the originals,
+not rounded.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def step(num_classes: int, largest: int, imbalance: float) -> Rows:
 def pareto(num_classes: int, largest: int, imbalance: float, power: float = 6.0) -> Rows:
     """Class sizes at evenly spaced quantiles of a Pareto distribution, stretched so that n_max / n_min = imbalance.
 
-    q_c = ((c + 1) / (C + 1)) ** (-1 / power) - 1 is the quantile of what numpy.random.pareto(power) draws, and s_c the same
+    q_c = ((c + 1) / (C + 1)) ** (-1 / power) - 1 is a quantile of the distribution of numpy.random.pareto(power); s_c is q_c
     stretched to run from 1 to 0; n_c = int(n_min + (n_max - n_min) * s_c). ImageNet-LT says only "a Pareto
     distribution with power value 6"; this reading, with its 1280 to 5 images in 1000 classes, gives 404 / 456 / 140
     many / medium / few-shot classes and 121,449 images where the published list has 385 / 479 / 136 and 115,846.
@@ -60,10 +60,10 @@ PROFILES: dict[str, Callable[[int, int, float], Rows]] = {"exponential": exponen
 
 
 def fit(profile: Profile, available: Rows, imbalance: float, by_size: bool = False) -> Rows:
-    """(C,) counts of the profile with the largest n_max for which every class has enough images: 500 on CIFAR-100.
+    """Returns (C,) counts of the profile with the largest n_max for which every class has enough images: 500 on CIFAR-100.
 
-    by_size: the classes come in the order of their sizes, those of one size in label order; else in label order.
-    Raises ConfigError where the smallest class would be left without images.
+    by_size: whether the profile takes the classes in the order of their sizes, equal sizes in label order; else all in label
+    order. Raises ConfigError if the smallest class would keep no image.
     """
     if profile == "as_is":
         return available.copy()
@@ -75,7 +75,7 @@ def fit(profile: Profile, available: Rows, imbalance: float, by_size: bool = Fal
     kept = _largest(profile, available, imbalance)
     if kept.min() < 1:
         largest = most = int(kept.max())
-        while most > 1 and (less := _largest(profile, available, most)).min() < 1:  # what lies between leaves none either
+        while most > 1 and (less := _largest(profile, available, most)).min() < 1:  # values between leave none either
             most = min(int(less.max()), most - 1)
         raise ConfigError(
             f"imbalance={imbalance:g} leaves the smallest class without an image, because the data allow the largest class "
@@ -85,7 +85,7 @@ def fit(profile: Profile, available: Rows, imbalance: float, by_size: bool = Fal
 
 
 def _largest(profile: Profile, available: Rows, imbalance: float) -> Rows:
-    """(C,) counts of the profile with the largest n_max that the classes have images for, whatever is left of the smallest."""
+    """Returns (C,) counts of the profile with the largest n_max for which the classes have images; the smallest may be 0."""
     counts = PROFILES[profile]
     sizes = range(1, int(available.max()) + 1)
     largest = bisect_left(sizes, True, key=lambda n: bool((counts(len(available), n, imbalance) > available).any()))
@@ -93,12 +93,12 @@ def _largest(profile: Profile, available: Rows, imbalance: float) -> Rows:
 
 
 def share(counts: Rows, fraction: float) -> Rows:
-    """(C,) a fraction of each class, at least one image, and never its last one."""
+    """Returns (C,) a fraction of each class's images: at least one image, but never the last image of a class."""
     return np.clip(np.rint(counts * fraction), np.minimum(counts - 1, 1), counts - 1).astype(np.int64)
 
 
 def refuse_ignored(profile: Profile, imbalance: float, usual: float) -> None:
-    """Raises ConfigError for an imbalance that was chosen and has no effect, though titles would show it."""
+    """Raises ConfigError for an imbalance other than `usual` that has no effect, though titles would show it."""
     if profile == "as_is" and imbalance != usual:
         raise ConfigError(
             f"imbalance is {imbalance:g} and has no effect with profile=as_is: remove it, or give dataset.profile=exponential"
@@ -106,10 +106,10 @@ def refuse_ignored(profile: Profile, imbalance: float, usual: float) -> None:
 
 
 def shuffled(labels: Rows, num_classes: int) -> list[Rows]:
-    """The rows of each class, in the order in which the literature's CIFAR-LT draws them.
+    """Returns the rows of each class, in the order in which the literature's CIFAR-LT draws them.
 
-    That is numpy's legacy generator with seed 0, classes in label order, one shuffle a class; no run's seed enters, so that
-    every run of every paper trains on the same images.
+    The order comes from numpy's legacy generator with seed 0: classes in label order, one shuffle per class. The seed of a run
+    does not enter, so that every run of every paper trains on the same images.
     """
     generator = np.random.RandomState(0)
     by_class = np.split(np.argsort(labels, kind="stable"), np.bincount(labels, minlength=num_classes).cumsum()[:-1])
@@ -119,7 +119,7 @@ def shuffled(labels: Rows, num_classes: int) -> list[Rows]:
 
 
 def hold_out(labels: Rows, held: Rows) -> tuple[Rows, Rows]:
-    """(remaining rows, held-out rows), each in file order: the first held[c] rows of each shuffled class are held out."""
+    """Returns (remaining rows, held-out rows), each in file order; holds out the first held[c] rows of each shuffled class."""
     classes = shuffled(labels, len(held))
     rest = np.concatenate([rows[n:] for rows, n in zip(classes, held, strict=True)])
     out = np.concatenate([rows[:n] for rows, n in zip(classes, held, strict=True)])
@@ -128,7 +128,7 @@ def hold_out(labels: Rows, held: Rows) -> tuple[Rows, Rows]:
 
 @dataclass(frozen=True)
 class LongTail:
-    """The choice that every data set offers. Raises ConfigError for values that make no sense."""
+    """Settings of a long tail, for every data set. Raises ConfigError for values that make no sense."""
 
     profile: Profile = "exponential"
     imbalance: float = 100.0
@@ -144,12 +144,13 @@ class LongTail:
             raise ConfigError(f"validation_per_class must be 0 or more, got {self.validation_per_class}")
 
     def split(self, labels: Rows, names: Sequence[str], by_size: bool = False, held: Rows | None = None) -> tuple[Rows, Rows]:
-        """(training rows, validation rows) of one pool of labels; every class has at least one image in it.
+        """Returns (training rows, validation rows) of one pool of labels, in which every class has at least one image.
 
-        Training takes the first n_c rows of each shuffled class, validation the last ones: what the profile left over. A
-        class that has fewer than `validation_per_class` left over, such as the head that keeps everything, gives up its
-        last training rows for it; all other classes train on exactly the images that they have without validation.
-        by_size: see `fit`. held: (C,) validation images, in the place of `validation_per_class` of each class.
+        Training takes the first n_c rows of each shuffled class. Validation takes the last rows, which the profile left over. A
+        class with fewer than `validation_per_class` rows left over, such as the head that keeps everything, gives its last
+        training rows to validation; all other classes train on exactly the images that they have without validation. by_size:
+        see `fit`. held: (C,) validation images of each class, in place of `validation_per_class`. Raises DataError or
+        ConfigError for a class that is too small.
         """
         available = np.bincount(labels, minlength=len(names))
         if held is None:

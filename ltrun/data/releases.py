@@ -1,4 +1,4 @@
-"""What is published about CIFAR-10 and CIFAR-100: archives, files, MD5 sums and class names. (Krizhevsky, 2009)"""
+"""Published archives, files, MD5 sums and class names of CIFAR-10 and CIFAR-100. (Krizhevsky, 2009)"""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Release:
-    """One data set. folder: what its archive unpacks to. train, test: file name -> MD5, in reading order.
+    """One published data set. folder: the folder in its archive. train, test: file name -> MD5 sum, in reading order.
 
-    labels: key of the labels in the pickles. columns: names that parquet files give the labels. names: the classes in label
+    labels: key of the labels in the pickles. columns: names of the label column in parquet files. names: the classes in label
     order.
     """
 
@@ -30,7 +30,7 @@ class Release:
 
     @property
     def slugs(self) -> tuple[str, str]:
-        """The folder names under which people keep it: cifar100, cifar-100."""
+        """Common names of the data set's folder: cifar100, cifar-100."""
         return self.title.lower().replace("-", ""), self.title.lower()
 
 

@@ -1,4 +1,4 @@
-"""A look at some of the files before all are decoded: 16-bit images that hold fewer bits, files of several pages."""
+"""Sample check of image files before all are decoded: 16-bit images that hold fewer bits, files of several pages."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ltrun.errors import DataError
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-SOME = 1000  # files, evenly spaced
-DARK = 2**14  # the brightest of all images lies below: no image would be brighter than a quarter of white
-PLAIN = {".jpg", ".jpeg", ".jfif", ".bmp"}  # by their names, files of one page with 8 bits a channel
+SOME = 1000  # files in the sample, evenly spaced
+DARK = 2**14  # if no pixel reaches it, no image is brighter than a quarter of white
+PLAIN = {".jpg", ".jpeg", ".jfif", ".bmp"}  # endings of files of one page with 8 bits per channel
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself. deep: whether it holds 16 bits a channel in a range that it does not name."""
+    """Header of an image file. deep: whether it holds 16 bits per channel, and not their range. frames: number of images."""
 
     path: Path
     deep: bool = False
@@ -32,15 +32,15 @@ class Header:
 
 
 def look_at(paths: Sequence[Path], how: Decoding) -> None:
-    """Says that only the first page of a file counts. Raises DataError where all 16-bit images are nearly black.
+    """Logs that only the first page of a file counts. Raises DataError if all 16-bit images are nearly black.
 
-    Cameras and scanners of 10, 12 or 14 bits write 16-bit files, which then show up to a sixty-fourth of white.
+    Cameras and scanners of 10, 12 or 14 bits write 16-bit files, whose brightest pixels may be a sixty-fourth of white.
     """
     some = [path for path in paths[:: -(-len(paths) // SOME)] if path.suffix.lower() not in PLAIN]
     with quiet(), ThreadPoolExecutor(8) as pool:
         headers = list(pool.map(_header, some))
         if several := next((header for header in headers if header.frames > 1), None):
-            log.info("of files with several images, such as %s with %d, the first counts", shown(several.path), several.frames)
+            log.info("files such as %s hold several images (%d): only the first counts", shown(several.path), several.frames)
         deep = [] if how.grey_range else [header.path for header in headers if header.deep]
         brightest = 0
         for path in deep:
@@ -56,29 +56,29 @@ def look_at(paths: Sequence[Path], how: Decoding) -> None:
 
 
 def _header(path: Path) -> Header:
-    """Of a file that cannot be read, nothing: to decode it says why."""
+    """Returns the header of a file; an empty header if the file is unreadable, because decoding it says why."""
     if no_file(path):
         return Header(path)
     try:
         with path.open("rb") as file, opened(file, str(path)) as image:
             return Header(path, _is_deep(image), getattr(image, "n_frames", 1))
-    except Exception:  # a parser raises whatever it stumbles over in foreign bytes
+    except Exception:  # parsers raise errors of any kind on foreign bytes
         return Header(path)
 
 
 def _is_deep(image: ImageFile) -> bool:
     if image.mode.startswith("I"):
         return is_16_bit(image) and known_range(image) is None
-    return any(";16" in str(tile.args) for tile in image.tile)  # which Pillow cuts to 8 bits
+    return any(";16" in str(tile.args) for tile in image.tile)  # 16-bit colours, which Pillow cuts to 8 bits
 
 
 def _brightest(path: Path, how: Decoding) -> int:
-    """The largest value of a 16-bit image, of any channel but transparency; 0 where that cannot be known."""
+    """Returns the largest value of a 16-bit image in any channel but transparency; 0 if the value cannot be known."""
     try:
         with path.open("rb") as file, opened(file, str(path)) as image:
             if image.width * image.height > how.max_pixels:
                 return 0
-            if image.mode.startswith("I"):  # whose conversion would clip at 255
+            if image.mode.startswith("I"):  # converting it would clip at 255
                 return int(image.getextrema()[1])  # type: ignore[arg-type]
             colours = image.convert("RGB").getextrema()
             return max(256 * int(high) + 255 for _, high in colours)  # type: ignore[misc]

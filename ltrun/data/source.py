@@ -1,4 +1,4 @@
-"""What every data set gives: training, validation and test images in stores, and the names of the classes."""
+"""Interface of a data set: its training, validation and test images in stores, and the names of its classes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from ltrun.types import ClassStats
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """train is long-tailed; val, where there is one, and test are not. names: one for each class, in label order.
+    """train is long-tailed; test is not, nor val if there is a validation split. names: the classes in label order.
 
-    skipped: how many images could not be read and were left out (only where the user allowed it). stamps: of the files that
-    are decoded anew for each epoch.
+    skipped: number of unreadable images that were left out (only where the user allows it). stamps: stamps of streamed files.
     """
 
     train: Store
@@ -34,17 +33,17 @@ class Splits:
 
     @property
     def stats(self) -> ClassStats:
-        """Training images of each class."""
+        """The number of training images of each class."""
         return ClassStats.of(self.train.targets, len(self.names), self.names)
 
     def check_files(self) -> None:
-        """Raises DataError where a file that is read again and again is no longer what it was."""
+        """Raises DataError if a streamed file has changed since the data set was opened."""
         for stamps in self.stamps:
             stamps.check()
 
     @property
     def input_shape(self) -> torch.Size:
-        """Of one stored input, such as (channels, H, W) of an image."""
+        """The shape of one stored input, such as (channels, H, W) of an image."""
         return next(iter(self.train.open([torch.tensor([0])]))).inputs.shape[1:]
 
 
@@ -55,7 +54,7 @@ class Source:
     lacks_validation: bool = False  # True where the arguments alone say that there will be no validation split
 
     def open(self, device: torch.device) -> Splits:
-        """The splits, on the device. A function of the constructor's arguments and the files alone: no seed enters.
+        """Returns the splits, on the device. They depend on the constructor's arguments and the files alone, and on no seed.
 
         Raises DataError, naming the file and the way out, for data that are missing, damaged or refused.
         """
@@ -63,16 +62,16 @@ class Source:
 
 
 def folder_of(root: str) -> Path:
-    """The folder that a user means. Raises ConfigError for a ~ without a home."""
+    """Returns the folder that dataset.root names. Raises ConfigError for a ~ without a home."""
     return Path(at_home(root, "dataset.root"))
 
 
 @contextmanager
 def reading(root: Path) -> Iterator[None]:
-    """Names the file or folder that the system does not let ltrun read."""
+    """Turns an OSError into a DataError that names the file or folder."""
     try:
         yield
     except OSError as error:
         raise DataError(
-            f"{shown(error.filename or root)} cannot be read ({error.strerror or error}): mend it, or set dataset.root"
+            f"{shown(error.filename or root)} cannot be read ({error.strerror or error}): make it readable, or set dataset.root"
         ) from None

@@ -1,4 +1,4 @@
-"""Where the images of a split lie while a network trains on them: all in memory, or in files that are decoded each time."""
+"""Stores of the images of a split during training: resident in memory, or streamed from files that are decoded each time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltrun.data.files import Files
 from ltrun.types import Batch, Labels
 
 Rows = NDArray[np.int64]
-CHUNK = 64 * 2**20  # bytes that cross to the device at a time
+CHUNK = 64 * 2**20  # bytes that are copied to the device at a time
 
 
 class Store(Protocol):
@@ -25,7 +25,7 @@ class Store(Protocol):
     files: Files
 
     def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
-        """One batch for each tensor of row numbers, in that order, on the device."""
+        """Yields one batch for each tensor of row numbers, in that order, on the device."""
 
     def __len__(self) -> int: ...
 
@@ -33,8 +33,9 @@ class Store(Protocol):
 class Resident:
     """All images of a split as one uint8 tensor on the device: a batch is an index, without a loader or a copy from the host.
 
-    pixels: (P, channels, H, W) uint8. targets: Labels of the N rows. index: (N,) int64, the row of `pixels` that each row of
-    the split is; all in order if not given. All on one device. files: the names of the N rows, their numbers if not given.
+    pixels: (P, channels, H, W) uint8. targets: Labels of the N rows. index: (N,) int64, the row of `pixels` for each row of the
+    split; all rows in order if not given. All three are on one device. files: the names of the N rows, their numbers if not
+    given.
     """
 
     def __init__(self, pixels: Tensor, targets: Labels, index: Tensor | None = None, files: Files | None = None) -> None:
@@ -46,8 +47,9 @@ class Resident:
     def of(
         cls, images: NDArray[np.uint8], labels: Rows, rows: Rows, device: torch.device, files: Files | None = None
     ) -> Resident:
-        """The rows asked for, in their order. On a CPU the array itself is indexed, so that splits, and runs that have mapped
-        it from the cache, share its memory; to another device these rows alone are copied. files: of all the images."""
+        """Returns a store of the given rows, in their order. On a CPU it indexes `images` itself, so that splits, and runs that
+        have mapped `images` from the cache, share memory; to another device it copies these rows alone. files: of all `images`.
+        """
         targets, files = Labels.hard(torch.from_numpy(labels[rows])).to(device), files and files.take(rows)
         if device.type == "cpu":
             return cls(_canonical(images), targets, torch.from_numpy(rows), files)
@@ -55,14 +57,14 @@ class Resident:
 
     @property
     def images(self) -> Tensor:
-        """(N, channels, H, W) uint8, in the order of the rows; a copy where the store shares its pixels with others."""
+        """(N, channels, H, W) uint8, in the order of the rows; a copy where the store shares its pixels with other stores."""
         return self.pixels if self.index is None else self.pixels[self.index]
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
-        """One batch for each tensor of int64 row numbers, in that order; its `rows` are on the device too."""
+        """Yields one batch for each tensor of int64 row numbers, in that order; its `rows` are on the device too."""
         if not rows:
             return
         # The whole plan crosses to the device in one copy, so that no step waits for its row numbers.
@@ -72,10 +74,11 @@ class Resident:
 
 
 class Streamed:
-    """The images of a split that do not fit into memory: decoded anew each time, by processes that read ahead.
+    """Images of a split that do not fit into memory, decoded each time by processes that read ahead.
 
-    The same batches as from a `Resident` of the decoded images, bit for bit and in the same order. decoders: of the files of
-    all splits. index: (N,) the file of each row. targets: Labels of the N rows, on the device. files: the names of the N rows.
+    Its batches equal the batches of a `Resident` of the decoded images, bit for bit and in the same order. decoders: decoders
+    of the files of all splits. index: (N,) number of each row's file. targets: Labels of the N rows, on the device. files: the
+    names of the N rows.
     """
 
     def __init__(self, decoders: Decoders, index: Rows, targets: Labels, files: Files) -> None:
@@ -86,9 +89,9 @@ class Streamed:
         return len(self.index)
 
     def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
-        """One batch for each tensor of int64 row numbers, in that order, on the device of the targets.
+        """Yields one batch for each tensor of int64 row numbers, in that order, on the device of the targets.
 
-        Several may be open at once, each with processes of its own. Raises DataError for a file that cannot be read.
+        Several iterators may be open at once, each with processes of its own. Raises DataError for an unreadable file.
         """
         if not rows:
             return
@@ -97,17 +100,18 @@ class Streamed:
         files = np.split(self.index[plan.cpu().numpy()], np.cumsum(lengths)[:-1])
         batches = plan.to(device).split(lengths)
         for batch, images in zip(batches, self.decoders.read(files), strict=True):
-            # Pinned memory on a CUDA device: the copy does not hold up the host, which goes on to queue the step.
+            # Images for a CUDA device are in pinned memory: the copy does not block the host, which queues the step meanwhile.
             yield Batch(images.to(device, non_blocking=True), self.targets.take(batch), batch)
 
 
 def _canonical(images: NDArray[np.uint8]) -> Tensor:
-    """Without a copy where it can be. Strides of grey images can pass for channels-last, whose convolutions round otherwise."""
+    """Returns a contiguous tensor, without a copy where possible. Strides of grey images can pass for channels-last, whose
+    convolutions round differently."""
     return torch.from_numpy(np.ascontiguousarray(images).reshape(-1)).view(images.shape)
 
 
 def _copied(images: NDArray[np.uint8], rows: Rows, device: torch.device) -> Tensor:
-    """images[rows] on the device, without a copy of all of it on the host."""
+    """Returns images[rows] on the device, in chunks, without a copy of all rows on the host."""
     copy = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=device)
     step = max(1, CHUNK // max(1, images[:1].nbytes))
     for first in range(0, len(rows), step):

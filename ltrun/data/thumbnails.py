@@ -20,17 +20,17 @@ AT_ONCE = 500  # files that are decoded together
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """uri: of the picture; None where there is none. note: what is to be said of it, or why there is none."""
+    """uri: the picture as a data URI, or None. note: a remark on the picture, or why there is no picture."""
 
     uri: str | None
     note: str = ""
 
 
 def of_files(root: Path, names: Sequence[str], read_at: float) -> list[Thumbnail]:
-    """The centre squares of files below a root. read_at: when the run read them, in seconds since 1970.
+    """Returns the centre squares of files below a root. read_at: when the run read them, in seconds since 1970.
 
-    A file that is gone, cannot be read or lies outside the root has a note instead; one that is younger than the run is
-    shown with a note.
+    A file that is gone, is unreadable or lies outside the root has a note instead of a picture; a file that is younger than the
+    run has both.
     """
     inside = os.path.realpath(root)
     found: list[Thumbnail] = []
@@ -51,7 +51,7 @@ def of_files(root: Path, names: Sequence[str], read_at: float) -> list[Thumbnail
 
 
 def of_pixels(images: NDArray[np.uint8]) -> list[Thumbnail]:
-    """Stored pixels (N, channels, H, W), of one or three channels, as they are."""
+    """Returns stored pixels (N, channels, H, W), of one or three channels, at their own size."""
     return [Thumbnail(_uri(image, "png")) for image in images]
 
 
@@ -62,7 +62,7 @@ def _missing(path: Path, inside: str) -> str:
 
 
 def _uri(image: NDArray[np.uint8], kind: str) -> str:
-    """image: (channels, H, W)."""
+    """Returns the data URI of an image (channels, H, W)."""
     from PIL import Image
 
     grey = len(image) == 1

@@ -20,15 +20,15 @@ Kept = Mapping[str, NDArray[Any]]
 
 @dataclass
 class Verification:
-    """images: how many were compared. differing: names of those of which the cache held others. missing: entries that the
-    cache did not hold."""
+    """images: number of images compared. missing: number of entries that the cache did not hold. differing: names of the images
+    that differ from the cache."""
 
     images: int = 0
     missing: int = 0
     differing: list[str] = field(default_factory=list)
 
     def compare(self, kept: Kept | None, made: Kept, stamps: Stamps | None) -> None:
-        """An entry as it was kept with what is made now; arrays of as many rows as there are images have one for each."""
+        """Compares a cached entry with the arrays made now, row by row where an array has one row per image."""
         if kept is None:
             self.missing += 1
             return
@@ -49,7 +49,7 @@ class Verification:
 
 
 def _names(made: Kept, stamps: Stamps | None) -> list[str]:
-    """Of the images of an entry: the files that they lie in, or rows of one that holds them all."""
+    """Returns the names of an entry's images: their files, or their rows in a file that holds all images."""
     if stamps is not None and "files" not in made:
         return [str(stamps.place / os.fsdecode(name)) for name in stamps.names]
     names = [os.fsdecode(name) for name in made.get("files", [])] or [f"image {row}" for row in range(len(made["images"]))]
@@ -70,7 +70,7 @@ VERIFICATION: ContextVar[Verification | None] = ContextVar("verification", defau
 
 @contextmanager
 def verifying() -> Iterator[Verification]:
-    """Within it, the cache makes everything anew, compares it with the entry of before, and replaces that."""
+    """In this context, the cache makes every entry again, compares it with the cached entry, and replaces the cached entry."""
     found = Verification()
     token = VERIFICATION.set(found)
     try:

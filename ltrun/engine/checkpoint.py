@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment: written whole or not at all, held against their digest when read."""
+"""Checkpoints that survive a kill at any moment: written atomically, and verified by their SHA-256 when read."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Checkpoints:
-    """The newest checkpoint of a run and the one before it, named in a manifest with their SHA-256.
+    """The last two checkpoints of a run, named in a manifest with their SHA-256.
 
     A checkpoint is written under a new name, the manifest is replaced, and only then is the oldest file removed: whenever
-    the process dies, the manifest names files that are whole. Contents are plain types and tensors.
+    the process dies, the manifest names intact files. A checkpoint holds plain types and tensors only.
     """
 
     def __init__(self, folder: Path, resume: bool = True):
-        """resume: whether to go on from what is there, rather than from nothing."""
+        """resume: whether to read the checkpoints in the folder, rather than start without any."""
         self.folder = folder
-        self.rebuilt = ""  # what was wrong with the manifest, where the files themselves were asked
+        self.rebuilt = ""  # "missing" or "damaged", where the manifest was rebuilt from the checkpoint files
         self.entries: list[dict[str, str]] = self._read_manifest() if resume else []
 
     def _read_manifest(self) -> list[dict[str, str]]:
@@ -42,34 +42,40 @@ class Checkpoints:
         try:
             entries = json.loads(path.read_bytes())["checkpoints"]
             if not all(NAME.fullmatch(entry["file"]) and DIGEST.fullmatch(entry["sha256"]) for entry in entries):
-                raise ValueError("a checkpoint lies in the folder of its run")
+                raise ValueError("an entry needs the name of a file in this folder and its SHA-256")
             if not entries:
-                raise ValueError("a manifest names a checkpoint")
+                raise ValueError("the manifest names no checkpoint")
             return [{"file": entry["file"], "sha256": entry["sha256"]} for entry in entries]
         except FileNotFoundError:
             begun_anew = path.with_name(f"{MANIFEST}{ASIDE}").exists()
             return [] if begun_anew else self._found("missing")
         except OSError as error:
             raise TrainingError(
-                f"{path} cannot be read ({error.strerror}): mend that and give the same command again"
+                f"{path} cannot be read ({error.strerror}): make it readable and give the same command again"
             ) from None
         except (ValueError, KeyError, TypeError, RecursionError):
             if found := self._found("damaged"):
                 return found
             raise TrainingError(
-                f"{path} is damaged, and no checkpoint beside it is whole: give the command again with force=true to train "
-                "this run anew"
+                f"{path} is damaged, and no checkpoint beside it is intact: give the command again with force=true to train "
+                "this run from scratch"
             ) from None
 
     def _found(self, wrong: str) -> list[dict[str, str]]:
-        """The checkpoints that are whole by their own check sums, the newest first. wrong: with the manifest."""
+        """Returns the entries of the checkpoints that are intact by their own check sums, the newest first.
+
+        wrong: the manifest's fault, "missing" or "damaged".
+        """
         names = sorted((path.name for path in self.folder.glob("*.pt") if ORDER.fullmatch(path.name)), key=_order, reverse=True)
         found = [{"file": name, "sha256": _digest(self.folder / name)} for name in names if _is_whole(self.folder / name)]
         self.rebuilt = wrong if found else ""
         return found
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Raises TrainingError when the disk is full or the folder unwritable; the previous checkpoint is then intact."""
+        """Writes a checkpoint and removes all but the last two.
+
+        Raises TrainingError when the disk is full or the folder not writable; the previous checkpoint is then intact.
+        """
         buffer = io.BytesIO()
         torch.save(state, buffer)
         data = buffer.getvalue()
@@ -81,11 +87,12 @@ class Checkpoints:
         self._remove_others()
 
     def load(self, device: torch.device, warn: Any) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole, or None for a run that has none yet. `warn` is told of a damaged one."""
+        """Returns the newest intact checkpoint, or None for a run without checkpoints. Raises TrainingError if none is intact.
+
+        warn: takes a sentence about a damaged file.
+        """
         if self.rebuilt:
-            warn(
-                f"{self.folder / MANIFEST} is {self.rebuilt}; going on from {self.entries[0]['file']} beside it, which is whole"
-            )
+            warn(f"{self.folder / MANIFEST} is {self.rebuilt}; resuming from the intact checkpoint {self.entries[0]['file']}")
         for entry in self.entries:
             path = self.folder / entry["file"]
             try:
@@ -94,21 +101,21 @@ class Checkpoints:
                 data = b""
             if hashlib.sha256(data).hexdigest() != entry["sha256"]:
                 if entry is not self.entries[-1]:
-                    warn(f"{path} is damaged; going on from the checkpoint before it")
+                    warn(f"{path} is damaged; resuming from the checkpoint before it")
                 continue
             try:
                 state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-            except Exception:  # the reader raises errors of any kind on foreign bytes
+            except Exception:  # torch.load raises errors of any kind on foreign bytes
                 state = None
             if not isinstance(state, dict):
-                raise TrainingError(f"{path} is not a checkpoint of ltrun; force=true trains this run anew")
+                raise TrainingError(f"{path} is not a checkpoint of ltrun; force=true trains this run from scratch")
             return state
         if self.entries:
-            raise TrainingError(f"no checkpoint in {self.folder} is whole; force=true trains this run anew")
+            raise TrainingError(f"no checkpoint in {self.folder} is intact; force=true trains this run from scratch")
         return None
 
     def keep_last_only(self) -> None:
-        """After the run is done: the checkpoint before the last has served."""
+        """Removes all checkpoints but the last, once the run is done."""
         if len(self.entries) > 1:
             self.entries = self.entries[:1]
             write_atomically(self.folder / MANIFEST, json.dumps({"checkpoints": self.entries}, indent=1).encode())
@@ -127,11 +134,11 @@ def _order(name: str) -> tuple[int, ...]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether each part of a checkpoint, which is a zip archive, has its CRC-32."""
+    """Returns whether each member of a checkpoint, a zip archive, matches its CRC-32."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except Exception:  # the reader raises errors of any kind on foreign bytes
+    except Exception:  # zipfile raises errors of any kind on foreign bytes
         return False
 
 
@@ -140,7 +147,7 @@ def _digest(path: Path) -> str:
 
 
 def on_host(tree: Any) -> Any:
-    """Nested mappings and lists with their tensors copied to the host, so that what is trained on no longer changes them."""
+    """Returns nested mappings and lists with their tensors copied to the host, out of reach of further training."""
     if isinstance(tree, Tensor):
         return tree.detach().to("cpu", copy=True)
     if isinstance(tree, Mapping):

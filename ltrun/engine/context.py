@@ -1,4 +1,4 @@
-"""The context of a run: settings, device, arithmetic and data, which its stages share."""
+"""Context of a run: the settings, device, precision and data that its stages share."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ltrun.tasks.base import Meter, Task
 from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats
 
-ON_CPU, ON_GPU = 250, 2**23  # inputs, and numbers in inputs, that are evaluated at once
+ON_CPU, ON_GPU = 250, 2**23  # size of an evaluation batch: inputs on a CPU, values of all inputs together on a GPU
 
 
 @dataclass(frozen=True, eq=False)
 class RunContext:
-    """stats: of the training set. prepare: inputs as stored -> what the network reads. input_shape: of one stored input,
-    such as (channels, H, W). warn: takes a sentence for the user.
+    """stats: class statistics of the training set. prepare: stored inputs -> inputs of the network. input_shape: shape of one
+    stored input, such as (channels, H, W). warn: takes a sentence for the user.
     """
 
     settings: Settings
@@ -42,7 +42,7 @@ class RunContext:
 
     @classmethod
     def open(cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None]) -> RunContext:
-        """Opens the data. Raises LtrunError."""
+        """Opens the data set of a recipe. Raises LtrunError."""
         splits, task = recipe.source.build({}).open(device), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
@@ -52,7 +52,7 @@ class RunContext:
 
     @cached_property
     def listing(self) -> Listing:
-        """What these data are, for records and checkpoints."""
+        """The listing of all images, for records and checkpoints."""
         return Listing.of(self.splits)
 
     @property
@@ -61,12 +61,12 @@ class RunContext:
 
     @property
     def evaluated(self) -> dict[str, Store]:
-        """The splits that predictors are measured on."""
+        """The stores of the splits on which predictors are measured, by name."""
         return {"test": self.splits.test} | ({"val": self.splits.val} if self.splits.val is not None else {})
 
     @property
     def evaluation_batch(self) -> int:
-        """Inputs that are evaluated at once."""
+        """The number of inputs that are evaluated at once."""
         size = self.settings.evaluation.batch_size
         if size != "auto":
             return size
@@ -77,7 +77,10 @@ class RunContext:
         return self.task.meter(self.stats, evaluation.many, evaluation.few)
 
     def injected(self) -> dict[str, Any]:
-        """What the constructors of parts may ask for: see `CONTEXT` in ltrun/parts.py. A stage adds its own."""
+        """Returns the values that constructors of parts may ask for by name: see `CONTEXT` in ltrun/parts.py.
+
+        A stage adds its own.
+        """
         return {
             "stats": self.stats,
             "num_classes": self.stats.num_classes,
@@ -87,12 +90,15 @@ class RunContext:
 
 
 def _warn_of_size(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[str], None]) -> None:
-    """Larger images than a network is made for cost time and are seen in small pieces; of smaller ones little is left."""
+    """Warns of images outside the sizes that a network is made for.
+
+    Larger images cost time, and each feature sees a small piece of them; smaller images are downsampled to almost nothing.
+    """
     pixels = backbone.target.pixels
     if pixels and len(shape) == 3 and not (pixels[0] <= min(shape[1:]) and max(shape[1:]) <= pixels[1]):
         least, most = pixels
         times = shape[1] * shape[2] / most**2
-        cost = f", and costs {times:.2g} times the time of {most} pixels" if times > 1 else ""
+        cost = f", and takes {times:.2g} times as long as at {most} pixels" if times > 1 else ""
         warn(
             f"images of {shape[1]} x {shape[2]} pixels: {public_name(backbone.target)} is made for {least} to {most} pixels a "
             f"side{cost}; give dataset.image_size in that range, or another network"

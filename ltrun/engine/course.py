@@ -1,4 +1,4 @@
-"""Course of a run: epochs done of all its epochs, the time left, and when to say so."""
+"""Course of a run: the epochs done, the time left, and when a line of progress is due."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping
 from itertools import accumulate
 
-LEAST_PAUSE, MOST_PAUSE = 10, 600  # seconds between two lines where nothing can be redrawn
+LEAST_PAUSE, MOST_PAUSE = 10, 600  # seconds between two lines of progress where no bar can be redrawn
 
 
 class Course:
-    """Epochs of a run, its stages one after the other. total: of all stages. began: seconds of the monotonic clock."""
+    """Epochs of a run, counted through its stages. total: epochs of all stages. began: start on the monotonic clock, in s."""
 
     def __init__(self, stages: Mapping[str, int]) -> None:
         totals = [0, *accumulate(stages.values())]
@@ -19,20 +19,20 @@ class Course:
         self.first: float | None = None  # epochs that were done when this process began
 
     def reach(self, stage: str, epochs: float) -> float:
-        """Epochs that are done when so many of a stage are, those of earlier stages and of an earlier process included."""
+        """Returns the epochs of the run that are done after `epochs` of a stage, earlier stages and processes included."""
         done = self.before[stage] + epochs
         if self.first is None:
-            self.first = float(int(done - 1e-9))  # the epoch that is under way, or has just ended, is this process's own
+            self.first = float(int(done - 1e-9))  # this process trains the epoch under way, or trained the epoch just ended
         return done
 
     def left(self, done: float, now: float) -> float:
-        """Seconds to the last epoch, at the pace of this process."""
+        """Returns the seconds to the end of the last epoch, at the pace of this process."""
         own = done - (self.first or 0.0)
         return (self.total - done) * (now - self.began) / own if own > 0 else 0.0
 
 
 class Pace:
-    """Says when another line is due: at first every ten seconds, later when a tenth of the time has passed once more."""
+    """Says when a line of progress is due: every tenth of the elapsed time, but within LEAST_PAUSE and MOST_PAUSE seconds."""
 
     def __init__(self, now: float) -> None:
         self.began = self.told = now

@@ -1,4 +1,4 @@
-"""The outputs of a trained network on one split, for evaluation and for post-hoc parts."""
+"""Outputs of a trained network on one split, for evaluation and for post-hoc parts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ltrun.network.fold import folded
 from ltrun.parts import Augment, Evidence, Network, PostHoc
 from ltrun.types import Outputs, seed_of
 
-VIEWS = 250  # inputs that are augmented at once, on any device: draws depend on it, and results must not on a setting of speed
+VIEWS = 250  # inputs augmented at once, on any device: random draws depend on it, and no setting of speed may change results
 
 
 class SplitEvidence:
-    """One split through one network, in evaluation mode and without gradient; outputs come to the host batch by batch.
+    """Outputs of one network on one split, in evaluation mode and without gradients, copied to the host batch by batch.
 
-    fields: those of Outputs that are brought and, where a part asks for the whole split, kept for the next part that does.
-    hidden: the labels are not to be looked at, as for test inputs.
+    fields: the fields of Outputs that are copied; outputs of a whole split are kept for the next part that asks for them.
+    augments: applied for `augment=True`. hidden: whether reading the labels raises PermissionError, as for test inputs.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SplitEvidence:
 
 
 class Shown:
-    """Evidence cut to the fields that a part names."""
+    """Evidence restricted to the fields of Outputs that a part declares."""
 
     def __init__(self, evidence: SplitEvidence, fields: Collection[str]) -> None:
         self.evidence, self.fields = evidence, fields
@@ -84,6 +84,6 @@ class Shown:
 
 
 def fit(part: PostHoc, evidence: Mapping[str, SplitEvidence]) -> None:
-    """Shows a post-hoc part the splits and the fields that it declares, and nothing else."""
+    """Fits a post-hoc part to the splits and fields that it declares, and shows it nothing else."""
     shown: dict[str, Evidence] = {name: Shown(evidence[name], part.reads) for name in part.sees}
     part.fit(shown)

@@ -1,4 +1,4 @@
-"""Monitor of the losses of an epoch, and of the first output that is not finite."""
+"""Monitor of an epoch's losses, and of the first output that is not finite."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NEVER = 2**62
 
 
 class LossMonitor:
-    """Adds up an epoch's losses on the device and remembers the first step at which anything was not finite.
+    """Adds up an epoch's losses on the device and remembers the first step with an output that is not finite.
 
-    terms: names of the objective's values. streams: those the network answers. before, after: parts that run before and after
-    the network. Their outputs are checked too, so that the message names the part and not only its term. Everything is written
-    in place, so that a captured step goes on counting.
+    terms: names of the objective's terms. streams: names of the streams that pass through the network. before, after: parts
+    that run before and after the network. Their outputs are checked too, so that the message names the part and not only its
+    term. All tensors are updated in place, so that a captured step keeps counting.
     """
 
     def __init__(
@@ -42,18 +42,18 @@ class LossMonitor:
             part.register_forward_hook(self._look)
 
     def tensors(self) -> list[Tensor]:
-        """What `see` writes."""
+        """Returns the tensors that `see` writes."""
         return [self.sums, self.first_bad, self.step]
 
     def begin(self) -> None:
-        """Forgets the epoch before."""
+        """Clears the sums and flags of the previous epoch."""
         self.sums.zero_()
         self.step.zero_()
         self.first_bad.fill_(NEVER)
         self.flags = {}
 
     def see(self, images: int, values: Mapping[str, Tensor], outputs: Mapping[str, Outputs]) -> None:
-        """One step: how many images, the value of each term and 'total', the outputs of each stream; all detached."""
+        """Records a step. images: their number. values: each term and 'total'. outputs: by stream. All are detached."""
         flags, self.flags = self.flags, {}
         flags |= {_network(name): torch.isfinite(o.logits.sum()) for name, o in outputs.items() if o.logits is not None}
         losses = torch.stack([values[name] for name in self.terms])
@@ -64,18 +64,21 @@ class LossMonitor:
         self.sums.add_(losses.double(), alpha=images)
 
     def _look(self, part: nn.Module, inputs: object, output: object) -> None:
-        name, flag = _part(part), finite(output)  # called once for each label column
+        name, flag = _part(part), finite(output)  # a part is called once for each label column
         if flag is not None:
             self.flags[name] = self.flags[name] & flag if name in self.flags else flag
 
     def means(self, clock: Clock, images: int) -> dict[str, float]:
-        """Mean of each loss over the epoch's images; raises TrainingError naming the part, epoch and step that went wrong."""
+        """Returns the mean of each loss over the epoch's images.
+
+        Raises a TrainingError that names the first output that was not finite, with its epoch and step.
+        """
         steps = self.first_bad.tolist()
         if min(steps) < NEVER:
             place, step = self.places[steps.index(min(steps))], min(steps)
             raise TrainingError(
                 f"the loss is not finite: {place}, stage '{clock.stage}', epoch {clock.epoch + 1}, step {step + 1}. "
-                "Lower optimizer.lr, or change the part that is named"
+                "Lower optimizer.lr, or change the named part"
             )
         return {name: total / images for name, total in zip(self.terms, self.sums.tolist(), strict=True)}
 

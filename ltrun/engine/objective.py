@@ -1,4 +1,4 @@
-"""The loss of a step as one pure function of the streams: augmentation, mixing, network, terms. The compile boundary."""
+"""Objective: the loss of a step as one pure function of the streams, from augmentation to terms. The compile boundary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ltrun.types import Batch, Outputs, Streams
 
 
 class Objective(nn.Module):
-    """streams of batches as stored -> the value of each term, 'total', the outputs, and the streams as the terms saw them."""
+    """Stored batches by stream -> the value of each term and 'total', the outputs, and the streams as the terms see them."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Objective(nn.Module):
         return self.values(outputs, prepared), outputs, prepared
 
     def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
-        """The weighted value of each term, and 'total'."""
+        """Returns the weighted value of each term, and their sum as 'total'."""
         device = next(iter(prepared.values())).inputs.device
         values = {
             name: self.weights[name] * expect_shape(term, term(outputs, prepared), torch.Size(), device)
@@ -64,9 +64,11 @@ class Objective(nn.Module):
 
 
 def _check_batch(part: nn.Module, batch: object, where: str) -> None:
-    """Raises TrainingError for what is no batch, or one whose inputs and labels are not as many."""
+    """Raises TrainingError unless the part returned a Batch with as many labels as inputs, at least one."""
     if not isinstance(batch, Batch):
         raise TrainingError(f"{type(part).__name__} returns {type(batch).__name__} {where}, where a Batch is needed")
     inputs, labels = len(batch.inputs), len(batch.targets)
     if inputs != labels or not inputs:
-        raise TrainingError(f"{type(part).__name__} returns {inputs} inputs and {labels} labels {where}, which must be as many")
+        raise TrainingError(
+            f"{type(part).__name__} returns {inputs} inputs and {labels} labels {where}, where equal numbers above 0 are needed"
+        )

@@ -1,4 +1,4 @@
-"""The arithmetic of a run: `runtime.precision` and `runtime.channels_last`."""
+"""Numerical precision of a run (`runtime.precision`): fp32, tf32 or bf16."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Name = Literal["fp32", "tf32", "bf16"]
 
 
 class Precision:
-    """fp32: full single precision, also on GPUs whose libraries would round products to 10 bits of mantissa by themselves.
+    """fp32: full single precision, also on GPUs whose libraries would use TF32 by default.
 
-    tf32: those rounded products, on CUDA. bf16: the backbone under autocast; weights, classifier heads, projectors and losses
-    stay in float32. Raises ConfigError where the device does not have it.
+    tf32: factors of products rounded to 10 bits of mantissa, on CUDA. bf16: the backbone under autocast; weights, classifier
+    heads, projectors and losses stay in float32. Raises ConfigError for a precision that the device does not have.
     """
 
     def __init__(self, name: Name, device: torch.device):
@@ -29,12 +29,15 @@ class Precision:
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Around a pass through the network. Weights are not cached as bf16: a captured step would keep the first ones."""
+        """Returns the context of a forward pass through the network.
+
+        It does not cache weights as bf16: a captured step would keep the first ones.
+        """
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.name == "bf16", cache_enabled=False)
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether products are computed in bfloat16, not merely emulated at a fraction of the speed of float32."""
+    """Returns whether the device computes in bfloat16 itself, rather than emulate it at a fraction of the speed of float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

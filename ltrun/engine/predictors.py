@@ -1,4 +1,4 @@
-"""Predictors x evaluation splits -> metrics: the network's own prediction, and the post-hoc parts fitted to it."""
+"""Predictors of a run, fitted and measured on each split: the network's own prediction and the post-hoc parts."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ltrun.tasks.base import Metrics
 from ltrun.types import Labels, Outputs, seed_of
 
 T = TypeVar("T")
-PLAIN = "plain"  # the network's own prediction
+PLAIN = "plain"  # name of the network's own prediction
 
 
 @dataclass(frozen=True)
 class Predictors:
-    """posthoc: parts that are not fitted yet, by name. augments: those of the training stream, for parts that ask for views;
-    own: those of the data set alone, for parts that bring further ones.
+    """posthoc: parts by name, not yet fitted. augments: augmentations of the training stream, for parts that ask for augmented
+    outputs. own: augmentations of the data set alone, for parts that bring further `views`.
 
-    lost: why parts have no row, by name. A part that raises costs its own row, not those of the others, nor the training.
+    lost: name of a part -> why it has no row. A part that raises loses its own row; other rows and the training are kept.
     """
 
     network: Network
@@ -40,7 +40,7 @@ class Predictors:
     lost: dict[str, str] = field(default_factory=dict)
 
     def fit(self) -> None:
-        """Fits the post-hoc parts one after the other; a split that several ask for as a whole passes the network once."""
+        """Fits the post-hoc parts in turn. A split that several parts ask for as a whole passes through the network once."""
         seen = {name: self._evidence(name) for name in ("train", "test_inputs", "val")}
         given = {split: evidence for split, evidence in seen.items() if evidence is not None}
         for name, part in self.posthoc.items():
@@ -50,13 +50,13 @@ class Predictors:
             self._try(name, lambda part=part, shown=shown: fit(part, shown))  # type: ignore[misc]
 
     def _viewed(self, evidence: SplitEvidence, views: Augment) -> SplitEvidence:
-        """The same split, augmented as the data set says and then by `views`."""
+        """Returns evidence of the same split, augmented by the data set's augmentations and then by `views`."""
         other = copy(evidence)
         other.augments = [*self.own, views.to(self.context.device)]
         return other
 
     def _try(self, name: str, work: Callable[[], T]) -> T | None:
-        """What a part does, or None where it raises: its row is lost, which the user is told."""
+        """Returns the result of a part's work, or None if it raises: the part then loses its row, and the user is warned."""
         try:
             return work()
         except LtrunError as error:
@@ -77,7 +77,7 @@ class Predictors:
         return SplitEvidence(self.network, self.context, store, fields, self.augments, hidden=split == "test_inputs")
 
     def measure(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
-        """Name -> {"sees": splits, "splits": {split: metrics}}, and name -> scores (N, C) of the test split."""
+        """Returns name -> {"sees": splits, "splits": {split: metrics}}, and name -> scores (N, C) of the test split."""
         found: dict[str, dict[str, Any]] = {PLAIN: {"sees": [], "splits": {}}}
         found |= {name: {"sees": sorted(part.sees), "splits": {}} for name, part in self.posthoc.items()}
         test_scores: dict[str, list[Tensor]] = {name: [] for name in found}
@@ -108,15 +108,18 @@ class Predictors:
 
 
 def _scored(part: PostHoc, outputs: Outputs, plain: Tensor) -> Tensor:
-    """The scores of a part, as many as the network's own, `plain` (B, C)."""
+    """Returns the (B, C) scores of a part. Raises TrainingError if they are not finite and the network's own, `plain`, are."""
     scores = asked(part, outputs.only(part.reads), plain)
     if not finite(scores) and finite(plain):
-        raise TrainingError(f"{type(part).__name__} returns scores that are not finite, of logits that are; mend it")
+        raise TrainingError(f"{type(part).__name__} returns scores that are not finite for finite logits; correct its forward")
     return scores
 
 
 def asked(part: PostHoc, outputs: Outputs, plain: Tensor) -> Tensor:
-    """What a part returns, without gradient. Raises TrainingError for what is not like the network's own scores, `plain`."""
+    """Returns the scores of a part, without gradient.
+
+    Raises TrainingError unless they are numbers with the shape and device of the network's own scores, `plain` (B, C).
+    """
     scores = expect_shape(part, part(outputs), plain.shape, plain.device).detach()
     if scores.dtype is torch.bool:
         raise TrainingError(f"{type(part).__name__} returns {scores.dtype}, where numbers are needed")
@@ -124,7 +127,7 @@ def asked(part: PostHoc, outputs: Outputs, plain: Tensor) -> Tensor:
 
 
 def evaluated(network: Network, context: RunContext, split: str, fields: set[str]) -> Iterator[tuple[Outputs, Labels]]:
-    """Outputs and targets of a split, batch by batch, on the host."""
+    """Yields the outputs and targets of a split, batch by batch, on the host."""
     store = context.evaluated[split]
     targets, first = store.targets.to(torch.device("cpu")), 0
     for outputs in SplitEvidence(network, context, store, fields).batches():
@@ -134,7 +137,7 @@ def evaluated(network: Network, context: RunContext, split: str, fields: set[str
 
 
 def evaluate(network: Network, context: RunContext) -> dict[str, Metrics]:
-    """The metrics of the network's own prediction on each split; nothing but the meters is kept."""
+    """Returns split -> metrics of the network's own prediction. Keeps the meters alone, and no outputs."""
     found = {}
     for split in context.evaluated:
         meter = context.meter()

@@ -23,22 +23,22 @@ from ltrun.results.record import RunRecord
 if TYPE_CHECKING:
     from ltrun.types import Clock
 
-REDRAWN = 0.5  # seconds between two looks inside an epoch
+REDRAWN = 0.5  # seconds between two updates inside an epoch
 LEAST_BAR, MOST_BAR = 5, 40  # characters
 
 
 class Reporter(Protocol):
-    """Whom a run tells how far it is. console: where the description of its data set is printed."""
+    """Receiver of a run's progress. console: where the description of the run's data set is printed."""
 
     console: Console
 
     def warn(self, sentence: str) -> None: ...
 
     def start(self, title: str, stages: Mapping[str, int], metric: Metric) -> None:
-        """title: of the run. stages: their epochs, in order. metric: of its task, shown while it trains."""
+        """title: name of the run. stages: stage -> its epochs, in order. metric: the task's metric shown during training."""
 
     def step(self, clock: Clock, batch: int, batches: int) -> None:
-        """So many batches of an epoch are behind it. Called at every step, so it must return at once."""
+        """Notes that `batch` of an epoch's `batches` are done. Called at every step, so it must return at once."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """row: a line of metrics.jsonl."""
@@ -47,7 +47,7 @@ class Reporter(Protocol):
 
 
 class Bar:
-    """Shows epochs as they end. Use as a context manager, so that the bar is put away whatever happens."""
+    """Shows the progress of one run. Use it as a context manager, so that the bar is removed after an error too."""
 
     def __init__(self) -> None:
         self.console = streams.console()
@@ -103,7 +103,7 @@ class Bar:
 
 
 class Line(ProgressColumn):
-    """A task's facts, a bar, its count and the time left: as much of it as the screen is wide."""
+    """A column with a task's facts, bar, count and time left, fitted to the width of the screen."""
 
     def render(self, task: Task) -> Fitted:
         left = task.fields.get("left")
@@ -113,7 +113,7 @@ class Line(ProgressColumn):
 
 
 class Fitted:
-    """The last facts are dropped first, then the bar; the first is shortened in its middle; what stands right remains."""
+    """A line that fits its width: drops the last facts, then the bar, then the middle of the first fact; keeps `right`."""
 
     def __init__(self, facts: Sequence[str], completed: float, total: float | None, right: str) -> None:
         self.facts, self.completed, self.total, self.right = list(facts), completed, total, right
@@ -136,7 +136,7 @@ class Fitted:
 
 
 def shortened(text: str, width: int) -> str:
-    """A text of at most so many cells: its middle goes, as titles of runs differ at their beginning and their end."""
+    """Returns the text in at most `width` cells. Cuts its middle, because titles of runs differ at their beginning and end."""
     if cell_len(text) <= width:
         return text
     if width < 5:
@@ -146,7 +146,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
-    """Prints text as it is: no markup, no colours of numbers, no breaks at the console's width."""
+    """Prints text as it is: without markup, coloured numbers, or line breaks at the console's width."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -155,7 +155,7 @@ def warn(console: Console, sentence: str) -> None:
 
 
 def show_log() -> None:
-    """Prints what ltrun's modules log while a run is prepared, such as that images are being decoded."""
+    """Prints the log lines of ltrun's modules, such as "decoding 50,000 images"."""
     logger, handler = logging.getLogger("ltrun"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers = [handler]
@@ -163,7 +163,7 @@ def show_log() -> None:
 
 
 def facts(row: Mapping[str, Any]) -> list[str]:
-    """What an epoch tells of itself, the most wanted first."""
+    """Returns the facts of an epoch, the most important first: its number, loss, learning rate and speed."""
     numbers = f"loss {row['loss']:.4f}", f"lr {row['learning_rate']:.2g}", f"{row['images_per_second']:.0f} images/s"
     return [f"{row['stage']} {row['epoch']}/{row['epochs']}", *numbers]
 
@@ -178,7 +178,7 @@ def describe_epoch(row: Mapping[str, Any], metric: Metric) -> str:
 
 
 def describe_result(record: RunRecord, metric: Metric) -> str:
-    """'all 43.1 many 65.0 medium 40.2 few – | 3m20s': the test split by the headline predictor, and the time of training."""
+    """Returns 'all 43.1 many 65.0 medium 40.2 few – | 3m20s': the headline predictor on the test split, and its time."""
     metrics = record.predictors[record.headline]["splits"]["test"]
     lost = record.provenance.get("lost_rows", {})
     without = f" | without row {', '.join(lost)}" if lost else ""
@@ -186,6 +186,6 @@ def describe_result(record: RunRecord, metric: Metric) -> str:
 
 
 def shots(metrics: Mapping[str, float | None], metric: Metric) -> str:
-    """'all 43.1 many 65.0 medium 40.2 few –', in percent."""
+    """Returns 'all 43.1 many 65.0 medium 40.2 few –', in percent."""
     found = ((head.lower(), key, metrics[key]) for key, head in metric.columns.items())
     return " ".join(f"{head} {'–' if value is None else f'{metric.shown(value, key):.1f}'}" for head, key, value in found)

@@ -1,4 +1,4 @@
-"""Checks of what parts promise: the features of a backbone, the rows of a sampler."""
+"""Checks of the promises of parts: the features of a backbone, the rows of a sampler."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from ltrun.errors import ConfigError, TrainingError
 
 
 def check_backbone(backbone: nn.Module) -> None:
-    """Raises ConfigError where the length of its features is not known."""
+    """Raises ConfigError unless the backbone says the length of its features."""
     features = getattr(backbone, "features", None)
     if type(features) is not int or features < 1:
-        raise ConfigError(f"network: {type(backbone).__name__} must set `features`, the length of what it returns an image")
+        raise ConfigError(f"network: {type(backbone).__name__} must set `features`, the length of an image's features")
 
 
 def check_rows(rows: object, images: int, sampler: nn.Module, whose: str) -> None:
-    """Raises ConfigError for no rows, and TrainingError for what are no rows of the training set."""
+    """Raises ConfigError if a sampler draws no rows, and TrainingError if it draws anything but rows of the training set.
+
+    whose: names the sampler in messages.
+    """
     if not isinstance(rows, Tensor) or rows.dim() != 1 or rows.dtype != torch.int64:
         found = f"{rows.dtype} of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
         raise TrainingError(f"{whose}, {type(sampler).__name__}, draws {found}, where int64 row numbers (N,) are needed")
     if rows.is_meta or rows.layout is not torch.strided:
-        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws rows on {rows.device} as {rows.layout}, not in memory")
+        raise TrainingError(
+            f"{whose}, {type(sampler).__name__}, draws {rows.layout} rows on {rows.device}, where a dense tensor is needed"
+        )
     if not len(rows):
-        raise ConfigError(f"{whose} draws no rows; choose another")
+        raise ConfigError(f"{whose} draws no rows; choose another sampler")
     if int(rows.min()) < 0 or int(rows.max()) >= images:
         row = int(rows.min()) if int(rows.min()) < 0 else int(rows.max())
-        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws row {row}, and the rows are 0 to {images - 1}")
+        raise TrainingError(f"{whose}, {type(sampler).__name__}, draws row {row}, but the rows are 0 to {images - 1}")

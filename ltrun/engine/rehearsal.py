@@ -1,4 +1,4 @@
-"""Rehearsal of a run: all that can be built is built, and a step of every stage taken, before the first stage trains."""
+"""Rehearsal of a run: builds every part and takes a step of every stage before the first stage trains."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats, Labels, Outputs, seed_of
 
 CPU = torch.device("cpu")
-FEW, MOST = 8, 1000  # images of which outputs are made, and classes that the outputs are said to be of
-CLASSES, LARGEST = 10, 2000  # classes of the first stand-in, and the most that one may have
+FEW, MOST = 8, 1000  # images that pass through the network, and the most classes that their outputs are labelled with
+CLASSES, LARGEST = 10, 2000  # classes of the first stand-in, and the most classes of any
 
 
 def check(job: Job) -> Recipe:
-    """The recipe of a job, held against all that can be known before data are opened. Raises ConfigError.
+    """Returns the recipe of a job after every check that needs no data. Raises ConfigError.
 
-    Parts are built on stand-ins for the statistics of a data set. Refused is what none of them accepts, because some values fit
-    one number of classes alone, and a part of a plugin's that names none of its values may mean the stand-in.
+    Parts are built on stand-ins for a data set. A recipe is refused only if no stand-in suits it, because some values fit one
+    number of classes alone; and not if a plugin's part refuses without naming a value, because it may refuse the stand-in.
     """
     recipe = recipe_of(job.config, job.choices, job.settings.plugins)
     recipe.check_settings()
@@ -54,7 +54,7 @@ def check(job: Job) -> Recipe:
             return recipe
         except ConfigError as error:
             refused.append(error)
-        except Exception:  # a part that a stand-in does not serve: on the data themselves it is built before training, too
+        except Exception:  # the part may need real data: `rehearse` builds it on them before training
             return recipe
         finally:
             set_random_state(CPU, state)
@@ -71,15 +71,15 @@ def refuse_without_validation(settings: Settings, recipe: Recipe) -> None:
 
 
 def predictors_of(recipe: Recipe, context: RunContext) -> dict[str, PostHoc]:
-    """The post-hoc parts, built and not yet fitted."""
+    """Returns name -> post-hoc part, built and not yet fitted."""
     return {name: part.build(context.injected()) for name, part in recipe.posthoc.items()}
 
 
 def rehearse(trainer: Trainer) -> None:
-    """Builds every stage on the run's own data, takes a step of each and has the post-hoc parts score a few images.
+    """Builds every stage on the run's own data, takes a step of each, and has the post-hoc parts score a few images.
 
-    All on a network that is thrown away, so that what does not fit in a later stage is not told hours later. Draws from the
-    default generators, and puts them back. Raises LtrunError, and whatever a part raises.
+    The network is thrown away; an error in a later stage shows now rather than after hours. Restores the state of the default
+    generators. Raises LtrunError, and whatever a part raises.
     """
     context, state = trainer.context, random_state(trainer.context.device)
     settings = context.settings
@@ -103,7 +103,7 @@ def rehearse(trainer: Trainer) -> None:
 
 
 def _stages(trainer: Trainer) -> Iterator[tuple[Network, StageRun]]:
-    """Each stage as it begins, on one new network."""
+    """Yields the network and each stage as the stage begins, all on one new network."""
     network = trainer.network()
     for index, stage in enumerate(trainer.recipe.stages):
         trainer.enter(network, stage, index)
@@ -111,7 +111,7 @@ def _stages(trainer: Trainer) -> Iterator[tuple[Network, StageRun]]:
 
 
 def _stand_ins(settings: Settings, recipe: Recipe) -> Iterator[RunContext]:
-    """Contexts without data: long-tailed and equal counts, of ten classes and of every number that an argument suggests."""
+    """Yields contexts without data: long-tailed and equal counts, for ten classes and each number that an argument suggests."""
     stated = recipe.prepare.arguments.values()
     channels = next((len(value) for value in stated if isinstance(value, Sequence)), 3)
     sizes = [*_lengths(recipe), *(value for value in recipe.source.arguments.values() if type(value) is int)]
@@ -134,7 +134,7 @@ def _stand_ins(settings: Settings, recipe: Recipe) -> Iterator[RunContext]:
 
 
 def _lengths(recipe: Recipe) -> Iterator[int]:
-    """Of the lists among the arguments of all parts: one may hold a value a class."""
+    """Yields the lengths of the lists among the arguments of all parts: a list may hold one value per class."""
     parts: list[Bound[Any]] = [*recipe.posthoc.values(), *(part for stage in recipe.stages for part in stage.parts())]
     for value in (value for part in parts for node in part.walk() for value in node.arguments.values()):
         if isinstance(value, Sequence) and not isinstance(value, str):
@@ -143,10 +143,11 @@ def _lengths(recipe: Recipe) -> Iterator[int]:
 
 @torch.no_grad()
 def _score_a_few(network: Network, context: RunContext, posthoc: Mapping[str, PostHoc]) -> None:
-    """Fits and asks each post-hoc part on a few outputs of every class, of a network that is not trained yet.
+    """Fits each post-hoc part to a few outputs of every class from an untrained network, and has it score them.
 
-    Raises LtrunError for what is wrong whatever the outputs are: the shape of the scores, a field that the part does not name,
-    another part's classifier. Other errors may be these outputs' own, and cost the part's row later if they are not.
+    Raises LtrunError for errors that do not depend on the outputs: the shape of the scores, a field that the part's `reads`
+    lacks, a classifier that the part does not support. Other errors may come from these outputs; an error that comes again
+    after training costs the part its row.
     """
     rows, present = torch.arange(min(FEW, len(context.splits.train))), context.stats.counts.nonzero()[:MOST, 0]
     batch = next(iter(context.splits.train.open([rows])))
@@ -185,7 +186,7 @@ def _ask(part: PostHoc, outputs: Outputs, labels: Tensor, reads: Collection[str]
 
 @dataclass(frozen=True)
 class Few:
-    """A split of a few outputs. hidden: its labels are not to be looked at."""
+    """Evidence of a few outputs. hidden: whether reading the labels raises PermissionError."""
 
     given: Outputs
     known: Tensor
@@ -205,11 +206,11 @@ class Few:
 
 
 def _watch(network: Network, classes: int) -> None:
-    """Has backbones and heads raise where their outputs are not what the rest is built for."""
+    """Makes backbones and heads raise TrainingError for outputs of an unexpected shape, type or device."""
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         width = module.features if isinstance(module, Backbone) else classes
-        found, needed = type(output).__name__, f"a row of {width} numbers an image"
+        found, needed = type(output).__name__, f"a row of {width} numbers per image"
         if isinstance(output, Tensor):
             if output.shape == (len(inputs[0]), width):
                 needed = f"{inputs[0].dtype} on {inputs[0].device}"
@@ -226,18 +227,18 @@ def _watch(network: Network, classes: int) -> None:
 
 
 def _explained(error: Exception, context: RunContext) -> ConfigError | None:
-    """The sentence for what a network does not take, or None: other errors are their part's own."""
+    """Returns a ConfigError if the backbone cannot process inputs of this shape or batch size; None for any other error."""
     frames, trace = [], error.__traceback__
     while trace is not None:
         frames.append(trace.tb_frame.f_locals.get("self"))
         trace = trace.tb_next
     backbone = next((frame for frame in frames if isinstance(frame, Backbone)), None)
-    if backbone is None or type(error) not in (RuntimeError, ValueError) or not str(error):  # those by which torch refuses
+    if backbone is None or type(error) not in (RuntimeError, ValueError) or not str(error):  # torch's refusals
         return None
     shape, size = tuple(context.input_shape), context.settings.batch_size
     reason, way = str(error).splitlines()[0], "choose another network"
     if "more than 1 value per channel" in reason:  # torch's batch normalisation
-        reason, way = "batch normalisation needs more than one value a channel", "give a larger batch_size, or larger images"
+        reason, way = "batch normalisation needs more than one value per channel", "give a larger batch_size, or larger images"
     return ConfigError(
         f"network: {type(backbone).__name__} cannot train on inputs of shape {shape} with batch_size={size} ({reason}); {way}"
     )

@@ -33,9 +33,9 @@ from ltrun.tasks.base import Metrics
 
 
 def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
-    """Trains, or goes on with, one run and writes its result; at_once: how many share the machine.
+    """Trains or resumes one run, and returns its record after writing it. at_once: number of runs that share the machine.
 
-    Raises LtrunError for anything the user can mend.
+    Raises LtrunError for anything the user can correct.
     """
     settings = job.settings
     recipe = check(job)
@@ -50,7 +50,7 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """A job with its data open."""
+    """A job whose data are open."""
 
     job: Job
     recipe: Recipe
@@ -60,7 +60,7 @@ class Run:
 
     @classmethod
     def open(cls, job: Job, recipe: Recipe, device: torch.device, progress: Reporter, at_once: int = 1) -> Run:
-        """Opens the data and says what they are. Raises LtrunError."""
+        """Opens the data and prints their description. Raises LtrunError."""
         context = RunContext.open(job.settings, recipe, device, progress.warn)
         evaluation = job.settings.evaluation
         describe(job.dataset, context.splits, progress.console, chart=False, many=evaluation.many, few=evaluation.few)
@@ -69,16 +69,16 @@ class Run:
         return cls(job, recipe, context, progress, at_once)
 
     def trainer(self, report: Any = lambda row: None, step: Any = lambda *_: None) -> Trainer:
-        """What trains the network of this run, or goes on with it. report: takes a row an epoch. step: see `Reporter.step`."""
+        """Returns the trainer that trains or resumes this run. report: takes a row per epoch. step: see `Reporter.step`."""
         checkpoints = Checkpoints(self.job.folder, resume=not self.job.settings.force)
         return Trainer(self.recipe, self.context, checkpoints, self._evaluate, report, step)
 
     def result(self) -> RunRecord:
-        """Trains, measures and writes the record."""
+        """Trains and measures the network; writes the record and returns it."""
         job, context = self.job, self.context
         rehearse(self.trainer())
         if context.device.type == "cuda" and self.at_once == 1:
-            torch.cuda.reset_peak_memory_stats(context.device)  # that of a run before this one in the same process
+            torch.cuda.reset_peak_memory_stats(context.device)  # an earlier run in this process left its own peak
         history = History(job.folder, job.settings.runtime.tensorboard)
         self.progress.start(job.title, epochs_of(self.recipe), context.task.metrics[0])
         begun = time.time()
@@ -112,14 +112,14 @@ class Run:
         return record
 
     def _evaluate(self, network: Network) -> dict[str, Metrics]:
-        """The task's first metric and its shot groups, of the network's own scores on each split, for the line of an epoch."""
+        """Returns split -> the task's first metric and its shot groups, by the network's own scores, for an epoch's row."""
         found, shown = evaluate(network, self.context), self.context.task.metrics[0].columns
         return {split: {name: metrics[name] for name in shown} for split, metrics in found.items()}
 
     def _record(
         self, trainer: Trainer, predictors: dict[str, Any], begun: float, lost: Mapping[str, str] | None = None
     ) -> RunRecord:
-        """lost: post-hoc parts without a row, and why. Where the method's own row is lost, its label says so."""
+        """Returns the record. lost: post-hoc part -> why it has no row. A lost headline row is marked in the run's label."""
         job, context = self.job, self.context
         cost = provenance() | self._cost(trainer, begun) | ({"lost_rows": dict(lost)} if lost else {})
         stands = job.headline in predictors
@@ -146,7 +146,7 @@ class Run:
         )
 
     def _cost(self, trainer: Trainer, begun: float) -> dict[str, Any]:
-        """What the run took, and of which machine. begun: seconds since 1970."""
+        """Returns the time and memory that the run took, and on which device. begun: seconds since 1970."""
         context, epochs, seconds = self.context, sum(stage.epochs for stage in self.recipe.stages), sum(trainer.seconds)
         cuda, device = context.device.type == "cuda", context.device
         peak = torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -165,5 +165,5 @@ class Run:
 
 
 def epochs_of(recipe: Recipe) -> dict[str, int]:
-    """Stage -> its epochs, in order."""
+    """Returns stage -> its epochs, in order."""
     return {stage.name: stage.epochs for stage in recipe.stages}

@@ -1,4 +1,4 @@
-"""One stage under way: its objective, samplers and optimizer, and an epoch of it."""
+"""A training stage: its objective, samplers and optimizer, and the loop of one epoch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ltrun.schedule.base import Schedule
 from ltrun.types import Batch, Clock, Outputs, View, seed_of
 
 Row = dict[str, Any]
-Context = dict[str, Any]  # what the constructors of parts may ask for
+Context = dict[str, Any]  # values that constructors of parts may ask for, by name
 
 
 class StageRun(nn.Module):
-    """objective, samplers, update: modules whose state is checkpointed. optimizer: moves their parameters, at the rate that
-    schedule gives. behind: parts of the loss whose outputs are monitored. best: the best epoch so far on the validation split,
-    where that selects the model.
+    """objective, samplers, update: modules whose state is checkpointed. optimizer: updates their parameters. schedule: sets the
+    optimizer's learning rate. behind: parts of the loss whose outputs are monitored. best: the best epoch so far on the
+    validation split, with selection=best_val.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class StageRun(nn.Module):
 
     @classmethod
     def of(cls, stage: Stage, network: Network, context: RunContext) -> StageRun:
-        """Builds the parts of a stage: a function of the seed and the stage alone."""
+        """Builds the parts of a stage; their random draws depend on the seed and the stage alone."""
         torch.manual_seed(seed_of(context.seed, stage.name, "parts"))
         injected = context.injected()
         samplers = {name: stream.sampler.build(injected) for name, stream in stage.streams.items() if stream.sampler}
@@ -78,9 +78,9 @@ class StageRun(nn.Module):
         return self.objective.network
 
     def epoch(self, clock: Clock, told: Callable[[Clock, int, int], None] = lambda *_: None) -> Row:
-        """One pass over the main stream's rows, from generators that are a function of (seed, stage, epoch).
+        """Trains one pass over the main stream's rows, with generators seeded from (seed, stage, epoch); returns the row.
 
-        told: how many of its batches are done.
+        told: takes the clock, the batches done and the batches of the epoch.
         """
         context = self.context
         rows, rates = self._begin(clock)
@@ -98,13 +98,13 @@ class StageRun(nn.Module):
         return row | {"loss": losses.pop("total"), "losses": losses, "images": images}
 
     def rehearse(self) -> None:
-        """A step with the smallest batch of the first epoch. Trains: only for a stage that nobody goes on with."""
+        """Takes a step with the smallest batch of the first epoch. It trains: use it only on a stage that is thrown away."""
         rows, _ = self._begin(Clock(self.stage.name, 0, self.stage.epochs))
         few = {name: min(batches(plan, self.context.settings.batch_size), key=len) for name, plan in rows.items()}
         self.step.take({name: next(iter(self.context.splits.train.open([plan]))) for name, plan in few.items()})
 
     def _begin(self, clock: Clock) -> tuple[dict[str, Tensor], list[float]]:
-        """The rows of an epoch by stream, and the rate of each group of parameters, which are set; parts have adapted."""
+        """Adapts the parts and sets the learning rates; returns the rows of an epoch by stream, and the rate of each group."""
         key = seed_of(self.context.seed, clock.stage, clock.epoch)
         torch.manual_seed(key)
         generator = torch.Generator().manual_seed(seed_of(key, "samplers"))
@@ -118,7 +118,7 @@ class StageRun(nn.Module):
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Outputs:
-        """Outputs of inputs as stored, in evaluation mode."""
+        """Returns the outputs of stored inputs, in evaluation mode."""
         training = self.network.training
         with self.context.precision.autocast():
             outputs = self.network.eval().predict(self.context.prepare(inputs))
@@ -131,7 +131,7 @@ class StageRun(nn.Module):
     def remember_best(self, row: Row) -> None:
         """Keeps the network of an epoch that is the best so far on the validation split, by the task's first metric.
 
-        Epochs of this stage alone compete: a network of an earlier one lacks what this one trains, such as a new classifier.
+        Only epochs of this stage compete: the network of an earlier stage lacks parts that this one trains, such as a new head.
         """
         metric = self.context.task.metrics[0]
         value = row["evaluation"].get("val", {}).get(metric.name)
@@ -140,7 +140,7 @@ class StageRun(nn.Module):
             self.best = {"value": value, "epoch": row["epoch"], "network": network}
 
     def _set_modes(self) -> None:
-        """Training mode, but for normalisation statistics that the stage freezes: see `norm` in recipe.Stage."""
+        """Sets training mode, except for normalisation statistics that the stage freezes: see `norm` in recipe.Stage."""
         self.train()
         for module in self.network.modules():
             if isinstance(module, nn.modules.batchnorm._NormBase):
@@ -150,7 +150,7 @@ class StageRun(nn.Module):
                     module.eval()
 
     def _draw(self, clock: Clock, generator: torch.Generator) -> dict[str, Tensor]:
-        """The row plan of an epoch for every stream, as long as the main one's."""
+        """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows."""
         targets, streams = self.context.splits.train.targets, self.stage.streams
         rows = {
             name: cast(Sampler, self.samplers[name]).draw(targets, clock, generator)
@@ -165,14 +165,14 @@ class StageRun(nn.Module):
 
 
 def _classification(stage: Stage, injected: Context) -> Classification:
-    """The class-sensitive loss of a stage's margins, logit adjustments and weights."""
+    """Builds the class-sensitive loss from a stage's margins, logit adjustments and weights."""
     adjusts, weighs = [part.build(injected) for part in stage.adjusts], [part.build(injected) for part in stage.weighs]
     criterion = stage.criterion.build(injected) if stage.criterion else None
     return Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
 
 
 def _objective(stage: Stage, network: Network, context: RunContext, injected: Context) -> Objective:
-    """The loss of a stage: its class-sensitive loss, unless a term replaces it, and its further terms."""
+    """Builds the loss of a stage: the class-sensitive loss, unless a term replaces it, and the stage's further terms."""
     terms = {name: part.build(injected) for name, (_, part) in stage.terms.items()}
     weights = {name: weight for name, (weight, _) in stage.terms.items()}
     if "classification" not in terms:
@@ -183,26 +183,26 @@ def _objective(stage: Stage, network: Network, context: RunContext, injected: Co
 
 
 def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:
-    """The augmentations of a stream, new objects; those of the main stream where it has none of its own."""
+    """Builds the augmentations of a stream, or the main stream's where the stream has none of its own."""
     own = stage.streams[stream].augments
     nodes = stage.streams[MAIN].augments if own is None else own
     return [part.build(injected) for part in (nodes or {}).values()]
 
 
 def own_augments(stage: Stage, injected: Context) -> list[Augment]:
-    """The augmentations of the data set, without those of options."""
+    """Builds the augmentations of the data set, without the augmentations of options."""
     nodes = (stage.streams[MAIN].augments or {}).values()
     return [part.build(injected) for part in nodes if part.path.startswith("dataset.augments.")]
 
 
 def outer_parameters(*modules: nn.Module) -> list[nn.Parameter]:
-    """The parameters of the parts with `outer`, which an update learns and the optimizer does not."""
+    """Returns the parameters of parts with `outer`, which the update learns instead of the optimizer."""
     owners = [part for module in modules for part in module.modules() if isinstance(part, Part) and part.outer]
     return list(dict.fromkeys(parameter for part in owners for parameter in part.parameters()))
 
 
 def set_rates(optimizer: Descent, rates: Sequence[float]) -> None:
-    """The learning rate of each group of parameters; in place where it is a tensor."""
+    """Sets the learning rate of each group of parameters; in place where the rate is a tensor."""
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -211,8 +211,8 @@ def set_rates(optimizer: Descent, rates: Sequence[float]) -> None:
 
 
 def batches(rows: Tensor, size: int) -> list[Tensor]:
-    """The rows in batches; the last, smaller one is kept, and a lone last row joins the batch before it, because batch
-    normalisation needs two."""
+    """Splits rows into batches. A smaller last batch is kept; a lone last row joins the batch before it, because batch
+    normalisation needs two rows."""
     split = list(rows.split(size))
     if len(split) > 1 and len(split[-1]) == 1:
         split[-2:] = [torch.cat(split[-2:])]

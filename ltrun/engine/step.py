@@ -1,4 +1,4 @@
-"""One training step as a function of device tensors: run as it is, compiled, or replayed as one CUDA graph."""
+"""One training step as a function of device tensors: run eagerly, compiled, or replayed as one CUDA graph."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ltrun.types import Streams
 
 BACKEND = "inductor"
 Shape = tuple[tuple[str, torch.Size, torch.Size], ...]
-WARM_UP = 3  # steps of a shape that run as they are before it is captured: libraries choose kernels, memory finds its place
+WARM_UP = 3  # eager steps of a shape before its capture: libraries choose kernels, memory is allocated
 
 
 class Step:
-    """streams -> nothing: objective, gradient, update of the parameters, what parts keep, and the monitor's sums, in place.
+    """Takes a step on streams, in place: objective, gradient, parameter update, state of the parts, and the monitor's sums.
 
-    runtime.compile: 'auto' replays the whole step as a CUDA graph on CUDA: the same kernels, the same bits. True
-    compiles the objective by inductor as well, and on a CPU too, where the first step then takes half a minute. False runs it
-    as it is. A graph belongs to the shapes of the streams; there are two, because the last batch of an epoch is kept. Where a
-    part does not allow it, `warn` gets a sentence that names the part, once, and nothing else changes. On CUDA, run inside
+    runtime.compile: 'auto' replays the whole step as a CUDA graph on CUDA, with the same kernels and the same bits. True also
+    compiles the objective by inductor, on a CPU too, where the first step then takes half a minute. False runs steps eagerly.
+    Each shape of the streams has a graph of its own: full batches, and the smaller last batch of an epoch. If a part cannot be
+    compiled or captured, `warn` gets one sentence that names the part, and steps run eagerly. On CUDA, run inside
     `own_stream`: the default stream cannot be captured.
 
-    tensors: those that a step writes besides the optimizer's and the monitor's; a failed attempt puts them back.
+    tensors: the tensors that a step writes, without the optimizer's and the monitor's; a failed attempt restores them.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Step:
         compile, device = context.settings.runtime.compile, context.device
         self.captures, self.compiles = compile is not False and device.type == "cuda", compile is True
         if self.captures and not all(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
-            self._give_up(f"{type(optimizer).__name__}, whose learning rate is no tensor,")
+            self._give_up(f"{type(optimizer).__name__}, whose learning rate is not a tensor,")
         if self.compiles:
             compile_objective(objective)
         self.seen: Counter[Shape] = Counter()
@@ -72,7 +72,7 @@ class Step:
             self.take(streams)
 
     def take(self, streams: Streams) -> None:
-        """A step as it is."""
+        """Takes a step eagerly."""
         values, outputs, seen = self.update(self.objective, self.optimizer, streams)
         values = {name: value.detach() for name, value in values.items()}
         outputs = {name: output.detach() for name, output in outputs.items()}
@@ -82,7 +82,7 @@ class Step:
                 part.after_step(outputs, seen)
 
     def _run_without_waiting(self, streams: Streams) -> None:
-        """A step that raises where the host would wait for the device, which a captured one cannot."""
+        """Takes a step that raises where the host would wait for the device: a captured step cannot wait."""
         with no_waiting():
             self.take(streams)
 
@@ -92,7 +92,7 @@ class Step:
         self.graphs[shape].replay(streams)
 
     def _attempt(self, way: Callable[..., None], streams: Streams, *more: Any) -> None:
-        """Takes the step in a way that may fail; if it does, everything is put back and the step is taken as it is."""
+        """Takes the step in a way that may fail; after a failure, restores all state and takes the step eagerly."""
         tensors = [*self.tensors, *leaves(self.optimizer.state_dict()), *self.monitor.tensors()]
         before, state = [tensor.detach().clone() for tensor in tensors], random_state(self.device)
         try:
@@ -100,7 +100,7 @@ class Step:
             return
         except Exception as error:
             self._give_up(culprit(error, self.parts), error)
-        # Outside the clause, as the error holds on to the memory of the step that failed.
+        # Outside the except clause, because the error keeps the memory of the failed step alive.
         with torch.no_grad():
             for tensor, old in zip(tensors, before, strict=True):
                 tensor.copy_(old)
@@ -110,14 +110,16 @@ class Step:
 
     def _give_up(self, name: str, error: Exception | None = None) -> None:
         lines = str(error or "").strip().splitlines()
-        self.warn(f"runtime.compile: {name} does not allow it{f' ({lines[0]})' if lines else ''}; steps are taken one by one")
+        self.warn(
+            f"runtime.compile: {name} cannot be compiled or captured{f' ({lines[0]})' if lines else ''}; steps run eagerly"
+        )
         self.captures = self.compiles = False
         self.graphs = {}
         self.objective._compiled_call_impl = None
 
 
 class Graph:
-    """A captured step, and the tensors that it reads its streams from."""
+    """A captured step, and the tensors from which it reads its streams."""
 
     def __init__(self, run: Callable[[Streams], None], streams: Streams, pool: Any) -> None:
         self.streams = {name: batch.clone() for name, batch in streams.items()}
@@ -135,8 +137,8 @@ class Graph:
 
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """Puts the work of this thread on a CUDA stream of its own: on the default one nothing can be captured, and runs that take
-    turns would wait for each other there. Nothing else on other devices."""
+    """Puts the work of this thread on a CUDA stream of its own: the default stream cannot be captured, and runs that take turns
+    would wait for each other on it. Does nothing on other devices."""
     if device.type != "cuda":
         yield
         return
@@ -146,7 +148,7 @@ def own_stream(device: torch.device) -> Iterator[None]:
 
 
 def compile_objective(objective: Objective) -> None:
-    """A program for each shape. Random numbers stay those of the uncompiled step."""
+    """Compiles the objective once for each shape. Random numbers are the same as in an eager step."""
     import torch._inductor.config
 
     torch._inductor.config.fallback_random = True
@@ -154,7 +156,10 @@ def compile_objective(objective: Objective) -> None:
 
 
 def culprit(error: BaseException, parts: Sequence[Part]) -> str:
-    """The innermost part that was at work when the error was raised, or the one that it hides, as the end of a capture does."""
+    """Returns the class name of the innermost part that raised the error or an error in its context.
+
+    The end of a failed capture raises an error of its own, which has the part's error as its context.
+    """
     raised = [error]
     while raised[-1].__context__ is not None:
         raised.append(raised[-1].__context__)
@@ -167,9 +172,10 @@ def culprit(error: BaseException, parts: Sequence[Part]) -> str:
 
 @contextmanager
 def no_waiting() -> Iterator[None]:
+    """Makes torch raise RuntimeError where the host would wait for the CUDA device."""
     mode = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Synchronization debug mode")  # is a prototype, says torch
+        warnings.filterwarnings("ignore", message="Synchronization debug mode")  # torch warns that it is a prototype
         torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -178,7 +184,7 @@ def no_waiting() -> Iterator[None]:
 
 
 def random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Of the default generators of the host and of the device."""
+    """Returns the states of the default generators of the host and, on CUDA, of the device."""
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
@@ -191,7 +197,7 @@ def set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) 
 
 
 def leaves(tree: Any) -> list[Tensor]:
-    """The tensors in nested mappings and lists."""
+    """Returns the tensors in nested mappings and lists."""
     if isinstance(tree, Tensor):
         return [tree]
     nested = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()

@@ -1,4 +1,4 @@
-"""The loop over stages and epochs. A method is a choice in a few typed slots; this file knows the slots and never a method."""
+"""Training loop over stages and epochs. A method is a choice in typed slots; this file knows the slots and never a method."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from ltrun.recipe.stage import Recipe, Stage
 from ltrun.types import Clock, seed_of
 
 log = logging.getLogger(__name__)
-UNDER_WAY: set[Trainer] = set()  # those of this process, each in a thread of its own
-SHARE = 50  # an epoch's state is kept in memory where that takes less than a fiftieth of the time since it was last
+UNDER_WAY: set[Trainer] = set()  # trainers of this process, each in a thread of its own
+SHARE = 50  # an epoch's state is copied to memory once 50 times the duration of the last copy has passed
 
 
 @dataclass(eq=False)
 class Trainer:
     """Trains the stages of a recipe one after the other.
 
-    evaluate: network -> metrics of an epoch, by split. report: takes a row an epoch. step: is told how many batches of an
-    epoch are done. seconds: of each stage, those of an earlier process included. images: rows that the main stream has drawn,
-    in all. A checkpoint is taken when a stage ends, and at the end of any other epoch if the last one, `saved`, is
-    runtime.checkpoint_seconds ago. pending: name and state of an epoch that is not on the disk yet; an interrupt writes it, so
-    that it costs no more than the epoch under way.
+    evaluate: network -> metrics of an epoch, by split. report: takes a row per epoch. step: takes the clock, the batches done
+    and the batches of the epoch. seconds: training time of each stage, earlier processes included. images: rows that the main
+    stream has drawn in all stages. A checkpoint is written when a stage ends, and after any other epoch if the last one, at
+    `saved`, is runtime.checkpoint_seconds old. pending: name and state of an epoch that is not on disk yet; an interrupt
+    writes it, and so loses no more than the epoch under way.
     """
 
     recipe: Recipe
@@ -49,12 +49,12 @@ class Trainer:
     images: int = 0
     saved: float = field(init=False)
     pending: tuple[str, dict[str, Any]] | None = field(init=False, default=None)
-    kept: float = field(init=False, default=0.0)  # when `pending` was taken, and for how long, by perf_counter
+    kept: float = field(init=False, default=0.0)  # when `pending` was copied, and the seconds that took, by perf_counter
     took: float = field(init=False, default=0.0)
     writing: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def run(self) -> Network:
-        """The trained network. Goes on from the newest checkpoint; on a CPU the result is then bit-equal."""
+        """Returns the trained network. Resumes from the newest checkpoint; on a CPU that changes no bit of the result."""
         UNDER_WAY.add(self)
         try:
             return self._run()
@@ -91,23 +91,23 @@ class Trainer:
         return self.context.settings.selection == "best_val"
 
     def _check_data(self, saved: Mapping[str, Any]) -> None:
-        """Raises DataError where a checkpoint is that of other data. Those of before know the sizes of the classes only.
+        """Raises DataError if a checkpoint belongs to other data. Checkpoints of old versions hold only the class sizes.
 
-        Warns of streamed images that were written since.
+        Warns of streamed images that were written since the run began.
         """
         folder, counts = self.checkpoints.folder, self.context.stats.counts.tolist()
         told = self.context.listing.difference(saved.get("data", {}), folder) if saved else None
         if told is None and saved.get("counts", counts) != counts:
-            told = "the classes have other numbers of training images"
+            told = "the classes have different numbers of training images"
         if told is not None:
             raise DataError(
-                f"{folder} was begun with other data: {told}; bring those back to go on, or begin anew with force=true"
+                f"{folder} was begun with other data: {told}; restore the data to resume, or train from scratch with force=true"
             )
         if told := self.context.listing.written(saved.get("data", {}), folder, saved.get("times")):
             self.context.warn(f"{folder}: {told}")
 
     def _go_on(self, running: StageRun, saved: Mapping[str, Any]) -> None:
-        """Raises TrainingError where the checkpoint is that of other parts."""
+        """Loads a stage from its checkpoint. Raises TrainingError if the checkpoint belongs to other parts."""
         folder = self.checkpoints.folder
         try:
             running.load_state_dict(saved["module"])
@@ -115,8 +115,8 @@ class Trainer:
             running.best = saved["best"]
         except (RuntimeError, KeyError, ValueError) as error:
             raise TrainingError(
-                f"the checkpoint in {folder} does not fit this run, whose parts or classes are others now; force=true begins "
-                f"it anew ({str(error).splitlines()[0]})"
+                f"the checkpoint in {folder} does not fit this run, whose parts or classes have changed; force=true trains it "
+                f"from scratch ({str(error).splitlines()[0]})"
             ) from None
 
     def _epoch(self, running: StageRun, index: int, clock: Clock) -> None:
@@ -140,7 +140,7 @@ class Trainer:
             self.saved = time.monotonic()
 
     def _train(self, running: StageRun, clock: Clock) -> Row:
-        """An epoch. Raises TrainingError where its loss is not finite, and says what is left of the run."""
+        """Trains an epoch. Raises TrainingError if its loss is not finite, and names the checkpoint that is kept."""
         try:
             return running.epoch(clock, self.step)
         except TrainingError as error:
@@ -150,7 +150,7 @@ class Trainer:
             raise TrainingError(f"{error}; the checkpoint {self.checkpoints.entries[0]['file']} is kept") from None
 
     def _keep(self, running: StageRun, index: int, clock: Clock) -> None:
-        """Copies the state of an epoch to the host, in this run's turn: others may have torch refuse to wait for the device."""
+        """Copies the state of an epoch to the host, in this run's turn: another run may have made torch refuse to wait."""
         begun = time.perf_counter()
         self.context.splits.check_files()
         state = {"stage": index, "epoch": clock.epoch + 1, "seconds": list(self.seconds), "best": running.best}
@@ -161,21 +161,21 @@ class Trainer:
         self.took = self.kept - begun
 
     def _write(self) -> None:
-        """Raises TrainingError."""
+        """Writes the pending checkpoint, if there is one. Raises TrainingError."""
         with self.writing:
             if self.pending is not None:
                 self.checkpoints.save(*self.pending)
                 self.pending = None
 
     def rescue(self) -> None:
-        """Writes the last epoch, before the process ends."""
+        """Writes the pending checkpoint before the process ends; logs a failure."""
         try:
             self._write()
         except TrainingError as error:
             log.warning(str(error))
 
     def network(self) -> Network:
-        """The network of the first stage, new; a function of the seed."""
+        """Builds the network of the first stage; its random draws depend on the seed alone."""
         torch.manual_seed(seed_of(self.context.seed, "network"))
         first, injected = self.recipe.stages[0], self.context.injected()
         backbone = injected["backbone"] = self.recipe.backbone.build(injected)
@@ -186,7 +186,7 @@ class Trainer:
         return cast(Network, network.to(self.context.device, memory_format=layout))  # type: ignore[call-overload]
 
     def enter(self, network: Network, stage: Stage, index: int) -> None:
-        """Resets, wraps and freezes what the stage asks for; a function of the seed and the stage alone."""
+        """Resets, wraps and freezes the parts of the network that the stage names; draws depend on seed and stage alone."""
         torch.manual_seed(seed_of(self.context.seed, stage.name, "enter"))
         injected = self.context.injected()
         for name in network.head_names():
@@ -202,11 +202,11 @@ class Trainer:
                 raise ConfigError(f"stages.{stage.name}.trainable: no parameter of the network matches '{pattern}'")
         for name, parameter in network.named_parameters():
             chosen = stage.trainable is None or any(fnmatch(name, pattern) for pattern in stage.trainable)
-            if parameter.is_floating_point() or parameter.is_complex():  # others have no gradient
+            if parameter.is_floating_point() or parameter.is_complex():  # integers have no gradient
                 parameter.requires_grad_(chosen)
 
 
 def rescue_all() -> None:
-    """Has each run of this process write its last epoch."""
+    """Has each run of this process write its pending checkpoint."""
     for trainer in list(UNDER_WAY):
         trainer.rescue()

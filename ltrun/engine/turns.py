@@ -1,4 +1,4 @@
-"""Several runs in one process, each in a thread, one of them at work at a time."""
+"""Turns of several runs in one process: each run has a thread, and one run works at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 
 class Turns:
     """A first-come, first-served lock. Whoever holds it also gets its own copy of torch's global state: the default
-    generators and the TF32 flags. So every run computes what it computes alone, in any company.
+    generators and the TF32 flags. So a run computes the same results beside others as alone.
 
-    A GPU is fed that way: each run queues a step on a stream of its own and hands on, and the device works on the steps of
-    all runs at once. Streams, gradient mode and autocast belong to threads already.
+    Turns keep a GPU busy: each run queues a step on a CUDA stream of its own and yields its turn, and the device works on the
+    steps of all runs at once. Streams, gradient mode and autocast belong to threads already.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Turns:
 
     @contextmanager
     def taken_by_a_run(self) -> Iterator[None]:
-        """Around all of a run, in its thread."""
+        """Wraps a whole run, in the run's thread: takes its first turn, and gives up its last."""
         _thread.run = Lane(self)
         self.take(_thread.run)
         try:
@@ -43,7 +43,7 @@ class Turns:
                 ticket.acquire()
                 self.waiting.append(ticket)
             self.taken = True
-        ticket.acquire()  # at once, or when it is given by the one before
+        ticket.acquire()  # at once, or when the run before gives its turn
         if self.last is not run:
             if self.last is not None:
                 self.last.save()
@@ -58,7 +58,7 @@ class Turns:
 
 
 class Lane:
-    """One that takes turns, and its own values of what is global in torch while others are at work."""
+    """A run that takes turns, and its copy of torch's global state while other runs work."""
 
     def __init__(self, turns: Turns) -> None:
         self.turns = turns
@@ -69,12 +69,13 @@ class Lane:
     def save(self) -> None:
         self.host = torch.get_rng_state()
         self.devices = [generator.graphsafe_get_state() for generator in generators()]
-        with suppress(RuntimeError):  # a part has set them by torch's newer names: those that the run began with are kept
+        with suppress(RuntimeError):  # a part set the flags by torch's newer names: keep the run's earlier flags
             self.flags = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
     def restore(self) -> None:
-        """The first time, only the generators of devices become its own. Their states are handed over rather than copied: a
-        captured graph goes on drawing from the one that it was captured with."""
+        """Sets torch's global state to the run's copy; the first time, only gives the run its own generators on the devices.
+        States of device generators are handed over, not copied: a captured graph keeps drawing from the state of its capture.
+        """
         if self.host is not None:
             torch.set_rng_state(self.host)
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self.flags
@@ -84,7 +85,7 @@ class Lane:
 
 
 def generators() -> tuple[torch.Generator, ...]:
-    """The default ones of the CUDA devices, once they are in use."""
+    """Returns the default generators of the CUDA devices, once CUDA is in use."""
     return torch.cuda.default_generators if torch.cuda.is_initialized() else ()
 
 
@@ -97,7 +98,7 @@ _thread = _Thread()
 
 @contextmanager
 def released() -> Iterator[None]:
-    """Lets the other runs of this process work meanwhile. What is done here draws no random numbers from torch."""
+    """Lets other runs of this process work during the block, which must draw no random numbers from torch."""
     run = _thread.run
     if run is None:
         yield
@@ -117,9 +118,9 @@ def yield_turn() -> None:
 
 
 def wait_for_device(device: torch.device) -> None:
-    """Lets the other runs of this process work until the device has done what this one has queued."""
+    """Lets the other runs of this process work until the device has finished the work that this run has queued."""
     if _thread.run is not None and device.type == "cuda":
-        done = torch.cuda.Event(blocking=True)  # else the thread would keep a core busy
+        done = torch.cuda.Event(blocking=True)  # blocking: a spinning wait would keep a core busy
         done.record()
         with released():
             done.synchronize()

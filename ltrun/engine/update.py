@@ -32,21 +32,22 @@ class Plain(Update):
 
 
 class Bilevel(Update):
-    """Before each step, moves the outer parameters so that the step will serve a balanced batch better.
+    """Before each step, moves the outer parameters so that the step lowers the loss of a balanced batch further.
 
-    The outer parameters phi are those of the parts with `outer`: weights, sample rates. A virtual step of plain descent at
-    the current learning rate, theta' = theta - lr * d total(theta, phi) / d theta, is judged by the meta loss, the plain
-    cross-entropy of theta' on stream `meta`. Adam moves phi by the gradient of that loss through theta', exactly, second
-    derivatives included; then the network takes its real step with the new phi, on the same augmented and mixed images.
+    The outer parameters phi belong to the parts with `outer`, such as weights and sample rates. A virtual step of plain descent
+    at the current learning rate, theta' = theta - lr * d total(theta, phi) / d theta, is judged by the meta loss: the plain
+    cross-entropy of theta' on stream `meta`. Adam moves phi by the exact gradient of the meta loss through theta', second
+    derivatives included. Then the network takes its real step with the new phi, on the same augmented and mixed images.
     `lr` and `weight_decay` are Adam's and follow no schedule.
 
-    virtual: patterns over the names of the network's parameters; theta is those of them that the stage trains. "*" is the
-    original of both methods: Meta-Weight-Net trains, and steps, the whole network, BALMS the classifier alone. A step of a
-    ResNet then takes four times as long as a plain one, and one and a half times with "*head*", which spares the passes back
-    through the rest. BALMS's virtual step has momentum and weight decay; here it has neither.
+    virtual: patterns over the names of the network's parameters; theta is the set of matching parameters that the stage trains.
+    "*" is true to both originals: Meta-Weight-Net trains the whole network and BALMS the classifier alone, and each takes the
+    virtual step with all that it trains. With "*", a step of a ResNet takes four times as long as a plain step; with "*head*",
+    which spares the backward passes through the rest, one and a half times. BALMS's virtual step has momentum and weight decay;
+    here it has neither.
 
-    Outer parameters act in the terms, so that one pass of the training batch serves both steps. The pass of `meta` leaves no
-    trace: its batch statistics go to copies of the network's buffers.
+    Outer parameters act in the terms, so that one forward pass of the training batch serves both steps. The forward pass of
+    `meta` does not change the network's buffers: its batch statistics go to copies.
 
     Shu et al., 2019, arXiv 1902.07379, algorithm 1; Ren et al., 2020, arXiv 2007.10740.
     """
@@ -70,7 +71,7 @@ class Bilevel(Update):
         if weight_decay < 0:
             raise ConfigError(f"weight_decay must not be negative, got {weight_decay}")
         self.lr, self.weight_decay, self.virtual = lr, weight_decay, virtual
-        self.learnt = list(outer)  # a plain list: the parts that own them save them
+        self.learnt = list(outer)  # a plain list, because the parts that own the parameters save them
         self.sizes = [parameter.numel() for parameter in outer]
         for name in ("mean", "square"):
             self.register_buffer(name, torch.zeros(sum(self.sizes)))
@@ -83,14 +84,17 @@ class Bilevel(Update):
         values, outputs, streams = objective(streams)
         rate = optimizer.param_groups[0]["lr"]
         self.adam(self.outer_gradient(objective, values["total"], streams["meta"], rate))
-        values = objective.values(outputs, streams)  # the same pass through the network, with phi as it is now
+        values = objective.values(outputs, streams)  # the same forward pass, with the new phi
         optimizer.zero_grad(set_to_none=True)
         values["total"].backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
         return values, outputs, streams
 
     def outer_gradient(self, objective: Objective, total: Tensor, meta: Batch, rate: float | Tensor) -> Tensor:
-        """(P,) derivatives of the meta loss after a virtual step of size `rate` by the outer parameters, flattened."""
+        """Returns the (P,) gradient of the meta loss with respect to the outer parameters, after a virtual step of size `rate`.
+
+        Raises ConfigError if `virtual` matches no trained parameter.
+        """
         network = objective.network
         known = dict(network.named_parameters())
         theta = {name: p for name, p in known.items() if p.requires_grad and any(fnmatch(name, x) for x in self.virtual)}
@@ -103,14 +107,14 @@ class Bilevel(Update):
             named = {f"network.{name}": tensor for name, tensor in (state | stepped).items()}
             judged = functional_call(_Predictor(network), named, (meta.inputs,))
         loss = Classification().loss(judged.logits, meta.targets, judged)
-        # The chain rule through theta' = theta - rate * slopes, which phi reaches by the slopes alone.
+        # The chain rule through theta' = theta - rate * slopes, where only the slopes depend on phi.
         pairs = zip(slopes, _gradient(loss, list(stepped.values())), strict=True)
         through = torch.stack([-rate * (slope * pull).sum() for slope, pull in pairs]).sum()
         return torch.cat([gradient.flatten() for gradient in _gradient(through, self.learnt)])
 
     @torch.no_grad()
     def adam(self, gradient: Tensor) -> None:
-        """One step of Adam (Kingma and Ba, 2015, arXiv 1412.6980) with its usual constants; its moments are buffers."""
+        """Takes one step of Adam (Kingma and Ba, 2015, arXiv 1412.6980) with its usual constants; its moments are buffers."""
         gradient = gradient + self.weight_decay * torch.cat([parameter.flatten() for parameter in self.learnt])
         self.steps += 1
         self.mean.lerp_(gradient, 1 - 0.9)
@@ -124,7 +128,7 @@ class Bilevel(Update):
 
 
 class _Predictor(nn.Module):
-    """Makes `predict` the forward pass, which is what functional_call calls."""
+    """Makes `predict` the forward pass, because functional_call calls that."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -135,5 +139,5 @@ class _Predictor(nn.Module):
 
 
 def _gradient(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
-    """Derivatives of a scalar; zeros by what it does not depend on."""
+    """Returns the derivatives of a scalar; zeros for inputs that it does not depend on."""
     return torch.autograd.grad(value, inputs, create_graph=create_graph, allow_unused=True, materialize_grads=True)

@@ -115,7 +115,7 @@ def test_a_run_does_not_go_on_with_other_data(ltrun: Run, tmp_path: Path, split:
     sentence = refused(ltrun(*PHOTOS))
     title = {"train": "training", "val": "validation", "test": "test"}[split]
     assert f"of 13 {title} images 2 are changed ({split}/ant/0001.png)" in sentence
-    assert "bring those back to go on, or begin anew with force=true" in sentence
+    assert "restore the data to resume, or train from scratch with force=true" in sentence
     class_folders(tmp_path / "photos" / split, {"ant": 8, "bee": 5}, size=12, seed=len(split))
     again = ltrun(*PHOTOS)
     assert again.returncode == 0, again.stderr
@@ -176,7 +176,7 @@ def test_streamed_images_exchanged_for_others_of_their_sizes_are_told(
         path.unlink()
     for number, path in enumerate(sorted(photos.rglob("*.bmp"))):
         os.utime(path, ns=(1, 10**18 + number))
-    words, told = (*PHOTOS, "dataset.streamed=true", "dataset.workers=0"), "images were written or exchanged since"
+    words, told = (*PHOTOS, "dataset.streamed=true", "dataset.workers=0"), "images were written or replaced since"
     interrupt(ltrun, monkeypatch, *words)
     if not listed:
         next((tmp_path / "outputs").rglob("data.npz")).unlink()
@@ -185,8 +185,8 @@ def test_streamed_images_exchanged_for_others_of_their_sizes_are_told(
     assert again.returncode == 0, again.stderr
     said = " ".join((again.stdout + again.stderr).split())
     assert said.count(told) == 1
-    assert f"2 of 48 {told} this run began, the first of them" in said
-    assert "known by names and sizes only; where their contents are others now, force=true begins anew" in said
+    assert f"2 of 48 {told} this run began, such as" in said
+    assert "known by names and sizes only; if their contents have changed, force=true trains from scratch" in said
     assert ltrun(*words).stderr.count(told) == listed
     assert ltrun("-m", *words, "seed=1,2", "force=true", "runtime.pack=1").returncode == 0
     sweep = ("-m", *words, "seed=1,2", "runtime.pack=1")

@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(ltrun: Run, tmp_path:
     newest.write_bytes(data)
     again = ltrun(*choices, f"outputs={broken}")
     assert again.returncode == 0, again.stderr
-    assert "is damaged; going on from the checkpoint before it" in again.stdout
+    assert "is damaged; resuming from the checkpoint before it" in again.stdout
     assert outcome(whole)[1:] == outcome(broken)[1:]
 
 
@@ -164,7 +164,7 @@ def test_a_checkpoint_of_other_parts_is_one_sentence(ltrun: Run, tmp_path: Path)
     torch.save(state, path)
     manifest.write_text(json.dumps({"checkpoints": [entry | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}]}))
     sentence = refused(ltrun(*choices))
-    assert "does not fit this run" in sentence and "force=true begins it anew" in sentence and "defect" not in sentence
+    assert "does not fit this run" in sentence and "force=true trains it from scratch" in sentence and "defect" not in sentence
 
 
 @pytest.mark.slow

@@ -184,7 +184,7 @@ def test_the_steady_rate_is_of_the_middle_epochs(tmp_path: Path) -> None:
         ([(5e-5, 0.0), (1e-3, 1e-4)], [], "close"),
         ([(5e-5, 0.0), (1e-2, 1e-4)], [], "DIFFERS"),
         ([(torch.inf, torch.inf)], [], "DIFFERS"),
-        ([(0.0, 0.0)], ["a part does not allow it"], "WARNS"),
+        ([(0.0, 0.0)], ["a part cannot be compiled or captured"], "WARNS"),
     ],
 )
 def test_a_replayed_preset_is_held_against_the_noise(distances: Any, warnings: list[str], expected: str) -> None:

@@ -68,12 +68,12 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "PostScript": (lambda path: path.write_text(POSTSCRIPT), "is not an image of a known kind"),
     "floating point": (lambda path: Image.fromarray(np.ones((8, 8), np.float32)).save(path, "TIFF"), "floating-point"),
     "folder": (lambda path: path.mkdir(), "(Is a directory)"),
-    "pipe": (os.mkfifo, "is a pipe, a socket or a device and no file"),
-    "socket": (lambda path: _socket(path), "is a pipe, a socket or a device and no file"),
+    "pipe": (os.mkfifo, "is a pipe, a socket or a device, not a file"),
+    "socket": (lambda path: _socket(path), "is a pipe, a socket or a device, not a file"),
     "link to a folder": (lambda path: path.symlink_to(path.parent), "(Is a directory)"),
     "link to itself": (lambda path: path.symlink_to(path.name), "(Too many levels of symbolic links)"),
     "two links in a ring": (lambda path: _ring(path), "(Too many levels of symbolic links)"),
-    "pointer of Git LFS": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "`git lfs pull`"),
+    "Git LFS pointer": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "`git lfs pull`"),
     "one letter": (lambda path: path.write_bytes(b"P"), "is not an image of a known kind"),
     "header of a TIFF": (lambda path: path.write_bytes(b"II*\0" + bytes(20)), "cannot be read (it begins as TIFF"),
     "integers": (lambda path: Image.fromarray(np.full((8, 8), 200, np.int32)).save(path, "TIFF"), "dataset.grey_range="),
@@ -174,7 +174,7 @@ def test_a_class_that_training_does_not_know(photos: Path) -> None:
     another = (photos / "test" / "wasp").rename(photos / "test" / "beee")
     assert "did you mean 'bee'?" in refused(ImageFolder(str(photos)))
     another = another.rename(photos / "test" / "Bee")
-    sentence = f"{another} is class 'bee' in training, a name that differs in case: "
+    sentence = f"{another} differs only in case from class 'bee' in training: "
     assert refused(ImageFolder(str(photos))) == sentence + "move its images to 'bee'"
     (photos / "test" / "bee").rename(photos / "away")
     assert refused(ImageFolder(str(photos))) == sentence + "rename it to 'bee'"
@@ -212,7 +212,7 @@ def test_links_out_of_the_root_are_refused(photos: Path, tmp_path: Path, place: 
 @pytest.mark.parametrize("place", ["train/wasp", "test/bee2", "val"])
 def test_a_link_to_nothing_is_no_missing_class(photos: Path, place: str) -> None:
     (photos / place).symlink_to("gone")
-    assert f"{photos / place} is a symbolic link to nothing" in refused(ImageFolder(str(photos), image_size=8))
+    assert f"{photos / place} is a broken symbolic link" in refused(ImageFolder(str(photos), image_size=8))
 
 
 def test_links_inside_the_root_and_to_the_root_are_followed(photos: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_class_with_one_image_is_not_validated(tmp_path: Path, caplog: pytest.
     class_folders(tmp_path / "test", {"ant": 1, "bee": 1}, size=4)
     splits = ImageFolder(str(tmp_path), image_size=4, validation_fraction=0.2).open(CPU)
     assert torch.bincount(present(splits.val).targets.primary).tolist() == [2]
-    assert "class 'bee': one image to train on, so nothing is validated of it" in caplog.messages
+    assert "class 'bee': one image to train on, so none is held out for validation" in caplog.messages
 
 
 def test_a_share_of_classes_with_one_image_each_is_refused(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_times_of_streamed_images_tell_which_were_written_since(tmp_path: Path) 
     now = listing()
     assert now.data == before.data
     assert now.difference(before.data, tmp_path) is None
-    told = "1 of 15 images was written or exchanged since this run began, the first of them ant/0003.png: "
+    told = "1 of 15 images was written or replaced since this run began, such as ant/0003.png: "
     assert str(now.written(before.data, tmp_path)).startswith(told)
     assert str(now.written(before.data, tmp_path / "no listing", before.times)).startswith(told)
     assert now.written(before.data, tmp_path / "no listing") is None, "those of before have no times"

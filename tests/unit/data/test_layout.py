@@ -102,7 +102,7 @@ def test_a_fifth_that_is_held_out_is_said(tmp_path: Path, below: str, caplog: py
         flat(tmp_path / "test")
     ImageFolder(str(tmp_path), image_size=4).open(CPU)
     where = tmp_path / below
-    assert f"{where} has no test folder: 5 of its 26 images are held out to test (dataset.test_fraction=0.2" in caplog.text
+    assert f"{where} has no test folder: 5 of its 26 images are held out for testing (dataset.test_fraction=0.2" in caplog.text
 
 
 def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
@@ -147,14 +147,14 @@ def test_splits_without_classes_do_not_pass_for_classes(tmp_path: Path, caplog: 
     lay(tmp_path / "other", "")
     flat(tmp_path / "other" / "test")
     assert splits_of(tmp_path / "other") == {"train": tmp_path / "other"}
-    assert f"{tmp_path / 'other' / 'test'} is taken for a class, though it is called as a split" in caplog.text
+    assert f"{tmp_path / 'other' / 'test'} is taken for a class, though it is named like a split" in caplog.text
 
 
 def test_a_folder_alone_that_is_taken_for_the_root_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     lay(tmp_path / "download", "archive/train", "archive/test")
     splits_of(tmp_path / "download")
-    assert f"{tmp_path / 'download' / 'archive'} is taken for download, in which it lies alone" in caplog.text
+    assert f"{tmp_path / 'download' / 'archive'} is taken for download, because it is the only folder there" in caplog.text
 
 
 def test_a_single_class_and_a_folder_without_any_are_not_descended_into(tmp_path: Path) -> None:
@@ -173,4 +173,4 @@ def test_images_beside_the_folders_are_counted(
         (where / name).write_bytes(b"x")
     ImageFolder(str(tmp_path), image_size=4).open(CPU)
     said = [line for line in caplog.messages if "beside its folders" in line]
-    assert said == [f"2 images lie in {where} itself, beside its folders, and are left out, the first of them a.JPG"]
+    assert said == [f"2 images lie in {where} itself, beside its folders, and are left out, such as a.JPG"]

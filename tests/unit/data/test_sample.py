@@ -58,4 +58,4 @@ def test_the_first_of_several_images_counts_and_is_said(tmp_path: Path, caplog: 
         folder_of(tmp_path / kind, a=content)
         caplog.clear()
         ImageFolder(str(tmp_path / kind), image_size=8).open(CPU)
-        assert f"such as {tmp_path / kind / 'test' / 'bee' / 'xa.png'} with 3, the first counts" in caplog.text
+        assert f"such as {tmp_path / kind / 'test' / 'bee' / 'xa.png'} hold several images (3): only the first" in caplog.text

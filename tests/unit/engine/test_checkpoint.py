@@ -91,7 +91,7 @@ def test_two_damaged_checkpoints_are_one_sentence(damage: Any, tmp_path: Path) -
     saved(tmp_path, 1, 2)
     for path in tmp_path.glob("*.pt"):
         harm(path, damage)
-    with pytest.raises(TrainingError, match="force=true trains this run anew") as caught:
+    with pytest.raises(TrainingError, match="force=true trains this run from scratch") as caught:
         load(tmp_path, lambda sentence: None)
     assert str(tmp_path) in str(caught.value)
 
@@ -166,7 +166,7 @@ def test_a_damaged_manifest_goes_on_from_the_newest_checkpoint_beside_it(content
     warnings: list[str] = []
     assert load(tmp_path, warnings.append) == 10
     (sentence,) = warnings
-    assert str(tmp_path / MANIFEST) in sentence and "going on from 0-train-10.pt" in sentence
+    assert str(tmp_path / MANIFEST) in sentence and "resuming from the intact checkpoint 0-train-10.pt" in sentence
     again = Checkpoints(tmp_path)
     again.save("0-train-11", state(11))
     assert load(tmp_path) == 11, "the manifest is whole again"
@@ -178,7 +178,7 @@ def test_a_manifest_that_is_gone_loses_no_checkpoint(tmp_path: Path) -> None:
     warnings: list[str] = []
     assert load(tmp_path, warnings.append) == 10
     (sentence,) = warnings
-    assert f"{tmp_path / MANIFEST} is missing; going on from 0-train-10.pt" in sentence
+    assert f"{tmp_path / MANIFEST} is missing; resuming from the intact checkpoint 0-train-10.pt" in sentence
 
 
 def test_a_run_that_is_begun_anew_takes_no_checkpoint_of_before(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_damaged_manifest_without_a_whole_checkpoint_is_one_sentence(damage: s
     for path in tmp_path.glob("*.pt"):
         harm(path, DAMAGES[damage])
     with pytest.raises(
-        TrainingError, match="no checkpoint beside it is whole: give the command again with force=true"
+        TrainingError, match="no checkpoint beside it is intact: give the command again with force=true"
     ) as caught:
         load(tmp_path, lambda sentence: None)
     assert str(tmp_path) in str(caught.value)

@@ -22,7 +22,7 @@ def opened(root: Path, size: int, *overrides: str) -> tuple[Recipe, RunContext, 
     return recipe, RunContext.open(Settings.of(composition[0]), recipe, torch.device("cpu"), warnings.append), warnings
 
 
-@pytest.mark.parametrize(("size", "words"), [(224, "costs 12 times the time of 64 pixels"), (65, "8 to 64"), (7, "8 to 64")])
+@pytest.mark.parametrize(("size", "words"), [(224, "takes 12 times as long as at 64 pixels"), (65, "8 to 64"), (7, "8 to 64")])
 def test_images_that_a_network_is_not_made_for_are_warned_of(tmp_path: Path, size: int, words: str) -> None:
     (warning,) = opened(tmp_path, size)[2]
     assert warning.startswith(f"images of {size} x {size} pixels: ltrun.network.ResNetCIFAR is made for 8 to 64 pixels")

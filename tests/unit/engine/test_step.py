@@ -111,7 +111,7 @@ def test_a_failed_attempt_leaves_no_trace(tmp_path: Path) -> None:
         raise RuntimeError("no\nmore")
 
     step._attempt(half, batch)
-    assert warned == ["runtime.compile: a part does not allow it (no); steps are taken one by one"]
+    assert warned == ["runtime.compile: a part cannot be compiled or captured (no); steps run eagerly"]
     assert not differing(snapshot(run), expected) and torch.equal(run.monitor.sums, counted)
 
 
