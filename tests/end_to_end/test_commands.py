@@ -17,7 +17,7 @@ from tests.support.commands import PROGRAM, SHORT, Run, environment, refused
     ("words", "said"),
     [
         (["ldam"], "write method=ldam or margin=ldam; ltrun show ldam"),
-        (["margin"], "write margin=NAME, where NAME is one of ltrun methods margin"),
+        (["margin"], "write margin=NAME; ltrun methods margin lists the names"),
         (["method"], "write method=NAME"),
         (["train", "method=erm"], "did you mean 'ltrun method=ldam'?"),
         (["export"], "did you mean 'ltrun data export'?"),

@@ -113,7 +113,7 @@ def test_the_command_of_an_export_reads_it(ltrun: Run, tmp_path: Path, cifar100_
 )
 def test_a_user_without_a_home_is_named(words: list[str], environment: dict[str, str], key: str, ltrun: Run) -> None:
     sentence = refused(ltrun(*words, **environment))
-    assert key in sentence and "no user 'nosuch' with a home; write the folder out" in sentence
+    assert key in sentence and "no user 'nosuch' with a home; give the full path" in sentence
 
 
 def test_a_cache_in_no_home_is_a_sentence(ltrun: Run, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_cache_in_no_home_is_a_sentence(ltrun: Run, tmp_path: Path) -> None:
 
 def test_an_account_without_a_home(ltrun: Run) -> None:
     for words in ([*SHORT, "outputs=~/x"], ["dataset=image_folder", "dataset.root=~"]):
-        assert "this account has no home; write the folder out" in refused(ltrun(*words, HOME=""))
+        assert "this account has no home; give the full path" in refused(ltrun(*words, HOME=""))
     assert ltrun(*SHORT, "epochs=1", HOME="").returncode == 0
 
 

@@ -108,7 +108,7 @@ def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             assert read(word) == str(tmp_path / "my home (1)") + meant
     *_, word = for_hydra(["-m", "dataset.root=~/a,~/b"])
     assert swept(word) == [str(tmp_path / "my home (1)" / name) for name in "ab"]
-    with pytest.raises(ConfigError, match=r"dataset\.root: ~nosuch/c .* no user 'nosuch' with a home; write the folder out"):
+    with pytest.raises(ConfigError, match=r"dataset\.root: ~nosuch/c .* no user 'nosuch' with a home; give the full path"):
         for_hydra(["dataset.root=~nosuch/c"])
     Path("~nosuch").mkdir()
     (word,) = for_hydra(["dataset.root=~nosuch"])
