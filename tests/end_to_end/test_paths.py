@@ -64,7 +64,7 @@ def test_a_sweep_over_folders(ltrun: Run, tmp_path: Path) -> None:
     words = ("-m", *PHOTOS, "dataset.root=photos (1),a,b,2024", "outputs=out (1)", "runtime.pack=1")
     done = ltrun(*words)
     assert done.returncode == 0, done.stderr
-    assert "dataset.root: 'a,b' is there, so it is one value of the sweep" in done.stdout
+    assert "dataset.root: 'a,b' exists, so it is one value of the sweep" in done.stdout
     roots = {Path(json.loads(file.read_text())["config"]["dataset"]["root"]).name for file in results(tmp_path / "out (1)")}
     assert roots == {"photos (1)", "a,b", "2024"}
     done = ltrun(*words, "seed=1", "hydra/launcher=basic")
@@ -181,5 +181,5 @@ def test_an_interpolation_without_a_value_is_a_sentence(word: str, ltrun: Run, t
     for flags in ([], ["-m"]):
         done = ltrun(*flags, *SHORT, word)
         assert done.returncode == 1 and word.partition("=")[0] in done.stderr and "Traceback" not in done.stderr
-        assert "hydra:" not in word or "stands for nothing here" in done.stderr
+        assert "hydra:" not in word or "has no value here" in done.stderr
     assert not results(tmp_path)

@@ -116,7 +116,7 @@ def test_two_slots_that_fill_one_role_are_named() -> None:
         ("margin__adjst", {}, "margin.adjst: an option has no 'adjst'; did you mean 'adjust'?"),
         ("margin__adjust", "ldam", "margin.adjust: expected a part"),
         ("margin__adjust", [{"_target_": "ltrun.margin.LDAM"}], "margin.adjust: expected a part"),
-        ("margin__mixers", [], "margin.mixers: expected names with a value each"),
+        ("margin__mixers", [], "margin.mixers: expected a mapping of names to values"),
         ("margin__terms", {"extra": {"_target_": "ltrun.ensemble.BBN"}}, "margin.terms.extra: expected 'part'"),
         ("margin__terms", {"extra": {"weight": 1.0}}, "margin.terms.extra: expected 'part'"),
         ("margin__terms", {"extra": None}, "margin.terms.extra: expected 'part'"),
