@@ -101,7 +101,7 @@ def test_a_finished_run_of_other_data_is_not_done_before(
     make(photos)
     sentence = refused(ltrun(*words))
     assert said in sentence
-    assert "force=true trains it anew" in sentence
+    assert "force=true trains it again on these" in sentence
     assert ltrun(*words, "force=true").returncode == 0
     assert "done before" in ltrun(*words).stdout
 
@@ -218,7 +218,7 @@ def test_data_of_finished_jobs_are_opened_once(ltrun: Run, photos: Path, monkeyp
     black(photos)
     again = ltrun(*words)
     assert again.returncode == 1
-    assert again.stderr.count("force=true trains it anew") >= 3
+    assert again.stderr.count("force=true trains it again on these") >= 3
 
 
 def test_tables_do_not_mix_runs_of_different_data(ltrun: Run, photos: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_forced_run_that_is_cut_short_leaves_nothing_of_the_one_before(ltrun: 
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130 and not result.exists(), output
-    assert "Without force=true the command goes on" in output
+    assert "Without force=true the command resumes" in output
     assert "force=true" not in output.splitlines()[-1]
     again = ltrun(*choices)
     assert again.returncode == 0 and "done before" not in again.stdout
