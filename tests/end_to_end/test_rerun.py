@@ -241,4 +241,6 @@ def test_options_that_are_others_now_are_named_and_the_record_counts(ltrun: Run,
         content["config"]["margin"]["adjust"]["max_margin"] = 0.3
 
     done = ltrun("rerun", str(changed(result, then)))
-    assert done.returncode == 0 and "its command would be another run here, by margin.adjust.max_margin" in done.stdout
+    assert (
+        done.returncode == 0 and "its command would train another run here, because of margin.adjust.max_margin" in done.stdout
+    )
