@@ -85,7 +85,7 @@ TASKS = {
 COST = (
     Metric("seconds_per_epoch", "Time of an epoch", "s/epoch", better=None, percent=False),
     Metric("seconds", "Time of training", "s", better=None, percent=False),
-    Metric("images_per_second", "Training images a second", "images/s", better=None, percent=False),
+    Metric("images_per_second", "Training images per second", "images/s", better=None, percent=False),
     Metric("peak_memory_bytes", "Peak memory", "peak MiB", better=None, percent=False, unit=2**20),
 )
 """Costs of training, in a record's provenance. No value is better: runs on different machines are not compared."""

@@ -58,7 +58,7 @@ class Sampler(Part):
 
 
 class Prepare(Part):
-    """Converts inputs from the form in which a data set stores them to a network's; an option of the data set."""
+    """Converts inputs as a data set stores them to inputs of a network; the data set chooses it."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Converts (B, ...) as stored to (B, ...) float32."""
@@ -152,8 +152,8 @@ class Backbone(nn.Module):
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.
 
-        The branches are new modules with `width` times the channels. Do not use the backbone afterwards: the trunk shares its
-        modules. Raises ConfigError for a backbone that cannot be forked.
+        The branches are new modules with `width` times the channels. The backbone must not be used
+        afterwards. Raises ConfigError for a backbone that cannot be forked.
         """
         raise ConfigError(f"network: {type(self).__name__} cannot be forked into branches; choose ensemble=none")
 
@@ -208,7 +208,7 @@ EVIDENCE = frozenset({"train", "val", "test_inputs"})  # splits that a post-hoc 
 class PostHoc(Part):
     """Turns the outputs of a trained network into scores: a further row of the table. sees: splits that `fit` uses.
 
-    views: augmentation of augmented evidence, after the data set's own; a part without it gets that of the training stream.
+    views: augmentation of augmented evidence, after the data set's own; a part without `views` gets the training stream's.
     """
 
     sees: ClassVar[frozenset[str]] = frozenset()

@@ -106,7 +106,7 @@ def titles(group: str) -> dict[str, str]:
 
 
 def file_of(group: str, name: str, more: Sequence[Path] = ()) -> Traversable:
-    """The file of an option. Raises ConfigError where there is none."""
+    """Returns the file of an option. Raises ConfigError if there is none."""
     for folder in folders(more):
         if (file := folder / group / f"{name}{SUFFIX}").is_file():
             return file

@@ -18,7 +18,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     converted = _convert(value, hint)
     if converted is _WRONG:
         number = hint is str and value is not None and not isinstance(value, (str, Mapping, list, tuple))
-        quoted = f"; quote a text for ltrun as well as for the shell: '{path}=\"{_typed(value)}\"'" if number else ""
+        quoted = f"; quote text for ltrun as well as for the shell: '{path}=\"{_typed(value)}\"'" if number else ""
         raise ConfigError(f"{path}: expected {_describe(hint)}, got {_typed(value)}{quoted}")
     return converted
 
@@ -79,5 +79,5 @@ def _describe(hint: Any) -> str:
         return "one of " + ", ".join(map(str, choices))
     if origin in (list, Sequence, tuple):
         return f"a list of {_describe(choices[0]).removeprefix('a ') + 's' if choices else 'values'}"
-    names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "a text", NoneType: "null"}
+    names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text", NoneType: "null"}
     return names.get(hint) or f"a part of kind {getattr(hint, '__name__', hint)}"

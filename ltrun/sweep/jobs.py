@@ -71,7 +71,7 @@ def done_before(job: Job, data: DataNow) -> bool:
     if record.data and (told := data.difference(job, record.data)):
         raise DataError(f"{job.folder} holds the result of other data: {told}; force=true trains it again on these")
     if record.provenance.get("lost_rows"):
-        return False  # resumes from its last checkpoint: only the failed post-hoc rows are computed again
+        return False  # resumes from its last checkpoint, so that only the work after training is repeated
     if told := data.written(job, record.data):
         log.warning("%s: %s", job.folder, told)
     print(f"{job.title}: done before, in {job.folder} (force=true trains it again)")

@@ -1,4 +1,4 @@
-"""Single-label classification: one label an image, top-1 metrics."""
+"""Single-label classification: one label per image, top-1 metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ltrun.types import ClassStats, Labels, Outputs
 
 
 class SingleLabel:
-    """One label an image; a class is predicted where its score is the highest."""
+    """One label per image; the class with the highest score is predicted."""
 
     name = SINGLE_LABEL
     metrics: tuple[Metric, ...] = TASKS[SINGLE_LABEL]
