@@ -27,7 +27,7 @@ class DataNow:
         return None if listing is None else listing.difference(before, job.folder)
 
     def written(self, job: Job, before: Mapping[str, Any]) -> str | None:
-        """Describes the streamed images that were written since a job began; None if there are none, or they were reported before."""
+        """Describes streamed images that were written since a job began; None if there are none, or they were reported."""
         listing = self._listing(job)
         told = None if listing is None else listing.written(before, job.folder)
         if told is None or told in self.told:
