@@ -1,4 +1,4 @@
-"""The door: argv -> command, exit code. Nothing heavy is imported before it is needed."""
+"""Command line: dispatches argv to a command and returns its exit code. Imports nothing heavy before it is needed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ltrun.machine import Terminated, terminate
 
 COMMANDS = (
     "report", "status", "errors", "rerun", "methods", "show", "data", "completion",
-)  # fmt: skip  # modules of ltrun.commands; without one, a command line trains
+)  # fmt: skip  # modules of ltrun.commands; a command line without a command trains
 MEANT = {"train": "ltrun method=ldam", "run": "ltrun method=ldam", "sweep": "ltrun -m method=erm,ldam", "list": "ltrun methods",
          "export": "ltrun data export", "info": "ltrun show"}  # fmt: skip
 HELP = """ltrun {version}: one command-line experiment runner for long-tailed recognition
 
-  ltrun method=ldam dataset=cifar100_lt             train one run, or go on with it
+  ltrun method=ldam dataset=cifar100_lt             train one run, or resume it
   ltrun margin=ldam reweighting=drw classifier=cosine seed=1
                                                     any slots, without a preset
-  ltrun -m method=erm,ldam_drw,crt seed=0,1,2       a sweep; given again, it skips what is done
+  ltrun -m method=erm,ldam_drw,crt seed=0,1,2       a sweep; given again, it skips finished runs
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
-  ltrun status outputs/                             what is done, running (and for how long yet), failed or unfinished
+  ltrun status outputs/                             runs that are done, running (with the time left), failed or unfinished
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
-  ltrun rerun RESULT.json                           the same run again, here, from its record
-  ltrun methods                                     everything that can be composed, with citation
+  ltrun rerun RESULT.json                           train a recorded run again on this machine
+  ltrun methods                                     every method and option, with its citation
   ltrun show ldam                                   a method or an option: citation, slots, published number, keys
   ltrun show outputs/.../seed0                      a run: command, metrics, stages, files
   ltrun data dataset=image_folder dataset.root=DIR  classes, counts and the bar chart of the tail
@@ -36,23 +36,23 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
 
   ltrun method=ldam --cfg job --resolve             what a command would run
   ltrun --config-dir DIR method=mine                options of your own
-  ltrun completion bash                             words that TAB completes; also zsh and fish
-  ltrun --hydra-help                                flags of Hydra, which composes all this
+  ltrun completion bash                             completion with TAB; also for zsh and fish
+  ltrun --hydra-help                                flags of Hydra, which composes the configuration
 
-exit code: 0 done, 1 refused or failed, 2 flags that cannot be read, 130 interrupted (Ctrl-C), 143 ended (SIGTERM)
+exit code: 0 done, 1 refused or failed, 2 unreadable flags, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
 
 {options}
 """
 
 
 def main() -> None:
-    """The console script. Prints one sentence for whatever the user can mend."""
+    """The console script: runs a command and exits with its code. Prints one sentence for an error that the user can fix."""
     streams.guard()
     sys.exit(streams.concluded(dispatch(sys.argv[1:])))
 
 
 def dispatch(argv: list[str]) -> int:
-    """Exit code: 0 done, 1 refused or failed, 2 flags that cannot be read, 128 + the signal that interrupted."""
+    """Returns the exit code: 0 done, 1 refused or failed, 2 unreadable flags, 128 + the signal that interrupted."""
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
     try:
@@ -64,10 +64,10 @@ def dispatch(argv: list[str]) -> int:
     except LtrunError as error:
         return _refuse(str(error))
     except KeyboardInterrupt as interruption:
-        again = [word for word in argv if not re.match(r"\+*force=", word)]  # which would begin anew
+        again = [word for word in argv if not re.match(r"\+*force=", word)]  # force=true would start over
         goes_on = "The same command" if again == argv else "Without force=true the command"
         print(
-            f"\nltrun: interrupted; nothing finished is lost. {goes_on} goes on from the last checkpoint:\n"
+            f"\nltrun: interrupted; nothing finished is lost. {goes_on} resumes from the last checkpoint:\n"
             f"  {shlex.join(['ltrun', *again])}"
         )
         return 128 + (signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT)
@@ -89,21 +89,21 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _no_command(word: str) -> ConfigError:
-    """What was meant by a first word that is neither a command nor an override."""
+    """Returns the error for a first word that is neither a command nor an override, with what was probably meant."""
     from ltrun.config import catalogue
 
     names = catalogue.names()
     if word in names:
-        return ConfigError(f"'{word}' is no command: write {word}=NAME, where NAME is one of ltrun methods {word}")
+        return ConfigError(f"'{word}' is not a command: write {word}=NAME; ltrun methods {word} lists the names")
     if groups := [f"{group}={word}" for group in names if word in names[group]]:
-        return ConfigError(f"'{word}' is no command: write {' or '.join(groups[:3])}; ltrun show {word} says what it is")
+        return ConfigError(f"'{word}' is not a command: write {' or '.join(groups[:3])}; ltrun show {word} describes it")
     if word in MEANT:
         return ConfigError(f"there is no command '{word}'; did you mean '{MEANT[word]}'?")
     return ConfigError(f"there is no command '{word}'{did_you_mean(word, COMMANDS)}")
 
 
 def _explain(argv: Sequence[str]) -> int:
-    """`ltrun method=ldam --help` tells of ldam, and a command line that names no option of the whole."""
+    """Shows the options that a command line names: `ltrun method=ldam --help` shows ldam. Without options, the general help."""
     from ltrun.commands.show import about
 
     if words := about(argv):
@@ -125,6 +125,6 @@ def _help() -> int:
 
 
 def _run(command: str, argv: list[str]) -> int:
-    """Imports a command only when it is asked for."""
+    """Runs a command, whose module is imported only now."""
     main: Callable[[list[str]], int] = importlib.import_module(f"ltrun.commands.{command}").main
     return main(argv)

@@ -1,19 +1,19 @@
-"""The errors a user can cause. Each is one sentence that names the key or the file and the way out."""
+"""Errors that a user can cause and fix: each is one sentence that names the key or the file and the way out."""
 
 import re
 from collections.abc import Iterable
 
-MOST_NAMES = 40  # more would bury the sentence
+MOST_NAMES = 40  # a longer list would bury the sentence
 
 
 class LtrunError(Exception):
-    """Something the user can mend; the command line prints the sentence, without a traceback, and exits with 1."""
+    """An error that the user can fix; the command line prints the sentence, without a traceback, and exits with 1."""
 
 
 class ConfigError(LtrunError):
-    """A choice, a key or a value of the configuration makes no sense.
+    """An option, a key or a value of the configuration is invalid.
 
-    certain: False where a part of a plugin's refuses and names no value, so that it may depend on the data.
+    certain: False if a plugin's part refuses without naming a value, because the refusal may then depend on the data.
     """
 
     certain = True
@@ -24,15 +24,15 @@ class DataError(LtrunError):
 
 
 class TrainingError(LtrunError):
-    """A run cannot go on: its loss is not finite, a checkpoint cannot be written or read."""
+    """A run cannot continue: its loss is not finite, or a checkpoint cannot be written or read."""
 
 
 class BusyError(TrainingError):
-    """Another process trains the same run."""
+    """Another process is training the same run."""
 
 
 def heed_interruption(error: BaseException) -> None:
-    """Raises the KeyboardInterrupt that an exception hides: one that a `finally` raised while the interruption passed it."""
+    """Raises the KeyboardInterrupt in an exception's chain, if any: an error in a `finally` hides the interruption."""
     seen: set[int] = set()  # a chain may be a ring: `raise error from error`
     hidden: BaseException | None = error
     while hidden is not None and id(hidden) not in seen:
@@ -43,9 +43,9 @@ def heed_interruption(error: BaseException) -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """'; did you mean 'x'?' for the known name that a slip of the fingers makes of it, or the list of what is known.
+    """Returns "; did you mean 'x'?" with the nearest known name, else "; known: ..." with up to 40 names, else "".
 
-    Of dotted keys of one parent the last words are compared, and listed.
+    Dotted keys of the same parent are compared by their last words; if there are any, only they are listed.
     """
     known = sorted(known)
     if near := nearest(name, known):
@@ -57,7 +57,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The nearest name: a slip or two away, or begun with at least three of its letters. Other digits are another name."""
+    """Returns the known name that `name` misspells, or begins with three letters or more; None if there is none.
+
+    A name with different digits is a different name.
+    """
     found: list[tuple[int, int, str]] = []
     for other in known:
         typed, there = _without_parent(name.casefold(), other.casefold())
@@ -74,13 +77,13 @@ def _without_parent(one: str, other: str) -> tuple[str, str]:
 
 
 def _digits(one: str, other: str) -> bool:
-    """Whether no digit was exchanged for another: resnet50 is no resnet8."""
+    """Whether the names have the same digits, or one has none: resnet50 is not a misspelt resnet8."""
     mine, theirs = (re.sub(r"\D", "", text) for text in (one, other))
     return mine == theirs or not (mine and theirs)
 
 
 def _slips(one: str, other: str) -> int:
-    """How many letters were left out, added, exchanged, or swapped with their neighbours."""
+    """Returns the Damerau-Levenshtein distance: letters omitted, added, replaced, or swapped with a neighbour."""
     before, last = list[int](), list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
         row = [i]

@@ -1,4 +1,4 @@
-"""The class-sensitive loss that margin, logit adjustment and re-weighting are parts of."""
+"""Classification loss, composed of margins, logit adjustments, class weights and a criterion."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class SoftmaxCrossEntropy(Criterion):
 
 
 class Classification(Term):
-    """The class-sensitive loss that margin, logit adjustment and re-weighting are parts of.
+    """The classification loss: adjusts change the logits, weighs scale the losses of the rows.
 
-    sum_m sum_i weight[i,m] * w(i,m) * criterion(adjust(logits, y_m), y_m)[i] / norm_m, with M weighted labels a row, the
-    adjusts applied one after the other, w the product of the weighs, and norm_m the sum over the batch of those weighs whose
-    `mean` is 'weights', or B where there is none.
+    sum_m sum_i weight[i,m] * w(i,m) * criterion(adjust(logits, y_m), y_m)[i] / norm_m, with M weighted labels per row, the
+    adjusts applied in order, w the product of the weighs, and norm_m the sum over the batch of the product of the weighs
+    whose `mean` is 'weights', or B if there is none.
     """
 
     def __init__(self, *, adjusts: Sequence[Adjust] = (), weighs: Sequence[Weigh] = (), criterion: Criterion | None = None):
@@ -35,7 +35,7 @@ class Classification(Term):
         self.weighs = nn.ModuleList(weighs)
 
     def loss(self, logits: Tensor, targets: Labels, outputs: Outputs) -> Tensor:
-        """A scalar. logits: (B, C), those of `outputs` or of one expert."""
+        """Returns a scalar. logits: (B, C), of `outputs` or of one expert."""
         return torch.stack([self._column(column, outputs) for column in targets.columns(logits)]).sum()
 
     def _column(self, column: Column, outputs: Outputs) -> Tensor:
@@ -62,7 +62,7 @@ class Classification(Term):
 
 
 def expect_shape(part: nn.Module, result: Tensor, shape: torch.Size, device: torch.device) -> Tensor:
-    """Returns the part's result; raises TrainingError if its shape would only match by broadcasting, or it is elsewhere."""
+    """Returns the part's result. Raises TrainingError unless it is a dense, real tensor of this shape on this device."""
     if not isinstance(result, Tensor):
         raise TrainingError(
             f"{type(part).__name__} returns {type(result).__name__}; a tensor of shape {tuple(shape)} is needed"

@@ -1,4 +1,4 @@
-"""What the machine has left for this process, and how long it lives. Needs no torch, and multiprocessing only when asked."""
+"""CPU cores, free memory, sockets, signals and home folders. Needs no torch; imports multiprocessing only on demand."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 
 from ltrun.errors import ConfigError
 
-PATH, NAMES = 103, 32  # bytes that the path of a socket may have, and of these what multiprocessing adds to a folder
-SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # folders for sockets where TMPDIR is too long a path
+PATH, NAMES = 103, 32  # bytes: the longest path of a socket, and the part of it that multiprocessing adds to a folder
+SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # folders for sockets if the path of TMPDIR is too long
 LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
 def cores() -> int:
-    """CPU cores that this process may use, by its affinity and by the quota of its container."""
+    """Returns the number of CPU cores that this process may use, by its affinity and its container's quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):  # no container, or no quota: 'max'
         quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
@@ -28,7 +28,7 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """The name that the CPU's maker gave it, or, where the system tells none, its architecture."""
+    """Returns the model name of the CPU, or its architecture if the system does not know the model."""
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -36,7 +36,7 @@ def processor() -> str:
 
 
 def free_memory(cgroups: Path = Path("/sys/fs/cgroup"), machine: Path = Path("/proc/meminfo")) -> int:
-    """Bytes that this process and its children may still take, by the machine and by the container."""
+    """Returns the bytes that this process and its children may still allocate, by the machine's and the container's limits."""
     free = [_of_machine(machine)]
     for limit, used in LIMITS:
         with suppress(OSError, ValueError):  # the other version of cgroups, or no limit: 'max'
@@ -47,13 +47,13 @@ def free_memory(cgroups: Path = Path("/sys/fs/cgroup"), machine: Path = Path("/p
 def _of_machine(path: Path) -> int:
     with suppress(OSError, ValueError, StopIteration):
         return int(next(line.split()[1] for line in path.read_text().splitlines() if line.startswith("MemAvailable:"))) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # not Linux: all there is
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # not Linux: all physical memory
 
 
 def shorten_sockets() -> None:
-    """Has multiprocessing put the sockets of this process where their paths are short enough, however long TMPDIR is.
+    """Makes multiprocessing create its sockets in a folder with a short path, even if the path of TMPDIR is long.
 
-    Raises OSError where there is no such folder that can be written to.
+    Raises OSError if no such folder can be written to.
     """
     from multiprocessing.util import get_temp_dir
 
@@ -63,7 +63,7 @@ def shorten_sockets() -> None:
         if len(os.fsencode(folder)) + NAMES <= PATH:
             tempfile.tempdir = folder
             try:
-                get_temp_dir()  # which makes one at the first call, and remembers it for this process and its children
+                get_temp_dir()  # creates a folder at the first call and remembers it for this process and its children
                 return
             except OSError as error:
                 reason = error
@@ -73,11 +73,11 @@ def shorten_sockets() -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as from a scheduler that takes the machine back."""
+    """SIGTERM, for example from a scheduler that reclaims the machine."""
 
 
 def terminate(*_: object) -> None:
-    """A signal handler: of a scheduler that says it twice, the second does not cut short what the first has begun."""
+    """Signal handler that raises Terminated, and ignores further SIGTERMs so that a second one cannot cut the exit short."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
 
@@ -99,21 +99,21 @@ def _end_after(sentinel: int) -> None:
 
 
 def end() -> None:
-    """Dying at any moment is safe: see checkpoint.py."""
+    """Kills this process at once, which is safe at any moment: see checkpoint.py."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def at_home(path: str, key: str) -> str:
-    """A path whose ~ or ~user is written out. key: what the path was given as. Raises ConfigError for one without a home."""
+    """Expands ~ or ~user in a path. key: the key or flag that gave the path. Raises ConfigError if there is no such home."""
     if not path.startswith("~"):
         return path
     name = path.partition("/")[0]
     if written(path) == path or (name == "~" and os.environ.get("HOME") == ""):
         whose = f"there is no user '{name[1:]}' with a home" if name != "~" else "this account has no home"
-        raise ConfigError(f"{key}: {path} cannot be found, because {whose}; write the folder out")
+        raise ConfigError(f"{key}: {path} cannot be found, because {whose}; give the full path")
     return written(path)
 
 
 def written(path: str) -> str:
-    """A path whose ~ is written out where that can be; its other characters stay, as a Path's would not."""
+    """Expands ~ in a path if there is such a home, and changes nothing else: pathlib would normalise the path."""
     return os.path.expanduser(path)  # noqa: PTH111

@@ -1,4 +1,4 @@
-"""Number types of tensors, and whether their values are finite."""
+"""Conversion of tensors to float32, and tests for finite values."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ltrun.types import Batch
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """In float32, unless it is of a wider type already."""
+    """Converts a tensor to float32, unless its type is already wider."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def in_float32(module: nn.Module, inputs: Tensor) -> Tensor:
-    """module(inputs) in float32, whatever the backbone computed in."""
+    """Returns module(inputs), computed in float32 whatever the precision of the backbone."""
     with torch.autocast(inputs.device.type, enabled=False):
         return cast(Tensor, module(widened(inputs)))
 
 
 def held(values: Tensor, argument: str, given: float) -> Tensor:
-    """The values in float32. Raises ConfigError, naming the argument that they come from, where float32 cannot hold one."""
+    """Converts values to float32. Raises ConfigError, which names the argument they come from, if one overflows."""
     narrow = values.float()
     if not narrow.isfinite().all():
         raise ConfigError(f"{argument} must be smaller here, or numbers become too large for float32, got {given}")
@@ -32,9 +32,9 @@ def held(values: Tensor, argument: str, given: float) -> Tensor:
 
 
 def finite(output: object) -> Tensor | None:
-    """Whether a part's output, a tensor or streams, has no nan and no infinity; minus infinity masks a class.
+    """Whether a part's output, a tensor or streams, has no nan and no infinity; minus infinity is allowed: it masks a class.
 
-    None for what holds no numbers.
+    Returns a boolean scalar, or None for an output without tensors.
     """
     if isinstance(output, Mapping):
         output = [batch.inputs for batch in output.values() if isinstance(batch, Batch)]

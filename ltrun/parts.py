@@ -1,9 +1,9 @@
-"""The slots of a method: what a part receives and returns.
+"""Base classes of a method's parts: the arguments and results of each kind.
 
-A part is a module that lives in one file with one YAML beside it. It writes only itself: what it learns over time it keeps
-in buffers, written in place by `adapt` between epochs or by `after_step`, so that checkpoints carry it and compiled steps
-see it. Constructor arguments come from the configuration, except the keyword-only ones named in `CONTEXT`, which ltrun
-injects.
+A part is a module in a file of its own, with a YAML file that makes it an option. It changes only itself: it keeps what it
+learns over time in buffers, written in place by `adapt` between epochs or by `after_step`, so that checkpoints save them and
+compiled steps see them. Constructor arguments come from the configuration, except the keyword-only ones named in `CONTEXT`,
+which ltrun injects.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ CONTEXT = {
     "backbone": "Backbone: the network group's choice",
     "make_head": "(features) -> Head: the classifier group's choice",
     "features": "int: D, the length of the features that a head or a projector receives",
-    "head": "Head that a classifier wraps: the one trained so far",
+    "head": "Head: the head trained so far, for a classifier that wraps it",
     "sampler": "Sampler of stream main",
-    "outer": "list of the parameters of the parts with `outer`, which an update learns",
+    "outer": "list of parameters of the parts with `outer`, for the update that learns them",
 }
 
 
 class Part(nn.Module):
-    """reads: the fields of Outputs it needs. balances: True where it counters the class prior by itself.
+    """reads: fields of Outputs that it needs. balances: whether it counters the class prior by itself.
 
-    outer: True where its parameters are learnt by the update, such as Bilevel, and not by the optimizer. acts_from: index of
-    the first epoch of a stage in which it differs from plain training: 1 where it is deferred or first has to see an epoch.
+    outer: whether the update, such as Bilevel, learns its parameters in place of the optimizer. acts_from: index of the first
+    epoch of a stage in which it differs from plain training: 1 if it is deferred or has to observe an epoch first.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
@@ -45,7 +45,7 @@ class Part(nn.Module):
     acts_from: ClassVar[int] = 0
 
     def adapt(self, view: View) -> None:
-        """Called before each epoch; follows the clock or the network by writing this part's buffers in place."""
+        """Called before each epoch; updates this part's buffers in place from the clock or the network."""
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         """Called after each optimizer step with the step's detached outputs."""
@@ -53,31 +53,31 @@ class Part(nn.Module):
 
 class Sampler(Part):
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        """(N,) int64 row numbers of one whole epoch; N may differ from len(targets). A function of its arguments."""
+        """Returns (N,) int64 row numbers of one epoch, a function of its arguments alone; N may differ from len(targets)."""
         raise NotImplementedError
 
 
 class Prepare(Part):
-    """The way from inputs as a data set stores them to what a network reads; the data set owns it."""
+    """Converts inputs as a data set stores them to inputs of a network; the data set chooses it."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, ...) as stored -> (B, ...) float32."""
+        """Converts (B, ...) as stored to (B, ...) float32."""
         raise NotImplementedError
 
 
 class Augment(Part):
     def forward(self, batch: Batch) -> Batch:
-        """Inputs as stored in and out, such as uint8 images, each its own draw from the device's default generator."""
+        """Takes and returns inputs as stored, such as uint8 images; draws for each from the device's default generator."""
         raise NotImplementedError
 
 
 class Mixer(Part):
-    """streams: names of the streams it reads besides those it rewrites."""
+    """streams: names of the streams that it reads."""
 
     streams: ClassVar[tuple[str, ...]] = ("main",)
 
     def forward(self, streams: Streams) -> dict[str, Batch]:
-        """Prepared inputs in and out; may combine streams and concatenate label columns."""
+        """Takes and returns prepared inputs; may combine streams and concatenate label columns."""
         raise NotImplementedError
 
 
@@ -85,7 +85,7 @@ class Adjust(Part):
     reads = frozenset({"logits"})
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        """(B, C) logits of the loss, given the logits (B, C) and one hard label a row (B,)."""
+        """Returns (B, C) logits for the loss, given logits (B, C) and one hard label per row (B,)."""
         raise NotImplementedError
 
 
@@ -96,38 +96,38 @@ class Weigh(Part):
     mean: Literal["weights", "batch"] = "weights"
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        """(B,) weights of the rows' losses, given adjusted logits (B, C) and one hard label a row (B,)."""
+        """Returns (B,) weights of the rows' losses, given adjusted logits (B, C) and one hard label per row (B,)."""
         raise NotImplementedError
 
 
 class Criterion(Part):
-    """The loss of a row, cross-entropy of the softmax unless an option says otherwise."""
+    """The loss of a row: softmax cross-entropy, unless an option replaces it."""
 
     reads = frozenset({"logits"})
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        """(B,) losses, given adjusted logits (B, C) and one hard label a row (B,)."""
+        """Returns (B,) losses, given adjusted logits (B, C) and one hard label per row (B,)."""
         raise NotImplementedError
 
 
 class Term(Part):
-    """One summand of the objective. streams: those whose outputs it reads. mixed: whether it accepts mixed labels."""
+    """One summand of the objective. streams: names of those whose outputs it reads. mixed: whether it accepts mixed labels."""
 
     streams: ClassVar[tuple[str, ...]] = ("main",)
     mixed: ClassVar[bool] = True
     reads = frozenset({"logits"})
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        """A scalar."""
+        """Returns a scalar."""
         raise NotImplementedError
 
 
 class Head(Part):
-    """A classifier: forward(features (B, D)) -> logits (B, C). scale: what it multiplies cosines by.
+    """A classifier: forward(features (B, D)) -> logits (B, C). scale: its factor of the cosines, 1 without cosines.
 
-    provides: what parts may read of its logits beyond their values: 'cosines' where logits are scaled cosines, 'products' where
-    they are features times `classes`, and a bias. keeps: of a head that wraps another, what the other provides and is still so
-    of its own logits; 'head' among it where `classes` are the weights that make them.
+    provides: properties of its logits that other parts may need: 'cosines' if they are scaled cosines, 'products' if they are
+    features times `classes` plus a bias. keeps, in a head that wraps another: properties of the other head's logits that its
+    own share; 'head' is among them if `classes` are the weights that produce its own logits.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
@@ -139,92 +139,92 @@ class Head(Part):
 
     @property
     def classes(self) -> Tensor:
-        """(C, D): the weight of each class."""
+        """(C, D) class weights."""
         raise NotImplementedError
 
 
 class Backbone(nn.Module):
-    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: the sides of images that it is made for."""
+    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: least and largest side of its images."""
 
     features: int
     pixels: ClassVar[tuple[int, int] | None] = None
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
-        """Cuts the backbone after a named block: the shared trunk, and `copies` branches that each end in features.
+        """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.
 
-        The branches are new modules whose channels are `width` times the original ones. The backbone is used up.
+        The branches are new modules with `width` times the channels. The backbone must not be used
+        afterwards. Raises ConfigError for a backbone that cannot be forked.
         """
         raise ConfigError(f"network: {type(self).__name__} cannot be forked into branches; choose ensemble=none")
 
 
 class Network(Part):
-    """provides: the fields of Outputs it fills. streams: the streams that its forward pass reads together."""
+    """provides: fields of Outputs that it fills. streams: names of the streams that its forward pass reads together."""
 
     provides: ClassVar[frozenset[str]] = frozenset({"features", "logits", "head"})
     streams: ClassVar[tuple[str, ...]] = ()
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Prepared inputs -> features (..., B, D), those of several branches stacked in front."""
+        """Returns the features (..., B, D) of prepared inputs; a network with branches stacks theirs in front."""
         raise NotImplementedError
 
     def decide(self, features: Tensor) -> Outputs:
-        """Features as `encode` gives them -> outputs."""
+        """Returns the outputs for features as `encode` returns them."""
         raise NotImplementedError
 
     def predict(self, inputs: Tensor) -> Outputs:
-        """Outputs of one batch of prepared inputs, as at test time."""
+        """Returns the outputs of one batch of prepared inputs, as at test time."""
         return self.decide(self.encode(inputs))
 
     def forward(self, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
-        """Outputs of each stream named in `need`, in training."""
+        """Returns the outputs of each stream named in `need`, as in training."""
         return {name: self.predict(streams[name].inputs) for name in need}
 
     def head_names(self) -> list[str]:
-        """Names of the submodules that are classifier heads: 'head', or 'heads.0' and so on."""
+        """Returns the names of the submodules that are classifier heads: 'head', or 'heads.0' and so on."""
         return [name for name, module in self.named_modules() if isinstance(module, Head) and name.count("head") == 1]
 
 
 class Evidence(Protocol):
     """One split as a post-hoc part sees it: the fields of Outputs that the part's `reads` names, without gradient, on the host.
 
-    augment: as in training, a new draw each epoch.
+    augment: augments inputs as in training, with a new draw each epoch.
     """
 
     def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
-        """The split in order, batch by batch: nothing of it is kept."""
+        """Yields the split in order, batch by batch, without keeping it in memory."""
 
     def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
-        """The whole split in order, all of it in memory."""
+        """Returns the whole split in order, all of it in memory."""
 
     @property
     def labels(self) -> Tensor:
         """(N,); raises PermissionError on test inputs."""
 
 
-EVIDENCE = frozenset({"train", "val", "test_inputs"})  # what a post-hoc part may see
+EVIDENCE = frozenset({"train", "val", "test_inputs"})  # splits that a post-hoc part may see
 
 
 class PostHoc(Part):
     """Turns the outputs of a trained network into scores: a further row of the table. sees: splits that `fit` uses.
 
-    views: what follows the data set's own augmentations where the part asks for augmented evidence. Where a part sets none,
-    views are augmented as the training stream is.
+    views: augmentation of augmented evidence, after the data set's own; a part without `views` gets the training stream's.
     """
 
     sees: ClassVar[frozenset[str]] = frozenset()
     reads = frozenset({"logits"})
-    views: Augment | None  # without a value here, which would hide the module that a part sets
+    views: Augment | None  # no value here: it would hide the module that a part sets
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
         """Learns from the splits named in `sees`, which are among `EVIDENCE`."""
 
     def forward(self, outputs: Outputs) -> Tensor:
-        """(B, C) scores, higher is likelier; softmax of them is the confidence. A row's scores depend on no other row."""
+        """Returns (B, C) scores, higher is likelier; their softmax is the confidence. A row's scores depend on no other row."""
         raise NotImplementedError
 
 
 class Update(Part):
-    """How the objective's gradient becomes a step: plain descent, sharpness-aware, bilevel."""
+    """One step of training from the objective's gradient: plain descent, sharpness-aware, bilevel."""
 
     def forward(
         self, objective: nn.Module, optimizer: Descent, streams: Streams
@@ -234,9 +234,9 @@ class Update(Part):
 
 
 class Descent(Protocol):
-    """What moves the parameters by their gradients; a torch.optim.Optimizer is one.
+    """Moves the parameters along their gradients, as a torch.optim.Optimizer does.
 
-    param_groups: mappings with 'params' and 'lr'. A rate that is a tensor is written in place, so that a captured step sees it.
+    param_groups: mappings with 'params' and 'lr'. An lr that is a tensor is written in place, so that a captured step sees it.
     """
 
     param_groups: list[dict[str, Any]]

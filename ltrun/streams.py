@@ -1,4 +1,4 @@
-"""Standard output and standard error that outlive their encoding, their reader, their terminal and a full disk."""
+"""Standard output and error that survive a character they cannot encode, a closed pipe or terminal, and a full disk."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-PLAIN = "ltrun.plain"  # how to write a sign that an encoding lacks
+PLAIN = "ltrun.plain"  # error handler for characters that an encoding lacks
 SIGNS = {"–": "-", "—": "-", "−": "-", "±": "+/-", "·": ".", "†": "*", "×": "x", "…": "...", "→": "->", "█": "#", "▏": "|"}
-GONE = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET}  # nobody will ever read there again
-LEAST_WIDTH = 20  # columns: a smaller COLUMNS, as some CI sets it, is no width of a screen
+GONE = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET}  # errors after which nobody will read the stream
+LEAST_WIDTH = 20  # columns; some CI sets a smaller COLUMNS, which is not the width of a screen
 
 
 class Outlet(io.RawIOBase):
-    """Writes to a file descriptor; what cannot be written is lost, and the writer goes on.
+    """A raw stream on a file descriptor that drops data it cannot write, instead of raising.
 
-    error: the first failure. A disk may have room again, so each write is tried, unless the reader is gone.
+    error: the last failure. Each write is tried, because a disk may have room again, unless the reader is gone.
     """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.error: OSError | None = None
-        self.lasting = False  # whether a failure is told at once, because the work goes on for long
+        self.lasting = False  # whether the first failure is reported at once, because the work takes long
 
     def write(self, data: object) -> int:
         rest = memoryview(data).cast("B")  # type: ignore[arg-type]
@@ -38,7 +38,7 @@ class Outlet(io.RawIOBase):
         while rest and not self.gone:
             try:
                 rest = rest[os.write(self.descriptor, rest) :]
-            except BlockingIOError:  # whoever shares the pipe has made it non-blocking
+            except BlockingIOError:  # another process that shares the pipe made it non-blocking
                 select.select([], [self.descriptor], [])
             except OSError as error:
                 self._lose(error)
@@ -48,7 +48,7 @@ class Outlet(io.RawIOBase):
     def _lose(self, error: OSError) -> None:
         first, self.error = self.error is None, error
         if first and self.lasting:
-            print(f"ltrun: standard output takes nothing more ({error.strerror}); the work goes on", file=sys.stderr)
+            print(f"ltrun: standard output cannot be written to ({error.strerror}); the work continues", file=sys.stderr)
 
     @property
     def gone(self) -> bool:
@@ -65,8 +65,8 @@ class Outlet(io.RawIOBase):
 
 
 def guard() -> None:
-    """Has this process print through outlets. A stream that somebody has put in place of the process's own is left alone."""
-    for descriptor in range(3):  # else the next file to be opened would become standard output
+    """Makes this process print through outlets. Leaves a stream alone that other code has already replaced."""
+    for descriptor in range(3):  # else the next file opened would become standard output
         try:
             os.fstat(descriptor)
         except OSError:
@@ -78,21 +78,21 @@ def guard() -> None:
 
 
 def _through_outlet(stream: TextIO | None, descriptor: int) -> TextIO:
-    """A text stream of the same encoding; `stream` is None where the descriptor was closed when Python began."""
+    """Returns a text stream of the same encoding. stream: None if the descriptor was closed when Python started."""
     outlet = Outlet(descriptor if stream is None else stream.fileno())
     encoding = "utf-8" if stream is None else stream.encoding
     return io.TextIOWrapper(io.BufferedWriter(outlet), encoding, PLAIN, line_buffering=True)  # a log is read while it grows
 
 
 def _outlet(stream: TextIO) -> Outlet | None:
-    """Where a stream ends, if `guard` has made it."""
+    """Returns the outlet of a stream that `guard` made, else None."""
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     return raw if isinstance(raw, Outlet) else None
 
 
 def outlive() -> None:
-    """From here on the work outlives its output: a closed terminal does not end it, and a failure is told when it happens."""
-    main = threading.current_thread() is threading.main_thread()  # only there can a signal be given a handler
+    """Lets the work outlive its output: from here on a closed terminal does not end it, and a failed write is told at once."""
+    main = threading.current_thread() is threading.main_thread()  # no other thread can set a signal handler
     if main and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if outlet := _outlet(sys.stdout):
@@ -100,7 +100,10 @@ def outlive() -> None:
 
 
 def concluded(code: int) -> int:
-    """The exit code of a command: 1 where standard output was all that it made, and was lost, though somebody was reading."""
+    """Returns the exit code of a command: 1 instead of 0 if its only result was standard output, and a write failed.
+
+    A reader that stopped reading, such as `head`, is no failure.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     outlet = _outlet(sys.stdout)
@@ -111,7 +114,7 @@ def concluded(code: int) -> int:
 
 
 def console() -> Console:
-    """A rich console on standard output, of a width in which words can be read."""
+    """Returns a rich console on standard output, 80 columns wide if COLUMNS is below LEAST_WIDTH."""
     from rich.console import Console
 
     made = Console(highlight=False)
@@ -119,16 +122,16 @@ def console() -> Console:
 
 
 def is_live(console: Console) -> bool:
-    """Whether lines on the console can be redrawn: on a terminal that moves its cursor and that somebody looks at.
+    """Whether lines on the console can be redrawn: it is an interactive terminal that can move its cursor.
 
-    FORCE_COLOR asks for colours, not for a terminal, and CI keeps every redrawn line in its log.
+    FORCE_COLOR asks for colours, not for a terminal; the log of a CI job would keep every redrawn line.
     """
     capable = os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown") and not os.environ.get("CI")
     return console.is_interactive and console.file.isatty() and capable
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Signs that an encoding lacks, in ASCII; bytes of a name that is no text, as they are."""
+    """Encodes a character that the encoding lacks in ASCII; keeps undecodable bytes of a file name as they are."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     sign = error.object[error.start]

@@ -1,6 +1,6 @@
-"""The nouns of ltrun: what the parts of a method receive and return.
+"""Class statistics, labels, batches, outputs, clock and view: the arguments and results of the parts of a method.
 
-Shapes: B rows in a batch, M weighted labels a row, C classes, D features, E experts, P embedding dimensions, N rows in all.
+Shapes: B rows in a batch, M weighted labels per row, C classes, D features, E experts, P embedding dimensions, N rows in all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ltrun.metrics import GROUPS, Shots
 
 @dataclass(frozen=True, eq=False)
 class ClassStats:
-    """How many training images each class has.
+    """Training images per class.
 
     counts: (C,) int64. names: C class names.
     """
@@ -53,23 +53,23 @@ class ClassStats:
 
     @property
     def gini(self) -> float:
-        """The Gini coefficient of the counts: 0 is balanced, 1 is one class owning everything."""
+        """The Gini coefficient of the counts: 0 if they are balanced, close to 1 if one class has nearly all images."""
         ordered, n = self.counts.double().sort().values, self.num_classes
         rank = torch.arange(1, n + 1, dtype=torch.float64)
         return float((2 * rank - n - 1).mul(ordered).sum() / (n * ordered.sum()))
 
 
 def as_rarest(counts: Tensor) -> Tensor:
-    """(C,): counts in which a class without images has as many as the rarest class that has some.
+    """Returns (C,) counts in which each class without images has the count of the rarest class with images.
 
-    So no logarithm, power or ratio of a count is infinite, and a class that training never shows is treated as a rare one.
+    So logarithms, powers and ratios of the counts are finite, and a class without training images is treated as a rare one.
     """
     return torch.where(counts > 0, counts, counts[counts > 0].min())
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """A small bag of weighted hard labels a row. Mixing concatenates columns, so every margin stays exact.
+    """A few weighted hard labels per row. Mixing concatenates columns, so every margin stays exact.
 
     index: (B, M) int64. weight: (B, M) float32, rows sum to 1.
     """
@@ -79,7 +79,7 @@ class Labels:
 
     @classmethod
     def hard(cls, labels: Tensor) -> Labels:
-        """One label of weight 1 a row. labels: (B,) integers."""
+        """Makes one label of weight 1 per row. labels: (B,) integers."""
         return cls(labels.long()[:, None], torch.ones(len(labels), 1, device=labels.device))
 
     def __len__(self) -> int:
@@ -94,14 +94,14 @@ class Labels:
         return Labels(self.index[rows], self.weight[rows])
 
     def mix(self, other: Labels, keep: Tensor) -> Labels:
-        """`keep` (B,) of these labels and 1 - keep of the other's; the columns of both."""
+        """Joins the columns of both, weighted by `keep` (B,) here and by 1 - keep in the other."""
         return Labels(
             torch.cat([self.index, other.index], dim=1),
             torch.cat([self.weight * keep[:, None], other.weight * (1 - keep)[:, None]], dim=1),
         )
 
     def columns(self, logits: Tensor) -> Iterator[Column]:
-        """What a loss sees of these targets: a column for each of the M labels, over the same logits (B, C)."""
+        """Yields a column for each of the M labels, over the same logits (B, C)."""
         for labels, share in zip(self.index.unbind(1), self.weight.unbind(1), strict=True):
             yield Column(logits, labels, share)
 
@@ -117,9 +117,9 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """Logits and one hard label each: what margins, logit adjustments, weights and criteria are functions of.
+    """Logits with one hard label per row: the arguments of margins, logit adjustments, weights and criteria.
 
-    logits: (B, C). labels: (B,) int64. share: (B,) float32, how much of its row the label stands for.
+    logits: (B, C). labels: (B,) int64. share: (B,) float32, the weight of the label in its row.
     """
 
     logits: Tensor
@@ -148,7 +148,7 @@ class Batch:
         return Batch(self.inputs.clone(), self.targets.clone(), self.rows.clone())
 
     def tensors(self) -> list[Tensor]:
-        """All that a batch holds, in a fixed order."""
+        """Returns all tensors of the batch, in a fixed order."""
         return [self.inputs, *self.targets.tensors(), self.rows]
 
 
@@ -157,9 +157,9 @@ Streams = Mapping[str, Batch]
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a network says of a batch.
+    """A network's outputs for a batch.
 
-    features: (B, D) input of the classifier. logits: (B, C). scale: what the head multiplied cosines by (1 for linear
+    features: (B, D) input of the classifier. logits: (B, C). scale: the head's factor of the cosines (1 for linear
     heads). head: (C, D) class weights. experts: (E, B, C) logits of each expert. embedding: (B, P) unit vectors of a
     projector. A field that the network does not provide is None.
     """
@@ -172,17 +172,17 @@ class Outputs:
     embedding: Tensor | None = None
 
     def need(self, name: str) -> Tensor:
-        """A field that is a tensor. Raises TrainingError where the network does not provide it."""
+        """Returns a field that is a tensor. Raises TrainingError if the network does not provide it."""
         value = getattr(self, name)
         if not isinstance(value, Tensor):
             raise TrainingError(
-                f"the network gives no {name}, or a post-hoc part does not name '{name}' in its `reads`; mend the part, or "
+                f"the network provides no {name}, or a post-hoc part does not name '{name}' in its `reads`; fix the part, or "
                 "choose another network"
             )
         return value
 
     def only(self, names: Collection[str]) -> Outputs:
-        """These outputs without the tensors that are not named."""
+        """Returns the outputs with the named tensors alone."""
         hidden: dict[str, Any] = {field.name: None for field in fields(self) if field.name not in (*names, "scale")}
         return replace(self, **hidden)
 
@@ -196,7 +196,7 @@ class Outputs:
 
     @staticmethod
     def concatenate(parts: list[Outputs]) -> Outputs:
-        """Joins batches along B; `head` and `scale` are those of the first."""
+        """Joins batches along B; takes `head` and `scale` from the first."""
 
         def join(name: str, dim: int) -> Tensor | None:
             tensors = [getattr(part, name) for part in parts]
@@ -213,7 +213,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where a stage stands. epoch counts from 0; epochs is the length of the stage."""
+    """The epoch that a stage has reached. epoch: counts from 0. epochs: length of the stage."""
 
     stage: str
     epoch: int
@@ -221,13 +221,13 @@ class Clock:
 
     @property
     def progress(self) -> float:
-        """Epochs begun over epochs in all: 0 in the first epoch, below 1 in the last."""
+        """Finished epochs over all epochs: 0 in the first epoch, below 1 in the last."""
         return self.epoch / self.epochs
 
     def passed(self, fraction: float) -> bool:
-        """True from epoch floor(fraction * epochs) on: 0.8 of 200 is epoch index 160, as in LDAM-DRW.
+        """Returns True from epoch floor(fraction * epochs) on: 0.8 of 200 is epoch index 160, as in LDAM-DRW.
 
-        What is deferred at all is not on in the first epoch, however short the stage, as in a schedule's milestones.
+        A fraction above 0 never includes the first epoch, however short the stage, as in a schedule's milestones.
         """
         return self.epoch >= (max(1, fraction_of(self.epochs, fraction)) if fraction > 0 else 0)
 
@@ -239,7 +239,7 @@ def fraction_of(epochs: int, fraction: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a part may look at between epochs, read-only.
+    """Read-only access to the training set and the network, for a part's `adapt`.
 
     open: row numbers (N,) of the training set -> Batch, inputs as stored. predict: inputs as stored -> Outputs, without
     gradient, in evaluation mode.
@@ -253,15 +253,15 @@ class View:
 
 
 def seed_of(*keys: object) -> int:
-    """A 63-bit seed that is a function of its keys alone.
+    """Returns a 63-bit seed, a function of its keys alone.
 
     | keys | draws |
     | seed, "network" | the weights of a new network |
     | seed, stage, "enter" | heads that a stage resets or wraps |
     | seed, stage, "parts" | the parts of a stage |
     | seed, stage, epoch | augmentation, mixing and noise of an epoch; with "samplers", the rows |
-    | seed, "posthoc", name | what a post-hoc part draws |
-    | seed, "augmented evaluation", epoch | the views that a post-hoc part asks for |
+    | seed, "posthoc", name | random numbers of a post-hoc part |
+    | seed, "augmented evaluation", epoch | augmented views for a post-hoc part |
     """
     digest = hashlib.sha256(repr(keys).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -15,7 +15,7 @@ from ltrun.errors import LtrunError
 from ltrun.metrics import TASKS
 
 TRAINING = ("-m", "--config-dir", "--cfg", "--resolve", "--help", "--hydra-help", "--info", "--version")
-FORMATS = ("--markdown", "--latex", "--csv", "--json", "--html")  # of reports
+FORMATS = ("--markdown", "--latex", "--csv", "--json", "--html")  # formats of reports
 METRICS = (*dict.fromkeys(metric.name for metrics in TASKS.values() for metric in metrics), "cost")
 SETTINGS = {"--cfg": ("job", "hydra", "all"), "--metric": METRICS}
 BASH = r"""# ltrun: eval "$(ltrun completion bash)"
@@ -28,7 +28,7 @@ _ltrun() {
     begun="${words[-1]}"
     COMPREPLY=()
     while IFS= read -r candidate; do
-        # bash takes = and : for borders of words, and inserts what stands behind the last one
+        # bash splits words at = and :, and replaces only the part after the last one
         [[ "$word" != "$begun" ]] && candidate="${candidate#"${begun%"${begun##*[=:]}"}"}"
         COMPREPLY+=("$candidate")
     done < <(command ltrun completion words -- "${words[@]:1}" 2>/dev/null)
@@ -65,7 +65,7 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints the script of a shell; `words -- WORD ...`, which the scripts call, prints what the last word may become."""
+    """Prints the script of a shell; `words -- WORD ...`, which the scripts call, prints the completions of the last word."""
     if list(argv[:2]) == ["words", "--"]:
         print("".join(f"{word}\n" for word in candidates(argv[2:])), end="")
         return 0
@@ -80,12 +80,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def commands() -> list[str]:
-    """The subcommands: a module each."""
+    """Returns the subcommands, one per module."""
     return [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.name != "train"]
 
 
 def _flags(command: str) -> Iterator[str]:
-    """Those of a command, as its source spells them: importing it may take seconds."""
+    """Yields the flags of a command, read from its source: importing it may take seconds."""
     if not command:
         yield from TRAINING
         return
@@ -95,12 +95,12 @@ def _flags(command: str) -> Iterator[str]:
 
 
 def candidates(words: Sequence[str]) -> list[str]:
-    """What the last of the words behind `ltrun` may become. Nothing where it is a path, which the shell itself completes."""
+    """Returns the completions of the last of the words after `ltrun`; none for a path, which the shell itself completes."""
     *before, word = words or [""]
     command = before[0] if before and before[0] in commands() else ""
     try:
         found = sorted(set(_offered(command, before, word)))
-    except LtrunError:  # a folder of options that is not there: a completion says nothing
+    except LtrunError:  # a folder of options is missing, which a completion does not report
         return []
     return [text for text in found if text.startswith(word)]
 
@@ -129,7 +129,7 @@ def _offered(command: str, before: Sequence[str], word: str) -> Iterator[str]:
 
 
 def _overrides(names: dict[str, set[str]], before: Sequence[str], word: str, more: Sequence[Path]) -> Iterator[str]:
-    """Groups and keys, and behind a group's = its options; behind a comma, too."""
+    """Yields groups and keys, and after the = of a group, or a comma, its options."""
     group, equals, value = word.partition("=")
     if equals:
         begun = value[: max(value.rfind(","), value.rfind("[")) + 1]
@@ -149,7 +149,7 @@ def _overrides(names: dict[str, set[str]], before: Sequence[str], word: str, mor
 
 
 def _keys(group: str, name: str, more: Sequence[Path], package: str = "") -> Iterator[str]:
-    """Those of an option and of the options that it chooses."""
+    """Yields the keys of an option and of the options that it chooses."""
     found = setting(group, name, more, package or None)
     yield from (key.path for key in found.keys if key.default != "{}")
     for choice in found.choices:

@@ -1,4 +1,4 @@
-"""`ltrun data`: what a data set holds, without training; its images held against the cache, or exported to a folder."""
+"""`ltrun data`: description of a data set without training, verification of its cache, and export to a folder."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
        ltrun data export dataset=NAME [dataset.KEY=VALUE ...] to=FOLDER"""
 
 VERIFY = "--verify"
-SHOWN = 20  # images that differ from the cache
+SHOWN = 20  # the largest number of images to name that differ from the cache
 
 
 def main(argv: Sequence[str]) -> int:
-    """Describes a data set, verifies the cache of it, or exports it. Raises LtrunError."""
+    """Describes a data set, verifies its cache, or exports it. Raises LtrunError."""
     show_log()
     _check_words(argv)
     if not any(word.startswith("dataset=") for word in argv):
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_words(argv: Sequence[str]) -> None:
-    """Raises ConfigError for a word that is none of this command's."""
+    """Raises ConfigError for a word that this command does not have."""
     for index, word in enumerate(argv):
         key = word.partition("=")[0]
         if word == VERIFY or (index and argv[index - 1] in CONFIG_DIR) or (word.startswith("-") and key in CONFIG_DIR):
@@ -65,7 +65,7 @@ def _check_words(argv: Sequence[str]) -> None:
             raise ConfigError(f"ltrun data has no '{word}': did you mean 'ltrun data {VERIFY} dataset=NAME'?")
         if word == "export" and (index or VERIFY in argv):
             raise ConfigError(
-                "export stands first and alone: write ltrun data export dataset=NAME to=FOLDER, or, to hold the images against "
+                "export stands first and alone: write ltrun data export dataset=NAME to=FOLDER, or, to compare the images with "
                 f"the cache, ltrun data {VERIFY} dataset=NAME"
             )
         if not index and re.fullmatch(r"\w+", word) and word != "export":
@@ -76,17 +76,17 @@ def _check_words(argv: Sequence[str]) -> None:
 
 
 def _verify(argv: Sequence[str]) -> int:
-    """Reads every image again and mends the cache. Returns 1 where it held others."""
+    """Reads every image again and corrects the cache. Returns 1 if the cache held other images."""
     _, source = _source([word for word in argv if word != VERIFY])
     with verifying() as found:
         source.open(torch.device("cpu"))
     if differing := found.differing:
-        print(f"{len(differing):,} of {found.images:,} images were others in the cache, which holds them as they are now:")
+        print(f"{len(differing):,} of {found.images:,} images differed from the cache, which now holds them as they are:")
         print("\n".join(f"  {name}" for name in differing[:SHOWN]))
         if len(differing) > SHOWN:
             print(f"  and {len(differing) - SHOWN:,} more")
     elif found.images:
-        print(f"{found.images:,} images are as the cache holds them")
+        print(f"{found.images:,} images match the cache")
     elif found.missing:
         print("the cache held none of these images; it does now")
     else:
@@ -102,8 +102,8 @@ def _export(argv: Sequence[str]) -> None:
     dataset, folder = settings.dataset.name, Path(at_home(targets[0], "to"))
     if not isinstance(source, CIFARLT):
         raise ConfigError(
-            f"dataset={dataset} is not exported, only cifar10_lt and cifar100_lt are: digits_lt comes with scikit-learn, and "
-            "an image folder can be copied as it is"
+            f"dataset={dataset} cannot be exported, only cifar10_lt and cifar100_lt can: digits_lt comes with scikit-learn, "
+            "and an image folder can be copied as it is"
         )
     splits = source.splits()
     files = export(source.release, source.tail, splits, folder)
@@ -115,7 +115,7 @@ def _export(argv: Sequence[str]) -> None:
 
 
 def _source(argv: Sequence[str]) -> tuple[Settings, Source]:
-    """The settings of a command line, and its data set, not yet opened."""
+    """Returns the settings of a command line, and its data set, not yet opened."""
     argv = for_hydra(argv, CONFIG_DIR)
     search_path.use(argv)
     overrides = search_path.without_flags(argv)
@@ -125,7 +125,7 @@ def _source(argv: Sequence[str]) -> tuple[Settings, Source]:
 
 
 def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:
-    """The resolved configuration of a command line."""
+    """Returns the resolved configuration of a command line. Raises LtrunError."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("ltrun.conf", version_base="1.3"):

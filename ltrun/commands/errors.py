@@ -1,4 +1,4 @@
-"""`ltrun errors`: the test images that a run takes for another class, as a table or as a page with thumbnails."""
+"""`ltrun errors`: misclassified test images of a run, as a table or as a page with thumbnails."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ltrun.results.record import RunRecord
 if TYPE_CHECKING:
     from ltrun.data.thumbnails import Thumbnail
 
-PAGES = (".html", ".htm")  # endings of files that are replaced
-TABLE, PAGE = 20, 500  # images that a table, and a page, show unless told otherwise
+PAGES = (".html", ".htm")  # suffixes of existing files that may be replaced
+TABLE, PAGE = 20, 500  # default numbers of images in a table and on a page
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints, or writes, the wrong images of a run, most confident first. Raises LtrunError."""
+    """Prints the misclassified images of a run, most confident first, or writes a page of them. Raises LtrunError."""
     asked = _parser().parse_args(argv)
     file, record = run_at(asked.run)
     mistakes = mistakes_of(record, file.parent, asked.predictor, asked.label)
     if asked.html:
         if asked.html.exists() and asked.html.suffix.lower() not in PAGES:
-            raise ConfigError(f"--html {asked.html}: this is there, and no page; name a file that ends in {PAGES[0]}")
+            raise ConfigError(f"--html {asked.html}: this exists and is not a page; name a file that ends in {PAGES[0]}")
         count = PAGE if asked.top is None else asked.top
         _write_page(mistakes, count, asked.html, asked.root)
     elif asked.format:
@@ -61,21 +61,21 @@ def _write_page(mistakes: Mistakes, count: int, file: Path, root: Path | None) -
 
 
 def _pictures(record: RunRecord, shown: Sequence[Wrong], root: Path | None) -> dict[int, Thumbnail]:
-    """Row of the test split -> its picture: from the files of a folder, or else the pixels that the data set holds.
+    """Returns row of the test split -> thumbnail, from the files of a folder or else from the data set's pixels.
 
-    Raises LtrunError where the data set is not there, or is another.
+    Raises LtrunError if the data set is missing or is not the run's.
     """
     from ltrun.data.thumbnails import of_files, of_pixels
 
     dataset = record.config.get("dataset")
     if not isinstance(dataset, Mapping):
-        raise ConfigError("the record does not tell of its data set")
+        raise ConfigError("the record does not name its data set")
     node = dict(dataset) | ({"root": str(root)} if root else {}) | ({"download": False} if "download" in dataset else {})
     rows = [wrong.row for wrong in shown]
     if isinstance(node.get("root"), str) and "dataset.root" not in inert_keys(record.config):
         folder = Path(node["root"])
         if not folder.is_dir():
-            raise ConfigError(f"the images lay in {folder}, which is no folder here; say where they are with --root FOLDER")
+            raise ConfigError(f"the images were in {folder}, which is not a folder here; say where they are with --root FOLDER")
         names = [wrong.image for wrong in shown if wrong.image is not None]
         if len(names) == len(shown):
             return dict(zip(rows, of_files(folder, names, _read_at(record)), strict=True))
@@ -83,7 +83,7 @@ def _pictures(record: RunRecord, shown: Sequence[Wrong], root: Path | None) -> d
 
 
 def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) -> Any:
-    """(R, channels, H, W) uint8: the test images of the rows. Raises LtrunError for another test split than the run's."""
+    """Returns the test images (R, channels, H, W) uint8. Raises LtrunError if the test split is not the run's."""
     import torch
 
     from ltrun.data.identity import Listing
@@ -98,12 +98,12 @@ def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) 
     if labels != [wrong.label for wrong in shown]:
         raise ConfigError("the data set has other labels than the run had")
     if told := differences(record.data, Listing.of(splits).data).get("test"):
-        raise ConfigError(f"the data set is not as it was: {told}")
+        raise ConfigError(f"the data set has changed: {told}")
     return next(iter(splits.test.open([rows]))).inputs.cpu().numpy() if len(rows) else ()
 
 
 def _read_at(record: RunRecord) -> float:
-    """When the run had read its data, in seconds since 1970, rounded up; infinity where the record does not tell."""
+    """Returns the time when the run had read its data, in seconds since 1970, rounded up; infinity if it is not recorded."""
     told = record.provenance.get("started", record.provenance.get("date"))
     try:
         return datetime.fromisoformat(str(told)).timestamp() + 1
@@ -113,19 +113,19 @@ def _read_at(record: RunRecord) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "ltrun errors", description="The test images that a run takes for another class, most confident first."
+        "ltrun errors", description="Show the misclassified test images of a run, most confident first."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, or its result.json")
-    parser.add_argument("--predictor", metavar="NAME", help="default: the one that stands for the method")
+    parser.add_argument("--predictor", metavar="NAME", help="default: the predictor that stands for the method")
     parser.add_argument("--class", dest="label", metavar="NAME", help="images of this class only")
     parser.add_argument(
-        "--top", type=_count, metavar="N", help=f"so many; default: {TABLE} in a table, {PAGE} on a page, all as CSV or JSON"
+        "--top", type=_count, metavar="N", help=f"how many; default: {TABLE} in a table, {PAGE} on a page, all as CSV or JSON"
     )
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--csv", dest="format", action="store_const", const="csv", help="print comma-separated values")
     formats.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON")
-    formats.add_argument("--html", type=Path, metavar="FILE", help="write a page with thumbnails there")
-    parser.add_argument("--root", type=Path, metavar="FOLDER", help="where the images lie now, for --html")
+    formats.add_argument("--html", type=Path, metavar="FILE", help="write a page with thumbnails")
+    parser.add_argument("--root", type=Path, metavar="FOLDER", help="where the images are now, for --html")
     return parser
 
 

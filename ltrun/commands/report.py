@@ -1,4 +1,4 @@
-"""`ltrun report`, and the table at the end of a sweep."""
+"""`ltrun report`: tables and figures of runs; and the table at the end of a sweep."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ltrun.report.render.common import plain
 from ltrun.report.render.terminal import terminal
 from ltrun.report.table import Table
 
-LISTED = 5  # unfinished runs that are named
+LISTED = 5  # the largest number of unfinished runs to name
 
 
 def main(argv: Sequence[str]) -> int:
-    """Tables go to standard output, so that `> table.tex` holds nothing else; what is wrong goes to standard error."""
+    """Prints tables to standard output, so that `> table.tex` holds nothing else, and problems to standard error."""
     asked = _parser().parse_args(argv)
     problems: list[Problem] = []
     try:
         if asked.figures and not (asked.plots or asked.confusion):
-            raise ConfigError("--format is that of figures: say where they go with --plots FOLDER or --confusion FOLDER")
+            raise ConfigError("--format applies to figures: say where they go with --plots FOLDER or --confusion FOLDER")
         figures = place_of(asked.plots, asked.figures) if asked.plots else None
         maps = place_of(asked.confusion, asked.figures, "--confusion") if asked.confusion else None
         places = ", ".join(map(str, asked.paths))
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequence[Table]:
-    """Draws the confusion of classes, if it has a place. Returns the tables to show: values of classes, or those made before.
+    """Draws confusion matrices, if `maps` gives their place. Returns the tables to show: `made`, or values of each class.
 
     Raises LtrunError.
     """
@@ -62,14 +62,14 @@ def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequ
     confused, notes = confusions(made)
     _complain(notes)
     if not confused:
-        raise DataError("no run has its predictions.npz beside its result: bring them from where the runs were trained")
+        raise DataError("no run has its predictions.npz beside its result: copy them from the machine that trained the runs")
     if maps:
         _complain(plot_confusion(confused, maps))
     return per_class(confused) if values else made
 
 
 def print_sweep(run_dirs: Sequence[Path], failures: Sequence[tuple[str, str]]) -> None:
-    """The table of these runs, then what failed. failures: (what was to be run, why it was not)."""
+    """Prints the table of these runs, then the failures. failures: (title of a job, reason)."""
     records, problems = collect([folder for folder in run_dirs if folder.is_dir()])
     if records:
         terminal(tables(records))
@@ -81,7 +81,7 @@ def print_sweep(run_dirs: Sequence[Path], failures: Sequence[tuple[str, str]]) -
 
 
 def _problem_lines(problems: Sequence[Problem]) -> list[str]:
-    """A line for each problem, and a count. Of unfinished runs, which a sweep under way has many of, a few are named."""
+    """Returns a line for each problem, and a count. Names only a few unfinished runs: a sweep under way has many."""
     lines = [problem.text for problem in problems if problem.kind != "unfinished"]
     waiting = [str(problem.path) for problem in problems if problem.kind == "unfinished"]
     if waiting:
@@ -102,14 +102,14 @@ def _figure_formats(text: str) -> list[str]:
         if word in FORMATS:
             raise argparse.ArgumentTypeError(f"figures are {', '.join(FIGURES)}; a table as {word} is --{word}")
         if word not in FIGURES:
-            raise argparse.ArgumentTypeError(f"'{word}' is no format of figures; known: {', '.join(FIGURES)}")
+            raise argparse.ArgumentTypeError(f"'{word}' is not a format of figures; known: {', '.join(FIGURES)}")
     return found
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "ltrun report",
-        description="Tables of any runs: a row a method and what was changed of it, mean and standard deviation over seeds.",
+        description="Tables of runs: a row per method and its changes, with mean and standard deviation over seeds.",
     )
     parser.add_argument("paths", nargs="*", type=Path, default=[Path("outputs")], metavar="FOLDER", help="default: outputs")
     parser.add_argument(
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     known = ", ".join(dict.fromkeys(metric.name for metrics in TASKS.values() for metric in metrics))
     parser.add_argument(
-        "--metric", metavar="NAME", help=f"{known}, cost, or another that the runs have; default: the first of their task"
+        "--metric", metavar="NAME", help=f"{known}, cost, or another metric of the runs; default: the first of their task"
     )
     parser.add_argument("--split", default="test", help="default: test")
     parser.add_argument(
@@ -133,11 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--format", dest="figures", action="extend", type=_figure_formats, default=[], metavar="FORMAT,...",
-        help="of figures: pdf, svg, png",
+        help="formats of figures: pdf, svg, png",
     )  # fmt: skip
     parser.add_argument("--per-class", action="store_true", help="precision, recall and F1 of each class instead")
     parser.add_argument(
-        "--confusion", type=Path, metavar="PLACE", help="write a heat map of each row, and its matrix as CSV, as --plots does"
+        "--confusion", type=Path, metavar="PLACE", help="write a heat map of each row, and its matrix as CSV, as for --plots"
     )
     formats = parser.add_mutually_exclusive_group()
     for name in FORMATS:

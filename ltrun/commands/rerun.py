@@ -1,4 +1,4 @@
-"""`ltrun rerun`: the run of a result.json once more, here, and its numbers beside those of the record."""
+"""`ltrun rerun`: trains the run of a result.json again on this machine, and compares the numbers with the record's."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from ltrun.results.record import RunRecord
 from ltrun.sweep.jobs import train_here
 from ltrun.sweep.outcome import tell
 
-SHOWN = 5  # keys that are named
+SHOWN = 5  # the largest number of changed keys to name
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains the run of a record, unless it is done here already, and compares. Raises LtrunError."""
+    """Trains the run of a record, unless it is done here already, and compares the numbers. Raises LtrunError."""
     asked = _parser().parse_intermixed_args(argv)
     file, record = run_at(asked.run)
     words = for_hydra(asked.words, ())
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         raise explained(error, words) from None
     result = job.folder / RESULT
     if result.exists() and result.samefile(file):
-        raise ConfigError(f"{file} is the result of this very run, which is not replaced: train it elsewhere with outputs=DIR")
+        raise ConfigError(f"{file} is the result of this very run, which stays: train it elsewhere with outputs=DIR")
     print(plain(f"{job.title}, as in {file}"))
     _check(file, record, job)
     for line in (*_drifted(changed), *circumstances(record.provenance, _here(job))):
@@ -70,46 +70,48 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _print(file: Path, record: RunRecord, words: Sequence[str]) -> int:
-    """Prints the command of a record, and what in it is the machine's on which it was given."""
+    """Prints the command of a record, with a warning if it names folders or code of the machine where it was given."""
     if not record.command:
         raise ConfigError(
-            f"{file} tells no command, as it is of an earlier version: leave out --print to train its configuration"
+            f"{file} has no command, because an earlier version wrote it: leave out --print to train its configuration"
         )
     whole = command_of(record, words)
     print(plain(command_line(words_of(whole))))
     foreign = [word for word in whole if word.startswith(("-", "plugins=", "hydra"))]
     if foreign:
-        print("ltrun: it names folders or code of the machine where it was given: read them before you run it", file=sys.stderr)
+        print("ltrun: this names folders or code of the machine where it was given: read it before you run it", file=sys.stderr)
     return 0
 
 
 def _drifted(keys: Sequence[str] | None) -> list[str]:
-    """A line on options that are others in this version."""
+    """Returns a line on options that have changed in this version, if any."""
     if keys is None:
-        return ["its command does not compose here any more; its configuration is trained as it was"]
+        return ["its command no longer composes here; its recorded configuration is trained"]
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     told = f"{', '.join(map(plain, keys[:SHOWN]))}{more}"
-    return [f"its command would be another run here, by {told}; its configuration is trained as it was"] if keys else []
+    return (
+        [f"its command would train another run here, because of {told}; its recorded configuration is trained"] if keys else []
+    )
 
 
 def _check(file: Path, record: RunRecord, job: Job) -> None:
-    """Raises ConfigError for a configuration that this ltrun does not train, DataError for other data than the record's."""
+    """Raises ConfigError for a configuration that this version cannot train, DataError for data other than the record's."""
     try:
         recipe = recipe_of(job.config, job.choices, job.settings.plugins)
         recipe.check_settings()
         source = recipe.source.build({})
     except ConfigError as error:
-        raise ConfigError(f"{file}: this ltrun does not train its configuration: {error}") from None
+        raise ConfigError(f"{file}: this version of ltrun cannot train its configuration: {error}") from None
     splits = source.open(torch.device("cpu"))
     if differing := _other_sizes(record, splits) or Listing.of(splits).difference(record.data, file.parent):
-        raise DataError(f"{file}: the data here are others than those of the record: {differing}")
+        raise DataError(f"{file}: the data here differ from the record's: {differing}")
     if not record.data:
-        print("  the record has no digest of its data: the classes are of the same sizes, the images may be others")
-    logging.getLogger("ltrun").setLevel(logging.WARNING)  # the run would say once more how it reads them
+        print("  the record has no digest of its data: the classes have the same sizes, but the images may differ")
+    logging.getLogger("ltrun").setLevel(logging.WARNING)  # the run would log again how it reads the data
 
 
 def _other_sizes(record: RunRecord, splits: Splits) -> str | None:
-    """What differs, or None."""
+    """Returns a sentence on the first difference in classes or sizes, or None."""
     names, counts = record.classes["names"], record.classes["counts"]
     if list(splits.names) != names:
         here, there = (len(set(one) - set(other)) for one, other in ((splits.names, names), (names, splits.names)))
@@ -127,7 +129,7 @@ def _other_sizes(record: RunRecord, splits: Splits) -> str | None:
 
 
 def _here(job: Job) -> dict[str, object]:
-    """The circumstances of the run to come."""
+    """Returns the provenance that the coming run will record."""
     runtime = job.settings.runtime
     device = device_of(runtime.device)
     return provenance() | {

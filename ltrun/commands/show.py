@@ -1,4 +1,4 @@
-"""`ltrun show`: one method, option or run: what it is, what it sets, where its files lie. Needs no torch."""
+"""`ltrun show`: description, keys and files of a method, an option or a run. Needs no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltrun.errors import ConfigError, did_you_mean
 from ltrun.results.address import EPOCHS, ERROR, JOB, LOCK, MANIFEST, RESULT
 from ltrun.taxonomy import GROUPS
 
-TRACES = (RESULT, ERROR, MANIFEST, EPOCHS, JOB, LOCK)  # files by which a folder is that of a run
+TRACES = (RESULT, ERROR, MANIFEST, EPOCHS, JOB, LOCK)  # files that mark the folder of a run
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def about(argv: Sequence[str]) -> list[str]:
-    """The arguments of `ltrun show` that tell of the options which a command line with --help names; none if it names none."""
+    """Returns the arguments of `ltrun show` for the options that a command line names; empty if it names none."""
     places = list(_config_dirs(argv))
     names = catalogue.names(list(map(Path, places)))
     found = []
@@ -51,7 +51,7 @@ def _config_dirs(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _pages(what: str, more: Sequence[Path]) -> Iterator[list[str]]:
-    """What there is of a name: of `ldam` the method and the margin."""
+    """Yields a page for each meaning of a name: for `ldam`, the method and the margin. Raises ConfigError if there is none."""
     names = catalogue.names(more)
     group, equals, name = what.partition("=")
     if equals and group in names:
@@ -106,7 +106,7 @@ def _option(found: Setting, more: Sequence[Path]) -> Iterator[str]:
 
 
 def _slots(found: Setting, more: Sequence[Path]) -> Iterator[Setting]:
-    """The options that an option chooses, and those that these choose in their turn."""
+    """Yields the options that an option chooses, and in turn the options that those choose."""
     for group, name, package in found.choices:
         each = setting(group, name, more, package or None)
         yield each
@@ -126,7 +126,7 @@ def _keys(keys: Sequence[Key]) -> Iterator[str]:
 
 
 def _users(found: Setting, more: Sequence[Path]) -> list[str]:
-    """The methods, and the stage plans, that choose an option."""
+    """Returns the methods and the stage plans that choose an option."""
     if found.option.name == "none" or found.group == "method":
         return []
     return [
@@ -138,7 +138,7 @@ def _users(found: Setting, more: Sequence[Path]) -> list[str]:
 
 
 def _folder(path: Path) -> Path:
-    """The folder of the run that is meant by it, by one of its files, or by a folder with one run in it."""
+    """Returns the folder of the run that a path means: itself, or the folder of a file, or the only run below a folder."""
     folder = path if path.is_dir() else path.parent
     if any((folder / name).exists() for name in TRACES):
         return folder
@@ -146,6 +146,6 @@ def _folder(path: Path) -> Path:
     if len(runs) == 1:
         return runs[0]
     if not runs:
-        raise ConfigError(f"{path} is no run: name its folder, which has a {RESULT} when it is done")
+        raise ConfigError(f"{path} is not a run: name the folder of a run, which has a {RESULT} when it is done")
     listed = ", ".join(map(str, runs[:3])) + (", ..." if len(runs) > 3 else "")
     raise ConfigError(f"{path} has {len(runs)} runs: show one of them ({listed}), or all with ltrun report {path}")

@@ -20,12 +20,12 @@ COLOURS = {"done": "green", "running": "cyan", "failed": "red", "unfinished": "y
 
 
 def main(argv: Sequence[str]) -> int:
-    """A table on a terminal, elsewhere a line a run with tabs between state, epochs, time left, run, folder and reason; then
-    the counts. Raises DataError where there is nothing.
+    """Prints the states of runs: a table on a terminal, elsewhere a line per run with tabs between state, epochs, time left,
+    run, folder and reason; then the counts. Raises DataError if no folder exists.
     """
     parser = argparse.ArgumentParser("ltrun status", description="Which runs are done, running, failed or unfinished.")
     parser.add_argument("paths", nargs="*", type=Path, default=[Path("outputs")], metavar="FOLDER", help="default: outputs")
-    parser.add_argument("--json", action="store_true", help="print JSON: runs, counts, and what could not be read")
+    parser.add_argument("--json", action="store_true", help="print JSON: runs, counts, and unreadable files")
     asked = parser.parse_args(argv)
     refuse_missing(asked.paths)
     found, problems = states(asked.paths)

@@ -1,4 +1,4 @@
-"""`ltrun method=...`: one run, or a sweep."""
+"""`ltrun method=...`: training of one run or of a sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Trains the job of a command line, or those of a sweep; other flags than ltrun's own, as in `--cfg job`, ask Hydra."""
+    """Trains the job of a command line, or the jobs of a sweep; lets Hydra answer its own flags, such as `--cfg job`."""
     from ltrun.config import search_path
     from ltrun.config.words import CONFIG_DIR, MULTIRUN, for_hydra
 
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
 
 
 def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_path: Sequence[str]) -> None:
-    """Composes every job, then trains those that are not done: here, or by a launcher where an override configures Hydra.
+    """Composes every job, then trains the unfinished ones: here, or with a launcher if an override configures Hydra.
 
     search_path: words that name folders of options.
     """
@@ -79,7 +79,7 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_pa
 
 
 def _ask_hydra(argv: Sequence[str]) -> None:
-    """Has Hydra print what its flags ask for, such as the configuration of --cfg job."""
+    """Lets Hydra answer its flags, such as --cfg job. Raises ConfigError for flags with which Hydra would train."""
     import hydra
 
     reached = []
@@ -95,7 +95,7 @@ def _ask_hydra(argv: Sequence[str]) -> None:
 
 
 def _conclude(outcomes: Sequence[Outcome], sweep: bool) -> int:
-    """Prints the table of what ran, and names the jobs without a result. Returns the exit code."""
+    """Prints the table of finished runs, and names the jobs without a result. Returns the exit code."""
     from ltrun.commands.report import print_sweep
 
     done = [outcome.folder for outcome in outcomes if outcome.state == "done" and outcome.folder]

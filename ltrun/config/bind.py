@@ -1,7 +1,7 @@
-"""From a node of the configuration to an object.
+"""Binding of configuration nodes to classes, and construction of the objects.
 
-A configuration is data, not code: `bind` accepts a `_target_` only where it names a class that is defined inside ltrun or a
-package listed in `plugins`, and it holds every node against the class's signature before any data is opened.
+A configuration is data, not code: `bind` accepts a `_target_` only if it names a class that is defined inside ltrun or a
+package listed in `plugins`, and it checks every node against the class's signature before any data is opened.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Bound(Generic[T_co]):
     origin: str = ""
 
     def walk(self) -> Iterator[Bound[Any]]:
-        """This node and all that are nested in it."""
+        """Yields this node and all nodes nested in it."""
         yield self
         for value in self.arguments.values():
             if isinstance(value, Bound):
                 yield from value.walk()
 
     def wants(self, name: str) -> bool:
-        """Whether this node, or one nested in it, asks for a piece of context."""
+        """Whether this node, or a node nested in it, asks for a piece of context."""
         return any(name in node.injected for node in self.walk())
 
     @property
@@ -53,7 +53,7 @@ class Bound(Generic[T_co]):
         return _injected(cast(Hashable, self.target))
 
     def build(self, context: Mapping[str, Any]) -> T_co:
-        """The object. Injects the context that the constructor names; a refused value is reported with its key path."""
+        """Builds the object with the context that its constructor names. Raises ConfigError, with the key path."""
         arguments = {k: v.build(context) if isinstance(v, Bound) else v for k, v in self.arguments.items()}
         for name in self.injected:
             if name not in context:
@@ -87,11 +87,11 @@ def bind(
 def bind(
     node: Any, path: str, expected: type | tuple[type, ...] | None = None, plugins: Sequence[str] = (), origin: str = ""
 ) -> Bound[Any]:
-    """Holds a node against the signature of its `_target_`. expected: the kind, or kinds, of which it must be one.
+    """Checks a node against the signature of its `_target_`. expected: the kind or kinds of class that are allowed.
 
     Raises ConfigError, with the key path and the way out, for a target that is not allowed or not of the expected kind, an
-    unknown or missing argument, or a value of the wrong type; and for a class with an argument for which null and nothing are
-    two things, because an address of a run takes them for one.
+    unknown or missing argument, or a value of the wrong type; and for a class with an argument that may be null but has
+    another default, because the address of a run does not distinguish null from a missing key.
     """
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"{path}: expected a part, a mapping with a _target_, got {node!r}")
@@ -123,17 +123,17 @@ def bind(
         if nullable and default is not None and default is not inspect.Parameter.empty:
             raise ConfigError(
                 f"{path}.{name}: {public_name(target)} takes null here and has another default, {default!r}, so two different "
-                f"runs would have one address; let the default of '{name}' be None, or the annotation exclude it"
+                f"runs would have one address; make None the default of '{name}', or exclude None from its annotation"
             )
         if name not in arguments and default is inspect.Parameter.empty:
             if name in CONTEXT:
-                raise ConfigError(f"{path}.{name}: {public_name(target)} must take '{name}' behind a *, where ltrun sets it")
+                raise ConfigError(f"{path}.{name}: {public_name(target)} must take '{name}' after a *, where ltrun sets it")
             raise ConfigError(f"{path}.{name}: {public_name(target)} needs a value here")
     return Bound(target, arguments, path, origin)
 
 
 def public_name(target: type) -> str:
-    """The shortest name of a class: `ltrun.margin.LDAM`, where its family exports it, not `ltrun.margin.ldam.LDAM`."""
+    """Returns the shortest name of a class: `ltrun.margin.LDAM` if its family exports it, not `ltrun.margin.ldam.LDAM`."""
     steps = target.__module__.split(".")
     packages = (".".join(steps[:n]) for n in range(1, len(steps) + 1))
     short = next((p for p in packages if getattr(sys.modules.get(p), target.__qualname__, None) is target), target.__module__)
@@ -147,19 +147,19 @@ def _hints(target: type) -> Mapping[str, Any]:
 
 @cache
 def _parameters(target: type) -> Mapping[str, inspect.Parameter]:
-    """The named arguments of a constructor; none where a part keeps that of nn.Module."""
+    """Returns the named arguments of a constructor; none if a class has only nn.Module's."""
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {k: v for k, v in inspect.signature(target).parameters.items() if v.kind not in variable}
 
 
 @cache
 def _injected(target: type) -> list[str]:
-    """The pieces of context that a constructor names: keyword-only, like the fixtures of a test."""
+    """Returns the pieces of context that a constructor names: keyword-only, like the fixtures of a test."""
     return [k for k, v in _parameters(target).items() if v.kind is inspect.Parameter.KEYWORD_ONLY and k in CONTEXT]
 
 
 def _is_kind(target: type, expected: type) -> bool:
-    """Subclass of a part, or, for a protocol, a class with its methods."""
+    """Whether a class is a subclass of a part or, for a protocol, has its methods."""
     if getattr(expected, "_is_protocol", False):
         return all(
             hasattr(target, name) for name in vars(expected) if not name.startswith("_") and callable(vars(expected)[name])
@@ -179,9 +179,9 @@ def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
         raise refusal
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a package of the user's may raise anything while it is imported
+    except Exception as error:  # a plugin may raise anything while it is imported
         missing = isinstance(error, ModuleNotFoundError) and error.name == name.split(".")[0]
-        way_out = "; install it, or name the folder that it lies in in PYTHONPATH" if missing else ""
+        way_out = "; install it, or add the folder that holds it to PYTHONPATH" if missing else ""
         if isinstance(error, ModuleNotFoundError) and module_name.startswith("ltrun."):
             way_out = did_you_mean(module_name, [f"ltrun.{group}" for group in GROUPS])
         raise ConfigError(f"{path}._target_: {name!r} cannot be imported: {_import_error(error)}{way_out}") from None
@@ -195,7 +195,7 @@ def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
 
 
 def _import_error(error: Exception) -> str:
-    """An error in one line, and where in the user's code it was raised."""
+    """Returns an error in one line, with the place in the user's code where it was raised."""
     what = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
@@ -203,7 +203,7 @@ def _import_error(error: Exception) -> str:
 
 
 def _argument(value: Any, hint: Any, path: str, plugins: Sequence[str], origin: str) -> Any:
-    """The value as its annotation wants it: nested parts bound, integers widened to floats."""
+    """Converts a value to the type of its annotation: binds nested parts, widens integers to floats."""
     if isinstance(value, Mapping) and "_target_" in value:
         choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         kinds = tuple(kind for kind in choices if inspect.isclass(kind) and kind not in (*VALUES, Any))

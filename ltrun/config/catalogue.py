@@ -44,15 +44,15 @@ class Option:
 
 
 def folders(more: Sequence[Path] = ()) -> list[Traversable]:
-    """Where options lie: ltrun's own, `more`, those in LTRUN_SEARCHPATH. The first to have a name wins, as in Hydra.
+    """Returns the folders of options: ltrun's own, `more`, those in LTRUN_SEARCHPATH. The first to have a name wins.
 
-    Raises ConfigError for one of `more`, or of the environment, that is missing.
+    Raises ConfigError if one of `more` or of LTRUN_SEARCHPATH is missing.
     """
     return [resources.files("ltrun.conf"), *existing(more), *existing(from_environment())]
 
 
 def from_environment() -> list[Path]:
-    """The folders in LTRUN_SEARCHPATH."""
+    """Returns the folders in LTRUN_SEARCHPATH."""
     from ltrun.machine import at_home
 
     named = os.environ.get(SEARCHPATH, "").split(os.pathsep)
@@ -60,22 +60,22 @@ def from_environment() -> list[Path]:
 
 
 def existing(named: Sequence[Path]) -> Sequence[Path]:
-    """The folders that options are to be read from. Raises ConfigError if one is missing."""
+    """Returns the folders unchanged. Raises ConfigError if one is missing."""
     for folder in named:
         if not folder.is_dir():
-            raise ConfigError(f"options are to be read from {folder}, which is not a folder; see --config-dir and {SEARCHPATH}")
+            raise ConfigError(f"options are read from {folder}, which is not a folder; see --config-dir and {SEARCHPATH}")
     return named
 
 
 def groups(more: Sequence[Path] = ()) -> list[str]:
-    """Names of the groups that have options: those of ltrun.taxonomy in their order, then the others."""
+    """Returns the names of the groups that have options: those of ltrun.taxonomy in their order, then the others."""
     found = {entry.name for folder in folders(more) for entry in _entries(folder) if entry.is_dir() and any(_yaml(entry))}
     found = {name for name in found if name not in PRIVATE and name.isidentifier()}
     return sorted(found, key=lambda name: (GROUPS.index(name) if name in GROUPS else len(GROUPS), name))
 
 
 def options(group: str, more: Sequence[Path] = ()) -> list[Option]:
-    """The options of a group by name, `none` first. Raises ConfigError for an unknown group."""
+    """Returns the options of a group by name, `none` first. Raises ConfigError for an unknown group."""
     if group not in (known := groups(more)):
         raise ConfigError(f"there is no group '{group}'{did_you_mean(group, known)}")
     found: dict[str, Option] = {}
@@ -86,27 +86,27 @@ def options(group: str, more: Sequence[Path] = ()) -> list[Option]:
 
 
 def names(more: Sequence[Path] = ()) -> dict[str, set[str]]:
-    """Group -> the names of its options; `experiment`, a group of the user's alone, is always there."""
+    """Returns group -> the names of its options; always has `experiment`, a group that only users fill."""
     places = folders(more)
     found = {group: {_name(file) for place in places for file in _yaml(place / group)} for group in groups(more)}
     return {"experiment": set(), **found}
 
 
 def suggest(group: str, name: str, more: Sequence[Path] = ()) -> str:
-    """'; did you mean 'ldam'?' for a misspelt option, or the list of what the group offers."""
+    """Returns "; did you mean 'ldam'?" for a misspelt option, or the list of the group's options."""
     return did_you_mean(name, [option.name for option in options(group, more)])
 
 
 def titles(group: str) -> dict[str, str]:
-    """Method or data set -> its name in papers, of ltrun's own and of those in LTRUN_SEARCHPATH, if its folders are there."""
+    """Returns option -> its name in papers, also of options in LTRUN_SEARCHPATH; empty if a folder there is missing."""
     try:
         return {option.name: option.title for option in options(group) if option.title}
-    except ConfigError:  # a missing folder is no matter of those who only read names
+    except ConfigError:  # names are no reason to refuse a missing folder
         return {}
 
 
 def file_of(group: str, name: str, more: Sequence[Path] = ()) -> Traversable:
-    """The file of an option. Raises ConfigError where there is none."""
+    """Returns the file of an option. Raises ConfigError if there is none."""
     for folder in folders(more):
         if (file := folder / group / f"{name}{SUFFIX}").is_file():
             return file

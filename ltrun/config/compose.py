@@ -1,4 +1,4 @@
-"""From Hydra's configuration to a job: choices, what was changed against the preset, the address of the result."""
+"""Jobs from Hydra's configurations: choices, changes against the preset, address of the result."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ FORCE = re.compile(r"\+*force=")
 
 @dataclass(frozen=True)
 class Job:
-    """One run to do. changes: what differs from the method's preset on this data set, for the row's label. command: the words
-    after `ltrun` that train this run alone, without force."""
+    """One run to train. changes: differences from the method's preset on this data set, for the row's label. command: the
+    words after `ltrun` that train this run alone, without force."""
 
     config: Mapping[str, Any]
     choices: Mapping[str, str]
@@ -64,7 +64,7 @@ class Job:
         return f"{labelled(self.method, self.changes)} on {self.dataset}, seed {self.seed}"
 
     def save(self) -> Path:
-        """Writes folder/job.json, by which another process trains the job without composing it. Raises LtrunError."""
+        """Writes folder/job.json, so that another process can train the job without composing it. Raises LtrunError."""
         made(self.folder)
         kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "folder"}
         write_atomically(self.folder / JOB, json.dumps(kept, indent=1).encode() + b"\n")
@@ -72,16 +72,16 @@ class Job:
 
     @classmethod
     def load(cls, path: Path) -> Job:
-        """The job of the folder in which the file lies. Raises DataError for whatever `save` did not write."""
+        """Reads a job; its folder is the file's. Raises DataError for a file that `save` did not write."""
         try:
             return cls(folder=path.parent, **json.loads(path.read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{path} cannot be read as a job ({error}): give the command of its sweep again") from None
+            raise DataError(f"{path} cannot be read as a job ({error}): run the command of its sweep again") from None
 
 
 @dataclass(frozen=True)
 class _Composed:
-    """A configuration as Hydra composes it, and Hydra's own part of it. choices: group -> option. Shared, so never changed."""
+    """A configuration that Hydra composed, and Hydra's own section. choices: group -> option. Shared, so never changed."""
 
     cfg: DictConfig
     choices: Mapping[str, Any]
@@ -114,17 +114,17 @@ def _has_local(loader: ConfigLoader) -> bool:
 
 
 def composed(overrides: Sequence[str]) -> _Composed:
-    """The configuration of a command line, with its interpolations, of which those of Hydra can be resolved from now on."""
+    """Returns the configuration of a command line, not yet resolved, and sets HydraConfig for its `${hydra:...}`."""
     found = _composed(GlobalHydra.instance().config_loader(), tuple(overrides))
     HydraConfig.instance().set_config(found.hydra)
     return found
 
 
 def compose_job(overrides: Sequence[str]) -> Job:
-    """The job of a command line. Hydra must be initialised. Raises its errors, and ConfigError.
+    """Returns the job of a command line. Hydra must be initialised. Raises Hydra's errors, and ConfigError.
 
-    Hydra takes a fifth of a second to compose a configuration, so what is chosen is composed once for all the jobs of a sweep
-    and values, which Hydra sets after it, are set on a copy.
+    Hydra takes a fifth of a second to compose a configuration. So the chosen options are composed once for all jobs of a
+    sweep, and the values, which Hydra sets last, are set on a copy.
     """
     loader = GlobalHydra.instance().config_loader()
     parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
@@ -138,19 +138,22 @@ def compose_job(overrides: Sequence[str]) -> Job:
                 OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
             return job_of(cfg, shared.choices, overrides)
         except OmegaConfBaseException:
-            pass  # Hydra says better what is wrong
+            pass  # composing it all below raises Hydra's own, better error
     whole = composed(overrides if values else chosen)
     return job_of(whole.cfg, whole.choices, overrides)
 
 
 def _is_value(override: Override, groups: frozenset[str]) -> bool:
-    """Whether an override sets a key, rather than choosing an option or something of Hydra's."""
+    """Whether an override sets a key, and neither chooses an option nor configures Hydra."""
     key = override.key_or_group
     return override.package is None and "/" not in key and key not in groups and not override.is_hydra_override()
 
 
 def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> Job:
-    """choices: Hydra's group -> option. overrides: those of the command line. Raises ConfigError for unknown keys."""
+    """Returns the job of a composed configuration. choices: Hydra's group -> option. overrides: the command line's.
+
+    Raises ConfigError for unknown keys, invalid values and choices that a run cannot have.
+    """
     config = resolved(cfg)
     settings = Settings.of(config)
     config["plugins"] = plugins_of(settings, overrides)
@@ -162,7 +165,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     spelled = {group: text_of(option) for group, option in given.items()}
     spelled |= {group: choice.get_value_string() for group, choice in typed.items()}
     words = {group: f"{group}={option}" for group, option in spelled.items()}
-    without = ["~local"] if _has_local(loader) else []  # a machine's own file is held against the rest, like an experiment
+    without = ["~local"] if _has_local(loader) else []  # values of the machine's own file count as changes
     if not without:
         given.pop("local", None)
     for group in GROUPS:
@@ -170,7 +173,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
             raise ConfigError(f"{group}: takes one option, got {given[group]}; combine slots, as in margin=ldam ensemble=ride")
     method, dataset = given.get("method"), settings.dataset.name
     if method is None:
-        raise ConfigError("method: a run has a method; method=erm is plain training")
+        raise ConfigError("method: a run needs a method; method=erm is plain training")
     preset = _composed(loader, (words["dataset"], words["method"], *without))
     same = preset
     if any(given.get(group) != preset.choices.get(group) for group in GROUPS):
@@ -178,7 +181,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     raw = cast(dict[str, Any], OmegaConf.to_container(cfg))
     refuse_unknown_keys(raw, same.plain)
     if config["dataset"].get("inert") != same.plain["dataset"].get("inert"):
-        raise ConfigError("dataset.inert: only the file of a data set says which of its arguments are no part of an address")
+        raise ConfigError("dataset.inert: only a data set's own file says which arguments an address leaves out; remove it")
     mark = fingerprint(config)
     return Job(
         config=config,
@@ -194,13 +197,11 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration without its interpolations. Raises ConfigError for one that stands for nothing."""
+    """Resolves the interpolations of a configuration. Raises ConfigError for an interpolation without a value."""
     for path, value in leaves(OmegaConf.to_container(cfg)):
         for found in OF_HYDRA.finditer(value) if isinstance(value, str) else ():
             if found[1].startswith("job.") or OmegaConf.select(cast(DictConfig, HydraConfig.get()), found[1]) is None:
-                raise ConfigError(
-                    f"{path}: {found[0]} stands for nothing here, because ltrun's jobs are not Hydra's; leave it out"
-                )
+                raise ConfigError(f"{path}: {found[0]} has no value here, because ltrun's jobs are not Hydra's; leave it out")
     try:
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
@@ -208,7 +209,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _typed_choices(overrides: Sequence[str]) -> dict[str, Override]:
-    """Hydra does not name the choice of a group that was given a list, such as augmentation=[cmo,mixup]."""
+    """Returns group -> its override, because Hydra does not record a list of options, such as augmentation=[cmo,mixup]."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     found = {o.key_or_group: o for o in parsed if o.key_or_group in GROUPS and o.package is None and not o.is_delete()}
     for group, override in found.items():
@@ -219,31 +220,31 @@ def _typed_choices(overrides: Sequence[str]) -> dict[str, Override]:
 
 
 def _as_listed(choice: Any) -> str:
-    """`[cmo,mixup]`: a choice without the quotes that Hydra's grammar asks for."""
+    """Spells a choice without the quotes of Hydra's grammar: `[cmo,mixup]`."""
     return f"[{','.join(map(_as_listed, choice))}]" if isinstance(choice, list) else str(choice)
 
 
 def _headline(preset: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """A preset that chooses a post-hoc part is known by that part's row, all others by the network's own prediction.
+    """Returns the row that stands for the method: the preset's last post-hoc row, else 'plain', the network's own prediction.
 
-    So is one whose post-hoc part the command line replaces: posthoc=none, or another option.
+    A run without the preset's post-hoc parts, because of posthoc=none or another option, also has 'plain'.
     """
     names, kept = (list(rows_of(node.get("posthoc"))) for node in (preset, config))
     return next((name for name in reversed(names) if name in kept), "plain")
 
 
 def _resolve_root(config: Mapping[str, Any]) -> None:
-    """Where a data set's folder is part of the address, photos, ./photos and ~/photos are one if they are the same place."""
+    """Makes dataset.root absolute if it is part of the address: photos, ./photos and ~/photos may be the same folder."""
     root = config["dataset"].get("root")
     if isinstance(root, str) and "dataset.root" not in inert_keys(config):
         config["dataset"]["root"] = str(Path(at_home(root, "dataset.root")).resolve())
 
 
 def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices: Mapping[str, str]) -> dict[str, Any]:
-    """Slots whose option differs from the preset's, by option; other values that differ from the options' own, by key.
+    """Returns slot -> option where it differs from the preset's, and key -> value where it differs from the options' own.
 
-    raw: the job's configuration. same: that of the same choices without further values. preset: that of the method and the
-    data set alone.
+    raw: the job's configuration. same: the configuration of the same choices without further values. preset: the
+    configuration of the method and the data set alone.
     """
     changes: dict[str, Any] = {}
     for group in (*SETTINGS, *SLOTS):
@@ -252,7 +253,7 @@ def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices
         if differs and any(same.plain.get(node) != preset.plain.get(node) for node in nodes):
             changes[group] = choices.get(group, "?")
     before, after = dict(leaves(same.plain)), dict(leaves(raw))
-    untold = (*inert_keys(raw), "dataset.root")  # a folder is no label: other machines have others
+    untold = (*inert_keys(raw), "dataset.root")  # a folder is not part of a label: each machine has its own
     found = {path: value for path, value in after.items() if path not in before or before[path] != value}
     found |= dict.fromkeys(filter(None, (_taken_out(path, raw) for path in before if path not in after)))
     for path, value in found.items():
@@ -263,7 +264,7 @@ def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices
 
 
 def _taken_out(path: str, raw: Mapping[str, Any]) -> str | None:
-    """The outermost key on a path that a configuration lacks; None where another value, which is told itself, lies there."""
+    """Returns the outermost key on a path that a configuration lacks; None if a value replaced it, which is itself a change."""
     node: Any = raw
     steps = path.split(".")
     for n, step in enumerate(steps, 1):

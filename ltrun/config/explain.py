@@ -1,4 +1,4 @@
-"""Hydra's refusals in one sentence, with the nearest name."""
+"""Hydra's errors as one sentence with the nearest name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruptio
 
 
 def explained(error: Exception, argv: Sequence[str]) -> LtrunError:
-    """What to tell the user of an exception: one of Hydra's as a sentence with the nearest name. Raises an interruption."""
+    """Returns the error to show for an exception: Hydra's as a sentence with the nearest name. Raises a hidden interruption."""
     heed_interruption(error)
     if isinstance(error, LtrunError):
         return error
@@ -32,12 +32,12 @@ def _first_line(error: Exception) -> str:
 
 
 def explain(error: Exception, argv: Sequence[str]) -> ConfigError | None:
-    """None for an exception that is not about the configuration, which is then a defect."""
+    """Returns the error to show for one of Hydra's exceptions; None for any other exception, which is a defect."""
     if isinstance(error, OverrideParseException):
         return ConfigError(
             f"cannot read '{error.override}' on the command line; write key=value, quoted where the shell needs it"
         )
-    if not isinstance(error, (HydraException, OmegaConfBaseException, ValueError)):  # the last for a group that is null
+    if not isinstance(error, (HydraException, OmegaConfBaseException, ValueError)):  # ValueError: a group that is null
         return None
     try:
         sentence = _wrong(argv)
@@ -47,10 +47,10 @@ def explain(error: Exception, argv: Sequence[str]) -> ConfigError | None:
 
 
 def _wrong(argv: Sequence[str]) -> str | None:
-    """What is wrong with the first option, or else the first key, of the command line that does not exist."""
+    """Returns a sentence on the first option, or else the first key, of the command line that does not exist."""
     more = search_path.folders(argv)
     options = {group: [option.name for option in catalogue.options(group, more)] for group in catalogue.groups(more)}
-    options.setdefault("experiment", [])  # a group of the user's alone
+    options.setdefault("experiment", [])  # a group with options of the user only
     GlobalHydra.instance().clear()
     with initialize_config_module("ltrun.conf", version_base="1.3"):
         overrides = list(_overrides(argv))
@@ -84,7 +84,7 @@ def _wrong(argv: Sequence[str]) -> str | None:
 
 
 def _overrides(argv: Sequence[str]) -> Iterator[Override]:
-    """Each override of the command line that can be read and sets something. A composition must be under way."""
+    """Yields each override of the command line that can be read and is not a deletion. Hydra must be initialised."""
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     for word in search_path.without_flags(argv):
         with suppress(HydraException):
@@ -98,14 +98,14 @@ def _group(override: Override) -> str:
 
 
 def _texts(override: Override) -> list[str]:
-    """The override as it is, or one for each value of a sweep."""
+    """Returns the override as it is, or one override per value of a sweep."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     return [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
 
 
 def _values(override: Override) -> Iterator[str]:
-    """The options that a group is given: several in a sweep, or in a list."""
+    """Yields the options that an override gives a group: several in a sweep or a list."""
     parser = OverridesParser.create()
     for text in _texts(override):
         value = parser.parse_override(text).value()
@@ -113,7 +113,7 @@ def _values(override: Override) -> Iterator[str]:
 
 
 def _keys(node: Any, path: str = "") -> set[str]:
-    """Every dotted key, inner ones included."""
+    """Returns every dotted key, those of mappings included."""
     found = {path} if path else set()
     if isinstance(node, Mapping):
         found = found.union(*(_keys(value, f"{path}.{key}" if path else str(key)) for key, value in node.items()))

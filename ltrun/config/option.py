@@ -1,4 +1,4 @@
-"""What an option sets: its slots, parts and keys with their defaults, read from YAML alone. Needs no torch and no Hydra."""
+"""Slots, parts, keys and defaults of an option, read from its YAML file alone. Needs no torch and no Hydra."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHOICE = re.compile(r"(?:override )?/?(?P<group>\w+)(?:@(?P<package>[\w.]+))?")
 
 @dataclass(frozen=True)
 class Key:
-    """A dotted key as it is typed, its default as the file has it, and the comment beside it."""
+    """A dotted key as a user types it, its default as the file spells it, and the comment beside it."""
 
     path: str
     default: str
@@ -29,7 +29,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Setting:
-    """One option. package: the place of its keys, where that is not its group. choices: the options that its file chooses, as
+    """One option. package: the place of its keys, if that is not its group. choices: the options that its file chooses, as
     (group, name, package).
     """
 
@@ -47,7 +47,10 @@ class Setting:
 
 
 def setting(group: str, name: str, more: Sequence[Path] = (), package: str | None = None) -> Setting:
-    """An option as its file has it. package: where it stands, if not at its group. Raises ConfigError."""
+    """Reads an option from its file. package: the place of its keys, if not its group.
+
+    Raises ConfigError if there is no such option, or if its file cannot be read as YAML.
+    """
     file = catalogue.file_of(group, name, more)
     node, text = _read(file)
     place = package if package is not None else "" if GLOBAL.search(text) else group
@@ -59,7 +62,7 @@ def setting(group: str, name: str, more: Sequence[Path] = (), package: str | Non
 
 
 def root() -> tuple[list[Key], dict[str, str]]:
-    """The keys of config.yaml that are ltrun's own, and group -> the option that it chooses."""
+    """Returns the keys of config.yaml without Hydra's own, and group -> the option that it chooses."""
     node, text = _read(catalogue.folders()[0] / "config.yaml")
     keys = [key for key in _leaves(node, "", text) if not key.path.startswith(("defaults", "hydra."))]
     return keys, {group: name for group, name, _ in _choices(node)}
@@ -86,7 +89,7 @@ def _leaves(node: yaml.Node, path: str, text: str) -> Iterator[Key]:
 
 
 def _choices(root: yaml.Node) -> Iterator[tuple[str, str, str]]:
-    """(group, option, package) of each entry of a defaults list."""
+    """Yields (group, option, package) of each entry of a defaults list."""
     for name, value in root.value if isinstance(root, yaml.MappingNode) else ():
         if name.value != "defaults" or not isinstance(value, yaml.SequenceNode):
             continue

@@ -1,4 +1,4 @@
-"""Packages of the user's own whose classes a _target_ may name."""
+"""Plugins: packages of the user whose classes a _target_ may name."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from ltrun.config.settings import Settings
 from ltrun.errors import ConfigError, did_you_mean
 
-PLUGINS = "LTRUN_PLUGINS"  # environment: packages of one's own, separated by commas, as in plugins=[one,two]
+PLUGINS = "LTRUN_PLUGINS"  # environment variable: names of packages, separated by commas, as in plugins=[one,two]
 
 
 def plugins_of(settings: Settings, overrides: Sequence[str]) -> list[str]:
-    """The packages of the command line and of LTRUN_PLUGINS, which are the user's own words; a file, which may be another
-    person's, must not open the door to code. Raises ConfigError for a package that is not there.
+    """Returns the packages that the command line and LTRUN_PLUGINS name.
+
+    Raises ConfigError for a package that is not installed, and for one that only a file names: a file may come from somebody
+    else, who must not choose the code to import.
     """
     if settings.plugins and not any(override.lstrip("+").startswith("plugins=") for override in overrides):
         raise ConfigError(f"plugins: packages are named on the command line only, as plugins=[mypackage], or in {PLUGINS}")
@@ -27,16 +29,16 @@ def plugins_of(settings: Settings, overrides: Sequence[str]) -> list[str]:
                 raise ConfigError(f"{key}: expected names of packages, got {name!r}")
             if not _is_there(name):
                 near = did_you_mean(name, [module.name for module in pkgutil.iter_modules()])
-                near = f"{near} Else" if near else ";"
+                near = f"{near} Otherwise" if near else ";"
                 raise ConfigError(
-                    f"{key}: there is no package '{name}'{near} install it, or name the folder it lies in in PYTHONPATH"
+                    f"{key}: there is no package '{name}'{near} install it, or add the folder that holds it to PYTHONPATH"
                 )
     return list(dict.fromkeys([*settings.plugins, *of_environment]))
 
 
 def _is_there(name: str) -> bool:
-    """Whether a package can be imported; imports nothing."""
+    """Whether a package can be imported, found without importing it."""
     try:
         return importlib.util.find_spec(name) is not None
-    except ValueError:  # a module of this process that came from no file, such as __main__
+    except ValueError:  # a module of this process without a file, such as __main__
         return False

@@ -1,7 +1,7 @@
-"""The job of a record: the run that a result.json tells of, to be trained here from the configuration that it holds.
+"""Job of a recorded run, to train the configuration of a result.json again on this machine.
 
-A record may come from a stranger. Where results go, which packages may be imported and whether an old run is replaced is said
-by this machine and this command line, never by the record.
+A record may come from a stranger. This machine and this command line decide where results go, which packages may be imported
+and whether an old run is replaced; the record never does.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from ltrun.report.render.common import plain
 from ltrun.results.address import INERT, address, fingerprint, inert_keys
 from ltrun.results.record import RunRecord
 
-OWN = ("outputs", "force", "plugins")  # never those of a record
-FIXED = ("dataset.name", "dataset.inert")  # of the inert keys, those that name a run
+OWN = ("outputs", "force", "plugins")  # keys that are never taken from a record
+FIXED = ("dataset.name", "dataset.inert")  # inert keys that name a run
 ROOT = "dataset.root"  # other machines have the same images elsewhere
-PLAIN = re.compile(r"[\w.]+=[\w.,+\[\]-]*")  # words of a command that name nothing but options and numbers
+PLAIN = re.compile(r"[\w.]+=[\w.,+\[\]-]*")  # words of a command that name only options and numbers
 
 
 def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
-    """words: overrides of keys that are no part of a run's address, of dataset.root or of the seed. Hydra must be initialised.
+    """Returns the job that trains a recorded run here. Hydra must be initialised.
 
-    Raises Hydra's errors, and ConfigError for a word that would make it another run; DataError, with the name of the file, for
-    a record that cannot be trained here.
+    words: overrides of keys outside a run's address, of dataset.root or of the seed. Raises Hydra's errors, ConfigError for a
+    word that would make it another run, and DataError, which names the file, for a record that cannot be trained here.
     """
     given = _values(words, record)
     own = compose_job([word for word in words if not word.startswith("dataset.")]).config
@@ -64,16 +64,16 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
 
 
 def command_of(record: RunRecord, words: Sequence[str]) -> list[str]:
-    """The words of the recorded command, with these in the place of those of the same keys; none where none was recorded."""
+    """Returns the recorded command with these words in place of its words for the same keys; empty if none was recorded."""
     keys = {word.partition("=")[0] for word in words}
     return [*(word for word in record.command if _key(word) not in keys), *words] if record.command else []
 
 
 def drift(record: RunRecord) -> list[str] | None:
-    """Keys in which the recorded command would compose another configuration here than it did then, because options changed.
+    """Returns the keys whose values the recorded command would compose differently here, because options changed since.
 
-    None where it does not compose any more. Words that name files are not followed: they are the other machine's, and may be a
-    stranger's. Hydra must be initialised.
+    None if it does not compose any more. A command that may name files is not composed, and has no such keys: the files are
+    another machine's, and may be a stranger's. Hydra must be initialised.
     """
     untold = {*inert_keys(record.config), ROOT}
     words = [word for word in record.command if _key(word) not in untold]
@@ -92,7 +92,7 @@ def _key(word: str) -> str:
 
 
 def _values(words: Sequence[str], record: RunRecord) -> dict[str, Any]:
-    """Key -> value of each override. Raises ConfigError for one that would make another run."""
+    """Returns key -> value of each override. Raises ConfigError for an override that would make another run."""
     known = {*inert_keys(record.config), ROOT}.difference(FIXED)
     found = {}
     for override in OverridesParser.create().parse_overrides(list(words)):
@@ -100,25 +100,25 @@ def _values(words: Sequence[str], record: RunRecord) -> dict[str, Any]:
         if key not in known or override.type is not OverrideType.CHANGE or override.package or override.is_sweep_override():
             *section, last = key.split(".")
             another = last in node_at(record.config, section) or key in record.choices
-            hint = ", and this makes another run" if another else did_you_mean(key, known)
-            raise ConfigError(f"{override.input_line}: a rerun trains what its record says{hint}")
+            hint = ", and this makes another run; leave it out" if another else did_you_mean(key, known)
+            raise ConfigError(f"{override.input_line}: a rerun trains the configuration of its record{hint}")
         found[key] = override.value()
     return found
 
 
 def _set_machine(config: dict[str, Any], own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Takes this machine's own keys, those of this command line, and those that an older record lacks, from `own`."""
+    """Copies from `own` this machine's keys, the keys of this command line, and keys that an older record lacks."""
     for key in INERT:
         *section, last = key.split(".")
         node = config.setdefault(section[0], {}) if section else config
         if not isinstance(node, dict):
-            raise DataError(f"its {section[0]} is no mapping")
+            raise DataError(f"its {section[0]} is not a mapping")
         if key not in FIXED and (key in OWN or key in given or last not in node):
             node[last] = node_at(own, section)[last]
 
 
 def _set_data(config: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Where the images lie, and how they are read. Nothing is downloaded to a folder that only the record names."""
+    """Sets where the images lie and how they are read. Nothing is downloaded to a folder that only the record names."""
     dataset = config["dataset"]
     for key, value in given.items():
         if key.startswith("dataset."):
@@ -129,7 +129,7 @@ def _set_data(config: dict[str, Any], given: Mapping[str, Any]) -> None:
     if ROOT not in given and not Path(root).is_dir():
         if ROOT not in inert_keys(config):
             raise ConfigError(
-                f"its images lay in {plain(root)}, which is no folder here: say where they are with {ROOT}=FOLDER"
+                f"its images were in {plain(root)}, which is not a folder here: say where they are with {ROOT}=FOLDER"
             )
         dataset["root"] = compose_job([]).config["dataset"].get("root", "data")
     elif ROOT not in given and "dataset.download" not in given and "download" in dataset:
@@ -139,8 +139,8 @@ def _set_data(config: dict[str, Any], given: Mapping[str, Any]) -> None:
 
 
 def _check(record: RunRecord) -> None:
-    """Raises DataError for a record whose parts do not fit one another."""
-    by_hand = "the record was changed by hand, or is of another version of ltrun"
+    """Raises DataError for a record whose fields contradict one another."""
+    by_hand = "the record was changed by hand, or another version of ltrun wrote it"
     if (mark := fingerprint(record.config)) != record.fingerprint:
         raise DataError(f"its configuration has the fingerprint {mark}, but it is filed under {record.fingerprint}: {by_hand}")
     dataset = node_at(record.config, ["dataset"]).get("name")
@@ -152,17 +152,17 @@ def _check(record: RunRecord) -> None:
         if one != other:
             raise DataError(f"its {key} is {one!r}, but {other!r} in its configuration: {by_hand}")
     if record.headline not in ("plain", *rows_of(record.config.get("posthoc"))):
-        raise DataError(f"no part of its configuration is its predictor {record.headline!r}: {by_hand}")
+        raise DataError(f"its predictor {record.headline!r} is missing from its configuration: {by_hand}")
 
 
 def _check_packages(config: Mapping[str, Any], plugins: Sequence[str], recorded: object) -> None:
-    """Raises ConfigError for a plugin of the record that is not named here. What else a _target_ may name is held by `bind`."""
+    """Raises ConfigError for a plugin of the record that is not named here. `bind` refuses every other package."""
     used = {target.partition(".")[0] for target in _targets(config)}
     named = recorded if isinstance(recorded, (list, tuple)) else ()
     if missing := [name for name in named if name in used and name not in plugins]:
         packages = ",".join(missing)
         raise ConfigError(
-            f"its parts are of the plugin {packages}: if you know that code, name it here, as plugins=[{packages}]"
+            f"its parts come from the plugin {packages}: if you trust that code, name it here, as plugins=[{packages}]"
         )
 
 

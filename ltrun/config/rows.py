@@ -1,4 +1,4 @@
-"""The rows of the table that post-hoc options add: one a predictor, or one a value of its `each`. Needs no torch."""
+"""Table rows of post-hoc options: one per predictor, or one per value of its `each`. Needs no torch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Row = tuple[str, str, Any]  # name, key path of the part, its node
 
 
 def rows_of(posthoc: Any) -> dict[str, tuple[str, Any]]:
-    """Row -> key path and node of its part, in order. `la: {each: {tau: [0.5, 1]}, part: ...}` stands for la_0.5 and la_1.
+    """Returns row -> key path and node of its part, in order; `la: {each: {tau: [0.5, 1]}, part: ...}` gives la_0.5 and la_1.
 
-    Raises ConfigError for an `each` that is no list of different values of one argument, and for two rows of one name.
+    Raises ConfigError for an `each` that is not a list of different values of one argument, and for two rows of one name.
     """
     node = mapping(posthoc, "posthoc")
     for key in node:
@@ -28,13 +28,13 @@ def rows_of(posthoc: Any) -> dict[str, tuple[str, Any]]:
         path = f"posthoc.predictors.{name}"
         for row, place, part in _swept(str(name), predictor, path):
             if row in found:
-                raise ConfigError(f"{path}: there is another row '{row}'; each value and name may stand once")
+                raise ConfigError(f"{path}: there is another row '{row}'; give each value and name once")
             found[row] = place, part
     return found
 
 
 def _swept(name: str, predictor: Any, path: str) -> Iterator[Row]:
-    """A predictor's own row, if it is a part, and those of its `each`: posthoc=[tau_norm,tau_norm_sweep] merges the two."""
+    """Yields a predictor's own row, if it is a part, and the rows of its `each`; posthoc=[tau_norm,tau_norm_sweep] has both."""
     if not isinstance(predictor, Mapping) or "each" not in predictor:
         yield name, path, predictor
         return
@@ -42,7 +42,7 @@ def _swept(name: str, predictor: Any, path: str) -> Iterator[Row]:
         yield name, path, own
     each, part = predictor["each"], predictor.get("part")
     if not isinstance(part, Mapping):
-        raise ConfigError(f"{path}.part: expected a part, a mapping with a _target_, whose values 'each' gives, got {part!r}")
+        raise ConfigError(f"{path}.part: expected a part, a mapping with a _target_, that 'each' varies, got {part!r}")
     if not isinstance(each, Mapping) or len(each) != 1:
         raise ConfigError(f"{path}.each: expected one argument with a list of values, got {each!r}")
     ((argument, values),) = each.items()
@@ -55,7 +55,7 @@ def _swept(name: str, predictor: Any, path: str) -> Iterator[Row]:
 
 
 def _spelled(value: Any, path: str) -> str:
-    """A value as the end of a name: 1 for 1.0."""
+    """Spells a value as the end of a row's name: 1 for 1.0. Raises ConfigError for a value that cannot be one."""
     if isinstance(value, str) and re.fullmatch(r"\w{1,50}", value):
         return value
     if isinstance(value, float) and math.isfinite(value):

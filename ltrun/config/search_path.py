@@ -1,7 +1,7 @@
-"""Options from outside ltrun: announced when used, and unable to make Hydra run code.
+"""Search path of options from outside ltrun: announced when used, and unable to make Hydra run code.
 
-What an option says of parts is held against the allowed packages by build. Hydra itself would instantiate what it finds under
-`hydra` (callbacks, logging handlers) before ltrun sees it, so files of a user's own may not write there; the command line may.
+`bind` checks the parts of an option against the allowed packages. Hydra itself would instantiate everything under `hydra`
+(callbacks, logging handlers) before ltrun sees it, so a user's files may not write there; the command line may.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SearchPath(SearchPathPlugin):
 
 
 def folders(argv: Sequence[str]) -> list[Path]:
-    """Folders that this command line, or LTRUN_SEARCHPATH, adds to the search path."""
+    """Returns the folders that this command line and LTRUN_SEARCHPATH add to the search path."""
     found = [value for word, value in itertools.pairwise(argv) if word in ("--config-dir", "-cd")]
     found += [word.partition("=")[2] for word in argv if word.startswith(("--config-dir=", "-cd="))]
     entries = []
@@ -54,21 +54,22 @@ def folders(argv: Sequence[str]) -> list[Path]:
 
 
 def words_of(argv: Sequence[str]) -> list[str]:
-    """The words by which a command line names the folders of `folders`, those of LTRUN_SEARCHPATH among them."""
+    """Returns words that name the same folders on a command line, including those of LTRUN_SEARCHPATH."""
     first, *others = [str(folder) for folder in folders(argv)] or [""]
     listed = ",".join(QuotedString(folder.replace("${", r"\${"), Quote.single).with_quotes() for folder in others)
     return [*(["--config-dir", first] if first else []), *([f"hydra.searchpath=[{listed}]"] if others else [])]
 
 
 def without_flags(argv: Sequence[str]) -> list[str]:
-    """The overrides among the words of a command line."""
+    """Returns the overrides among the words of a command line."""
     taken = {index + 1 for index, word in enumerate(argv) if word in ("--config-dir", "-cd")}
     return [word for index, word in enumerate(argv) if index not in taken and not word.startswith("-")]
 
 
 def use(argv: Sequence[str]) -> None:
-    """Has Hydra read the folders of this command line, and prints them. Raises ConfigError for one that is missing, or for a
-    file that configures Hydra.
+    """Adds the folders of this command line to Hydra's search path, and prints them.
+
+    Raises ConfigError for a missing folder, and for a file that configures Hydra or has the name of an option of ltrun.
     """
     if sum(word.startswith(("--config-dir", "-cd")) for word in argv) > 1:
         raise ConfigError("--config-dir is given more than once, of which Hydra reads one; name the others in LTRUN_SEARCHPATH")

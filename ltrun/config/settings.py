@@ -1,4 +1,4 @@
-"""The keys that ltrun itself reads, their types and limits."""
+"""Settings: the keys that ltrun itself reads, with their types and limits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ltrun.config.values import coerce
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.taxonomy import SETTINGS, SLOTS
 
-OPEN = ("stages", "dataset.augments")  # mappings whose keys are the user's to choose, held against their schema elsewhere
-LARGEST = 2**31 - 1  # of whole numbers
+OPEN = ("stages", "dataset.augments")  # mappings whose keys the user chooses; other modules check them
+LARGEST = 2**31 - 1  # the largest whole number
 LEAST = {
     "epochs": 1, "batch_size": 1, "evaluation.every": 1, "evaluation.batch_size": 1, "evaluation.many": 1, "evaluation.few": 1,
     "runtime.threads": 1, "runtime.pack": 1, "runtime.checkpoint_seconds": 0,
@@ -21,14 +21,14 @@ MOST = {"runtime.threads": 1024, "runtime.pack": 1024, "seed": 2**63 - 1}
 
 @dataclass(frozen=True)
 class Dataset:
-    """name: of the data set, in addresses and tables."""
+    """name: the data set's name in addresses and tables."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """every: epochs. batch_size: images at once. many, few: training images of a class, the limits of the shot groups."""
+    """every: epochs between evaluations. batch_size: images at once. many, few: limits of the shot groups, images per class."""
 
     every: int
     batch_size: Literal["auto"] | int
@@ -52,7 +52,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys that ltrun itself reads, typed; the keys of parts are held against the signatures of their classes."""
+    """The keys that ltrun itself reads, typed; the keys of parts are checked against the signatures of their classes."""
 
     seed: int
     epochs: int
@@ -68,7 +68,7 @@ class Settings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
-        """Raises ConfigError, with the key path, for a key that is missing or a value that makes no sense."""
+        """Reads a configuration. Raises ConfigError, with the key path, for a missing key or an invalid value."""
         settings = _read(cls, config, "")
         if not settings.outputs.strip():
             raise ConfigError("outputs: names no folder; give one, as in outputs=DIR, or unset LTRUN_OUTPUTS")
@@ -82,12 +82,12 @@ class Settings:
 
 
 def _read(kind: Any, node: Any, path: str) -> Any:
-    """The mapping at a path as a dataclass, whose annotations are the types of its keys."""
+    """Reads the mapping at a path into a dataclass, whose annotations are the types of the keys."""
     values = {}
     for name, hint in get_type_hints(kind).items():
         place = f"{path}.{name}" if path else name
         if not isinstance(node, Mapping) or name not in node:
-            raise ConfigError(f"{place}: this key is needed, and missing")
+            raise ConfigError(f"{place}: this key is missing; add it")
         values[name] = _read(hint, node[name], place) if is_dataclass(hint) else _value(node[name], hint, place)
     return kind(**values)
 
@@ -113,7 +113,10 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def refuse_unknown_keys(raw: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Hydra checks keys of the command line, not those of YAML files. Parts are held against their signatures by build."""
+    """Raises ConfigError for a key that ltrun does not have: Hydra checks the command line, but not YAML files.
+
+    `bind` checks the keys of parts.
+    """
     _refuse_dots(raw, ())
     names = {path for path, _ in leaves(known)}
     every = {".".join(path.split(".")[:n]) for path in names for n in range(1, path.count(".") + 2)}
@@ -129,7 +132,7 @@ def refuse_unknown_keys(raw: Mapping[str, Any], known: Mapping[str, Any]) -> Non
 
 
 def _refuse_dots(node: Mapping[str, Any], path: tuple[str, ...]) -> None:
-    """A file's `optimizer.lr: 0.5` is one key with a dot in it, which nothing reads. Rows of post-hoc options may have dots."""
+    """Raises ConfigError for a key with a dot, which nothing reads, as in a file's `optimizer.lr: 0.5`; rows may have dots."""
     for key, value in node.items():
         if "." in str(key) and path != ("posthoc", "predictors"):
             where = ".".join((*path, str(key)))
@@ -141,7 +144,7 @@ def _refuse_dots(node: Mapping[str, Any], path: tuple[str, ...]) -> None:
 
 
 def node_at(config: Mapping[str, Any], steps: Sequence[str]) -> Mapping[str, Any]:
-    """The mapping at a path, empty where there is none."""
+    """Returns the mapping at a path, empty if there is none."""
     for step in steps:
         inner = config.get(step)
         config = inner if isinstance(inner, Mapping) else {}

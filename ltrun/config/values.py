@@ -1,4 +1,4 @@
-"""Whether a value of the configuration is what an annotation asks for. Needs no torch."""
+"""Conversion of a configuration's values to the types of annotations. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from ltrun.errors import ConfigError
 
 
 def coerce(value: Any, hint: Any, path: str) -> Any:
-    """The value as its annotation wants it. Raises ConfigError with the key path.
+    """Converts a value to the type of its annotation. Raises ConfigError, with the key path, if it does not fit.
 
-    1, 1.0 and 1e0 are one value: whole floats become integers where these are wanted, and integers floats.
+    1, 1.0 and 1e0 are the same value: a whole float becomes an integer where an integer is expected, and an integer a float.
     """
     converted = _convert(value, hint)
     if converted is _WRONG:
         number = hint is str and value is not None and not isinstance(value, (str, Mapping, list, tuple))
-        quoted = f"; a text is quoted for ltrun as well as for the shell: '{path}=\"{_typed(value)}\"'" if number else ""
+        quoted = f"; quote text for ltrun as well as for the shell: '{path}=\"{_typed(value)}\"'" if number else ""
         raise ConfigError(f"{path}: expected {_describe(hint)}, got {_typed(value)}{quoted}")
     return converted
 
 
 def _typed(value: Any) -> str:
-    """null and true, as a YAML file and a command line have them."""
+    """Spells a value as YAML files and command lines do: null, true."""
     return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
 
 
 def takes(value: Any, hint: Any) -> bool:
-    """Whether a value is what an annotation asks for."""
+    """Whether a value fits an annotation."""
     return _convert(value, hint) is not _WRONG
 
 
 def mapping(value: Any, path: str) -> Mapping[str, Any]:
-    """The mapping that lies at a key; nothing, or null, is an empty one. Raises ConfigError with the key path."""
+    """Returns the mapping at a key, empty for null. Raises ConfigError, with the key path, for any other value."""
     if value is not None and not isinstance(value, Mapping):
-        raise ConfigError(f"{path}: expected names with a value each, got {value!r}")
+        raise ConfigError(f"{path}: expected a mapping of names to values, got {value!r}")
     return value or {}
 
 
@@ -79,5 +79,5 @@ def _describe(hint: Any) -> str:
         return "one of " + ", ".join(map(str, choices))
     if origin in (list, Sequence, tuple):
         return f"a list of {_describe(choices[0]).removeprefix('a ') + 's' if choices else 'values'}"
-    names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "a text", NoneType: "null"}
+    names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text", NoneType: "null"}
     return names.get(hint) or f"a part of kind {getattr(hint, '__name__', hint)}"

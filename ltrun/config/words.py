@@ -1,7 +1,7 @@
 """Quoting of a command line: from the shell's words to Hydra's grammar, and from overrides back to a printed command.
 
-Hydra reads `photos (1)`, `Größe`, `a=b` or `2024` in a grammar of its own, in which they are calls, errors or numbers. Where a
-value is a path or a name, it is text, whatever characters it has; any other value is quoted where Hydra cannot read it.
+Hydra reads `photos (1)`, `Größe`, `a=b` or `2024` in a grammar of its own, in which they are calls, errors or numbers. A path
+or a name is always text, whatever its characters; any other value is quoted if Hydra cannot read it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ WITH_VALUE = (
     "--experimental-rerun",
 )  # fmt: skip
 ALONE = (*MULTIRUN, "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc")
-INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")  # what --info may be followed by
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")  # values of --info
 PATHS = ("root", "outputs", "folder", "dir", "directory", "path", "file")  # last words of keys whose value is a path
-FILES = ("weights", "init", "checkpoint", "pretrained")  # last words of keys whose value may be one
+FILES = ("weights", "init", "checkpoint", "pretrained")  # last words of keys whose value may be a path
 TEXTS = ("dataset.name",)
 FUNCTIONS = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|int|float|str|bool|json_str|extend_list)\(.*\)\s*")
 QUOTED = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\s*(?=[],)}]|$)""")
@@ -41,15 +41,15 @@ INTERPOLATION = re.compile(r"\$\{[^{}].*\}")
 
 
 def for_hydra(argv: Sequence[str], allowed: Sequence[str] = (*WITH_VALUE, *ALONE)) -> list[str]:
-    """Flags and overrides as Hydra reads them. Of a key that is given twice the last word counts, which is said.
+    """Returns flags and overrides, quoted for Hydra. If a key is given twice, the last word counts, and a message says so.
 
-    Raises ConfigError for a flag that is not allowed, and for a word that is no override.
+    Raises ConfigError for a flag that is not allowed, and for a word that is not an override.
     """
     flags, overrides = _sorted(argv)
     if wrong := next((word for word in argv if word.startswith("-") and word.partition("=")[0] not in allowed), None):
         raise ConfigError(f"{wrong}: this command has no such flag; leave it out")
     if "-sc" in flags or "--shell-completion" in flags:
-        return list(argv)  # `-sc install=bash` is no override
+        return list(argv)  # `-sc install=bash` is not an override
     sweep = any(flag in MULTIRUN for flag in flags)
     names = catalogue.names([Path(folder) for flag, folder in itertools.pairwise(flags) if flag in CONFIG_DIR])
     quoted: dict[str, str] = {}
@@ -58,23 +58,23 @@ def for_hydra(argv: Sequence[str], allowed: Sequence[str] = (*WITH_VALUE, *ALONE
         key = word.lstrip("+~").partition("=")[0]
         if quoted.setdefault(key, read) != read:
             print(f"{key} is given twice, and the last word counts: {word}", file=sys.stderr)
-            del quoted[key]  # its place is that of the word that counts
+            del quoted[key]  # the key moves to the place of the word that counts
             quoted[key] = read
     return [*flags, *quoted.values()]
 
 
 def words_of(overrides: Sequence[str]) -> list[str]:
-    """The words that one types for these overrides of Hydra's, quoted for Hydra only where `for_hydra` would not do it."""
+    """Returns the words to type for overrides of Hydra's, quoted for Hydra only where `for_hydra` would not quote them."""
     return [_unquoted(override) for override in overrides]
 
 
 def command_line(words: Sequence[str], *command: str) -> str:
-    """`ltrun ...`, quoted for the shell. command: the subcommand, if there is one."""
+    """Returns `ltrun ...`, quoted for the shell. command: the subcommand, if any."""
     return shlex.join(["ltrun", *command, *words])
 
 
 def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags, each with its value, and overrides. Hydra wants its flags before the first override."""
+    """Separates flags, each with its value, from overrides: Hydra wants its flags before the first override."""
     flags: list[str] = []
     overrides: list[str] = []
     words = list(argv)
@@ -83,7 +83,7 @@ def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         flag, equals, value = word.partition("=")
         if not word.startswith("-"):
             overrides.append(word)
-        elif flag in ("--info", "-i"):  # whose value may be missing, and Hydra would take the next override for it
+        elif flag in ("--info", "-i"):  # without a value, Hydra would take the next override for one
             follows = value if equals else words.pop(0) if words and words[0] in INFO else "all"
             flags.append(f"--info={follows}")
         elif flag in WITH_VALUE:
@@ -102,7 +102,7 @@ def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _quoted(word: str, names: Mapping[str, set[str]], sweep: bool) -> str:
-    """An override whose value Hydra reads as the user means it."""
+    """Quotes the value of an override so that Hydra reads it as the user means it."""
     key, equals, value = word.partition("=")
     bare = key.lstrip("+")
     if not equals:
@@ -120,7 +120,7 @@ def _quoted(word: str, names: Mapping[str, set[str]], sweep: bool) -> str:
 
 
 def _setting(bare: str, names: Mapping[str, set[str]]) -> str:
-    """How a word that has no = could be one that sets something."""
+    """Returns an override that a word without = may have meant."""
     if bare in names:
         return f"{bare}=NAME"
     if groups := [f"{group}={bare}" for group in names if bare in names[group]]:
@@ -131,7 +131,7 @@ def _setting(bare: str, names: Mapping[str, set[str]]) -> str:
 
 
 class _Value:
-    """A value of any kind: quoted where Hydra cannot read it, or would take blanks off its ends."""
+    """A value of any kind: quoted if Hydra cannot read it, or would strip blanks from its ends."""
 
     def __init__(self, key: str, sweep: bool) -> None:
         self.key, self.sweep = key, sweep
@@ -149,15 +149,15 @@ class _Value:
         return self.single(text)
 
     def is_literal(self, text: str) -> bool:
-        """Whether the text is what it says, whatever it would mean in Hydra's grammar."""
+        """Whether the text is meant literally, whatever it means in Hydra's grammar."""
         return False
 
     def of_several(self, text: str) -> str:
-        """The text where commas separate no values, because there is no sweep."""
+        """Spells a text with commas outside a sweep. Raises ConfigError if the commas seem to separate values."""
         if re.fullmatch(r"[^\w\s]", text[:1]):
             return self.single(text)
         raise ConfigError(
-            f"{self.key}={text} gives several values, which only a sweep takes, to train them one by one: ltrun -m ...; "
+            f"{self.key}={text} gives several values: only a sweep, ltrun -m ..., takes and trains them one by one; "
             f"a list is written '{self.key}=[{text}]'"
         )
 
@@ -177,13 +177,13 @@ class _Value:
 
 
 class _File(_Value):
-    """A value of any kind that may name a file: what exists is one path."""
+    """A value of any kind that may name a file: the text of an existing path is one value."""
 
     def is_literal(self, text: str) -> bool:
         return _exists(text)
 
     def together(self, pieces: Sequence[str]) -> list[str]:
-        """Pieces between commas; those that are one existing path together are one."""
+        """Joins pieces between commas that together are one existing path."""
         found: list[str] = []
         start = 0
         while start < len(pieces):
@@ -196,12 +196,12 @@ class _File(_Value):
 
     def literal(self, text: str) -> str:
         if self.sweep and "," in text:
-            print(f"{self.key}: '{text}' is there, so it is one value of the sweep")
+            print(f"{self.key}: '{text}' exists, so it is one value of the sweep")
         return text_of(_at_home(text, self.key), self.is_literal(text))
 
 
 class _Path(_File):
-    """A path or a name: always a text, where it is not null."""
+    """A path or a name: always text, unless it is null."""
 
     def __init__(self, key: str, sweep: bool) -> None:
         super().__init__(key, sweep)
@@ -225,9 +225,9 @@ class _Choice(_Path):
         return text in self.names
 
     def of_several(self, text: str) -> str:
-        mended = f"; both at once are '{self.key}=[{text}]'" if self.key in MERGING else ""
+        mended = f"; to combine them, write '{self.key}=[{text}]'" if self.key in MERGING else ""
         raise ConfigError(
-            f"{self.key}={text} names several options, which only a sweep takes, to train them one by one: ltrun -m ...{mended}"
+            f"{self.key}={text} names several options: only a sweep, ltrun -m ..., takes and trains them one by one{mended}"
         )
 
     def single(self, text: str) -> str:
@@ -241,7 +241,7 @@ _UNREADABLE = object()
 
 
 def _value_of(text: str) -> object:
-    """The value that Hydra reads in a text."""
+    """Returns the value that Hydra reads in a text, or _UNREADABLE."""
     try:
         return _parsed(f"key={text}").value()
     except HydraException:
@@ -266,7 +266,7 @@ def _unquoted(override: str) -> str:
 
 
 def _pieces(text: str) -> list[str]:
-    """The text between commas that stand in no brackets and no quotes."""
+    """Splits a text at the commas outside brackets and quotes."""
     found, start, depth, place = [], 0, 0, 0
     while place < len(text):
         begins = place == start or text[place - 1] in "([{,:="
@@ -286,7 +286,7 @@ def _exists(text: str) -> bool:
 
 
 def _at_home(text: str, key: str) -> str:
-    """The text with its ~ written out; a folder that is called ~x, and is there, is that folder."""
+    """Expands ~ in a text, unless it names an existing file or folder, such as one called ~x."""
     if not text.startswith("~"):
         return text
     name = text.partition("/")[0]
@@ -294,7 +294,7 @@ def _at_home(text: str, key: str) -> str:
 
 
 def text_of(text: str, literal: bool = False) -> str:
-    """A text in Hydra's grammar. literal: `${` in it begins no interpolation, and `\\${` is no escaped one."""
+    """Spells a text in Hydra's grammar. literal: neither `${` nor `\\${` in it has a meaning there."""
     if literal or ("${" in text and not INTERPOLATION.search(text) and r"\${" not in text):
         text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
     return text if PLAIN.fullmatch(text) else QuotedString(text, Quote.single).with_quotes()

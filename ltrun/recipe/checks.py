@@ -1,4 +1,4 @@
-"""Combinations that make no sense are refused, those that balance twice are warned about."""
+"""Checks of a recipe: errors for combinations that make no sense, warnings for stages that balance twice or are too short."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ GIVES = {
     "heads of cosines": "classifier 'causal'",
     "experts": "ensemble 'ride' or 'sade'",
 }
-NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # where there is no option 'none'
+NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # slots without an option 'none'
 
 
-Provided = dict[str, frozenset[str]]  # what parts may read, by the name of the option that provides it
+Provided = dict[str, frozenset[str]]  # name of an option -> fields of outputs and properties of logits that it provides
 
 
 def provided_by(stages: Sequence[Stage]) -> Iterator[Provided]:
-    """What the network and the classifier of each stage provide; a classifier goes on from stage to stage, perhaps wrapped."""
+    """Yields what network and classifier provide in each stage; a classifier is kept from stage to stage, perhaps wrapped."""
     network = stages[0].network
     head = stages[0].head
     name, has = head.origin, head.target.provides | {"head"}
@@ -38,10 +38,10 @@ def provided_by(stages: Sequence[Stage]) -> Iterator[Provided]:
 
 
 def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
-    """Refuses what makes no sense, naming both slots."""
+    """Raises ConfigError, which names both slots, for a combination that makes no sense."""
     network = first.network
     if stage is not first and stage.network.target is not network.target and stage.network.origin:
-        raise ConfigError(f"stages.{stage.name}: {stage.network.origin} would replace the network that {first.name} trained")
+        raise ConfigError(f"stages.{stage.name}: {stage.network.origin} would replace {first.name}'s network; drop it")
     _, loss = stage.terms.get("classification", (1.0, None))
     if loss is not None and not loss.wants("classify"):
         for part in [*stage.adjusts, *stage.weighs, *([stage.criterion] if stage.criterion else [])]:
@@ -52,7 +52,7 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
             )
     for name, stream in stage.streams.items():
         if stream.of is not None and (stream.of not in stage.streams or stage.streams[stream.of].sampler is None):
-            raise ConfigError(f"{stream.origin}: stream '{name}' takes the rows of '{stream.of}', no stream with a sampler")
+            raise ConfigError(f"{stream.origin}: stream '{name}' needs the rows of a stream with a sampler, got '{stream.of}'")
     for part in [*(p for _, p in stage.terms.values()), *stage.mixers.values(), network, stage.update]:
         for name in getattr(part.target, "streams", ()):
             if name not in stage.streams:
@@ -69,7 +69,7 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
 
 
 def _check_outer(stage: Stage, update: Bound[parts.Update]) -> None:
-    """Outer parameters need an update that learns them, and such an update needs outer parameters."""
+    """Raises ConfigError for outer parameters without an update that learns them, and for such an update without them."""
     outer = next((part for part in stage.parts() if _declares(part, "outer")), None)
     if outer is not None and not update.wants("outer"):
         raise ConfigError(
@@ -93,7 +93,7 @@ def _check_reads(part: Bound[Any], provided: Mapping[str, frozenset[str]]) -> No
 
 
 def check_posthoc(recipe: Recipe, provided: Provided) -> None:
-    """provided: by the network and the classifier as the last stage leaves them."""
+    """Raises ConfigError for a post-hoc part that cannot work. provided: by the last stage's network and head."""
     for name, part in recipe.posthoc.items():
         if name == "plain":
             raise ConfigError("posthoc.predictors.plain: 'plain' is the network's own prediction; choose another name")
@@ -103,7 +103,7 @@ def check_posthoc(recipe: Recipe, provided: Provided) -> None:
 
 
 def balanced_twice(recipe: Recipe) -> list[str]:
-    """Sentences for stages in which two slots counter the class prior: allowed, and usually worse than one of them."""
+    """Returns warnings for stages in which two slots counter the class prior: allowed, but usually worse than one of them."""
     found: list[str] = []
     for stage in recipe.stages:
         main = stage.streams[MAIN].sampler
@@ -121,18 +121,18 @@ def balanced_twice(recipe: Recipe) -> list[str]:
 
 
 def too_short(recipe: Recipe) -> list[str]:
-    """Sentences for stages that end before a part of theirs, such as a deferred one, sets in."""
+    """Returns warnings for stages that end before one of their parts, such as a deferred one, takes effect."""
     found = []
     for stage in recipe.stages:
         late = [part.origin or part.path for part in stage.parts() if any(_waits(node, stage.epochs) for node in part.walk())]
         if late:
             names, epochs = " and ".join(dict.fromkeys(late)), "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
-            found.append(f"stage '{stage.name}' has {epochs}, in which {names} does not set in yet; give it more")
+            found.append(f"stage '{stage.name}' has {epochs}, too few for {names} to take effect; give it more")
     return found
 
 
 def _waits(node: Bound[Any], epochs: int) -> bool:
-    """Whether a stage of so many epochs ends before the class of a node acts; start=0 defers nothing."""
+    """Whether a stage of `epochs` ends before the class of a node takes effect; start=0 defers nothing."""
     return getattr(node.target, "acts_from", 0) >= epochs and node.arguments.get("start") != 0
 
 
@@ -141,11 +141,11 @@ def _balances(part: Bound[Any]) -> bool:
 
 
 def _declares(part: Bound[Any], flag: str) -> bool:
-    """Whether the class of a node, or of one nested in it, sets a flag of Part."""
+    """Whether the class of a node, or of a node nested in it, sets a flag of Part."""
     return any(getattr(node.target, flag, False) for node in part.walk())
 
 
 def check_name(name: str, path: str) -> None:
-    """Names become keys of modules and parts of file names."""
+    """Raises ConfigError for a name that cannot be a key of a module and part of a file name."""
     if not re.fullmatch(r"[A-Za-z]\w{0,49}", name):
-        raise ConfigError(f"{path}: '{name}' is no name for this: begin with a letter, use letters, digits and _, at most 50")
+        raise ConfigError(f"{path}: '{name}' is not a valid name: begin with a letter, use letters, digits and _, at most 50")

@@ -1,4 +1,4 @@
-"""The roles that the slots of one stage fill."""
+"""Contributions of the slots to the roles of one stage."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ltrun.recipe.roles import KEYED, ORDERED, ROLES, SINGLE
 from ltrun.recipe.stage import MAIN, Stream
 from ltrun.taxonomy import STAGE_SLOTS, emptied
 
-PLAIN = {"resampling": ("instance", {"sampler": {"_target_": "ltrun.resampling.Instance"}})}  # where nothing is no choice
+PLAIN = {"resampling": ("instance", {"sampler": {"_target_": "ltrun.resampling.Instance"}})}  # a slot that cannot be empty
 
 
 class Contributions:
-    """What the slots of one stage contribute; remembers which slot filled which role, for the messages."""
+    """The parts that the slots of one stage contribute, by role; and, for messages, the slot that filled each role."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Contributions:
             self._slot(node or {}, place, f"{slot}={option or _names(node)}{whose}")
 
     def _chosen(self, slot: str, place: str, own: bool, gone: bool, diff: Mapping[str, Any]) -> tuple[str | None, Any]:
-        """Name and node of the option of a slot: the stage's own, the plain one, or the run's."""
+        """Returns name and node of a slot's option: the stage's own, the plain one, or the run's."""
         if own:
             return self.choices.get(f"{slot}@{place}"), diff[slot]
         if gone:
@@ -76,10 +76,10 @@ class Contributions:
         if role in ("streams", "terms", "mixers"):
             check_name(name, path)
             if hasattr(nn.ModuleDict, name) or name == "training":
-                raise ConfigError(f"{path}: '{name}' is a word of the library's; choose another name")
+                raise ConfigError(f"{path}: '{name}' is reserved by torch; choose another name")
         if role == "streams":
             if name == MAIN:
-                raise ConfigError(f"{path}: the stream '{MAIN}' is that of resampling and augmentation; choose another name")
+                raise ConfigError(f"{path}: the stream '{MAIN}' belongs to resampling and augmentation; choose another name")
             self.streams[name] = self._stream(item, path, origin)
         elif role == "terms":
             if not isinstance(item, Mapping) or set(item) - {"weight", "part"} or "part" not in item:
@@ -109,6 +109,6 @@ class Contributions:
 
 
 def _names(node: Any) -> str:
-    """What an option is called where Hydra does not say: the names of its parts."""
+    """Returns a name for an option that Hydra does not name: the names of its parts."""
     contents = [value for value in (node or {}).values() if isinstance(value, Mapping) and "_target_" not in value]
     return "+".join(dict.fromkeys(str(name) for content in contents for name in content)) or "?"

@@ -1,7 +1,7 @@
-"""A recipe from a configuration: slots contribute to roles, and a stage is a diff over the slots of the run.
+"""Reading of a recipe from a configuration: slots contribute to roles, and a stage is a diff over the slots of the run.
 
-Everything here happens before data is opened: nodes are bound to their classes and combinations that make no sense are
-refused, but no part is built.
+This happens before data is opened: nodes are bound to their classes and combinations that make no sense are refused, but no
+part is built.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ltrun.types import fraction_of
 STAGE_KEYS = {
     "base", "keep", "fraction", "epochs", "trainable", "reset_head", "norm", "optimizer", "schedule", *STAGE_SLOTS,
 }  # fmt: skip
-LONGEST = 100  # times a run's epochs that a stage may last
+LONGEST = 100  # the longest stage, in multiples of the run's epochs
 
 
 def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Sequence[str] = ()) -> Recipe:
@@ -49,7 +49,7 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
 
 
 def source_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[Source]:
-    """The data set of a resolved configuration: its node without the keys that ltrun itself reads. Raises ConfigError."""
+    """Binds the data set of a resolved configuration, without the keys that ltrun itself reads. Raises ConfigError."""
     node = mapping(config.get("dataset"), "dataset")
     if "_target_" not in node and "source" in node:
         raise ConfigError(
@@ -99,7 +99,7 @@ class _Reader:
             if role not in given.one:
                 raise ConfigError(f"{path}: no slot gives this stage a {role}; set {slot}=OPTION")
         if index and "head" in given.diff and "wrap" not in given.one and not reset_head:
-            raise ConfigError(f"{path}.classifier: the head trained so far goes on; set {path}.reset_head=true for a new one")
+            raise ConfigError(f"{path}.classifier: the trained head is kept; set {path}.reset_head=true for a new one")
         streams = {MAIN: Stream(given.one["sampler"], None, self._dataset_augments() | given.named["augments"], "dataset")}
         return Stage(
             name=name,
@@ -142,7 +142,7 @@ class _Reader:
 
 
 def _check_keys(diff: Mapping[str, Any], path: str) -> None:
-    """Refuses keys that a stage does not have, and a `base` and a `keep` that say nothing, or two things at once."""
+    """Raises ConfigError for a key that a stage does not have, an invalid `base`, and a `keep` without effect."""
     for key in diff:
         if key not in STAGE_KEYS:
             raise ConfigError(f"{path}.{key}: a stage has no '{key}'{did_you_mean(str(key), STAGE_KEYS)}")
@@ -150,9 +150,9 @@ def _check_keys(diff: Mapping[str, Any], path: str) -> None:
     known = [slot for slot in STAGE_SLOTS if slot not in NETWORK_SLOTS]
     for slot in coerce(diff.get("keep"), list[str] | None, f"{path}.keep") or []:
         if base is None:
-            raise ConfigError(f"{path}.keep: every slot of the run goes on where a stage has no 'base: plain'; remove it")
+            raise ConfigError(f"{path}.keep: a stage without 'base: plain' keeps every slot of the run; remove it")
         if slot in NETWORK_SLOTS:
-            raise ConfigError(f"{path}.keep: {slot} goes on anyway, with the network; remove it")
+            raise ConfigError(f"{path}.keep: {slot} is kept anyway, with the network; remove it")
         if slot not in known:
             raise ConfigError(f"{path}.keep: there is no slot '{slot}'{did_you_mean(slot, known)}")
         if diff.get(slot) is not None:

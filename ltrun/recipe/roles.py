@@ -16,7 +16,7 @@ SINGLE: Roles = {
 }
 """Roles that one slot of a stage may fill."""
 ORDERED: Roles = {"weigh": parts.Weigh, "adjust": parts.Adjust}
-"""Roles that every slot may add a part to; the parts work in slot order."""
+"""Roles that every slot may add a part to; the parts apply in slot order."""
 KEYED: Roles = {"augments": parts.Augment, "mixers": parts.Mixer}
 """Roles that every slot may add several parts to, each with a name."""
 ROLES = (*SINGLE, *ORDERED, *KEYED, "streams", "terms")

@@ -1,4 +1,4 @@
-"""The nouns of a recipe: stream, stage, recipe."""
+"""Recipe of a run: its stages and their streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAIN = "main"  # the stream of resampling and augmentation
 
 @dataclass(frozen=True)
 class Stream:
-    """A sampler, or the rows of another stream (`of`); augments: None where it uses those of the main stream."""
+    """A sampler, or the rows of another stream (`of`). augments: None for the augmentations of the main stream."""
 
     sampler: Bound[parts.Sampler] | None
     of: str | None
@@ -27,13 +27,13 @@ class Stream:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of training with its own parts, optimizer and schedule; the network goes on from the stage before."""
+    """One stretch of training with its own parts, optimizer and schedule; it continues with the previous stage's network."""
 
     name: str
     epochs: int
     streams: dict[str, Stream]
     mixers: dict[str, Bound[parts.Mixer]]
-    terms: dict[str, tuple[float, Bound[parts.Term]]]  # without 'classification', the adjusts and weighs make up the loss
+    terms: dict[str, tuple[float, Bound[parts.Term]]]  # without 'classification', adjusts and weighs make up the loss
     adjusts: list[Bound[parts.Adjust]]
     weighs: list[Bound[parts.Weigh]]
     network: Bound[parts.Network]
@@ -48,7 +48,7 @@ class Stage:
     norm: Literal["follow", "track", "hold"] = "follow"
 
     def parts(self) -> Iterator[Bound[parts.Part]]:
-        """Every part that the stage's options contribute, outermost only."""
+        """Yields every part that the stage's options contribute, without nested parts."""
         for stream in self.streams.values():
             yield from [stream.sampler] if stream.sampler else []
             yield from (stream.augments or {}).values()
@@ -61,7 +61,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All of a run. warnings: sentences for combinations that are allowed and usually a mistake."""
+    """The data set, network, stages and post-hoc parts of a run. warnings: on combinations that are usually a mistake."""
 
     source: Bound[Source]
     prepare: Bound[parts.Prepare]
@@ -71,7 +71,7 @@ class Recipe:
     warnings: list[str] = field(default_factory=list)
 
     def check_settings(self) -> None:
-        """Has optimizers and schedules, which need no data, look at their values. Raises ConfigError."""
+        """Builds the optimizers and schedules that need no context, to check their values early. Raises ConfigError."""
         for stage in self.stages:
             settings: tuple[Bound[object], ...] = (stage.optimizer, stage.schedule)
             for setting in settings:

@@ -1,4 +1,4 @@
-"""How many jobs train at once."""
+"""Number of jobs that train at once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from ltrun.config.compose import Job
 from ltrun.machine import cores, free_memory
 from ltrun.sweep.server import has_cuda
 
-MEMORY = 2 * 2**30  # bytes that a run on a CPU is reckoned to take
+MEMORY = 2 * 2**30  # bytes: estimate for a run on a CPU
 
 
 def at_once_of(job: Job, jobs: int) -> tuple[int, int]:
-    """How many jobs train at once, the value of runtime.pack, and how many of them share a process: one, or on a GPU all.
+    """Returns the number of jobs that train at once, and the number of them in one process: 1 on a CPU, all on a GPU.
 
-    auto: one for each CPU core and 2 GiB of free memory, and one on a GPU.
+    runtime.pack=auto: on a CPU, a job per core and per 2 GiB of free memory, whichever is fewer; on a GPU, one job.
     """
     wanted, device = job.settings.runtime.pack, job.settings.runtime.device
     size = min(jobs, max(1, min(cores(), free_memory() // MEMORY)) if wanted == "auto" else wanted)

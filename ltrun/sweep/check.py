@@ -1,4 +1,4 @@
-"""Check of the jobs of a sweep, before the first one trains, against all that can be known without data."""
+"""Check of a sweep's jobs before the first one trains, for the errors that can be found without data."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ltrun.sweep.server import CONTEXT, start_server
 
 
 def refusals(jobs: Sequence[Job]) -> dict[Path, str]:
-    """Folder -> sentence of the jobs that will be refused. Asks a process that has imported torch, which this one need not."""
+    """Returns folder -> sentence for jobs that will be refused. Asks a new process, so that this one need not import torch."""
     if len(jobs) < 2:  # a single job is checked when it begins
         return {}
     try:
         start_server()
-    except OSError:  # no process can be started, and this one trains
+    except OSError:  # no process can be started, so this one trains, too
         return {Path(folder): sentence for folder, sentence in _refused(jobs)}
     ours, theirs = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_check, args=(theirs, list(jobs)))
     process.start()
     theirs.close()
     found = {}
-    with suppress(EOFError):  # also where a plugin ends the process: its job will say so at its turn
+    with suppress(EOFError):  # also if a plugin ends the process: its job will report that when it trains
         while True:
             folder, sentence = ours.recv()
             found[Path(folder)] = sentence
@@ -45,7 +45,7 @@ def _check(channel: Connection, jobs: Sequence[Job]) -> None:
 
 
 def _refused(jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
-    """(folder, sentence)"""
+    """Yields (folder, sentence) of each job that will be refused."""
     from ltrun.engine.rehearsal import check
 
     sentences: dict[str, str | None] = {}  # by fingerprint: seeds do not matter
@@ -56,7 +56,7 @@ def _refused(jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
                 check(job)
             except LtrunError as error:
                 sentences[job.fingerprint] = " ".join(str(error).splitlines())
-            except Exception:  # a defect, which is told with its traceback when the job begins
+            except Exception:  # a defect, reported with its traceback when the job begins
                 continue
         sentence = sentences[job.fingerprint]
         if sentence is not None:

@@ -1,4 +1,4 @@
-"""The overrides of each job of a sweep."""
+"""Combinations of a sweep's values: the overrides of each job."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ltrun.errors import ConfigError, did_you_mean
 
 
 def combinations(words: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep, the last key varying fastest.
+    """Returns the overrides of each job of a sweep; the last key varies fastest.
 
-    Raises Hydra's errors for what cannot be read, and ConfigError for an option that does not exist.
+    Raises Hydra's errors for unreadable words, and ConfigError for an option that does not exist or a key without values.
     """
     loader = GlobalHydra.instance().config_loader()
     choices: dict[str, list[str]] = {}
@@ -27,7 +27,7 @@ def combinations(words: Sequence[str]) -> list[list[str]]:
         else:
             values = list(override.sweep_string_iterator())
             if not values:
-                raise ConfigError(f"'{override.input_line}' stands for no value, so there is nothing to run")
+                raise ConfigError(f"'{override.input_line}' gives no value, so there is nothing to run")
             if known := loader.get_group_options(override.key_or_group):
                 _refuse_unknown(key, values, known)
             choices[key] = [f"{key}={value}" for value in values]
@@ -35,7 +35,7 @@ def combinations(words: Sequence[str]) -> list[list[str]]:
 
 
 def _refuse_unknown(key: str, values: Sequence[str], known: Sequence[str]) -> None:
-    """Before the first job trains, rather than when it is the turn of the job that cannot be."""
+    """Raises ConfigError for an unknown option before the first job trains, and not when its job's turn comes."""
     for value in values:
         if value not in known and value.isidentifier() and value != "null":
             raise ConfigError(f"{key}: there is no option '{value}'{did_you_mean(value, known)}")

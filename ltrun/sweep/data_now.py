@@ -1,4 +1,4 @@
-"""The data of finished jobs as they are now, opened once for all jobs of a command that share them."""
+"""Present data of finished jobs, opened once for all jobs of a command that share them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class DataNow:
         self.told: set[str] = set()
 
     def difference(self, job: Job, before: Mapping[str, Any]) -> str | None:
-        """In words, how the data of a job differ from those of its record; None where they do not, or cannot be opened any
+        """Describes how the data of a job differ from its record's. None if they do not, or if they cannot be opened any
         more: a result outlives its data."""
         listing = self._listing(job)
         return None if listing is None else listing.difference(before, job.folder)
 
     def written(self, job: Job, before: Mapping[str, Any]) -> str | None:
-        """In words, which streamed images were written since a job began; None where none was, or another job said the same."""
+        """Describes streamed images that were written since a job began; None if there are none, or they were reported."""
         listing = self._listing(job)
         told = None if listing is None else listing.written(before, job.folder)
         if told is None or told in self.told:
@@ -43,7 +43,7 @@ class DataNow:
 
 
 def _listing(job: Job) -> Listing | None:
-    import torch  # here, because it takes two seconds
+    import torch  # imported here, because it takes two seconds
 
     from ltrun.data.identity import Listing
     from ltrun.recipe.read import source_of

@@ -34,10 +34,10 @@ Note = Callable[[Outcome], None]
 
 
 def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Sequence[str] = ()) -> list[Job]:
-    """Composes each command line. Returns the jobs to train, each once; notes those done before and those refused.
+    """Composes each command line. Returns the jobs to train, each once; notes finished and refused jobs.
 
-    search_path: words that name folders of options, for all of them. Hydra must be initialised. Raises Hydra's errors where
-    the first job cannot be composed; a later one has failed.
+    search_path: words that name folders of options, for all jobs. Hydra must be initialised. Raises Hydra's errors if the
+    first job cannot be composed; a later job is noted as failed.
     """
     jobs: list[Job] = []
     seen: set[Path] = set()
@@ -64,14 +64,14 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Seq
 
 
 def done_before(job: Job, data: DataNow) -> bool:
-    """Whether the run has its result; says so. Raises DataError for a damaged one, and for one of other data."""
+    """Whether the run has its result; then prints so. Raises DataError for a damaged result, and for a result of other data."""
     if job.settings.force or not (job.folder / RESULT).exists():
         return False
     record = RunRecord.load(job.folder / RESULT)
     if record.data and (told := data.difference(job, record.data)):
-        raise DataError(f"{job.folder} holds the result of other data: {told}; force=true trains it anew on these")
+        raise DataError(f"{job.folder} holds the result of other data: {told}; force=true trains it again on these")
     if record.provenance.get("lost_rows"):
-        return False  # goes on from its last checkpoint, so that only what failed after training is done again
+        return False  # resumes from its last checkpoint, so that only the work after training is repeated
     if told := data.written(job, record.data):
         log.warning("%s: %s", job.folder, told)
     print(f"{job.title}: done before, in {job.folder} (force=true trains it again)")
@@ -79,7 +79,7 @@ def done_before(job: Job, data: DataNow) -> bool:
 
 
 def without_refused(jobs: Sequence[Job], note: Note) -> list[Job]:
-    """The jobs that may train. Those that will be refused whatever their data are have failed, and their folders say why."""
+    """Returns the jobs that may train. Notes a job as failed if it will be refused whatever its data; its folder says why."""
     sentences = refusals(jobs)
     for job in jobs:
         if job.folder in sentences:
@@ -88,10 +88,10 @@ def without_refused(jobs: Sequence[Job], note: Note) -> list[Job]:
 
 
 def train(jobs: Sequence[Job], total: int, note: Note) -> None:
-    """Trains the jobs of a sweep and notes the outcome of each. total: jobs of the sweep, those done before included."""
+    """Trains the jobs of a sweep and notes the outcome of each. total: number of jobs, including the ones done before."""
     if not jobs:
         return
-    for job in jobs:  # now, or results of before would stand beside those of a sweep that is cut short
+    for job in jobs:  # now: otherwise old results would stand beside the new ones of an interrupted sweep
         forget(job)
     size, lanes = _at_once(jobs[0], total)
     if size == 1:
@@ -103,7 +103,7 @@ def train(jobs: Sequence[Job], total: int, note: Note) -> None:
 
 
 def _at_once(job: Job, jobs: int) -> tuple[int, int]:
-    """`at_once_of`, and one where this machine lets no server of processes be started."""
+    """Returns `at_once_of`, or one job at a time if this machine cannot start a server of processes."""
     try:
         size, lanes = at_once_of(job, jobs)
         if size > 1:

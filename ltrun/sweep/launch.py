@@ -29,17 +29,17 @@ from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, forget, outcome_of, t
 
 CONFIG = "launch"  # conf/launch.yaml
 OVERRIDE = re.compile(r"[+~]*hydra[./]")
-OURS = {  # keys of Hydra's that would move, or double, what ltrun writes
-    "job.chdir": "paths are those of the folder in which the command is given",
+OURS = {  # Hydra's keys that would move or duplicate the files that ltrun writes
+    "job.chdir": "paths are relative to the folder in which the command is given",
     "run.dir": "a run has a folder of its own below outputs=DIR",
     "output_subdir": "the configuration of a run lies in its result.json",
-    "mode": "a sweep is asked for with -m",
+    "mode": "-m asks for a sweep",
 }
 SWEEPER = re.compile(r"[+~]*hydra[./]sweeper(?!=basic$|\.max_batch_size=)")
 
 
 def overrides_of_hydra(words: Sequence[str]) -> list[str]:
-    """Those overrides of a command line that configure Hydra, such as hydra/launcher=joblib."""
+    """Returns the overrides of a command line that configure Hydra, such as hydra/launcher=joblib."""
     return [word for word in words if OVERRIDE.match(word)]
 
 
@@ -55,9 +55,9 @@ def check(overrides: Sequence[str]) -> None:
 
 
 def launch(jobs: Sequence[Job], overrides: Sequence[str], note: Callable[[Outcome], None]) -> None:
-    """Has Hydra's launcher train the jobs, waits for it, and notes the outcome of each. Hydra must be initialised.
+    """Trains the jobs with Hydra's launcher, waits for it, and notes the outcome of each. Hydra must be initialised.
 
-    overrides: of Hydra. Raises TrainingError where a job's folder cannot be written to.
+    overrides: the ones that configure Hydra. Raises TrainingError if a job's folder cannot be written to.
     """
     if not jobs:
         return
@@ -72,33 +72,33 @@ def launch(jobs: Sequence[Job], overrides: Sequence[str], note: Callable[[Outcom
             if outcome.state != "unfinished":
                 note(outcome)
         raise
-    except Exception as error:  # whatever a launcher raises, the folders tell what became of the jobs
+    except Exception as error:  # whatever a launcher raises, the folders hold the outcomes of the jobs
         name, said = type(error).__name__, str(error).partition("\n")[0]
         print(f"ltrun: the launcher stopped: {name}: {said}", file=sys.stderr)
         why = (
-            f"it had not ended when the launcher stopped ({name}: {said}), and trains on if it runs or waits for a node, as "
-            f"'ltrun status {jobs[0].settings.outputs}' shows; else {GOES_ON}"
+            f"it had not ended when the launcher stopped ({name}: {said}); it may still train, or wait for a node, as "
+            f"'ltrun status {jobs[0].settings.outputs}' shows; if not, {GOES_ON}"
         )
     for job in jobs:
         note(outcome_of(job, why))
 
 
 def train_under_hydra(job: Job, overrides: Sequence[str]) -> Outcome:
-    """Trains a single run in this process, with what the command line says of Hydra, such as callbacks or variables."""
+    """Trains a single run in this process, with Hydra's settings from the command line, such as callbacks."""
     done = _hydra().run(CONFIG, lambda _: train_here(job, alone=True), [*overrides, _outputs(job)])
     outcome: Outcome = done.return_value
     return outcome
 
 
 def train_from_file(cfg: DictConfig) -> None:
-    """The task, in whatever process the launcher starts: the outcome stays in the folder. Raises DataError."""
+    """Trains the job of a file, in a process that the launcher started; leaves the outcome in the folder. Raises DataError."""
     streams.guard()
     streams.outlive()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)
     show_log()
     job = Job.load(Path(cfg.job))
-    if not done_before(job, DataNow()):  # by another sweep that had it in its queue
+    if not done_before(job, DataNow()):  # by another sweep whose queue held the same job
         tell(train_here(job), named=True)
 
 
@@ -112,5 +112,5 @@ def _outputs(job: Job) -> str:
 
 
 def quoted(path: Path) -> str:
-    """A path as a value of an override, whatever characters it has."""
+    """Quotes a path as the value of an override, whatever its characters."""
     return QuotedString(str(path).replace("${", r"\${"), Quote.single).with_quotes()

@@ -1,4 +1,4 @@
-"""Messages from a process that trains to the process that draws."""
+"""Messages from the processes that train to the process that displays their progress."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Advanced:
-    """Epochs of a run that are done, and all its epochs. left: seconds. text: where it stands."""
+    """Progress of a run. done, total: epochs. left: seconds. text: description of the current epoch."""
 
     done: float
     total: int
@@ -45,14 +45,14 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run has written its result. text: its accuracies and its time."""
+    """A run has written its result. text: its accuracies and training time."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A job has ended and left its outcome in its folder. failure: for a folder that could not be written to."""
+    """A job has ended and left its outcome in its folder. failure: its reason, if the folder could not be written to."""
 
     failure: str | None
 
@@ -62,7 +62,7 @@ Message = Shown | Ended
 
 
 class Relay:
-    """A Reporter that sends what a run tells it."""
+    """A Reporter that sends a run's reports as messages."""
 
     def __init__(self, send: Callable[[Message], None]) -> None:
         self.send, self.console = send, Console(quiet=True)
@@ -92,7 +92,7 @@ class Relay:
 
 
 class LogRelay(logging.Handler):
-    """Sends what is logged."""
+    """A logging handler that sends log lines as messages."""
 
     def __init__(self, send: Callable[[Message], None]) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from ltrun.results.address import ERROR, RESULT
 from ltrun.results.atomic import write_atomically
 from ltrun.results.folder import failure, made, put_back, set_aside
 
-GOES_ON = "the same command goes on from its last checkpoint"
+GOES_ON = "the same command resumes from its last checkpoint"
 STOPPED = f"it never started, or its process was ended; {GOES_ON}"
 
 
@@ -31,9 +31,9 @@ class Outcome:
 
 
 def outcome_of(job: Job, unfinished: str = STOPPED) -> Outcome:
-    """unfinished: the reason where the job left neither a result nor an error."""
+    """Reads the outcome of a job from its folder. unfinished: the reason if there is neither a result nor an error."""
     reason = failure(job.folder)
-    if reason is not None:  # also where the result of before was kept, because a forced run was refused
+    if reason is not None:  # also if the old result was kept because a forced run was refused
         return Outcome(job.title, job.folder, "failed", reason)
     if (job.folder / RESULT).exists():
         return Outcome(job.title, job.folder, "done")
@@ -41,16 +41,17 @@ def outcome_of(job: Job, unfinished: str = STOPPED) -> Outcome:
 
 
 def forget(job: Job) -> None:
-    """Removes what would pass for an outcome of the sweep that begins; of a forced job, sets result and checkpoints aside."""
+    """Removes a job's old error, which would pass for a new outcome; if forced, sets its result and checkpoints aside."""
     if job.settings.force:
         set_aside(job.folder)
     _forget_error(job)
 
 
 def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False) -> str | None:
-    """Trains. Returns why there is no result, or None; leaves the reason in error.log.
+    """Trains a job. Returns the reason why there is no result, and leaves it in error.log; None for a success.
 
-    alone: the job is a whole command, which makes no folder for a run that is refused before it has one.
+    at_once: number of jobs that share the machine. alone: whether the job is the whole command; then a run that is refused
+    before its folder exists gets no folder.
     """
     _forget_error(job)
     try:
@@ -58,7 +59,7 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
 
         run(job, reporter, at_once)
     except BusyError as error:
-        return _line(error)  # the folder is that of the process that trains
+        return _line(error)  # the folder belongs to the process that trains
     except LtrunError as error:
         heed_interruption(error)
         sentence, trace = _line(error), ""
@@ -67,20 +68,20 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
         sentence, trace = _defect(error), traceback.format_exc()
     else:
         return None
-    if job.settings.force:  # no other run may take the result of before for its own
+    if job.settings.force:  # no other process trains this run and could take the old result for its own
         put_back(job.folder)
     kept = not alone or job.folder.is_dir()
     if trace:
         sentence += f"; the traceback is in {job.folder / ERROR})" if kept else f")\n{trace}"
     if kept:
-        with suppress(TrainingError):  # the folder cannot be written to, and the caller tells the sentence
+        with suppress(TrainingError):  # the folder cannot be written to; the caller prints the sentence
             write_atomically(job.folder / ERROR, f"{sentence}\n{trace}".encode())
     return sentence
 
 
 def refuse(job: Job, sentence: str) -> Outcome:
-    """The outcome of a job that does not begin, left in its folder like that of one that failed."""
-    with suppress(LtrunError):  # the folder cannot be written to, and the caller tells the sentence
+    """Returns the outcome of a job that is refused before it begins, and leaves it in the folder as a failure."""
+    with suppress(LtrunError):  # the folder cannot be written to; the caller prints the sentence
         write_atomically(made(job.folder) / ERROR, f"{sentence}\n".encode())
     return Outcome(job.title, job.folder, "failed", sentence)
 
@@ -97,9 +98,9 @@ def _forget_error(job: Job) -> None:
 
 
 def _defect(error: BaseException) -> str:
-    """Names the innermost part of a plugin's that was at work, with the line, or ltrun. Of the error, its first line.
+    """Returns the first line of an error, and the plugin's innermost part that raised it, with file and line, or ltrun.
 
-    The parenthesis is the caller's to close.
+    The caller closes the parenthesis.
     """
     from ltrun.parts import Backbone, Part
 

@@ -15,9 +15,9 @@ from ltrun.sweep.messages import Advanced, Cautioned, Finished, Logged, Shown
 
 
 class Overview:
-    """A line for each job that ends and, on a terminal, a bar for each job that runs; elsewhere a line of it now and then.
+    """Prints a line for each job that ends; shows running jobs as bars on a terminal, and elsewhere as a line now and then.
 
-    total: jobs of the sweep. ended: how many of them had ended before.
+    total: number of jobs of the sweep. ended: number of them that had ended before.
     """
 
     def __init__(self, total: int, ended: int) -> None:
@@ -50,7 +50,7 @@ class Overview:
         match message:
             case Cautioned(sentence):
                 warn(self.console, f"{job.title}: {sentence}")
-            case Logged(text) if text not in self.logged:  # what holds for the machine, each of its jobs has to say
+            case Logged(text) if text not in self.logged:  # facts about the machine, which each job logs
                 self.logged.add(text)
                 say(self.console, f"{job.title}: {text}")
             case Finished(text):

@@ -23,7 +23,7 @@ from ltrun.sweep.server import CONTEXT
 
 @dataclass
 class Worker:
-    """A process that trains jobs. jobs: those it has not ended yet, by folder. open: whether it may be given more."""
+    """A process that trains jobs. jobs: folder -> job that has not ended yet. open: whether it may get further jobs."""
 
     process: ForkServerProcess
     channel: Connection
@@ -31,15 +31,15 @@ class Worker:
     open: bool = True
 
     def close(self) -> None:
-        """Ends the process after the jobs that it has."""
+        """Ends the process after its present jobs."""
         if self.open:
             self.open = False
-            with suppress(OSError):  # it is dead
+            with suppress(OSError):  # the process is dead
                 self.channel.send(None)
 
 
 class Pool:
-    """Trains `size` jobs at once, `lanes` of them in a single-threaded process. Leaving it stops those that run."""
+    """Trains `size` jobs at once, `lanes` of them in each process. Leaving the context stops running jobs."""
 
     def __init__(self, size: int, lanes: int, overview: Overview, note: Callable[[Outcome], None]):
         self.size, self.lanes, self.overview, self.note = size, lanes, overview, note
@@ -64,14 +64,14 @@ class Pool:
             self._poll()
 
     def _fill(self) -> None:
-        """Starts jobs in the places of those that have ended."""
+        """Starts waiting jobs in the free places."""
         places = self.size - sum(len(worker.jobs) for worker in self.running)
         for job in [self.waiting.popleft() for _ in range(min(places, len(self.waiting)))]:
             free = (worker for worker in self.running if worker.open and len(worker.jobs) < self.lanes)
             worker = next(free, None) or self._start()
             worker.jobs[str(job.folder)] = job
             self.overview.begin(job)
-            with suppress(OSError):  # it has just died, which is heard next
+            with suppress(OSError):  # the process has just died, which the next poll finds
                 worker.channel.send(job)
             if self.lanes == 1:
                 worker.close()
@@ -83,12 +83,12 @@ class Pool:
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=_work, args=(theirs, self.size))
         process.start()
-        theirs.close()  # the end of the channel is now the end of the process
+        theirs.close()  # from now on the channel ends when the process ends
         self.running.append(Worker(process, ours))
         return self.running[-1]
 
     def _poll(self) -> None:
-        """Waits until a process has something to say, and hears it."""
+        """Waits until processes have sent messages or died, and handles that."""
         channels = {worker.channel: worker for worker in self.running}
         for channel in connection.wait(list(channels)):
             self._receive(channels[channel])  # type: ignore[index]
@@ -132,7 +132,7 @@ def _cause_of_death(code: int | None) -> str:
 
 
 def _work(channel: Connection, at_once: int) -> None:
-    """The life of a process of the pool: a thread for each job that it is given, named by the job's folder."""
+    """Main function of a process of the pool: trains each job that it receives in a thread named by the job's folder."""
     end_with_parent()
     import torch
 
@@ -146,7 +146,7 @@ def _work(channel: Connection, at_once: int) -> None:
         signal.raise_signal(signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, leave)
-    torch.set_num_threads(1)  # runtime.threads, where given, is set by the run
+    torch.set_num_threads(1)  # the run itself sets runtime.threads, if given
     turns, sending = Turns(), threading.Lock()
 
     def send(message: Message) -> None:

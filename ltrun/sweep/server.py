@@ -1,4 +1,4 @@
-"""The process that those of a sweep are forked from."""
+"""Fork server: the process from which the processes of a sweep are forked."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from multiprocessing.connection import Connection
 from ltrun.machine import shorten_sockets
 
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOADED = ["torch", "ltrun.engine.run"]  # imported once, by the server that the processes of a sweep are forked from
-SERVER = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # the server must not import what lies in the current folder
+PRELOADED = ["torch", "ltrun.engine.run"]  # modules that the server imports once for all processes
+SERVER = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # the server must not import modules from the current folder
 
 
 def has_cuda() -> bool:
-    """Asked of a process of its own, because neither this one nor the server that others are forked from may touch CUDA."""
+    """Whether a GPU is available. Asks a new process, because neither this one nor the fork server may initialise CUDA."""
     ours, theirs = CONTEXT.Pipe(duplex=False)
     start_server()
     process = CONTEXT.Process(target=_tell_cuda, args=(theirs,))
@@ -40,7 +40,7 @@ def _tell_cuda(channel: Connection) -> None:
 
 
 def start_server() -> None:
-    """Begins to import what the processes need, and does not wait for it. Raises OSError where no socket can be made."""
+    """Starts the server, and does not wait for its imports. Raises OSError if no socket can be made."""
     shorten_sockets()
     CONTEXT.set_forkserver_preload(PRELOADED)
     with _environment(SERVER):

@@ -1,4 +1,4 @@
-"""Tasks: what the labels of a data set are, and how predictions are scored."""
+"""Tasks: the kind of labels of a data set, and the metrics of predictions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Meter(Protocol):
     """Adds up predictions batch by batch, so that no split has to be in memory as a whole."""
 
     def update(self, scores: Tensor, targets: Labels) -> None:
-        """scores: (B, C), higher is likelier. targets: of the same B rows, on the same device."""
+        """Adds B rows. scores: (B, C), higher is likelier. targets: labels of the same rows, on the same device."""
 
     def compute(self) -> Metrics:
-        """The task's metrics, of all rows so far."""
+        """Returns the task's metrics over all rows so far."""
 
 
 class Task(Protocol):
@@ -29,10 +29,10 @@ class Task(Protocol):
     metrics: tuple[Metric, ...]
 
     def stats(self, targets: Labels, names: tuple[str, ...]) -> ClassStats:
-        """How many training images each class has."""
+        """Counts the training images of each class."""
 
     def scores(self, outputs: Outputs) -> Tensor:
-        """(B, C): the network's own prediction."""
+        """Returns (B, C) scores: the network's own prediction."""
 
     def meter(self, stats: ClassStats, many: int, few: int) -> Meter:
-        """many, few: the limits of the shot groups."""
+        """Returns a new meter. many, few: limits of the shot groups."""

@@ -16,9 +16,9 @@ class Calibration:
         self.rows = 0
 
     def update(self, scores: Tensor, labels: Tensor) -> None:
-        """scores: (B, C), softmax of them is the confidence. labels: (B,)."""
+        """Adds B rows. scores: (B, C), whose softmax is the confidence. labels: (B,)."""
         bins = len(self.gap)
-        at_once = max(1, 2**20 // scores.shape[1])  # with 8,142 classes all in double precision would be half a gigabyte
+        at_once = max(1, 2**20 // scores.shape[1])  # with 8,142 classes, all rows in double precision would take half a GB
         for some, right in zip(scores.split(at_once), labels.split(at_once), strict=True):
             confidence, predicted = some.double().softmax(1).max(1)
             which = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
@@ -30,7 +30,7 @@ class Calibration:
 
 
 def expected_calibration_error(scores: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
-    """`Calibration` of all rows at once. scores: (N, C). labels: (N,)."""
+    """Computes `Calibration` for all rows at once. scores: (N, C). labels: (N,)."""
     calibration = Calibration(bins)
     calibration.update(scores, labels)
     return calibration.compute()

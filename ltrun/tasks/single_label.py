@@ -1,4 +1,4 @@
-"""Single-label classification: one label an image, top-1 metrics."""
+"""Single-label classification: one label per image, top-1 metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ltrun.types import ClassStats, Labels, Outputs
 
 
 class SingleLabel:
-    """One label an image; a class is predicted where its score is the highest."""
+    """One label per image; the class with the highest score is predicted."""
 
     name = SINGLE_LABEL
     metrics: tuple[Metric, ...] = TASKS[SINGLE_LABEL]
@@ -42,8 +42,8 @@ class Top1Meter:
         self.calibration = Calibration()
 
     def update(self, scores: Tensor, targets: Labels) -> None:
-        """scores: (B, C), on the host. Raises TrainingError for scores that are not finite, other than the minus infinity of
-        a class that is ruled out."""
+        """Adds B rows. scores: (B, C), on the host. Raises TrainingError for scores that are not finite; minus infinity is
+        allowed, and rules a class out."""
         if not finite(scores):
             raise TrainingError("the network's scores are not finite: it diverged in its last steps. Lower optimizer.lr")
         labels, classes = targets.primary, self.stats.num_classes
@@ -71,7 +71,7 @@ class Top1Meter:
 
 
 def measure(scores: Tensor, labels: Tensor, stats: ClassStats, many: int = Shots.many, few: int = Shots.few) -> Metrics:
-    """`Top1Meter` of all rows at once. scores: (N, C). labels: (N,)."""
+    """Computes the metrics of `Top1Meter` for all rows at once. scores: (N, C). labels: (N,)."""
     meter = Top1Meter(stats, many, few)
     meter.update(scores, Labels.hard(labels))
     return meter.compute()

@@ -58,9 +58,9 @@ def test_a_stage_that_ends_before_its_deferred_part_says_so_once(slot: str) -> N
         composition = assembled({slot: option, **needed})
         for epochs in (1, 2):
             warnings = bound(changed(composition, epochs=epochs)).warnings
-            told = [sentence for sentence in warnings if "does not set in yet" in sentence]
+            told = [sentence for sentence in warnings if "to take effect" in sentence]
             assert len(told) == (epochs == 1 and option in DEFERRED[slot]), (option, epochs)
-            assert not told or told[0].startswith(f"stage 'train' has 1 epoch, in which {slot}={option}")
+            assert not told or told[0].startswith(f"stage 'train' has 1 epoch, too few for {slot}={option}")
 
 
 def test_a_start_of_zero_defers_nothing_and_warns_of_nothing() -> None:

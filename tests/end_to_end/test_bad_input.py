@@ -64,7 +64,7 @@ from tests.support.commands import SHORT, Run, refused
         (["method=[ldam,crt]"], ["method: takes one option", "combine slots"]),
         (["plan=[main]"], ["plan", "'main'", "train"]),
         (["+stages.train.trainable=[nothing*]"], ["stages.train.trainable", "nothing*"]),
-        (["-m", "method=glob(zz*)"], ["'method=glob(zz*)' stands for no value"]),
+        (["-m", "method=glob(zz*)"], ["'method=glob(zz*)' gives no value"]),
         (["method=null"], ["method: there is no option 'null'"]),
         (["batch_size=99999999999999999999"], ["batch_size: expected a number of at most 2,147,483,647"]),
         (["runtime.threads=100000"], ["runtime.threads: expected a number of at most 1,024"]),

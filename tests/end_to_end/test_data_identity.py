@@ -101,7 +101,7 @@ def test_a_finished_run_of_other_data_is_not_done_before(
     make(photos)
     sentence = refused(ltrun(*words))
     assert said in sentence
-    assert "force=true trains it anew" in sentence
+    assert "force=true trains it again on these" in sentence
     assert ltrun(*words, "force=true").returncode == 0
     assert "done before" in ltrun(*words).stdout
 
@@ -218,7 +218,7 @@ def test_data_of_finished_jobs_are_opened_once(ltrun: Run, photos: Path, monkeyp
     black(photos)
     again = ltrun(*words)
     assert again.returncode == 1
-    assert again.stderr.count("force=true trains it anew") >= 3
+    assert again.stderr.count("force=true trains it again on these") >= 3
 
 
 def test_tables_do_not_mix_runs_of_different_data(ltrun: Run, photos: Path) -> None:
@@ -269,11 +269,11 @@ def test_verification_names_images_of_which_the_cache_held_others(
     words = ("data", "--verify", *PHOTOS[1:4])
     first = ltrun(*words)
     assert (first.returncode, "it does now" in first.stdout) == (0, True), first.stdout + first.stderr
-    assert "48 images are as the cache holds them" in ltrun(*words).stdout
+    assert "48 images match the cache" in ltrun(*words).stdout
     swap(photos, "ant/0003.png", "bee/0001.png")
     found = ltrun(*words)
     assert found.returncode == 1
-    assert "2 of 48 images were others" in found.stdout
+    assert "2 of 48 images differed from the cache" in found.stdout
     assert [line.strip() for line in found.stdout.splitlines()[-2:]] == ["photos/ant/0003.png", "photos/bee/0001.png"]
     assert ltrun(*words).returncode == 0, "it mends the cache"
 
@@ -285,4 +285,4 @@ def test_verification_of_other_data(
     monkeypatch.setenv("LTRUN_CACHE", str(tmp_path / "cache"))
     words = {"digits": ("dataset=digits_lt",), "streamed": (*PHOTOS[1:4], "dataset.streamed=true")}[form]
     said = [ltrun("data", "--verify", *words).stdout for _ in range(2)][-1]
-    assert {"digits": "1,797 images are as the cache holds them", "streamed": "nothing to compare"}[form] in said
+    assert {"digits": "1,797 images match the cache", "streamed": "nothing to compare"}[form] in said

@@ -104,8 +104,8 @@ def test_refusals_are_sentences(ltrun: Run, tmp_path: Path) -> None:
     assert "no predictor 'la'" in refused(ltrun("errors", str(file.parent), "--predictor", "la"))
     assert "could not be written" in refused(ltrun("errors", str(file.parent), "--html", str(file / "page.html")))
     before = file.read_bytes()
-    assert "no page" in refused(ltrun("errors", str(file.parent), "--html", str(file))) and file.read_bytes() == before
-    assert "no page" in refused(ltrun("errors", str(file.parent), "--html", str(tmp_path)))
+    assert "not a page" in refused(ltrun("errors", str(file.parent), "--html", str(file))) and file.read_bytes() == before
+    assert "not a page" in refused(ltrun("errors", str(file.parent), "--html", str(tmp_path)))
     file.unlink()
     assert "predictions.npz is missing" in refused(ltrun("errors", str(file.parent)))
 

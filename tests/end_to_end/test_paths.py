@@ -64,7 +64,7 @@ def test_a_sweep_over_folders(ltrun: Run, tmp_path: Path) -> None:
     words = ("-m", *PHOTOS, "dataset.root=photos (1),a,b,2024", "outputs=out (1)", "runtime.pack=1")
     done = ltrun(*words)
     assert done.returncode == 0, done.stderr
-    assert "dataset.root: 'a,b' is there, so it is one value of the sweep" in done.stdout
+    assert "dataset.root: 'a,b' exists, so it is one value of the sweep" in done.stdout
     roots = {Path(json.loads(file.read_text())["config"]["dataset"]["root"]).name for file in results(tmp_path / "out (1)")}
     assert roots == {"photos (1)", "a,b", "2024"}
     done = ltrun(*words, "seed=1", "hydra/launcher=basic")
@@ -113,7 +113,7 @@ def test_the_command_of_an_export_reads_it(ltrun: Run, tmp_path: Path, cifar100_
 )
 def test_a_user_without_a_home_is_named(words: list[str], environment: dict[str, str], key: str, ltrun: Run) -> None:
     sentence = refused(ltrun(*words, **environment))
-    assert key in sentence and "no user 'nosuch' with a home; write the folder out" in sentence
+    assert key in sentence and "no user 'nosuch' with a home; give the full path" in sentence
 
 
 def test_a_cache_in_no_home_is_a_sentence(ltrun: Run, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_cache_in_no_home_is_a_sentence(ltrun: Run, tmp_path: Path) -> None:
 
 def test_an_account_without_a_home(ltrun: Run) -> None:
     for words in ([*SHORT, "outputs=~/x"], ["dataset=image_folder", "dataset.root=~"]):
-        assert "this account has no home; write the folder out" in refused(ltrun(*words, HOME=""))
+        assert "this account has no home; give the full path" in refused(ltrun(*words, HOME=""))
     assert ltrun(*SHORT, "epochs=1", HOME="").returncode == 0
 
 
@@ -181,5 +181,5 @@ def test_an_interpolation_without_a_value_is_a_sentence(word: str, ltrun: Run, t
     for flags in ([], ["-m"]):
         done = ltrun(*flags, *SHORT, word)
         assert done.returncode == 1 and word.partition("=")[0] in done.stderr and "Traceback" not in done.stderr
-        assert "hydra:" not in word or "stands for nothing here" in done.stderr
+        assert "hydra:" not in word or "has no value here" in done.stderr
     assert not results(tmp_path)

@@ -76,8 +76,8 @@ def test_what_differs_is_said(ltrun: Run, result: Path) -> None:
         ("dataset.imbalance=50", "this makes another run"),
         ("dataset.name=other", "this makes another run"),
         ("runtime.treads=2", "did you mean 'runtime.threads'?"),
-        ("+runtime.threads=2", "a rerun trains what its record says"),
-        ("~runtime", "a rerun trains what its record says"),
+        ("+runtime.threads=2", "a rerun trains the configuration of its record"),
+        ("~runtime", "a rerun trains the configuration of its record"),
         ("seed=0,1", "several values"),
         ("runtime.threads=many", "runtime.threads"),
         ("runtime.device=abacus", "runtime.device"),
@@ -128,9 +128,9 @@ def test_keys_of_machines_that_an_older_record_lacks_are_taken_from_here(ltrun: 
         (lambda content: content.update(dataset="other"), "its data set is 'other'", True),
         (lambda content: content.update(selection="best_val"), "its selection is 'best_val'", True),
         (lambda content: content.update(config={}), "its data set is 'digits_lt', but None", True),
-        (lambda content: content["config"].update(runtime=[]), "its runtime is no mapping", True),
+        (lambda content: content["config"].update(runtime=[]), "its runtime is not a mapping", True),
         (lambda content: content["config"].update(dataset=None), "its data set is 'digits_lt', but None", True),
-        (lambda content: content["config"].pop("plan"), "plan: this key is needed, and missing", True),
+        (lambda content: content["config"].pop("plan"), "plan: this key is missing; add it", True),
         (lambda content: content["config"].update(posthoc={}), "its predictor 'ncm'", True),
         (lambda content: content.update(format=99), "update ltrun", True),
     ],
@@ -170,7 +170,7 @@ def of_photos(ltrun: Run, photos: Path, tmp_path: Path) -> Path:
 def test_images_may_lie_elsewhere(ltrun: Run, of_photos: Path, photos: Path, tmp_path: Path) -> None:
     shutil.move(photos, tmp_path / "moved")
     sentence = refused(ltrun("rerun", str(of_photos)))
-    assert f"its images lay in {photos}" in sentence and "dataset.root=FOLDER" in sentence
+    assert f"its images were in {photos}" in sentence and "dataset.root=FOLDER" in sentence
     done = ltrun("rerun", str(of_photos), "dataset.root=moved")
     assert done.returncode == 0, done.stderr
     assert SAME in done.stdout
@@ -241,4 +241,6 @@ def test_options_that_are_others_now_are_named_and_the_record_counts(ltrun: Run,
         content["config"]["margin"]["adjust"]["max_margin"] = 0.3
 
     done = ltrun("rerun", str(changed(result, then)))
-    assert done.returncode == 0 and "its command would be another run here, by margin.adjust.max_margin" in done.stdout
+    assert (
+        done.returncode == 0 and "its command would train another run here, because of margin.adjust.max_margin" in done.stdout
+    )

@@ -66,7 +66,7 @@ def test_a_package_is_only_imported_if_it_is_named_here(
         content["config"]["margin"]["adjust"]["_target_"] = "theirs.Mine"
 
     changed(result, with_plugin)
-    assert "its parts are of the plugin theirs" in refused(ltrun("rerun", str(result)))
+    assert "its parts come from the plugin theirs" in refused(ltrun("rerun", str(result)))
     assert not marker.exists()
     done = ltrun("rerun", str(result), "plugins=[theirs]")
     assert done.returncode == 0, done.stderr

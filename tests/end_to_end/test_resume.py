@@ -117,7 +117,7 @@ def test_interrupting_ends_quickly_and_says_how_to_go_on(tmp_path: Path) -> None
     assert time.monotonic() - begun < 15
     assert process.returncode == 130
     assert "Traceback" not in output + errors
-    assert "goes on from the last checkpoint" in output
+    assert "resumes from the last checkpoint" in output
     assert not list(tmp_path.rglob("result.json"))
 
 
@@ -134,7 +134,7 @@ def test_a_forced_run_that_is_cut_short_leaves_nothing_of_the_one_before(ltrun: 
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130 and not result.exists(), output
-    assert "Without force=true the command goes on" in output
+    assert "Without force=true the command resumes" in output
     assert "force=true" not in output.splitlines()[-1]
     again = ltrun(*choices)
     assert again.returncode == 0 and "done before" not in again.stdout
@@ -181,7 +181,7 @@ def test_a_scheduler_that_takes_the_machine_back_costs_the_epoch_under_way(sweep
         process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 143, output + errors
-    assert "goes on from the last checkpoint" in output and "Traceback" not in output + errors
+    assert "resumes from the last checkpoint" in output and "Traceback" not in output + errors
     folders = [path.parent for path in tmp_path.rglob("metrics.jsonl")]
     assert len(folders) == runs
     for folder in folders:

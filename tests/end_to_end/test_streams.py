@@ -50,7 +50,7 @@ def test_a_run_outlives_its_output(redirection: str, told: str, tmp_path: Path) 
     assert trained(tmp_path) and not list(tmp_path.rglob("error.log"))
     assert "Traceback" not in done.stderr
     if told:
-        assert f"standard output takes nothing more ({told}); the work goes on" in done.stderr
+        assert f"standard output cannot be written to ({told}); the work continues" in done.stderr
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_a_long_work_tells_once_that_its_output_is_lost(
         patch.setattr(os, "write", failing(errno.ENOSPC, []))
         outlet.write(b"one")
         outlet.write(b"two")
-    assert capsys.readouterr().err.count("(No space left on device); the work goes on") == 1
+    assert capsys.readouterr().err.count("(No space left on device); the work continues") == 1
 
 
 def test_a_full_pipe_that_does_not_block_is_waited_for() -> None:

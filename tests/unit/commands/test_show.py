@@ -129,7 +129,7 @@ def test_runs_that_failed_or_are_unfinished(capsys: pytest.CaptureFixture[str], 
     with pytest.raises(ConfigError, match="has 2 runs: show one of them"):
         main([str(tmp_path)])
     (tmp_path / "c").mkdir()
-    with pytest.raises(ConfigError, match="is no run"):
+    with pytest.raises(ConfigError, match="is not a run"):
         main([str(tmp_path / "c")])
 
 

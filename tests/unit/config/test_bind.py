@@ -95,7 +95,7 @@ def test_an_argument_for_which_null_is_another_value_than_nothing_is_refused() -
     for target, name in ((Nullable, "threshold"), (Anything, "value")):
         for arguments in ({}, {name: None}, {name: 0.25}):
             said = refused(node(target, **arguments))
-            assert said.startswith(f"{PATH}.{name}: ") and "would have one address" in said and "be None" in said
+            assert said.startswith(f"{PATH}.{name}: ") and "would have one address" in said and "make None the default" in said
     assert f"{PATH}.value: " in refused(node(Unsaid, value=None))
     assert bind_here(node(Unsaid)).arguments == {} and bind_here(node(Unsaid, value=2)).arguments == {"value": 2}
 
@@ -218,7 +218,7 @@ def test_a_plugin_is_allowed_only_where_it_is_named() -> None:
     with pytest.raises(ConfigError, match="plugins=\\[package\\]"):
         bind(content, PATH)
     assert bind(content, PATH, plugins=["tests"]).target is Plain
-    with pytest.raises(ConfigError, match=r"cannot be imported.*install it, or name the folder that it lies in in PYTHONPATH"):
+    with pytest.raises(ConfigError, match=r"cannot be imported.*install it, or add the folder that holds it to PYTHONPATH"):
         bind({"_target_": "no_such_package_xyz.Thing"}, PATH, plugins=["no_such_package_xyz"])
 
 
@@ -237,7 +237,7 @@ def test_a_misspelt_class_gets_the_nearest_name() -> None:
         ),
         ("def (:", "X", ["'broken_plugin.X' cannot be imported: SyntaxError: ", "broken_plugin.py, line 1"]),
         ("import nowhere_at_all", "X", ["cannot be imported: No module named 'nowhere_at_all' (", "broken_plugin.py, line 1"]),
-        ("class X:\n    def __init__(self, a: int, stats: int): ...", "X", ["broken_plugin.X must take 'stats' behind a *"]),
+        ("class X:\n    def __init__(self, a: int, stats: int): ...", "X", ["broken_plugin.X must take 'stats' after a *"]),
         ("class X:\n    def __init__(self, a: 'Missing'): ...", "X", ["an annotation of broken_plugin.X", "'Missing'"]),
     ],
 )

@@ -90,7 +90,7 @@ def test_images_in_a_folder_are_another_run_than_those_in_another(tmp_path: Any,
 
 def test_only_the_file_of_a_data_set_says_what_is_inert() -> None:
     for override in ("+dataset.inert=[imbalance]", "++dataset.inert=[]"):
-        with pytest.raises(ConfigError, match=r"dataset\.inert: only the file of a data set"):
+        with pytest.raises(ConfigError, match=r"dataset\.inert: only a data set's own file"):
             job(override)
 
 

@@ -74,7 +74,7 @@ def test_words_after_the_record_count() -> None:
 
 @pytest.mark.parametrize("word", ["epochs=3", "margin=ldam", "+seed=1", "~seed", "seed@x=1", "dataset.name=x", "nothing=1"])
 def test_words_that_make_another_run_are_refused(word: str) -> None:
-    with pytest.raises(ConfigError, match="a rerun trains what its record says"):
+    with pytest.raises(ConfigError, match="a rerun trains the configuration of its record"):
         job_of_record(recorded(compose_job(["method=erm", *WORDS])), FILE, [word])
 
 

@@ -57,9 +57,9 @@ def test_the_sweep_of_tde_keeps_the_heads_of_the_classifier() -> None:
 @pytest.mark.parametrize(
     ("posthoc", "said"),
     [
-        (5, "posthoc: expected names with a value each"),
+        (5, "posthoc: expected a mapping of names to values"),
         ({"adjust": {}}, "posthoc.adjust: a post-hoc option has 'predictors' only"),
-        ({"predictors": ["x"]}, "posthoc.predictors: expected names with a value each"),
+        ({"predictors": ["x"]}, "posthoc.predictors: expected a mapping of names to values"),
         (swept([]), "posthoc.predictors.la.each.tau: expected a list of at least one value, got []"),
         (swept(None), "posthoc.predictors.la.each.tau: expected a list of at least one value"),
         (swept(1.0), "posthoc.predictors.la.each.tau: expected a list of at least one value"),

@@ -59,7 +59,7 @@ def test_a_sweep_over_paths_splits_where_no_path_has_the_comma(capsys: pytest.Ca
     Path("a,b").mkdir()
     *_, word = for_hydra(["-m", "dataset.root=photos (1),a,b,2024, other"])
     assert swept(word) == ["photos (1)", "a,b", "2024", "other"]
-    assert "dataset.root: 'a,b' is there, so it is one value of the sweep" in capsys.readouterr().out
+    assert "dataset.root: 'a,b' exists, so it is one value of the sweep" in capsys.readouterr().out
     *_, word = for_hydra(["-m", "dataset.root='c,d',choice"])
     assert swept(word) == ["c,d", "choice"]
     *_, word = for_hydra(["-m", "dataset.root=choice(c,d)"])
@@ -108,7 +108,7 @@ def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             assert read(word) == str(tmp_path / "my home (1)") + meant
     *_, word = for_hydra(["-m", "dataset.root=~/a,~/b"])
     assert swept(word) == [str(tmp_path / "my home (1)" / name) for name in "ab"]
-    with pytest.raises(ConfigError, match=r"dataset\.root: ~nosuch/c .* no user 'nosuch' with a home; write the folder out"):
+    with pytest.raises(ConfigError, match=r"dataset\.root: ~nosuch/c .* no user 'nosuch' with a home; give the full path"):
         for_hydra(["dataset.root=~nosuch/c"])
     Path("~nosuch").mkdir()
     (word,) = for_hydra(["dataset.root=~nosuch"])
@@ -140,7 +140,7 @@ def test_flags_come_first_with_their_values() -> None:
             ["seed=1", "--lr", "0.1"],
             "no flag '--lr'; ltrun --help and ltrun --hydra-help list them, and a setting has no dashes",
         ),
-        (["method=erm,ldam"], "which only a sweep takes"),
+        (["method=erm,ldam"], "only a sweep, ltrun -m ..., takes"),
         (["seed=1, 2"], "several values"),
         (["--config-dir"], "--config-dir: names no folder"),
         (["--config-dir="], "--config-dir: names no folder"),

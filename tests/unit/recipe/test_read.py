@@ -77,10 +77,10 @@ def test_two_slots_that_fill_one_role_are_named() -> None:
         ("stages__train__reset_head", 1, "stages.train.reset_head: expected true or false"),
         ("stages__train__base", "plane", "stages.train.base: expected one of plain or null, got 'plane'"),
         ("stages__train__base", True, "stages.train.base: expected one of plain"),
-        ("stages__train", {"keep": ["margin"]}, "stages.train.keep: every slot of the run goes on"),
+        ("stages__train", {"keep": ["margin"]}, "stages.train.keep: a stage without 'base: plain' keeps every slot"),
         ("stages__train", {"base": "plain", "keep": "margin"}, "stages.train.keep: expected a list of"),
         ("stages__train", {"base": "plain", "keep": ["margn"]}, "stages.train.keep: there is no slot 'margn'; did you mean"),
-        ("stages__train", {"base": "plain", "keep": ["classifier"]}, "stages.train.keep: classifier goes on anyway"),
+        ("stages__train", {"base": "plain", "keep": ["classifier"]}, "stages.train.keep: classifier is kept anyway"),
         ("stages__train", {"base": "plain", "keep": ["margin"], "margin": {}}, "the stage has a margin of its own"),
         ("stages__train__trainable", "*head*", "stages.train.trainable: expected a list of"),
         ("stages__train__trainable", [1], "stages.train.trainable: expected a list of"),
@@ -116,7 +116,7 @@ def test_two_slots_that_fill_one_role_are_named() -> None:
         ("margin__adjst", {}, "margin.adjst: an option has no 'adjst'; did you mean 'adjust'?"),
         ("margin__adjust", "ldam", "margin.adjust: expected a part"),
         ("margin__adjust", [{"_target_": "ltrun.margin.LDAM"}], "margin.adjust: expected a part"),
-        ("margin__mixers", [], "margin.mixers: expected names with a value each"),
+        ("margin__mixers", [], "margin.mixers: expected a mapping of names to values"),
         ("margin__terms", {"extra": {"_target_": "ltrun.ensemble.BBN"}}, "margin.terms.extra: expected 'part'"),
         ("margin__terms", {"extra": {"weight": 1.0}}, "margin.terms.extra: expected 'part'"),
         ("margin__terms", {"extra": None}, "margin.terms.extra: expected 'part'"),
@@ -188,7 +188,7 @@ def test_a_term_whose_stream_nobody_provides_is_refused() -> None:
 def test_a_later_stage_cannot_bring_another_network() -> None:
     second = {"fraction": 0.5, "ensemble": nodes()["ensemble"]["ride"][0]["ensemble"]}
     sentence = refused(changed(composed("method=crt"), stages__classifier=second))
-    assert "would replace the network" in sentence and "stages.classifier" in sentence
+    assert "would replace train's network" in sentence and "stages.classifier" in sentence
 
 
 def test_a_head_that_a_later_stage_would_ignore_is_refused() -> None:
