@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from string import Template
 
+from ltrun.config.presets import Recipe
 from ltrun.report.render.common import number
 from ltrun.report.table import DAGGER, DASH, SAW_TEST, Scored
-from ltrun.report.table import Row as Averaged
 from ltrun.results.record import RunRecord
 from reproduction.literature import Literature
-from reproduction.recipes import Recipe
 from reproduction.rows import Row, checks_of, recipes_in, rows_of
 
 WORDS = Path(__file__).with_name("page.md")
@@ -129,8 +128,7 @@ def _last(row: Row) -> str:
 
 
 def _numbers(row: Row) -> list[str]:
-    averaged = Averaged((), {}, row.cells, row.runs, row.saw_test)
-    return [number(cell, averaged) for cell in row.cells]
+    return [number(cell, row.averaged) for cell in row.cells]
 
 
 def _machines(runs: Sequence[Scored]) -> str:

@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from ltrun.config.compose import Job, compose_job
+from ltrun.config.presets import Key, key_of, keys_in
 from ltrun.errors import DataError
 from ltrun.results.address import RESULT
 from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord
 from ltrun.sweep.jobs import compose_jobs, train, without_refused
 from ltrun.sweep.outcome import Outcome, tell
-from reproduction.recipes import Key, key_of, keys_in
 from reproduction.records import Records
 
 NONE = "none"

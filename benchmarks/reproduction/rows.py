@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from ltrun.metrics import SINGLE_LABEL, TASKS
-from ltrun.report.measure import Measure
-from ltrun.report.table import Cell, Scored
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from ltrun.config.compose import Job
+from ltrun.config.presets import Recipe, jobs_of, recipe_of
+from ltrun.errors import ConfigError
+from ltrun.report.preset_runs import PresetRuns, runs_of
 from ltrun.results.record import RunRecord
 from reproduction.literature import Literature, Published
-from reproduction.recipes import Key, Recipe, jobs_of, key_of, keys_in, recipe_of
 
 SEEDS = 3  # a mean of fewer reproduces nothing
 NOT_RUN = "not yet run"
-COLUMNS = Measure.of(TASKS[SINGLE_LABEL][0]).columns  # All, Many, Medium, Few
 
 
 @dataclass(frozen=True)
-class Row:
-    """runs: one a seed, the first that was recorded. further: later runs of the same seeds, on other machines."""
+class Row(PresetRuns):
+    """The runs of one method beside its published number."""
 
     published: Published
-    runs: tuple[Scored, ...]
-    further: tuple[Scored, ...]
-
-    @property
-    def n(self) -> int:
-        return len(self.runs)
-
-    @cached_property
-    def cells(self) -> tuple[Cell, ...]:
-        found = [run.predictors[predictor]["splits"]["test"] for run, predictor in self.runs]
-        return tuple(Cell.of(column, [metrics.get(column.key) for metrics in found]) for column in COLUMNS)
-
-    @property
-    def mean(self) -> float | None:
-        """Of all classes, in percent."""
-        return self.cells[0].mean
-
-    @property
-    def saw_test(self) -> bool:
-        return any("test_inputs" in run.predictors[predictor]["sees"] for run, predictor in self.runs)
 
     @property
     def beside(self) -> str:
@@ -74,10 +54,17 @@ class Check:
 
 def rows_of(literature: Literature, records: Sequence[RunRecord], recipe: Recipe) -> list[Row]:
     """The rows of a recipe: all methods of the literature where it is the published one, else those that have runs."""
-    jobs = jobs_of(list(literature.methods), literature.dataset, recipe)
-    found = _by_key([r for r in records if recipe_of(r.dataset, r.changes, literature.dataset) == recipe])
-    rows = [_row(literature.methods[method], found[key_of(job)]) for method, job in jobs.items()]
+    found = runs_of(_jobs(literature, recipe), records, literature.dataset, recipe)
+    rows = [Row(runs.runs, runs.further, literature.methods[method]) for method, runs in found.items()]
     return [row for row in rows if row.n or not recipe]
+
+
+def _jobs(literature: Literature, recipe: Recipe) -> dict[str, Job]:
+    """None for a recipe of another version that this one cannot compose."""
+    try:
+        return jobs_of(list(literature.methods), literature.dataset, recipe)
+    except (HydraException, OmegaConfBaseException, ConfigError):
+        return {}
 
 
 def recipes_in(literature: Literature, records: Sequence[RunRecord]) -> list[Recipe]:
@@ -89,24 +76,6 @@ def recipes_in(literature: Literature, records: Sequence[RunRecord]) -> list[Rec
 def checks_of(literature: Literature, rows: Sequence[Row]) -> list[Check]:
     means = {row.published.method: row.mean for row in rows}
     return [_checked(check, means, literature.about) for check in literature.checks]
-
-
-def _by_key(records: Sequence[RunRecord]) -> dict[Key, list[Scored]]:
-    """In the order of their dates."""
-    found: dict[Key, list[Scored]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: str(record.provenance.get("date"))):
-        for key, predictor in keys_in(record).items():
-            if "test" in record.predictors[predictor]["splits"]:
-                found[key].append((record, predictor))
-    return found
-
-
-def _row(published: Published, runs: Sequence[Scored]) -> Row:
-    first: dict[int, Scored] = {}
-    for scored in runs:
-        first.setdefault(scored[0].seed, scored)
-    counted = tuple(first[seed] for seed in sorted(first))
-    return Row(published, counted, tuple(scored for scored in runs if scored not in counted))
 
 
 def _checked(check: tuple[str, str, str], means: Mapping[str, float | None], about: float) -> Check:
