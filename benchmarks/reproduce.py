@@ -6,8 +6,8 @@ the pages that hold our numbers against the published ones.
 
 It runs at the lowest priority and may be stopped at any moment, by Ctrl-C, kill or kill -9: the same command goes on. When a
 run ends, benchmarks/results/reproduction.json keeps its record, and docs/reproduction.md and docs/methods.md are written anew.
-KEY=VALUE changes the recipe: epochs=20 is the short form, which trains the best-known methods unless --methods names others. Keys
-of `runtime` choose the device and the arithmetic.
+KEY=VALUE changes the recipe: epochs=20 is the short form, which trains the best-known methods unless --methods names others.
+Keys of `runtime` choose the device and the arithmetic.
 """
 
 from __future__ import annotations

@@ -73,7 +73,6 @@ def _markdown(asked: argparse.Namespace) -> str:
 
 def _ours(places: Sequence[Path], more: Sequence[Path]) -> dict[str, str]:
     """Preset -> mean accuracy of its runs among the records. Raises LtrunError."""
-    from ltrun.config.explain import explained
     from ltrun.config.presets import composing
     from ltrun.report.preset_runs import accuracies
     from ltrun.report.records import records_at
@@ -86,11 +85,8 @@ def _ours(places: Sequence[Path], more: Sequence[Path]) -> dict[str, str]:
         if not found:
             raise DataError(f"{place} has no finished run: name a reproduction.json, a result.json or a folder of runs")
         records += found
-    try:
-        with redirect_stdout(sys.stderr), composing(more):  # which prints the folders of the user's options
-            return accuracies(records, [option.name for option in options("method", more)])
-    except Exception as error:
-        raise explained(error, [f"--config-dir={folder}" for folder in more]) from None
+    with redirect_stdout(sys.stderr), composing(more):  # which prints the folders of the user's options
+        return accuracies(records, [option.name for option in options("method", more)])
 
 
 def _show(chosen: dict[str, list[Option]]) -> None:

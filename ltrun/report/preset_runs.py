@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ltrun.config.compose import Job
+from ltrun.config.explain import explained
 from ltrun.config.presets import Key, Recipe, jobs_of, key_of, keys_in, recipe_of
-from ltrun.errors import DataError
+from ltrun.errors import ConfigError, DataError
 from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.report.measure import Measure
 from ltrun.report.render.common import number
@@ -72,11 +73,16 @@ def runs_of(jobs: Mapping[str, Job], records: Sequence[RunRecord], dataset: str,
 def accuracies(records: Sequence[RunRecord], methods: Sequence[str]) -> dict[str, str]:
     """Preset -> the accuracy of its runs on the data set that published numbers are about. Within `composing`.
 
-    Raises Hydra's errors and ConfigError for a preset that does not compose, DataError for runs of different data.
+    Raises ConfigError for a preset that does not compose, DataError for runs of different data.
     """
     refuse_other_data(records)
-    found = runs_of(jobs_of(methods, PUBLISHED_ON), records, PUBLISHED_ON)
-    return {method: runs.text for method, runs in found.items()}
+    jobs: dict[str, Job] = {}
+    for method in methods:
+        try:
+            jobs |= jobs_of([method], PUBLISHED_ON)
+        except Exception as error:
+            raise ConfigError(f"method={method} does not compose: {explained(error, [])}") from None
+    return {method: runs.text for method, runs in runs_of(jobs, records, PUBLISHED_ON).items()}
 
 
 def refuse_other_data(records: Iterable[RunRecord]) -> None:

@@ -181,6 +181,7 @@ def loaded(*argv: str, cwd: Path) -> set[str]:
         (["--help"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["--version"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["methods"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy"}),
+        (["methods", "--markdown"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["show", "ldam"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["show", "{recorded}"], HEAVY | {"hydra", "omegaconf", "pandas"}),
         (["method=ldam", "--help"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
