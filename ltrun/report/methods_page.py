@@ -80,7 +80,7 @@ def _options(options: Iterable[tuple[str, Option]], group: bool = False) -> str:
     rows = (
         [
             _code(f"{name}={option.name}" if group else option.name),
-            _lines(escaped(option.summary), _cited(option.citation), _published(option)),
+            _lines(escaped(option.summary), _cited(option.citation), option.expected and f"published: {_published(option)}"),
             _checked(option) or DASH,
         ]
         for name, option in options

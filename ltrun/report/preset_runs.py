@@ -51,9 +51,9 @@ class PresetRuns:
 
     @property
     def text(self) -> str:
-        """`38.3 ± 0.4 (n = 3)`, or a dash without runs."""
+        """`38.3 ± 0.4 (n=3)`, or a dash without runs."""
         mark = f" {DAGGER}" if self.saw_test else ""
-        return f"{number(self.cells[0], self.averaged)}{mark} (n = {self.n})" if self.n else DASH
+        return f"{number(self.cells[0], self.averaged)}{mark} (n={self.n})" if self.n else DASH
 
     @property
     def averaged(self) -> Row:

@@ -80,6 +80,7 @@ def test_the_page_has_a_row_for_every_preset_with_what_its_header_says(capsys: p
         assert bool(band) == bool(preset.band)
     assert found["ldam_drw"][3] == "42.0 (paper), 42.5 (Bag of Tricks, best epoch on test)<br>band: 41 to 43"
     assert found["ldam_drw"][2] == "matches `ldam`, `drw_and_lr_schedules`; shared parts match `resnet32`"
+    assert found["logit_adjustment=deferred_cdt"][1].endswith("<br>published: 42.2 (Bag of Tricks, best epoch on test)")
     assert found["posthoc=uno_ic_flattened"] and "margin=ldam" not in found, "ldam has a preset"
 
 
@@ -90,11 +91,11 @@ def test_records_fill_a_column_with_runs_of_the_preset_as_it_is(capsys: pytest.C
     trained("method=erm", "epochs=20", percent=24).save(tmp_path / "short")
     trained("method=crt", "dataset=cifar10_lt", percent=70).save(tmp_path / "elsewhere")
     found = rows(printed(capsys, "--markdown", "--records", str(tmp_path)))
-    assert found["ldam_drw"][4] == "42.0 ± 1.0 (n = 3)"
+    assert found["ldam_drw"][4] == "42.0 ± 1.0 (n=3)"
     assert found["erm"][4] == found["crt"][4] == "–"
     both = rows(printed(capsys, "--markdown", "--records", str(tmp_path / "seed0" / "result.json"), "--records", RECORDS))
-    assert both["ldam_drw"][4] == "41.0 (n = 1)", "of a seed the run with the earliest date counts"
-    assert both["erm"][4] == "38.3 (n = 1)"
+    assert both["ldam_drw"][4] == "41.0 (n=1)", "of a seed the run with the earliest date counts"
+    assert both["erm"][4] == "38.3 (n=1)"
 
 
 def test_tables_of_groups(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +121,7 @@ def test_options_of_ones_own_stand_on_the_page_and_break_no_table(
     trained("method=mine", "dataset=cifar100_lt", percent=41.5, more=(own,)).save(tmp_path / "run")
     capsys.readouterr()
     shown = printed(capsys, "--markdown", "--config-dir", str(own), "--records", str(tmp_path / "run"))
-    assert shown.startswith("# Methods") and rows(shown)["mine"][4] == "41.5 (n = 1)"
+    assert shown.startswith("# Methods") and rows(shown)["mine"][4] == "41.5 (n=1)"
     (own / "method" / "mine.yaml").write_text("# @package _global_\n# Mine.\ndefaults:\n  - override /margin: missing\n")
     assert main(["--markdown", "--config-dir", str(own), "--records", RECORDS]) == 1
     out, err = capsys.readouterr()
