@@ -1,11 +1,12 @@
-"""The reproduction queue: trains what is missing of the published methods on CIFAR100-LT, in the order of its worth, and writes
-the pages that hold our numbers against the published ones.
+"""The reproduction queue: trains the published methods that have no run yet on CIFAR100-LT, in the order of their worth, and
+writes the pages that compare our numbers with the published ones.
 
     python benchmarks/reproduce.py --data data [--time 3600] [KEY=VALUE ...]
-    python benchmarks/reproduce.py --take reproduction.json        # of another machine, or a folder of runs
+    python benchmarks/reproduce.py --take reproduction.json        # takes in the runs of another machine, or of a folder
 
-It runs at the lowest priority and may be stopped at any moment, by Ctrl-C, kill or kill -9: the same command goes on. When a
-run ends, benchmarks/results/reproduction.json keeps its record, and docs/reproduction.md and docs/methods.md are written anew.
+The queue runs at the lowest priority and may be stopped at any moment, by Ctrl-C, kill or kill -9: the same command goes on.
+When a run ends, benchmarks/results/reproduction.json keeps its record, and the two pages of docs/ are written: reproduction.md
+and methods.md.
 KEY=VALUE changes the recipe: epochs=20 is the short form, which trains the best-known methods unless --methods names others.
 Keys of `runtime` choose the device and the arithmetic.
 """
@@ -47,7 +48,7 @@ PACK = 4  # runs at once on a GPU
 
 
 class TimeIsOver(KeyboardInterrupt):
-    """The limit of --time, at which the runs keep their last finished epochs."""
+    """Raised when --time is over. Running trainings keep their last finished epoch."""
 
 
 def main() -> int:
@@ -75,17 +76,21 @@ def main() -> int:
 
 def _parser(published: Literature) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="data", metavar="DIR", help="all of CIFAR-100, or an export; default: data")
-    parser.add_argument("--methods", type=str.split, help="default: all of published.json, or the best-known with epochs=N")
+    parser.add_argument(
+        "--data", default="data", metavar="DIR", help="folder with all of CIFAR-100, or with an export; default: data"
+    )
+    parser.add_argument(
+        "--methods", type=str.split, help="default: all methods of published.json; with epochs=N the best-known"
+    )
     parser.add_argument("--seeds", type=str.split, default=["0", "1", "2"], help="default: '0 1 2'")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: auto")
     parser.add_argument("--pack", help=f"runs at once; default: one a core, on a GPU {PACK}")
-    parser.add_argument("--time", type=float, metavar="SECONDS", help="stop before so many have passed")
+    parser.add_argument("--time", type=float, metavar="SECONDS", help="stop before this many seconds have passed")
     parser.add_argument(
         "--nice", type=int, default=19, choices=range(20), metavar="N", help="0 to 19, the lowest priority (default)"
     )
-    parser.add_argument("--take", type=Path, nargs="+", metavar="PLACE", help="train nothing, take in runs from elsewhere")
-    parser.add_argument("--into", type=Path, metavar="DIR", help="records and pages there, not in the checkout")
+    parser.add_argument("--take", type=Path, nargs="+", metavar="PLACE", help="train nothing; take in runs from elsewhere")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="write records and pages there, not into the checkout")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="changes of the recipe, such as epochs=20")
     return parser
 
@@ -100,7 +105,7 @@ def _check(asked: argparse.Namespace, published: Literature) -> None:
 
 
 def _take(asked: argparse.Namespace, published: Literature, kept: Records) -> int:
-    """Runs of other methods and data sets stay out."""
+    """Takes in the runs of published methods on the data set of the literature, and prints how many stay out."""
     found = [run for place in asked.take for run in records_at(place)[0]]
     ours = [run for run in found if run.method in published.methods and run.dataset == _dataset(asked, published)]
     print(
@@ -151,7 +156,7 @@ def _show(published: Literature, kept: Records, pages: Path) -> None:
 
 
 def _runtime(asked: argparse.Namespace) -> list[str]:
-    """How it is computed where the words do not say: bf16 where the processor multiplies it, tf32 on a GPU."""
+    """Keys of `runtime` that the command line leaves open: tf32 on a GPU, bf16 on a processor that multiplies it, else fp32."""
     cuda = asked.device == "cuda" or (asked.device == "auto" and has_cuda())
     own = {"device": "cuda" if cuda else "cpu", "pack": asked.pack or (str(PACK) if cuda else "auto")}
     own |= {"precision": "tf32"} if cuda else {"precision": "bf16" if _has_bf16() else "fp32", "threads": "1"}

@@ -1,4 +1,4 @@
-"""reproduction.json: the whole records of all runs, a line each, so that nothing else is carried between machines."""
+"""reproduction.json, the file that keeps the whole record of every run, a record a line; machines exchange nothing else."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ltrun.report.records import read_records
 from ltrun.results.atomic import write_atomically
 from ltrun.results.record import RunRecord
 
-PLACES = ("outputs=", "dataset.root=")  # words that name a folder of one machine
+PLACES = ("outputs=", "dataset.root=")  # words that name folders of one machine
 
 
 class Records:
-    """What a file holds now: another process, or a git pull, may add to it at any time."""
+    """The records in a file. It is read anew each time, because another process or a git pull may add records."""
 
     def __init__(self, file: Path):
         self.file = file
 
     def runs(self) -> list[RunRecord]:
-        """Raises DataError for a file that is damaged, or of a later version."""
+        """Raises DataError for a file that is damaged or of a later version."""
         return read_records(self.file) if self.file.exists() else []
 
     def take(self, found: Iterable[RunRecord]) -> int:
-        """Adds the runs that are not there yet. Returns how many. Raises DataError for runs of other data than those there."""
+        """Adds the runs that the file lacks; returns their number. Raises DataError for runs of other data."""
         runs = {_mark(run): run for run in self.runs()}
         before = len(runs)
         for run in map(anywhere, found):
@@ -40,7 +40,7 @@ class Records:
 
 
 def anywhere(run: RunRecord) -> RunRecord:
-    """A record without the folders of its machine, which are no part of an address."""
+    """The record without folders of its machine, which are not part of an address."""
     config: dict[str, Any] = {**run.config, "outputs": "outputs"}
     if "root" in config.get("dataset", {}):
         config["dataset"] = {**config["dataset"], "root": "data"}
@@ -48,7 +48,7 @@ def anywhere(run: RunRecord) -> RunRecord:
 
 
 def _mark(run: RunRecord) -> tuple[str, int, str]:
-    """By what was measured: a run whose result was written twice is one, and another machine rounds differently."""
+    """Identifies a run by address, seed and numbers: a copy of a result is the same run, the run of another machine is not."""
     return run.fingerprint, run.seed, json.dumps(run.predictors, sort_keys=True)
 
 

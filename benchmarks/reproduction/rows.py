@@ -1,4 +1,4 @@
-"""Rows of the reproduction: a method's runs, their means, and the verdict on them; and the order of the methods."""
+"""Rows of the reproduction: the runs of a method with their mean and verdict; checks of the order of methods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltrun.report.preset_runs import PresetRuns, runs_of
 from ltrun.results.record import RunRecord
 from reproduction.literature import Literature, Published
 
-SEEDS = 3  # a mean of fewer reproduces nothing
+SEEDS = 3  # a mean over fewer seeds has no verdict
 NOT_RUN = "not yet run"
 
 
@@ -27,7 +27,7 @@ class Row(PresetRuns):
 
     @property
     def beside(self) -> str:
-        """Where the mean, as it is printed, lies: inside the band, or how far from it; empty without a band or a mean."""
+        """`inside`, or the distance of the printed mean from the band: `0.9 below`; empty without a band or a mean."""
         if self.mean is None or self.published.band is None:
             return ""
         (low, high), mean = self.published.band, round(self.mean, 1)
@@ -35,7 +35,7 @@ class Row(PresetRuns):
 
     @property
     def verdict(self) -> str:
-        """Against the band: *reproduced* or *outside* from three seeds on, before that how many there are."""
+        """*reproduced* or *outside* with at least three seeds, else the number of seeds and where their mean lies."""
         if not self.n:
             return NOT_RUN
         if self.n < SEEDS:
@@ -45,7 +45,7 @@ class Row(PresetRuns):
 
 @dataclass(frozen=True)
 class Check:
-    """One of the orders in which the literature has the methods. means: None for a method without a run."""
+    """An order of two methods that holds in the literature. means: of both, in percent; None for a method without a run."""
 
     said: str
     means: tuple[float | None, float | None]
@@ -53,14 +53,14 @@ class Check:
 
 
 def rows_of(literature: Literature, records: Sequence[RunRecord], recipe: Recipe) -> list[Row]:
-    """The rows of a recipe: all methods of the literature where it is the published one, else those that have runs."""
+    """The rows of a recipe: all methods for the published recipe, for any other the methods that have runs."""
     found = runs_of(_jobs(literature, recipe), records, literature.dataset, recipe)
     rows = [Row(runs.runs, runs.further, literature.methods[method]) for method, runs in found.items()]
     return [row for row in rows if row.n or not recipe]
 
 
 def _jobs(literature: Literature, recipe: Recipe) -> dict[str, Job]:
-    """None for a recipe of another version that this one cannot compose."""
+    """Method -> job; empty for a recipe of another version that this version cannot compose."""
     try:
         return jobs_of(list(literature.methods), literature.dataset, recipe)
     except (HydraException, OmegaConfBaseException, ConfigError):
@@ -68,7 +68,7 @@ def _jobs(literature: Literature, recipe: Recipe) -> dict[str, Job]:
 
 
 def recipes_in(literature: Literature, records: Sequence[RunRecord]) -> list[Recipe]:
-    """The published one first, then those that change the fewest words."""
+    """The recipes of the records: first the published one, then the others by the number of words that they change."""
     found = {recipe_of(record.dataset, record.changes, literature.dataset) for record in records}
     return sorted({(), *found}, key=lambda recipe: (len(recipe), recipe))
 
