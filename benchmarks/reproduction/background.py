@@ -1,4 +1,4 @@
-"""A process that yields to all others, and still ends when it is told to."""
+"""A process at the lowest priority, which still ends when it is told to."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def step_back(niceness: int) -> None:
-    """Goes on behind other programs, in a process with a session of its own; this one waits, hands on what it is told, and
-    exits with the other's code. niceness: from 0, as they are, to 19, the last.
+    """Forks: the caller continues in the child, at a lower priority. The parent passes signals on and exits with its code.
 
-    Linux weighs sessions against one another, and the niceness of a process within its own session only
-    (sched_autogroup_enabled), so a session of its own is what can be put behind the others.
+    niceness: 0 is the priority of other programs, 19 the lowest. The child gets a session of its own: Linux shares the
+    processor between sessions and applies the niceness of a process only within its session (sched_autogroup_enabled).
     """
     heard, held = os.pipe()
     child = os.fork()
@@ -27,13 +26,13 @@ def step_back(niceness: int) -> None:
     os.close(held)
     os.setsid()
     os.nice(niceness)
-    with suppress(OSError):  # not Linux, or without groups
+    with suppress(OSError):  # not Linux, or a kernel without autogroups
         AUTOGROUP.write_text(str(niceness))
     threading.Thread(target=_end_after, args=(heard,), daemon=True).start()
 
 
 def _stand_for(child: int) -> None:
-    """Ctrl-C reaches this process alone, because the terminal is that of its session."""
+    """Waits for the child. Ctrl-C reaches only the parent, because the child has left the session of the terminal."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: _tell(child, number))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the queue outlives its terminal
@@ -49,6 +48,6 @@ def _tell(child: int, number: int) -> None:
 
 
 def _end_after(heard: int) -> None:
-    """When the process that waits is gone, as after kill -9, nobody can stop this one any more: it ends as by SIGTERM."""
+    """Ends the child as SIGTERM does when the parent is gone, for example after kill -9: nobody else could stop it."""
     os.read(heard, 1)
     os.kill(os.getpid(), signal.SIGTERM)

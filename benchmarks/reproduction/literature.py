@@ -1,4 +1,4 @@
-"""What is published: methods in the order in which they are worth a run, bands, and the order of the methods."""
+"""The published numbers: methods in the order of their worth, bands, and orders that hold between methods."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ FILE = Path(__file__).resolve().parents[1] / "published.json"
 
 @dataclass(frozen=True)
 class Published:
-    """One method. title: in papers. said: the number, with its source and recipe, as the header of its preset has it. band: the
-    range, in percent, that holds the published numbers. sources: of the band."""
+    """One method. title: its name in papers. said: the published number with source and recipe, from the header of the preset.
+    band: lowest and highest accuracy in percent that count as published. sources: where the band comes from."""
 
     method: str
     title: str
@@ -25,8 +25,8 @@ class Published:
 
 @dataclass(frozen=True)
 class Literature:
-    """dataset: the one that all of it is about. what: the number that is compared. best_known: the methods of a short form.
-    checks: (method, relation, method), with ~ for within `about` points."""
+    """dataset: the data set of all numbers. what: the measure that is compared. best_known: the methods of a short form.
+    checks: (method, relation, method), where ~ means within `about` points."""
 
     dataset: str
     what: str
@@ -38,7 +38,7 @@ class Literature:
 
 
 def literature(file: Path = FILE) -> Literature:
-    """published.json, beside what the headers of the presets say."""
+    """Reads published.json, and the published numbers and bands from the headers of the presets."""
     said = json.loads(file.read_text())
     presets = {option.name: option for option in catalogue.options("method")}
     methods = {}

@@ -1,4 +1,4 @@
-"""The page of the reproduction, as Markdown: docs/reproduction.md."""
+"""The page of the reproduction as Markdown, docs/reproduction.md: our accuracy beside the published accuracy."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from string import Template
 
+from ltrun.config.presets import Recipe
 from ltrun.report.render.common import number
 from ltrun.report.table import DAGGER, DASH, SAW_TEST, Scored
-from ltrun.report.table import Row as Averaged
 from ltrun.results.record import RunRecord
 from reproduction.literature import Literature
-from reproduction.recipes import Recipe
 from reproduction.rows import Row, checks_of, recipes_in, rows_of
 
 WORDS = Path(__file__).with_name("page.md")
-SHORT = "Schedules and deferred switches scale with the epochs. These numbers have no band: they show the order of the methods."
+SHORT = "Schedules and deferred switches scale with the epochs. These numbers have no band; they show the order of the methods."
 TEXT = ("Method", "Published", "Verdict", "Machine", "In the literature", "Run", "")  # columns of words, not numbers
 GROUPS = ("Ours", "Many", "Medium", "Few")
 
 
 def page(literature: Literature, records: Sequence[RunRecord]) -> str:
-    """The words of page.md around tables of what was published and of what the records hold. Within `composing`."""
+    """The words of page.md around tables of published numbers and of runs. Within `composing`."""
     rows = rows_of(literature, records, ())
     others = [(recipe, rows_of(literature, records, recipe)) for recipe in recipes_in(literature, records)[1:]]
     sources = (f"* {said.method}: {said.sources}" for said in literature.methods.values() if said.sources)
@@ -57,7 +56,7 @@ def _published(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _other(literature: Literature, recipe: Recipe, rows: Sequence[Row]) -> Iterator[str]:
-    """A table that is held against no band; of a short form the order checks too."""
+    """The table of another recipe, without bands; for a short form also the checks of the order."""
     short = len(recipe) == 1 and recipe[0].startswith("epochs=")
     yield from (f"## {'Short form' if short else 'Another recipe'}: `{' '.join(recipe)}`", "")
     yield from (SHORT, "") if short else ()
@@ -76,7 +75,7 @@ def _noted(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _checks(literature: Literature, rows: Sequence[Row]) -> Iterator[str]:
-    """~ is read as 'about'."""
+    """The checks of the order of methods as a table; ~ is written out."""
     yield from _table(
         ["In the literature", "Ours", ""],
         (
@@ -91,7 +90,7 @@ def _checks(literature: Literature, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _runs(records: Sequence[RunRecord]) -> Iterator[str]:
-    """What the rows are made of, the oldest first."""
+    """All runs, the oldest first."""
     yield from _table(
         ["Run", "Seed", "All", "Machine", "Epochs", "Hours", "Commit", "Date"],
         (
@@ -124,13 +123,12 @@ def _name(row: Row) -> str:
 
 
 def _last(row: Row) -> str:
-    """The date of its last run."""
+    """The date of the last run of a row."""
     return max((_date(run) for run, _ in row.runs), default=DASH)
 
 
 def _numbers(row: Row) -> list[str]:
-    averaged = Averaged((), {}, row.cells, row.runs, row.saw_test)
-    return [number(cell, averaged) for cell in row.cells]
+    return [number(cell, row.averaged) for cell in row.cells]
 
 
 def _machines(runs: Sequence[Scored]) -> str:
@@ -138,7 +136,7 @@ def _machines(runs: Sequence[Scored]) -> str:
 
 
 def _machine(run: RunRecord) -> str:
-    """Its processor, where the record names it, and the arithmetic."""
+    """The device of a run, with the name of its processor if the record has one, and the arithmetic."""
     origin = run.provenance
     device = str(origin.get("device", ""))
     return f"{origin.get('processor', 'CPU') if device == 'cpu' else device} {origin.get('precision', '')}".strip() or DASH

@@ -1,4 +1,4 @@
-"""The queue: what is missing, in the order of its worth, trained by the pool of ltrun's sweeps."""
+"""The queue of missing trainings, in the order of their worth, trained by the pool of ltrun's sweeps."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from ltrun.config.compose import Job, compose_job
+from ltrun.config.presets import Key, key_of, keys_in
 from ltrun.errors import DataError
 from ltrun.results.address import RESULT
 from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord
 from ltrun.sweep.jobs import compose_jobs, train, without_refused
 from ltrun.sweep.outcome import Outcome, tell
-from reproduction.recipes import Key, key_of, keys_in
 from reproduction.records import Records
 
 NONE = "none"
 
 
 def missing(jobs: Mapping[str, Job], seeds: Sequence[int], runs: Sequence[RunRecord], banded: set[str]) -> list[list[str]]:
-    """Command lines of what no run has yet: the first seed of every method, then the second.
+    """The command lines of trainings that no run covers yet: the first seed of every method, then the second.
 
-    jobs: by method, in the order of their worth. Methods that differ in their post-hoc parts alone are rows of one training,
-    which is missing while it lacks a row of a method with a band, or, where none has one, any row.
+    jobs: by method, in the order of their worth. banded: methods with a band. Methods that differ only in their post-hoc parts
+    share one training. The training is missing while a method with a band lacks its row; if no method of the training has a
+    band, while any method lacks its row.
     """
     there = {(key, run.seed) for run in runs for key in keys_in(run)}
     trainings: dict[str, dict[str, Key]] = defaultdict(dict)
@@ -40,7 +41,7 @@ def missing(jobs: Mapping[str, Job], seeds: Sequence[int], runs: Sequence[RunRec
 
 
 def _command(rows: Sequence[Job]) -> list[str]:
-    """The words of one training with the post-hoc parts of all its rows."""
+    """The command line of one training with the post-hoc parts of all its methods."""
     if len(rows) == 1:
         return list(rows[0].command)
     parts = [row.choices["posthoc"] for row in rows if row.choices["posthoc"] != NONE]
@@ -48,25 +49,25 @@ def _command(rows: Sequence[Job]) -> list[str]:
 
 
 class Queue:
-    """Trains command lines and keeps each record when its run ends. shown: writes the page anew."""
+    """Trains command lines and keeps the record of each run when the run ends. shown: writes the pages anew."""
 
     def __init__(self, commands: Sequence[Sequence[str]], kept: Records, shown: Callable[[], None]):
         self.commands, self.kept, self.shown = commands, kept, shown
         self.outcomes: list[Outcome] = []
 
     def train(self) -> None:
-        """Raises DataError where the data are not there, or are others than those of the runs before."""
+        """Raises DataError where the data are missing, or differ from the data of earlier runs."""
         if self.commands:
             self._open_data(compose_job(self.commands[0]))
         jobs = without_refused(compose_jobs(self.commands, self._note), self._note)
         train(jobs, len(self.commands), self._note)
 
     def conclude(self) -> int:
-        """Tells what was done. Returns the exit code."""
+        """Prints how many trainings are done and failed. Returns the exit code."""
         done = sum(outcome.state == "done" for outcome in self.outcomes)
         failed = sum(outcome.state == "failed" for outcome in self.outcomes)
         rest = len(self.commands) - done - failed
-        told = [f"{done} of {len(self.commands)} trainings are done", f"{failed} failed, as is said above" if failed else ""]
+        told = [f"{done} of {len(self.commands)} trainings are done", f"{failed} failed, as told above" if failed else ""]
         told += ["the same command goes on with the rest" if rest else ""]
         print("; ".join(filter(None, told)))
         return 1 if failed else 0
@@ -82,7 +83,7 @@ class Queue:
                 print(f"reproduce: {error}", file=sys.stderr)
 
     def _open_data(self, job: Job) -> None:
-        """Once, before many processes want them: downloads what is missing, and decodes the images."""
+        """Downloads and decodes the images once, before many processes open them. Raises DataError."""
         import torch
 
         from ltrun.data.identity import Listing
@@ -93,4 +94,4 @@ class Queue:
         for run in self.kept.runs():
             if any(key.training == training for key in keys_in(run)) and (found := differences(run.data, data)):
                 told = "; ".join(found.values())
-                raise DataError(f"these are other data than those of the runs before ({told}): --data names their folder")
+                raise DataError(f"these data differ from the data of earlier runs ({told}): name their folder with --data")

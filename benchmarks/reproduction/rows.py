@@ -1,53 +1,33 @@
-"""Rows of the reproduction: a method's runs, their means, and the verdict on them; and the order of the methods."""
+"""Rows of the reproduction: the runs of a method with their mean and verdict; checks of the order of methods."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from ltrun.metrics import SINGLE_LABEL, TASKS
-from ltrun.report.measure import Measure
-from ltrun.report.table import Cell, Scored
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from ltrun.config.compose import Job
+from ltrun.config.presets import Recipe, jobs_of, recipe_of
+from ltrun.errors import ConfigError
+from ltrun.report.preset_runs import PresetRuns, runs_of
 from ltrun.results.record import RunRecord
 from reproduction.literature import Literature, Published
-from reproduction.recipes import Key, Recipe, jobs_of, key_of, keys_in, recipe_of
 
-SEEDS = 3  # a mean of fewer reproduces nothing
+SEEDS = 3  # a mean over fewer seeds has no verdict
 NOT_RUN = "not yet run"
-COLUMNS = Measure.of(TASKS[SINGLE_LABEL][0]).columns  # All, Many, Medium, Few
 
 
 @dataclass(frozen=True)
-class Row:
-    """runs: one a seed, the first that was recorded. further: later runs of the same seeds, on other machines."""
+class Row(PresetRuns):
+    """The runs of one method beside its published number."""
 
     published: Published
-    runs: tuple[Scored, ...]
-    further: tuple[Scored, ...]
-
-    @property
-    def n(self) -> int:
-        return len(self.runs)
-
-    @cached_property
-    def cells(self) -> tuple[Cell, ...]:
-        found = [run.predictors[predictor]["splits"]["test"] for run, predictor in self.runs]
-        return tuple(Cell.of(column, [metrics.get(column.key) for metrics in found]) for column in COLUMNS)
-
-    @property
-    def mean(self) -> float | None:
-        """Of all classes, in percent."""
-        return self.cells[0].mean
-
-    @property
-    def saw_test(self) -> bool:
-        return any("test_inputs" in run.predictors[predictor]["sees"] for run, predictor in self.runs)
 
     @property
     def beside(self) -> str:
-        """Where the mean, as it is printed, lies: inside the band, or how far from it; empty without a band or a mean."""
+        """`inside`, or the distance of the printed mean from the band: `0.9 below`; empty without a band or a mean."""
         if self.mean is None or self.published.band is None:
             return ""
         (low, high), mean = self.published.band, round(self.mean, 1)
@@ -55,7 +35,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Against the band: *reproduced* or *outside* from three seeds on, before that how many there are."""
+        """*reproduced* or *outside* with at least three seeds, else the number of seeds and where their mean lies."""
         if not self.n:
             return NOT_RUN
         if self.n < SEEDS:
@@ -65,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Check:
-    """One of the orders in which the literature has the methods. means: None for a method without a run."""
+    """An order of two methods that holds in the literature. means: of both, in percent; None for a method without a run."""
 
     said: str
     means: tuple[float | None, float | None]
@@ -73,15 +53,22 @@ class Check:
 
 
 def rows_of(literature: Literature, records: Sequence[RunRecord], recipe: Recipe) -> list[Row]:
-    """The rows of a recipe: all methods of the literature where it is the published one, else those that have runs."""
-    jobs = jobs_of(list(literature.methods), literature.dataset, recipe)
-    found = _by_key([r for r in records if recipe_of(r.dataset, r.changes, literature.dataset) == recipe])
-    rows = [_row(literature.methods[method], found[key_of(job)]) for method, job in jobs.items()]
+    """The rows of a recipe: all methods for the published recipe, for any other the methods that have runs."""
+    found = runs_of(_jobs(literature, recipe), records, literature.dataset, recipe)
+    rows = [Row(runs.runs, runs.further, literature.methods[method]) for method, runs in found.items()]
     return [row for row in rows if row.n or not recipe]
 
 
+def _jobs(literature: Literature, recipe: Recipe) -> dict[str, Job]:
+    """Method -> job; empty for a recipe of another version that this version cannot compose."""
+    try:
+        return jobs_of(list(literature.methods), literature.dataset, recipe)
+    except (HydraException, OmegaConfBaseException, ConfigError):
+        return {}
+
+
 def recipes_in(literature: Literature, records: Sequence[RunRecord]) -> list[Recipe]:
-    """The published one first, then those that change the fewest words."""
+    """The recipes of the records: first the published one, then the others by the number of words that they change."""
     found = {recipe_of(record.dataset, record.changes, literature.dataset) for record in records}
     return sorted({(), *found}, key=lambda recipe: (len(recipe), recipe))
 
@@ -89,24 +76,6 @@ def recipes_in(literature: Literature, records: Sequence[RunRecord]) -> list[Rec
 def checks_of(literature: Literature, rows: Sequence[Row]) -> list[Check]:
     means = {row.published.method: row.mean for row in rows}
     return [_checked(check, means, literature.about) for check in literature.checks]
-
-
-def _by_key(records: Sequence[RunRecord]) -> dict[Key, list[Scored]]:
-    """In the order of their dates."""
-    found: dict[Key, list[Scored]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: str(record.provenance.get("date"))):
-        for key, predictor in keys_in(record).items():
-            if "test" in record.predictors[predictor]["splits"]:
-                found[key].append((record, predictor))
-    return found
-
-
-def _row(published: Published, runs: Sequence[Scored]) -> Row:
-    first: dict[int, Scored] = {}
-    for scored in runs:
-        first.setdefault(scored[0].seed, scored)
-    counted = tuple(first[seed] for seed in sorted(first))
-    return Row(published, counted, tuple(scored for scored in runs if scored not in counted))
 
 
 def _checked(check: tuple[str, str, str], means: Mapping[str, float | None], about: float) -> Check:

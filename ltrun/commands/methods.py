@@ -1,10 +1,11 @@
-"""`ltrun methods`: every option that can be composed, with its citation."""
+"""`ltrun methods`: every option that can be composed, with its citation; also as the Markdown page of docs/methods.md."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from ltrun import streams
@@ -13,9 +14,10 @@ from ltrun.config.catalogue import (
     groups,
     options,
 )
-from ltrun.errors import LtrunError
+from ltrun.errors import ConfigError, DataError, LtrunError
 
 HEADINGS = {"method": "methods: one recipe a paper, ltrun method=NAME"}
+WRONG = ("damaged", "unknown", "unreadable")  # kinds of problems for which a folder of records is refused
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,12 +25,17 @@ def main(argv: Sequence[str]) -> int:
 
     The name of an option is handed on to `ltrun show`.
     """
-    parser = argparse.ArgumentParser("ltrun methods", description="List every method and option with its citation.")
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help="only these, such as margin or method")
-    parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
-    asked = parser.parse_args(argv)
+    asked = _parser().parse_args(argv)
     try:
-        if any(name not in groups(asked.config_dir) for name in asked.groups):
+        if asked.records and not asked.markdown:
+            raise ConfigError("--records fills a column of the Markdown page: add --markdown")
+        unknown = [name for name in asked.groups if name not in groups(asked.config_dir)]
+        if asked.markdown:
+            for name in unknown:
+                options(name, asked.config_dir)  # says which group is near
+            sys.stdout.write(_markdown(asked))
+            return 0
+        if unknown:
             from ltrun.commands.show import main as show
 
             return show([*asked.groups, *(word for folder in asked.config_dir for word in ("--config-dir", str(folder)))])
@@ -38,6 +45,48 @@ def main(argv: Sequence[str]) -> int:
         return 1
     _show(chosen)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("ltrun methods", description="List every method and option with its citation.")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help="only these, such as margin or method")
+    parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
+    parser.add_argument("--markdown", action="store_true", help="print the page docs/methods.md, or tables of the groups")
+    parser.add_argument(
+        "--records",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="fill the page's column 'Ours' from a reproduction.json, a result.json or a folder of runs; may be given again",
+    )
+    return parser
+
+
+def _markdown(asked: argparse.Namespace) -> str:
+    """The page, or the tables of some groups. Raises LtrunError."""
+    from ltrun.report.methods_page import methods_page, tables_of
+
+    ours = _ours(asked.records, asked.config_dir) if asked.records else None
+    return tables_of(asked.groups, asked.config_dir, ours) if asked.groups else methods_page(asked.config_dir, ours)
+
+
+def _ours(places: Sequence[Path], more: Sequence[Path]) -> dict[str, str]:
+    """Preset -> mean accuracy of its runs among the records. Raises LtrunError."""
+    from ltrun.config.presets import composing
+    from ltrun.report.preset_runs import accuracies
+    from ltrun.report.records import records_at
+
+    records = []
+    for place in places:
+        found, problems = records_at(place)
+        if wrong := [problem.text for problem in problems if problem.kind in WRONG]:
+            raise DataError("; ".join(wrong))
+        if not found:
+            raise DataError(f"{place} has no finished run: name a reproduction.json, a result.json or a folder of runs")
+        records += found
+    with redirect_stdout(sys.stderr), composing(more):  # which prints the folders of the user's options
+        return accuracies(records, [option.name for option in options("method", more)])
 
 
 def _show(chosen: dict[str, list[Option]]) -> None:

@@ -88,6 +88,8 @@ def _option(found: Setting, more: Sequence[Path]) -> Iterator[str]:
     yield from (f"  {line}" for line in (option.summary, option.citation) if line)
     if option.expected:
         yield f"  published on CIFAR100-LT, accuracy in percent: {option.expected}"
+    if option.checked:
+        yield f"  arithmetic checked: {option.checked}"
     slots = list(_slots(found, more))
     if slots:
         yield "slots"

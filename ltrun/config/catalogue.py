@@ -1,9 +1,14 @@
 """What can be composed: the options of every group, as the headers of their YAML files describe them. Needs no torch.
 
 A header is the leading comment of an option's file: one line that says what it does, then one with its citation, or
-`no citation: why`. Those of methods and data sets have `name: LDAM-DRW` besides, the name as papers write it; that of a preset
-has `command:`, and `expected:` with what is published of it and the band of that on CIFAR100-LT, which the benchmark holds
-results against.
+`no citation: why`. Headers of methods and data sets have a line `name: LDAM-DRW`, the name as papers write it. The header of a
+preset also has
+* `command:`, by which it is trained,
+* `expected:`, the published accuracy and its band on CIFAR100-LT, which the benchmark holds results against,
+* `checked:`, how far tests check its arithmetic: `matches ldam; shared parts match resnet32` names files of reference values,
+  `implemented, agrees with the paper's equation` says what a test compares it with,
+* `family:`, the slot under which the page of methods lists it, or `plain`.
+Other options may have `expected:` and `checked:` too.
 """
 
 from __future__ import annotations
@@ -22,25 +27,36 @@ from ltrun.taxonomy import GROUPS
 PRIVATE = ("hydra", "local", "on")  # not for choosing on a command line
 SUFFIX = ".yaml"
 BAND = re.compile(r"; (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)\b")
-TITLE, COMMAND, EXPECTED = "name:", "command:", "expected:"
+CHECKED = re.compile(r"(?:matches (?P<own>[^;]+)|implemented, [^;]+)(?:; shared parts match (?P<shared>[^;]+))?")
+NOTE = re.compile(r" \([^)]*\)")  # behind a name in `checked:`
+KEYS = ("name", "command", "expected", "checked", "family")  # of the lines `key: value` in a header
 SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
 
 
 @dataclass(frozen=True)
 class Option:
-    """One file of a group. title: the name in papers. Whatever its header does not say is empty."""
+    """One file of a group. title: the name in papers. What its header does not say is empty."""
 
     name: str
     summary: str = ""
     citation: str = ""
     expected: str = ""
     title: str = ""
+    checked: str = ""
+    family: str = ""
 
     @property
     def band(self) -> tuple[float, float] | None:
         """Lowest and highest accuracy, in percent, that `expected` calls published: `42.0 (paper); 41 to 43`."""
         found = BAND.search(self.expected)
         return (float(found[1]), float(found[2])) if found else None
+
+    @property
+    def golden(self) -> tuple[str, ...]:
+        """Files of reference values that `checked` names, first the option's own, then those of parts that it shares."""
+        found = CHECKED.fullmatch(NOTE.sub("", self.checked))
+        listed = (found["own"], found["shared"]) if found else ()
+        return tuple(name.strip() for names in listed if names for name in names.split(","))
 
 
 def folders(more: Sequence[Path] = ()) -> list[Traversable]:
@@ -115,27 +131,33 @@ def file_of(group: str, name: str, more: Sequence[Path] = ()) -> Traversable:
 
 def option_of(file: Traversable) -> Option:
     """An option as its header describes it."""
-    return Option(_name(file), *_header(file))
+    lines = _header(file)
+    said = {key: line.partition(":")[2].strip() for line in reversed(lines) for key in KEYS if line.startswith(f"{key}:")}
+    prose = [line for line in lines if line and not line.startswith(("@package", *(f"{key}:" for key in KEYS)))]
+    summary, citation = [*prose, "", ""][:2]
+    return Option(
+        _name(file),
+        summary,
+        "" if citation.lower().startswith("no ") else citation,
+        expected=said.get("expected", ""),
+        title=said.get("name", ""),
+        checked=said.get("checked", ""),
+        family=said.get("family", ""),
+    )
 
 
-def _header(file: Traversable) -> tuple[str, str, str, str]:
-    """(summary, citation, expected, title) of a file; empty where it has none or cannot be read."""
+def _header(file: Traversable) -> list[str]:
+    """The lines of the leading comment, without its signs; none where the file cannot be read."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return "", "", "", ""
+        return []
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
             break
         lines.append("".join(c for c in line.lstrip("#").strip() if c.isprintable()))
-    prose = [line for line in lines if line and not line.startswith(("@package", TITLE, COMMAND, EXPECTED))]
-    summary, citation = [*prose, "", ""][:2]
-
-    def said(key: str) -> str:
-        return next((line.removeprefix(key).strip() for line in lines if line.startswith(key)), "")
-
-    return summary, "" if citation.lower().startswith("no ") else citation, said(EXPECTED), said(TITLE)
+    return lines
 
 
 def _name(file: Traversable) -> str:

@@ -73,7 +73,12 @@ def use(argv: Sequence[str]) -> None:
     """
     if sum(word.startswith(("--config-dir", "-cd")) for word in argv) > 1:
         raise ConfigError("--config-dir is given more than once, of which Hydra reads one; name the others in LTRUN_SEARCHPATH")
-    named = SearchPath.folders = catalogue.existing(folders(argv))
+    add(folders(argv))
+
+
+def add(more: Sequence[Path]) -> None:
+    """Has Hydra read these folders, and prints them. Raises ConfigError as `use` does."""
+    named = SearchPath.folders = catalogue.existing(more)
     Plugins.instance().register(SearchPath)
     for folder in named:
         print(f"options are also read from {folder}")

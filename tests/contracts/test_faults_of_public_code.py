@@ -145,7 +145,7 @@ def test_a_manual_whose_commands_do_not_exist() -> None:
     """SADE's README calls scripts by other names than they have."""
     commands = [
         line
-        for name in ("README.md", "CONTRIBUTING.md", "METHODS.md")
+        for name in ("README.md", "CONTRIBUTING.md", "docs/methods.md")
         for line in (Path(__file__).parents[2] / name).read_text().splitlines()
         if re.match(r"(\$ )?ltrun ", line) and "--config-dir" not in line
     ]

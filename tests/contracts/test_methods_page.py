@@ -1,53 +1,68 @@
-"""METHODS.md says of every preset what its header says, and names only reference values that a test reads."""
+"""docs/methods.md follows from headers and records, and headers name only reference values that a golden test reads."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.cases import CONF, METHODS, OPTIONS
+from ltrun.commands.methods import main
+from ltrun.config import catalogue
+from ltrun.config.catalogue import CHECKED, NOTE, Option, options
+from ltrun.config.option import setting
+from ltrun.report.methods_page import FAMILIES, WORDS, further_options
+from tests.support.cases import METHODS, OPTIONS
 
 REPOSITORY = Path(__file__).parents[2]
-PAGE = (REPOSITORY / "METHODS.md").read_text()
-COLUMNS = "| preset | what it does | citation | reference values | published, CIFAR100-LT |"
+RECORDS = "benchmarks/results/reproduction.json"
+PRESETS = {preset.name: preset for preset in options("method")}
+LISTED: dict[str, Option] = {f"method={name}": preset for name, preset in PRESETS.items()} | {
+    f"{group}={option.name}": option for group, option in further_options(list(PRESETS.values()))
+}
 
 
-def rows() -> list[list[str]]:
-    """The cells of all rows of the tables of presets."""
-    found, inside = [], False
-    for line in PAGE.splitlines():
-        inside = line == COLUMNS or (inside and line.startswith("|"))
-        if inside and line != COLUMNS and not line.startswith("| :--"):
-            found.append([cell.strip() for cell in line.strip("|").split(" | ")])
-    return found
+def test_the_page_is_what_headers_and_records_say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(catalogue.SEARCHPATH, raising=False)
+    command = f"ltrun methods --markdown --records {RECORDS} > docs/methods.md"
+    assert main(["--markdown", "--records", str(REPOSITORY / RECORDS)]) == 0
+    assert capsys.readouterr().out == (REPOSITORY / "docs" / "methods.md").read_text(), f"write it anew: {command}"
 
 
-def test_every_preset_has_one_row() -> None:
-    assert sorted(row[0] for row in rows()) == sorted(METHODS)
-    assert all(len(row) == len(COLUMNS.split(" | ")) for row in rows())
+@pytest.mark.parametrize("name", LISTED)
+def test_a_header_says_how_far_the_option_was_checked(name: str) -> None:
+    said = LISTED[name].checked
+    assert CHECKED.fullmatch(NOTE.sub("", said)), f"{name}: checked: {said or 'is missing'}"
+
+
+@pytest.mark.parametrize("name", [name for name, option in LISTED.items() if option.golden])
+def test_the_reference_values_of_a_header_are_read_by_a_golden_test(name: str, golden: Callable[[str], dict[str, Any]]) -> None:
+    tests = "".join(path.read_text() for path in (REPOSITORY / "tests" / "golden").rglob("*.py"))
+    for file in LISTED[name].golden:
+        assert f'"{file}"' in tests, f"{name}: no test in tests/golden reads {file}"
+        assert golden(file)["cases"], f"{name}: {file} has no cases"
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_row_says_what_the_header_says(method: str) -> None:
-    _, name, what, citation, *_, expected = [
-        line.removeprefix("# ") for line in (CONF / "method" / f"{method}.yaml").read_text().splitlines() if line[0] == "#"
+def test_a_preset_stands_in_the_family_of_a_slot_that_it_chooses(method: str) -> None:
+    """`plain` is the family of presets that choose nothing. A stage plan chooses slots as well."""
+
+    def chosen(group: str, name: str) -> set[str]:
+        slots = {slot: option for slot, option, _ in setting(group, name).choices}
+        return {*slots, *(slot for inner in slots.items() for slot in chosen(*inner))}
+
+    family = PRESETS[method].family
+    assert family in FAMILIES
+    assert family in chosen("method", method) or (family == "plain" and not chosen("method", method))
+
+
+def test_options_that_the_words_of_the_page_name_exist() -> None:
+    words = (REPOSITORY / "ltrun" / "report" / WORDS).read_text()
+    found = [
+        (group, option)
+        for group, listed in re.findall(r"\b([a-z_]+)=\[?([a-z_0-9]+(?:,[a-z_0-9]+)*)", words)
+        if group in OPTIONS
+        for option in listed.split(",")
     ]
-    (row,) = (row for row in rows() if row[0] == method)
-    assert re.fullmatch(r"name: \S.*", name), "the name in papers, for tables"
-    published = expected.removeprefix("expected: ")
-    assert [row[1], row[2], row[4]] == [what.removesuffix("."), citation, published], "copy it from conf/method"
-
-
-def test_reference_values_are_read_by_a_test() -> None:
-    tests = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("*.py"))
-    for method, _, _, status, *_ in rows():
-        assert re.match(r"(matches: \w|implemented)", status), method
-        for name in re.sub(r"\(.*?\)|[*]|^\w+[:;]?", "", status).split(","):
-            assert not name.strip() or f'"{name.strip()}"' in tests, f"{method}: no test reads {name}"
-
-
-def test_options_that_the_page_names_exist() -> None:
-    for group, options in re.findall(r"\b([a-z_]+)=([a-z_0-9]+(?:, [a-z_0-9]+)*)", PAGE):
-        if group in OPTIONS and group != "method":
-            for option in options.split(", "):
-                assert option in OPTIONS[group], f"{group}={option}"
+    assert len(found) > 8
+    assert [f"{group}={option}" for group, option in found if option not in OPTIONS[group]] == []

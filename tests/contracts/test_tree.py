@@ -21,8 +21,8 @@ from tests.support.tree import FAMILIES, PACKAGE, PACKAGES, ROOT
 ROOM = 300  # lines: a file above holds two ideas
 FILES = sorted(path for folder in ("ltrun", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 DOOR = {  # know of OmegaConf or Hydra
-    "config/compose", "config/explain", "config/recorded", "config/search_path", "config/words", "sweep/combinations",
-    "sweep/jobs", "sweep/launch", "commands/data", "commands/rerun", "commands/train",
+    "config/compose", "config/explain", "config/presets", "config/recorded", "config/search_path", "config/words",
+    "sweep/combinations", "sweep/jobs", "sweep/launch", "commands/data", "commands/rerun", "commands/train",
 }  # fmt: skip
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
     {"types", "errors", "metrics", "taxonomy", "machine", "streams"},
@@ -133,6 +133,7 @@ def test_the_package_list_is_the_tree() -> None:
     assert (PACKAGE / "conf").resolve() == CONF.resolve(), "ltrun.conf is conf/, by a link"
     assert setup["options"]["package_dir"].split() == ["=", "."], "else an editable install is a finder behind any path"
     assert "**/*.yaml" in setup["options.package_data"]["ltrun.conf"]
+    assert setup["options.package_data"]["ltrun.report"].split() == ["*.md"]
     assert "py.typed" in setup["options.package_data"]["ltrun"] and (PACKAGE / "py.typed").exists()
     assert not list(CONF.rglob("*.yml")), "package data are **/*.yaml"
 
@@ -180,6 +181,7 @@ def loaded(*argv: str, cwd: Path) -> set[str]:
         (["--help"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["--version"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["methods"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy"}),
+        (["methods", "--markdown"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["show", "ldam"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["show", "{recorded}"], HEAVY | {"hydra", "omegaconf", "pandas"}),
         (["method=ldam", "--help"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),

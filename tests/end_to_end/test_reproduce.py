@@ -70,6 +70,7 @@ def test_it_goes_on_after_a_kill_and_trains_nothing_twice(tmp_path: Path) -> Non
     assert epochs(tmp_path) == 200, "epochs before the kill were not trained again"
     assert [run.stages[0]["epochs"] for run in Records(tmp_path / "into" / "reproduction.json").runs()] == [100, 100]
     assert "| erm | " in (tmp_path / "into" / "reproduction.md").read_text()
+    assert (tmp_path / "into" / "methods.md").read_text().count("<br>`erm` |") == 1, "the other page of the same records"
 
 
 @pytest.mark.slow

@@ -17,15 +17,15 @@ def markdown(tables: Sequence[Table]) -> str:
 
     parts = []
     for table in tables:
-        heads = [_markdown(plain(head)) for head in (*table.heads, *table.columns, RUNS)]
+        heads = [escaped(plain(head)) for head in (*table.heads, *table.columns, RUNS)]
         rules = [":--"] * len(table.heads) + ["--:"] * (len(table.columns) + 1)
-        lines = [f"| {' | '.join(line)} |" for line in (heads, rules, *body(table, _markdown, cell))]
-        texts = [_markdown(plain(line)) for line in (table.caption, *table.notes)]
-        parts.append("\n\n".join([f"### {_markdown(plain(table.heading))}", "\n".join(lines), *texts]))
+        lines = [f"| {' | '.join(line)} |" for line in (heads, rules, *body(table, escaped, cell))]
+        texts = [escaped(plain(line)) for line in (table.caption, *table.notes)]
+        parts.append("\n\n".join([f"### {escaped(plain(table.heading))}", "\n".join(lines), *texts]))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
     """Escapes Markdown's characters, but not an underscore inside a word, which is plain text and stays readable."""
     text = re.sub(r"([\\`*|~#$])", r"\\\1", text)
     text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)

@@ -12,12 +12,12 @@ import pytest
 from reproduction.literature import literature
 from reproduction.page import page
 from reproduction.queue import missing
-from reproduction.recipes import composing
 from reproduction.records import Records
 from reproduction.rows import Row, checks_of, recipes_in, rows_of
 
 from ltrun.config import catalogue
 from ltrun.config.compose import compose_job
+from ltrun.config.presets import composing
 from ltrun.config.rows import rows_of as posthoc_rows
 from ltrun.errors import DataError
 from ltrun.results.record import RunRecord

@@ -24,6 +24,7 @@ def test_a_method(capsys: pytest.CaptureFixture[str]) -> None:
         "method=ldam_drw\n  Label-distribution-aware margins, with re-weighting in the last fifth of training.",
         "Cao et al., 2019, arXiv 1906.07413",
         "published on CIFAR100-LT, accuracy in percent: 42.0 (paper), 42.5",
+        "  arithmetic checked: matches ldam, drw_and_lr_schedules; shared parts match resnet32\n",
         "  reweighting=drw    Deferred re-weighting",
         "  margin=ldam        Subtracts a margin from the true class",
         "  margin.adjust.max_margin=0.5\n",

@@ -69,6 +69,27 @@ def test_headers(own: Path) -> None:
     assert method["mine"] == Option("mine", "My method.", "", "40.1")
 
 
+@pytest.mark.parametrize(
+    ("checked", "golden"),
+    [
+        ("matches ldam, resnet32", ("ldam", "resnet32")),
+        ("matches ldam (powers 0, 1; of one), resnet32; shared parts match bbn", ("ldam", "resnet32", "bbn")),
+        ("implemented, agrees with the paper, twice; shared parts match bbn, ride", ("bbn", "ride")),
+        ("implemented, agrees with the paper", ()),
+        ("ldam", ()),
+        ("implemented", ()),
+        ("", ()),
+    ],
+)
+def test_files_of_reference_values_are_read_from_a_header(checked: str, golden: tuple[str, ...]) -> None:
+    assert Option("mine", checked=checked).golden == golden
+
+
+def test_a_preset_says_its_family_and_how_it_was_checked() -> None:
+    (found,) = (option for option in options("method") if option.name == "ride")
+    assert found.family == "ensemble" and found.golden == ("ride", "drw_and_lr_schedules", "ldam", "resnet32")
+
+
 def test_every_method_has_a_name_of_its_own_and_so_have_data_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = titles("method")
     assert found.keys() == {option.name for option in options("method")}

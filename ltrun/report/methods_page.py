@@ -1,0 +1,134 @@
+"""The page of all methods as Markdown, docs/methods.md: what each does, how far it was checked, which accuracy to expect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from ltrun.config import catalogue
+from ltrun.config.catalogue import Option
+from ltrun.config.option import root, setting
+from ltrun.report.render.markdown import escaped
+from ltrun.taxonomy import SLOTS
+
+WORDS = "methods_page.md"
+DASH = "\N{EN DASH}"
+BREAK = "<br>"
+OURS = "[Ours](reproduction.md#published-recipes)"
+ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
+SECTIONS: Mapping[str, Sequence[str]] = {  # table of the template -> the families of its presets
+    "plain": ("plain",),
+    "resampling": ("resampling",),
+    "reweighting": ("reweighting",),
+    "margin": ("margin",),
+    "logit_adjustment": ("logit_adjustment",),
+    "posthoc": ("posthoc",),
+    "decoupling": ("decoupling",),
+    "inputs_and_networks": ("augmentation", "representation", "ensemble"),
+}
+FAMILIES = tuple(family for families in SECTIONS.values() for family in families)
+OTHER = "### Presets without a family"
+
+
+def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = None) -> str:
+    """The words of methods_page.md around a table of presets for each family, and one of further options.
+
+    more: folders of the user's options. ours: preset -> our accuracy; without it the tables have no such column. Raises
+    ConfigError.
+    """
+    presets = catalogue.options("method", more)
+    tables = {
+        name: _presets((preset for family in families for preset in presets if preset.family == family), ours)
+        for name, families in SECTIONS.items()
+    }
+    others = [preset for preset in presets if preset.family not in FAMILIES]
+    tables["other"] = "\n\n".join([OTHER, _presets(others, ours)]) if others else ""
+    tables["options"] = _options(further_options(presets, more), group=True)
+    text = resources.files("ltrun.report").joinpath(WORDS).read_text(encoding="utf-8")
+    return re.sub(r"\n{3,}", "\n\n", Template(text).substitute(tables))
+
+
+def tables_of(groups: Iterable[str], more: Sequence[Path] = (), ours: Mapping[str, str] | None = None) -> str:
+    """A table of all options for each group. Raises ConfigError."""
+    parts = []
+    for group in groups:
+        listed = catalogue.options(group, more)
+        parts += [f"## {escaped(group)}", _presets(listed, ours) if group == "method" else _options((group, o) for o in listed)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _presets(presets: Iterable[Option], ours: Mapping[str, str] | None) -> str:
+    heads = ["Preset", "What it does", "Checked", "Published", *([OURS] if ours is not None else [])]
+    rows = (
+        [
+            _lines(escaped(preset.title), _code(preset.name)),
+            _lines(escaped(preset.summary), _cited(preset.citation)),
+            _checked(preset) or DASH,
+            _published(preset) or DASH,
+            *([ours.get(preset.name, DASH)] if ours is not None else []),
+        ]
+        for preset in presets
+    )
+    return _table(heads, rows)
+
+
+def _options(options: Iterable[tuple[str, Option]], group: bool = False) -> str:
+    """options: each with its group, which stands before its name if `group`."""
+    rows = (
+        [
+            _code(f"{name}={option.name}" if group else option.name),
+            _lines(escaped(option.summary), _cited(option.citation), option.expected and f"published: {_published(option)}"),
+            _checked(option) or DASH,
+        ]
+        for name, option in options
+    )
+    return _table(["Option", "What it does", "Checked"], rows)
+
+
+def further_options(presets: Sequence[Option], more: Sequence[Path] = ()) -> Iterator[tuple[str, Option]]:
+    """Group and option: those that have a check of their own, those of a slot that no preset chooses, and the user's."""
+    shipped, (_, usual) = catalogue.folders()[0], root()
+    chosen = {*usual.items()}
+    for preset in presets:
+        chosen |= {(group, name) for group, name, _ in setting("method", preset.name, more).choices}
+    for group in catalogue.groups(more):
+        if group in ("method", "dataset"):
+            continue
+        for option in catalogue.options(group, more):
+            alone = group in SLOTS or not (shipped / group / f"{option.name}{catalogue.SUFFIX}").is_file()
+            if option.checked or (alone and option.name != "none" and (group, option.name) not in chosen):
+                yield group, option
+
+
+def _published(option: Option) -> str:
+    """The published accuracy, and on a line of its own the band: `42.0 (paper); 41 to 43`."""
+    found = catalogue.BAND.search(option.expected)
+    number, band = (option.expected[: found.start()], option.expected[found.start() + 2 :]) if found else (option.expected, "")
+    return _lines(escaped(number), f"band: {escaped(band)}" if band else "")
+
+
+def _checked(option: Option) -> str:
+    """As the header has it, the names of files as code."""
+    text = escaped(option.checked)
+    if not option.golden:
+        return text
+    return re.sub(rf"\b({'|'.join(map(re.escape, option.golden))})\b(?![^(]*\))", r"`\1`", text)
+
+
+def _cited(citation: str) -> str:
+    return ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", escaped(citation))
+
+
+def _code(name: str) -> str:
+    return f"`{name.replace('`', '').replace('|', '')}`"
+
+
+def _lines(*lines: str) -> str:
+    return BREAK.join(filter(None, lines))
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, [":--"] * len(heads), *rows))

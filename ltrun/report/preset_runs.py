@@ -1,0 +1,113 @@
+"""The runs of each preset and their mean accuracy, found by the fingerprints of training and predictor."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ltrun.config.compose import Job
+from ltrun.config.explain import explained
+from ltrun.config.presets import Key, Recipe, jobs_of, key_of, keys_in, recipe_of
+from ltrun.errors import ConfigError, DataError
+from ltrun.metrics import SINGLE_LABEL, TASKS
+from ltrun.report.measure import Measure
+from ltrun.report.render.common import number
+from ltrun.report.table import DAGGER, DASH, Cell, Row, Scored
+from ltrun.results.identity import differences
+from ltrun.results.record import RunRecord
+
+TEST = "test"
+PUBLISHED_ON = "cifar100_lt"  # the data set of `expected:` in the headers of presets
+COLUMNS = Measure.of(TASKS[SINGLE_LABEL][0]).columns  # All, Many, Medium, Few
+
+
+@dataclass(frozen=True)
+class PresetRuns:
+    """runs: one a seed, the first that was recorded. further: later runs of the same seeds, on other machines."""
+
+    runs: tuple[Scored, ...]
+    further: tuple[Scored, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.runs)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Accuracy in percent: of all classes, of many-, medium- and few-shot classes."""
+        found = [run.predictors[predictor]["splits"][TEST] for run, predictor in self.runs]
+        return tuple(Cell.of(column, [metrics.get(column.key) for metrics in found]) for column in COLUMNS)
+
+    @property
+    def mean(self) -> float | None:
+        """Of all classes, in percent."""
+        return self.cells[0].mean
+
+    @property
+    def saw_test(self) -> bool:
+        return any("test_inputs" in run.predictors[predictor]["sees"] for run, predictor in self.runs)
+
+    @property
+    def text(self) -> str:
+        """`38.3 ± 0.4 (n=3)`, or a dash without runs."""
+        mark = f" {DAGGER}" if self.saw_test else ""
+        return f"{number(self.cells[0], self.averaged)}{mark} (n={self.n})" if self.n else DASH
+
+    @property
+    def averaged(self) -> Row:
+        """The row of a table that these runs are."""
+        return Row((), {}, self.cells, self.runs, self.saw_test)
+
+
+def runs_of(jobs: Mapping[str, Job], records: Sequence[RunRecord], dataset: str, recipe: Recipe = ()) -> dict[str, PresetRuns]:
+    """Method -> the runs of its preset by a recipe.
+
+    jobs: by method, of that recipe. dataset: the one that needs no word in a recipe.
+    """
+    found = _by_key(record for record in records if recipe_of(record.dataset, record.changes, dataset) == recipe)
+    return {method: _first_of_each_seed(found[key_of(job)]) for method, job in jobs.items()}
+
+
+def accuracies(records: Sequence[RunRecord], methods: Sequence[str]) -> dict[str, str]:
+    """Preset -> the accuracy of its runs on the data set that published numbers are about. Within `composing`.
+
+    Raises ConfigError for a preset that does not compose, DataError for runs of different data.
+    """
+    refuse_other_data(records)
+    jobs: dict[str, Job] = {}
+    for method in methods:
+        try:
+            jobs |= jobs_of([method], PUBLISHED_ON)
+        except Exception as error:
+            raise ConfigError(f"method={method} does not compose: {explained(error, [])}") from None
+    return {method: runs.text for method, runs in runs_of(jobs, records, PUBLISHED_ON).items()}
+
+
+def refuse_other_data(records: Iterable[RunRecord]) -> None:
+    """Raises DataError for a run that was trained on other data than the runs of the same training before it."""
+    first: dict[Key, RunRecord] = {}
+    for run in records:
+        for key in keys_in(run):
+            if found := differences(first.setdefault(key, run).data, run.data):
+                where, told = f" ({run.path})" if run.path else "", "; ".join(found.values())
+                raise DataError(f"{run.label}, seed {run.seed}{where}, was trained on other data than the runs before: {told}")
+
+
+def _by_key(records: Iterable[RunRecord]) -> dict[Key, list[Scored]]:
+    """In the order of their dates."""
+    found: dict[Key, list[Scored]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: str(record.provenance.get("date"))):
+        for key, predictor in keys_in(record).items():
+            if TEST in record.predictors[predictor]["splits"]:
+                found[key].append((record, predictor))
+    return found
+
+
+def _first_of_each_seed(runs: Sequence[Scored]) -> PresetRuns:
+    first: dict[int, Scored] = {}
+    for scored in runs:
+        first.setdefault(scored[0].seed, scored)
+    counted = tuple(first[seed] for seed in sorted(first))
+    return PresetRuns(counted, tuple(scored for scored in runs if scored not in counted))
