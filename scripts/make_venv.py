@@ -24,7 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 INDEX = "https://download.pytorch.org/whl/"
-CUDA_GB, CPU_GB, TOOLS_GB = 6.0, 1.5, 0.4  # measured with torch 2.13 and 2.14, Linux on x86_64
+CUDA_GB, CPU_GB, TOOLS_GB = 6.0, 1.5, 0.4  # of the disk, measured with torch 2.13 and 2.14, Linux on x86_64
+DOWNLOADS = {CUDA_GB: 3.2, CPU_GB: 0.4}  # GB that come over the network for each
 LARGE = 10.0  # MB: a download of which a line is printed
 DOWNLOAD = re.compile(r"Downloading (?:\S*/)?([\w.]+?)-(\d[^-]*)-\S*\.whl \(([\d.]+) MB\)")
 
@@ -154,7 +155,7 @@ def digest(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
 def pip(venv: Path, *words: str) -> None:
     """Runs pip install with its progress in short; raises Refusal with pip's reason."""
     python, log = str(venv / "bin" / "python"), venv / "pip.log"
-    raw = ["--progress-bar", "raw"] if "raw" in (_says(python, "-m", "pip", "install", "--help") or "") else []
+    raw = ["--progress-bar", "raw"] if _tells_progress(venv) else []
     command = [python, "-m", "pip", "install", "--disable-pip-version-check", *raw, *words]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=ROOT
@@ -164,6 +165,11 @@ def pip(venv: Path, *words: str) -> None:
             show(digest(_kept(done.stdout, kept.write)))
     if done.returncode:
         raise Refusal(_reason(log))
+
+
+def _tells_progress(venv: Path) -> bool:
+    """Whether the environment's pip (24.1 or later) says into a pipe how far a download is."""
+    return "raw" in (_says(venv / "bin" / "python", "-m", "pip", "install", "--help") or "")
 
 
 def _kept(lines: Iterable[str], write: Callable[[str], object]) -> Iterator[str]:
@@ -214,17 +220,21 @@ def install(torch: str | None, tools: bool) -> None:
             say(f"there is no NVIDIA driver here; make run TORCH=cpu takes {CPU_GB:.1f} GB instead of {CUDA_GB:.0f}")
             refuse_a_full_disk(gigabytes, ROOT, ", or give: make run TORCH=cpu")
         refuse_a_full_disk(gigabytes, ROOT)
-    say("making .venv: ten seconds")
+    say(f"{'completing' if VENV.exists() else 'making'} .venv: ten seconds")
     create(VENV)
-    with contextlib.suppress(Refusal):  # the pip that comes with Python 3.11 and 3.12 cannot tell how far a download is
-        pip(VENV, "--upgrade", "--quiet", "pip")
+    if not _tells_progress(VENV):  # the pip that comes with Python 3.11 and 3.12
+        with contextlib.suppress(Refusal):
+            pip(VENV, "--upgrade", "--quiet", "--retries", "1", "--timeout", "5", "pip")
+    minutes = f"two to ten minutes, {DOWNLOADS[gigabytes]} GB of downloads, {gigabytes} GB of the disk"
     if torch is not None:
-        say(f"installing PyTorch's build {torch} into it: some minutes, {gigabytes:.1f} GB with what follows")
+        say(f"installing PyTorch's build {torch}, then ltrun, into it: {minutes}")
         pip(VENV, "torch", "torchvision", "--index-url", INDEX + torch)
-    if there or torch is not None:
-        say("installing ltrun and its other requirements into it: a minute or two, 0.8 GB")
     else:
-        say(f"installing ltrun and PyTorch into it: some minutes, {gigabytes:.1f} GB")
+        say(
+            "installing ltrun beside the PyTorch that is there: a minute"
+            if there
+            else f"installing ltrun and PyTorch into it: {minutes}"
+        )
     pip(VENV, "--editable", ".")
 
 

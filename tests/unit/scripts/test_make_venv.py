@@ -210,17 +210,22 @@ def test_a_pip_that_fails_is_explained_in_a_sentence(
 # ------------------------------------------------------------------------------------------------------------------- make
 
 
-def test_make_run_installs_no_tools_and_make_lint_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_make_run_installs_no_tools_and_make_lint_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(make_venv, "VENV", tmp_path)
     monkeypatch.setattr(make_venv, "pip", lambda venv, *words: asked.append(words))
     monkeypatch.setattr(make_venv, "create", lambda venv: None)
+    monkeypatch.setattr(make_venv, "_tells_progress", lambda venv: True)
     monkeypatch.setattr(make_venv, "offers_cpu_build", lambda url: False)
     monkeypatch.setattr(make_venv, "refuse_a_full_disk", lambda *_: None)
     assert make_venv.main([]) == 0
-    assert asked[-1] == ("--editable", ".") and not any("dev" in word for words in asked for word in words)
+    assert asked == [("--editable", ".")]
+    assert "TORCH=cpu" not in capsys.readouterr().out, "an index that does not answer is not spoken of"
     assert make_venv.main(["--torch", "cpu"]) == 0
-    assert asked[-2:] == [("torch", "torchvision", "--index-url", f"{make_venv.INDEX}cpu"), ("--editable", ".")]
+    assert asked[1:] == [("torch", "torchvision", "--index-url", f"{make_venv.INDEX}cpu"), ("--editable", ".")]
+    assert "1.5 GB of the disk" in capsys.readouterr().out
     assert make_venv.main(["--tools"]) == 0
     assert asked[-1] == ("--editable", ".[dev]")
 
@@ -234,3 +239,24 @@ def test_make_names_a_python_that_is_not_there_and_the_way_out(tmp_path: Path) -
     sentence, _ = done.stderr.splitlines()
     assert sentence.startswith("ltrun: no command python3.99 here. ") and "make run PYTHON=" in sentence
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(("driver", "offered", "named"), [(False, True, True), (False, False, False), (True, True, False)])
+def test_the_smaller_build_is_named_without_a_driver_where_it_is_offered(
+    driver: bool,
+    offered: bool,
+    named: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(make_venv, "VENV", tmp_path)
+    monkeypatch.setattr(make_venv, "on_cuda", lambda: driver)
+    monkeypatch.setattr(make_venv, "offers_cpu_build", lambda url: offered)
+    monkeypatch.setattr(make_venv.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(make_venv, "CUDA_GB", 1e9)
+    monkeypatch.setattr(make_venv, "DOWNLOADS", {1e9: 1.0})
+    assert make_venv.main([]) == 1, "no disk is so large"
+    shown = capsys.readouterr()
+    assert ("make run TORCH=cpu" in shown.out) is ("make run TORCH=cpu" in shown.err) is named
+    assert "GB are free" in shown.err and list(tmp_path.iterdir()) == []
