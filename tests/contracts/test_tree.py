@@ -19,7 +19,7 @@ from tests.support.cases import CONF
 from tests.support.tree import FAMILIES, PACKAGE, PACKAGES, ROOT
 
 ROOM = 300  # lines: a file above holds two ideas
-FILES = sorted(path for folder in ("ltrun", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+FILES = sorted(path for folder in ("ltrun", "tests", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py"))
 DOOR = {  # know of OmegaConf or Hydra
     "config/compose", "config/explain", "config/recorded", "config/search_path", "config/words", "sweep/combinations",
     "sweep/jobs", "sweep/launch", "commands/data", "commands/rerun", "commands/train",
