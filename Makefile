@@ -7,26 +7,27 @@ export OMP_NUM_THREADS ?= 1
 option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint report reproduce bench clean
+.PHONY: help install hooks run test check lint report docs pictures pages dist reproduce bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
-# TORCH: a build of PyTorch's own index, such as cpu or cu128, instead of that of PyPI
+# PYTHON: 3.11 to 3.13. TORCH: a build of PyTorch's own index, such as cpu or cu128, instead of PyPI's
 .venv/installed: setup.cfg pyproject.toml
-	@echo "Making .venv and installing ltrun into it, PyTorch included: some minutes, 6 GB on Linux (1.5 GB with TORCH=cpu)."
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(if $(TORCH),$(BIN)/python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/$(TORCH))
-	$(BIN)/python -m pip install --editable .
+	@command -v "$(PYTHON)" >/dev/null || { echo "ltrun: no command $(PYTHON) here. Install Python 3.11, 3.12 or 3.13 with its venv, or name \
+	it: make run PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" scripts/make_venv.py $(call option,TORCH)
 	@touch $@
 
 .venv/tools: .venv/installed
-	@echo "Installing the tools of its tests: a minute, 0.3 GB."
-	$(BIN)/python -m pip install --editable '.[dev]'
+	@$(BIN)/python scripts/make_venv.py --tools
 	@touch $@
 
-install: .venv/tools  ## make .venv and install ltrun into it, with what its tests need
+install: .venv/tools  ## make .venv and install ltrun into it, with what its tests and documents need
+
+hooks: install  ## have git run ruff and the small checks before each commit
+	$(BIN)/python -m pip install --quiet pre-commit
+	$(BIN)/pre-commit install
 
 run: .venv/installed  ## train a small sweep on the embedded data set and print its table
 	$(BIN)/ltrun -m method=erm,ldam_drw,balanced_softmax,crt seed=0,1 dataset=digits_lt
@@ -45,6 +46,19 @@ lint: install  ## ruff and mypy
 report: .venv/installed  ## collect everything below outputs/ into tables
 	$(BIN)/ltrun report outputs/
 
+docs: install  ## build the documents into build/site
+	$(BIN)/sphinx-build -W --keep-going -b html -c docs/site . build/site
+
+pictures: install  ## draw the pictures of the README anew, from the tool's own output
+	$(BIN)/python docs/pictures/draw.py
+
+pages: .venv/installed  ## write the generated pages anew: docs/methods.md
+	$(BIN)/ltrun methods --markdown --records benchmarks/results/reproduction.json > docs/methods.md.new
+	mv docs/methods.md.new docs/methods.md
+
+dist: .venv/installed  ## build the sdist and the wheel into dist/, check both, and try the wheel in an empty home
+	$(BIN)/python scripts/make_dist.py
+
 # DATA: all of CIFAR-100, or an export. TIME: seconds; the next call goes on. TAKE: runs of another machine, and no training.
 # SET: keys, such as runtime.precision=fp32
 reproduce: .venv/installed  ## the queue of published numbers: DATA= TIME= METHODS= SEEDS= DEVICE= PACK= EPOCHS= SET= TAKE=
@@ -56,5 +70,5 @@ bench: .venv/installed  ## time ltrun beside a plain loop and the machine's limi
 	for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/table.py benchmarks/results
 
-clean:  ## remove the environment and caches, but no results
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+clean:  ## remove the environment, caches and everything built, but no results
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

@@ -251,6 +251,6 @@ class Descent(Protocol):
 
 
 __all__ = [
-    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Descent", "Evidence", "Head", "Mixer", "Network", 
+    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Descent", "Evidence", "Head", "Mixer", "Network",
     "Part", "PostHoc", "Prepare", "Sampler", "Term", "Update", "Weigh",
 ]  # fmt: skip
