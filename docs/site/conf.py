@@ -5,10 +5,9 @@ The source folder is the repository itself, so links between README.md and docs/
 
 from pathlib import Path
 
-from docutils.nodes import Element
+from docutils.nodes import document
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 
 project = "ltrun"
 html_title = "ltrun"
@@ -55,12 +54,14 @@ def add_navigation(app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += toctrees(set(app.env.found_docs))
 
 
-def unlink_folder(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element) -> Element | None:
-    """Leaves a link to a folder of the repository as text: a site lists no folders. Linked files are copied by MyST."""
-    folder = Path(env.srcdir, node["refdoc"]).parent / node["reftarget"]
-    return content if folder.is_dir() else None
+def unlink_folders(app: Sphinx, page: document) -> None:
+    """Leaves links to folders of the repository as text: a site lists no folders. MyST copies files that are linked."""
+    for link in list(page.findall(pending_xref)):
+        folder = Path(str(page["source"])).parent / link["reftarget"]
+        if link["reftype"] == "myst" and folder.is_dir():
+            link.replace_self(link.children)
 
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", add_navigation)
-    app.connect("missing-reference", unlink_folder)
+    app.connect("doctree-read", unlink_folders)

@@ -53,10 +53,6 @@ class Command:
     def may_fail(self) -> bool:
         return self.comment.startswith("refused") or any(line.startswith("ltrun: ") for line in self.shown)
 
-    @property
-    def words(self) -> list[str]:
-        return shlex.split(self.text)
-
 
 def commands(fence: Fence) -> list[Command]:
     """The commands of a block of sh or console; of any other block none."""
@@ -86,6 +82,14 @@ def split_comment(line: str) -> tuple[str, str]:
     return line.strip(), ""
 
 
+def split(text: str) -> list[str]:
+    """Its words, or none if a quote is open: bash then says so."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return []
+
+
 def assigned(words: list[str]) -> tuple[dict[str, str], list[str]]:
     """The variables before a command, and the command."""
     count = next((i for i, word in enumerate(words) if not re.match(r"[A-Za-z_]\w*=", word)), len(words))
@@ -113,7 +117,7 @@ def trains(words: list[str]) -> bool:
 
 def shortened(text: str) -> str:
     """The command with the keys by which it trains in seconds; see the rules above."""
-    words = of_ltrun(assigned(shlex.split(text))[1])
+    words = of_ltrun(assigned(split(text))[1])
     if not trains(words) or words[1] == "rerun":
         return text
     text = text.replace("glob(*)", "glob(ldam*)")
@@ -130,7 +134,7 @@ def shortened(text: str) -> str:
 def is_slow(page: Page) -> bool:
     """Whether running its commands trains."""
     every = [command for fence in page.fences() for command in commands(fence) if not command.marked]
-    return any(re.search(r"\bltrun\b", one.text) and trains(assigned(one.words)[1]) for one in every)
+    return any(re.search(r"\bltrun\b", one.text) and trains(assigned(split(one.text))[1]) for one in every)
 
 
 @dataclass
@@ -187,7 +191,7 @@ class Session:
 
     def run(self, text: str) -> subprocess.CompletedProcess[str]:
         """By the rules above."""
-        variables, words = assigned(shlex.split(text, comments=False))
+        variables, words = assigned(split(text))
         if words[:1] == ["make"]:
             return self.shell(shlex.join(["make", "-n", "-C", str(REPOSITORY), *words[1:]]))
         if words[:1] == ["pytest"] or words[1:3] == ["-m", "pytest"]:
@@ -197,7 +201,7 @@ class Session:
         text = shortened(text)
         self.ran.append(text)
         if words[:1] == ["ltrun"] and not needs_shell(text):
-            return self.ltrun(assigned(shlex.split(text))[1][1:], variables)
+            return self.ltrun(assigned(split(text))[1][1:], variables)
         return self.shell(text)
 
     def shell(self, text: str) -> subprocess.CompletedProcess[str]:

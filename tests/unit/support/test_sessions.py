@@ -118,6 +118,7 @@ def test_commands_that_work_are_no_faults(faults: Faults) -> None:
         ("ltrun show nothing | cat", "exit code 1"),
         ("cat absent", "exit code 1:\n  cat: absent"),
         ("ltrunn", "exit code 127"),
+        ("ltrun show don't", "unexpected EOF"),
         ("ltrun methods  # refused: no", "is not refused"),
         ("make nothing", "No rule to make target"),
         ("python -m pytest tests/nothing", "no such files"),
