@@ -9,7 +9,7 @@ A command runs as it stands, but for these rules, which keep a page within secon
   of LDAM. A single run on digits is as long as it stands.
 * `make TARGET` is `make -n TARGET` in the repository: the target exists, no recipe runs.
 * `pytest` and `python -m pytest` only find the files that they are given.
-* `python benchmarks/NAME.py` shows its help, which has every flag that is given.
+* `python benchmarks/NAME.py` shows its help, which has every flag that is given; one without a help reads the repository.
 """
 
 import contextlib
@@ -232,6 +232,8 @@ class Session:
 
     def flags(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         done = self.shell(shlex.join([words[0], str(REPOSITORY / words[1]), "--help"]))
+        if not done.stdout:
+            return self.shell(f"(cd {shlex.quote(str(REPOSITORY))} && {shlex.join(words)})")
         unknown = [word for word in words[2:] if word.startswith("--") and word.split("=")[0] not in done.stdout]
         return subprocess.CompletedProcess(words, done.returncode or bool(unknown), done.stdout, f"unknown flags: {unknown}\n")
 

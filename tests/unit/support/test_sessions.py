@@ -107,7 +107,14 @@ def test_commands_that_work_are_no_faults(faults: Faults) -> None:
         "console", "$ ltrun data dataset=digits_lt", shown, "...", "images                        128        245    36"
     )
     assert not faults(
-        session + block("sh", "ltrun methods margin > margins && grep -q ldam margins", "make run", "pytest tests/unit")
+        session
+        + block(
+            "sh",
+            "ltrun methods margin > margins && grep -q ldam margins",
+            "make run",
+            "pytest tests/unit",
+            "python benchmarks/table.py benchmarks/results",
+        )
     )
 
 
@@ -122,7 +129,7 @@ def test_commands_that_work_are_no_faults(faults: Faults) -> None:
         ("ltrun methods  # refused: no", "is not refused"),
         ("make nothing", "No rule to make target"),
         ("python -m pytest tests/nothing", "no such files"),
-        ("python benchmarks/step.py --nothing 3", "unknown flags: ['--nothing']"),
+        ("python benchmarks/reproduce.py --nothing 3", "unknown flags: ['--nothing']"),
         ("pip install ltrun", "# needs a network"),
         ("git clone URL ltrun && cd ltrun", "# needs a network"),
         ("ltrun -m hydra/launcher=submitit_slurm seed=0,1", "# needs a network"),
