@@ -18,7 +18,13 @@ for name in ("LTRUN_CACHE", "LTRUN_COMPOSED"):  # decoded images, configurations
         atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
 pytest.register_assert_rewrite("tests.support")  # their assertions say what they compared
 REPOSITORY = Path(__file__).parents[1]
-KINDS = {"unit": "unit", "contracts": "contract", "golden": "golden", "end_to_end": "end_to_end"}  # folder: marker
+KINDS = {
+    "unit": "unit",
+    "contracts": "contract",
+    "golden": "golden",
+    "end_to_end": "end_to_end",
+    "docs": "docs",
+}  # folder: marker
 SHARED = Path(os.environ.get("LTRUN_SHARED", REPOSITORY.parent / "shared"))
 
 
