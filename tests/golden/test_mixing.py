@@ -10,7 +10,7 @@ from ltrun.loss import Classification
 from ltrun.types import Labels, Outputs
 
 # Left out: the truth tables of Remix's rule for the label that a mixed image keeps, because ltrun has no Remix; and the QUIRK
-# case, which multiplies the shares of the rows by a loss averaged over the batch, so that rows and shares no longer pair.
+# case, which combines the shares of the rows with a loss averaged over the batch and so loses the pairing of both.
 CASES = ["remix loss, lambda_x=0.8"]
 
 

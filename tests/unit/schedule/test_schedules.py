@@ -32,7 +32,7 @@ def test_every_epoch_has_a_rate_in_stages_of_any_length(name: str, epochs: int) 
 
 
 def test_milestones_that_coincide_in_a_short_run_move_back_or_drop_out() -> None:
-    """0.8 and 0.9 of 3 epochs are both epoch 2: with both factors, the last epoch would train with almost no rate."""
+    """0.8 and 0.9 of 3 epochs are both epoch 2: at the later factor, the last epoch would hardly train."""
     assert factors(MultiStep(), 1) == [1.0]
     assert factors(MultiStep(), 2) == [1.0, 0.01]
     assert factors(MultiStep(), 3) == [1.0, 1.0, 0.01]
