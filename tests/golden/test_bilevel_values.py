@@ -94,7 +94,7 @@ def outer_gradient(goal: Objective, virtual: tuple[str, ...] = ("*",)) -> tuple[
 
 
 def differences(function: Callable[[], float], phi: list[nn.Parameter], eps: float = 1e-5) -> Tensor:
-    """Central differences of a function of the values that phi has."""
+    """Central differences of `function`, which reads phi, in each entry of phi."""
     found = []
     for parameter in phi:
         for entry in parameter.data.view(-1).unbind():  # views: writing to them moves the parameter
@@ -117,7 +117,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def weights_by_hand(weigh: Weigh, losses: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
-    """The weights of the rows and what the sum is divided by, in numpy."""
+    """The weights of the rows and the divisor of the weighted sum, in NumPy."""
     if isinstance(weigh, MetaWeightNet):
         w1, b1, w2, b2 = (p.detach().numpy() for p in (*weigh.first.parameters(), *weigh.second.parameters()))
         hidden = np.maximum(losses[:, None] @ w1.T + b1, 0)
@@ -131,7 +131,7 @@ def weights_by_hand(weigh: Weigh, losses: np.ndarray, labels: np.ndarray) -> tup
 
 @pytest.mark.parametrize("name", WEIGHS)
 def test_outer_gradient_of_a_linear_model(name: str) -> None:
-    """A linear softmax classifier's gradients have a closed form, so that only the difference quotient is not exact."""
+    """The gradients of a linear softmax classifier have a closed form, so that only the central differences are inexact."""
     weigh = WEIGHS[name]()
     goal = objective(weigh, None)
     theta, bias = (goal.network.get_parameter(f"head.{name}").detach().numpy() for name in ("weight", "bias"))
@@ -157,7 +157,7 @@ def test_outer_gradient_of_a_linear_model(name: str) -> None:
 @pytest.mark.parametrize("virtual", ["*", "*head*"])
 @pytest.mark.parametrize("name", WEIGHS)
 def test_outer_gradient_of_a_residual_network(name: str, virtual: str) -> None:
-    """Against torch's own SGD on a copy: perturb phi, step, and look at the meta loss. Batch normalisation included."""
+    """Central differences of the meta loss after a step of torch's own SGD on a copy, with batch normalisation."""
     goal = objective(WEIGHS[name](), 8)
     gradient, phi = outer_gradient(goal, (virtual,))
 
@@ -172,7 +172,7 @@ def test_outer_gradient_of_a_residual_network(name: str, virtual: str) -> None:
     torch.testing.assert_close(gradient, differences(meta_loss, phi), rtol=1e-4, atol=1e-8)
 
 
-def test_adam_is_adam() -> None:
+def test_adam_of_the_outer_parameters_matches_torch() -> None:
     torch.manual_seed(0)
     mine, torchs = ([nn.Parameter(torch.arange(6.0).view(2, 3)), nn.Parameter(torch.ones(4))] for _ in range(2))
     bilevel = Bilevel(lr=0.01, weight_decay=0.1, outer=mine)
@@ -188,7 +188,7 @@ def test_adam_is_adam() -> None:
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 2e-5)])
 def test_meta_weight_net_loss(dtype: torch.dtype, rtol: float) -> None:
-    """sum_i V(l_i) l_i / sum_i V(l_i), with V(l) a number to the gradient, against numpy."""
+    """sum_i V(l_i) l_i / sum_i V(l_i), with V(l) constant for the gradient, against NumPy."""
     weigh = meta_weight_net()
     x = 3 * np.random.RandomState(0).randn(7, CLASSES)
     y = np.array([0, 0, 0, 0, 1, 1, 2])
@@ -204,8 +204,8 @@ def test_meta_weight_net_loss(dtype: torch.dtype, rtol: float) -> None:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.3, 1.0])
-def test_first_rates_of_the_meta_sampler(power: float) -> None:
-    """The authors' start: the rates are prior ** -power over the sum of the smallest and the largest of them."""
+def test_initial_rates_of_the_meta_sampler(power: float) -> None:
+    """The authors' initial rates: prior ** -power, divided by the sum of its smallest and its largest entry."""
     raw = (COUNTS / COUNTS.sum()).double() ** -power
     sampler = MetaSampler(power, stats=STATS)
     torch.testing.assert_close(torch.sigmoid(sampler.logits).double(), raw / (raw.min() + raw.max()), rtol=1e-6, atol=0)
@@ -213,8 +213,8 @@ def test_first_rates_of_the_meta_sampler(power: float) -> None:
     torch.testing.assert_close(share, expected / expected.sum(), rtol=1e-5, atol=0)
 
 
-def test_the_ratio_makes_the_expected_loss_that_of_the_present_rates() -> None:
-    """Over the draw, E[ratio * loss] and its derivative by the logits are those of rows drawn at the present rates."""
+def test_the_ratio_turns_the_expected_loss_into_the_loss_at_the_present_rates() -> None:
+    """E[ratio * loss] over the draw, and its derivative in the logits, equal the values for rows drawn at the present rates."""
     weigh = rate_ratio()
     assert isinstance(weigh, RateRatio)
     sampler, labels = weigh.sampler, torch.arange(CLASSES).repeat_interleave(COUNTS)
@@ -227,4 +227,4 @@ def test_the_ratio_makes_the_expected_loss_that_of_the_present_rates() -> None:
     assert value.item() == pytest.approx((share * losses).sum().item(), rel=1e-12)
     by_class = torch.zeros(CLASSES, dtype=torch.float64).index_add_(0, labels, share * (losses - value.detach()))
     torch.testing.assert_close(gradient, by_class * (1 - rates), rtol=1e-9, atol=1e-12)
-    assert not torch.allclose(sampler.drawn, sampler.log_rates())  # or the ratio had nothing to do
+    assert not torch.allclose(sampler.drawn, sampler.log_rates())  # otherwise every ratio is 1

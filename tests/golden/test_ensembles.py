@@ -1,6 +1,6 @@
-"""Losses of experts and of the two branches.
+"""Losses of experts (RIDE, SADE) and of the two branches of BBN against the original authors' numbers.
 
-Class weights, LDAM and balanced softmax stand here as small local parts: their own tests are elsewhere.
+Class weights, LDAM and balanced softmax are small local parts here; other files test the parts of ltrun.
 """
 
 from collections.abc import Callable
@@ -34,10 +34,10 @@ BALANCED = "BSCE for RIDE-style experts: sum_e CE(z^e+log n)"
 SADE_CASES = ["tau=2", "tau=1", "tau=3", "tau=2, classes not sorted by count"]
 BBN_CASES = ["alpha schedule", *(f"bbn_mix epoch {epoch} of 200" for epoch in (1, 150, 200))]
 LEFT_OUT = {
-    "ride": {"RIDELossWithDistill, epoch 161, T_distill=1.5": "needs a teacher, which is distillation's"},
+    "ride": {"RIDELossWithDistill, epoch 161, T_distill=1.5": "needs the teacher of distillation"},
     "bbn": {
-        "reverse-sampler weights": "the sampler is resampling's",
-        "class index drawn for a given uniform number (cumulative search, <=)": "the sampler is resampling's",
+        "reverse-sampler weights": "the samplers have tests of their own",
+        "class index drawn for a given uniform number (cumulative search, <=)": "the samplers have tests of their own",
     },
 }
 EXPERTS = ("expert1_logits", "expert2_logits", "expert3_logits")
@@ -56,7 +56,7 @@ def batch(labels: list[int]) -> Batch:
 
 
 class Margin(Adjust):
-    """LDAM's: scale * 0.5 * (least count / count)^(1/4) off the logit of the label."""
+    """LDAM's margin: subtracts scale * 0.5 * (smallest count / count)^(1/4) from the logit of the label."""
 
     margin: Tensor
 
@@ -91,7 +91,7 @@ class Weights(Weigh):
 
 
 class Reference:
-    """One golden case, and everything a term needs to be run on it."""
+    """A golden case and the inputs of a term for it."""
 
     def __init__(self, reference: dict[str, Any], case: dict[str, Any], dtype: torch.dtype):
         self.inputs, self.outputs, self.dtype = reference["inputs"], case["outputs"], dtype
@@ -171,7 +171,7 @@ def test_sade(golden: Golden, name: str, dtype: torch.dtype) -> None:
         case.compare(term({"main": Outputs(experts=case.experts)}, case.streams))
 
 
-def test_the_share_of_the_conventional_branch_falls_as_bbns(golden: Golden) -> None:
+def test_the_share_of_the_conventional_branch_falls_as_in_bbn(golden: Golden) -> None:
     """The original rounds 90 epochs to 100 and 180 to 200, and counts from 1."""
     case = next(case for case in golden("bbn")["cases"] if case["name"] == BBN_CASES[0])
     for key, expected in case["outputs"]["alpha"].items():

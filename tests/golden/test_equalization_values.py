@@ -1,4 +1,4 @@
-"""Losses that spare rare classes the discouragement by others, against the original authors' numbers."""
+"""Equalization losses against the original authors' numbers, adaptive class suppression against the authors' rule."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ltrun.reweighting.equalization_v2 import equalization_v2, equalization_weig
 from ltrun.types import Batch, Labels, Outputs
 from tests.support.golden import COUNTS, STATS, Golden, agree, close, compose, every_case, read, sigmoid
 
-AS_IT_IS = 0.5  # an initial probability that adds nothing to the logits, as the recorded losses
+AS_IT_IS = 0.5  # an initial probability that adds nothing to the logits, as in the recorded losses
 
 
 def test_equalization(golden: Golden) -> None:
@@ -44,7 +44,7 @@ def test_equalization(golden: Golden) -> None:
             compose(y, criterion=sigmoid),
         )
         with_background = torch.tensor(inputs["labels_with_bg"])
-        foreground = (with_background < 10)[:, None]  # background, label C, is no class and discourages them all
+        foreground = (with_background < 10)[:, None]  # background, label C, is no class: its rows discourage every class
         for name, threshold in (("0.05, 3 background samples (label 10)", "0.05"), ("0.02, lambda 0.02", "0.02")):
             ignored = rare[threshold] & foreground
 
@@ -62,11 +62,11 @@ NUMBERS = ((4.0, 12, 0.8), (2.0, 6, 0.5))
 
 
 def test_equalization_v2(golden: Golden) -> None:
-    """Two batches, one after the other: the weights of each come from the gradients before it."""
+    """Two batches, one after the other: the weights of a batch come from the gradients of the batches before it."""
     data, inputs, _ = read(golden, "eqlv2")
 
     def original(alpha: float, gamma: float, mu: float) -> None:
-        """With the detector's last column, whose weights are 1 and whose gradients are not accumulated."""
+        """The detector's loss: its last column has weight 1 and accumulates no gradients."""
         ratio = torch.full((10,), 100.0, dtype=torch.float64)
         positive_sum, negative_sum = torch.zeros_like(ratio), torch.zeros_like(ratio)
         one = torch.ones(1, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""LADE and DisAlign against the original authors' numbers: as pure functions, and as the parts a user composes."""
+"""LADE and DisAlign against the original authors' numbers: as pure functions, and as parts that a user composes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -81,12 +81,12 @@ def test_lade(golden: Golden) -> None:
 @pytest.mark.parametrize(("dtype", "rtol"), DTYPES)
 def test_disalign(golden: Golden, dtype: torch.dtype, rtol: float) -> None:
     data, inputs = read(golden, "disalign")
-    left_out = {f"GRW exp_scale={rho}": "weights of ltrun.reweighting, tested there" for rho in ("1.0", "1.2", "0.0")}
+    left_out = {f"GRW exp_scale={rho}": "class weights: test_reweighting.py" for rho in ("1.0", "1.2", "0.0")}
     y = torch.tensor(inputs["labels"])
     with every_case(data, left_out) as take:
         outputs = take("DisAlignLinear + GRW 1.2, initial (scale 1, bias 0)")["outputs"]
         head = DisAlign(head=Linear(features=8, num_classes=10)).to(dtype)
-        assert torch.equal(head.confidence.weight.float(), torch.full((1, 8), 0.1))  # theirs starts so too
+        assert torch.equal(head.confidence.weight.float(), torch.full((1, 8), 0.1))  # as in the original
         assert torch.equal(head.scales, torch.ones(10, dtype=dtype)) and not head.biases.any()
         names = {"head.weight": "fc_weight", "head.bias": "fc_bias", "confidence.weight": "conf_w", "confidence.bias": "conf_b"}
         head.load_state_dict({k: torch.tensor(inputs[v], dtype=dtype) for k, v in names.items()}, strict=False)
@@ -109,8 +109,8 @@ def test_disalign(golden: Golden, dtype: torch.dtype, rtol: float) -> None:
             close(gradient, expected.tolist(), rtol)
 
 
-def test_disalign_with_other_values(golden: Golden) -> None:
-    """The file's scales and offsets, with which its definition was not run: image by image, class by class."""
+def test_disalign_with_scales_and_offsets_other_than_the_initial_ones(golden: Golden) -> None:
+    """The file has these scales and offsets but no outputs for them: the equation, image by image, class by class."""
     _, inputs = read(golden, "disalign")
     h, w, b, v, c, s, t = (
         torch.tensor(inputs[key], dtype=torch.float64)

@@ -19,7 +19,7 @@ from tests.support.golden import COUNTS, STATS, Golden, agree, close, compose, e
 
 
 def step(part: Adjust, labels: Tensor) -> None:
-    """What the trainer does after an optimizer step."""
+    """Calls `after_step`, as the trainer does after an optimizer step."""
     batch = Batch(torch.zeros(len(labels), 1), Labels.hard(labels), torch.arange(len(labels)))
     part.after_step({}, {"main": batch})
 

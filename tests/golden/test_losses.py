@@ -1,4 +1,4 @@
-"""The class-sensitive losses against the original authors' numbers: as pure functions, and as the options a user composes."""
+"""The class-sensitive losses against the original authors' numbers: as pure functions, and as options that a user composes."""
 
 from collections.abc import Callable
 
@@ -60,7 +60,7 @@ def test_class_balanced(golden: Golden) -> None:
     data, inputs, y = read(golden, "class_balanced")
     focal = ((0.9999, 1.0), (0.9999, 2.0), (0.999, 0.5), (0.999, 2.0))
     left_out = {
-        'QUIRK vandit15 "softmax": binary CE on softmax probabilities, beta=0.999': "a port's mistake, recorded as such",
+        'QUIRK vandit15 "softmax": binary CE on softmax probabilities, beta=0.999': "a mistake of a port, recorded as such",
         **{f"TF original: CB-sigmoid beta={b}": SIGMOIDS for b in (0.9999, 0.999)},
         **{f"CB-focal beta={b} gamma={g}": SIGMOIDS for b, g in focal},
         **{f"TF original: CB-focal beta={b} gamma={g}": SIGMOIDS for b, g in focal},
@@ -87,7 +87,7 @@ def test_class_balanced(golden: Golden) -> None:
 
 def test_weighted_cross_entropy(golden: Golden) -> None:
     data, inputs, y = read(golden, "weighted_ce")
-    left_out = {"1 - log(n_c/n_max)": "LADE's own weights, not an option of this issue"}
+    left_out = {"1 - log(n_c/n_max)": "LADE's own weights, which are no option of ltrun"}
     with every_case(data, left_out) as take:
         weights = inverse_frequency_weights(COUNTS, 1.0)
 
@@ -174,12 +174,12 @@ def test_logit_adjustment(golden: Golden) -> None:
         agree(both, inputs["logits"], pure(1.0, weights=weights), composed)
 
 
-def test_training_adds_the_prior(golden: Golden) -> None:
-    """MONICA subtracts it in training, the sign of the post-hoc form: a head class would then cost more than a tail class."""
+def test_training_adds_the_log_prior(golden: Golden) -> None:
+    """MONICA's training has the post-hoc sign: it subtracts the log prior, so a head class costs more than a tail class."""
     data, inputs, y = read(golden, "logit_adjustment")
     logits = torch.tensor(inputs["logits"])
     wrong = F.cross_entropy(logits - log_prior(COUNTS, 1.0).float(), y).item()
-    assert abs(wrong - data["cases"][0]["outputs"]["loss"]) > 0.1  # so the golden value does tell the signs apart
+    assert abs(wrong - data["cases"][0]["outputs"]["loss"]) > 0.1  # so the golden value tells the signs apart
     head, tail = torch.tensor([0]), torch.tensor([9])
     for part in (LogitAdjustment(stats=STATS), BalancedSoftmax(stats=STATS)):
         assert compose(tail, [part])(torch.zeros(1, 10)) > compose(head, [part])(torch.zeros(1, 10)) + 1

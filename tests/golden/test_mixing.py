@@ -1,4 +1,4 @@
-"""Weighted label columns against losses of mixed labels that other code computed."""
+"""The loss of mixed labels, as weighted label columns, against recorded values of Remix."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,8 @@ import torch
 from ltrun.loss import Classification
 from ltrun.types import Labels, Outputs
 
-# Left out: the truth tables, whose rule (which label a mixed image keeps) is Remix, a method that ltrun has not; and the
-# QUIRK case, which combines the per-row shares with a loss averaged over the batch and so loses their pairing.
+# Left out: the truth tables of Remix's rule for the label that a mixed image keeps, because ltrun has no Remix; and the QUIRK
+# case, which combines the shares of the rows with a loss averaged over the batch and so loses the pairing of both.
 CASES = ["remix loss, lambda_x=0.8"]
 
 

@@ -1,7 +1,7 @@
-"""Forward values, gradients and sizes of networks and heads.
+"""Networks and heads against the original authors' numbers: forward values, gradients, sizes.
 
-The gradients of the deep networks are compared in float64 alone: rounding in float32 opens and shuts gates over 31 layers
-and moves them by 4e-4.
+Gradients of deep networks are compared in float64 only: rounding in float32 switches ReLUs across 31 layers on and off and
+changes the gradients by 4e-4.
 """
 
 import math
@@ -82,7 +82,7 @@ def bilateral(num_classes: int) -> Bilateral:
 
 
 def fill(tensors: list[tuple[str, Tensor]], features: int) -> None:
-    """The golden file's recipe for the k-th tensor. features: what heads read."""
+    """Fills the k-th tensor by the golden file's recipe. features: the number of features that a head reads."""
     for k, (name, tensor) in enumerate(tensors):
         i, kind = torch.arange(tensor.numel(), dtype=torch.float64), name.rpartition(".")[2]
         if tensor.dim() > 1:
@@ -132,7 +132,7 @@ def test_resnet32(resnet: dict[str, Any], name: str) -> None:
     agree(present(network.train().predict(images()).logits) / outputs.scale, expected["logits_train_mode"])
 
 
-def test_the_order_of_tensors_is_the_originals(resnet: dict[str, Any]) -> None:
+def test_tensors_have_the_originals_order_and_shapes(resnet: dict[str, Any]) -> None:
     expected = outputs_of(resnet, "LDAM-DRW resnet32 num_classes=10 use_norm=False")["tensors"]
     assert [list(tensor.shape) for _, tensor in tensors_of(plain())] == [shape for _, shape in expected]
 
@@ -183,7 +183,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_parameters_and_layers_are_as_many_as_the_originals(resnet: dict[str, Any], name: str) -> None:
+def test_the_numbers_of_parameters_and_layers_are_the_originals(resnet: dict[str, Any], name: str) -> None:
     assert SIZES[name]() == outputs_of(resnet, name)
 
 

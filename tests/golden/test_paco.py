@@ -1,4 +1,4 @@
-"""The parametric contrastive loss and its queue."""
+"""PaCo, the parametric contrastive loss, and its queue: the original authors' numbers, slots, edge cases."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def keys(embedding: Tensor) -> dict[str, Outputs]:
 
 
 def test_every_case_is_covered_or_left_out(reference: dict[str, Any]) -> None:
-    gpaco = "GPaCo, a later method whose anchors are the keys as well"
+    gpaco = "GPaCo, a later method that also takes the keys as anchors"
     with every_case(reference, {"GPaCo alpha=0.02 T=0.05": gpaco, "GPaCo alpha=0.02 T=0.05 smooth=0.1": gpaco}) as take:
         for name in NAMES:
             take(name)
@@ -79,7 +79,7 @@ def test_paco(reference: dict[str, Any], name: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_part_with_a_queue_that_it_filled(reference: dict[str, Any], name: str) -> None:
+def test_the_part_fills_its_queue_and_computes_the_original_loss(reference: dict[str, Any], name: str) -> None:
     hyper, expected, leaves, queue, labels, queue_labels, counts = load(reference, name, torch.float32)
     arguments = {key: hyper[key] for key in ("alpha", "beta", "gamma", "temperature")}
     term = PaCo(**arguments, queue=hyper["K"], dim=8, stats=ClassStats(counts))
@@ -93,7 +93,7 @@ def test_the_part_with_a_queue_that_it_filled(reference: dict[str, Any], name: s
     compare(term(outputs, streams(labels)), leaves, expected)
 
 
-def test_the_queue_goes_round() -> None:
+def test_the_queue_overwrites_its_oldest_keys() -> None:
     term = PaCo(queue=8, dim=1, stats=ClassStats(torch.tensor([2, 1])))
     buffers = [buffer.data_ptr() for buffer in term.buffers()]
     assert term.key_labels.tolist() == [EMPTY] * 8
@@ -108,7 +108,7 @@ def test_the_queue_goes_round() -> None:
     assert [buffer.data_ptr() for buffer in term.buffers()] == buffers  # written in place, as compiled steps need
 
 
-def test_empty_slots_take_no_part(reference: dict[str, Any]) -> None:
+def test_empty_slots_do_not_change_the_loss(reference: dict[str, Any]) -> None:
     _, _, leaves, queue, labels, queue_labels, _ = load(reference, NAMES[0], torch.float64)
     logits, query, key = (leaf.detach() for leaf in leaves)
     query, key = F.normalize(query), F.normalize(key)
@@ -119,8 +119,8 @@ def test_empty_slots_take_no_part(reference: dict[str, Any]) -> None:
     assert padded.item() != pytest.approx(full.item(), rel=1e-3)
 
 
-def test_without_rows_it_is_cross_entropy(reference: dict[str, Any]) -> None:
-    """gamma 0 leaves the classes alone in the denominator, alpha 0 the class entry as the only positive."""
+def test_with_alpha_and_gamma_0_it_is_cross_entropy(reference: dict[str, Any]) -> None:
+    """gamma = 0 leaves only the classes in the denominator, alpha = 0 only the class entry as a positive."""
     _, _, leaves, queue, labels, queue_labels, _ = load(reference, NAMES[0], torch.float64)
     logits, query, key = (leaf.detach() for leaf in leaves)
     rows, row_labels = torch.cat([F.normalize(key), queue]), torch.cat([labels, queue_labels])
@@ -128,7 +128,7 @@ def test_without_rows_it_is_cross_entropy(reference: dict[str, Any]) -> None:
     assert loss.item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-12)
 
 
-def test_a_projector_of_another_width_is_named() -> None:
+def test_a_projector_of_another_width_than_dim_is_refused() -> None:
     term = PaCo(queue=8, dim=4, stats=ClassStats(torch.tensor([2, 1])))
     outputs = Outputs(logits=torch.zeros(2, 2), embedding=torch.zeros(2, 3))
     with pytest.raises(ConfigError, match=r"dim is 4.*out 3"):

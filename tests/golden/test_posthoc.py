@@ -30,7 +30,7 @@ def test_logit_adjustment(golden: Golden) -> None:
             scores = LogitAdjustment(tau, stats=ClassStats(counts))(Outputs(logits=logits.float()))
             close(scores, outputs["adjusted_logits"], 2e-5)
             assert scores.argmax(1).tolist() == outputs["argmax"]
-            # Two other papers' way to a uniform prior; as posteriors, which a constant in all logits does not change.
+            # Two other papers' corrections to a uniform prior, as posteriors, because a constant in all logits changes none.
             posterior = doubles(outputs["adjusted_logits"]).softmax(1).tolist()
             others: list[PostHoc] = [UNOIC(float(tau), stats=ClassStats(counts))]
             others += [PCSoftmax(stats=ClassStats(counts))] if tau == 1 else []
@@ -41,7 +41,7 @@ def test_logit_adjustment(golden: Golden) -> None:
 def test_tau_norm(golden: Golden) -> None:
     data = golden("tau_norm_lws")
     features, weight = doubles(data["inputs"]["features"]), doubles(data["inputs"]["fc_weight"])
-    lws = "LWS is a head: the tests of ltrun.classifier"
+    lws = "LWS is a head: test_network_values.py"
     with every_case(data, {"LWS initial scales 1": lws, "LWS scales 0.6..1.5": lws}) as take:
         for tau in (0.0, 0.5, 1.0, 1.5):
             outputs = take(f"tau={tau}")["outputs"]

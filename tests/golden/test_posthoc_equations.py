@@ -1,4 +1,4 @@
-"""Post-hoc parts without a reference file: the papers' equations, evaluated anew in NumPy, in float64."""
+"""Post-hoc parts without a reference file, against the papers' equations evaluated in NumPy in float64."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -83,7 +83,7 @@ def test_uno_ic_lies_between_two_posteriors(strength: float, target: list[float]
 
 
 def test_likelihood_flattening() -> None:
-    """Their deviation ratio: mean / (max(0, entropy - mean - std) + mean), of the entropies of validation images."""
+    """Tian et al.'s deviation ratio: mean / (max(0, entropy - mean - std) + mean); mean, std over validation entropies."""
     rng = np.random.default_rng(1)
     validation = 6 * rng.standard_normal((50, 10))
 
@@ -92,7 +92,7 @@ def test_likelihood_flattening() -> None:
 
     mean, std = h(validation).mean(), h(validation).std()
     ratio = mean / (np.maximum(0, h(LOGITS) - mean - std) + mean)
-    assert ratio.max() == 1 and ratio.min() < 0.9  # some images are as sure as those, some are not
+    assert ratio.max() == 1 and ratio.min() < 0.9  # some images are as certain as the validation images, some are not
     near(entropy(torch.tensor(LOGITS)), h(LOGITS), 1e-9)
     near(deviation_ratio(torch.tensor(h(LOGITS)), torch.tensor(mean), torch.tensor(std)), ratio, 1e-9)
     part = LikelihoodFlattening(UNOIC(0.8, stats=STATS))

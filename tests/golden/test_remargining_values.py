@@ -1,4 +1,4 @@
-"""Margins against the original authors' numbers, or against the equation they are published as."""
+"""Margins against the original authors' numbers or published equations."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -37,7 +37,8 @@ def test_gcl(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
                 losses = F.cross_entropy(logits, y, reduction="none")
                 return (losses * focal_weights(logits.detach(), y, 1.0)).mean() if focal else losses.mean()
 
-            monkeypatch.setattr(torch, "randn_like", lambda x: 3 * noise.to(x.dtype))  # a deviation of 1/3 turns 3 into 1
+            # GCL multiplies normal noise by its standard deviation of 1/3, so that 3 * noise becomes the recorded noise.
+            monkeypatch.setattr(torch, "randn_like", lambda x: 3 * noise.to(x.dtype))
             part = GCL(amplitude, margin, stats=STATS)
             agree(outputs, inputs["cosine"], pure, compose(y, [part], [Focal(1.0, detach=True)] if focal else [], scale=30.0))
 
@@ -48,7 +49,7 @@ def test_gcl(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gcl_noise_is_normal_and_cut_off() -> None:
-    """Li et al.: |N(0, 1/3)| cut off at 1; with all cosines 0 the logits show it."""
+    """Li et al.: |N(0, 1/3)|, cut off at 1. With all cosines 0 the logits are minus the noise."""
     torch.manual_seed(0)
     part, labels = GCL(amplitude=1.0, scale=1.0, stats=STATS), torch.zeros(20_000, dtype=torch.long)
     noise = -part(torch.zeros(len(labels), 10), labels, Outputs(scale=1.0))
@@ -57,10 +58,10 @@ def test_gcl_noise_is_normal_and_cut_off() -> None:
     assert noise[:, 9].mean().item() == pytest.approx(math.sqrt(2 / math.pi) / 3, rel=0.02)
     assert noise[:, 9].square().mean().sqrt().item() == pytest.approx(1 / 3, rel=0.02)
     correlation = torch.corrcoef(noise[:, 1:].T).fill_diagonal_(0).abs().max().item()
-    assert correlation < 0.05  # one draw a class
+    assert correlation < 0.05  # each class has its own draw
 
 
-# Loss, length of the gradient and three of its entries, [0, 0], [8, 8] and [15, 9]: MultiMarginLoss of
+# Loss, norm of the gradient and three of its entries, [0, 0], [8, 8] and [15, 9]: MultiMarginLoss of
 # wutong16/Adversarial_Long-Tail (methods/losses_inclass.py, commit ab2f3a7), run in float64 on the cosines of gcl.json, for
 # (m, s, tau_b, tau_m).
 ROBAL = {
@@ -74,13 +75,13 @@ ROBAL = {
     ),
     (0.2, 10, 0.0, 0.0): (7.052664902664084, 2.968361373563332, 0.019769471212533814, -0.6249950254468274, -0.624926436203913),
 }
-# The same of equilibrium_loss of fcjian/LOCE (mmdet/models/losses/equilibrium_loss.py), on the logits of seesaw.json.
+# The same numbers for equilibrium_loss of fcjian/LOCE (mmdet/models/losses/equilibrium_loss.py), on the logits of seesaw.json.
 SCORES = [0.9, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01]
 EQUILIBRIUM = (3.958071311188614, 0.2745622197843868, 0.0001768851049175709, -0.062466318342562305, -0.06238406604029631)
 
 
 def agree_with(expected: Sequence[float], inputs: Any, function: Callable[[Tensor], Tensor], dtypes: Any = TOLERANCES) -> None:
-    """Loss, length of the gradient and its entries [0, 0], [8, 8] and [15, 9]."""
+    """Compares the loss, the norm of the gradient and its entries [0, 0], [8, 8] and [15, 9]."""
     for dtype, rtol in dtypes:
         x = torch.tensor(inputs, dtype=dtype, requires_grad=True)
         value = function(x)
@@ -177,11 +178,11 @@ def test_angular_margin(golden: Golden) -> None:
         x = torch.tensor(inputs["cosine"], dtype=dtype, requires_grad=True)
         loss = function(x)
         assert loss.item() == pytest.approx(value, rel=rtol)
-        close(torch.autograd.grad(loss, x)[0], gradient, max(rtol, 1e-7))  # the differences are no better
+        close(torch.autograd.grad(loss, x)[0], gradient, max(rtol, 1e-7))  # central differences are no more exact
 
 
-def test_dropout_variance_is_that_of_the_exact_posterior() -> None:
-    """Of 3 features there are 8 masks: the sampled variance approaches the one over all of them."""
+def test_the_dropout_variance_approaches_the_exact_variance_over_all_masks() -> None:
+    """3 features have 8 masks, so that the exact variance is a sum of 8 terms."""
     torch.manual_seed(0)
     features, weight = torch.randn(5, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
     masks = torch.tensor([[float(i >> b & 1) for b in range(3)] for i in range(8)], dtype=torch.float64)
@@ -238,12 +239,12 @@ def test_pml_statistics_and_their_memory() -> None:
     outputs = Outputs(logits=30 * cosines, scale=30.0, head=head)
     batch = Batch(torch.zeros(3, 1), Labels.hard(labels), torch.arange(3))
     part.after_step({"main": outputs}, {"main": batch})
-    torch.testing.assert_close(part.before, expected)  # what the step saw
+    torch.testing.assert_close(part.before, expected)  # the class statistics that the step used
     assert part.scatter.tolist() == pytest.approx([0.9 + 0.1 * 0.5, 1.0, 0.81 + 0.19 * 0.7, 1.0])
 
 
-def test_running_means_take_mixed_rows_by_their_shares() -> None:
-    """Two halves of a row count as one; a class without rows keeps its value."""
+def test_running_means_count_mixed_rows_by_their_shares() -> None:
+    """Two rows of share 0.5 count as one row; a class without rows keeps its value."""
     scores, labels = torch.tensor([0.5, 0.5, 0.5], dtype=torch.float64), torch.tensor([0, 0, 1])
     found, shares = torch.tensor([0.2, 0.4, 0.8], dtype=torch.float64), torch.tensor([0.5, 0.5, 2.0], dtype=torch.float64)
     result = mean_scores(scores, found, labels, shares, 0.9)

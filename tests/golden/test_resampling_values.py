@@ -1,4 +1,4 @@
-"""Repeat factors against the original authors' numbers; the other samplers' probabilities against the printed formulae."""
+"""Repeat factors against the original authors' numbers; the other samplers' probabilities against published formulae."""
 
 import math
 from typing import get_args
@@ -29,7 +29,7 @@ def test_repeat_factors(golden: Golden) -> None:
     images, categories = torch.tensor(pairs).T
     present = torch.zeros(len(lists), 4, dtype=torch.int64).index_put_(
         (images, categories), torch.tensor(1), accumulate=True
-    )  # a class twice in an image is a 2
+    )  # 2 for a class that an image has twice
     with every_case(data, {}) as take:
         for name in [case["name"] for case in data["cases"]]:
             case = take(name)
@@ -40,13 +40,13 @@ def test_repeat_factors(golden: Golden) -> None:
             close(class_repeat_factors(frequency, threshold, root), list(outputs["category_repeat"].values()), 1e-9)
             factors = repeat_factors(images, categories, len(lists), threshold, root)
             assert factors.dtype == torch.float64
-            close(factors, outputs["image_repeat_factor"], 1e-7)  # which the original stores as float32
+            close(factors, outputs["image_repeat_factor"], 1e-7)  # the original stores float32
             for multi_hot in (present, present > 0, (present > 0).float()):
                 assert torch.equal(multi_hot_repeat_factors(multi_hot, threshold, root), factors)
 
 
 def test_repeat_factors_of_label_columns() -> None:
-    """A column of weight 0 is no label; with one label an image, r = max(1, sqrt(t / f_y))."""
+    """A column of weight 0 is no label; an image with one label has r = max(1, sqrt(t / f_y))."""
     index = torch.tensor([[0, 1], [0, 2], [1, 1], [0, 0]])
     weight = torch.tensor([[0.7, 0.3], [1.0, 0.0], [0.5, 0.5], [1.0, 0.0]])
     present = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]])
@@ -60,7 +60,7 @@ def test_repeat_factors_of_label_columns() -> None:
 
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.99, 0.9999])
 def test_effective_number_probabilities(beta: float) -> None:
-    """Cui et al., equation 2: E_n = (1 - beta ** n) / (1 - beta), as the sum of its series; an image counts for 1 / E_n."""
+    """Cui et al., equation 2: E_n = (1 - beta ** n) / (1 - beta), summed as a series; an image has weight 1 / E_n."""
     each = [1 / sum(beta**i for i in range(n)) for n in COUNTS]
     total = sum(n * weight for n, weight in zip(COUNTS, each, strict=True))
     expected = [n * weight / total for n, weight in zip(COUNTS, each, strict=True)]
@@ -77,7 +77,7 @@ def test_effective_number_goes_from_instance_to_class_balanced() -> None:
 
 
 def test_curriculum_exponents() -> None:
-    """Wang et al., section 3.1: the four scheduler functions, with lambda of the concave one 0.99 over 300 epochs."""
+    """Wang et al., section 3.1: the four scheduler functions; the concave function has lambda = 0.99 and 300 epochs."""
     floor = 0.99**300
     for epoch in (0, 1, 75, 150, 299, 300):
         progress = epoch / 300
@@ -96,7 +96,7 @@ def test_curriculum_exponents() -> None:
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 2.0, None])
 def test_difficulty_probabilities(tau: float | None) -> None:
-    """Sinha et al.: d_c = 1 - A_c, p_c = d_c ** tau / sum d ** tau; by their code tau = sigmoid(max A / (min A + 0.01))."""
+    """Sinha et al.: d_c = 1 - A_c, p_c = d_c ** tau / sum d ** tau; their code has tau = sigmoid(max A / (min A + 0.01))."""
     accuracy = [0.95, 0.8, 0.5, 0.25]
     power = 1 / (1 + math.exp(-0.95 / (0.25 + 0.01))) if tau is None else tau
     expected = [(1 - a) ** power / sum((1 - b) ** power for b in accuracy) for a in accuracy]
@@ -104,8 +104,8 @@ def test_difficulty_probabilities(tau: float | None) -> None:
     close(difficulty_probabilities(1 - torch.tensor(accuracy), tau, 0.01), expected, 2e-5)
 
 
-def test_classes_unknown_or_learnt_by_heart_come_equally_often() -> None:
-    """Nothing known, or everything learnt: classes come equally often. One learnt by heart counts as `floor` wrong."""
+def test_classes_are_equally_likely_when_none_has_been_seen_or_all_are_learnt() -> None:
+    """A class without misses has the difficulty `floor`, not 0, so that it is still drawn."""
     for difficulty in (torch.zeros(3), torch.ones(3)):
         close(difficulty_probabilities(difficulty, None, 0.1), [1 / 3] * 3, 1e-6)
     close(difficulty_probabilities(torch.tensor([0.0, 0.05, 0.5]), 1.0, 0.1), [1 / 7, 1 / 7, 5 / 7], 1e-6)

@@ -1,4 +1,4 @@
-"""Re-weighting against the original authors' numbers: what test_losses.py leaves out, and the losses of more than one input."""
+"""Re-weighting against the original authors' numbers: cases that test_losses.py leaves out, losses of several inputs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -33,13 +33,13 @@ from tests.support.cases import blind_view
 from tests.support.golden import COUNTS, STATS, Golden, agree, at_epoch, close, compose, every_case, read, sigmoid, weighted
 
 ELSEWHERE = "test_losses.py"
-AS_IT_IS = 0.5  # an initial probability that adds nothing to the logits, as the recorded losses
+AS_IT_IS = 0.5  # an initial probability that adds nothing to the logits, as in the recorded losses
 
 
 def test_class_balanced_over_the_batch(golden: Golden) -> None:
     data, inputs, y = read(golden, "class_balanced")
     left_out = {
-        'QUIRK vandit15 "softmax": binary CE on softmax probabilities, beta=0.999': "a port's mistake, recorded as such",
+        'QUIRK vandit15 "softmax": binary CE on softmax probabilities, beta=0.999': "a mistake of a port, recorded as such",
         **{f"weights beta={beta}": ELSEWHERE for beta in (0.9, 0.99, 0.9999)},
         **{f"CB-softmax, PyTorch weighted mean, beta={beta}": ELSEWHERE for beta in (0.9999, 0.999)},
     }
@@ -155,12 +155,12 @@ def test_influence_balanced(golden: Golden) -> None:
             agree(outputs, inputs["feat_l1"], of_norms, gradient="grad_feat_l1")
             h = features.clone().requires_grad_()
             (slope,) = torch.autograd.grad(composed(torch.tensor(inputs["logits"]), h), h)
-            close(slope * h.sign(), [[g] * 8 for g in outputs["grad_feat_l1"]], 2e-5)  # |h|_1 has the slope sign(h)
+            close(slope * h.sign(), [[g] * 8 for g in outputs["grad_feat_l1"]], 2e-5)  # the derivative of |h|_1 is sign(h)
 
 
 def test_generalized_reweighting(golden: Golden) -> None:
     data, inputs, y = read(golden, "disalign")
-    left_out = {"DisAlignLinear + GRW 1.2, initial (scale 1, bias 0)": "the calibration, a part of its own"}
+    left_out = {"DisAlignLinear + GRW 1.2, initial (scale 1, bias 0)": "the calibration: test_lade_and_disalign.py"}
     with every_case(data, left_out) as take:
         for exponent in (1.0, 1.2, 0.0):
             outputs = take(f"GRW exp_scale={exponent}")["outputs"]
@@ -180,7 +180,7 @@ def test_generalized_reweighting(golden: Golden) -> None:
 
 @pytest.mark.parametrize("tau", [None, 1.5])
 def test_class_difficulty_balanced(golden: Golden, tau: float | None) -> None:
-    """No recorded values: w_c = (1 - a_c) ** tau, of sum C, as in the authors' cdb_loss.py for CIFAR, in plain Python."""
+    """No recorded values: w_c = (1 - a_c) ** tau, with sum C, as in the authors' cdb_loss.py for CIFAR, in plain Python."""
     _, inputs, y = read(golden, "class_balanced")
     accuracy = [0.95, 0.9, 0.8, 0.75, 0.6, 0.5, 0.4, 0.2, 0.1, 0.05]
     exponent = sigmoid(0.95 / (0.05 + 0.01)) if tau is None else tau

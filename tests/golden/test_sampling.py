@@ -18,7 +18,7 @@ def test_class_probabilities(golden: Golden) -> None:
         for epoch, expected in code.items():
             close(progressive_probabilities(counts, Clock("joint", int(epoch) - 1, 90)), expected["class_probability"], 1e-9)
 
-        # The paper's t / T is what the code does over T + 1 epochs; Progressive follows the code, which ends balanced.
+        # The paper's t / T equals the code over T + 1 epochs; Progressive follows the code, whose last epoch is balanced.
         for t, expected in take("paper formula, T=90")["outputs"].items():
             close(progressive_probabilities(counts, Clock("joint", int(t), 91)), expected, 1e-9)
 
@@ -27,7 +27,7 @@ def test_class_probabilities(golden: Golden) -> None:
         close(power_probabilities(counts, -1), take("BBN reversed sampler")["outputs"]["class_probability"], 1e-9)
         close(power_probabilities(counts, 1), code["1"]["class_probability"], 1e-9)
 
-        # Its sampler has max(n) * C rows, of which its training loop uses len(dataset); ours has these from the start.
+        # The original's sampler has max(n) * C rows, but its training loop uses len(dataset); samplers here draw len(dataset).
         longer = take("ClassAwareSampler epoch length")["outputs"]["len"]
         targets = Labels.hard(torch.arange(10).repeat_interleave(counts))
         assert longer == counts.max() * 10 > len(targets)
@@ -37,7 +37,7 @@ def test_class_probabilities(golden: Golden) -> None:
 
 
 def test_cmo_weights_are_class_balanced() -> None:
-    """CMO weighs each image by n_c ** -alpha, so a class has n_c ** (1 - alpha): with its alpha of 1, q is 0 and not -1."""
+    """CMO weights an image by n_c ** -alpha, so a class by n_c ** (1 - alpha): CMO's alpha = 1 is q = 0, not q = -1."""
     counts = torch.tensor([500, 107, 23, 5])
     per_image = (1 / counts.double()).repeat_interleave(counts)
     per_class = torch.zeros(4, dtype=torch.float64).index_add_(0, torch.arange(4).repeat_interleave(counts), per_image)

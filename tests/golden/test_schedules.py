@@ -45,10 +45,10 @@ def spread(spans: list[list[float]]) -> list[float]:
 
 def test_learning_rates_and_deferred_weights(golden: Golden) -> None:
     data = golden("drw_and_lr_schedules")
-    left_out = {"switch epoch per repo": "prose; its epochs are those of the first case"}
+    left_out = {"switch epoch per repo": "prose that repeats the epochs of the first case"}
     with every_case(data, left_out) as take:
         given = {key: spread(take(name)["outputs"][SPANS]) for key, name in REPOSITORIES.items()}
-        assert factors(option("multistep")) == pytest.approx(given["vs"], rel=1e-12)  # the schedule of LDAM-DRW, as is RIDE's
+        assert factors(option("multistep")) == pytest.approx(given["vs"], rel=1e-12)  # LDAM-DRW's schedule; RIDE has the same
         assert factors(MultiStep()) == factors(option("multistep"))
         assert factors(option("ride")) == pytest.approx(given["ride"], rel=1e-12)
         assert factors(option("bbn")) == pytest.approx(given["bbn"], rel=1e-12)
@@ -60,11 +60,11 @@ def test_learning_rates_and_deferred_weights(golden: Golden) -> None:
         assert factors(reslt) == pytest.approx(given["reslt"], rel=1e-12)
 
         paco = factors(option("paco"))
-        assert given["paco"][10] == pytest.approx(1.1)  # an overshoot of its warm-up, left out
+        assert given["paco"][10] == pytest.approx(1.1)  # the original's warm-up overshoots, `schedule=paco` does not
         paco[10] = given["paco"][10]
         assert paco == pytest.approx(given["paco"], rel=1e-12)
 
-        scale = spread(take(REPOSITORIES["mislas"])["outputs"]["second parameter group"])  # the first has 0.2 of its rate
+        scale = spread(take(REPOSITORIES["mislas"])["outputs"]["second parameter group"])  # the first group has 0.2 of its rate
         assert factors(Cosine(10)) == pytest.approx(scale, rel=1e-9)
         assert [0.2 * factor for factor in factors(Cosine(10))] == pytest.approx(given["mislas"], rel=1e-9)
 
@@ -72,7 +72,7 @@ def test_learning_rates_and_deferred_weights(golden: Golden) -> None:
 
 
 def deferred_weights(outputs: dict[str, Any], counts: list[int]) -> None:
-    """Exactly 1 up to epoch 159 of 200. Epoch 319 is of a longer run, in which the original's switch stays at 160."""
+    """Weights are exactly 1 up to epoch 159 of 200. Epoch 319 belongs to a longer run; the original still switches at 160."""
     stats = ClassStats(torch.tensor(counts))
     labels = torch.arange(len(counts))
     recorded = {int(epoch): expected for epoch, expected in outputs["weights_by_epoch"].items()}
@@ -82,20 +82,20 @@ def deferred_weights(outputs: dict[str, Any], counts: list[int]) -> None:
         part = Deferred(EffectiveNumber(0.9999, stats=stats), start)
         part.adapt(blind_view(Clock("joint", epoch, epochs), stats))
         weights = part(torch.zeros(len(counts), len(counts)), labels, Outputs())
-        expected = recorded.get(epoch, recorded[199])  # beyond 319 the original fails; ours stays as it is
+        expected = recorded.get(epoch, recorded[199])  # after 319 the original fails; here the weights stay
         if expected["beta"] == 0:
             assert weights.tolist() == [1.0] * len(counts) == expected["weights"]
         else:
             close(weights, expected["weights"], 1e-6)
 
 
-def test_sade_steps_by_tenths() -> None:
+def test_the_learning_rate_of_sade_falls_to_a_tenth_at_each_milestone() -> None:
     """RIDE's schedule with gamma 0.1 (configs/config_cifar100_ir100_sade.json)."""
     sade, ride = factors(option("sade")), factors(option("ride"))
     assert sade[:160] == ride[:160] and set(sade[160:180]) == {0.1} and set(sade[180:]) == {0.01}
 
 
-def test_the_rate_falls_when_influence_is_balanced(golden: Golden) -> None:
+def test_the_learning_rate_falls_in_the_epoch_in_which_influence_balancing_starts(golden: Golden) -> None:
     """The authors change the loss and the rate together, at epoch 100 of 200."""
     data = golden("drw_and_lr_schedules")
     (recorded,) = [case["outputs"] for case in data["cases"] if case["name"] == REPOSITORIES["ib"]]

@@ -1,4 +1,4 @@
-"""Augments give images like the ones they got, each with a draw of its own, as their references do."""
+"""Augments and mixers: shape, random draws and invalid arguments, and pixels compared with torchvision."""
 
 from collections.abc import Callable
 from itertools import product
@@ -22,7 +22,7 @@ MIXERS: dict[str, Callable[[], Mixer]] = {"mixup": Mixup, "cmo": CMO, "always": 
 
 @pytest.mark.parametrize("make", AUGMENTS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_augment_returns_images_like_those_it_got(make: Callable[[], Augment], shape: tuple[int, int, int]) -> None:
+def test_an_augment_changes_only_pixels_and_in_a_copy(make: Callable[[], Augment], shape: tuple[int, int, int]) -> None:
     images = photographs(64, shape)
     batch, before = batch_of(images), images.clone()
     torch.manual_seed(1)
@@ -30,8 +30,8 @@ def test_augment_returns_images_like_those_it_got(make: Callable[[], Augment], s
     torch.manual_seed(1)
     second = make()(batch)
     assert first.inputs.dtype == torch.uint8 and first.inputs.shape == images.shape
-    assert torch.equal(images, before), "it wrote into the store's pixels"
-    assert torch.equal(first.inputs, second.inputs), "it drew from another generator than torch's own"
+    assert torch.equal(images, before), "the augment wrote into the store's pixels"
+    assert torch.equal(first.inputs, second.inputs), "the augment drew from a generator other than torch's own"
     assert first.targets is batch.targets and first.rows is batch.rows
     assert not torch.equal(first.inputs, images)
 
@@ -45,8 +45,8 @@ def test_each_image_has_its_own_draw(make: Callable[[], Augment]) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("make", [*AUGMENTS, *MIXERS.values()])
-def test_never_waits_for_the_device(make: Callable[[], Augment | Mixer], device: str) -> None:
-    """Tensors without contents: an .item(), a branch on data or a shape that depends on data raises, a stray CPU tensor too."""
+def test_an_augment_never_waits_for_the_device(make: Callable[[], Augment | Mixer], device: str) -> None:
+    """Fake tensors have no values: `.item()`, a branch or a shape that depends on data, or a stray CPU tensor raises."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
@@ -86,7 +86,7 @@ def test_values_that_make_no_sense_are_refused(make: Callable[[], object]) -> No
         make()
 
 
-def test_crop_flip_gives_legal_crops_and_all_of_them() -> None:
+def test_crop_flip_draws_every_legal_crop_and_no_other() -> None:
     padding, image = 2, torch.arange(1, 37, dtype=torch.uint8).view(1, 6, 6)
     padded = F.pad(image, [padding] * 4)
     legal = {
@@ -120,19 +120,19 @@ def test_crop_flip_fills_with_black_and_moves_channels_together() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rotation_is_torchvisions(shape: tuple[int, int, int]) -> None:
+def test_rotation_matches_torchvision(shape: tuple[int, int, int]) -> None:
     from torchvision.transforms import functional as reference
 
     angles = torch.tensor([-180.0, -90.0, -33.3, -15.0, -7.1, -0.5, 0.0, 3.2, 12.9, 15.0, 90.0])
     images = photographs(len(angles), shape)
     expected = torch.stack([reference.rotate(image, float(angle)) for image, angle in zip(images, angles, strict=True)])
     same = (affine(images, rotation(angles)) == expected).flatten(1).float().mean(1)
-    assert same.min() >= 0.99  # a source exactly between two pixels may go either way
+    assert same.min() >= 0.99  # a source point halfway between two pixels may be rounded either way
 
 
-def test_rotation_stays_within_its_degrees_and_reaches_them() -> None:
+def test_rotation_angles_are_uniform_over_the_given_range() -> None:
     image = torch.zeros(1, 1, 101, 101, dtype=torch.uint8)
-    image[..., 50, 90:] = 255  # a mark to the right of the centre, 40 pixels out
+    image[..., 50, 90:] = 255  # a mark 40 pixels to the right of the centre
     torch.manual_seed(0)
     results = Rotation(degrees=15.0)(batch_of(image.expand(400, -1, -1, -1))).inputs.float()
     rows = torch.arange(101.0) - 50
@@ -154,12 +154,12 @@ def test_cutout_blackens_one_clipped_square(size: int, side: int, hole: int) -> 
     assert torch.equal(black[:, 0], rows[:, :, None] & columns[:, None, :])
     lengths = rows.sum(1)
     assert lengths.max() == columns.sum(1).max() == hole and lengths.min() == hole // 2
-    assert black.float().mean((0, 1)).amin() > 0, "some pixel is never cut"
+    assert black.float().mean((0, 1)).amin() > 0, "some pixels are never cut"
     shares = (lengths == hole).float().mean()
     assert shares == pytest.approx((side - hole + 1) / side, abs=0.05)
 
 
-def test_normalise_is_torchvisions() -> None:
+def test_normalise_matches_torchvision() -> None:
     from torchvision.transforms import functional as reference
 
     mean, std = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]

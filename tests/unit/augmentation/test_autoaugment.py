@@ -40,7 +40,7 @@ def test_policy_is_the_published_one() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_operation_is_torchvisions(operation: str, shape: tuple[int, int, int]) -> None:
+def test_operation_matches_torchvision(operation: str, shape: tuple[int, int, int]) -> None:
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.autoaugment import AutoAugment as Reference
     from torchvision.transforms.autoaugment import AutoAugmentPolicy, _apply_op
@@ -49,24 +49,24 @@ def test_operation_is_torchvisions(operation: str, shape: tuple[int, int, int]) 
     name, fill = REFERENCE_NAMES[operation], [128.0] * shape[0]
     magnitudes, signed = reference._augmentation_space(10, shape[1:]).get(name, (torch.tensor(0.0), False))
     images = photographs(4, shape)
-    images[3] = 77  # flat: nothing to stretch or equalise
+    images[3] = 77  # a flat image: nothing to stretch or equalise
     for ninths, sign in product(range(10), (1, -1) if signed else (1,)):
         strength = torch.full((4,), sign * ninths / 9)
         result = apply(images, torch.full((4,), OPERATIONS.index(operation)), strength, fill=128)
         magnitude = sign * float(magnitudes[ninths] if magnitudes.ndim else 0.0)
         expected = torch.stack([_apply_op(image, name, magnitude, InterpolationMode.NEAREST, fill) for image in images])
-        if operation == "shear_y":  # a source exactly between two pixels may go either way
+        if operation == "shear_y":  # a source point halfway between two pixels may be rounded either way
             source = torch.arange(shape[1])[:, None] + magnitude * (torch.arange(shape[2]) + 0.5)
             clear = ((source % 1 - 0.5).abs() > 1e-3).expand_as(result)
             assert_close(result[clear], expected[clear], levels=0)
-        elif operation in ENHANCEMENTS:  # cut to whole levels: 76.99999 is 76 in torchvision, in all of the flat image
+        elif operation in ENHANCEMENTS:  # torchvision truncates 76.99999 to 76, all over the flat image
             assert_close(result, expected, levels=1)
             assert_close(result[:3], expected[:3], levels=1, exact=0.75)
         else:
             assert_close(result, expected, levels=0)
 
 
-def test_operations_of_a_batch_do_not_touch_each_other() -> None:
+def test_each_image_of_a_batch_gets_its_own_operation_only() -> None:
     torch.manual_seed(0)
     images = photographs(5 * len(OPERATIONS))
     operation = torch.arange(len(OPERATIONS)).repeat(5)
@@ -77,7 +77,7 @@ def test_operations_of_a_batch_do_not_touch_each_other() -> None:
     assert torch.equal(together[::14][0], images[0]) == (OPERATIONS[0] == "identity")
 
 
-def test_autoaugment_draws_what_the_policy_says_as_often_as_it_says() -> None:
+def test_autoaugment_draws_each_result_with_its_published_probability() -> None:
     image, count = photographs(1, (3, 6, 6)), 10_000
     expected: defaultdict[tuple[int, ...], float] = defaultdict(float)
     for pair in POLICY:
@@ -93,4 +93,4 @@ def test_autoaugment_draws_what_the_policy_says_as_often_as_it_says() -> None:
     drawn = Counter(tuple(result) for result in results.flatten(1).tolist())
     assert set(drawn) <= set(expected)
     for key, share in expected.items():
-        assert abs(drawn[key] - share) <= 5 * share**0.5, "five standard deviations"
+        assert abs(drawn[key] - share) <= 5 * share**0.5, "the count is more than five standard deviations off"

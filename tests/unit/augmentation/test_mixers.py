@@ -1,4 +1,4 @@
-"""Mixers keep pixels and labels in step."""
+"""Mixup and CMO: labels mixed in the same shares as the pixels, random draws, the epochs in which CMO acts."""
 
 from collections.abc import Callable
 from itertools import product
@@ -19,7 +19,7 @@ MIXERS: dict[str, Callable[[], Mixer]] = {"mixup": Mixup, "cmo": CMO, "always": 
 
 
 def filled(labels: list[int]) -> Batch:
-    """Images whose every pixel is their label's number."""
+    """Images filled with the number of their label."""
     index = torch.tensor(labels)
     return batch_of(index.float()[:, None, None, None].expand(-1, 3, 16, 12), index)
 
@@ -34,7 +34,7 @@ def expectation(targets: Labels) -> Tensor:
     labels=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8),
     seed=st.integers(0, 10_000),
 )
-def test_labels_are_mixed_as_pixels_are(chain: list[str], labels: list[tuple[int, int]], seed: int) -> None:
+def test_labels_are_mixed_in_the_same_shares_as_pixels(chain: list[str], labels: list[tuple[int, int]], seed: int) -> None:
     torch.manual_seed(seed)
     main, tail = (filled([pair[i] for pair in labels]) for i in (0, 1))
     streams = {"main": main, "key": main}
@@ -51,14 +51,14 @@ def test_labels_are_mixed_as_pixels_are(chain: list[str], labels: list[tuple[int
     torch.testing.assert_close(mixed.inputs.mean((1, 2, 3)), expectation(mixed.targets), rtol=0, atol=1e-4)
 
 
-def test_cmo_then_mixup_gives_four_columns() -> None:
+def test_cmo_then_mixup_gives_four_label_columns() -> None:
     streams = Mixup()(CMO()({"main": filled([0, 1, 2]), "tail": filled([3, 3, 4])}))
-    assert set(streams) == {"main"}, "the tail stream is used up"
+    assert set(streams) == {"main"}, "CMO uses up the tail stream"
     assert streams["main"].targets.index.shape == (3, 4)
     assert streams["main"].targets.index[:, :2].tolist() == [[0, 3], [1, 3], [2, 4]]
 
 
-def test_mixup_shares_follow_beta() -> None:
+def test_mixup_shares_follow_the_beta_distribution() -> None:
     torch.manual_seed(0)
     batch = filled([0, 1])
     uniform, extreme = (
@@ -69,14 +69,14 @@ def test_mixup_shares_follow_beta() -> None:
     assert extreme.mean() == pytest.approx(0.5, abs=0.05) and extreme.var() == pytest.approx(1 / 4.8, abs=0.02)
 
 
-def test_mixup_draws_one_share_a_batch_and_partners_once_each() -> None:
+def test_mixup_draws_one_share_a_batch_and_each_partner_once() -> None:
     torch.manual_seed(0)
     targets = Mixup()({"main": filled(list(range(10)))})["main"].targets
     assert (targets.weight == targets.weight[0]).all()
     assert sorted(targets.index[:, 1].tolist()) == list(range(10)) != targets.index[:, 1].tolist()
 
 
-def test_box_is_cutmixs() -> None:
+def test_the_box_of_cmo_matches_cutmix() -> None:
     height, width = 32, 20
     for keep, y, x in product([0.0, 0.1, 0.34, 0.5, 0.77, 0.999, 1.0], [0, 1, 15, 31], [0, 9, 19]):
         tall, wide = int(height * (1 - keep) ** 0.5), int(width * (1 - keep) ** 0.5)
@@ -94,10 +94,10 @@ def test_cmo_pastes_the_tail_onto_the_main_stream() -> None:
         mixed = CMO()({"main": main, "tail": tail})["main"]
         pasted = mixed.inputs != 0
         assert torch.equal(mixed.inputs, torch.where(pasted, tail.inputs, main.inputs))
-        assert (pasted == pasted[:1, :1]).all(), "one box for the batch"
+        assert (pasted == pasted[:1, :1]).all(), "a batch has one box"
         torch.testing.assert_close(mixed.targets.weight[:, 1], pasted.float().mean((1, 2, 3)), rtol=0, atol=1e-6)
         on += int(pasted.any())
-    assert 140 < on < 220  # half of 400, less the boxes that round to nothing
+    assert 140 < on < 220  # half of 400, minus boxes that round to no pixels
     untouched = CMO(probability=0.0)({"main": main, "tail": tail})["main"]
     assert torch.equal(untouched.inputs, main.inputs) and untouched.targets.weight.tolist() == [[1.0, 0.0]] * 3
 
@@ -109,7 +109,7 @@ def test_cmo_leaves_the_first_and_last_epochs_alone(epochs: int, active: range) 
     for epoch in range(epochs):
         part.adapt(view(epoch, epochs))
         assert bool(part.active) == (epoch in active)
-    assert part.active.data_ptr() == address, "a compiled step would not see another tensor"
+    assert part.active.data_ptr() == address, "a compiled step would not see a new tensor"
     part.active.fill_(False)
     streams = {"main": filled([1, 2]), "tail": filled([3, 4])}
     assert torch.equal(part(streams)["main"].inputs, streams["main"].inputs)

@@ -1,4 +1,4 @@
-"""SimCLR's augmentation: torchvision's crops, colours and blur, and nothing where it is switched off."""
+"""SimCLR augmentation: crops, colours and blur as in torchvision, and single steps switched on or off."""
 
 from itertools import permutations
 from pathlib import Path
@@ -15,7 +15,7 @@ from ltrun.augmentation.geometry import draw_boxes, gaussian, separable, stretch
 from tests.support.photographs import assert_close, batch_of, photographs
 
 
-def test_stretch_is_torchvisions_resized_crop() -> None:
+def test_stretch_matches_torchvisions_resized_crop() -> None:
     from torchvision.transforms import functional as reference
 
     boxes = [(0, 0, 32, 32), (3, 5, 20, 17), (31, 0, 1, 32), (10, 22, 15, 10)]  # top, left, height, width
@@ -26,7 +26,7 @@ def test_stretch_is_torchvisions_resized_crop() -> None:
     assert_close(result, expected, levels=1, exact=0.98)
 
 
-def test_boxes_lie_inside_and_follow_torchvisions_distribution() -> None:
+def test_crop_boxes_lie_inside_the_image_and_follow_torchvisions_distribution() -> None:
     from torchvision.transforms import RandomResizedCrop
 
     torch.manual_seed(0)
@@ -44,7 +44,7 @@ def test_boxes_lie_inside_and_follow_torchvisions_distribution() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
-def test_gaussian_is_torchvisions_with_the_edge_continued(sigma: float) -> None:
+def test_gaussian_blur_matches_torchvision_on_replicated_edges(sigma: float) -> None:
     from torchvision.transforms import functional as reference
 
     images = photographs(3)
@@ -62,7 +62,7 @@ def test_separable_keeps_float32_under_autocast() -> None:
     assert result.dtype == torch.float32 and torch.equal(result, images)
 
 
-def test_shift_hue_is_torchvisions() -> None:
+def test_shift_hue_matches_torchvision() -> None:
     from torchvision.transforms import functional as reference
 
     turns = torch.tensor([-0.5, -0.1, -0.03, 0.0, 0.07, 0.1, 0.33, 0.5])
@@ -72,7 +72,7 @@ def test_shift_hue_is_torchvisions() -> None:
     assert_close(shift_hue(images.float(), turns).round(), expected, levels=1)
 
 
-def test_jitter_changes_colours_in_the_order_given() -> None:
+def test_jitter_changes_colours_in_the_given_order() -> None:
     from torchvision.transforms import functional as reference
 
     adjust = [reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation, reference.adjust_hue]
@@ -91,7 +91,7 @@ def test_jitter_changes_colours_in_the_order_given() -> None:
 
 
 def simclr(flip: bool = False, jitter: float = 0.0, hue: float = 0.1, grey: float = 0.0, blur: float = 0.0) -> SimCLR:
-    """Nothing but what is asked for; jitter here is of the hue alone."""
+    """SimCLR with only the given steps switched on; its jitter changes the hue alone."""
     return SimCLR(smallest=1.0, flip=flip, jitter=jitter, strength=0.0, hue=hue, grey=grey, blur=blur)
 
 
@@ -105,7 +105,7 @@ def test_simclr_with_everything_off_is_the_identity() -> None:
     assert (as_is ^ turned).all() and as_is.any() and turned.any()
 
 
-def test_colour_means_nothing_to_one_channel() -> None:
+def test_colour_operations_leave_images_of_one_channel_alone() -> None:
     digits = photographs(32, (1, 8, 8))
     assert torch.equal(simclr(jitter=1.0, hue=0.5, grey=1.0)(batch_of(digits)).inputs, digits)
     operation = torch.full((32,), OPERATIONS.index("color"))
@@ -123,7 +123,7 @@ def test_simclr_blurs_small_images_less() -> None:
 @pytest.mark.parametrize(
     ("augments", "flip"), [({"crop_flip": {"flip": False}}, False), ({"crop_flip": {}}, True), (None, True)]
 )
-def test_simclr_mirrors_only_where_the_data_set_does(augments: dict | None, flip: bool) -> None:
+def test_simclr_mirrors_only_where_the_data_set_allows_flips(augments: dict | None, flip: bool) -> None:
     option = OmegaConf.load(Path(__file__).parents[3] / "conf" / "augmentation" / "simclr.yaml")
     config = OmegaConf.create({"dataset": {"augments": augments}, "augmentation": option})
     assert config.augmentation.augments.simclr.flip is flip

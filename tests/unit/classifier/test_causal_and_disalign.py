@@ -1,4 +1,4 @@
-"""The heads of De-confound-TDE and DisAlign: shapes, precision, what a frozen stage trains."""
+"""Causal and DisAlign heads: shapes, values, precision, and the parameters that the stage of DisAlign trains."""
 
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -29,7 +29,7 @@ HEADS: dict[str, Callable[[int], Head]] = {
 def test_logits_and_gradients_are_finite(name: str, rows: int, dtype: torch.dtype) -> None:
     head = HEADS[name](5).to(dtype)
     features = 10 * torch.randn(rows, 8).to(dtype)
-    features[0] = 0  # a network whose last ReLU is dead for an image
+    features[0] = 0  # the last ReLU is dead for this image
     features.requires_grad_()
     logits = head(features)
     logits.square().sum().backward()
@@ -39,7 +39,7 @@ def test_logits_and_gradients_are_finite(name: str, rows: int, dtype: torch.dtyp
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_rows_are_on_their_own_and_classes_many(name: str) -> None:
+def test_a_head_of_8142_classes_treats_each_row_on_its_own(name: str) -> None:
     head, features = HEADS[name](8142), torch.randn(3, 8)
     whole = head(features)
     assert whole.isfinite().all()
@@ -47,7 +47,7 @@ def test_rows_are_on_their_own_and_classes_many(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_is_one_graph(name: str) -> None:
+def test_a_head_compiles_to_one_graph(name: str) -> None:
     head, features = HEADS[name](5), torch.randn(3, 8)
     torch.testing.assert_close(torch.compile(head, fullgraph=True, backend="eager")(features), head(features))
 
@@ -57,15 +57,15 @@ def test_causal_logits_are_sums_of_damped_cosines(num_heads: int) -> None:
     head, features = Causal(num_heads, tau=16.0, gamma=0.5, features=8, num_classes=5), torch.randn(6, 8)
     logits = head(features)
     torch.testing.assert_close(logits, head.scale * unit_per_head(features, num_heads) @ head.classes.T)
-    torch.testing.assert_close(logits, head(7 * features))  # the length of a feature does not matter
+    torch.testing.assert_close(logits, head(7 * features))  # the norm of a feature does not count
     assert logits.abs().max() < 16 and head.scale == 16 / num_heads
     with torch.no_grad():
-        head.weight[0] *= 0.01  # that of a class does, unlike under classifier=cosine
+        head.weight[0] *= 0.01  # the norm of a class weight does, unlike with classifier=cosine
     assert (head(features)[:, 0].abs() < 0.1 * logits[:, 0].abs()).all()
 
 
 @pytest.mark.parametrize("scales", [1.0, 0.0])
-def test_disalign_starts_with_the_same_ranking(scales: float) -> None:
+def test_disalign_starts_with_the_ranking_of_the_wrapped_head(scales: float) -> None:
     linear, features = Linear(features=8, num_classes=5), torch.randn(6, 8)
     head = DisAlign(head=linear)
     with torch.no_grad():
@@ -75,14 +75,14 @@ def test_disalign_starts_with_the_same_ranking(scales: float) -> None:
     assert head.classes is linear.weight and head.scale == linear.scale
 
 
-def test_the_stage_of_disalign_trains_the_calibration_alone() -> None:
+def test_the_stage_of_disalign_trains_the_calibration_only() -> None:
     network = nn.Module()
     network.backbone, network.head = nn.Linear(3, 8), DisAlign(head=Linear(features=8, num_classes=5))
     network.heads = nn.ModuleList([DisAlign(head=LWS(head=Linear(features=8, num_classes=5)))])
     patterns = yaml.safe_load((CONF / "decoupling" / "disalign.yaml").read_text())["stages"]["classifier"]["trainable"]
     trained = {name for name, _ in network.named_parameters() if any(fnmatch(name, pattern) for pattern in patterns)}
     own = ("scales", "biases", "confidence.weight", "confidence.bias")
-    inner = {"heads.0.head.scales"}  # those of an LWS stage before it, which are called the same
+    inner = {"heads.0.head.scales"}  # the scales of an earlier LWS stage have the same name
     assert trained - inner == {f"{place}.{name}" for place in ("head", "heads.0") for name in own}
 
 

@@ -1,4 +1,4 @@
-"""Linear and cosine heads, and the learnt scales around either: shapes, values, initialisation."""
+"""Linear and cosine heads, alone and inside LWS: shapes, values, initialisation."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ CLASSES = 5
 
 @pytest.mark.parametrize("head", [Linear, Cosine])
 @pytest.mark.parametrize("features", [3, 64])
-def test_heads(head: type[Linear | Cosine], features: int) -> None:
+def test_heads_compute_their_logits_and_lws_starts_with_the_same(head: type[Linear | Cosine], features: int) -> None:
     part = head(features=features, num_classes=CLASSES)
     assert part.classes.shape == (CLASSES, features)
     x = torch.randn(4, features)
@@ -24,7 +24,7 @@ def test_heads(head: type[Linear | Cosine], features: int) -> None:
         torch.testing.assert_close(part(x), x @ part.classes.T + part.get_parameter("bias"))
 
 
-def test_linear_initialisation() -> None:
+def test_linear_starts_from_kaiming_normal_weights_and_pytorchs_bias() -> None:
     head = Linear(features=64, num_classes=2000)
     assert head.weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.02)
     assert present(head.bias).abs().max().item() == pytest.approx(64**-0.5, rel=0.01)

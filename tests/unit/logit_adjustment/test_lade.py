@@ -1,4 +1,4 @@
-"""What LADE's term keeps to at the edges of the data, with mixed labels, in low precision and under compilation."""
+"""LADE's regulariser: empty classes, mixed labels, low precision, thousands of classes, compilation."""
 
 import pytest
 import torch
@@ -28,21 +28,21 @@ def test_loss_and_gradient_are_finite(labels: list[int], dtype: torch.dtype) -> 
     assert logits.grad is not None and logits.grad.isfinite().all() and logits.grad.any()
 
 
-def test_a_class_without_training_images_has_no_say() -> None:
+def test_the_logit_of_a_class_without_training_images_does_not_count() -> None:
     logits, labels = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3])
     other = logits.clone()
     other[:, 4] += 7
     torch.testing.assert_close(loss_of(logits, Labels.hard(labels)), loss_of(other, Labels.hard(labels)))
 
 
-def test_raising_a_class_where_it_is_wrong_costs_and_where_it_is_right_pays() -> None:
+def test_raising_a_logit_lowers_the_loss_for_the_label_and_raises_it_for_another_class() -> None:
     logits = torch.zeros(4, 5, requires_grad=True)
     loss_of(logits, Labels.hard(torch.tensor([0, 0, 1, 1]))).backward()
     assert logits.grad is not None
     assert (logits.grad[:2, 0] < 0).all() and (logits.grad[2:, 0] > 0).all()
 
 
-def test_mixed_rows_count_by_weight() -> None:
+def test_mixed_labels_count_by_their_weights() -> None:
     logits, labels = torch.randn(3, 5), torch.tensor([0, 1, 2])
     hard = Labels.hard(labels)
     twice = hard.mix(hard, torch.tensor([0.3, 0.5, 1.0]))
@@ -59,7 +59,7 @@ def test_the_loss_of_thousands_of_classes_is_finite() -> None:
     assert loss_of(torch.randn(8, 8142), labels, stats).isfinite()
 
 
-def test_is_one_graph() -> None:
+def test_lade_compiles_to_one_graph() -> None:
     part, targets = LADE(stats=STATS), Labels.hard(torch.tensor([0, 1, 2, 3]))
     streams = {"main": Batch(torch.empty(4, 0), targets, torch.arange(4))}
     compiled = torch.compile(lambda x: part({"main": Outputs(logits=x)}, streams), fullgraph=True, backend="eager")
@@ -67,6 +67,6 @@ def test_is_one_graph() -> None:
     torch.testing.assert_close(compiled(logits), part({"main": Outputs(logits=logits)}, streams))
 
 
-def test_a_negative_regulariser_is_refused() -> None:
+def test_a_negative_weight_of_the_regulariser_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^remine_lambda must"):
         LADE(-0.1, stats=STATS)

@@ -1,4 +1,4 @@
-"""What margins and count-dependent logits keep to at the edges of the data, over mixed labels, and over time."""
+"""Margins and count-dependent logits: empty classes, mixed labels, low precision, learnt statistics, invalid arguments."""
 
 from collections.abc import Callable
 
@@ -29,11 +29,11 @@ PARTS: dict[str, Callable[[ClassStats], Adjust]] = {
     "robal": lambda stats: RoBal(stats=stats),
     "loce": lambda stats: LOCE(num_classes=stats.num_classes),
 }
-LEARNING = ("seesaw", "uncertainty", "pml", "loce")  # keep statistics of training
+LEARNING = ("seesaw", "uncertainty", "pml", "loce")  # parts that keep statistics of training
 
 
 def outputs_of(rows: int, classes: int = 5, dtype: torch.dtype = torch.float32, seed: int = 0) -> Outputs:
-    """What a cosine head of scale 30 says of random features."""
+    """Outputs of a cosine head of scale 30 on random features."""
     generator = torch.Generator().manual_seed(seed)
     features, head = torch.randn(rows, 16, generator=generator), torch.randn(classes, 16, generator=generator)
     cosines = F.normalize(features, dim=1) @ F.normalize(head, dim=1).T
@@ -41,7 +41,7 @@ def outputs_of(rows: int, classes: int = 5, dtype: torch.dtype = torch.float32, 
 
 
 def step(part: Adjust, outputs: Outputs, targets: Labels) -> None:
-    """What the trainer does after an optimizer step."""
+    """Calls `after_step`, as the trainer does after an optimizer step."""
     with torch.no_grad():
         part.after_step({"main": outputs}, {"main": Batch(torch.zeros(len(targets), 1), targets, torch.arange(len(targets)))})
 
@@ -85,7 +85,7 @@ def test_loss_and_gradient_are_finite(name: str, labels: list[int], dtype: torch
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", PARTS)
-def test_finite_where_the_answer_is_certain(name: str, dtype: torch.dtype) -> None:
+def test_loss_and_gradient_are_finite_where_the_network_is_certain(name: str, dtype: torch.dtype) -> None:
     part, head = trained(name), torch.eye(5, 16)
     logits = (30 * torch.tensor([[1.0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [-1, 0, 0, 0, 0]])).to(dtype).requires_grad_()
     outputs = Outputs(features=torch.zeros(3, 16), logits=logits, scale=30.0, head=head)
@@ -93,23 +93,23 @@ def test_finite_where_the_answer_is_certain(name: str, dtype: torch.dtype) -> No
     loss = loss_of(part, outputs, targets)
     loss.backward()
     assert loss.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
-    for _ in range(300):  # a class that is never recognised
+    for _ in range(300):  # class 3 is never recognised
         step(part, outputs.detach(), targets)
     assert loss_of(part, outputs.detach(), targets).isfinite()
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_batch_without_a_class_leaves_its_statistics(name: str) -> None:
+def test_a_batch_leaves_the_statistics_of_absent_classes_alone(name: str) -> None:
     part = trained(name)
     before = {key: value.clone() for key, value in part.named_buffers()}
     step(part, outputs_of(4, seed=5), Labels.hard(torch.tensor([0, 1, 2, 0])))
     for key, value in part.named_buffers():
-        if key != "before":  # PML's copy of what the step saw
+        if key != "before":  # PML's copy of the class statistics that the step used
             torch.testing.assert_close(value[3:], before[key][3:], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_is_one_graph(name: str) -> None:
+def test_compiles_to_one_graph(name: str) -> None:
     part, outputs, labels = trained(name), outputs_of(6, seed=7), torch.tensor([0, 1, 2, 3, 3, 0])
     counter = CompileCounter()
     compiled = torch.compile(lambda x, y: part(x, y, outputs), fullgraph=True, backend=counter)
@@ -121,13 +121,13 @@ def test_is_one_graph(name: str) -> None:
         addresses = {key: value.data_ptr() for key, value in part.named_buffers()}
         step(part, outputs, Labels.hard(labels))
         next_epoch(part, 2)
-        assert {key: value.data_ptr() for key, value in part.named_buffers()} == addresses  # a CUDA graph goes on reading them
-    assert counter.frame_count == 1  # what is learnt recompiles nothing
+        assert {key: value.data_ptr() for key, value in part.named_buffers()} == addresses  # a CUDA graph keeps reading them
+    assert counter.frame_count == 1  # new statistics compile no second graph
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_loss_evaluated_twice_in_a_step_counts_its_batch_once(name: str) -> None:
-    """As for each expert of an ensemble, or by an update that takes two gradients a step."""
+def test_evaluating_the_loss_changes_no_statistics(name: str) -> None:
+    """An ensemble evaluates the loss once for each expert, and some updates take two gradients a step."""
     part, outputs, targets = trained(name), outputs_of(4, seed=3), Labels.hard(torch.tensor([0, 1, 2, 3]))
     state = {key: value.clone() for key, value in part.state_dict().items()}
     torch.manual_seed(0)
@@ -139,7 +139,7 @@ def test_a_loss_evaluated_twice_in_a_step_counts_its_batch_once(name: str) -> No
 
 @pytest.mark.parametrize("name", PARTS)
 def test_two_equal_columns_are_one_label(name: str) -> None:
-    """A row mixed with another of its own class is a row of that class, in the loss and in what is learnt from it."""
+    """A row mixed with a row of the same class counts as one row of this class, in the loss and in the statistics."""
     labels, keep = torch.tensor([0, 1, 2, 3]), torch.tensor([0.2, 0.5, 0.9, 1.0])
     hard, outputs = Labels.hard(labels), outputs_of(4, seed=3)
     mixed = hard.mix(hard, keep)
@@ -157,7 +157,7 @@ def test_two_equal_columns_are_one_label(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_what_is_learnt_is_in_the_checkpoint(name: str) -> None:
+def test_learnt_statistics_are_in_the_checkpoint(name: str) -> None:
     part, resumed = trained(name), PARTS[name](STATS)
     resumed.load_state_dict(part.state_dict())
     outputs, targets = outputs_of(4, seed=3), Labels.hard(torch.tensor([0, 1, 2, 3]))
@@ -165,23 +165,23 @@ def test_what_is_learnt_is_in_the_checkpoint(name: str) -> None:
     assert loss_of(PARTS[name](STATS), outputs, targets) != loss_of(part, outputs, targets)
 
 
-def test_mixed_rows_count_by_their_shares() -> None:
+def test_seesaw_counts_mixed_rows_by_their_shares() -> None:
     part = Seesaw(num_classes=3)
     targets = Labels.hard(torch.tensor([0, 1])).mix(Labels.hard(torch.tensor([2, 2])), torch.tensor([0.75, 0.5]))
     step(part, Outputs(), targets)
     assert part.counts.tolist() == [0.75, 0.5, 0.75]
 
 
-def test_rarer_classes_have_to_win_by_more() -> None:
+def test_rarer_classes_have_to_win_by_a_larger_margin() -> None:
     assert (CDT(stats=STATS).temperatures[:4].diff() > 0).all()
     assert (GCL(stats=STATS).sizes[:4].diff() > 0).all()
     assert GCL(stats=STATS).sizes[[0, 3, 4]].tolist() == [0, 1, 1]
     robal = RoBal(stats=STATS)
-    bound = 10 * robal.margins - robal.bias  # what the label's logit lacks: the bias outweighs the margin's opposite order
+    bound = 10 * robal.margins - robal.bias  # in all, off the label's logit: the bias outweighs the margin's order
     assert (bound[:4].diff() > 0).all()
 
 
-def test_seesaw_mitigates_rarer_classes_and_restores_mistakes() -> None:
+def test_seesaw_mitigates_the_penalty_on_rarer_classes_and_compensates_for_mistakes() -> None:
     part, labels = Seesaw(num_classes=2), torch.tensor([0])
     part.counts.copy_(torch.tensor([99.0, 10.0]))
     even = part(torch.zeros(1, 2), labels, Outputs())
@@ -192,11 +192,11 @@ def test_seesaw_mitigates_rarer_classes_and_restores_mistakes() -> None:
     assert not part(torch.zeros(1, 2), labels, Outputs()).any()  # a more frequent class is left alone
 
 
-def test_equal_counts_cloud_nothing() -> None:
+def test_equal_counts_give_clouds_of_size_zero() -> None:
     assert cloud_sizes(torch.tensor([7, 7, 7])).tolist() == [0, 0, 0]
 
 
-def test_loce_starts_without_margins_and_helps_the_unrecognised() -> None:
+def test_loce_starts_without_margins_and_then_favours_unrecognised_classes() -> None:
     part, logits = LOCE(momentum=0.0, num_classes=3), torch.zeros(2, 3)
     labels = torch.tensor([0, 1])
     torch.testing.assert_close(LOCE(num_classes=3)(logits[:0], labels[:0], Outputs()), logits[:0])
@@ -206,7 +206,7 @@ def test_loce_starts_without_margins_and_helps_the_unrecognised() -> None:
     assert adjusted[0] > adjusted[2] > adjusted[1] == 0
 
 
-def test_uncertainty_follows_the_less_certain_class() -> None:
+def test_the_uncertainty_margin_is_largest_for_the_least_certain_class() -> None:
     """Features on a class weight are certain; features between two weights are not."""
     part, head = UncertaintyMargin(num_classes=3), torch.eye(3, 64).repeat_interleave(1, 0)
     head = torch.cat([torch.eye(3)] * 21 + [torch.zeros(3, 1)], dim=1)
@@ -214,7 +214,7 @@ def test_uncertainty_follows_the_less_certain_class() -> None:
     logits = 30 * F.normalize(features, dim=1) @ F.normalize(head, dim=1).T
     torch.manual_seed(0)
     next_epoch(part, 0)
-    assert part.margins.tolist() == [1, 1, 1]  # the first epoch has none
+    assert part.margins.tolist() == [1, 1, 1]  # the first epoch has no margins
     outputs = Outputs(features=features, logits=logits, scale=30.0, head=head)
     step(part, outputs, Labels.hard(torch.tensor([0] * 50 + [1] * 50)))
     next_epoch(part)
@@ -222,7 +222,7 @@ def test_uncertainty_follows_the_less_certain_class() -> None:
     assert not part.sums.any() and not part.shares.any()
 
 
-def test_the_angular_margin_falls_with_the_angle_and_never_helps() -> None:
+def test_the_angular_logit_falls_with_the_angle_and_never_exceeds_the_cosine() -> None:
     cosines = torch.linspace(1, -1, 1001, dtype=torch.float64)[:, None].expand(-1, 2)
     labels = torch.zeros(1001, dtype=torch.long)
     for factor in (1.0, 1.3, 2.0, 3.7):
@@ -241,7 +241,7 @@ def test_progressive_margins_are_learnt_and_standardised() -> None:
 
 
 @pytest.mark.parametrize("make", [GCL, RoBal])
-def test_a_margin_takes_its_own_scale_whatever_the_head_has(make: Callable[..., Adjust]) -> None:
+def test_a_margin_uses_its_own_scale_whatever_the_scale_of_the_head(make: Callable[..., Adjust]) -> None:
     cosines, labels, part, results = torch.rand(4, 5), torch.tensor([0, 1, 2, 3]), make(stats=STATS), []
     for scale in (1.0, 16.0, 30.0):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Each test of networks draws the same weights."""
+"""The random seed of the network tests: each test draws the same weights."""
 
 import pytest
 import torch

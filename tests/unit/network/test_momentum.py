@@ -1,4 +1,4 @@
-"""The momentum twin follows its network without gradient, with batch statistics of its own."""
+"""Momentum twin of a network: averaged weights, no gradient, batch statistics of its own stream."""
 
 import torch
 
@@ -6,7 +6,7 @@ from tests.support.narrow import present
 from tests.support.networks import momentum, streams_of
 
 
-def test_momentum_twin_follows_without_gradient() -> None:
+def test_momentum_twin_averages_the_weights_without_gradient() -> None:
     network = momentum(3).train()
     twin_weight = network.get_buffer("twin.backbone.conv1.weight")
     start = twin_weight.clone()

@@ -1,4 +1,4 @@
-"""What every network and head keeps to, from its outputs to one graph for every epoch."""
+"""Networks and heads: promised outputs, gradients, checkpoints, precision, one compiled graph for all epochs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +39,7 @@ each = pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
 
 
 def loss_of(outputs: dict[str, Outputs]) -> Tensor:
-    """Touches every output that has a gradient, each coordinate with another weight."""
+    """Sums every output that has a gradient, with a different weight for each coordinate."""
     tensors = [getattr(output, field) for output in outputs.values() for field in ("logits", "experts", "embedding")]
     present = [tensor for tensor in tensors if tensor is not None]
     return torch.stack([(tensor * torch.linspace(-1, 1, tensor.numel()).view(tensor.shape)).sum() for tensor in present]).sum()
@@ -49,7 +49,7 @@ def loss_of(outputs: dict[str, Outputs]) -> Tensor:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("pixels", [8, 28, 32])
 @pytest.mark.parametrize("size", [1, 4])
-def test_predict_fills_what_is_promised(make: Make, channels: int, pixels: int, size: int) -> None:
+def test_predict_fills_the_promised_fields(make: Make, channels: int, pixels: int, size: int) -> None:
     network = make(channels).eval()
     outputs = network.predict(torch.randn(size, channels, pixels, pixels))
     assert {field for field in FIELDS if getattr(outputs, field) is not None} == network.provides
@@ -119,7 +119,7 @@ def test_outputs_and_gradients_are_finite_in_bf16(make: Make) -> None:
 
 
 @each
-def test_channels_last_gives_the_same(make: Make) -> None:
+def test_channels_last_gives_the_same_logits(make: Make) -> None:
     network, images = make(3).eval(), torch.randn(2, 3, 32, 32)
     expected = network.predict(images).logits
     found = network.to(memory_format=torch.channels_last).predict(images.to(memory_format=torch.channels_last)).logits
@@ -129,7 +129,7 @@ def test_channels_last_gives_the_same(make: Make) -> None:
 @each
 @pytest.mark.parametrize("head", [Linear, Cosine])
 def test_heads_can_be_wrapped_by_name(make: Make, head: type[Linear | Cosine]) -> None:
-    """As a stage does for LWS: the network goes on with the wrapped heads, and only the scales learn."""
+    """A stage of LWS does this: the network uses the wrapped heads, and only the scales are trained."""
     network = make(3)
     for name in network.head_names():
         parent, _, child = name.rpartition(".")
@@ -158,7 +158,7 @@ TERMS = {
 
 @pytest.mark.parametrize("name", TERMS)
 def test_one_graph_serves_every_epoch(name: str) -> None:
-    """No graph break in network and term, and no second graph when the clock or the queue moves on."""
+    """Network and term compile without a graph break; a new epoch or a fuller queue compiles no second graph."""
     make, make_term = TERMS[name]
     network, term, streams = make(3).train(), make_term(), streams_of()
     graphs: list[torch.fx.GraphModule] = []
@@ -182,7 +182,7 @@ def test_one_graph_serves_every_epoch(name: str) -> None:
         for part in (network, term):
             part.after_step({key: output.detach() for key, output in outputs.items()}, streams)
     assert len(graphs) == 1
-    assert len(set(losses)) == {"paco": 3, "ride": 2, "sade": 1, "bbn": 3}[name]  # queue, temperature and alpha move the loss
+    assert len(set(losses)) == {"paco": 3, "ride": 2, "sade": 1, "bbn": 3}[name]  # queue, temperature and alpha change the loss
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A backbone forks into a trunk and branches that compute what it computes."""
+"""Forks of the CIFAR ResNet: a shared trunk, and branches with weights of their own."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from tests.support.networks import backbone
 
 @pytest.mark.parametrize("depth", [8, 20])
 @pytest.mark.parametrize(("after", "width"), [("layer1", 0.75), ("layer2", 1.0), ("penultimate_block", 1.0)])
-def test_fork(depth: int, after: str, width: float) -> None:
+def test_a_fork_has_a_trunk_and_branches_of_the_given_width(depth: int, after: str, width: float) -> None:
     trunk, branches = backbone(depth=depth).fork(after, 2, width)
     shared = trunk(torch.randn(2, 3, 16, 16))
     for branch in branches:
@@ -17,8 +17,8 @@ def test_fork(depth: int, after: str, width: float) -> None:
     assert not torch.equal(first[0], second[0])
 
 
-def test_a_fork_without_narrowing_is_the_backbone() -> None:
-    """A trunk and one branch with the backbone's own weights compute what the backbone computes."""
+def test_a_fork_of_full_width_computes_the_same_as_the_backbone() -> None:
+    """A trunk and one branch with the backbone's own weights compute the backbone's features."""
     for after in ("layer1", "layer2", "penultimate_block"):
         body, images = backbone(depth=20).eval(), torch.randn(2, 3, 32, 32)
         expected, tensors = body(images), [tensor.clone() for tensor in body.state_dict().values()]

@@ -1,4 +1,4 @@
-"""SGD is torch's, bit for bit, and has the numbers it was given."""
+"""SGD: its hyperparameters, and updates that match torch.optim.SGD bit for bit."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from ltrun.engine.stage import set_rates
 from ltrun.optimizer import SGD
 
 
-def test_sgd_has_the_numbers_it_was_given() -> None:
+def test_sgd_has_the_given_hyperparameters() -> None:
     parameter = nn.Parameter(torch.ones(3))
     made = SGD(0.05, 0.8, 1e-3, True).build({"weight": parameter})
     assert (made.momentum, made.weight_decay, made.nesterov) == (0.8, 1e-3, True)
@@ -18,8 +18,8 @@ def test_sgd_has_the_numbers_it_was_given() -> None:
 @pytest.mark.parametrize(
     ("momentum", "weight_decay", "nesterov"), [(0.9, 2e-4, False), (0.9, 5e-4, True), (0.0, 0.0, False), (0.9, 0.0, False)]
 )
-def test_sgd_is_torchs_bit_for_bit(momentum: float, weight_decay: float, nesterov: bool) -> None:
-    """Over a rate that changes and a state that was saved and loaded; a parameter without a gradient is left alone."""
+def test_sgd_matches_torch_bit_for_bit(momentum: float, weight_decay: float, nesterov: bool) -> None:
+    """The rate changes and the state is saved and loaded on the way; a parameter without a gradient stays as it is."""
     torch.manual_seed(0)
     shapes = [(4, 3, 3, 3), (7,), (5, 4)]
     ours, theirs = ([nn.Parameter(torch.full(shape, 0.7)) for shape in shapes] for _ in range(2))

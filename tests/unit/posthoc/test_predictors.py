@@ -1,4 +1,4 @@
-"""What post-hoc parts keep to: what they may see, and what they make of features, heads and experts."""
+"""Post-hoc predictors from features, heads and experts: logit adjustment, tau-normalisation, NCM, SADE's aggregation."""
 
 from collections.abc import Callable, Iterator
 
@@ -17,7 +17,7 @@ STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))
 
 
 class Split:
-    """A split whose outputs are given: of the plain images, or of augmented ones for each epoch."""
+    """A split with given outputs: one for the plain images, and one for each epoch of augmented images."""
 
     def __init__(self, plain: Outputs | None = None, views: list[Outputs] | None = None, labels: Tensor | None = None):
         self.plain, self.views, self.given, self.asked = plain, views or [], labels, []  # type: ignore[var-annotated]
@@ -45,7 +45,7 @@ def features_of(labels: Tensor, noise: float = 0.3) -> Tensor:
 
 
 def test_post_hoc_and_training_adjustment_cancel() -> None:
-    """The sign trap: what training adds to the loss's logits, the post-hoc form takes away."""
+    """The signs are opposite: training adds the log prior to the logits, the post-hoc form subtracts it."""
     logits = torch.randn(3, 5)
     added = TrainingLogitAdjustment(1.0, stats=STATS)(logits, torch.zeros(3, dtype=torch.long), Outputs(logits=logits))
     torch.testing.assert_close(LogitAdjustment(1.0, stats=STATS)(Outputs(logits=added)), logits)
@@ -53,7 +53,7 @@ def test_post_hoc_and_training_adjustment_cancel() -> None:
     assert (even[0, :4].diff() > 0).all() and even.isfinite().all()  # the rarer, the likelier
 
 
-def test_tau_norm_equals_out_the_lengths_of_class_weights() -> None:
+def test_tau_norm_removes_the_norms_of_class_weights() -> None:
     directions = F.normalize(torch.randn(5, 8), dim=1)
     lengths = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.5])[:, None]
     features = torch.randn(6, 8)
@@ -65,7 +65,7 @@ def test_tau_norm_equals_out_the_lengths_of_class_weights() -> None:
 
 @pytest.mark.parametrize("distance", ["l2", "cosine"])
 @pytest.mark.parametrize("centre", [True, False])
-def test_ncm_takes_the_nearest_mean(distance: str, centre: bool) -> None:
+def test_ncm_predicts_the_class_with_the_nearest_mean(distance: str, centre: bool) -> None:
     labels = torch.tensor([0] * 40 + [1] * 10 + [2] * 4 + [3])
     train = Split(Outputs(features=features_of(labels)), labels=labels)
     part = NCM(distance, centre, num_classes=5)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def test_ncm_agrees_with_scikit_learn() -> None:
 
 
 def views(stable: int, num_experts: int = 3, rows: int = 300) -> list[Outputs]:
-    """Two views of the same images on which one expert is sure of itself and the others guess anew."""
+    """Two views of the same images: expert `stable` predicts the same on both, the others guess anew."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(2, num_experts, rows, 5, generator=generator)
     logits[1, stable] = logits[0, stable]
@@ -107,11 +107,11 @@ def views(stable: int, num_experts: int = 3, rows: int = 300) -> list[Outputs]:
 def test_sade_trusts_the_stable_expert(stable: int) -> None:
     split = Split(views=views(stable))
     part = SADEAggregation(lr=0.5)
-    with torch.no_grad():  # as evaluation runs it
+    with torch.no_grad():  # evaluation fits without gradients
         part.fit({"test_inputs": split})
     weights = part.trust.softmax(0)
     assert weights.argmax() == stable and weights[stable] > 0.6
-    assert part.sees == {"test_inputs"}  # it never asked for labels, which would have raised
+    assert part.sees == {"test_inputs"}  # `fit` read no labels, or Split would have raised
     assert split.asked[:4] == [(True, 0), (True, 1), (True, 2), (True, 3)]  # two new views an epoch
     experts = torch.randn(3, 4, 5)
     expected = sum(w * z for w, z in zip(weights, experts, strict=True))
@@ -119,7 +119,7 @@ def test_sade_trusts_the_stable_expert(stable: int) -> None:
     assert not part.trust.requires_grad
 
 
-def test_sade_stops_once_an_expert_is_out() -> None:
+def test_sade_stops_once_an_expert_has_almost_no_weight() -> None:
     eager, patient = Split(views=views(0)), Split(views=views(0))
     SADEAggregation(epochs=50, lr=2.0).fit({"test_inputs": eager})
     SADEAggregation(epochs=50, lr=2.0, stop=0.0).fit({"test_inputs": patient})

@@ -1,4 +1,4 @@
-"""Post-hoc parts that exchange priors or take out the mean: what they see, what they recover, what they refuse."""
+"""Post-hoc parts that exchange class priors, and TDE: splits they see, predictions they recover, values they refuse."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +40,7 @@ PARTS: dict[str, Callable[[ClassStats], PostHoc]] = {
 
 
 class Split:
-    """A split whose outputs are given; asking for labels is an error, as it is on test inputs."""
+    """A split with given outputs; reading its labels raises, as it does for test inputs."""
 
     def __init__(self, outputs: Outputs):
         self.given = outputs
@@ -63,7 +63,7 @@ def fitted(part: PostHoc, logits: Tensor) -> PostHoc:
 
 
 def drawn(shares: Tensor, rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Labels by their shares, and of each row the log likelihoods of the classes: points of unit noise around C corners."""
+    """Labels drawn by `shares`, and (rows, C) log likelihoods of their points, which have unit noise around C corners."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.multinomial(shares, rows, replacement=True, generator=generator)
     points = 2 * F.one_hot(labels, len(shares)) + torch.randn(rows, len(shares), generator=generator)
@@ -82,25 +82,25 @@ def test_scores_are_finite(name: str, dtype: torch.dtype) -> None:
     for rows in (logits, logits[:1], 50 * logits):
         scores = part(Outputs(logits=rows))
         assert scores.shape == rows.shape and scores.isfinite().all()
-    assert fitted(PARTS[name](STATS), 1000 * logits)(Outputs(logits=logits)).isfinite().all()  # a network sure of everything
+    assert fitted(PARTS[name](STATS), 1000 * logits)(Outputs(logits=logits)).isfinite().all()  # a network certain of all images
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_thousands_of_classes(name: str) -> None:
+def test_scores_of_thousands_of_classes_are_finite(name: str) -> None:
     stats = ClassStats((1000 * torch.arange(1, 8143) ** -0.9).long().clamp(min=2))
     logits = torch.randn(64, 8142)
     assert fitted(PARTS[name](stats), logits)(Outputs(logits=logits)).isfinite().all()
 
 
-def test_what_a_part_sees_is_what_the_table_marks() -> None:
+def test_only_label_shift_em_sees_test_inputs() -> None:
     seen = {name: PARTS[name](STATS).sees for name in PARTS}
     assert {name for name, sees in seen.items() if "test_inputs" in sees} == {"label_shift_em"}
     assert seen["uno_ic_flattened"] == {"val"} and seen["effective_prior"] == {"train"}
     assert not seen["pc_softmax"] | seen["uno_ic"]
 
 
-def test_balanced_posteriors_come_back() -> None:
-    """With exact posteriors for a long-tailed source, each way to the same uniform prior restores the balanced ones."""
+def test_each_part_restores_the_accuracy_of_balanced_posteriors() -> None:
+    """Posteriors that are exact for a long-tailed prior become as accurate as the posteriors for the uniform prior."""
     stats = ClassStats(torch.tensor([800, 100, 60, 30, 10]))
     _, train = drawn(stats.prior, 20_000, 0)
     labels, likelihood = drawn(torch.ones(5) / 5, 5000, 1)
@@ -115,8 +115,8 @@ def test_balanced_posteriors_come_back() -> None:
         assert accuracy(part(Outputs(logits=test)), labels) == pytest.approx(best, abs=0.01)
 
 
-def test_a_long_tailed_test_set_keeps_its_tail() -> None:
-    """A known target, or one that is estimated, does better on reversed test data than the uniform prior."""
+def test_a_known_or_estimated_target_prior_beats_the_uniform_prior_on_reversed_test_data() -> None:
+    """The test data have the class sizes of the training data in reverse order."""
     stats, reverse = ClassStats(torch.tensor([800, 100, 60, 30, 10])), [10.0, 30.0, 60.0, 100.0, 800.0]
     _, train = drawn(stats.prior, 20_000, 0)
     shares = torch.tensor(reverse) / 1000
@@ -132,7 +132,7 @@ def test_a_long_tailed_test_set_keeps_its_tail() -> None:
     torch.testing.assert_close(found, shares.double(), atol=0.03, rtol=0)
 
 
-def test_em_only_ever_raises_the_likelihood() -> None:
+def test_em_never_lowers_the_likelihood() -> None:
     source = STATS.prior.double().clamp(min=1e-3)
     source /= source.sum()
     posteriors = (3 * torch.randn(200, 5, generator=torch.Generator().manual_seed(0)).double()).softmax(1)
@@ -141,8 +141,8 @@ def test_em_only_ever_raises_the_likelihood() -> None:
     assert torch.equal(em_prior(posteriors, source, 64, tolerance=10.0), em_prior(posteriors, source, 1, 0.0))
 
 
-def test_a_class_without_training_images_is_shifted_as_the_rarest() -> None:
-    """log of a prior of 0 + 1e-12 took 27 off every logit of such a class but, subtracted, made it win everywhere."""
+def test_a_class_without_training_images_is_shifted_like_the_rarest_class() -> None:
+    """The log of a prior 0 + 1e-12 is -27.6: subtracted from the logit of an empty class, it made the class win everywhere."""
     logits = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     for part in (LogitAdjustment(stats=STATS), PCSoftmax(stats=STATS), UNOIC(stats=STATS)):
         shift = part(Outputs(logits=logits)) - logits
@@ -153,8 +153,8 @@ def test_a_class_without_training_images_is_shifted_as_the_rarest() -> None:
         assert not (unwanted(Outputs(logits=logits)).argmax(1) == 4).any()
 
 
-def test_a_class_that_the_network_was_never_shown_does_not_win_by_a_prediction_of_nothing() -> None:
-    """Its mean prediction may be 1e-12, which is no prior: the least predicted class with images stands in for it."""
+def test_a_class_without_training_images_does_not_win_by_its_tiny_mean_prediction() -> None:
+    """Its mean prediction may be 1e-12 and is no prior: the smallest mean prediction of a class with images replaces it."""
     logits = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     logits[:, 4] -= 12
     for name in ("effective_prior", "label_shift_em"):
@@ -163,7 +163,7 @@ def test_a_class_that_the_network_was_never_shown_does_not_win_by_a_prediction_o
         assert name == "label_shift_em" or (known(Outputs(logits=logits)).argmax(1) == 4).any(), name
 
 
-def test_flattening_leaves_usual_images_alone() -> None:
+def test_flattening_leaves_images_of_usual_entropy_alone() -> None:
     usual = torch.tensor([[5.0, 0, 0, 0, 0], [4.0, 1, 0, 0, 0], [3.0, 0, 2, 0, 0]])
     unsure = torch.tensor([[0.5, 0.4, 0.3, 0.2, 0.1]])
     part, plain = fitted(LikelihoodFlattening(UNOIC(0.0, stats=STATS)), usual), UNOIC(0.0, stats=STATS)
@@ -179,7 +179,7 @@ def causal_outputs(rows: int = 40, num_heads: int = 2) -> tuple[Causal, Outputs]
         return head, Outputs(features=features, logits=head(features), scale=head.scale, head=head.classes)
 
 
-def test_tde_takes_out_the_mean() -> None:
+def test_tde_removes_the_mean_feature_in_proportion_to_alpha() -> None:
     head, train = causal_outputs()
     assert train.features is not None and train.logits is not None
     rows = []
@@ -190,17 +190,17 @@ def test_tde_takes_out_the_mean() -> None:
         mean = Outputs(features=part.mean[None], scale=head.scale, head=train.head)
         torch.testing.assert_close(part(mean), (1 - alpha) * head(part.mean[None]).detach())
     torch.testing.assert_close(rows[0], train.logits)
-    torch.testing.assert_close(rows[2], rows[0] + 1.5 * (rows[1] - rows[0]))  # alpha is linear and needs no training
+    torch.testing.assert_close(rows[2], rows[0] + 1.5 * (rows[1] - rows[0]))  # scores are linear in alpha
 
 
-def test_the_published_alpha_is_that_of_the_number_of_classes() -> None:
-    """CIFAR-10, CIFAR-100, Places-LT and ImageNet-LT in the authors' configurations."""
+def test_alpha_defaults_to_the_published_value_for_the_number_of_classes() -> None:
+    """The authors' configurations for CIFAR-10, CIFAR-100, Places-LT and ImageNet-LT have these values."""
     assert [TDE(num_classes=classes).alpha for classes in (10, 100, 365, 1000)] == [1.0, 1.5, 3.0, 3.0]
     assert TDE(0.5, num_classes=10).alpha == 0.5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_tde_in_low_precision_and_on_one_image(dtype: torch.dtype) -> None:
+def test_tde_works_in_low_precision_and_on_one_image(dtype: torch.dtype) -> None:
     _, train = causal_outputs()
     lower = train.map(lambda tensor: tensor.to(dtype))
     exact, part = TDE(1.5, num_classes=5), TDE(1.5, num_classes=5)
@@ -214,7 +214,7 @@ def test_tde_in_low_precision_and_on_one_image(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("num_heads", [1, 3, 4])
-def test_tde_refuses_other_heads_than_the_classifiers(num_heads: int) -> None:
+def test_tde_refuses_a_number_of_heads_other_than_the_classifiers(num_heads: int) -> None:
     _, train = causal_outputs(num_heads=2)
     with pytest.raises(ConfigError, match="num_heads="):
         TDE(num_heads=num_heads, num_classes=5).fit({"train": Split(train)})

@@ -1,4 +1,4 @@
-"""What deferred, class-aware, repeat-factor, curriculum and difficulty-driven samplers keep to."""
+"""Deferred, class-aware, repeat-factor, curriculum and class-difficulty samplers: class frequencies, order, learnt state."""
 
 import math
 from collections.abc import Callable
@@ -67,17 +67,17 @@ EXPECTED: dict[str, tuple[Sampler, Clock, Tensor]] = {
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_class_frequencies(name: str) -> None:
+def test_classes_are_drawn_with_their_expected_frequencies(name: str) -> None:
     """Chi-square over 100 epochs of draws; 20.5 is the 0.1 % point for the 5 degrees of freedom of 6 classes with images."""
     sampler, clock, expected = EXPECTED[name]
     rows = torch.cat([draw(sampler, clock, seed) for seed in range(100)])
     assert chi_square(LABELS[rows], expected) < 20.5
     others = [p for _, _, p in EXPECTED.values() if (p - expected).abs().max() > 0.02]
-    assert others and all(chi_square(LABELS[rows], other) > 1000 for other in others)  # the test can fail
+    assert others and all(chi_square(LABELS[rows], other) > 1000 for other in others)  # another distribution would fail
 
 
-def test_frequencies_of_repeated_images() -> None:
-    """The whole part of r is certain, the rest a chance: per class, the sum over 100 epochs lies within 4 deviations."""
+def test_images_repeat_as_often_as_their_repeat_factor() -> None:
+    """The whole part of r is certain, the rest a probability: class sums over 100 epochs lie within 4 standard deviations."""
     sampler = RepeatFactor(threshold=None, num_classes=7)
     factors = label_repeat_factors(Labels.hard(LABELS), 1 / 7)
     epochs = [draw(sampler, seed=seed) for seed in range(100)]
@@ -92,16 +92,16 @@ def test_frequencies_of_repeated_images() -> None:
     assert not torch.equal(epochs[0], epochs[0].sort().values)  # shuffled
 
 
-def test_images_of_rare_classes_repeat_and_without_the_root_classes_come_as_often() -> None:
+def test_repeat_factors_leave_frequent_classes_alone_and_without_the_root_balance_all_classes() -> None:
     every = RepeatFactor(threshold=0.0001, num_classes=7)
     assert torch.equal(draw(every).sort().values, torch.arange(len(LABELS)))  # nothing is rare: each image once
     equal = label_repeat_factors(Labels.hard(LABELS), 500 / 776, square_root=False)
     mass = torch.zeros(7, dtype=torch.float64).index_add_(0, LABELS, equal)
-    torch.testing.assert_close(mass[present], torch.full((6,), 500.0, dtype=torch.float64))  # without the root: as often
+    torch.testing.assert_close(mass[present], torch.full((6,), 500.0, dtype=torch.float64))  # without the root: equally often
     assert RepeatFactor(threshold=None, num_classes=8).threshold == 1 / 8 == RepeatFactor(num_classes=8).threshold
 
 
-def test_deferred_switches_once_and_scales() -> None:
+def test_deferred_switches_once_at_a_fraction_of_the_stage() -> None:
     for epochs, first in ((200, 160), (300, 240), (400, 320), (10, 8), (1, 1)):
         sampler = Deferred(then=Power(0.0))
         permuted = [len(draw(sampler, Clock("joint", epoch, epochs)).unique()) == len(LABELS) for epoch in range(epochs)]
@@ -113,7 +113,7 @@ def test_deferred_takes_any_sampler() -> None:
     assert chi_square(LABELS[draw(sampler, START)], power_probabilities(COUNTS, -1.0)) < 20.5
     assert torch.equal(draw(sampler, END), draw(Instance(), END))
     inner = ClassDifficulty(num_classes=7)
-    assert inner in Deferred(then=inner).modules()  # so that the trainer shows it the steps before it sets in
+    assert inner in Deferred(then=inner).modules()  # a submodule, so the trainer shows it the steps before the switch
 
 
 @pytest.mark.parametrize("images", [1, 4, 7])
@@ -123,20 +123,20 @@ def test_class_aware_takes_classes_and_images_in_turn(images: int) -> None:
     turns = classes[::images]
     assert torch.equal(turns.repeat_interleave(images)[: len(rows)], classes)
     rounds = [part.sort().values.tolist() for part in turns.split(6)]
-    assert rounds[:-1] == [[0, 1, 3, 4, 5, 6]] * (len(rounds) - 1)  # every class once before any comes again
-    assert len({tuple(part.tolist()) for part in turns.split(6)}) > len(rounds) // 2  # in ever new orders
+    assert rounds[:-1] == [[0, 1, 3, 4, 5, 6]] * (len(rounds) - 1)  # every class once before any class repeats
+    assert len({tuple(part.tolist()) for part in turns.split(6)}) > len(rounds) // 2  # each round in a new order
     for label in (0, 1, 3, 4, 5, 6):
         of_class = LABELS.eq(label).nonzero()[:, 0]
         lists = rows[classes == label].split(len(of_class))
-        assert all(torch.equal(part.sort().values, of_class) for part in lists[:-1])  # every image once before any again
+        assert all(torch.equal(part.sort().values, of_class) for part in lists[:-1])  # every image once before any repeats
         assert len(lists[-1].unique()) == len(lists[-1])
         if 1 < len(of_class) < 100:
             assert len({tuple(part.tolist()) for part in lists}) > 1
     assert not torch.equal(draw(ClassAware(images), seed=1), rows)
 
 
-def test_orders_of_class_aware_are_uniform() -> None:
-    """Where a row stands in its class's list is equally likely for each of 8: chi-square, 7 degrees of freedom, 0.1 %."""
+def test_class_aware_shuffles_the_images_of_a_class_uniformly() -> None:
+    """Each of the 8 images of a class comes first equally often: chi-square, 7 degrees of freedom, 0.1 %."""
     of_class = (LABELS == 5).nonzero()[:, 0]
     firsts = torch.cat([(lambda rows: rows[LABELS[rows] == 5][:104:8])(draw(ClassAware(), seed=seed)) for seed in range(60)])
     seen = torch.bincount(firsts, minlength=len(LABELS))[of_class].double()
@@ -155,7 +155,7 @@ def adapt(sampler: Sampler, epoch: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_difficulty_counts_what_the_network_gets_right(dtype: torch.dtype) -> None:
+def test_difficulty_counts_misses_and_images_and_halves_both_after_an_epoch(dtype: torch.dtype) -> None:
     sampler = ClassDifficulty(memory=0.5, num_classes=3)
     logits = torch.eye(3)[torch.tensor([0, 0, 1, 2])].to(dtype)
     step(sampler, logits, Labels.hard(torch.tensor([0, 1, 1, 0])))  # class 2 is absent
@@ -167,25 +167,25 @@ def test_difficulty_counts_what_the_network_gets_right(dtype: torch.dtype) -> No
     assert sampler.missed.dtype == torch.float32
     labels = torch.tensor([0, 1, 2])
     drawn = torch.cat([draw(sampler, labels=labels.repeat(50), seed=seed) for seed in range(50)]) % 3
-    assert chi_square(drawn, difficulty_probabilities(torch.tensor([0.25, 0.5, 1.0]), None, 0.1)) < 13.8  # 2 degrees
+    assert chi_square(drawn, difficulty_probabilities(torch.tensor([0.25, 0.5, 1.0]), None, 0.1)) < 13.8  # 2 degrees of freedom
 
 
-def test_difficulty_by_the_running_loss() -> None:
-    """A class is as difficult as its mean cross-entropy is large beside the largest; one not seen is the most difficult."""
+def test_difficulty_by_loss_is_relative_to_the_most_difficult_class() -> None:
+    """The difficulty of a class is its mean cross-entropy over the largest one, and 1 for a class that has not been seen."""
     sampler = ClassDifficulty("loss", num_classes=4)
     logits = torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]])
     step(sampler, logits, Labels.hard(torch.tensor([0, 1, 2, 2])))
     adapt(sampler, 1)
     losses = torch.nn.functional.cross_entropy(logits[:3].double(), torch.tensor([0, 1, 2]), reduction="none")
-    expected = torch.cat([losses / math.log(4), torch.ones(1, dtype=torch.float64)])  # of class 1, the largest
+    expected = torch.cat([losses / math.log(4), torch.ones(1, dtype=torch.float64)])  # class 1 has the largest loss, log 4
     torch.testing.assert_close(sampler.difficulty(), expected, rtol=1e-6, atol=0)
     labels = torch.tensor([0, 1, 2, 3])
     drawn = torch.cat([draw(sampler, labels=labels.repeat(50), seed=seed) for seed in range(50)]) % 4
-    assert chi_square(drawn, difficulty_probabilities(expected, None, 0.1)) < 16.3  # 3 degrees
-    assert torch.equal(draw(ClassDifficulty("loss", num_classes=7)), draw(ClassDifficulty(num_classes=7)))  # nothing is known
+    assert chi_square(drawn, difficulty_probabilities(expected, None, 0.1)) < 16.3  # 3 degrees of freedom
+    assert torch.equal(draw(ClassDifficulty("loss", num_classes=7)), draw(ClassDifficulty(num_classes=7)))  # none is seen yet
 
 
-def test_difficulty_counts_the_parts_of_mixed_rows() -> None:
+def test_difficulty_counts_mixed_rows_by_their_shares() -> None:
     sampler = ClassDifficulty(num_classes=3)
     targets = Labels(torch.tensor([[0, 1], [2, 2]]), torch.tensor([[0.75, 0.25], [0.5, 0.5]]))
     step(sampler, torch.eye(3)[torch.tensor([1, 2])], targets)
@@ -197,12 +197,12 @@ def test_difficulty_starts_balanced_and_never_drops_a_class() -> None:
     assert chi_square(LABELS[first], power_probabilities(COUNTS, 0.0)) < 20.5
     learnt = with_accuracy(torch.tensor([1.0, 0, 0, 0, 0, 0, 0]))
     assert 0 in LABELS[torch.cat([draw(learnt, seed=seed) for seed in range(100)])]
-    for epoch in range(1000):  # counts of a class that does not come fade without becoming nan
+    for epoch in range(1000):  # the counts of absent classes decay without becoming nan
         adapt(learnt, epoch)
     assert len(draw(learnt)) == len(LABELS)
 
 
-def test_difficulty_travels_in_checkpoints() -> None:
+def test_difficulty_is_in_the_checkpoint() -> None:
     other = ClassDifficulty(num_classes=7)
     other.load_state_dict(with_accuracy(ACCURACY).state_dict())
     assert torch.equal(draw(other), draw(with_accuracy(ACCURACY)))

@@ -1,4 +1,4 @@
-"""What every sampler keeps to: rows of the training set, a function of the generator alone, the promised frequencies."""
+"""Samplers: rows of the training set, class frequencies, degenerate training sets, label columns."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ from ltrun.resampling.progressive import progressive_probabilities
 from ltrun.types import Clock, Labels
 from tests.support.draws import COUNTS, END, LABELS, START, draw
 
-SAMPLERS: dict[str, Callable[[int], Sampler]] = {  # of the number of classes
+SAMPLERS: dict[str, Callable[[int], Sampler]] = {  # built for a number of classes
     "instance": lambda classes: Instance(),
     "class_balanced": lambda classes: Power(0.0),
     "square_root": lambda classes: Power(0.5),
@@ -47,7 +47,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("clock", [START, END], ids=["start", "end"])
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_an_epoch_is_rows_of_the_training_set(name: str, clock: Clock) -> None:
+def test_an_epoch_consists_of_rows_of_the_training_set(name: str, clock: Clock) -> None:
     rows = draw(SAMPLERS[name](7), clock)
     assert rows.dtype == torch.int64 and rows.min() >= 0 and rows.max() < len(LABELS)
     assert 2 not in LABELS[rows]
@@ -66,30 +66,30 @@ def test_rows_within_a_class_are_equally_likely() -> None:
     assert ((seen - seen.mean()) ** 2 / seen.mean()).sum() < 48.3  # chi-square, 22 degrees of freedom, 0.1 %
 
 
-def test_progressive_moves_from_counts_to_balance() -> None:
+def test_progressive_moves_from_instance_to_class_balanced_sampling() -> None:
     first, middle, last = (progressive_probabilities(COUNTS, Clock("joint", epoch, 3)) for epoch in range(3))
     torch.testing.assert_close(first, EXPECTED["power_one"])
     torch.testing.assert_close(last, EXPECTED["class_balanced"])
     torch.testing.assert_close(middle, (first + last) / 2)
-    torch.testing.assert_close(progressive_probabilities(COUNTS, Clock("joint", 0, 1)), first)  # not nan
+    torch.testing.assert_close(progressive_probabilities(COUNTS, Clock("joint", 0, 1)), first)  # one epoch gives no nan
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_degenerate_training_sets(name: str) -> None:
+def test_a_training_set_of_one_image_or_one_class_can_be_sampled(name: str) -> None:
     for clock in (START, END, Clock("joint", 0, 1)):
         assert set(draw(SAMPLERS[name](4), clock, labels=torch.tensor([3])).tolist()) == {0}  # one image, of one class of four
         assert set(draw(SAMPLERS[name](4), clock, labels=torch.tensor([1, 1, 1])).tolist()) <= {0, 1, 2}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_mixed_labels_count_as_their_first(name: str) -> None:
+def test_two_equal_label_columns_count_as_one(name: str) -> None:
     hard, generator = Labels.hard(LABELS), torch.Generator()
     columns = Labels(torch.stack([LABELS, LABELS], 1), torch.tensor([0.5, 0.5]).expand(len(LABELS), 2))
     rows = [SAMPLERS[name](7).draw(targets, END, generator.manual_seed(0)) for targets in (hard, columns)]
     assert torch.equal(*rows)
 
 
-def test_balances_says_who_counters_the_prior() -> None:
+def test_all_samplers_but_instance_and_deferred_counter_the_prior() -> None:
     assert {name for name, sampler in SAMPLERS.items() if not sampler(7).balances} == {"instance", "drs"}, (
-        "drs: its `then` does"
+        "drs leaves this to its `then`"
     )

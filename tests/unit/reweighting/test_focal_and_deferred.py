@@ -1,4 +1,4 @@
-"""What margins, logit adjustments and weights keep to at the edges of the data, in low precision and under compilation."""
+"""Focal and class weights, their deferral, LDAM and logit adjustment: empty classes, low precision, compilation."""
 
 import math
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def loss_of(name: str, logits: Tensor, labels: list[int], stats: ClassStats = ST
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_focal_is_finite_where_the_answer_is_certain(gamma: float, dtype: torch.dtype) -> None:
+def test_focal_is_finite_where_the_network_is_certain(gamma: float, dtype: torch.dtype) -> None:
     logits = torch.tensor([[200.0, 0.0], [0.0, 200.0], [0.0, 0.0]], dtype=dtype, requires_grad=True)
     labels = torch.tensor([0, 0, 0])
     loss = Classification(weighs=[Focal(gamma)]).loss(logits, Labels.hard(labels), Outputs(logits=logits))
@@ -76,7 +76,7 @@ def test_every_row_is_treated_on_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_is_one_graph(name: str) -> None:
+def test_compiles_to_one_graph(name: str) -> None:
     part, logits, labels = PARTS[name](STATS), torch.randn(6, 5), torch.tensor([0, 1, 2, 3, 3, 0])
     outputs = Outputs(logits=logits, scale=30.0)
     compiled = torch.compile(lambda x, y: part(x, y, outputs), fullgraph=True, backend="eager")
@@ -93,11 +93,11 @@ def test_a_deferred_switch_reaches_a_compiled_step() -> None:
     at_epoch(part, 160)
     torch.testing.assert_close(compiled(logits, labels), EffectiveNumber(stats=STATS)(logits, labels, Outputs()))
     assert counter.frame_count == 1  # no recompilation
-    assert part.active.data_ptr() == address  # a CUDA graph goes on reading the memory it was recorded with
+    assert part.active.data_ptr() == address  # a CUDA graph keeps reading the memory that it was captured with
 
 
-def test_deferred_weights_scale_with_the_stage() -> None:
-    """LDAM-DRW's and CMO's epoch // 160 never switches in a shorter run and fails in a longer one."""
+def test_the_deferred_switch_scales_with_the_length_of_the_stage() -> None:
+    """The code of LDAM-DRW and CMO has `epoch // 160`: it never switches in a shorter run and fails in a longer one."""
     logits, labels = torch.zeros(4, 5), torch.tensor([0, 1, 2, 3])
     for epochs in (5, 10, 200, 400, 1000):
         part = Deferred(EffectiveNumber(stats=STATS))
@@ -113,16 +113,16 @@ def test_a_deferred_switch_is_in_the_checkpoint() -> None:
 
 
 @pytest.mark.parametrize(("then", "mean"), [(EffectiveNumber(stats=STATS), "weights"), (Focal(), "batch")])
-def test_deferred_keeps_the_mean_of_what_it_defers(then: Weigh, mean: str) -> None:
+def test_deferred_takes_the_mean_as_the_deferred_part_does(then: Weigh, mean: str) -> None:
     assert Deferred(then).mean == then.mean == mean
 
 
-def test_a_class_without_images_has_the_prior_of_the_rarest() -> None:
+def test_a_class_without_images_has_the_prior_of_the_rarest_class() -> None:
     for tau in (0.5, 1.0, 2.0):
         assert log_prior(torch.tensor([9, 1, 0]), tau)[2].item() == pytest.approx(tau * math.log(0.1))
 
 
-def test_ldam_takes_its_own_scale_whatever_the_head_has() -> None:
+def test_ldam_uses_its_own_scale_whatever_the_scale_of_the_head() -> None:
     cosines, labels, part = torch.rand(4, 5), torch.tensor([0, 1, 2, 3]), LDAM(stats=STATS)
     results = [part(s * cosines, labels, Outputs(logits=s * cosines, scale=s)) for s in (1.0, 16.0, 30.0)]
     torch.testing.assert_close(results[0], results[1])

@@ -1,4 +1,4 @@
-"""What the re-weighting parts keep to at the edges of the data, in low precision, over time and under compilation."""
+"""Re-weighting parts: empty classes, mixed labels, low precision, learnt state, deferral, compilation."""
 
 from collections.abc import Callable
 
@@ -48,14 +48,14 @@ PARTS: dict[str, Callable[[ClassStats], Part]] = {
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", PARTS)
-def test_finite_where_the_answer_is_certain(name: str, dtype: torch.dtype) -> None:
+def test_loss_and_gradient_are_finite_where_the_network_is_certain(name: str, dtype: torch.dtype) -> None:
     logits = torch.tensor([[200.0, 0, 0, 0, 0], [0, 200.0, 0, 0, 0], [0.0, 0, 0, 0, 0]], dtype=dtype, requires_grad=True)
     loss = loss_of(PARTS[name](STATS), logits, [0, 0, 3])
     loss.backward()
     assert loss.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", [name for name in PARTS if name != "label_aware_smoothing"])  # whose mass all classes share
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "label_aware_smoothing"])  # it gives mass to all classes
 def test_a_class_without_images_changes_nothing_for_the_others(name: str) -> None:
     logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     logits[:, 4] = -1e4
@@ -65,7 +65,7 @@ def test_a_class_without_images_changes_nothing_for_the_others(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_mixed_labels_are_the_mixture_of_their_losses(name: str) -> None:
+def test_the_loss_of_mixed_labels_is_the_mixture_of_their_losses(name: str) -> None:
     part, logits = PARTS[name](STATS), torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     first, second = torch.tensor([0, 1, 2, 3]), torch.tensor([3, 3, 0, 0])
     mixed = Labels.hard(first).mix(Labels.hard(second), torch.full((4,), 0.3))
@@ -74,8 +74,8 @@ def test_mixed_labels_are_the_mixture_of_their_losses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_is_one_graph(name: str) -> None:
-    torch.compiler.reset()  # the lambda below is one function to the compiler, which allows it eight versions
+def test_compiles_to_one_graph(name: str) -> None:
+    torch.compiler.reset()  # all cases compile the lambda below, and the compiler allows one function eight versions
     part, logits, labels = PARTS[name](STATS), torch.randn(6, 5), torch.tensor([0, 1, 2, 3, 3, 0])
     outputs = outputs_of(logits)
     compiled = torch.compile(lambda x, y: part(x, y, outputs), fullgraph=True, backend="eager")
@@ -93,7 +93,7 @@ def test_state_survives_a_checkpoint(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["equalization_v2", "class_difficulty_balanced"])
-def test_what_is_learnt_reaches_a_compiled_step(name: str) -> None:
+def test_learnt_state_reaches_a_compiled_step(name: str) -> None:
     part, labels = PARTS[name](STATS), torch.tensor([0, 1, 2, 3, 3, 0])
     logits = torch.eye(5)[labels.where(labels != 3, 0)]  # class 3 is missed, the others are not
     addresses = [buffer.data_ptr() for buffer in part.buffers()]
@@ -107,11 +107,11 @@ def test_what_is_learnt_reaches_a_compiled_step(name: str) -> None:
     assert not torch.equal(before, after)
     torch.testing.assert_close(after, part(logits, labels, Outputs()))
     assert counter.frame_count == 1  # no recompilation
-    assert addresses == [buffer.data_ptr() for buffer in part.buffers()]  # a CUDA graph goes on reading the same memory
+    assert addresses == [buffer.data_ptr() for buffer in part.buffers()]  # a CUDA graph keeps reading the same memory
 
 
-def test_a_forward_pass_alone_teaches_nothing() -> None:
-    """Sharpness-aware and bilevel updates run more than one a step."""
+def test_a_forward_pass_leaves_the_learnt_state_alone() -> None:
+    """Sharpness-aware and bilevel updates run more than one forward pass a step."""
     for name in ("equalization_v2", "class_difficulty_balanced"):
         part = PARTS[name](STATS)
         state = {key: value.clone() for key, value in part.state_dict().items()}
@@ -119,7 +119,7 @@ def test_a_forward_pass_alone_teaches_nothing() -> None:
         assert all(torch.equal(value, state[key]) for key, value in part.state_dict().items())
 
 
-def test_influence_waits_for_half_of_a_stage() -> None:
+def test_influence_balancing_starts_at_half_of_the_stage() -> None:
     logits, labels = torch.randn(4, 5), [0, 1, 2, 3]
     part = Deferred(influence_balanced(STATS), 0.5)
     plain = F.cross_entropy(logits, torch.tensor(labels))
@@ -129,8 +129,8 @@ def test_influence_waits_for_half_of_a_stage() -> None:
 
 
 @pytest.mark.parametrize("name", ["weigh", "criterion", "adjust"])
-def test_anything_can_be_deferred(name: str) -> None:
-    """Weights, losses and adjusted logits: plain cross-entropy before the switch, what was deferred after it."""
+def test_weights_criteria_and_adjustments_can_be_deferred(name: str) -> None:
+    """The loss is plain cross-entropy before the switch and the deferred part's loss after the switch."""
     logits, labels = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)), [0, 1, 2, 3]
     then, deferred = {
         "weigh": lambda: (then := Focal(2.0), Deferred(then)),

@@ -1,4 +1,4 @@
-"""What single parts of re-weighting are about: difficulty, discouraged classes, rare classes, smoothing."""
+"""Rules of single re-weighting parts: equalization, class difficulty, initial probability, label-aware smoothing."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from ltrun.types import ClassStats, Labels, Outputs
 from tests.support.reweighting import AS_IT_IS, STATS, at_epoch, step
 
 
-def test_equalization_v2_shares_the_gradient_of_mixed_labels() -> None:
+def test_equalization_v2_splits_the_gradient_of_mixed_labels_by_their_shares() -> None:
     logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     first, second = Labels.hard(torch.tensor([0, 1, 2, 3])), Labels.hard(torch.tensor([3, 3, 0, 0]))
     parts = [EqualizationV2(num_classes=5) for _ in range(3)]
@@ -21,11 +21,11 @@ def test_equalization_v2_shares_the_gradient_of_mixed_labels() -> None:
         torch.testing.assert_close(mixed, 0.3 * one + 0.7 * other)
 
 
-def test_equalization_v2_helps_classes_that_are_discouraged() -> None:
+def test_equalization_v2_favours_discouraged_classes() -> None:
     part, logits = EqualizationV2(num_classes=5), torch.zeros(12, 5)
     step(part, logits, Labels.hard(torch.tensor([0] * 10 + [1, 2])))
     positive, negative = part.weights()
-    assert negative[0] > 0.9 and positive[0] < 1.5  # as often encouraged as not
+    assert negative[0] > 0.9 and positive[0] < 1.5  # class 0 is encouraged more than discouraged
     assert (negative[1:] < 0.2).all() and (positive[1:] > 4).all()
 
 
@@ -37,11 +37,11 @@ def test_difficult_classes_weigh_more_whatever_their_size() -> None:
     step(part, F.one_hot(right, 5).float(), Labels.hard(labels))
     at_epoch(part, 1)
     assert part.weights[3] < part.weights[0] < part.weights[1] < part.weights[2]
-    assert part.weights[3] > 0 and part.weights[4] == 0  # never left out; no images
+    assert part.weights[3] > 0 and part.weights[4] == 0  # class 3 is learnt but not left out; class 4 has no images
     assert part.weights.sum().item() == pytest.approx(4)
 
 
-def test_a_class_that_an_epoch_does_not_show_keeps_its_difficulty() -> None:
+def test_a_class_absent_from_an_epoch_keeps_its_difficulty() -> None:
     part = ClassDifficultyBalanced(1.0, stats=STATS)
     step(part, F.one_hot(torch.tensor([0, 1, 0, 0]), 5).float(), Labels.hard(torch.tensor([0, 0, 2, 3])))
     at_epoch(part, 1)
@@ -54,7 +54,7 @@ def test_a_class_that_an_epoch_does_not_show_keeps_its_difficulty() -> None:
     assert torch.equal(part.weights, kept)
 
 
-def test_classes_that_are_all_learnt_weigh_the_same() -> None:
+def test_classes_weigh_the_same_once_all_are_learnt() -> None:
     part, labels = ClassDifficultyBalanced(stats=ClassStats(torch.tensor([9, 3, 1]))), torch.tensor([0, 1, 2])
     step(part, F.one_hot(labels, 3).float(), Labels.hard(labels))
     at_epoch(part, 1)
@@ -62,7 +62,7 @@ def test_classes_that_are_all_learnt_weigh_the_same() -> None:
 
 
 def test_rare_classes_leave_the_softmax_of_others_with_probability_gamma() -> None:
-    stats = ClassStats(torch.tensor([700, 200, 60, 40]))  # half of an equal share is 125
+    stats = ClassStats(torch.tensor([700, 200, 60, 40]))  # the threshold, half of an equal share, is 125 images
     part, logits = SoftmaxEqualization(0.9, stats=stats), torch.zeros(20000, 4)
     assert part.rare.tolist() == [False, False, True, True]
     labels = torch.arange(20000) % 4
@@ -74,13 +74,13 @@ def test_rare_classes_leave_the_softmax_of_others_with_probability_gamma() -> No
     assert others.prod(1).mean().item() == pytest.approx(0.81, abs=0.012)  # each class draws for itself
 
 
-def test_half_of_an_equal_share_is_the_published_threshold() -> None:
+def test_the_default_threshold_equals_the_published_one_on_cifar100_lt() -> None:
     counts = torch.tensor([int(500 * 0.01 ** (i / 99)) for i in range(100)])  # CIFAR100-LT
     rare = SoftmaxEqualization(stats=ClassStats(counts)).rare
     assert torch.equal(rare, SoftmaxEqualization(threshold=0.005, stats=ClassStats(counts)).rare) and 0 < rare.sum() < 100
 
 
-def test_the_start_of_sigmoids_is_a_bias_of_the_head() -> None:
+def test_the_initial_probability_of_sigmoids_acts_as_a_bias_of_the_head() -> None:
     """Cui et al. initialise the last bias to -log((1 - pi) / pi) with pi = 1 / C."""
     logits, labels = torch.randn(6, 100), torch.arange(6)
     assert starting_logit(None, 100) == pytest.approx(-torch.tensor(99.0).log().item())

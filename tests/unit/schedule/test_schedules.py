@@ -1,4 +1,4 @@
-"""Schedules in runs of any length: every epoch has a rate, and steps scale with the stage."""
+"""Learning-rate schedules in stages of any length: a rate for every epoch, milestones that scale with the stage."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def factors(schedule: MultiStep | Cosine, epochs: int) -> list[float]:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10, 40, 200, 1000])
-def test_every_epoch_of_every_length_has_a_rate(name: str, epochs: int) -> None:
+def test_every_epoch_has_a_rate_in_stages_of_any_length(name: str, epochs: int) -> None:
     values = factors(SCHEDULES[name], epochs)
     assert all(0 < value <= 1 for value in values)
     assert max(values) == 1.0
@@ -31,8 +31,8 @@ def test_every_epoch_of_every_length_has_a_rate(name: str, epochs: int) -> None:
     assert values[:top] == sorted(values[:top]) and values[top:] == sorted(values[top:], reverse=True)
 
 
-def test_short_runs_train() -> None:
-    """Steps that fall together in a short run would leave its last epoch nothing: 0.8 and 0.9 of 3 are both epoch 2."""
+def test_milestones_that_coincide_in_a_short_run_move_back_or_drop_out() -> None:
+    """0.8 and 0.9 of 3 epochs are both epoch 2: at the later factor, the last epoch would hardly train."""
     assert factors(MultiStep(), 1) == [1.0]
     assert factors(MultiStep(), 2) == [1.0, 0.01]
     assert factors(MultiStep(), 3) == [1.0, 1.0, 0.01]
@@ -45,8 +45,8 @@ def test_cosine_begins_where_the_warm_up_ends() -> None:
     assert factors(Cosine(warmup=0.2), 10) == [0.5, 1.0, *factors(Cosine(), 8)]
 
 
-def test_steps_scale_with_the_stage() -> None:
-    """LDAM-DRW's descendants hard-code epochs 160 and 180, whatever --epochs says."""
+def test_milestones_scale_with_the_length_of_the_stage() -> None:
+    """Code that descends from LDAM-DRW hard-codes epochs 160 and 180, whatever --epochs says."""
     for epochs in (20, 100, 400):
         values = factors(MultiStep(), epochs)
         assert values.index(0.01) == 0.8 * epochs and values.index(0.0001) == 0.9 * epochs
