@@ -29,7 +29,7 @@ def describe(
     spread = f"imbalance factor {stats.imbalance_factor:.4g}, Gini {stats.gini:.3f}"
     lines = [
         f"{name}: {stats.num_classes:,} classes; images: {len(splits.train):,} training{validation}, {len(splits.test):,} test",
-        f"{largest:,} to {smallest:,} training images a class: {spread}",
+        f"{largest:,} to {smallest:,} training images per class: {spread}",
     ]
     if splits.skipped:
         were = "image was" if splits.skipped == 1 else "images were"
@@ -46,7 +46,7 @@ def _groups(stats: ClassStats, shots: Shots) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     masks = stats.shots(shots.many, shots.few).values()
-    table.add_row("training images of a class", *shots.ranges().values())
+    table.add_row("training images per class", *shots.ranges().values())
     table.add_row("classes", *(f"{int(mask.sum()):,}" for mask in masks))
     table.add_row("images", *(f"{int(stats.counts[mask].sum()):,}" for mask in masks))
     return table

@@ -36,7 +36,7 @@ COUNTS = [500, 120, 101, 100, 50, 20, 19, 5]
 def test_a_data_set_is_described_by_its_counts() -> None:
     text = printed(splits_of(COUNTS, skipped=3, val=True))
     assert "mine: 8 classes; images: 915 training, 8 validation, 8 test" in text
-    assert "500 to 5 training images a class: imbalance factor 100, Gini 0.582" in text
+    assert "500 to 5 training images per class: imbalance factor 100, Gini 0.582" in text
     assert "3 unreadable images were left out" in text
     assert "1 unreadable image was left out" in printed(splits_of(COUNTS, skipped=1))
     rows = {line.split("  ")[0]: line.split()[-3:] for line in text.splitlines() if line}
