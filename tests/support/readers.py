@@ -23,6 +23,8 @@ from torch import Tensor
 from ltrun.parts import Adjust
 from ltrun.types import Outputs
 
+__all__ = ["Mine"]
+
 
 class Mine(Adjust):
     """Doubles the logits of the loss."""
@@ -51,13 +53,15 @@ def photos(root: Path) -> None:
 
 
 def own_options(folder: Path) -> None:
-    """options/, with a margin, a logit adjustment whose class is in mypackage/, and an experiment."""
+    """options/ with a margin, and a logit adjustment whose class is in mypackage/; `ltrun check` finds no fault with them."""
     for name, content in {
         "margin/small": {"adjust": SMALL},
         "logit_adjustment/mine": {"adjust": {"_target_": "mypackage.Mine"}},
     }.items():
         (folder / "options" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "options" / f"{name}.yaml").write_text(f"# Of the reader's own.\n{yaml.safe_dump(content)}")
+        (folder / "options" / f"{name}.yaml").write_text(
+            f"# A reader's own.\n# no citation: an example\n{yaml.safe_dump(content)}"
+        )
     (folder / "mypackage").mkdir()
     (folder / "mypackage" / "__init__.py").write_text(MINE)
 
