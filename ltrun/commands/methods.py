@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 
 from ltrun import streams
@@ -85,7 +84,7 @@ def _ours(places: Sequence[Path], more: Sequence[Path]) -> dict[str, str]:
         if not found:
             raise DataError(f"{place} has no finished run: name a reproduction.json, a result.json or a folder of runs")
         records += found
-    with redirect_stdout(sys.stderr), composing(more):  # which prints the folders of the user's options
+    with composing(more):
         return accuracies(records, [option.name for option in options("method", more)])
 
 

@@ -29,7 +29,7 @@ SUFFIX = ".yaml"
 BAND = re.compile(r"; (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)\b")
 CHECKED = re.compile(r"(?:matches (?P<own>[^;]+)|implemented, [^;]+)(?:; shared parts match (?P<shared>[^;]+))?")
 NOTE = re.compile(r" \([^)]*\)")  # behind a name in `checked:`
-KEYS = ("name", "command", "expected", "checked", "family")  # of the lines `key: value` in a header
+KEYS = ("name:", "command:", "expected:", "checked:", "family:")  # of a header; its other lines are prose
 SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
 
 
@@ -132,17 +132,17 @@ def file_of(group: str, name: str, more: Sequence[Path] = ()) -> Traversable:
 def option_of(file: Traversable) -> Option:
     """An option as its header describes it."""
     lines = _header(file)
-    said = {key: line.partition(":")[2].strip() for line in reversed(lines) for key in KEYS if line.startswith(f"{key}:")}
-    prose = [line for line in lines if line and not line.startswith(("@package", *(f"{key}:" for key in KEYS)))]
+    said = {key: line.removeprefix(key).strip() for line in reversed(lines) for key in KEYS if line.startswith(key)}
+    prose = [line for line in lines if line and not line.startswith(("@package", *KEYS))]
     summary, citation = [*prose, "", ""][:2]
     return Option(
         _name(file),
         summary,
         "" if citation.lower().startswith("no ") else citation,
-        expected=said.get("expected", ""),
-        title=said.get("name", ""),
-        checked=said.get("checked", ""),
-        family=said.get("family", ""),
+        expected=said.get("expected:", ""),
+        title=said.get("name:", ""),
+        checked=said.get("checked:", ""),
+        family=said.get("family:", ""),
     )
 
 

@@ -31,11 +31,11 @@ class Key(NamedTuple):
 def composing(more: Sequence[Path] = ()) -> Iterator[None]:
     """Within it, commands can be composed. more: folders of the user's options, beside those in LTRUN_SEARCHPATH.
 
-    Prints these folders. Raises ConfigError for a folder that is missing, or that configures Hydra.
+    Raises ConfigError for a folder that is missing, or that configures Hydra.
     """
     GlobalHydra.instance().clear()
     if own := [*more, *catalogue.from_environment()]:
-        search_path.add(own)
+        search_path.admit(own)
     try:
         with initialize_config_module("ltrun.conf", version_base="1.3"):
             yield
