@@ -22,7 +22,7 @@ from ltrun.taxonomy import GROUPS
 PRIVATE = ("hydra", "local", "on")  # not for choosing on a command line
 SUFFIX = ".yaml"
 BAND = re.compile(r"; (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)\b")
-TITLE, COMMAND, EXPECTED = "name:", "command:", "expected:"
+TITLE, COMMAND, EXPECTED = KEYS = "name:", "command:", "expected:"  # of a header; its other lines are prose
 SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
 
 
@@ -129,7 +129,7 @@ def _header(file: Traversable) -> tuple[str, str, str, str]:
         if not line.startswith("#"):
             break
         lines.append("".join(c for c in line.lstrip("#").strip() if c.isprintable()))
-    prose = [line for line in lines if line and not line.startswith(("@package", TITLE, COMMAND, EXPECTED))]
+    prose = [line for line in lines if line and not line.startswith(("@package", *KEYS))]
     summary, citation = [*prose, "", ""][:2]
 
     def said(key: str) -> str:

@@ -20,18 +20,28 @@ def plugins_of(settings: Settings, overrides: Sequence[str]) -> list[str]:
     """
     if settings.plugins and not any(override.lstrip("+").startswith("plugins=") for override in overrides):
         raise ConfigError(f"plugins: packages are named on the command line only, as plugins=[mypackage], or in {PLUGINS}")
-    of_environment = list(filter(None, re.split(r"[,:\s]+", os.environ.get(PLUGINS, ""))))
+    of_environment = from_environment()
     for key, names in {"plugins": settings.plugins, PLUGINS: of_environment}.items():
-        for name in names:
-            if not name.isidentifier():
-                raise ConfigError(f"{key}: expected names of packages, got {name!r}")
-            if not _is_there(name):
-                near = did_you_mean(name, [module.name for module in pkgutil.iter_modules()])
-                near = f"{near} Else" if near else ";"
-                raise ConfigError(
-                    f"{key}: there is no package '{name}'{near} install it, or name the folder it lies in in PYTHONPATH"
-                )
+        refuse_missing(key, names)
     return list(dict.fromkeys([*settings.plugins, *of_environment]))
+
+
+def from_environment() -> list[str]:
+    """The packages in LTRUN_PLUGINS."""
+    return list(filter(None, re.split(r"[,:\s]+", os.environ.get(PLUGINS, ""))))
+
+
+def refuse_missing(key: str, names: Sequence[str]) -> None:
+    """Raises ConfigError for a name that is none of a package, or of one that is not there; imports nothing."""
+    for name in names:
+        if not name.isidentifier():
+            raise ConfigError(f"{key}: expected names of packages, got {name!r}")
+        if not _is_there(name):
+            near = did_you_mean(name, [module.name for module in pkgutil.iter_modules()])
+            near = f"{near} Else" if near else ";"
+            raise ConfigError(
+                f"{key}: there is no package '{name}'{near} install it, or name the folder it lies in in PYTHONPATH"
+            )
 
 
 def _is_there(name: str) -> bool:

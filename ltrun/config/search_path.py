@@ -72,19 +72,29 @@ def use(argv: Sequence[str]) -> None:
     """
     if sum(word.startswith(("--config-dir", "-cd")) for word in argv) > 1:
         raise ConfigError("--config-dir is given more than once, of which Hydra reads one; name the others in LTRUN_SEARCHPATH")
-    named = SearchPath.folders = catalogue.existing(folders(argv))
-    Plugins.instance().register(SearchPath)
+    named = folders(argv)
+    admit(named)
     for folder in named:
         print(f"options are also read from {folder}")
-    local = Path(str(catalogue.folders()[0])) / "local"
+    local = _local()
     if (local / "default.yaml").is_file():
         print(f"options are also read from {local / 'default.yaml'}")
-    for folder in [*named, local]:
+
+
+def admit(named: Sequence[Path]) -> None:
+    """Has Hydra read these folders, and no others, after ltrun's own. Raises ConfigError as `use` does."""
+    SearchPath.folders = catalogue.existing(named)
+    Plugins.instance().register(SearchPath)
+    for folder in [*named, _local()]:
         for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
             inside = file.relative_to(folder)
-            if folder != local and (Path(str(catalogue.folders()[0])) / inside).exists():
+            if folder != _local() and (Path(str(catalogue.folders()[0])) / inside).exists():
                 raise ConfigError(f"{file} has the name of an option of ltrun's, which Hydra would take instead; rename it")
             _check(file, inside)
+
+
+def _local() -> Path:
+    return Path(str(catalogue.folders()[0])) / "local"
 
 
 def _check(file: Path, inside: Path) -> None:
