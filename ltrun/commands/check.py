@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ltrun.contracts.subjects import Broken, Subject
 
 LTRUN = "ltrun"
+USAGE = "ltrun check [-h] [--config-dir DIR] PACKAGE [NAME or GROUP=NAME ...]"
 DESCRIPTION = """\
 Run the contracts of ltrun on the parts that PACKAGE exports (its __all__, and those of its subpackages) and on its options:
 style of the classes, files of the options, finite losses, steps without a look at the host, resuming, and so on.
@@ -40,23 +41,25 @@ exit code: 0 all contracts hold, 1 one is broken, 2 flags that cannot be read"""
 def main(argv: Sequence[str]) -> int:
     """`ltrun check PACKAGE [NAME or GROUP=NAME ...]`. Returns 1 where a contract is broken. Raises LtrunError."""
     parser = argparse.ArgumentParser(
-        "ltrun check", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        "ltrun check", usage=USAGE, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("package", metavar="PACKAGE", help="importable: installed, or in a folder that PYTHONPATH names")
-    parser.add_argument("names", nargs="*", metavar="NAME|GROUP=NAME", help="only these: an option, or a class of a part")
+    parser.add_argument(
+        "words", nargs="+", metavar="PACKAGE", help="importable: installed, or in a folder that PYTHONPATH names"
+    )
     parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
     asked = parser.parse_intermixed_args(argv)
+    name, *only = asked.words
     begun = time.perf_counter()
     console = streams.console()
-    plugins.refuse_missing("ltrun check", [asked.package])
+    plugins.refuse_missing("check", [name])
     plugins.refuse_missing(plugins.PLUGINS, plugins.from_environment())
-    with _status(console, f"importing {asked.package}"):
+    with _status(console, f"importing {name}"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # contracts run on the CPU; a GPU is imagined
         import torch
 
         torch.set_num_threads(1)  # networks of milliseconds are too small to be shared
-        package = _opened(asked.package)
-        subjects = _chosen(_subjects(package, asked.config_dir), asked.names)
+        package = _opened(name)
+        subjects = _chosen(_subjects(package, asked.config_dir), only)
     total, broken = 0, dict[str, int]()
     width = max(len(subject.name) for subject in subjects)
     for number, subject in enumerate(subjects, 1):
@@ -71,7 +74,8 @@ def main(argv: Sequence[str]) -> int:
             broken[subject.name] = len(failed)
     seconds = f"in {time.perf_counter() - begun:.0f} s"
     what = f"{sum(broken.values())} broken, of {', '.join(broken)}" if broken else "all hold"
-    console.print(f"{total} contracts of {len(subjects)} subjects, {seconds}: {what}", markup=False, soft_wrap=True)
+    of = f"{len(subjects)} subjects" if len(subjects) > 1 else subjects[0].name
+    console.print(f"{total} contracts of {of}, {seconds}: {what}", markup=False, soft_wrap=True)
     return 1 if broken else 0
 
 

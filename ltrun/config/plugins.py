@@ -7,6 +7,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from ltrun.config.settings import Settings
 from ltrun.errors import ConfigError, did_you_mean
@@ -35,13 +36,14 @@ def refuse_missing(key: str, names: Sequence[str]) -> None:
     """Raises ConfigError for a name that is none of a package, or of one that is not there; imports nothing."""
     for name in names:
         if not name.isidentifier():
-            raise ConfigError(f"{key}: expected names of packages, got {name!r}")
+            raise ConfigError(f"{key}: expected the name of a package, such as mypackage, got {name!r}")
         if not _is_there(name):
             near = did_you_mean(name, [module.name for module in pkgutil.iter_modules()])
             near = f"{near} Else" if near else ";"
-            raise ConfigError(
-                f"{key}: there is no package '{name}'{near} install it, or name the folder it lies in in PYTHONPATH"
-            )
+            way_out = "install it, or name the folder it lies in in PYTHONPATH"
+            if Path(name).is_dir() or Path(f"{name}.py").is_file():
+                way_out += ": it lies here, so PYTHONPATH=. before the command will do"
+            raise ConfigError(f"{key}: there is no package '{name}'{near} {way_out}")
 
 
 def _is_there(name: str) -> bool:

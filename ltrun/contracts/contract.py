@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ltrun.contracts import guard
 from ltrun.errors import LtrunError
 
 
@@ -36,13 +37,13 @@ def told(error: BaseException, code: Path | None) -> str:
     """An error in one sentence. code: the folder of the subject's package; where its code raised, the sentence says so."""
     if isinstance(error, LtrunError):
         return " ".join(str(error).split())
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) != Path(guard.__file__)]
     own = [frame for frame in frames if code is not None and Path(frame.filename).resolve().is_relative_to(code)]
-    if isinstance(error, SyntaxError) and error.filename:
-        where = f"{error.filename}, line {error.lineno}"
-    elif own:
-        where = f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}"
+    where = "".join(f"{frame.filename}, line {frame.lineno}, in {frame.name}" for frame in (own or frames)[-1:])
+    if isinstance(error, SyntaxError):
+        where, what = f"{error.filename}, line {error.lineno}", error.msg
     else:
-        where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "nowhere"
-    what = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+        what = " ".join(str(error).split())
+    if isinstance(error, guard.Overdue):
+        return f"{what} ({where})"
     return f"{type(error).__name__}: {what or 'without a message'} ({where})"

@@ -67,6 +67,6 @@ def device_has_the_bits_of_the_host(recipe: Recipe, folder: Path) -> None:
     named = differing(found, on_host(recipe, folder / "host"))
     require(
         not named,
-        f"{some_of(named)} differs between a CPU and a replayed step: a Python number that changes is frozen there; keep it in "
-        "self.register_buffer, and write it in place",
+        f"a CPU and a replayed step give other values of {some_of(named)}: a Python number that changes is frozen; keep it "
+        "in self.register_buffer, and write it in place",
     )

@@ -71,8 +71,8 @@ def of_a_file(file: File) -> Iterator[Contract]:
         )
     )
     if file.group == "method":
-        yield Contract("a preset holds override lines only", lambda: holds_overrides_only(file))
         yield Contract("a preset says its command and what to expect", lambda: says_its_command(file))
+        yield Contract("a preset holds override lines only", lambda: holds_overrides_only(file), decisive=True)
     else:
         name = "each _target_ is a public class whose signature the arguments fit"
         yield Contract(name, lambda: targets_bind(file), decisive=True)
@@ -95,7 +95,7 @@ def cites(file: File) -> None:
     way = "cite the paper with its year, '# Ye et al., 2020, arXiv 2001.01385', or write '# no citation: why'"
     require(len(file.prose) > 1, f"{file.path} has no second line of comment; {way}")
     said = file.prose[1]
-    cited = re.search(r"\b(1[89]|20)\d\d\b", said) or said.lower().startswith("no ")
+    cited = re.search(r"\b(1[89]|20)\d\d\b", re.sub(r"arXiv \S+", "", said)) or said.lower().startswith("no ")
     require(cited, f"{file.path}: '{said}' has neither a year nor begins with 'no ...:'; {way}")
     for number in re.findall(r"arXiv (\S+)", said):
         well = re.fullmatch(r"\d{4}\.\d{4,5}[,;:)]?", number)
@@ -111,9 +111,7 @@ def writes_below_its_group(file: File) -> None:
     keys = set(file.content) if isinstance(file.content, dict) else set()
     if group != "dataset" and group not in MAY:
         require(not is_global, f"{path}: an option of {group} writes below its own group; remove the line '{GLOBAL}'")
-        require(
-            "defaults" not in keys, f"{path}: an option of {group} chooses no others; move its defaults into a method/*.yaml"
-        )
+        require("defaults" not in keys, f"{path}: an option of {group} chooses no others; move 'defaults' to a method/*.yaml")
         return
     require(is_global, f"{path}: the first line of a {group} is '{GLOBAL}'; add it")
     if group == "dataset":

@@ -24,7 +24,7 @@ def guarded(seconds: float | None = None) -> Iterator[io.StringIO]:
     in_time = threading.current_thread() is threading.main_thread()  # only there can a signal be given a handler
 
     def stop(*_: object) -> None:
-        raise Overdue(f"it goes on for more than {limit:g} seconds")
+        raise Overdue(f"it does not end within {limit:g} seconds")
 
     printed = io.StringIO()
     before = signal.signal(signal.SIGALRM, stop) if in_time else None

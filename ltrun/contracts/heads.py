@@ -11,7 +11,7 @@ from ltrun.classifier import Causal
 from ltrun.config.bind import Bound, public_name
 from ltrun.contracts.contract import Contract, require
 from ltrun.contracts.library import Choice
-from ltrun.contracts.losses import no_loop
+from ltrun.contracts.losses import names_its_key, no_loop
 from ltrun.contracts.stand_ins import (
     DTYPES,
     FEATURES,
@@ -123,15 +123,11 @@ def scores_stay_finite(choice: Choice, dtype: torch.dtype) -> None:
         name = f"posthoc.predictors.{row}: {public_name(type(part))}"
         for rows in (1, 7):
             scores = part(evidence(rows, 5, dtype))
-            where = f"for {rows} images in {dtype}"
+            where = f"for a batch of {rows} in {dtype}"
             shape = tuple(scores.shape)
-            require(
-                shape == (rows, 5), f"{name} returns scores of shape {shape} {where}; a row has a score a class: ({rows}, 5)"
-            )
+            require(shape == (rows, 5), f"{name} returns scores of shape {shape} {where}; give a score a class: ({rows}, 5)")
             require(scores.isfinite().all(), f"{name}: scores are not finite {where}, a class without images among them")
-            require(
-                not scores.requires_grad, f"{name}: scores carry a gradient {where}; what it learns is a buffer, or detached"
-            )
+            require(not scores.requires_grad, f"{name}: scores carry a gradient {where}; keep what it learns in a buffer")
 
 
 def scores_take_no_loop(choice: Choice) -> None:
@@ -184,7 +180,7 @@ def extremes_score_finite(choice: Choice) -> None:
             try:
                 made = fitted(edge, STATS)
             except ConfigError as error:
-                require(str(error), f"{what} is refused without a sentence")
+                names_its_key(what, error)
                 continue
             scores = made(evidence(7, 5, torch.float32))
             require(

@@ -6,6 +6,7 @@ classes at as many tensor operations as three, arguments at their edges.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -28,6 +29,7 @@ from ltrun.contracts.stand_ins import (
     SHORT,
     SMALL,
     STATS,
+    WAY_OUT,
     Loss,
     at_the_edges,
     built,
@@ -44,7 +46,6 @@ from ltrun.types import Outputs
 EIGHT = [0, 1, 2, 3, 3, 0, 0, 1]  # labels
 SEEDS = 9  # some of which draw otherwise, where anything is drawn
 APART = 0.03  # bfloat16 keeps 8 bits
-WAY_OUT = "count a class without images as the rarest (ltrun.types.as_rarest), and divide by nothing that may be 0"
 SLOTS = ("resampling", "reweighting", "margin", "logit_adjustment")  # re-sampling: the meta sampler weighs too
 
 
@@ -174,18 +175,30 @@ def extremes_are_refused_or_finite(choice: Choice) -> None:
         try:
             made = built(edge)
         except ConfigError as error:
-            require(edge.path in str(error), f"{what} is refused, but the sentence does not name the key: {error}")
+            names_its_key(what, error)
             continue
         for part in (module for module in made.modules() if isinstance(module, Part)):
             part.adapt(view(LAST, RARE))
         outputs = outputs_of(len(labels), 5)
         scores = made(outputs.need("logits"), torch.tensor(labels), outputs)
         fine = not scores.isnan().any() and (scores < torch.inf).all()
+        for state, tensor in made.state_dict().items():
+            held = f"{what}: the state '{state}' of {public_name(edge.target)} is not finite; see ltrun.numerics.held"
+            require(tensor.isfinite().all(), held)
         require(
             fine,
             f"{what}: {public_name(edge.target)} gives {'nan' if scores.isnan().any() else 'inf'}; refuse such a value in the "
             "constructor, ConfigError(f'NAME must be ..., got {NAME}'), or see ltrun.numerics.held",
         )
+
+
+def names_its_key(what: str, error: ConfigError) -> None:
+    """what: the key and the value that are refused. Raises BrokenContract."""
+    key = what.partition("=")[0].rpartition(".")[2]
+    require(
+        re.search(rf"\b{key}\b", str(error)),
+        f"{what} is refused, but the sentence does not name the key '{key}': {error}",
+    )
 
 
 def begins_alike(choice: Choice) -> None:

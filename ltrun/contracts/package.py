@@ -106,6 +106,8 @@ def _inner(top: ModuleType) -> Iterator[str]:
             names = steps[:-1] if is_package else steps
             if not names or names[0] == CONF or names[-1] == "__main__" or not all(file.is_file() for file in packages):
                 continue
+            if any(name.startswith(("test", "conftest")) for name in names):
+                continue
             if all(map(str.isidentifier, names)) and (is_package or "ltrun" in path.read_text("utf-8", "replace")):
                 yield ".".join([top.__name__, *names])
 
@@ -155,8 +157,8 @@ def exports_every_part(package: Package) -> None:
         home = module if module in packages or package.code.is_file() else module.rpartition(".")[0]
         way = "" if home == module else f"import it in {home.replace('.', '/')}/__init__.py and "
         raise BrokenContract(
-            f"{name} is in no __all__, and a class has the address of the package that exports it; {way}add '{part.__name__}' to "
-            f"{home}.__all__"
+            f"{name} is in no __all__, and results are filed by the package that exports a class; {way}add '{part.__name__}' "
+            f"to {home}.__all__"
         )
 
 
@@ -179,4 +181,4 @@ def lies_in_groups(folders: Collection[Path]) -> None:
             require(path.suffix == ".yaml", f"{path} is not read; rename it to {path.with_suffix('.yaml').name}")
             group = inside.parts[0]
             require(len(inside.parts) > 1, f"{path} lies in no group; move it into {folder}/GROUP/, such as {folder}/margin/")
-            require(group in known, f"{path}: '{group}' is no group of ltrun's{did_you_mean(group, known)}; move the file")
+            require(group in known, f"{path}: the folder '{group}' is no group of ltrun's{did_you_mean(group, known)}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ltrun.config.bind import public_name
 from ltrun.contracts.contract import Contract, require
 from ltrun.contracts.library import Choice
-from ltrun.contracts.losses import no_loop
+from ltrun.contracts.losses import names_its_key, no_loop
 from ltrun.contracts.stand_ins import FIRST, INATURALIST, LAST, RARE, SHORT, SMALL, STATS, at_the_edges, built, loss_of
 from ltrun.contracts.trial import Count
 from ltrun.engine.promises import check_rows
@@ -88,7 +88,7 @@ def extremes_draw_rows(choice: Choice) -> None:
         try:
             sampler = built(edge)
         except ConfigError as error:
-            require(edge.path in str(error), f"{what} is refused, but the sentence does not name the key: {error}")
+            names_its_key(what, error)
             continue
         for epoch in (0, 199):
             rows = sampler.draw(targets, Clock("train", epoch, 200), torch.Generator().manual_seed(0))

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.config.bind import Bound
+from ltrun.contracts.contract import BrokenContract
+from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.parts import Part
 from ltrun.recipe.stage import MAIN, Stage
@@ -23,6 +25,7 @@ SHORT = Clock("train", 0, 1)  # the first epoch of a stage that ends with it
 DTYPES = [torch.float32, torch.bfloat16]
 BATCHES = {"batch of one": [3], "one class": [0, 0, 0], "no class 4": [0, 1, 2, 3, 3]}
 SCALE, FEATURES = 30.0, 16
+WAY_OUT = "count a class without images as the rarest (ltrun.types.as_rarest), and divide by nothing that may be 0"
 EXTREMES = (0.0, 1e-6, 60.0, 1e4)
 
 
@@ -91,8 +94,12 @@ class Loss(nn.Module):
 
 
 def loss_of(stage: Stage, stats: ClassStats) -> Loss:
+    """Raises BrokenContract where a part refuses the counts, as one does that divides by those of a class without images."""
     torch.manual_seed(0)
-    return Loss(stage, stats)
+    try:
+        return Loss(stage, stats)
+    except ConfigError as error:
+        raise BrokenContract(f"{error}; the classes have {stats.counts[:5].tolist()} images: {WAY_OUT}") from None
 
 
 def batch(labels: list[int]) -> Batch:

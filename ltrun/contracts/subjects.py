@@ -48,9 +48,9 @@ def subjects_of(found: Package, library: Library) -> Iterator[Subject]:
 
 
 def files_of(found: Package, library: Library) -> Iterator[File]:
-    """The files of its options, by group: of ltrun its own, of other packages those in the library's folders."""
+    """The files of its options by group, presets last: of ltrun its own, of other packages those in the library's folders."""
     own = [Path(str(catalogue.folders()[0])).resolve()] if found.name == "ltrun" else []
-    for group in (*GROUPS, "experiment"):
+    for group in sorted((*GROUPS, "experiment"), key=lambda name: name in ("method", "experiment")):
         for folder in [*own, *library.folders]:
             yield from (File(library, path) for path in sorted((folder / group).glob("*.yaml")))
 
@@ -70,7 +70,7 @@ def of_an_option(file: File, choice: Choice) -> Iterator[Contract]:
     if choice.group == "dataset":
         yield Contract("a data set has its own name, and touches no file before it is opened", lambda: is_a_dataset(choice))
         return
-    yield Contract("its parts are built", training.within(lambda folder: training.is_built(choice, folder)), decisive=True)
+    yield from training.of_a_training(choice)
     if choice.group == "method":
         yield from presets.of_a_preset(choice)
     if choice.group in losses.SLOTS and choice.name != "none":
@@ -81,7 +81,6 @@ def of_an_option(file: File, choice: Choice) -> Iterator[Contract]:
         yield from heads.of_a_head(choice)
     if choice.group == "posthoc" and choice.name != "none":
         yield from heads.of_a_predictor(choice)
-    yield from training.of_a_training(choice)
     yield from device.of_a_step(choice)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.config.bind import public_name
-from ltrun.contracts.contract import Contract, require
+from ltrun.contracts.contract import BrokenContract, Contract, require
 from ltrun.contracts.library import Choice, Composed, changed, small
 from ltrun.contracts.trial import differing, digits, snapshot, some_of, trainer
 from ltrun.data import Splits
@@ -28,16 +28,18 @@ from ltrun.types import Clock
 
 
 def of_a_training(choice: Choice) -> Iterator[Contract]:
-    """The contracts of an option of any slot, or of a network, an optimizer or a schedule."""
+    """The contracts of an option of any slot, of a preset, or of a network, an optimizer or a schedule."""
+    yield Contract("its parts are built", within(lambda folder: is_built(choice, folder)), decisive=True)
+    yield Contract(
+        "it trains and predicts on digits",
+        within(lambda folder: trains_and_predicts(choice.library.bound(quick(choice, 1)), folder)),
+        decisive=True,
+    )
     if choice.group in STAGE_SLOTS:
         yield Contract(
             "time and what is learnt live in buffers, which a checkpoint carries",
             within(lambda folder: keeps_state_in_buffers(choice.library.bound(quick(choice, 10)), folder)),
         )
-    yield Contract(
-        "it trains and predicts on digits",
-        within(lambda folder: trains_and_predicts(choice.library.bound(quick(choice, 1)), folder)),
-    )
 
 
 def quick(choice: Choice, epochs: int) -> Composed:
@@ -121,7 +123,12 @@ def trains_and_predicts(recipe: Recipe, folder: Path) -> None:
     """An epoch of each stage, and the scores of all post-hoc parts. Raises BrokenContract."""
     rows: list[Row] = []
     made = trainer(recipe, folder, report=rows.append)
-    network = made.run()
+    try:
+        network = made.run()
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+        raise BrokenContract("the loss does not depend on the network; compute it from the logits that a part gets") from error
     require(len(rows) == len(recipe.stages), f"{len(recipe.stages)} stages of an epoch give {len(rows)} rows of a history")
     for row in rows:
         require(math.isfinite(row["loss"]), f"the loss of stage '{row['stage']}' is {row['loss']}")
