@@ -40,17 +40,9 @@ exit code: 0 all contracts hold, 1 one is broken, 2 flags that cannot be read"""
 
 def main(argv: Sequence[str]) -> int:
     """`ltrun check PACKAGE [NAME or GROUP=NAME ...]`. Returns 1 where a contract is broken. Raises LtrunError."""
-    parser = argparse.ArgumentParser(
-        "ltrun check", usage=USAGE, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "words", nargs="+", metavar="PACKAGE", help="importable: installed, or in a folder that PYTHONPATH names"
-    )
-    parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
-    asked = parser.parse_intermixed_args(argv)
+    asked = _parser().parse_intermixed_args(argv)
     name, *only = asked.words
-    begun = time.perf_counter()
-    console = streams.console()
+    begun, console = time.perf_counter(), streams.console()
     plugins.refuse_missing("check", [name])
     plugins.refuse_missing(plugins.PLUGINS, plugins.from_environment())
     with _status(console, f"importing {name}"):
@@ -59,24 +51,45 @@ def main(argv: Sequence[str]) -> int:
 
         torch.set_num_threads(1)  # networks of milliseconds are too small to be shared
         package = _opened(name)
-        subjects = _chosen(_subjects(package, asked.config_dir), only)
+        folders = _folders(package, asked.config_dir)
+        subjects = _chosen(_subjects(package, folders), only)
+    for folder in folders:
+        print(f"options are also read from {folder}")
     total, broken = 0, dict[str, int]()
     width = max(len(subject.name) for subject in subjects)
     for number, subject in enumerate(subjects, 1):
         found = list(_checked(subject, f"{number} of {len(subjects)}", console))
         failed = [each for each in found if each is not None]
         total += len(found)
-        kept = f"{len(found)} contracts hold" if not failed else f"{len(failed)} of {len(found)} contracts broken"
-        console.print(f"{subject.name:<{width}}  {kept}", markup=False, soft_wrap=True, style="red" if failed else None)
-        for sentence, names in _by_sentence(failed).items():
-            console.print(f"  {'; '.join(names)}\n    {sentence}", markup=False, soft_wrap=True)
+        _tell(f"{subject.name:<{width}}", len(found), failed, console)
         if failed:
             broken[subject.name] = len(failed)
-    seconds = f"in {time.perf_counter() - begun:.0f} s"
     what = f"{sum(broken.values())} broken, of {', '.join(broken)}" if broken else "all hold"
     of = f"{len(subjects)} subjects" if len(subjects) > 1 else subjects[0].name
-    console.print(f"{total} contracts of {of}, {seconds}: {what}", markup=False, soft_wrap=True)
+    seconds = time.perf_counter() - begun
+    console.print(f"{total} contracts of {of}, in {seconds:.0f} s: {what}", markup=False, soft_wrap=True)
     return 1 if broken else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("ltrun check", USAGE, DESCRIPTION, EPILOG, formatter_class=raw)
+    of_package = "importable: installed, or in a folder that PYTHONPATH names"
+    parser.add_argument("words", nargs="+", metavar="PACKAGE", help=of_package)
+    parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
+    return parser
+
+
+def _tell(name: str, contracts: int, failed: Sequence[Broken], console: Console) -> None:
+    """A line for a subject, and for each cause of a broken contract which contracts it breaks, and its sentence."""
+    kept = f"{len(failed)} of {contracts} contracts broken" if failed else f"{contracts} contracts hold"
+    console.print(f"{name}  {kept}", markup=False, soft_wrap=True, style="red" if failed else None)
+    causes: dict[str, list[str]] = {}
+    for each in failed:
+        causes.setdefault(each.sentence, []).append(each.contract)
+    for sentence, names in causes.items():
+        others = f", and {len(names) - 1} more" if len(names) > 1 else ""
+        console.print(f"  {names[0]}{others}\n    {sentence}", markup=False, soft_wrap=True)
 
 
 def _opened(name: str) -> Package:
@@ -93,17 +106,21 @@ def _opened(name: str) -> Package:
         raise ConfigError(f"{name} cannot be imported: {told(error, code_of(name))}; mend it there") from None
 
 
-def _subjects(package: Package, named: Sequence[Path]) -> list[Subject]:
+def _folders(package: Package, named: Sequence[Path]) -> list[Path]:
+    """Where options lie besides ltrun's own, each once. Raises ConfigError for a folder that is missing."""
+    given = [Path(at_home(str(folder), "--config-dir")) for folder in named]
+    shipped = [package.options] if package.options and package.name != LTRUN else []
+    return list({folder.resolve(): folder for folder in [*given, *catalogue.from_environment(), *shipped]}.values())
+
+
+def _subjects(package: Package, folders: Sequence[Path]) -> list[Subject]:
     from ltrun.config import search_path
     from ltrun.contracts.library import Library
     from ltrun.contracts.subjects import subjects_of
 
-    given = [Path(at_home(str(folder), "--config-dir")) for folder in named]
-    shipped = [package.options] if package.options and package.name != LTRUN else []
-    folders = {folder.resolve(): folder for folder in [*given, *catalogue.from_environment(), *shipped]}
-    search_path.admit(list(folders.values()))
+    search_path.admit(folders)
     allowed = [name for name in dict.fromkeys([package.name, *plugins.from_environment()]) if name != LTRUN]
-    return list(subjects_of(package, Library(list(folders.values()), allowed)))
+    return list(subjects_of(package, Library(folders, allowed)))
 
 
 def _chosen(subjects: list[Subject], words: Sequence[str]) -> list[Subject]:
@@ -138,14 +155,6 @@ def _checked(subject: Subject, where: str, console: Console) -> Iterator[Broken 
             except StopIteration:  # behind a decisive contract that is broken
                 return
         yield answer
-
-
-def _by_sentence(failed: Sequence[Broken]) -> dict[str, list[str]]:
-    """Sentence -> the contracts that one cause breaks."""
-    found: dict[str, list[str]] = {}
-    for each in failed:
-        found.setdefault(each.sentence, []).append(each.contract)
-    return found
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,7 @@ WITHOUT_OPTION = {"ltrun.network.Plain"}  # fits where no option brings a networ
 
 @dataclass(frozen=True)
 class Package:
-    """An imported package, or a single module. modules: it, and those below it that name ltrun. printed: meanwhile."""
+    """An imported package, or a single module. modules: it, and those below it. printed: while importing them."""
 
     name: str
     modules: list[ModuleType]
@@ -36,8 +37,10 @@ class Package:
         """Imports the package and those of its modules that may define parts. Raises whatever they raise."""
         with guarded() as printed:
             top = importlib.import_module(name)
-            modules = [top, *(importlib.import_module(inner) for inner in _inner(top))]
-        return cls(name, modules, printed.getvalue())
+            for inner in _inner(top):
+                importlib.import_module(inner)
+        below = (module for key, module in sorted(sys.modules.items()) if key.startswith(f"{name}."))
+        return cls(name, [top, *(module for module in below if isinstance(module, ModuleType))], printed.getvalue())
 
     @property
     def code(self) -> Path:
@@ -97,18 +100,17 @@ def is_part(value: object) -> bool:
 
 
 def _inner(top: ModuleType) -> Iterator[str]:
-    """The modules below a package that are packages, or name ltrun in their source: others define no part."""
+    """The modules below a package that name ltrun in their source: others define no part."""
     for place in map(Path, getattr(top, "__path__", ())):
         for path in sorted(place.rglob("*.py")):
             steps = path.relative_to(place).with_suffix("").parts
             packages = [place.joinpath(*steps[:n], "__init__.py") for n in range(1, len(steps))]
-            is_package = steps[-1] == "__init__"
-            names = steps[:-1] if is_package else steps
+            names = steps[:-1] if steps[-1] == "__init__" else steps
             if not names or names[0] == CONF or names[-1] == "__main__" or not all(file.is_file() for file in packages):
                 continue
             if any(name.startswith(("test", "conftest")) for name in names):
                 continue
-            if all(map(str.isidentifier, names)) and (is_package or "ltrun" in path.read_text("utf-8", "replace")):
+            if all(map(str.isidentifier, names)) and "ltrun" in path.read_text("utf-8", "replace"):
                 yield ".".join([top.__name__, *names])
 
 
