@@ -16,6 +16,10 @@ from ltrun.contracts.trial import differing, digits, normaliser, snapshot, some_
 from ltrun.data import Resident
 from ltrun.recipe.stage import Recipe
 
+WAYS = {
+    "makes the host wait": "use no .item(), no `if` on a tensor and no mask as an index",
+    "learning rate is no tensor": "give the optimizer a rate that is a tensor, which a captured step reads anew",
+}
 EPOCHS = 6  # so that full batches and the last, smaller ones are captured and replayed, and deferred parts switch meanwhile
 
 
@@ -62,8 +66,8 @@ def device_has_the_bits_of_the_host(recipe: Recipe, folder: Path) -> None:
             "device=logits.device, and keep what lasts in self.register_buffer"
         ) from error
     for sentence in warned:
-        require("does not allow it" not in sentence, f"{sentence}; use no .item(), no `if` on a tensor and no mask as an index")
-        raise BrokenContract(f"a training on a device warns: {sentence}")
+        way = next((f"; {way}" for reason, way in WAYS.items() if reason in sentence), "")
+        raise BrokenContract(f"a training on a device warns: {sentence}{way}")
     named = differing(found, on_host(recipe, folder / "host"))
     require(
         not named,

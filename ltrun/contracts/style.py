@@ -40,9 +40,10 @@ def arguments_are_plain(part: type) -> None:
         stars = {inspect.Parameter.VAR_KEYWORD: "**", inspect.Parameter.VAR_POSITIONAL: "*"}
         if parameter.kind in stars:
             raise BrokenContract(f"{whose} takes {stars[parameter.kind]}{name}, which names no argument; name them one by one")
+        kind = CONTEXT.get(name, "float, or its type").partition(" of ")[0].partition(":")[0]
         require(
             parameter.annotation is not parameter.empty,
-            f"{whose}: the argument '{name}' has no annotation, by which values are checked; write {name}: float, or its type",
+            f"{whose}: the argument '{name}' has no annotation, by which values are checked; write {name}: {kind}",
         )
         behind = parameter.kind is parameter.KEYWORD_ONLY
         require(

@@ -42,6 +42,11 @@ class Bare(Adjust):
         super().__init__()
 
 
+class BareContext(Adjust):
+    def __init__(self, *, stats):  # type: ignore[no-untyped-def]
+        super().__init__()
+
+
 class Behind(Adjust):
     def __init__(self, *, gamma: float = 1.0):
         super().__init__()
@@ -82,6 +87,7 @@ def test_a_part_in_style_keeps_every_contract() -> None:
         (Open, style.arguments_are_plain, "Open takes **anything, which names no argument; name them one by one"),
         (Positional, style.arguments_are_plain, "Positional takes *anything"),
         (Bare, style.arguments_are_plain, "Bare: the argument 'gamma' has no annotation"),
+        (BareContext, style.arguments_are_plain, "by which values are checked; write stats: ClassStats"),
         (Behind, style.arguments_are_plain, "Behind: 'gamma' stands behind the *, where ltrun sets stats, "),
         (Before, style.arguments_are_plain, "Before: 'stats' is set by ltrun and not by a YAML; put it behind a *"),
         (Grandchild, style.inherits_from_a_role, "Grandchild inherits from Plain; inherit from one role of ltrun.parts"),

@@ -160,6 +160,24 @@ STEPS = [
 ]
 
 
+class Ada:
+    """Adam as torch makes it."""
+
+    def __init__(self, lr: float = 0.001):
+        self.lr = lr
+
+    def build(self, parameters: Mapping[str, torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(list(parameters.values()), lr=self.lr)
+
+
+def test_an_optimizer_whose_rate_is_a_number_is_told(tmp_path: Path) -> None:
+    choice = option(tmp_path, "optimizer", target(Ada))
+    recipe = choice.library.bound(quick(choice, device.EPOCHS))
+    sentence = sentence_of(device.device_has_the_bits_of_the_host, recipe, tmp_path / "run")
+    assert "Adam, whose learning rate is no tensor, does not allow it" in sentence
+    assert sentence.endswith("give the optimizer a rate that is a tensor, which a captured step reads anew")
+
+
 @pytest.mark.parametrize(("part", "said"), STEPS)
 def test_a_step_that_no_gpu_can_replay_is_told(part: type[Term], said: str, tmp_path: Path) -> None:
     choice = with_term(tmp_path, part)

@@ -1,0 +1,30 @@
+"""`ltrun check` in a process of its own, as a user types it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.support.commands import PROGRAM, environment, refused
+from tests.support.mypackage import FILES, PART, write
+
+
+def checked(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    command, own = [*PROGRAM, "check", "mypackage", "--config-dir", "options", *argv], environment(PYTHONPATH=".")
+    return subprocess.run(command, cwd=folder, env=own, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+def test_a_class_of_a_package_that_lies_here_is_checked(tmp_path: Path) -> None:
+    done = checked(write(tmp_path, FILES), "CDT", "mypackage")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder, package, part, summary = done.stdout.splitlines()
+    assert folder == "options are also read from options"
+    assert package.split() == ["mypackage", "6", "contracts", "hold"]
+    assert part.split() == ["mypackage.CDT", "4", "contracts", "hold"]
+    assert summary.startswith("10 contracts of 2 subjects, in ")
+
+
+def test_a_package_that_does_not_compile_is_one_sentence(tmp_path: Path) -> None:
+    done = checked(write(tmp_path, FILES | {PART: "class CDT(:\n"}))
+    said = f"ltrun: mypackage cannot be imported: SyntaxError: invalid syntax ({tmp_path / PART}, line 1); mend it there"
+    assert refused(done) == said
