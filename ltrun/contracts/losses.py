@@ -127,10 +127,11 @@ def takes_no_loop(choice: Choice) -> None:
 
 def no_loop(whose: str, calls: list[int], over: str = "classes") -> None:
     """calls: tensor operations with few classes, and with many. Raises BrokenContract where they differ."""
+    few, many = calls
     require(
-        calls[0] == calls[1],
-        f"{whose} takes {calls[0]:,} tensor operations with few {over} and {calls[1]:,} with many: it loops over {over}; "
-        "compute them as one tensor",
+        few == many,
+        f"{whose} takes {few:,} tensor operations with few {over} and {many:,} with many; compute them as one tensor, without "
+        "a loop over them and without a mask as an index",
     )
 
 

@@ -101,7 +101,7 @@ def test_logits_that_are_wrong_are_told(part: type[Head], said: str, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("part", "said"), [(Looped, "it loops over classes"), (Narrow, "logits of 3 classes have the shape (4, 2)")]
+    ("part", "said"), [(Looped, "without a loop over them"), (Narrow, "logits of 3 classes have the shape (4, 2)")]
 )
 def test_a_loop_of_a_head_is_told(part: type[Head], said: str, tmp_path: Path) -> None:
     assert said in sentence_of(heads.head_takes_no_loop, heading(tmp_path, part))
@@ -189,7 +189,7 @@ def test_scores_that_are_wrong_are_told(part: type[PostHoc], said: str, tmp_path
 
 
 def test_a_loop_of_a_predictor_is_told(tmp_path: Path) -> None:
-    assert "it loops over classes" in sentence_of(heads.scores_take_no_loop, predicting(tmp_path, ClassByClass))
+    assert "without a loop over them" in sentence_of(heads.scores_take_no_loop, predicting(tmp_path, ClassByClass))
 
 
 def test_a_class_without_images_that_is_lifted_is_told(tmp_path: Path) -> None:

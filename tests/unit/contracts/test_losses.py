@@ -163,7 +163,7 @@ def test_what_bfloat16_rounds_away_is_told(tmp_path: Path) -> None:
 
 def test_a_loop_over_classes_is_told(tmp_path: Path) -> None:
     sentence = sentence_of(losses.takes_no_loop, adjusting(tmp_path, Looped))
-    assert "tensor operations with few classes and" in sentence and "it loops over classes; compute them as one" in sentence
+    assert "tensor operations with few classes and" in sentence and "without a loop over them" in sentence
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_rows_from_elsewhere_than_the_generator_are_told(part: type[Sampler], sa
 
 @pytest.mark.parametrize(
     ("part", "said"),
-    [(Looping, "it loops over classes or images; compute"), (Few, "Few draws 10 rows of 12; an epoch has as many")],
+    [(Looping, "with few classes or images and"), (Few, "Few draws 10 rows of 12; an epoch has as many")],
 )
 def test_a_loop_and_a_short_epoch_are_told(part: type[Sampler], said: str, tmp_path: Path) -> None:
     assert said in sentence_of(samplers.draws_without_a_loop, sampling(tmp_path, part))
