@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     asked = _parser().parse_intermixed_args(argv)
     name, *only = asked.words
     begun, console = time.perf_counter(), streams.console()
+    console.file = console.file  # pinned: standard output is elsewhere while code of the user's own runs
     plugins.refuse_missing("check", [name])
     plugins.refuse_missing(plugins.PLUGINS, plugins.from_environment())
     with _status(console, f"importing {name}"):
@@ -165,5 +166,7 @@ def _status(console: Console, what: str) -> Iterator[None]:
         return
     from rich.text import Text
 
-    with console.status(Text(what, no_wrap=True, overflow="ellipsis")):
+    line = Text(what)
+    line.truncate(console.width - len("⠋ "), overflow="ellipsis")
+    with console.status(line):
         yield

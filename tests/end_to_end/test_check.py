@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
 import subprocess
 from pathlib import Path
 
@@ -28,3 +31,24 @@ def test_a_package_that_does_not_compile_is_one_sentence(tmp_path: Path) -> None
     done = checked(write(tmp_path, FILES | {PART: "class CDT(:\n"}))
     said = f"ltrun: mypackage cannot be imported: SyntaxError: invalid syntax ({tmp_path / PART}, line 1); mend it there"
     assert refused(done) == said
+
+
+def test_on_a_terminal_progress_is_shown_and_is_not_what_the_package_prints(tmp_path: Path) -> None:
+    write(tmp_path, FILES)
+    own = environment(PYTHONPATH=".", TERM="xterm-256color", CI="")
+    ours, theirs = pty.openpty()
+    command = [*PROGRAM, "check", "mypackage", "--config-dir", "options", "mypackage"]
+    running = subprocess.Popen(command, cwd=tmp_path, env=own, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 4096):
+            shown += piece
+    except OSError:  # the terminal of a process that has ended
+        pass
+    finally:
+        os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    assert running.wait() == 0, text
+    assert "importing mypackage" in text and "1 of 1: mypackage: every part is exported" in text
+    assert "6 contracts of mypackage, in" in text
