@@ -14,7 +14,7 @@ from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruptio
 from ltrun.machine import Terminated, terminate
 
 COMMANDS = (
-    "report", "status", "errors", "rerun", "methods", "show", "data", "completion",
+    "report", "status", "errors", "rerun", "methods", "show", "data", "check", "completion",
 )  # fmt: skip  # modules of ltrun.commands; a command line without a command trains
 MEANT = {"train": "ltrun method=ldam", "run": "ltrun method=ldam", "sweep": "ltrun -m method=erm,ldam", "list": "ltrun methods",
          "export": "ltrun data export", "info": "ltrun show"}  # fmt: skip
@@ -36,6 +36,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
 
   ltrun method=ldam --cfg job --resolve             what a command would run
   ltrun --config-dir DIR method=mine                options of your own
+  ltrun check mypackage --config-dir DIR            check parts and options of your own against ltrun's contracts
   ltrun completion bash                             completion with TAB; also for zsh and fish
   ltrun --hydra-help                                flags of Hydra, which composes the configuration
 

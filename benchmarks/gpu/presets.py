@@ -29,12 +29,13 @@ import torch
 from common import Record, arguments, prepared
 from torch import Tensor
 
+from ltrun.contracts.device import unevaluated
+from ltrun.contracts.imagined import DEVICE, Mode, imagined_cuda
 from ltrun.data import Resident
 from ltrun.engine.step import own_stream
 from ltrun.engine.turns import Turns
-from tests.contracts.test_imagined_device import WORDS, Impatient, unevaluated
+from tests.contracts.test_imagined_device import WORDS, Impatient
 from tests.support.cases import Composed, bound, changed, composed, digits, normaliser, small, snapshot, trainer
-from tests.support.imagined import DEVICE, Mode, imagined_cuda
 
 State = dict[str, Tensor]
 Distances = list[tuple[float, float]]  # from replayed to eager training, and from eager training to its repeat

@@ -119,6 +119,9 @@ def _offered(command: str, before: Sequence[str], word: str) -> Iterator[str]:
         return
     more = [Path(folder) for flag, folder in itertools.pairwise(before) if flag in ("--config-dir", "-cd")]
     names = catalogue.names(more)
+    if command == "check" and len(before) > 1:
+        yield from set().union(*names.values())
+        yield from (f"{group}={name}" for group in names for name in names[group])
     if command in ("methods", "show"):
         yield from names
         yield from set().union(*names.values()) if command == "show" or word else ()

@@ -95,7 +95,7 @@ def bind(
     """
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"{path}: expected a part, a mapping with a _target_, got {node!r}")
-    target = _locate(node["_target_"], path, plugins)
+    target = locate(node["_target_"], path, plugins)
     kinds = (expected,) if isinstance(expected, type) else expected
     if kinds and not any(_is_kind(target, kind) for kind in kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
@@ -167,7 +167,7 @@ def _is_kind(target: type, expected: type) -> bool:
     return issubclass(target, expected)
 
 
-def _locate(name: str, path: str, plugins: Sequence[str]) -> type:
+def locate(name: str, path: str, plugins: Sequence[str]) -> type:
     """The class that a dotted name stands for; never imports, nor returns, anything outside the allowed packages."""
     allowed = ("ltrun", *plugins)
     refusal = ConfigError(

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from ltrun.config.settings import Settings
 from ltrun.errors import ConfigError, did_you_mean
@@ -22,18 +23,29 @@ def plugins_of(settings: Settings, overrides: Sequence[str]) -> list[str]:
     """
     if settings.plugins and not any(override.lstrip("+").startswith("plugins=") for override in overrides):
         raise ConfigError(f"plugins: packages are named on the command line only, as plugins=[mypackage], or in {PLUGINS}")
-    of_environment = list(filter(None, re.split(r"[,:\s]+", os.environ.get(PLUGINS, ""))))
+    of_environment = from_environment()
     for key, names in {"plugins": settings.plugins, PLUGINS: of_environment}.items():
-        for name in names:
-            if not name.isidentifier():
-                raise ConfigError(f"{key}: expected names of packages, got {name!r}")
-            if not _is_there(name):
-                near = did_you_mean(name, [module.name for module in pkgutil.iter_modules()])
-                near = f"{near} Otherwise" if near else ";"
-                raise ConfigError(
-                    f"{key}: there is no package '{name}'{near} install it, or add the folder that holds it to PYTHONPATH"
-                )
+        refuse_missing(key, names)
     return list(dict.fromkeys([*settings.plugins, *of_environment]))
+
+
+def from_environment() -> list[str]:
+    """The packages in LTRUN_PLUGINS."""
+    return list(filter(None, re.split(r"[,:\s]+", os.environ.get(PLUGINS, ""))))
+
+
+def refuse_missing(key: str, names: Sequence[str]) -> None:
+    """Raises ConfigError for a name that is not a package's, and for a package that is not installed; imports nothing."""
+    for name in names:
+        if not name.isidentifier():
+            raise ConfigError(f"{key}: expected the name of a package, such as mypackage, got {name!r}")
+        if not _is_there(name):
+            near = did_you_mean(name, [module.name for module in pkgutil.iter_modules()])
+            near = f"{near} Otherwise" if near else ";"
+            way_out = "install it, or add the folder that holds it to PYTHONPATH"
+            if Path(name).is_dir() or Path(f"{name}.py").is_file():
+                way_out += ": it is in this folder, so put PYTHONPATH=. before the command"
+            raise ConfigError(f"{key}: there is no package '{name}'{near} {way_out}")
 
 
 def _is_there(name: str) -> bool:

@@ -7,18 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
-from ltrun.parts import Sampler
-from ltrun.types import ClassStats, Clock, Labels
-from tests.support.cases import OPTIONS, Count
+from ltrun.contracts import samplers
+from ltrun.contracts.samplers import COUNTS, LABELS, draw, sampler_of
+from ltrun.contracts.stand_ins import FIRST, LAST
+from ltrun.types import ClassStats, Clock
+from tests.support.cases import OPTIONS, choice
 from tests.support.draws import chi_square
-from tests.support.rebalancing import FIRST, INATURALIST, LAST, SMALL, loss_of
 
-COUNTS = [500, 180, 0, 64, 23, 8, 1]
-LABELS = torch.arange(7).repeat_interleave(torch.tensor(COUNTS))[
-    torch.randperm(776, generator=torch.Generator().manual_seed(0))
-]
 PRESENT = [n for n in COUNTS if n]
 
 
@@ -47,14 +43,6 @@ FORMULAE: dict[str, tuple[list[float], list[float]]] = {
 }
 
 
-def sampler_of(option: str, stats: ClassStats) -> Sampler:
-    return loss_of("resampling", option, stats).sampler
-
-
-def draw(sampler: Sampler, clock: Clock, labels: Tensor = LABELS, seed: int = 0) -> Tensor:
-    return sampler.draw(Labels.hard(labels), clock, torch.Generator().manual_seed(seed))
-
-
 def test_every_sampler_has_its_formula() -> None:
     assert set(FORMULAE) == set(OPTIONS["resampling"])
 
@@ -62,7 +50,7 @@ def test_every_sampler_has_its_formula() -> None:
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
 def test_frequencies_are_those_of_the_formula(option: str) -> None:
     """Chi-square of 60 epochs, drawn by the option as its YAML has it; 20.5 is the 0.1 % point for 5 degrees of freedom."""
-    sampler = sampler_of(option, ClassStats(torch.tensor(COUNTS)))
+    sampler = sampler_of(choice("resampling", option), ClassStats(torch.tensor(COUNTS)))
     for clock, formula in zip((FIRST, LAST), FORMULAE[option], strict=True):
         rows = torch.cat([draw(sampler, clock, seed=seed) for seed in range(60)])
         assert rows.dtype == torch.int64 and rows.min() >= 0 and rows.max() < len(LABELS)
@@ -76,25 +64,9 @@ def test_frequencies_are_those_of_the_formula(option: str) -> None:
 @pytest.mark.parametrize("clock", [FIRST, LAST], ids=["first", "last"])
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
 def test_a_draw_is_a_function_of_its_generator_alone(option: str, clock: Clock) -> None:
-    stats = ClassStats(torch.tensor(COUNTS))
-    first = draw(sampler_of(option, stats), clock)
-    sampler = sampler_of(option, stats)
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    assert torch.equal(draw(sampler, clock), first) and torch.equal(
-        draw(sampler, clock), first
-    )  # nor of how often it was asked
-    assert torch.equal(torch.get_rng_state(), before)
-    assert not torch.equal(draw(sampler, clock, seed=1), first)
+    samplers.draws_by_its_generator(choice("resampling", option), clock)
 
 
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
 def test_drawing_takes_no_loop_over_classes_or_images(option: str) -> None:
-    calls = []
-    for rows, classes in ((12, SMALL), (20_000, INATURALIST)):
-        labels = torch.arange(rows) % classes
-        sampler = sampler_of(option, ClassStats(torch.bincount(labels, minlength=classes)))
-        with Count() as count:
-            assert len(draw(sampler, LAST, labels)) >= rows
-        calls.append(count.calls)
-    assert calls[0] == calls[1]
+    samplers.draws_without_a_loop(choice("resampling", option))

@@ -12,52 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ltrun.cli import dispatch
-from ltrun.data import Resident
+from ltrun.contracts.device import EPOCHS, device_has_the_bits_of_the_host, on_device, on_host
+from ltrun.contracts.imagined import DEVICE, Imagined, Mode, imagined_cuda
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.turns import Turns, yield_turn
 from ltrun.parts import Term
+from ltrun.recipe.stage import Recipe
 from ltrun.types import Outputs, Streams
-from tests.support.cases import (
-    METHODS,
-    Composed,
-    bound,
-    changed,
-    composed,
-    differing,
-    digits,
-    normaliser,
-    small,
-    snapshot,
-    trainer,
-)
-from tests.support.imagined import DEVICE, Imagined, Mode, imagined_cuda
+from tests.support.cases import METHODS, Composed, bound, changed, composed, differing, small
 
 HERE = __name__
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real CUDA device, which test_step.py uses")
 
 
-def unevaluated(network: nn.Module) -> dict[str, dict[str, Any]]:
-    return {"val": {"accuracy": 0.0}}
-
-
-def on_host(composition: Composed, folder: Path, **more: Any) -> dict[str, Tensor]:
-    return snapshot(trainer(bound(composition, ("tests",)), folder, evaluate=unevaluated, **more).run())
-
-
-def on_device(composition: Composed, folder: Path, **more: Any) -> dict[str, Tensor]:
-    """The state of a network that was trained there. `imagined_cuda` is around it."""
-    train, _ = digits()
-    settings: dict[str, Any] = {
-        "device": DEVICE, "train_set": Resident(train.images.to(DEVICE), train.targets.to(DEVICE)),
-        "prepare": normaliser().to(DEVICE), "precision": "fp32", "evaluate": unevaluated,
-    }  # fmt: skip
-    state = snapshot(trainer(bound(composition, ("tests",)), folder, **(settings | more)).run())
-    assert all(isinstance(tensor, Imagined) for tensor in state.values())
-    return {name: tensor.cpu() for name, tensor in state.items()}
+def mine(composition: Composed) -> Recipe:
+    return bound(composition, ("tests",))
 
 
 WORDS = [(f"method={method}",) for method in METHODS] + [
@@ -71,15 +44,12 @@ WORDS = [(f"method={method}",) for method in METHODS] + [
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)
 def test_every_preset_on_the_device_has_the_bits_of_the_host(words: tuple[str, ...], tmp_path: Path) -> None:
     """Six epochs, so that full batches and the last, smaller ones are captured and replayed; nothing waits, nothing warns."""
-    composition = small(composed(*words), epochs=6)
-    with imagined_cuda():
-        found = on_device(composition, tmp_path / "device")
-    assert not differing(found, on_host(composition, tmp_path / "host"))
+    device_has_the_bits_of_the_host(bound(small(composed(*words), epochs=EPOCHS)), tmp_path)
 
 
 @pytest.mark.parametrize("method", ["erm", "crt", "paco", "meta_weight_net", "difficulty_sampling"])
 def test_a_run_goes_on_there_from_its_checkpoint(method: str, tmp_path: Path) -> None:
-    composition = small(composed(f"method={method}"), epochs=6)
+    recipe = bound(small(composed(f"method={method}"), epochs=6))
 
     def stop(row: Mapping[str, Any]) -> None:
         if row["epoch"] == 2:
@@ -87,15 +57,15 @@ def test_a_run_goes_on_there_from_its_checkpoint(method: str, tmp_path: Path) ->
 
     with imagined_cuda():
         with pytest.raises(InterruptedError):
-            on_device(composition, tmp_path / "device", report=stop)
-        found = on_device(composition, tmp_path / "device")
-    assert not differing(found, on_host(composition, tmp_path / "host"))
+            on_device(recipe, tmp_path / "device", report=stop)
+        found = on_device(recipe, tmp_path / "device")
+    assert not differing(found, on_host(recipe, tmp_path / "host"))
 
 
 def test_runs_that_share_the_device_have_the_bits_of_the_host(tmp_path: Path) -> None:
     methods = ["cmo", "crt", "paco", "meta_weight_net"]
     found: dict[str, dict[str, Tensor]] = {}
-    recipes = {method: small(composed(f"method={method}"), epochs=6) for method in methods}
+    recipes = {method: bound(small(composed(f"method={method}"), epochs=6)) for method in methods}
 
     def lane(turns: Turns, method: str) -> None:
         with Mode(), turns.taken_by_a_run():
@@ -108,8 +78,8 @@ def test_runs_that_share_the_device_have_the_bits_of_the_host(tmp_path: Path) ->
             thread.start()
         for thread in threads:
             thread.join()
-    for method, composition in recipes.items():
-        assert not differing(found[method], on_host(composition, tmp_path / "host" / method)), method
+    for method, recipe in recipes.items():
+        assert not differing(found[method], on_host(recipe, tmp_path / "host" / method)), method
 
 
 # ------------------------------------------------------------------------------------------------------- whole commands
@@ -175,9 +145,9 @@ class Counting(Term):
         return outputs["main"].logits.square().mean() * self.steps
 
 
-def with_term(part: type[Term]) -> Composed:
+def with_term(part: type[Term]) -> Recipe:
     node = {"_target_": f"{HERE}.{part.__name__}"}
-    return changed(small(composed(), epochs=6), representation__terms={"own": {"part": node}})
+    return mine(changed(small(composed(), epochs=6), representation__terms={"own": {"part": node}}))
 
 
 def test_a_part_that_waits_is_named_and_trained_as_it_is(tmp_path: Path) -> None:
@@ -210,7 +180,7 @@ def test_a_checkpoint_is_copied_while_the_run_has_its_turn(tmp_path: Path, monke
 
     monkeypatch.setattr(Checkpoints, "save", save)
     with imagined_cuda():
-        on_device(small(composed("method=crt"), epochs=2), tmp_path)
+        on_device(bound(small(composed("method=crt"), epochs=2)), tmp_path)
     assert saved and not any(saved)
 
 

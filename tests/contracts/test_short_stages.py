@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from ltrun.types import Clock, Labels, fraction_of
-from tests.support.cases import METHODS, OPTIONS, assembled, bound, changed, composed
-from tests.support.rebalancing import FIRST, STATS, loss_of, outputs_of
+from ltrun.contracts import losses, samplers
+from ltrun.types import Clock, fraction_of
+from tests.support.cases import METHODS, OPTIONS, assembled, bound, changed, choice, composed
 
-SHORT = Clock("train", 0, 1)
 LOSSES = [(slot, o) for slot in ("reweighting", "margin", "logit_adjustment") for o in OPTIONS[slot] if o != "none"]
 DEFERRED = {
     "reweighting": {
@@ -25,21 +23,12 @@ DEFERRED = {
 
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
 def test_the_loss_of_the_first_epoch_is_that_of_a_long_stage(slot: str, option: str) -> None:
-    found = []
-    for clock in (SHORT, FIRST):
-        part, labels = loss_of(slot, option, STATS), [0, 1, 2, 3, 3, 0, 0, 1]
-        part.adapt(clock)
-        torch.manual_seed(0)
-        found.append(part(outputs_of(len(labels), 5), labels).item())
-    assert found[0] == found[1]
+    losses.begins_alike(choice(slot, option))
 
 
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
 def test_the_rows_of_the_first_epoch_are_those_of_a_long_stage(option: str) -> None:
-    targets = Labels.hard(torch.arange(5).repeat_interleave(STATS.counts))
-    sampler = loss_of("resampling", option, STATS).sampler
-    one, other = (sampler.draw(targets, clock, torch.Generator().manual_seed(0)) for clock in (SHORT, FIRST))
-    assert torch.equal(one, other)
+    samplers.draws_alike(choice("resampling", option))
 
 
 @pytest.mark.parametrize("start", [0.0, 0.2, 0.5, 0.8, 1.0])

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
-import inspect
-import re
 
 import pytest
-from torch import nn
 
-from ltrun import parts
-from ltrun.parts import Part
+from ltrun.contracts import style
 from ltrun.taxonomy import SLOTS
 from tests.support.cases import OPTIONS
 from tests.support.tree import FAMILIES, PACKAGE, PART_FAMILIES
@@ -26,33 +22,10 @@ def part_classes() -> list[type]:
 
 
 @pytest.mark.parametrize("part", part_classes(), ids=lambda part: part.__name__)
-def test_a_part_is_made_of_named_and_annotated_arguments(part: type) -> None:
-    assert inspect.getdoc(part), "no docstring"
-    if "__init__" in vars(part):
-        for name, parameter in list(inspect.signature(vars(part)["__init__"]).parameters.items())[1:]:
-            assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, "takes **kwargs"
-            assert parameter.annotation is not inspect.Parameter.empty, f"{name} is not annotated"
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                assert name in parts.CONTEXT, f"{name} is keyword-only, which is for context"
-            else:
-                assert name not in parts.CONTEXT, f"{name} is context, which is keyword-only"
-
-
-@pytest.mark.parametrize("part", part_classes(), ids=lambda part: part.__name__)
-def test_one_level_of_inheritance(part: type) -> None:
-    slots = {value for value in vars(parts).values() if inspect.isclass(value)} | {Part, nn.Module}
-    (base,) = part.__bases__
-    assert base in slots, f"{part.__name__} inherits from {base.__name__}, which is no slot"
-
-
-@pytest.mark.parametrize("part", part_classes(), ids=lambda part: part.__name__)
-def test_a_part_adds_no_hook(part: type) -> None:
-    """A third hook is a smell: what the trainer calls is in parts.py, everything else is the part's own business."""
-    hooks = {"adapt", "after_step"}
-    for name in hooks & set(vars(part)):
-        wanted = inspect.signature(getattr(Part, name)).parameters
-        assert list(inspect.signature(vars(part)[name]).parameters) == list(wanted)
-    assert not [name for name in vars(part) if re.match(r"(on|before|after)_", name) and name not in hooks]
+def test_a_part_keeps_to_the_style(part: type, subtests: pytest.Subtests) -> None:
+    for contract in style.of_a_part(part):
+        with subtests.test(msg=contract.name):
+            contract.check()
 
 
 def loop_words(file: str) -> tuple[set[str], ast.AST]:

@@ -22,7 +22,8 @@ ROOM = 300  # lines: a file above holds two ideas
 FILES = sorted(path for folder in ("ltrun", "tests", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py"))
 DOOR = {  # know of OmegaConf or Hydra
     "config/compose", "config/explain", "config/presets", "config/recorded", "config/search_path", "config/words",
-    "sweep/combinations", "sweep/jobs", "sweep/launch", "commands/data", "commands/rerun", "commands/train",
+    "sweep/combinations", "sweep/jobs", "sweep/launch", "contracts/library", "commands/data", "commands/rerun",
+    "commands/train",
 }  # fmt: skip
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
     {"types", "errors", "metrics", "taxonomy", "machine", "streams"},
@@ -32,6 +33,7 @@ FLOORS = [  # from the ground up; a module imports from its own floor's package 
     {"recipe"},
     {"engine"},
     {"sweep"},
+    {"contracts"},
     {"commands"},
     {"cli"},
 ]

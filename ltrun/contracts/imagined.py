@@ -256,6 +256,9 @@ class _Stream:
 
     synchronize = record
 
+    def is_capturing(self) -> bool:
+        return _machine.capturing is not None
+
 
 @contextmanager
 def imagined_cuda() -> Iterator[None]:
@@ -266,13 +269,15 @@ def imagined_cuda() -> Iterator[None]:
         "CUDAGraph": Tape, "graph": _capture, "Stream": _Stream, "Event": _Stream, "current_stream": _Stream,
         "stream": nullcontext, "device": nullcontext, "get_rng_state": lambda device: torch.get_rng_state(),
         "set_rng_state": lambda state, device: torch.set_rng_state(state), "default_generators": (_Generator(),),
-        "current_device": lambda: DEVICE.index,
+        "current_device": lambda: DEVICE.index, "is_current_stream_capturing": lambda: _machine.capturing is not None,
         "get_sync_debug_mode": lambda: _machine.sync_debug,
         "set_sync_debug_mode": lambda mode: setattr(_machine, "sync_debug", mode),
     }  # fmt: skip
     with ExitStack() as stack:
         for name, value in cuda.items():
             stack.enter_context(patch.object(torch.cuda, name, value))
+        for name, made in {"current_accelerator": lambda check_available=False: DEVICE, "current_stream": _Stream}.items():
+            stack.enter_context(patch.object(torch.accelerator, name, made))  # optimizers ask whether a step is captured
         stack.enter_context(patch.object(nn.Module, "_apply", _apply))
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its kernels have names of their own
         stack.enter_context(patch.object(torch, "load", partial(_load, torch.load)))

@@ -1,0 +1,138 @@
+"""The options that contracts compose: ltrun's own, and those of further folders with the packages that they name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from ltrun.config import catalogue, search_path
+from ltrun.config.compose import composed, resolved
+from ltrun.config.explain import explained
+from ltrun.errors import ConfigError
+from ltrun.recipe.read import recipe_of
+from ltrun.recipe.stage import Recipe, Stage
+
+Config = dict[str, Any]
+Composed = tuple[Config, dict[str, str]]  # a resolved configuration, and group -> option
+Picked = Mapping[str, str | Sequence[str]]  # slot -> option, or options
+
+DIGITS = "dataset=digits_lt"
+COSINE = {"classifier": "cosine"}
+COMPANIONS: tuple[dict[str, str], ...] = ({}, COSINE, {"classifier": "causal"}, {"ensemble": "sade"})
+"""What an option may need beside it, by what the parts of ltrun provide."""
+
+
+class Library:
+    """folders: where options lie besides ltrun's own. plugins: packages whose classes a _target_ may name."""
+
+    def __init__(self, folders: Sequence[Path] = (), plugins: Sequence[str] = ()) -> None:
+        self.folders, self.plugins = list(folders), list(plugins)
+        self._known: dict[tuple[str, ...], Composed] = {}
+
+    @cached_property
+    def options(self) -> dict[str, list[str]]:
+        """Group -> the names of its options."""
+        groups = catalogue.groups(self.folders)
+        return {group: [option.name for option in catalogue.options(group, self.folders)] for group in groups}
+
+    def composed(self, *words: str) -> Composed:
+        """The resolved configuration of a command line, on digits_lt unless it says otherwise, and Hydra's choices."""
+        given = words if any(word.startswith("dataset=") for word in words) else (DIGITS, *words)
+        return copy.deepcopy(self.compose(given))
+
+    def compose(self, words: tuple[str, ...]) -> Composed:
+        """Hydra's composition, once for each command line. Shared, so never changed."""
+        if words not in self._known:
+            self._known[words] = self._compose(words)
+        return self._known[words]
+
+    def _compose(self, words: tuple[str, ...]) -> Composed:
+        search_path.admit(self.folders)
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_module("ltrun.conf", version_base="1.3"):
+                found = composed(words)
+                config = resolved(found.cfg)
+        except Exception as error:
+            flags = [word for folder in self.folders for word in ("--config-dir", str(folder))]
+            raise explained(error, [*flags, *words]) from None
+        chosen = found.choices.items()
+        return config, {k: v for k, v in chosen if isinstance(v, str) and not k.startswith("hydra/")}
+
+    def put_together(self, picked: Picked) -> Composed:
+        """The configuration of some options on digits_lt. For reading only."""
+        words = (f"{slot}={o}" if isinstance(o, str) else f"{slot}=[{','.join(o)}]" for slot, o in picked.items())
+        return self.compose((DIGITS, *words))
+
+    def bound(self, composition: Composed) -> Recipe:
+        """Raises ConfigError."""
+        return recipe_of(*composition, self.plugins)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option of a group, with what it needs beside it. A method or a setting needs nothing."""
+
+    library: Library
+    group: str
+    name: str
+
+    @property
+    def word(self) -> str:
+        return f"{self.group}={self.name}"
+
+    @cached_property
+    def picked(self) -> dict[str, str]:
+        """The option and the first companions with which it binds. Raises the ConfigError of the option alone."""
+        refused: ConfigError | None = None
+        needs = (COSINE, *COMPANIONS) if self.group == "margin" and self.name != "none" else COMPANIONS
+        for others in (companions for companions in needs if self.group not in companions):
+            picked = {self.group: self.name, **others}
+            try:
+                self.library.bound(self.library.put_together(picked))
+            except ConfigError as error:
+                refused = refused or error
+            else:
+                return picked
+        assert refused is not None
+        raise refused
+
+    @cached_property
+    def composition(self) -> Composed:
+        return self.library.put_together(self.picked)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return self.library.bound(self.composition)
+
+    @property
+    def stage(self) -> Stage:
+        return self.recipe.stages[0]
+
+    @property
+    def config(self) -> Config:
+        return self.composition[0]
+
+
+def changed(composition: Composed, **changes: Any) -> Composed:
+    """A copy with values set by path: stages__classifier__norm="hold"."""
+    config, choices = copy.deepcopy(composition)
+    for path, value in changes.items():
+        *steps, last = path.split("__")
+        node = config
+        for step in steps:
+            node = node.setdefault(step, {})
+        node[last] = value
+    return config, choices
+
+
+def small(composition: Composed, epochs: int = 3) -> Composed:
+    """The configuration on a quarter of the channels, so that an epoch takes milliseconds."""
+    return changed(composition, network={"_target_": "ltrun.network.ResNetCIFAR", "depth": 8, "width": 4}, epochs=epochs)

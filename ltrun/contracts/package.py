@@ -1,0 +1,186 @@
+"""What a package exports: the classes of its parts, and whether options use each of them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ltrun.config.bind import public_name
+from ltrun.contracts.contract import BrokenContract, Contract, require
+from ltrun.contracts.guard import guarded
+from ltrun.errors import did_you_mean
+from ltrun.parts import Backbone, Part
+from ltrun.taxonomy import GROUPS
+
+CONF = "conf"  # the folder of a package that ships options of its own
+WITHOUT_OPTION = {"ltrun.network.Plain"}  # fits where no option brings a network
+
+
+@dataclass(frozen=True)
+class Package:
+    """An imported package, or a single module. modules: it, and those below it. printed: while importing them."""
+
+    name: str
+    modules: list[ModuleType]
+    printed: str = ""
+
+    @classmethod
+    def opened(cls, name: str) -> Package:
+        """Imports the package and those of its modules that may define parts. Raises whatever they raise."""
+        with guarded() as printed:
+            top = importlib.import_module(name)
+            for inner in _inner(top):
+                importlib.import_module(inner)
+        below = (module for key, module in sorted(sys.modules.items()) if key.startswith(f"{name}."))
+        return cls(name, [top, *(module for module in below if isinstance(module, ModuleType))], printed.getvalue())
+
+    @property
+    def code(self) -> Path:
+        """The folder of the package, or the file of the module."""
+        return code_of(self.name)
+
+    @property
+    def options(self) -> Path | None:
+        """The folder of options that the package ships."""
+        folder = self.code / CONF
+        return folder if folder.is_dir() else None
+
+    @cached_property
+    def parts(self) -> dict[str, type]:
+        """The parts and backbones in `__all__` of the package and its subpackages, by the name that a _target_ has."""
+        found: dict[str, type] = {}
+        for module in self._exporters():
+            for name in getattr(module, "__all__", ()):
+                value: Any = getattr(module, name, None)
+                if is_part(value) and value.__module__.partition(".")[0] == self.name:
+                    found.setdefault(f"{module.__name__}.{name}", value)
+        shortest: dict[type, str] = {}
+        for name in sorted(found, key=len):
+            shortest.setdefault(found[name], name)
+        return {name: part for part, name in sorted(shortest.items(), key=lambda item: item[1])}
+
+    @cached_property
+    def hidden(self) -> dict[str, type]:
+        """The parts that its modules define and no package of it exports. A backbone may have others as its pieces."""
+        exported = set(self.parts.values())
+        return {
+            f"{module.__name__}.{name}": value
+            for module in self.modules
+            for name, value in vars(module).items()
+            if inspect.isclass(value) and issubclass(value, Part) and value.__module__ == module.__name__
+            if value not in exported and self._is_family(module)
+        }
+
+    def _exporters(self) -> list[ModuleType]:
+        return [module for module in self.modules if module.__name__ == self.name or hasattr(module, "__path__")]
+
+    def _is_family(self, module: ModuleType) -> bool:
+        """Whether what a module defines is for options. Of ltrun that is what lies in a family: roles and the engine do not."""
+        return self.name != "ltrun" or module.__name__.split(".")[1:2] in [[group] for group in GROUPS]
+
+
+def code_of(name: str) -> Path:
+    """Where a package lies, the folder or the file; imports nothing."""
+    spec = importlib.util.find_spec(name)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(places[0] if places else spec.origin if spec and spec.origin else name).resolve()
+
+
+def is_part(value: object) -> bool:
+    """Whether a value is a class of a part or of a backbone."""
+    return inspect.isclass(value) and issubclass(value, (Part, Backbone)) and value not in (Part, Backbone)
+
+
+def _inner(top: ModuleType) -> Iterator[str]:
+    """The modules below a package that name ltrun in their source: others define no part."""
+    for place in map(Path, getattr(top, "__path__", ())):
+        for path in sorted(place.rglob("*.py")):
+            steps = path.relative_to(place).with_suffix("").parts
+            packages = [place.joinpath(*steps[:n], "__init__.py") for n in range(1, len(steps))]
+            names = steps[:-1] if steps[-1] == "__init__" else steps
+            if not names or names[0] == CONF or names[-1] == "__main__" or not all(file.is_file() for file in packages):
+                continue
+            if any(name.startswith(("test", "conftest")) for name in names):
+                continue
+            if all(map(str.isidentifier, names)) and "ltrun" in path.read_text("utf-8", "replace"):
+                yield ".".join([top.__name__, *names])
+
+
+def of_a_package(package: Package, targets: Collection[str], folders: Collection[Path]) -> Iterator[Contract]:
+    """The contracts of a package. targets: every _target_ of its options. folders: where these options lie."""
+    yield Contract("importing it prints nothing", lambda: imports_quietly(package))
+    yield Contract("it has parts or options", lambda: has_something(package, targets))
+    yield Contract("__all__ names what is there, each once", lambda: exports_what_is_there(package))
+    yield Contract("every part is exported", lambda: exports_every_part(package))
+    yield Contract("every exported part is used by an option", lambda: uses_every_part(package, targets))
+    yield Contract("every file of a folder of options is an option of a group", lambda: lies_in_groups(folders))
+
+
+def imports_quietly(package: Package) -> None:
+    """Raises BrokenContract."""
+    said = " ".join(package.printed.split())
+    require(not said, f"{package.name} prints '{said[:80]}' while it is imported, in each run and worker; remove the print")
+
+
+def has_something(package: Package, targets: Collection[str]) -> None:
+    """Raises BrokenContract."""
+    way = f"write __all__ = [...] with the names of its parts into {package.code / '__init__.py'}"
+    if package.code.is_file():
+        way = f"write __all__ = [...] with the names of its parts into {package.code}"
+    found = f", and defines {min(package.hidden)}" if package.hidden else ""
+    require(package.parts or targets, f"{package.name} exports no part{found}; {way}")
+
+
+def exports_what_is_there(package: Package) -> None:
+    """Raises BrokenContract."""
+    for module in package.modules:
+        names = [str(name) for name in getattr(module, "__all__", ())]
+        for name in names:
+            require(
+                hasattr(module, name),
+                f"{module.__name__}.__all__ names '{name}', which is not there; import it, or leave it out",
+            )
+            require(names.count(name) == 1, f"{module.__name__}.__all__ names '{name}' twice; leave one out")
+
+
+def exports_every_part(package: Package) -> None:
+    """Raises BrokenContract."""
+    packages = {module.__name__ for module in package.modules if hasattr(module, "__path__")}
+    for name, part in package.hidden.items():
+        module = name.rpartition(".")[0]
+        home = module if module in packages or package.code.is_file() else module.rpartition(".")[0]
+        way = "" if home == module else f"import it in {home.replace('.', '/')}/__init__.py and "
+        raise BrokenContract(
+            f"{name} is in no __all__, and results are filed by the package that exports a class; {way}add '{part.__name__}' "
+            f"to {home}.__all__"
+        )
+
+
+def uses_every_part(package: Package, targets: Collection[str]) -> None:
+    """Raises BrokenContract."""
+    for name, part in package.parts.items():
+        require(
+            {name, public_name(part)} & {*targets, *WITHOUT_OPTION},
+            f"no option uses {name}, so no command line can choose it; write DIR/GROUP/NAME.yaml with '_target_: {name}', and "
+            f"name the folder by --config-dir DIR, or ship it as {package.name}/{CONF}",
+        )
+
+
+def lies_in_groups(folders: Collection[Path]) -> None:
+    """Raises BrokenContract."""
+    known = (*GROUPS, "experiment", "local")
+    for folder in folders:
+        for path in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
+            inside = path.relative_to(folder)
+            require(path.suffix == ".yaml", f"{path} is not read; rename it to {path.with_suffix('.yaml').name}")
+            group = inside.parts[0]
+            require(len(inside.parts) > 1, f"{path} lies in no group; move it into {folder}/GROUP/, such as {folder}/margin/")
+            require(group in known, f"{path}: the folder '{group}' is no group of ltrun's{did_you_mean(group, known)}")

@@ -1,0 +1,152 @@
+"""Stand-ins for what a part gets in training: class counts at the edges, batches, outputs, splits, a loss without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltrun.config.bind import Bound
+from ltrun.contracts.contract import BrokenContract
+from ltrun.errors import ConfigError
+from ltrun.loss import Classification
+from ltrun.parts import Part
+from ltrun.recipe.stage import MAIN, Stage
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
+
+STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
+RARE = ClassStats(torch.tensor([500, 60, 9, 4, 0]))  # the rarest class that has images has four, not one
+SMALL, INATURALIST = 3, 8_142
+FIRST, LAST = Clock("train", 0, 200), Clock("train", 199, 200)  # before and after every deferred switch
+SHORT = Clock("train", 0, 1)  # the first epoch of a stage that ends with it
+DTYPES = [torch.float32, torch.bfloat16]
+BATCHES = {"batch of one": [3], "one class": [0, 0, 0], "no class 4": [0, 1, 2, 3, 3]}
+SCALE, FEATURES = 30.0, 16
+WAY_OUT = "count a class without images as the rarest (ltrun.types.as_rarest), and divide by nothing that may be 0"
+EXTREMES = (0.0, 1e-6, 60.0, 1e4)
+
+
+def tail(classes: int) -> ClassStats:
+    return ClassStats((1000 * torch.arange(1, classes + 1) ** -0.9).long().clamp(min=2))
+
+
+def given(stats: ClassStats, **more: Any) -> dict[str, Any]:
+    """What constructors may ask for."""
+    return {"stats": stats, "num_classes": stats.num_classes, "in_channels": 1, "channels_last": False, **more}
+
+
+def blind_view(clock: Clock, counts: ClassStats) -> View:
+    """What a part sees between epochs that looks at neither images nor the network."""
+
+    def refuse(what: object) -> Any:
+        raise AssertionError("it looks")
+
+    return View(clock, counts, refuse, refuse, torch.Generator())
+
+
+def view(clock: Clock, counts: ClassStats) -> View:
+    """What a part sees between epochs: black images of a class each, and outputs that know nothing of them."""
+
+    def images(rows: Tensor) -> Batch:
+        return batch((rows % counts.num_classes).tolist())
+
+    def predict(inputs: Tensor) -> Outputs:
+        return outputs_of(len(inputs), counts.num_classes).detach()
+
+    return View(clock, counts, images, predict, torch.Generator().manual_seed(0))
+
+
+class Loss(nn.Module):
+    """The classification loss, further terms and sampler of an option, as the trainer builds them, without a network."""
+
+    def __init__(self, stage: Stage, stats: ClassStats):
+        super().__init__()
+        context = given(stats)
+        main = stage.streams[MAIN].sampler
+        assert main is not None
+        self.sampler = context["sampler"] = main.build(context)
+        criterion = stage.criterion.build(context) if stage.criterion else None
+        adjusts, weighs = [part.build(context) for part in stage.adjusts], [part.build(context) for part in stage.weighs]
+        classification = Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
+        context["classify"] = classification
+        self.terms = nn.ModuleList([classification, *(part.build(context) for _, part in stage.terms.values())])
+        self.stats, self.streams = stats, list(stage.streams)
+
+    def parts(self) -> Iterator[Part]:
+        return (module for module in self.modules() if isinstance(module, Part))
+
+    def adapt(self, clock: Clock, seen: Callable[[Clock, ClassStats], View] = view) -> None:
+        for part in self.parts():
+            part.adapt(seen(clock, self.stats))
+
+    def forward(self, outputs: Outputs, labels: list[int]) -> Tensor:
+        each, streams = dict.fromkeys(self.streams, outputs), {name: batch(labels) for name in self.streams}
+        return torch.stack([term(each, streams).float() for term in self.terms]).sum()
+
+    @torch.no_grad()
+    def after_step(self, outputs: Outputs, labels: list[int]) -> None:
+        seen = outputs.detach()
+        for part in self.parts():
+            part.after_step(dict.fromkeys(self.streams, seen), {name: batch(labels) for name in self.streams})
+
+
+def loss_of(stage: Stage, stats: ClassStats) -> Loss:
+    """Raises BrokenContract where a part refuses the counts, as one does that divides by those of a class without images."""
+    torch.manual_seed(0)
+    try:
+        return Loss(stage, stats)
+    except ConfigError as error:
+        raise BrokenContract(f"{error}; the classes have {stats.counts[:5].tolist()} images: {WAY_OUT}") from None
+
+
+def batch(labels: list[int]) -> Batch:
+    return Batch(torch.zeros(len(labels), 1, 2, 2), Labels.hard(torch.tensor(labels)), torch.arange(len(labels)))
+
+
+def outputs_of(rows: int, classes: int, dtype: torch.dtype = torch.float32) -> Outputs:
+    """What a cosine head says of random features, three experts and a projector besides; the logits are a leaf."""
+    generator = torch.Generator().manual_seed(rows)
+    features, head = torch.randn(rows, FEATURES, generator=generator), torch.randn(classes, FEATURES, generator=generator)
+    logits = SCALE * nn.functional.normalize(features, dim=1) @ nn.functional.normalize(head, dim=1).T
+    experts, embedding = torch.stack([logits] * 3).to(dtype), nn.functional.normalize(features, dim=1).to(dtype)
+    leaf = logits.to(dtype).requires_grad_()
+    return Outputs(features.to(dtype), leaf, SCALE, head.to(dtype), experts, embedding)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split whose outputs are given. hidden: None where its labels are not to be looked at."""
+
+    given: Outputs
+    hidden: Tensor | None
+
+    def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
+        return self.given
+
+    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
+        yield self.outputs(augment, epoch)
+
+    @property
+    def labels(self) -> Tensor:
+        if self.hidden is None:
+            raise PermissionError("a post-hoc part may see test inputs, never test labels")
+        return self.hidden
+
+
+def at_the_edges(part: Bound[Any]) -> Iterator[tuple[str, Bound[Any]]]:
+    """The part with each of its numbers, or those of parts nested in it, at each edge; and which number it is."""
+    for name, value in part.arguments.items():
+        if isinstance(value, Bound):
+            for what, inner in at_the_edges(value):
+                yield what, replace(part, arguments={**part.arguments, name: inner})
+        elif isinstance(value, (float, int)) and not isinstance(value, bool):
+            for edge in map(type(value), EXTREMES):
+                yield f"{part.path}.{name}={edge:g}", replace(part, arguments={**part.arguments, name: edge})
+
+
+def built(part: Bound[Any], **context: Any) -> Any:
+    """The part, built on RARE."""
+    return part.build(given(RARE, **context))

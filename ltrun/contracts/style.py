@@ -1,0 +1,84 @@
+"""The style of a part's class: docstring, annotated arguments, one level of inheritance, no further hook."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+
+from torch import nn
+
+from ltrun import parts
+from ltrun.config.bind import public_name
+from ltrun.contracts.contract import BrokenContract, Contract, require
+from ltrun.parts import CONTEXT, Part
+
+HOOKS = ("adapt", "after_step")
+ROLES = {value for value in vars(parts).values() if inspect.isclass(value) and issubclass(value, nn.Module)} | {nn.Module}
+
+
+def of_a_part(part: type) -> Iterator[Contract]:
+    """The contracts of the class of a part or of a backbone."""
+    yield Contract("the class has a docstring", lambda: has_a_docstring(part))
+    yield Contract("arguments are named and annotated, those behind the * are context", lambda: arguments_are_plain(part))
+    yield Contract("the class inherits from one role of ltrun.parts", lambda: inherits_from_a_role(part))
+    yield Contract("the class has no hooks but adapt and after_step", lambda: adds_no_hook(part))
+
+
+def has_a_docstring(part: type) -> None:
+    """Raises BrokenContract."""
+    said = part.__doc__ and part.__doc__.strip()
+    require(said, f"{public_name(part)} has no docstring; say what it does to the data, with shapes, and cite the paper")
+
+
+def arguments_are_plain(part: type) -> None:
+    """Raises BrokenContract."""
+    whose = public_name(part)
+    if "__init__" not in vars(part):
+        return
+    for name, parameter in list(inspect.signature(vars(part)["__init__"]).parameters.items())[1:]:
+        stars = {inspect.Parameter.VAR_KEYWORD: "**", inspect.Parameter.VAR_POSITIONAL: "*"}
+        if parameter.kind in stars:
+            raise BrokenContract(f"{whose} takes {stars[parameter.kind]}{name}, which names no argument; name them one by one")
+        kind = CONTEXT.get(name, "float, or its type").partition(" of ")[0].partition(":")[0]
+        require(
+            parameter.annotation is not parameter.empty,
+            f"{whose}: the argument '{name}' has no annotation, by which values are checked; write {name}: {kind}",
+        )
+        behind = parameter.kind is parameter.KEYWORD_ONLY
+        require(
+            not behind or name in CONTEXT,
+            f"{whose}: '{name}' stands behind the *, where ltrun sets {', '.join(CONTEXT)}; put it before the *",
+        )
+        require(
+            behind or name not in CONTEXT,
+            f"{whose}: '{name}' is set by ltrun and not by a YAML; put it behind a *: def __init__(self, ..., *, {name})",
+        )
+
+
+def inherits_from_a_role(part: type) -> None:
+    """Raises BrokenContract."""
+    found = ", ".join(base.__name__ for base in part.__bases__)
+    require(
+        len(part.__bases__) == 1 and part.__bases__[0] in ROLES,
+        f"{public_name(part)} inherits from {found}; inherit from one role of ltrun.parts, such as Adjust, and share code by a "
+        "function or by a part that is an argument",
+    )
+
+
+def adds_no_hook(part: type) -> None:
+    """What the trainer calls is in parts.py; everything else is the part's own business. Raises BrokenContract."""
+    for name in HOOKS:
+        if name in vars(part):
+            wanted, found = (list(inspect.signature(vars(each)[name]).parameters) for each in (Part, part))
+            require(found == wanted, f"{public_name(part)}.{name} takes {_call(found)}; ltrun calls it with {_call(wanted)}")
+    for name in vars(part):
+        require(
+            name in HOOKS or not re.match(r"(on|before|after)_", name),
+            f"{public_name(part)}.{name} looks like a hook, and ltrun calls {' and '.join(HOOKS)} only; use one of them, or "
+            "rename it",
+        )
+
+
+def _call(names: list[str]) -> str:
+    return f"({', '.join(names)})"

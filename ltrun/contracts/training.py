@@ -1,0 +1,182 @@
+"""What a training with an option keeps to: state goes through a checkpoint, time lives in buffers, copies are apart, rows of
+the table come out.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ltrun.config.bind import public_name
+from ltrun.contracts.contract import BrokenContract, Contract, require
+from ltrun.contracts.library import Choice, Composed, changed, small
+from ltrun.contracts.trial import differing, digits, snapshot, some_of, trainer
+from ltrun.data import Splits
+from ltrun.engine.predictors import Predictors
+from ltrun.engine.stage import Row, StageRun, augments_of
+from ltrun.parts import Part
+from ltrun.recipe.stage import Recipe
+from ltrun.taxonomy import STAGE_SLOTS
+from ltrun.types import Clock
+
+
+def of_a_training(choice: Choice) -> Iterator[Contract]:
+    """The contracts of an option of any slot, of a preset, or of a network, an optimizer or a schedule."""
+    yield Contract("its parts are built", within(lambda folder: is_built(choice, folder)), decisive=True)
+    yield Contract(
+        "it trains and predicts on digits",
+        within(lambda folder: trains_and_predicts(choice.library.bound(quick(choice, 1)), folder)),
+        decisive=True,
+    )
+    if choice.group in STAGE_SLOTS:
+        yield Contract(
+            "time and what is learnt live in buffers, which a checkpoint carries",
+            within(lambda folder: keeps_state_in_buffers(choice.library.bound(quick(choice, 10)), folder)),
+        )
+
+
+def quick(choice: Choice, epochs: int) -> Composed:
+    """The configuration of an option, on a small network unless the option is one."""
+    own = choice.group == "network"
+    return changed(choice.composition, epochs=epochs) if own else small(choice.composition, epochs)
+
+
+def within(check: Callable[[Path], None]) -> Callable[[], None]:
+    """The check in a temporary folder."""
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory(prefix="ltrun-check-") as folder:
+            check(Path(folder))
+
+    return run
+
+
+def keeps_state_in_buffers(recipe: Recipe, folder: Path) -> None:
+    """State round trip, copies, in-place time, no plain number that follows the clock: over two epochs of ten.
+
+    Raises BrokenContract.
+    """
+    made = trainer(recipe, folder)
+    run = StageRun.of(recipe.stages[0], made.network(), made.context)
+    fresh = copy.deepcopy(run.objective)
+    named = differing(_buffers(fresh), _buffers(run.objective))
+    require(not named, f"{some_of(named)}: a copy of the part has other values; let copy.deepcopy copy all of it")
+
+    places = {name: tensor.data_ptr() for name, tensor in _buffers(run).items()}
+    plain = {name: plain_attributes(part) for name, part in _named_parts(run)}
+    for epoch in (0, 9):  # before and after every deferred switch
+        run.epoch(Clock("train", epoch, 10))
+    _require_in_place(run, places, plain)
+    for name, tensor in run.state_dict().items():
+        require(tensor.isfinite().all(), f"{name} is not finite after two epochs on digits")
+
+    # a checkpoint carries all of it: what is not persistent must be a function of the constructor's arguments
+    other = trainer(recipe, folder / "other", seed=1)
+    second = StageRun.of(recipe.stages[0], other.network(), other.context)
+    require(differing(snapshot(second), snapshot(run)), "two epochs of training change nothing")
+    second.load_state_dict(run.state_dict())
+    named = differing(_buffers(second), _buffers(run))
+    named |= differing(dict(second.named_parameters()), dict(run.named_parameters()))
+    require(not named, f"{some_of(named)}: a checkpoint does not bring it back; register it with persistent=True, the default")
+    losses = [_loss_of_a_step(each) for each in (run, second)]
+    require(
+        losses[0] == losses[1],
+        f"after a checkpoint the loss of the same step is {losses[1]!r} and was {losses[0]!r}: something that changes is no "
+        "buffer; keep it in self.register_buffer",
+    )
+
+    twin = copy.deepcopy(run.objective)
+    shared = {t.data_ptr() for t in _tensors(twin) if t.numel()} & {t.data_ptr() for t in _tensors(run.objective) if t.numel()}
+    require(not shared, "a copy of the parts shares tensors with the original; let copy.deepcopy copy all of it")
+
+
+def _require_in_place(run: StageRun, places: dict[str, int], plain: dict[str, dict[str, str]]) -> None:
+    now = {name: tensor.data_ptr() for name, tensor in _buffers(run).items()}
+    moved = {name for name in places.keys() | now.keys() if places.get(name) != now.get(name)}
+    require(not moved, f"the buffer {some_of(moved)} was replaced; write it in place: self.NAME.copy_(...)")
+    for name, part in _named_parts(run):
+        before, after = plain[name], plain_attributes(part)
+        keys = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
+        require(
+            not keys,
+            f"{public_name(type(part))}.{min(keys, default='')} is a plain value that changes in training, unknown to a "
+            f"checkpoint and to a captured step; keep it in self.register_buffer('{min(keys, default='')}', torch.tensor(...))",
+        )
+
+
+def _loss_of_a_step(run: StageRun) -> float:
+    run._set_modes()
+    torch.manual_seed(7)
+    batches = {name: next(iter(digits()[0].open([torch.arange(16)]))) for name in run.stage.streams}
+    loss: float = run.objective(batches)[0]["total"].item()
+    return loss
+
+
+def trains_and_predicts(recipe: Recipe, folder: Path) -> None:
+    """An epoch of each stage, and the scores of all post-hoc parts. Raises BrokenContract."""
+    rows: list[Row] = []
+    made = trainer(recipe, folder, report=rows.append)
+    try:
+        network = made.run()
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+        raise BrokenContract("the loss does not depend on the network; compute it from the logits that a part gets") from error
+    require(len(rows) == len(recipe.stages), f"{len(recipe.stages)} stages of an epoch give {len(rows)} rows of a history")
+    for row in rows:
+        require(math.isfinite(row["loss"]), f"the loss of stage '{row['stage']}' is {row['loss']}")
+    train, test = digits()
+    run = replace(made.context, splits=Splits(train, test, test, made.context.splits.names))
+    posthoc = {name: part.build(run.injected()) for name, part in recipe.posthoc.items()}
+    predictors = Predictors(network, run, posthoc, augments_of(recipe.stages[0], "main", run.injected()))
+    predictors.fit()
+    found, scores = predictors.measure()
+    require(found.keys() == scores.keys() == {"plain", *posthoc}, f"the rows of the table are {some_of(found)}")
+    for name, predictor in found.items():
+        shape = tuple(scores[name].shape)
+        require(shape == (len(test), 10), f"posthoc.predictors.{name} gives scores of shape {shape}, not ({len(test)}, 10)")
+        require(scores[name].isfinite().all(), f"posthoc.predictors.{name} gives scores that are not finite")
+        accuracy = predictor["splits"]["test"]["accuracy"]
+        require(0 <= accuracy <= 1, f"posthoc.predictors.{name} has an accuracy of {accuracy}")
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _buffers(module: nn.Module) -> dict[str, Tensor]:
+    """All of them, those that checkpoints leave out too."""
+    return dict(module.named_buffers())
+
+
+def _named_parts(module: nn.Module) -> list[tuple[str, Part]]:
+    return [(name, each) for name, each in module.named_modules() if isinstance(each, Part)]
+
+
+def plain_attributes(module: nn.Module) -> dict[str, str]:
+    """What a part holds besides tensors and submodules, as text, for comparing over time."""
+    hidden = {"_parameters", "_buffers", "_modules", "training"}
+
+    def holds_tensors(value: object) -> bool:
+        return isinstance(value, list) and any(isinstance(item, torch.Tensor) for item in value)
+
+    return {name: repr(value) for name, value in vars(module).items() if name not in hidden and not holds_tensors(value)}
+
+
+def is_built(choice: Choice, folder: Path) -> None:
+    """Builds the network, the parts of each stage and the post-hoc parts. Raises whatever a constructor raises."""
+    recipe = choice.library.bound(quick(choice, 1))
+    made = trainer(recipe, folder)
+    network = made.network()
+    for index, stage in enumerate(recipe.stages):
+        made.enter(network, stage, index)
+        StageRun.of(stage, network, made.context)
+    for part in recipe.posthoc.values():
+        part.build(made.context.injected())

@@ -1,0 +1,150 @@
+"""A trial training: seventy digits of ten classes, a network of milliseconds, and comparison of what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ltrun.config.settings import Settings
+from ltrun.contracts.contract import BrokenContract
+from ltrun.contracts.library import Library
+from ltrun.data import DigitsLT, Normalise, Resident, Splits
+from ltrun.data.stores import Store
+from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.context import RunContext
+from ltrun.engine.precision import Precision
+from ltrun.engine.predictors import evaluate
+from ltrun.engine.stage import Row
+from ltrun.engine.trainer import Trainer
+from ltrun.parts import Network, Prepare
+from ltrun.recipe.stage import Recipe
+from ltrun.tasks.single_label import SingleLabel
+from ltrun.types import ClassStats, Labels
+
+CPU = torch.device("cpu")
+COUNTS = torch.tensor([20, 14, 10, 8, 6, 4, 3, 2, 2, 1])  # of the small set: 70 images, a class of one
+
+
+@cache
+def digits() -> tuple[Resident, Resident]:
+    """The first images of each class of digits_lt: COUNTS for training, three a class for testing. Real 8 x 8 images."""
+    splits = DigitsLT(profile="as_is").open(CPU)
+
+    def some(store: Any, counts: Iterable[int]) -> Resident:
+        labels = store.targets.primary
+        rows = torch.cat([(labels == c).nonzero()[:n, 0] for c, n in enumerate(counts)])
+        return Resident(store.images[rows], Labels.hard(labels[rows]))
+
+    return some(splits.train, COUNTS.tolist()), some(splits.test, [3] * len(COUNTS))
+
+
+def stats() -> ClassStats:
+    return ClassStats(COUNTS, tuple("0123456789"))
+
+
+def normaliser() -> Normalise:
+    return Normalise(mean=[0.3053], std=[0.376], in_channels=1, channels_last=False)
+
+
+def accuracies(network: Network) -> dict[str, dict[str, Any]]:
+    """Accuracies on the small test set, which also stands for a validation split."""
+    metrics = evaluate(network, context())["test"]
+    return {"test": metrics, "val": metrics}
+
+
+@cache
+def _usual() -> Settings:
+    return Settings.of(Library().composed()[0])
+
+
+def settings(**given: Any) -> Settings:
+    """Those of digits_lt, but for batches of 32 and an evaluation every other epoch.
+
+    given: keys by their last name, whatever their level; evaluation_batch is evaluation.batch_size.
+    """
+    usual = _usual()
+    changes: dict[str, Any] = {"batch_size": 32, "every": 2, "checkpoint_seconds": 0.0, "precision": "fp32"} | given
+    evaluation, runtime = usual.evaluation, usual.runtime
+    if "evaluation_batch" in changes:
+        evaluation = replace(evaluation, batch_size=changes.pop("evaluation_batch"))
+    own = {field.name: changes.pop(field.name) for field in fields(evaluation) if field.name in changes.keys() - {"batch_size"}}
+    evaluation = replace(evaluation, **own)
+    own = {field.name: changes.pop(field.name) for field in fields(runtime) if field.name in changes}
+    return replace(usual, evaluation=evaluation, runtime=replace(runtime, **own), **changes)
+
+
+def context(
+    train_set: Store | None = None,
+    test_set: Store | None = None,
+    counts: ClassStats | None = None,
+    prepare: Prepare | None = None,
+    device: torch.device = CPU,
+    warn: Callable[[str], None] | None = None,
+    **changes: Any,
+) -> RunContext:
+    """That of a run on the small set. A warning breaks the contract, unless `warn` takes it."""
+    train, test = digits()
+    counts = counts or stats()
+    chosen = settings(**changes)
+    return RunContext(
+        settings=chosen,
+        device=device,
+        precision=Precision(chosen.runtime.precision, device),
+        splits=Splits(train_set or train, None, test_set or test, counts.names),
+        stats=counts,
+        task=SingleLabel(),
+        prepare=prepare or normaliser(),
+        input_shape=torch.Size((1, 8, 8)),
+        warn=warn or partial(_unexpected, "a training warns"),
+    )
+
+
+def trainer(
+    recipe: Recipe,
+    folder: Path,
+    report: Callable[[Row], None] = lambda row: None,
+    evaluate: Callable[[Network], Mapping[str, Mapping[str, Any]]] = accuracies,
+    checkpoints: Checkpoints | None = None,
+    **changes: Any,
+) -> Trainer:
+    """A trainer of the recipe on the small set, two batches and a partial one an epoch. changes: of `context`."""
+    return Trainer(recipe, context(**changes), checkpoints or Checkpoints(folder), evaluate, report)
+
+
+def _unexpected(what: str, sentence: str) -> None:
+    raise BrokenContract(f"{what}: {sentence}")
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def differing(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> set[str]:
+    """Names of the tensors that are not bit-equal; names that only one has are among them."""
+    shared = first.keys() & second.keys()
+    return (first.keys() ^ second.keys()) | {name for name in shared if not torch.equal(first[name], second[name])}
+
+
+def some_of(names: Iterable[str]) -> str:
+    """The first of some names, for a sentence."""
+    found = sorted(names)
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+class Count(TorchDispatchMode):
+    """Counts tensor operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
