@@ -92,7 +92,7 @@ def images(size: int, count: int = 9) -> Resident:
     return Resident(torch.randint(0, 255, (count, 1, size, size), dtype=torch.uint8), Labels.hard(torch.arange(count)))
 
 
-def test_a_batch_of_one_with_feature_maps_of_one_pixel_is_refused_by_batch_size(tmp_path: Path) -> None:
+def test_a_batch_of_one_with_feature_maps_of_one_pixel_is_refused_with_the_reason(tmp_path: Path) -> None:
     made = trainer(mine(small(composed())), tmp_path, train_set=images(4), batch_size=1, warn=lambda sentence: None)
     made.context.__dict__["input_shape"] = torch.Size((1, 4, 4))
     with pytest.raises(ConfigError) as caught:

@@ -218,7 +218,7 @@ def test_selection_keeps_the_best_epoch_on_validation_or_the_last_epoch(
     assert differing(snapshot(again), judge.states[best]) == set()
 
 
-def test_the_best_epoch_is_one_of_the_last_stage(tmp_path: Path) -> None:
+def test_the_best_epoch_belongs_to_the_last_stage(tmp_path: Path) -> None:
     judge = Judge([0.99, 0.98, 0.2, 0.5, 0.3])
     composition = changed(small(composed("method=crt"), epochs=2), stages__classifier__fraction=1.5)
     network = trainer(bound(composition), tmp_path, evaluate=judge, every=1, selection="best_val").run()
