@@ -1,4 +1,4 @@
-"""A cache of decoded images of a test's own, and a folder of two classes."""
+"""Fixtures of the data tests: a cache of decoded images for one test, and an image folder with two classes."""
 
 from pathlib import Path
 

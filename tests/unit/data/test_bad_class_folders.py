@@ -1,4 +1,4 @@
-"""Class folders that cannot be read or make no sense: one sentence that names the file, or a count of what was skipped."""
+"""Bad class folders and unreadable images: one sentence names the file, or the images are skipped and counted."""
 
 import contextlib
 import io
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A small, whole PNG file of that many black pixels."""
+    """Returns a small, intact PNG file of width x height black pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -53,7 +53,7 @@ def _ring(path: Path) -> None:
 
 
 def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as end, contextlib.chdir(path.parent):  # whose path may be long
+    with socket.socket(socket.AF_UNIX) as end, contextlib.chdir(path.parent):  # the full path may be too long for a socket
         end.bind(path.name)
 
 
@@ -81,7 +81,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-def test_the_bombs_of_these_tests_are_whole_images() -> None:
+def test_the_decompression_bombs_of_these_tests_are_intact_images() -> None:
     with Image.open(io.BytesIO(png_of_size(900, 700))) as image:
         assert image.size == (900, 700)
         image.load()
@@ -102,7 +102,7 @@ def test_an_unreadable_image_is_named_or_skipped_and_counted(photos: Path, kind:
     assert (splits.stats.counts.tolist(), len(splits.test)) == ([4, 4], 4)
 
 
-def test_the_others_are_counted_in_the_sentence(photos: Path) -> None:
+def test_the_sentence_counts_further_unreadable_images(photos: Path) -> None:
     for name in ("0000", "0001", "0002"):
         (photos / "train" / "ant" / f"{name}.png").write_bytes(b"")
     sentence = refused(ImageFolder(str(photos), image_size=8))
@@ -117,7 +117,7 @@ def test_skipping_a_whole_class_is_refused(photos: Path) -> None:
     assert "class 'ant'" in refused(ImageFolder(str(photos), skip_unreadable=True))
 
 
-def test_a_mended_image_is_read_anew(photos: Path) -> None:
+def test_a_repaired_image_is_read_again(photos: Path) -> None:
     path = photos / "train" / "ant" / "0000.png"
     path.write_bytes(b"")
     refused(ImageFolder(str(photos), image_size=8))
@@ -152,7 +152,7 @@ def test_cifar_needs_test_images_of_every_class(tmp_path: Path) -> None:
     assert f"class '{names[0]}' has no folder in {tmp_path / 'test'}" in refused(cifar(tmp_path))
 
 
-def test_a_class_whose_test_images_are_all_skipped(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_class_whose_test_images_are_all_skipped_is_warned_of(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     for path in (photos / "test" / "ant").iterdir():
         path.write_bytes(b"")
     splits = ImageFolder(str(photos), image_size=8, skip_unreadable=True).open(CPU)
@@ -163,12 +163,12 @@ def test_a_class_whose_test_images_are_all_skipped(photos: Path, caplog: pytest.
     assert "no readable image" in refused(ImageFolder(str(photos), image_size=8, skip_unreadable=True))
 
 
-def test_a_class_with_one_image_cannot_be_tested(tmp_path: Path) -> None:
+def test_without_a_test_folder_a_class_with_one_image_is_refused(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 4, "bee": 1}, size=8)
     assert "class 'bee'" in refused(ImageFolder(str(tmp_path)))
 
 
-def test_a_class_that_training_does_not_know(photos: Path) -> None:
+def test_a_test_class_that_training_lacks_is_refused(photos: Path) -> None:
     class_folders(photos / "test", {"wasp": 1}, size=8)
     assert "class 'wasp'" in refused(ImageFolder(str(photos)))
     another = (photos / "test" / "wasp").rename(photos / "test" / "beee")
@@ -180,18 +180,18 @@ def test_a_class_that_training_does_not_know(photos: Path) -> None:
     assert refused(ImageFolder(str(photos))) == sentence + "rename it to 'bee'"
 
 
-def test_a_single_class(tmp_path: Path) -> None:
+def test_a_single_class_is_refused(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 4}, size=8)
     assert "a single class, 'ant'" in refused(ImageFolder(str(tmp_path)))
 
 
-def test_no_images_at_all(tmp_path: Path) -> None:
+def test_a_root_without_class_folders_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path) in refused(ImageFolder(str(tmp_path)))
     (tmp_path / "x.png").write_bytes(encoded(random_images(1)[0]))
     assert "no class folders" in refused(ImageFolder(str(tmp_path)))
 
 
-def test_a_folder_inside_a_class_folder(photos: Path) -> None:
+def test_a_folder_inside_a_class_folder_is_refused(photos: Path) -> None:
     (photos / "train" / "ant" / "more").mkdir()
     assert str(photos / "train" / "ant" / "more") in refused(ImageFolder(str(photos)))
 
@@ -210,7 +210,7 @@ def test_links_out_of_the_root_are_refused(photos: Path, tmp_path: Path, place: 
 
 
 @pytest.mark.parametrize("place", ["train/wasp", "test/bee2", "val"])
-def test_a_link_to_nothing_is_no_missing_class(photos: Path, place: str) -> None:
+def test_a_broken_link_is_named_and_not_taken_for_a_missing_class(photos: Path, place: str) -> None:
     (photos / place).symlink_to("gone")
     assert f"{photos / place} is a broken symbolic link" in refused(ImageFolder(str(photos), image_size=8))
 
@@ -223,21 +223,21 @@ def test_links_inside_the_root_and_to_the_root_are_followed(photos: Path, tmp_pa
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path.name)])
 @pytest.mark.parametrize("place", ["", "test", "train/ant"])
-def test_what_is_neither_folder_nor_image_never_hangs(photos: Path, make: Callable[[Path], object], place: str) -> None:
+def test_a_pipe_or_a_link_to_itself_never_hangs(photos: Path, make: Callable[[Path], object], place: str) -> None:
     make(photos / place / "odd")
     if (place, make) == ("test", os.mkfifo) or place != "test":
         assert ImageFolder(str(photos), image_size=8).open(CPU).stats.counts.tolist() == [4, 4]
-    else:  # perhaps a class
+    else:  # the link may have been a class
         assert refused(ImageFolder(str(photos))).startswith(f"{photos / 'test' / 'odd'} cannot be read (Too many levels")
 
 
-def test_two_validation_splits(photos: Path) -> None:
+def test_validation_per_class_beside_a_validation_folder_is_refused(photos: Path) -> None:
     class_folders(photos / "val", {"ant": 2, "bee": 2}, size=8)
     with pytest.raises(ConfigError, match=r"dataset\.validation_per_class=0"):
         ImageFolder(str(photos), validation_per_class=1).open(CPU)
 
 
-def test_cifar_folders_of_another_data_set(photos: Path) -> None:
+def test_class_folders_of_another_data_set_are_refused_as_cifar(photos: Path) -> None:
     assert "2 class folders, but CIFAR-10 has 10" in refused(cifar(photos, download=True))
 
 

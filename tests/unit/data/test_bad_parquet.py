@@ -1,4 +1,4 @@
-"""CIFAR as parquet that is truncated, mislabelled or holds what is no image: one sentence with the file and its row."""
+"""Bad parquet files of CIFAR: truncated, mislabelled or with broken images; one sentence names the file and the row."""
 
 import os
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ def test_a_truncated_parquet_is_named(tmp_path: Path, split: str, keep: float) -
     assert f"{file} cannot be read as parquet" in refused(cifar(tmp_path, download=True))
 
 
-def test_real_parquet_truncated(cifar100_root: Path, tmp_path: Path) -> None:
+def test_a_truncated_parquet_of_the_real_cifar100_is_named(cifar100_root: Path, tmp_path: Path) -> None:
     with (cifar100_root / "test.parquet").open("rb") as file:
         (tmp_path / "train.parquet").write_bytes(file.read(1_000_000))
     (tmp_path / "test.parquet").symlink_to(cifar100_root / "test.parquet")
     assert str(tmp_path / "train.parquet") in refused(CIFARLT(100, str(tmp_path)))
 
 
-def test_a_pipe_in_the_place_of_a_parquet_never_hangs(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_parquet_never_hangs(tmp_path: Path) -> None:
     cifar_parquet(tmp_path)
     (tmp_path / "train.parquet").unlink()
     os.mkfifo(tmp_path / "train.parquet")
     assert f"{tmp_path / 'train.parquet'} cannot be read as parquet, because it is a pipe" in refused(cifar(tmp_path))
 
 
-def test_a_parquet_without_its_other_half(tmp_path: Path) -> None:
+def test_a_missing_test_parquet_is_named(tmp_path: Path) -> None:
     cifar_parquet(tmp_path)
     (tmp_path / "test.parquet").unlink()
     assert "test.parquet" in refused(cifar(tmp_path, download=True))
@@ -86,7 +86,9 @@ def test_a_path_in_a_parquet_is_not_followed(tmp_path: Path) -> None:
         ([label % 9 for label in LABELS], "has no image of class 9 ('truck')"),
     ],
 )
-def test_labels_that_are_not_those_of_the_data_set(tmp_path: Path, labels: list[object], words: str) -> None:
+def test_labels_that_do_not_fit_the_classes_of_the_data_set_are_refused(
+    tmp_path: Path, labels: list[object], words: str
+) -> None:
     file = write_halves(tmp_path, CELLS, labels)
     sentence = refused(cifar(tmp_path))
     assert words in sentence

@@ -1,4 +1,4 @@
-"""CIFAR that is missing, damaged or hostile: one sentence that names the file, and nothing of it ever runs."""
+"""Missing, damaged or hostile files of CIFAR: one sentence names the file, and no code in it ever runs."""
 
 import os
 import pickle
@@ -32,17 +32,17 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def test_a_pipe_in_the_place_of_an_official_file_never_hangs(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_an_official_file_never_hangs(tmp_path: Path) -> None:
     release, first = RELEASES[10], next(iter(RELEASES[10].train))
     (tmp_path / release.folder).mkdir()
     os.mkfifo(tmp_path / release.folder / first)
     assert f"{first} is not the official file, because it is a pipe" in refused(cifar(tmp_path))
 
 
-# Nothing there
+# Missing data
 
 
-def test_no_data_and_no_download(tmp_path: Path) -> None:
+def test_missing_data_are_refused_with_every_accepted_form_and_the_keys(tmp_path: Path) -> None:
     sentence = refused(cifar(tmp_path / "none"))
     for word in (
         "CIFAR-10",
@@ -57,7 +57,7 @@ def test_no_data_and_no_download(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_no_data_and_a_download_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_is_refused_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = (tmp_path / "server" / "cifar-10-python.tar.gz").as_uri()
     monkeypatch.setitem(RELEASES, 10, replace(RELEASES[10], url=url))
     sentence = refused(cifar(tmp_path / "none", download=True))
@@ -66,23 +66,23 @@ def test_no_data_and_a_download_that_fails(tmp_path: Path, monkeypatch: pytest.M
     assert list((tmp_path / "none").iterdir()) == []
 
 
-def test_a_download_that_brings_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_of_another_file_is_refused_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "page").write_text("<html>please log in</html>")
     monkeypatch.setitem(RELEASES, 10, replace(RELEASES[10], url=(tmp_path / "page").as_uri()))
     assert "not the official archive" in refused(cifar(tmp_path / "root", download=True))
     assert list((tmp_path / "root").iterdir()) == []
 
 
-def test_a_download_into_what_is_no_folder(tmp_path: Path) -> None:
+def test_a_download_to_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert str(tmp_path / "file") in refused(cifar(tmp_path / "file", download=True))
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in refused(ImageFolder(str(tmp_path / "none")))
 
 
-def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_permission_to_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(path: object) -> object:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -126,7 +126,7 @@ def _touch(path: str) -> None:
 
 
 def _older(content: bytes) -> bytes:
-    """As numpy 1 would have pickled it: with names that the unpickler allows."""
+    """Returns the pickle as numpy 1 writes it, with module names that the unpickler allows."""
     return content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
 
 
@@ -148,7 +148,7 @@ def test_a_hostile_pickle_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder = write_official(tmp_path / "data", monkeypatch)
     (folder / "data_batch_1").write_bytes(content)
     assert str(folder / "data_batch_1") in refused(cifar(tmp_path / "data"))
-    with pytest.raises(DataError, match=r"not allowed|not a plain CIFAR file"):  # nor if its digest were right
+    with pytest.raises(DataError, match=r"not allowed|not a plain CIFAR file"):  # even if its digest were right
         unpickle(content, Path("data_batch_1"))
     assert not marker.exists()
 
@@ -171,7 +171,7 @@ def hostile_members(outside: Path) -> dict[str, list[Member]]:
 
 @pytest.mark.parametrize("kind", hostile_members(Path("/x/outside")))
 def test_an_archive_that_leaves_its_folder_is_refused(tmp_path: Path, kind: str) -> None:
-    """Even with the right digest, which a hostile archive cannot have."""
+    """`unpack` refuses it even with the right digest, which no hostile archive can have."""
     outside, root = tmp_path / "outside", tmp_path / "root" / "deep"
     release, files = fake_release()
     archive = tmp_path / "archive" / "x.tar.gz"
@@ -183,7 +183,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(tmp_path: Path, kind: str)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "root"]
 
 
-def test_an_archive_with_another_digest_stays_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_with_another_digest_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release, files = fake_release()
     write_archive(tmp_path / release.archive, release, files)
     monkeypatch.setattr(tarfile, "open", None)
@@ -191,7 +191,7 @@ def test_an_archive_with_another_digest_stays_closed(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("missing", ["data_batch_2", "test_batch"])
-def test_an_archive_that_lacks_a_file_or_holds_another_is_refused(tmp_path: Path, missing: str) -> None:
+def test_an_archive_with_a_missing_or_a_changed_file_is_refused(tmp_path: Path, missing: str) -> None:
     release, files = fake_release()
     for changed in ({k: v for k, v in files.items() if k != missing}, files | {missing: b"other"}):
         archive = tmp_path / "x.tar.gz"
@@ -203,7 +203,7 @@ def test_an_archive_that_lacks_a_file_or_holds_another_is_refused(tmp_path: Path
 # Folders and arguments
 
 
-def test_cifar_folders_with_a_bad_image(tmp_path: Path) -> None:
+def test_a_bad_image_in_class_folders_of_cifar_is_named(tmp_path: Path) -> None:
     for split in ("train", "test"):
         class_folders(tmp_path / split, dict.fromkeys(RELEASES[10].names, 2))
     path = tmp_path / "test" / "frog" / "0001.png"

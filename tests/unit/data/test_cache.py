@@ -1,4 +1,4 @@
-"""Decoded images kept between runs: never wrong, never in the way."""
+"""Cache of decoded images: never wrong, never in the way."""
 
 import errno
 import fcntl
@@ -45,13 +45,13 @@ def test_an_entry_is_made_once(folder: Path) -> None:
     assert len(calls) == 2
 
 
-def test_damage_is_made_good_wherever_it_strikes(folder: Path) -> None:
+def test_an_entry_that_is_damaged_anywhere_is_made_again(folder: Path) -> None:
     make, calls = counted()
     right = make()
     cached(make, "k")
     entry = next(folder.iterdir())
     whole = entry.read_bytes()
-    meaningful = [n for n in range(len(whole)) if whole[n]]  # the rest fills pages
+    meaningful = [n for n in range(len(whole)) if whole[n]]  # the other bytes pad the pages
     assert len(meaningful) > 300
     damaged = [whole[:n] for n in range(0, meaningful[-1] + 1, 97)]
     damaged += [whole[:n] + bytes([whole[n] ^ 0x55]) + whole[n + 1 :] for n in meaningful]
@@ -66,7 +66,9 @@ def test_damage_is_made_good_wherever_it_strikes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "file"])
-def test_an_unwritable_cache_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_with_an_unwritable_cache_images_are_decoded_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LTRUN_CACHE", str(tmp_path / place))
     make, calls = counted()
@@ -75,7 +77,7 @@ def test_an_unwritable_cache_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.
     assert len(calls) == 2
 
 
-def test_without_a_home_folder_images_are_decoded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_images_are_still_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -110,7 +112,7 @@ def test_arrays_are_mapped_and_private(folder: Path) -> None:
     assert cached(make, "k")["images"].any()
 
 
-def test_a_reader_keeps_what_it_mapped_when_the_cache_is_deleted(folder: Path) -> None:
+def test_a_reader_keeps_its_mapped_arrays_when_the_cache_is_deleted(folder: Path) -> None:
     make, _ = counted()
     arrays = cached(make, "k")
     next(folder.iterdir()).unlink()
@@ -118,7 +120,7 @@ def test_a_reader_keeps_what_it_mapped_when_the_cache_is_deleted(folder: Path) -
 
 
 def together(count: int, function: Callable[[], object]) -> None:
-    """Runs it in as many processes at once."""
+    """Runs the function in `count` processes at once."""
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=function) for _ in range(count)]
     for process in processes:
@@ -128,7 +130,7 @@ def together(count: int, function: Callable[[], object]) -> None:
         assert process.exitcode == 0
 
 
-def test_of_parallel_runs_one_makes_the_entry(folder: Path, tmp_path: Path) -> None:
+def test_parallel_runs_make_an_entry_once(folder: Path, tmp_path: Path) -> None:
     make, _ = counted()
 
     def slow() -> Arrays:
@@ -145,7 +147,7 @@ def test_of_parallel_runs_one_makes_the_entry(folder: Path, tmp_path: Path) -> N
     assert len(list(folder.iterdir())) == 1
 
 
-def test_without_locks_parallel_runs_leave_one_whole_entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_parallel_runs_leave_one_intact_entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -158,7 +160,7 @@ def test_without_locks_parallel_runs_leave_one_whole_entry(folder: Path, monkeyp
     assert not calls
 
 
-def test_a_process_killed_while_it_makes_an_entry_holds_up_nobody(folder: Path) -> None:
+def test_a_process_killed_while_it_makes_an_entry_blocks_no_other(folder: Path) -> None:
     def die() -> Arrays:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
@@ -181,7 +183,7 @@ def test_splits_on_a_cpu_share_one_copy() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 24, 30, 10**9])
-def test_another_device_gets_a_copy_of_its_rows_alone(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_device_gets_a_copy_of_only_the_rows_of_the_split(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "CHUNK", chunk)
     images, rows = np.arange(120, dtype=np.uint8).reshape(10, 3, 2, 2), np.array([9, 1, 1, 4, 0])
     assert np.array_equal(stores._copied(images, rows, torch.device("cpu")).numpy(), images[rows])
@@ -189,8 +191,8 @@ def test_another_device_gets_a_copy_of_its_rows_alone(chunk: int, monkeypatch: p
     assert (on_device.pixels.shape, on_device.index) == ((5, 3, 2, 2), None)
 
 
-def test_a_store_has_the_same_strides_whatever_the_source() -> None:
-    # Convolutions round differently on grey images whose strides can pass for channels-last: a first, uncached run differed.
+def test_a_store_has_the_same_strides_for_any_source() -> None:
+    # Strides of grey images can pass for channels-last, whose convolutions round differently: a first, uncached run differed.
     grey = np.zeros((6, 8, 8), np.uint8)[:, None]
     store = Resident.of(grey, np.zeros(6, np.int64), np.arange(4), torch.device("cpu"))
     assert store.images.stride() == (64, 64, 8, 1)

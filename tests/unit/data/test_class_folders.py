@@ -1,4 +1,4 @@
-"""A folder a class: splits, names, every kind of image that people have, and what a decoder makes of it."""
+"""Class folders: their splits, class names and other files, and every common kind of image, decoded to RGB."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def test_folders_with_a_test_split(tmp_path: Path) -> None:
+def test_train_and_test_folders_become_splits(tmp_path: Path) -> None:
     class_folders(tmp_path / "train", {"cat": 9, "ant": 4, "bee": 2})
     class_folders(tmp_path / "test", {"cat": 1, "ant": 2, "bee": 3}, seed=50)
     splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
@@ -31,7 +31,7 @@ def test_folders_with_a_test_split(tmp_path: Path) -> None:
     assert (splits.input_shape[0], splits.val) == (3, None)
 
 
-def test_val_is_the_test_split_only_where_there_is_no_other(tmp_path: Path) -> None:
+def test_val_is_the_test_split_only_without_a_test_folder(tmp_path: Path) -> None:
     class_folders(tmp_path / "train", {"a": 4, "b": 4})
     class_folders(tmp_path / "val", {"a": 2, "b": 2}, seed=50)
     splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
@@ -53,7 +53,7 @@ def test_without_a_test_folder_a_fifth_is_held_out(tmp_path: Path, below: str) -
     assert same(splits, ImageFolder(str(tmp_path), image_size=32).open(CPU))
 
 
-def test_numbers_sort_as_numbers_and_only_numbers_do(tmp_path: Path) -> None:
+def test_class_names_sort_as_numbers_only_if_all_are_numbers(tmp_path: Path) -> None:
     class_folders(tmp_path / "n", dict.fromkeys(["10", "2", "1", "100"], 2))
     class_folders(tmp_path / "m", dict.fromkeys(["10", "2", "b1", "B2"], 2))
     assert ImageFolder(str(tmp_path / "n"), image_size=4).open(CPU).names == ("1", "2", "10", "100")
@@ -65,13 +65,13 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert ImageFolder(str(tmp_path), image_size=4).open(CPU).names == ("bus", "train")
 
 
-def test_folders_can_be_made_long_tailed(tmp_path: Path) -> None:
+def test_class_folders_can_be_made_long_tailed(tmp_path: Path) -> None:
     class_folders(tmp_path, dict.fromkeys("abc", 20), size=4)
     splits = ImageFolder(str(tmp_path), image_size=4, profile="step", imbalance=8).open(CPU)
     assert splits.stats.counts.tolist() == [16, 2, 2]
 
 
-def test_other_files_do_not_count(tmp_path: Path) -> None:
+def test_other_files_and_hidden_folders_are_ignored(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 3, "b": 3})
     (tmp_path / "README.txt").write_text("x")
     (tmp_path / "a" / "Thumbs.db").write_text("x")
@@ -86,7 +86,7 @@ RED = np.full((40, 40, 3), (200, 30, 10), dtype=np.uint8)
 
 
 def kinds_of_image() -> dict[str, tuple[Image.Image, str, dict[str, Any], tuple[int, int, int]]]:
-    """name: image, file name, options of saving, colour it must show."""
+    """Returns name -> (image, file name, options of saving, colour that it must show)."""
     red = Image.fromarray(RED)
     palette = red.convert("P", palette=Image.Palette.ADAPTIVE)
     rotated = Image.new("RGB", (80, 40))
@@ -149,8 +149,8 @@ def test_the_centre_square_is_kept(tmp_path: Path) -> None:
     assert (shown == (10, 200, 30)).all()
 
 
-def test_a_large_photo_keeps_its_look(tmp_path: Path) -> None:
-    """JPEG decoding skips detail for speed; the result is that of full decoding to within a few grey levels."""
+def test_a_large_jpeg_decodes_almost_as_in_full_detail(tmp_path: Path) -> None:
+    """Decoding skips detail for speed; the result is within a few grey levels of a full decoding."""
     x, y = np.meshgrid(np.linspace(0, 255, 1200), np.linspace(0, 255, 900))
     photo = np.stack([x, y, 255 - x], axis=2).astype(np.uint8)
     class_folders(tmp_path / "train", {"a": 1, "b": 1})
@@ -162,14 +162,16 @@ def test_a_large_photo_keeps_its_look(tmp_path: Path) -> None:
     assert np.abs(shown.astype(int) - np.asarray(full)).mean() < 2
 
 
-def test_folders_of_splits_may_be_written_in_capitals(tmp_path: Path) -> None:
+def test_split_folders_may_be_written_in_capitals(tmp_path: Path) -> None:
     class_folders(tmp_path / "Train", {"a": 4, "b": 3})
     class_folders(tmp_path / "TEST", {"a": 2, "b": 2})
     splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
     assert (len(splits.train), len(splits.test), splits.val) == (7, 4, None)
 
 
-def test_a_validation_folder_alone_is_the_test_split_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_validation_folder_alone_is_the_test_split_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class_folders(tmp_path / "train", {"a": 4, "b": 3})
     class_folders(tmp_path / "val", {"a": 2, "b": 2})
     with caplog.at_level("INFO"):

@@ -1,4 +1,4 @@
-"""Names of class folders: alike to the eye, in another case, not printable."""
+"""Names of class folders that look the same, differ in case, or cannot be printed."""
 
 import unicodedata
 from pathlib import Path
@@ -14,13 +14,13 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def test_a_class_name_that_cannot_be_printed(photos: Path) -> None:
+def test_a_class_name_with_an_escape_sequence_is_refused(photos: Path) -> None:
     class_folders(photos / "train", {"wasp\x1b[2J": 1}, size=8)
     assert "\\x1b" in refused(ImageFolder(str(photos)))
 
 
 @pytest.mark.parametrize(("train", "test"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_accents_are_the_same_however_they_are_encoded(tmp_path: Path, train: Literal["NFC", "NFD"], test: Any) -> None:
+def test_accents_match_in_either_unicode_form(tmp_path: Path, train: Literal["NFC", "NFD"], test: Any) -> None:
     names = {split: unicodedata.normalize(form, "Bär") for split, form in (("train", train), ("test", test), ("val", train))}
     for split, name in names.items():
         class_folders(tmp_path / split, {name: 2, "Wolf": 2}, size=8)
@@ -40,7 +40,7 @@ def test_two_class_folders_that_look_the_same_are_refused(photos: Path, one: str
     assert ascii(one) in sentence and ascii(other) in sentence
 
 
-def test_classes_that_differ_only_in_case_are_two_and_warned_of(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_that_differ_only_in_case_are_two_classes_and_warned_of(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split in ("train", "test"):
         class_folders(photos / split, {"Ant": 2}, size=8)
     assert ImageFolder(str(photos), image_size=8).open(CPU).names == ("Ant", "ant", "bee")

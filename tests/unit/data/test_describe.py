@@ -1,4 +1,4 @@
-"""What a user reads about a data set before training on it."""
+"""Description of a data set before training: its counts, and a chart of its classes that fits the screen."""
 
 import io
 
@@ -44,21 +44,21 @@ def test_a_data_set_is_described_by_its_counts() -> None:
     assert rows["images"] == ["721", "170", "24"]
 
 
-def test_nothing_is_said_of_what_is_not_there() -> None:
+def test_validation_and_unreadable_images_are_mentioned_only_if_there_are_any() -> None:
     text = printed(splits_of(COUNTS))
     assert "unreadable" not in text
     assert "validation" not in text
 
 
-def test_compact_form_has_no_chart() -> None:
+def test_the_compact_form_has_no_chart() -> None:
     assert "█" in printed(splits_of(COUNTS))
     assert "█" not in printed(splits_of(COUNTS), chart=False)
 
 
-def test_few_classes_have_a_bar_each_under_their_name() -> None:
+def test_each_of_a_few_classes_has_a_bar_with_its_name() -> None:
     text = printed(splits_of([3, 40, 7], ("ant", "bee", "a [red]name[/red] that is much too long for its column")))
     bars = [line for line in text.splitlines() if "█" in line or "▏" in line]
-    assert [line.split()[0] for line in bars] == ["bee", "a", "ant"]  # from the largest class on
+    assert [line.split()[0] for line in bars] == ["bee", "a", "ant"]  # the largest class first
     assert [line.count("█") for line in bars] == sorted((line.count("█") for line in bars), reverse=True)
     assert "[red]" in text
 

@@ -1,4 +1,4 @@
-"""Names of images: which file, or which row of a published file, each row of a split is."""
+"""Names of images: the file, or the row of a published file, behind each row of a split."""
 
 from pathlib import Path
 
@@ -34,21 +34,21 @@ def _open(root: Path, streamed: bool, **options: bool | int) -> Splits:
     return ImageFolder(str(root), image_size=8, streamed=streamed, workers=0, **options).open(CPU)  # type: ignore[arg-type]
 
 
-def test_a_root_that_is_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_names_are_the_same_if_the_root_is_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class_folders(tmp_path, {"ant": 5, "bee": 5}, size=8)
     monkeypatch.chdir(tmp_path)
     assert list(_open(Path(), False).test.files) == list(_open(tmp_path, False).test.files)
     assert Path(_open(Path(), True).train.files[0]).is_file()
 
 
-def test_names_that_are_no_utf_8_come_back_from_an_array_file(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_survive_an_array_file(tmp_path: Path) -> None:
     files = Files.of(["büro/ä.png", b"b\xfcro/\xe4.png"])
     np.savez(tmp_path / "names.npz", names=files.take(np.array([1, 0])).text())
     with np.load(tmp_path / "names.npz", allow_pickle=False) as saved:
         assert saved["names"].tolist() == [files[1], files[0]] == ["b\udcfcro/\udce4.png", "büro/ä.png"]
 
 
-def test_names_of_cifar_are_the_official_ones_where_the_release_has_them(tmp_path: Path) -> None:
+def test_images_of_cifar_have_the_official_names_where_the_release_has_names(tmp_path: Path) -> None:
     release, files = fake_release()
     (tmp_path / release.folder).mkdir()
     for name, content in files.items():

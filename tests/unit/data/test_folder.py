@@ -1,4 +1,4 @@
-"""How many images of each class train, validate and test, and which choices say nothing."""
+"""Image folders: the images of each class for training, validation and test, and settings that would have no effect."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def skewed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_profile_keeps_the_order_of_the_classes_sizes(skewed: Path) -> None:
+def test_a_profile_keeps_the_order_of_class_sizes(skewed: Path) -> None:
     stats = ImageFolder(str(skewed), image_size=4, profile="exponential", imbalance=10).open(CPU).stats
     assert stats.counts.tolist() == [12, 32, 20, 51, 8, 82]
     assert int(stats.counts.sum()) == 205
@@ -42,7 +42,7 @@ def test_cifar_keeps_label_order(tmp_path: Path) -> None:
     assert (counts[0], counts[-1]) == (12, 3)
 
 
-def test_a_share_of_each_class_validates(skewed: Path) -> None:
+def test_validation_fraction_holds_out_a_share_of_each_class(skewed: Path) -> None:
     splits = ImageFolder(str(skewed), image_size=4, validation_fraction=0.1).open(CPU)
     val = present(splits.val)
     assert torch.bincount(val.targets.primary).tolist() == [1, 6, 3, 15, 1, 22]
@@ -50,7 +50,7 @@ def test_a_share_of_each_class_validates(skewed: Path) -> None:
     assert len(torch.unique(torch.cat([pixels_of(val), pixels_of(splits.train)]).flatten(1), dim=0)) == sum(SKEWED.values())
 
 
-def test_a_class_with_one_image_is_not_validated(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_class_with_one_image_keeps_it_for_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class_folders(tmp_path / "train", {"ant": 10, "bee": 1}, size=4)
     class_folders(tmp_path / "test", {"ant": 1, "bee": 1}, size=4)
     splits = ImageFolder(str(tmp_path), image_size=4, validation_fraction=0.2).open(CPU)
@@ -58,27 +58,27 @@ def test_a_class_with_one_image_is_not_validated(tmp_path: Path, caplog: pytest.
     assert "class 'bee': one image to train on, so none is held out for validation" in caplog.messages
 
 
-def test_a_share_of_classes_with_one_image_each_is_refused(tmp_path: Path) -> None:
+def test_validation_fraction_of_classes_with_one_image_each_is_refused(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 2, "bee": 2}, size=4)
     sentence = refused(ImageFolder(str(tmp_path), image_size=4, validation_fraction=0.2))
     assert "has more than one image to train on" in sentence
     assert "dataset.validation_fraction=0," in sentence
 
 
-def test_a_class_with_one_image_leaves_none_for_validation(tmp_path: Path) -> None:
+def test_validation_per_class_is_refused_for_a_class_with_one_image(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 9, "bee": 2}, size=4)
     sentence = refused(ImageFolder(str(tmp_path), image_size=4, validation_per_class=1))
     assert "has 1 image to train on" in sentence
     assert "dataset.validation_per_class=0, or" in sentence
 
 
-def test_without_a_test_folder_validation_is_a_share_of_the_rest(tmp_path: Path) -> None:
+def test_without_a_test_folder_validation_is_a_share_of_the_other_images(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 50, "bee": 10}, size=4)
     splits = ImageFolder(str(tmp_path), image_size=4, validation_fraction=0.25).open(CPU)
     assert (splits.stats.counts.tolist(), len(present(splits.val)), len(splits.test)) == ([30, 6], 12, 12)
 
 
-def test_more_validation_than_the_rarest_class_has_names_the_share(skewed: Path) -> None:
+def test_too_large_a_validation_per_class_is_refused_with_values_that_fit(skewed: Path) -> None:
     sentence = refused(ImageFolder(str(skewed), image_size=4, validation_per_class=12))
     assert "the rarest class, 'ant', has 12 images to train on" in sentence
     assert "dataset.validation_per_class=11 or less" in sentence
@@ -93,7 +93,7 @@ def test_a_second_validation_split_is_refused(skewed: Path) -> None:
         ImageFolder(str(skewed), validation_fraction=0.1).open(CPU)
 
 
-def test_a_share_for_testing_beside_a_test_folder_is_refused(skewed: Path) -> None:
+def test_a_test_fraction_beside_a_test_folder_is_refused(skewed: Path) -> None:
     with pytest.raises(ConfigError, match=r"test is the test split, so dataset\.test_fraction=0\.3 has no effect"):
         ImageFolder(str(skewed), test_fraction=0.3).open(CPU)
 
@@ -115,13 +115,13 @@ def test_senseless_choices_are_refused_before_any_file_is_touched(build: Callabl
         build()
 
 
-def test_an_imbalance_that_cifar_as_it_is_ignores_is_refused(tmp_path: Path) -> None:
+def test_an_imbalance_without_effect_on_cifar_is_refused(tmp_path: Path) -> None:
     cifar_parquet(tmp_path)
     with pytest.raises(ConfigError, match="imbalance is 50 and has no effect"):
         CIFARLT(10, str(tmp_path), profile="as_is", imbalance=50).open(CPU)
 
 
-def test_keys_that_are_younger_than_results_leave_their_addresses_alone() -> None:
+def test_keys_added_later_do_not_change_the_addresses_of_older_results() -> None:
     node = yaml.safe_load((CONF / "dataset" / "image_folder.yaml").read_text())["dataset"] | {"root": "photos"}
     young = {"grey_range": [0, 65535], "max_pixels": MAX_PIXELS, "validation_fraction": 0}
     old = fingerprint({"dataset": {key: value for key, value in node.items() if key not in young}})

@@ -1,4 +1,4 @@
-"""The identity of data: the same for the same images, wherever and in whatever form they lie."""
+"""Identity of data: the same for the same images, in any place and in any form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def photos(root: Path, **options: bool | int) -> Identity:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_another_place_another_time_the_same_data(tmp_path: Path, streamed: bool) -> None:
+def test_a_copy_with_other_times_has_the_same_identity(tmp_path: Path, streamed: bool) -> None:
     class_folders(tmp_path / "one", {"ant": 9, "bee": 6}, size=9)
     shutil.copytree(tmp_path / "one", tmp_path / "elsewhere" / "two")
     for path in (tmp_path / "elsewhere").rglob("*.png"):
@@ -36,7 +36,7 @@ def test_another_place_another_time_the_same_data(tmp_path: Path, streamed: bool
     assert photos(tmp_path / "one", streamed=streamed) == photos(tmp_path / "elsewhere" / "two", streamed=streamed)
 
 
-def test_streamed_data_know_less_and_do_not_differ(tmp_path: Path) -> None:
+def test_streamed_data_lack_pixel_digests_and_do_not_differ_from_resident_data(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 9, "bee": 6}, size=9)
     streamed, resident = photos(tmp_path, streamed=True), photos(tmp_path, streamed=False)
     assert streamed["splits"]["test"]["pixels"] is None
@@ -44,7 +44,7 @@ def test_streamed_data_know_less_and_do_not_differ(tmp_path: Path) -> None:
     assert differences(streamed, resident) == differences(resident, streamed) == {}
 
 
-def test_times_of_streamed_images_tell_which_were_written_since(tmp_path: Path) -> None:
+def test_times_of_streamed_images_show_which_images_were_written_since_the_run_began(tmp_path: Path) -> None:
     class_folders(tmp_path / "photos", {"ant": 9, "bee": 6}, size=9)
     paths = sorted((tmp_path / "photos").rglob("*.png"))
     for path in paths:
@@ -58,7 +58,7 @@ def test_times_of_streamed_images_tell_which_were_written_since(tmp_path: Path) 
     assert resident.written(before.data, tmp_path) is None
     assert resident.times == {}
     for path in paths:
-        os.utime(path, ns=(1, 10**18))  # an archive that keeps whole seconds
+        os.utime(path, ns=(1, 10**18))  # as an archive with whole seconds restores them
     assert listing().written(before.data, tmp_path) is None
     os.utime(paths[3], ns=(1, 10**18 + 6))
     now = listing()
@@ -67,11 +67,11 @@ def test_times_of_streamed_images_tell_which_were_written_since(tmp_path: Path) 
     told = "1 of 15 images was written or replaced since this run began, such as ant/0003.png: "
     assert str(now.written(before.data, tmp_path)).startswith(told)
     assert str(now.written(before.data, tmp_path / "no listing", before.times)).startswith(told)
-    assert now.written(before.data, tmp_path / "no listing") is None, "those of before have no times"
+    assert now.written(before.data, tmp_path / "no listing") is None, "the run's times are not known"
     assert now.written({}, tmp_path) is None
 
 
-def test_unreadable_images_are_no_part_of_it(tmp_path: Path) -> None:
+def test_unreadable_images_are_not_part_of_the_identity(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 9, "bee": 6}, size=9)
     before = photos(tmp_path, streamed=False)
     (tmp_path / "ant" / "9999.png").write_bytes(b"no image")
@@ -84,8 +84,8 @@ def of_cifar(root: Path, **release: object) -> Identity:
     return Listing.of(source.open(CPU)).data
 
 
-def test_every_form_of_cifar_in_its_order_is_the_same_data(tmp_path: Path) -> None:
-    """Their names differ, their pixels, labels and order do not."""
+def test_every_form_of_cifar_in_the_official_order_is_the_same_data(tmp_path: Path) -> None:
+    """Names of images differ between the forms; pixels, labels and order do not."""
     release, files = fake_release()
     release = write_archive(tmp_path / "archive" / RELEASES[10].archive, release, files)
     release = replace(release, url=f"https://nowhere/{RELEASES[10].archive}")
@@ -106,7 +106,7 @@ def test_every_form_of_cifar_in_its_order_is_the_same_data(tmp_path: Path) -> No
     assert all(differences(found[0], other) == {} for other in found)
 
 
-def test_class_folders_of_cifar_in_their_own_order_are_other_data(tmp_path: Path) -> None:
+def test_class_folders_of_cifar_in_another_order_are_other_data(tmp_path: Path) -> None:
     images, labels = cifar_parquet(tmp_path / "parquet")
     for split in ("train", "test"):
         for row in np.random.RandomState(0).permutation(len(images)):
@@ -116,8 +116,8 @@ def test_class_folders_of_cifar_in_their_own_order_are_other_data(tmp_path: Path
     assert "train" in differences(of_cifar(tmp_path / "parquet"), of_cifar(tmp_path / "folders"))
 
 
-def test_pixels_of_a_store_that_names_none_are_read_from_the_store() -> None:
-    """A data set of a plugin."""
+def test_pixel_digests_are_computed_where_the_source_has_none() -> None:
+    """A plugin's data set may bring no digests."""
     pixels = torch.randint(0, 256, (5000, 1, 2, 2), dtype=torch.uint8)
 
     def of(images: torch.Tensor, index: torch.Tensor | None = None) -> Identity:

@@ -1,4 +1,4 @@
-"""Bit depths, large files, several pages: what becomes of an image that is none of the usual ones."""
+"""Decoding of unusual images: bit depths, value ranges, transparency, large files, odd file names."""
 
 import io
 import struct
@@ -30,7 +30,7 @@ def saved(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def decoded(content: bytes, size: int = 8, **how: Any) -> np.ndarray:
-    """(size, size, 3)"""
+    """Returns (size, size, 3) pixels."""
     images, reasons = decode_all([content], Decoding(size, **how))
     assert not reasons
     return images[0].transpose(1, 2, 0)
@@ -42,7 +42,7 @@ def reason(content: bytes, size: int = 8, **how: Any) -> str:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of these rows, each with its filter byte."""
+    """Returns a PNG of these rows, each with its filter byte."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -65,7 +65,7 @@ def big_endian_tiff(pixels: np.ndarray) -> bytes:
 
 
 def tiff_of_12_bits(values: np.ndarray) -> bytes:
-    """(8, 8) values of 12 bits, packed: the least that TIFF asks for."""
+    """Returns a minimal TIFF of (8, 8) values, packed at 12 bits."""
     bits = "".join(f"{value:012b}" for value in values.flat)
     pixels = bytes(int(bits[k : k + 8], 2) for k in range(0, len(bits), 8))
     tags = [
@@ -85,7 +85,7 @@ def plain_pgm(values: np.ndarray, largest: int) -> bytes:
     return f"P2 8 8 {largest}\n{' '.join(map(str, values.flat))}\n".encode()
 
 
-KNOWN: dict[str, Callable[[], bytes]] = {  # an 8 x 8 ramp from 0 to 252, whose range its file says
+KNOWN: dict[str, Callable[[], bytes]] = {  # an 8 x 8 ramp from 0 to 252, in files that state their range
     "16-bit PNG": lambda: saved((RAMP * 1024).astype(np.uint16), "PNG"),
     "16-bit TIFF": lambda: saved((RAMP * 1024).astype(np.uint16), "TIFF"),
     "big-endian TIFF": lambda: big_endian_tiff((RAMP * 1024).astype(np.uint16)),
@@ -126,25 +126,25 @@ def test_a_given_range_fills_the_8_bits(pixels: np.ndarray, kind: str, low: floa
 
 
 @pytest.mark.parametrize("write", [pgm, plain_pgm])
-def test_a_given_range_is_that_of_a_pgm_of_65535(write: Callable[[np.ndarray, int], bytes]) -> None:
+def test_a_given_range_applies_to_a_pgm_of_65535_only(write: Callable[[np.ndarray, int], bytes]) -> None:
     assert decoded(write(RAMP * 64, 65535), grey_range=(0, 4095)).max() == 252
-    assert decoded(write(RAMP * 64, 4095), grey_range=(0, 65535)).max() == 252  # the file says its own
+    assert decoded(write(RAMP * 64, 4095), grey_range=(0, 65535)).max() == 252  # the file states its own range
 
 
 @pytest.mark.parametrize("pixels", [(RAMP * 1024).astype(np.uint16), (RAMP * 1024).astype(np.float32)], ids=["16-bit", "float"])
-def test_a_tiff_whose_least_value_is_white_is_no_negative(pixels: np.ndarray) -> None:
+def test_a_tiff_whose_least_value_is_white_is_not_shown_as_a_negative(pixels: np.ndarray) -> None:
     given = None if pixels.dtype == np.uint16 else (0, 65535)
     shown_at = decoded(saved(pixels, "TIFF", tiffinfo={262: 0}), grey_range=given)
     assert np.abs(shown_at - (255 - RAMP * 4)[..., None]).max() <= 1
 
 
-def test_what_lies_beyond_the_range_is_black_or_white() -> None:
+def test_values_beyond_the_range_are_black_or_white() -> None:
     content = saved(np.tile(np.array([-5, 0, 10, 90], np.int32), (8, 2)), "TIFF")
     assert decoded(content, grey_range=(0, 10))[0, :4, 0].tolist() == [0, 0, 255, 255]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_pixels_that_are_no_numbers_are_refused(value: float) -> None:
+def test_pixels_that_are_not_finite_are_refused(value: float) -> None:
     assert "not finite" in reason(saved(np.full((8, 8), value, np.float32), "TIFF"), grey_range=(0, 1))
 
 
@@ -165,11 +165,11 @@ def folder_of(root: Path, **files: bytes) -> Path:
         (Image.new("PA", (8, 8)).convert("RGBA"), 255),
     ],
 )
-def test_transparency_lies_on_white(image: Image.Image, colour: int) -> None:
+def test_transparent_pixels_are_laid_on_white(image: Image.Image, colour: int) -> None:
     assert (decoded(saved(image, "PNG")) == colour).all()
 
 
-def test_a_transparent_colour_of_a_palette_lies_on_white() -> None:
+def test_a_transparent_colour_of_a_palette_is_laid_on_white() -> None:
     image = Image.new("P", (8, 8), 0)
     image.putpalette([10, 20, 30] * 256)
     assert (decoded(saved(image, "PNG", transparency=0)) == 255).all()
@@ -177,7 +177,7 @@ def test_a_transparent_colour_of_a_palette_lies_on_white() -> None:
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
-def test_colours_of_print_and_video_become_rgb(mode: str) -> None:
+def test_cmyk_and_ycbcr_become_rgb(mode: str) -> None:
     image = Image.new("RGB", (8, 8), (200, 30, 10)).convert(mode)
     assert np.abs(decoded(saved(image, "TIFF")).astype(int) - (200, 30, 10)).max() <= 3
 
@@ -185,29 +185,29 @@ def test_colours_of_print_and_video_become_rgb(mode: str) -> None:
 # Large files
 
 
-def test_a_large_jpeg_is_decoded_at_the_scale_that_is_needed() -> None:
+def test_a_large_jpeg_is_decoded_at_a_reduced_scale() -> None:
     content = saved(Image.new("RGB", (12000, 9000), (200, 30, 10)), "JPEG")
     assert np.abs(decoded(content, 64).astype(int) - (200, 30, 10)).max() <= 3
     assert "dataset.max_pixels=1687500" in reason(content, 64, max_pixels=1_000_000)
     assert "has 12,000 x 9,000 pixels and is refused" in reason(content, 4096)
 
 
-def test_a_large_progressive_jpeg_is_not() -> None:
-    """Its coefficients are all held at once, whatever the scale."""
+def test_a_progressive_jpeg_counts_in_full_against_the_limit_of_pixels() -> None:
+    """Its decoder holds all coefficients at once, at any scale."""
     content = saved(Image.new("L", (1200, 900)), "JPEG", progressive=True)
     assert "dataset.max_pixels=1080000" in reason(content, 64, max_pixels=1_000_000)
     assert decoded(content, 64, max_pixels=1_080_000).max() == 0
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "BMP", "WEBP", "PPM"])
-def test_the_limit_of_pixels_can_be_moved(kind: str) -> None:
+def test_max_pixels_sets_the_limit_of_pixels(kind: str) -> None:
     content = saved(Image.new("RGB", (40, 30), (200, 30, 10)), kind)
     assert "has 40 x 30 pixels and is refused" in (said := reason(content, max_pixels=1199))
     assert "dataset.max_pixels=1200" in said
     assert decoded(content, max_pixels=1200).shape == (8, 8, 3)
 
 
-def test_more_pixels_than_pillow_allows_may_be_allowed() -> None:
+def test_max_pixels_may_exceed_pillows_own_limit() -> None:
     row = b"\0" + bytes(1250)
     content = png(10_000, 18_000, 1, 0, row * 18_000)  # more than twice Pillow's own limit
     assert "dataset.max_pixels=180000000" in reason(content)
@@ -216,7 +216,7 @@ def test_more_pixels_than_pillow_allows_may_be_allowed() -> None:
 
 @pytest.mark.parametrize("megabytes", [3, 90])
 @pytest.mark.parametrize("kind", ["zTXt", "iCCP", "iTXt"])
-def test_text_and_profiles_beside_the_pixels_may_be_large(kind: str, megabytes: int) -> None:
+def test_texts_and_colour_profiles_of_a_png_may_be_large(kind: str, megabytes: int) -> None:
     info = PngInfo()
     text = b"a" * (megabytes << 20)
     middle = b"en\0\0" if kind == "iTXt" else b""
@@ -230,7 +230,7 @@ def test_text_and_profiles_beside_the_pixels_may_be_large(kind: str, megabytes: 
 # Names
 
 
-def test_names_stand_on_one_line(tmp_path: Path) -> None:
+def test_file_names_are_escaped_to_fit_on_one_line(tmp_path: Path) -> None:
     folder_of(tmp_path)
     path = tmp_path / "train" / "ant" / "two\nlines\r\x1b[31m\udcff.png"
     path.write_bytes(b"")
@@ -241,24 +241,24 @@ def test_names_stand_on_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_names_that_are_no_utf_8_are_read(tmp_path: Path, streamed: bool) -> None:
+def test_files_whose_names_are_not_utf_8_are_read(tmp_path: Path, streamed: bool) -> None:
     folder_of(tmp_path)
     path = tmp_path / "train" / "ant" / "0000.png"
     path.rename(path.with_name("gr\udcfcn.png"))
     assert len(ImageFolder(str(tmp_path), image_size=8, streamed=streamed, workers=0).open(CPU).train) == 4
 
 
-def test_a_name_that_can_be_printed_stays() -> None:
+def test_a_name_that_can_be_printed_is_not_escaped() -> None:
     assert shown("/Größe/写真 (1)/a.png") == "/Größe/写真 (1)/a.png"
 
 
 @pytest.mark.parametrize("value", [[4095.0, 0.0], [1.0, 1.0], [1.0], [0.0, float("inf")], [0.0, float("nan")]])
-def test_a_range_that_is_none_is_refused(value: list[float]) -> None:
+def test_an_invalid_grey_range_is_refused(value: list[float]) -> None:
     with pytest.raises(ConfigError, match="grey_range must be two numbers, black before white"):
         ImageFolder("x", grey_range=value)
 
 
-def test_decoding_depends_on_the_range_and_the_limit_in_the_cache_too(tmp_path: Path) -> None:
+def test_cached_images_depend_on_the_grey_range_and_the_limit_of_pixels(tmp_path: Path) -> None:
     folder_of(tmp_path, a=saved((RAMP * 64).astype(np.uint16), "PNG"))
     for high, brightest in ((4095, 252), (8191, 126)):
         test = ImageFolder(str(tmp_path), image_size=8, grey_range=[0, high]).open(CPU).test

@@ -1,4 +1,4 @@
-"""Which folders train, validate and test, and what is said of those that do not."""
+"""Layout of an image folder: its training, validation and test folders, and messages about all other folders."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def flat(folder: Path, count: int = 3) -> None:
         ),
     ],
 )
-def test_names_of_splits(name: str, split: str | None) -> None:
+def test_a_split_is_known_by_the_name_of_its_folder(name: str, split: str | None) -> None:
     assert split_of(name) == split
 
 
@@ -82,7 +82,7 @@ def test_a_folder_that_is_taken_for_a_split_is_named(tmp_path: Path, caplog: pyt
     assert f"{tmp_path / 'valid'} is the test split, because there is no test folder" in caplog.text
 
 
-def test_folders_beside_the_splits_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_beside_the_splits_are_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lay(tmp_path, "train", "val", "extra", "train_old", "validation")
     flat(tmp_path / "test")
     for name in (".git", "lost+found", "@eaDir", "$RECYCLE.BIN"):
@@ -95,7 +95,7 @@ def test_folders_beside_the_splits_are_named(tmp_path: Path, caplog: pytest.LogC
 
 
 @pytest.mark.parametrize("below", ["", "train"])
-def test_a_fifth_that_is_held_out_is_said(tmp_path: Path, below: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_that_a_fifth_is_held_out(tmp_path: Path, below: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     class_folders(tmp_path / below, {"ant": 12, "bee": 8, "cat": 6}, size=4)
     if below:
@@ -120,7 +120,7 @@ def test_two_folders_that_differ_only_in_case_are_refused(tmp_path: Path, name: 
 
 @pytest.mark.parametrize("inner", ["images", "x", "x/x"])
 @pytest.mark.parametrize("beside", ["labels/train", "test", "test/test"])
-def test_splits_that_lie_deeper_are_refused_with_the_root_to_give(tmp_path: Path, inner: str, beside: str) -> None:
+def test_splits_in_a_deeper_folder_are_refused_with_the_root_to_give(tmp_path: Path, inner: str, beside: str) -> None:
     lay(tmp_path, f"{inner}/train", f"{inner}/val")
     flat(tmp_path / beside)
     sentence = refused(ImageFolder(str(tmp_path), image_size=4))
@@ -128,7 +128,7 @@ def test_splits_that_lie_deeper_are_refused_with_the_root_to_give(tmp_path: Path
     assert ImageFolder(sentence.rpartition("=")[2], image_size=4).open(CPU).names == ("ant", "bee")
 
 
-def test_flat_splits_that_lie_deeper_say_what_they_miss(tmp_path: Path) -> None:
+def test_deeper_splits_without_class_folders_are_refused(tmp_path: Path) -> None:
     for split in ("images/train", "images/val"):
         flat(tmp_path / split)
     (tmp_path / "labels" / "train").mkdir(parents=True)
@@ -140,7 +140,9 @@ def test_a_test_split_alone_is_refused(tmp_path: Path) -> None:
     assert "holds test and val and no folder 'train'" in refused(ImageFolder(str(lay(tmp_path, "test", "val"))))
 
 
-def test_splits_without_classes_do_not_pass_for_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_train_and_test_without_class_folders_do_not_pass_for_two_classes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     flat(tmp_path / "train")
     flat(tmp_path / "test")
     assert f"{tmp_path / 'train'} holds no class folders" in refused(ImageFolder(str(tmp_path)))
@@ -150,14 +152,14 @@ def test_splits_without_classes_do_not_pass_for_classes(tmp_path: Path, caplog: 
     assert f"{tmp_path / 'other' / 'test'} is taken for a class, though it is named like a split" in caplog.text
 
 
-def test_a_folder_alone_that_is_taken_for_the_root_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_only_folder_that_is_taken_for_the_root_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     lay(tmp_path / "download", "archive/train", "archive/test")
     splits_of(tmp_path / "download")
     assert f"{tmp_path / 'download' / 'archive'} is taken for download, because it is the only folder there" in caplog.text
 
 
-def test_a_single_class_and_a_folder_without_any_are_not_descended_into(tmp_path: Path) -> None:
+def test_splits_with_a_single_class_are_refused_and_not_descended_into(tmp_path: Path) -> None:
     class_folders(tmp_path / "train", {"ant": 3}, size=4)
     class_folders(tmp_path / "test", {"ant": 3}, size=4)
     with pytest.raises(DataError, match="single class"):
@@ -165,7 +167,7 @@ def test_a_single_class_and_a_folder_without_any_are_not_descended_into(tmp_path
 
 
 @pytest.mark.parametrize(("folders", "place"), [(("",), ""), (("train", "test"), ""), (("train", "test"), "train")])
-def test_images_beside_the_folders_are_counted(
+def test_images_beside_class_folders_and_splits_are_counted_and_left_out(
     tmp_path: Path, folders: tuple[str, ...], place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     where = lay(tmp_path, *folders) / place

@@ -1,4 +1,4 @@
-"""Which images a long-tailed training split has: the counts and the very rows of the literature."""
+"""Long-tailed profiles: training splits with the counts and the rows of the literature, and their validation splits."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def cifar100_labels(cifar100_root: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("imbalance", SUBSETS)
-def test_subset_is_the_one_of_the_literature(cifar100_labels: np.ndarray, imbalance: int) -> None:
+def test_the_subset_of_cifar100_is_the_subset_of_the_literature(cifar100_labels: np.ndarray, imbalance: int) -> None:
     images, smallest, groups, md5 = SUBSETS[imbalance]
     train, val = LongTail("exponential", imbalance).split(cifar100_labels, NAMES)
     counts = np.bincount(cifar100_labels[train])
@@ -45,14 +45,14 @@ def test_subset_is_the_one_of_the_literature(cifar100_labels: np.ndarray, imbala
     assert ((counts > 100).sum(), ((counts <= 100) & (counts >= 20)).sum(), (counts < 20).sum()) == groups
 
 
-def test_subset_equals_the_published_index(cifar100_labels: np.ndarray, cifar100_root: Path) -> None:
+def test_the_subset_equals_the_published_index(cifar100_labels: np.ndarray, cifar100_root: Path) -> None:
     published = json.loads((cifar100_root / "ldam_exp_ir100_seed0.json").read_text())
     train, _ = LongTail("exponential", 100).split(cifar100_labels, NAMES)
     assert train.tolist() == published["index"]
 
 
-def test_counts_equal_the_golden_ones(golden: Callable[[str], dict[str, Any]]) -> None:
-    """All but SADE's backward test sets, whose classes are reversed, and the digest of ordinals that the next test has."""
+def test_counts_equal_the_golden_counts(golden: Callable[[str], dict[str, Any]]) -> None:
+    """Leaves out SADE's backward test sets, whose classes are reversed, and the rows, which the next test compares."""
     tried = 0
     for case in golden("cifar_lt_counts")["cases"]:
         name, outputs = case["name"], case["outputs"]
@@ -141,34 +141,34 @@ def test_split_takes_disjoint_rows_and_a_balanced_validation(
         assert (counts == np.array(sizes) - held).all()
 
 
-def test_validation_costs_only_the_head_its_last_images() -> None:
+def test_validation_takes_training_images_from_the_head_only() -> None:
     labels = np.repeat(np.arange(100), 500)
     alone, _ = LongTail("exponential", 100).split(labels, NAMES)
     train, val = LongTail("exponential", 100, 20).split(labels, NAMES)
     assert set(train) < set(alone)
-    assert len(alone) - len(train) == 20  # class 0 keeps 480; class 1 leaves 23 over
+    assert len(alone) - len(train) == 20  # class 0 keeps 480; class 1 has 23 to spare
     assert set(alone) - set(train) <= set(val)
 
 
-def test_largest_class_is_the_largest_that_all_classes_allow() -> None:
+def test_the_largest_class_is_as_large_as_all_classes_allow() -> None:
     available = np.array([130, 60, 60])
     counts = fit("exponential", available, 4.0)
     assert counts.tolist() == [121, 60, 30]
     assert (exponential(3, 122, 4.0) > available).any()
 
 
-def test_classes_with_sizes_of_their_own_keep_their_order() -> None:
+def test_by_size_keeps_the_order_of_class_sizes() -> None:
     available = np.array([12, 60, 30, 150, 12, 220])
     assert fit("exponential", available, 10.0, by_size=True).tolist() == [12, 32, 20, 51, 8, 82]
     assert fit("step", available, 5.0, by_size=True).tolist() == [12, 60, 12, 60, 12, 60]
     assert fit("as_is", available, 10.0, by_size=True).tolist() == available.tolist()
-    assert fit("exponential", available, 10.0).tolist() == [12, 7, 4, 3, 1, 1]  # the first class is the head: CIFAR
+    assert fit("exponential", available, 10.0).tolist() == [12, 7, 4, 3, 1, 1]  # the first class is the head, as on CIFAR
 
 
 @given(
     st.sampled_from(["exponential", "step", "pareto"]), st.lists(st.integers(5, 40), min_size=2, max_size=8), st.floats(1, 4)
 )
-def test_by_size_label_order_does_not_matter(profile: Any, sizes: list[int], imbalance: float) -> None:
+def test_by_size_ignores_label_order(profile: Any, sizes: list[int], imbalance: float) -> None:
     available = np.array(sorted(sizes, reverse=True))
     order = np.random.RandomState(2).permutation(len(sizes))
     kept = fit(profile, available, imbalance)
@@ -206,7 +206,7 @@ def test_selection_ignores_numpys_global_state() -> None:
     assert (of_type(tuple, np.random.get_state())[1] == state).all()
 
 
-def test_hold_out_parts_the_rows() -> None:
+def test_hold_out_divides_the_rows() -> None:
     labels = np.tile(np.arange(4), 10)
     rest, held = hold_out(labels, np.array([1, 2, 3, 4]))
     assert sorted([*rest, *held]) == list(range(40))
@@ -242,7 +242,7 @@ def test_too_large_a_validation_split_names_the_class() -> None:
         LongTail("as_is", 1, 5).split(labels, NAMES[:3])
 
 
-def test_many_classes_are_quick() -> None:
+def test_splitting_many_classes_is_quick() -> None:
     """As many images and classes as iNaturalist 2018."""
     labels = np.random.RandomState(0).randint(0, 8142, 437_513)
     begun = time.perf_counter()
@@ -252,7 +252,7 @@ def test_many_classes_are_quick() -> None:
 
 @pytest.mark.parametrize("profile", ["exponential", "step", "pareto"])
 @pytest.mark.parametrize("available", [[49, 1], [100, 3, 1], [2, 2], [98, 40, 7, 2], [1, 1, 1]])
-def test_the_imbalance_that_a_refusal_names_can_be_had(profile: Profile, available: list[int]) -> None:
+def test_the_imbalance_that_a_refusal_names_is_possible(profile: Profile, available: list[int]) -> None:
     with pytest.raises(ConfigError) as refusal:
         fit(profile, np.array(available), 1000)
     named = re.findall(r"dataset\.imbalance=(\d+)", str(refusal.value))

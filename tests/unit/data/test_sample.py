@@ -1,4 +1,4 @@
-"""16-bit files that hold fewer bits, and files of several pages: found before all are decoded."""
+"""Sample check before decoding: 16-bit files that hold fewer bits, and files of several pages."""
 
 from pathlib import Path
 
@@ -29,12 +29,12 @@ def test_16_bit_images_that_hold_fewer_bits_are_refused(tmp_path: Path, streamed
     assert (dark, bright) == (15, 252)
 
 
-def test_a_dark_image_among_bright_ones_is_what_it_is(tmp_path: Path) -> None:
+def test_a_dark_image_among_bright_images_is_accepted(tmp_path: Path) -> None:
     folder_of(tmp_path, a=saved(RAMP.astype(np.uint16), "PNG"), b=saved((RAMP * 1024).astype(np.uint16), "PNG"))
     assert images_of(ImageFolder(str(tmp_path), image_size=8).open(CPU).test)[-2].max() == 0
 
 
-def test_dark_16_bit_colour_is_refused_too(tmp_path: Path) -> None:
+def test_dark_16_bit_colour_images_are_refused(tmp_path: Path) -> None:
     folder_of(tmp_path, a=deep_png(np.repeat((RAMP * 64)[..., None], 3, axis=2), 2))
     assert "dataset.grey_range" in refused(ImageFolder(str(tmp_path), image_size=8))
 
@@ -47,7 +47,7 @@ def test_a_dark_pgm_is_refused_with_its_brightest_value(tmp_path: Path, content:
     assert images_of(given.test)[-1].max() == 252
 
 
-def test_the_first_of_several_images_counts_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_first_page_of_a_file_counts_and_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
     for kind in ("GIF", "TIFF", "WEBP", "PNG"):

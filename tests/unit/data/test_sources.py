@@ -1,4 +1,4 @@
-"""Every data set and every form of it: what `open` gives."""
+"""Data sets in every form: the splits that `open` returns."""
 
 import hashlib
 import inspect
@@ -90,7 +90,7 @@ def test_digits_never_change_and_share_no_image_between_splits() -> None:
     assert len(torch.unique(everything.flatten(1), dim=0)) == len(everything)
 
 
-def test_normalisation_in_the_yaml_is_that_of_the_digits() -> None:
+def test_the_yaml_of_the_digits_holds_their_mean_and_standard_deviation() -> None:
     node = OmegaConf.load(CONF / "digits_lt.yaml").dataset
     splits = DigitsLT(profile="as_is").open(CPU)
     pixels = torch.cat([pixels_of(splits.train), pixels_of(splits.test)]).double() / 255
@@ -98,14 +98,14 @@ def test_normalisation_in_the_yaml_is_that_of_the_digits() -> None:
     assert pixels.std().item() == pytest.approx(node.prepare.std[0], abs=1e-3)
 
 
-# CIFAR, small and made up
+# Small made-up CIFAR
 
 
 @pytest.mark.parametrize(
     "layout", ["{root}/x", "{root}/data/x", "{root}/cifar10/x", "{root}/cifar-10/data/x", "{root}/cifar10/cifar10/x"]
 )
 @pytest.mark.parametrize("image", ["img", "image"])
-def test_parquet_is_found_wherever_people_put_it(tmp_path: Path, layout: str, image: str) -> None:
+def test_parquet_is_found_in_every_usual_folder(tmp_path: Path, layout: str, image: str) -> None:
     folder = Path(layout.format(root=tmp_path)).parent
     images, labels = random_images(40), np.tile(np.arange(10), 4)
     cells = [encoded(pixels) for pixels in images]
@@ -138,7 +138,7 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture
 def release(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Makes ltrun hold small made-up files for the official CIFAR-10; returns them."""
+    """Makes ltrun take small made-up files for the official CIFAR-10; returns name -> content."""
     fake, files = fake_release()
     monkeypatch.setitem(RELEASES, 10, fake)
     return files
@@ -157,13 +157,13 @@ def test_official_files_are_read_from_their_folder_or_its_parent(tmp_path: Path,
 
 @pytest.fixture
 def archived(tmp_path: Path, release: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An archive of those files, at the address from which ltrun downloads."""
+    """Returns an archive of the made-up files, at the address from which ltrun downloads."""
     path = tmp_path / "server" / RELEASES[10].archive
     monkeypatch.setitem(RELEASES, 10, write_archive(path, RELEASES[10], release))
     yield path
 
 
-def test_the_archive_is_downloaded_where_nothing_is_there(tmp_path: Path, archived: Path) -> None:
+def test_without_data_the_archive_is_downloaded(tmp_path: Path, archived: Path) -> None:
     root = tmp_path / "new" / "data"
     splits = CIFARLT(10, str(root), profile="as_is").open(CPU)
     assert len(splits.train) == 200
@@ -172,13 +172,15 @@ def test_the_archive_is_downloaded_where_nothing_is_there(tmp_path: Path, archiv
     assert same(splits, CIFARLT(10, str(root), profile="as_is").open(CPU))
 
 
-def test_an_archive_that_is_there_is_unpacked(tmp_path: Path, archived: Path) -> None:
+def test_an_archive_in_the_root_is_unpacked(tmp_path: Path, archived: Path) -> None:
     splits = CIFARLT(10, str(archived.parent), profile="as_is", download=False).open(CPU)
     assert len(splits.train) == 200
     assert (archived.parent / "cifar-10-batches-py" / "data_batch_1").is_file()
 
 
-def test_class_folders_serve_as_cifar_and_say_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_class_folders_serve_as_cifar_with_a_warning_about_their_order(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     counts = dict.fromkeys(RELEASES[10].names, 6)
     class_folders(tmp_path / "train", counts)
     class_folders(tmp_path / "test", counts, seed=100)
@@ -200,7 +202,7 @@ def from_parquet(cifar100_root: Path, cache: Path) -> Splits:
 
 
 @pytest.mark.slow
-def test_all_of_cifar100(from_parquet: Splits) -> None:
+def test_cifar100_has_its_known_sizes_means_and_deviations(from_parquet: Splits) -> None:
     assert (len(from_parquet.train), len(from_parquet.test)) == (50_000, 10_000)
     levels = np.arange(256) / 255
     for channel, mean, std in zip(range(3), (0.50708, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615), strict=True):
@@ -223,14 +225,14 @@ def test_a_second_run_decodes_nothing(
 ) -> None:
     monkeypatch.setenv("LTRUN_CACHE", str(cache))
     monkeypatch.setattr(decoding, "_decode", None)
-    splits = CIFARLT(100, str(cifar100_root.parent), imbalance=100).open(CPU)  # and it is found in cifar100/ below root
+    splits = CIFARLT(100, str(cifar100_root.parent), imbalance=100).open(CPU)  # found in cifar100/ below the root
     assert len(splits.train) == 10_847
 
 
 # The configuration
 
 
-def test_a_data_set_of_the_old_layout_is_told_the_new_one() -> None:
+def test_a_data_set_in_the_old_layout_of_keys_is_refused_with_the_new_layout() -> None:
     with pytest.raises(ConfigError, match=r"dataset\.source: .*move _target_"):
         source_of({"dataset": {"name": "mine", "source": {"_target_": "ltrun.data.DigitsLT"}, "mean": [0.3], "std": [0.4]}})
 
@@ -247,7 +249,7 @@ def test_every_yaml_builds_a_source_and_offers_its_arguments_as_keys(path: Path)
     assert path.read_text().startswith("# @package _global_\n# ")
 
 
-def test_official_digests_are_those_of_torchvision() -> None:
+def test_official_digests_agree_with_torchvision() -> None:
     from torchvision.datasets import CIFAR10, CIFAR100
 
     for classes, reference in ((10, CIFAR10), (100, CIFAR100)):
@@ -258,14 +260,14 @@ def test_official_digests_are_those_of_torchvision() -> None:
         assert len(release.names) == classes
 
 
-def test_class_names_are_the_official_ones(cifar100_root: Path) -> None:
+def test_class_names_equal_the_official_names(cifar100_root: Path) -> None:
     meta = (cifar100_root / "meta").read_bytes()
     assert hashlib.md5(meta).hexdigest() == "7973b15100ade9c7d40fb424638fde48"
     assert tuple(word.decode() for word in unpickle(meta, cifar100_root / "meta")[b"fine_label_names"]) == RELEASES[100].names
 
 
 def test_the_package_imports_no_decoder_and_no_downloader() -> None:
-    """Each of these takes half a second to two; only the data set that needs it pays."""
+    """Each import takes half a second to two seconds; only the data set that needs it should pay."""
     heavy = ("torchvision", "sklearn", "pyarrow", "PIL", "pandas")
     code = f"import sys, ltrun.data; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

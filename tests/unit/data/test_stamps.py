@@ -1,4 +1,4 @@
-"""Every change of contents that a file system shows makes an entry of the cache anew."""
+"""Stamps of files: an entry of the cache is made again after every change of contents that a file system shows."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ OLD = (1_700_000_000 * 10**9,) * 2  # atime and mtime in ns, as an archive leave
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Uncompressed, so that all have one size, and of one time."""
+    """Returns a folder of images of one size in bytes, because uncompressed, and one time."""
     from PIL import Image
 
     for split in ("train", "val", "test"):
@@ -50,7 +50,7 @@ def swapped_links(root: Path, split: str) -> None:
 
 
 def rewritten(root: Path, split: str) -> None:
-    """In place, with the time of writing set back."""
+    """Rewrites an image in place and sets its time of writing back."""
     path = root / split / "ant" / "0000.bmp"
     content = bytearray(path.read_bytes())
     content[-64:] = bytes(64)
@@ -60,7 +60,7 @@ def rewritten(root: Path, split: str) -> None:
 
 
 def another_folder(root: Path, split: str) -> None:
-    """Of the same names, sizes and times, at the same place."""
+    """Replaces the folder by a copy with the same names, sizes and times but one other image."""
     shutil.copytree(root / split, root / "copy")
     (root / split).rename(root.parent / "away")
     (root / "copy").rename(root / split)
@@ -69,7 +69,7 @@ def another_folder(root: Path, split: str) -> None:
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("change", [swapped_files, swapped_links, rewritten, another_folder])
-def test_images_are_those_of_the_files(
+def test_a_changed_folder_gives_the_images_that_are_now_in_its_files(
     photos: Path, split: str, change: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     if change is swapped_links:
@@ -91,7 +91,7 @@ def test_images_are_those_of_the_files(
     assert not all(np.array_equal(one, other) for one, other in zip(before, right, strict=True))
 
 
-def test_parquet_files_that_were_exchanged(tmp_path: Path) -> None:
+def test_a_replaced_parquet_file_is_decoded_again(tmp_path: Path) -> None:
     images, labels = cifar_parquet(tmp_path)
     file = tmp_path / "test.parquet"
     os.utime(file, ns=OLD)
@@ -102,7 +102,7 @@ def test_parquet_files_that_were_exchanged(tmp_path: Path) -> None:
     assert np.array_equal(images_of(cifar(tmp_path).open(CPU).test), images[::-1])
 
 
-def test_another_decoder_decodes_anew(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_pillow_decodes_again(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = scan(photos / "train", photos)
     read_images(folder, Decoding(8))
     decoded: list[int] = []
@@ -127,7 +127,7 @@ def test_a_changed_folder_replaces_its_entry(photos: Path, tmp_path: Path) -> No
     assert len(list(folder.glob("*.arrays"))) == 3
 
 
-def test_the_spelling_of_a_place_is_not_part_of_it(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_has_one_place_for_every_spelling_of_its_path(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos.parent)
     places = [scan(root / "train", root) for root in (Path("photos"), photos, Path("photos/../photos"))]
     assert len({folder.place for folder in places}) == 1
@@ -157,7 +157,9 @@ MOUNTS = """22 1 0:20 / / rw - ext4 /dev/sda rw
 @pytest.mark.parametrize(
     ("place", "system"), [("/home/my photos/a", "nfs4"), ("/home/my photos", "nfs4"), ("/home", ""), ("/media/card/x", "vfat")]
 )
-def test_file_systems_whose_times_hide_changes(place: str, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_systems_whose_times_may_hide_changes_are_recognised(
+    place: str, system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: MOUNTS)
     stamps._mounts.cache_clear()
     try:
@@ -166,7 +168,9 @@ def test_file_systems_whose_times_hide_changes(place: str, system: str, monkeypa
         stamps._mounts.cache_clear()
 
 
-def test_uncertain_times_are_said_once(photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_uncertain_times_are_warned_of_once(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(stamps, "uncertain", lambda _: "fuse.sshfs")
     monkeypatch.setattr(stamps, "COARSE", 0.0)
     monkeypatch.setattr(cache, "_warned", set())

@@ -1,4 +1,4 @@
-"""Images that are decoded while the network trains: the batches of a resident store, from processes that stay."""
+"""Streamed stores: the batches of a resident store, decoded during training by worker processes that are kept."""
 
 import multiprocessing
 import os
@@ -46,7 +46,7 @@ def equal(first: Batch, second: Batch) -> bool:
 
 
 def processes(store: Store) -> set[int]:
-    """Those that decode for this store and wait for an epoch."""
+    """Returns the ids of the processes that decode for this store and wait for an epoch."""
     assert isinstance(store, Streamed)
     return {
         present(worker.pid)
@@ -56,7 +56,7 @@ def processes(store: Store) -> set[int]:
 
 
 def refused(store: Store) -> str:
-    """Not by pytest.raises, which would keep the traceback, and with it the processes."""
+    """Returns the message of a DataError. pytest.raises would keep the traceback, and with it the processes."""
     try:
         list(store.open(plan(store, 0)))
     except DataError as error:
@@ -65,7 +65,7 @@ def refused(store: Store) -> str:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_same_batches_in_the_same_order(photos: Path, workers: int) -> None:
+def test_a_streamed_store_yields_the_batches_of_a_resident_store(photos: Path, workers: int) -> None:
     resident = opened(photos, False)
     streamed = ImageFolder(str(photos), image_size=16, streamed=True, workers=workers).open(CPU)
     assert (type(resident.train), type(streamed.train)) == (Resident, Streamed)
@@ -75,7 +75,7 @@ def test_the_same_batches_in_the_same_order(photos: Path, workers: int) -> None:
     assert list(streamed.train.open([])) == []
 
 
-def test_several_streams_at_once_and_epochs_given_up(photos: Path) -> None:
+def test_parallel_streams_and_abandoned_epochs_yield_the_batches_of_a_resident_store(photos: Path) -> None:
     one, other = opened(photos, False).train, opened(photos, True).train
     state, seen = torch.get_rng_state(), set()
     for epoch in range(4):
@@ -87,8 +87,8 @@ def test_several_streams_at_once_and_epochs_given_up(photos: Path) -> None:
                 break
         del drawn
         seen |= processes(other)
-    assert len(seen) == 4, "two processes a stream, none of them started twice"
-    assert torch.equal(state, torch.get_rng_state()), "training must not depend on where its images lie"
+    assert len(seen) == 4, "two processes per stream, each started once"
+    assert torch.equal(state, torch.get_rng_state()), "training must not depend on the kind of store"
 
 
 def test_splits_share_the_processes(photos: Path) -> None:
@@ -98,7 +98,7 @@ def test_splits_share_the_processes(photos: Path) -> None:
     assert len(processes(splits.test)) == 2
 
 
-def test_a_file_that_cannot_be_read_is_named_when_it_is_asked_for(photos: Path) -> None:
+def test_an_unreadable_file_is_named_when_a_batch_asks_for_it(photos: Path) -> None:
     path = photos / "ant" / "0003.png"
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_read_is_named_when_it_is_asked_for(photos: Path) 
     assert len(list(train.open(plan(train, 0)))) == len(plan(train, 0))
 
 
-def test_unreadable_images_are_left_out_alike(photos: Path) -> None:
+def test_both_kinds_of_store_leave_out_the_same_unreadable_images(photos: Path) -> None:
     (photos / "ant" / "0003.png").write_bytes(b"")
     (photos / "bee" / "0001.jpg").write_bytes(b"no image")
     resident, streamed = (opened(photos, kind, skip_unreadable=True) for kind in (False, True))
@@ -120,7 +120,7 @@ def test_unreadable_images_are_left_out_alike(photos: Path) -> None:
         assert all(map(equal, one.open(plan(one, 0)), other.open(plan(one, 0))))
 
 
-def test_a_killed_process_is_a_sentence(photos: Path) -> None:
+def test_killed_workers_are_reported_in_a_sentence_and_replaced(photos: Path) -> None:
     train = opened(photos, True).train
     list(train.open(plan(train, 0)))
     killed = processes(train)
@@ -131,7 +131,7 @@ def test_a_killed_process_is_a_sentence(photos: Path) -> None:
     assert not processes(train) & killed
 
 
-def test_processes_end_with_one_that_is_killed(photos: Path) -> None:
+def test_workers_end_when_their_parent_is_killed(photos: Path) -> None:
     ours, theirs = multiprocessing.Pipe(duplex=False)
 
     def read_and_die() -> None:
@@ -154,7 +154,7 @@ def test_processes_end_with_one_that_is_killed(photos: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Not a zombie either, which nobody but the machine's first process can bury."""
+    """Returns whether a process runs. A zombie does not: only the machine's first process can reap it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -162,14 +162,16 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize(("free", "kind"), [(10**12, Resident), (10**4, Streamed)])
-def test_auto_looks_at_the_memory_that_is_left(photos: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: type) -> None:
+def test_images_that_exceed_the_free_memory_are_streamed(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: type
+) -> None:
     monkeypatch.setattr(folder, "free_memory", lambda: free)
     assert type(ImageFolder(str(photos), image_size=16).open(CPU).train) is kind
 
 
-def test_a_container_has_the_memory_that_it_is_given(tmp_path: Path) -> None:
+def test_free_memory_respects_the_limit_of_a_container(tmp_path: Path) -> None:
     machine = tmp_path / "meminfo"
-    assert free_memory(tmp_path, machine) > 10**8, "not Linux"
+    assert free_memory(tmp_path, machine) > 10**8, "without /proc/meminfo all memory counts as free"
     machine.write_text("MemTotal: 80 kB\nMemAvailable:   20 kB\n")
     assert free_memory(tmp_path, machine) == 20 * 1024
     (tmp_path / "memory.max").write_text("max\n")
@@ -181,13 +183,13 @@ def test_a_container_has_the_memory_that_it_is_given(tmp_path: Path) -> None:
     assert free_memory(tmp_path, machine) == 0
 
 
-def test_less_than_no_process_is_refused() -> None:
+def test_a_negative_number_of_workers_is_refused() -> None:
     with pytest.raises(ConfigError, match="workers"):
         ImageFolder("x", workers=-1)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """A store that is gone takes its processes with it."""
+    """A store that is deleted must end its processes."""
     yield
     assert not multiprocessing.active_children()

@@ -1,4 +1,4 @@
-"""Thumbnails: of files below a root, with a note where one is gone or changed, and of stored pixels."""
+"""Thumbnails of files below a root, with a note for a file that is gone or changed, and of stored pixels."""
 
 import base64
 import io
@@ -39,7 +39,7 @@ def test_files_are_scaled_squares_in_the_order_asked_for(root: Path) -> None:
     assert red.note == grey.note == ""
 
 
-def test_what_is_gone_broken_or_outside_has_a_note_and_moves_no_other(root: Path) -> None:
+def test_a_missing_broken_or_outside_file_has_a_note_in_its_place(root: Path) -> None:
     (root / "link.png").symlink_to(root.parent / "secret.png")
     names = ["gone.png", "red.png", "broken.png", "../secret.png", "link.png", str(root.parent / "secret.png"), "grey.png"]
     found = of_files(root, names, NEVER)
@@ -50,7 +50,7 @@ def test_what_is_gone_broken_or_outside_has_a_note_and_moves_no_other(root: Path
     assert np.abs(decoded(found[6]).mean() - 200) < 4
 
 
-def test_a_file_that_is_younger_than_the_run_is_shown_with_a_note(root: Path) -> None:
+def test_a_file_written_after_the_run_read_it_is_shown_with_a_note(root: Path) -> None:
     now = time.time()
     os.utime(root / "red.png", (now - 1000, now - 1000))
     assert [thumbnail.note for thumbnail in of_files(root, ["red.png", "grey.png"], now - 500)] == ["", "changed since the run"]

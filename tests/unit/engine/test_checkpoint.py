@@ -1,4 +1,4 @@
-"""Checkpoints are saved whole and read whole; whatever is damaged is named, and nothing is lost."""
+"""Checkpoints of a run: saved and loaded whole; a damaged file is named, and no intact checkpoint is lost."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.support.checkpoints import DAMAGES, harm, load, never, saved, state
 # ----------------------------------------------------------------------------------------------------------- saving, loading
 
 
-def test_the_newest_is_loaded_and_the_one_before_it_is_kept(tmp_path: Path) -> None:
+def test_the_newest_checkpoint_is_loaded_and_the_previous_one_is_kept(tmp_path: Path) -> None:
     assert load(tmp_path) is None
     saved(tmp_path, 1, 2, 3)
     assert load(tmp_path) == 3
     assert {path.name for path in tmp_path.iterdir()} == {MANIFEST, "0-train-2.pt", "0-train-3.pt"}
 
 
-def test_only_the_last_remains_of_a_run_that_is_done(tmp_path: Path) -> None:
+def test_a_finished_run_keeps_only_its_last_checkpoint(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1, 2, 3)
     checkpoints.keep_last_only()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0-train-3.pt", MANIFEST]
@@ -42,7 +42,7 @@ def test_only_the_last_remains_of_a_run_that_is_done(tmp_path: Path) -> None:
     assert load(tmp_path) == 3
 
 
-def test_what_a_killed_process_left_behind_is_removed(tmp_path: Path) -> None:
+def test_a_save_removes_the_files_that_a_killed_process_left_behind(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1)
     for name in ("0-train-0.pt", ".0-train-2.pt.0a1b2c3d.tmp", f".{MANIFEST}.0a1b2c3d.tmp"):
         (tmp_path / name).write_bytes(b"left behind")
@@ -59,7 +59,7 @@ def test_contents_are_plain_and_load_with_weights_only(tmp_path: Path) -> None:
     assert manifest["checkpoints"][0]["sha256"] == hashlib.sha256((tmp_path / "0-train-7.pt").read_bytes()).hexdigest()
 
 
-def test_a_run_that_shall_not_be_resumed_starts_anew(tmp_path: Path) -> None:
+def test_a_run_with_resume_false_loads_no_checkpoint(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     anew = Checkpoints(tmp_path, resume=False)
     assert anew.load(CPU, never) is None
@@ -72,14 +72,14 @@ def test_a_run_that_shall_not_be_resumed_starts_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(damage: Any, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_loaded(damage: Any, tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     harm(tmp_path / "0-train-2.pt", damage)
     warnings: list[str] = []
     assert load(tmp_path, warnings.append) == 1
     (sentence,) = warnings
     assert "0-train-2.pt is damaged" in sentence
-    again = Checkpoints(tmp_path)  # the run goes on, and saves the same epoch again
+    again = Checkpoints(tmp_path)  # the run resumes, and saves the same epoch again
     again.load(CPU, warnings.append)
     again.save("0-train-2", state(2))
     again.save("0-train-3", state(3))
@@ -87,7 +87,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(damage: Any,
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_two_damaged_checkpoints_are_one_sentence(damage: Any, tmp_path: Path) -> None:
+def test_two_damaged_checkpoints_are_refused_in_one_sentence(damage: Any, tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     for path in tmp_path.glob("*.pt"):
         harm(path, damage)
@@ -96,7 +96,7 @@ def test_two_damaged_checkpoints_are_one_sentence(damage: Any, tmp_path: Path) -
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_damaged_previous_checkpoint_is_not_even_looked_at(tmp_path: Path) -> None:
+def test_a_damaged_previous_checkpoint_is_ignored_while_the_newest_is_intact(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     harm(tmp_path / "0-train-1.pt", lambda data: b"")
     assert load(tmp_path) == 2
@@ -105,7 +105,7 @@ def test_a_damaged_previous_checkpoint_is_not_even_looked_at(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "data", [b"", b"text", pickle.dumps({"epoch": 1}), pickle.dumps(os.system), b"PK\5\6" + bytes(18)], ids=len
 )
-def test_a_foreign_file_with_the_right_digest_is_one_sentence(data: bytes, tmp_path: Path) -> None:
+def test_a_foreign_file_with_the_right_digest_is_refused_in_one_sentence(data: bytes, tmp_path: Path) -> None:
     saved(tmp_path, 1)
     (tmp_path / "0-train-1.pt").write_bytes(data)
     entry = {"file": "0-train-1.pt", "sha256": hashlib.sha256(data).hexdigest()}
@@ -114,7 +114,7 @@ def test_a_foreign_file_with_the_right_digest_is_one_sentence(data: bytes, tmp_p
         load(tmp_path, lambda sentence: None)
 
 
-def test_a_truncated_zip_with_the_right_digest_is_one_sentence(tmp_path: Path) -> None:
+def test_a_truncated_zip_with_the_right_digest_is_refused_in_one_sentence(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(state(1), buffer)
     whole = buffer.getvalue()
@@ -160,8 +160,8 @@ def manifest(content: bytes, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", MANIFESTS.values(), ids=MANIFESTS)
-def test_a_damaged_manifest_goes_on_from_the_newest_checkpoint_beside_it(content: bytes, tmp_path: Path) -> None:
-    saved(tmp_path, 9, 10)  # not in the order of their names
+def test_a_run_with_a_damaged_manifest_resumes_from_the_newest_checkpoint_beside_it(content: bytes, tmp_path: Path) -> None:
+    saved(tmp_path, 9, 10)  # names sort in another order than epochs
     manifest(content, tmp_path)
     warnings: list[str] = []
     assert load(tmp_path, warnings.append) == 10
@@ -169,10 +169,10 @@ def test_a_damaged_manifest_goes_on_from_the_newest_checkpoint_beside_it(content
     assert str(tmp_path / MANIFEST) in sentence and "resuming from the intact checkpoint 0-train-10.pt" in sentence
     again = Checkpoints(tmp_path)
     again.save("0-train-11", state(11))
-    assert load(tmp_path) == 11, "the manifest is whole again"
+    assert load(tmp_path) == 11, "the manifest is intact again"
 
 
-def test_a_manifest_that_is_gone_loses_no_checkpoint(tmp_path: Path) -> None:
+def test_a_missing_manifest_loses_no_checkpoint(tmp_path: Path) -> None:
     saved(tmp_path, 9, 10)
     (tmp_path / MANIFEST).unlink()
     warnings: list[str] = []
@@ -181,7 +181,7 @@ def test_a_manifest_that_is_gone_loses_no_checkpoint(tmp_path: Path) -> None:
     assert f"{tmp_path / MANIFEST} is missing; resuming from the intact checkpoint 0-train-10.pt" in sentence
 
 
-def test_a_run_that_is_begun_anew_takes_no_checkpoint_of_before(tmp_path: Path) -> None:
+def test_a_run_that_starts_anew_loads_no_earlier_checkpoint(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     set_aside(tmp_path)
     assert load(tmp_path) is None, "a forced sweep was cut short before this run"
@@ -191,7 +191,7 @@ def test_a_run_that_is_begun_anew_takes_no_checkpoint_of_before(tmp_path: Path) 
     assert load(tmp_path) is None, "a forced run was cut short before its first checkpoint"
 
 
-def test_of_a_damaged_manifest_the_checkpoint_that_is_whole_serves(tmp_path: Path) -> None:
+def test_with_a_damaged_manifest_and_a_damaged_newest_checkpoint_the_intact_one_is_loaded(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     manifest(b"", tmp_path)
     harm(tmp_path / "0-train-2.pt", lambda data: data[: len(data) // 2])
@@ -199,7 +199,7 @@ def test_of_a_damaged_manifest_the_checkpoint_that_is_whole_serves(tmp_path: Pat
 
 
 @pytest.mark.parametrize("damage", ["middle bit", "half", "zeros", "foreign", "gone"])
-def test_a_damaged_manifest_without_a_whole_checkpoint_is_one_sentence(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_manifest_without_an_intact_checkpoint_is_refused_in_one_sentence(damage: str, tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     manifest(b"{", tmp_path)
     for path in tmp_path.glob("*.pt"):
@@ -211,7 +211,7 @@ def test_a_damaged_manifest_without_a_whole_checkpoint_is_one_sentence(damage: s
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_manifest_that_is_no_file_is_one_sentence(tmp_path: Path) -> None:
+def test_a_manifest_that_is_a_folder_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).mkdir()
     with pytest.raises(TrainingError, match="cannot be read"):
         load(tmp_path)
@@ -219,7 +219,7 @@ def test_a_manifest_that_is_no_file_is_one_sentence(tmp_path: Path) -> None:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=40) | st.recursive(st.none() | st.text(max_size=3) | st.integers(), st.lists).map(repr))
-def test_whatever_the_manifest_holds_it_is_read_or_refused(content: bytes | str, tmp_path: Path) -> None:
+def test_a_manifest_with_any_content_is_read_or_refused(content: bytes | str, tmp_path: Path) -> None:
     data = content if isinstance(content, bytes) else json.dumps({"checkpoints": content}).encode()
     (tmp_path / MANIFEST).write_bytes(data)
     with suppress(TrainingError):
@@ -227,10 +227,10 @@ def test_whatever_the_manifest_holds_it_is_read_or_refused(content: bytes | str,
 
 
 @pytest.mark.parametrize("steps", range(4))
-def test_a_run_that_is_forced_and_cut_short_does_not_go_on_from_the_one_before(
+def test_a_forced_run_that_is_cut_short_does_not_resume_from_an_old_checkpoint(
     steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After any number of files is removed: its result still stands, or nothing of before counts."""
+    """Interrupted after any number of removals, `reset` leaves the old result, or no old checkpoint that counts."""
     Checkpoints(tmp_path).save("0-train-1", {"epoch": 1})
     (tmp_path / RESULT).write_text("{}")
     removed: list[Path] = []

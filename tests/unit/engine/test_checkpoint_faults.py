@@ -1,4 +1,4 @@
-"""A disk that is full, or a process that is killed, at any call of a save leaves a whole checkpoint."""
+"""Faults while checkpoints are saved: a full disk, an interrupt or a kill at any system call leaves an intact checkpoint."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.checkpoints import harm, load, saved, state
 
 
 class Killed(BaseException):
-    """What no handler of ltrun's catches."""
+    """An exception that no handler of ltrun catches."""
 
 
 class Disk:
-    """Stands between ltrun and os: the n-th call that reaches the disk fails, with half of its bytes written.
+    """Replaces calls of `os`: call number `fail_at` fails, a write after half of its bytes.
 
-    kind 'full': every later write fails too, until `free`. kind 'killed': the process is gone, nothing later happens at all,
-    not even what a `finally` would do.
+    kind: 'full': later calls that need space fail too. 'interrupted': the call raises KeyboardInterrupt. 'killed': no later
+    call reaches the disk, not even from a `finally`, because the process is gone.
     """
 
     CALLS = ("open", "write", "fsync", "close", "replace", "unlink")
@@ -40,7 +40,7 @@ class Disk:
         def call(*arguments: Any, **keywords: Any) -> Any:
             if self.failed and self.kind == "killed":
                 raise Killed
-            if name == "close" and self.kind != "killed":  # closing gives room back and cannot be full
+            if name == "close" and self.kind != "killed":  # closing a file needs no space
                 return self.real[name](*arguments)
             if self.kind == "full" and name in ("unlink", "replace"):
                 return self.real[name](*arguments, **keywords)
@@ -61,7 +61,7 @@ class Disk:
 def faults(
     folder: Path, before: Callable[[Path], Checkpoints], act: Callable[[Checkpoints], None], kind: str, after: set[int | None]
 ) -> int:
-    """Does `act` once for every call that could fail, and holds what a new process finds against `after`."""
+    """Fails each call of `act` in turn; a new process must then load a value in `after`. Returns the number of calls."""
     fail_at = 0
     while True:
         fail_at += 1
@@ -82,7 +82,7 @@ def faults(
         assert load(place, warnings.append) in after, f"fault at call {fail_at}"
         if kind != "killed":
             assert not list(place.glob(".*.tmp")), f"fault at call {fail_at} left a temporary file"
-        # the same command again
+        # the user gives the same command again
         again = Checkpoints(place)
         again.load(CPU, warnings.append)
         for value in (3, 4):
@@ -95,7 +95,7 @@ KINDS = pytest.mark.parametrize("kind", ["full", "interrupted", "killed"])
 
 
 @KINDS
-def test_a_fault_at_any_call_of_the_first_save_leaves_nothing_or_all_of_it(kind: str, tmp_path: Path) -> None:
+def test_a_fault_at_any_call_of_the_first_save_leaves_no_checkpoint_or_the_new_one(kind: str, tmp_path: Path) -> None:
     tried = faults(tmp_path, Checkpoints, lambda checkpoints: checkpoints.save("0-train-1", state(1)), kind, {None, 1})
     assert tried >= 6
 
@@ -114,7 +114,7 @@ def test_a_fault_at_any_call_of_a_save_leaves_the_last_checkpoint_or_the_new_one
 
 @KINDS
 def test_a_fault_while_an_epoch_is_saved_again_leaves_a_checkpoint(kind: str, tmp_path: Path) -> None:
-    """After a damaged newest checkpoint the run saves under that name once more; the one before it is still there."""
+    """A run whose newest checkpoint is damaged saves under the same name again; the previous checkpoint is still there."""
 
     def before(place: Path) -> Checkpoints:
         saved(place, 1, 2)
@@ -131,7 +131,7 @@ def test_a_fault_at_the_end_of_a_run_leaves_its_last_checkpoint(kind: str, tmp_p
     assert faults(tmp_path, lambda place: saved(place, 1, 2), Checkpoints.keep_last_only, kind, {2}) >= 4
 
 
-def test_a_full_disk_says_so_and_the_run_can_go_on_in_the_same_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named_and_the_same_process_can_save_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = saved(tmp_path, 1)
     with monkeypatch.context() as patch:
         Disk(patch, 2, "full")
@@ -144,7 +144,7 @@ def test_a_full_disk_says_so_and_the_run_can_go_on_in_the_same_process(tmp_path:
 
 
 def test_bytes_reach_the_disk_before_their_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """write, fsync, replace, fsync of the folder: for the checkpoint, then for the manifest; removal comes last."""
+    """write, fsync, replace, fsync of the folder: for the checkpoint, then for the manifest; the oldest file goes last."""
     checkpoints, calls = saved(tmp_path, 1, 2), list[str]()
 
     def noted(name: str, real: Callable[..., Any], *arguments: Any, **more: Any) -> Any:

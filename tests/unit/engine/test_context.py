@@ -1,4 +1,4 @@
-"""What is said of the images before any step: sizes that a network is not made for."""
+"""Context of a run: warnings about image sizes that the network is not made for."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def opened(root: Path, size: int, *overrides: str) -> tuple[Recipe, RunContext, 
 
 
 @pytest.mark.parametrize(("size", "words"), [(224, "takes 12 times as long as at 64 pixels"), (65, "8 to 64"), (7, "8 to 64")])
-def test_images_that_a_network_is_not_made_for_are_warned_of(tmp_path: Path, size: int, words: str) -> None:
+def test_image_sizes_outside_the_range_of_the_network_are_warned_of(tmp_path: Path, size: int, words: str) -> None:
     (warning,) = opened(tmp_path, size)[2]
     assert warning.startswith(f"images of {size} x {size} pixels: ltrun.network.ResNetCIFAR is made for 8 to 64 pixels")
     assert words in warning and "dataset.image_size" in warning
 
 
 @pytest.mark.parametrize("size", [8, 64])
-def test_other_images_are_not(tmp_path: Path, size: int) -> None:
+def test_image_sizes_within_the_range_of_the_network_are_not_warned_of(tmp_path: Path, size: int) -> None:
     assert opened(tmp_path, size)[2] == []

@@ -1,4 +1,4 @@
-"""What post-hoc parts and evaluation see of a split: every row in order, the fields they name, never a test label."""
+"""Evidence of a split for post-hoc parts and evaluation: every row in order, the declared fields, never a test label."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def evidence(size: int = 16, hidden: bool = False, kind: str = "plain", augments
 
 
 @pytest.mark.parametrize("kind", ["plain", "experts"])
-def test_outputs_are_those_of_the_whole_split_in_order_whatever_the_batch_size(kind: str) -> None:
+def test_outputs_cover_the_whole_split_in_order_at_any_batch_size(kind: str) -> None:
     store = digits()[1]
     whole = network(kind).eval().predict(normaliser()(store.images))
     for size in (1, 7, 30, 100):
@@ -61,20 +61,22 @@ def test_evaluation_leaves_the_network_as_it_was(training: bool) -> None:
     before = {name: tensor.clone() for name, tensor in split.network.state_dict().items()}
     state = torch.get_rng_state()
     split.outputs()
-    assert torch.equal(torch.get_rng_state(), state), "evaluating must not change what is drawn next"
+    assert torch.equal(torch.get_rng_state(), state), "evaluation must not change later random draws"
     assert all(torch.equal(tensor, before[name]) for name, tensor in split.network.state_dict().items())
     assert all(module.training is training for module in split.network.modules())
 
 
-def test_augmented_outputs_are_a_new_draw_each_epoch_and_the_same_again() -> None:
+def test_augmented_outputs_are_drawn_anew_for_each_epoch_and_repeat_for_the_same_epoch() -> None:
     split = evidence(augments=(CropFlip(2, flip=False),))
     draws = [split.outputs(augment=True, epoch=epoch).need("logits") for epoch in (0, 1, 0)]
     assert torch.equal(draws[0], draws[2]) and not torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], split.outputs().need("logits"))
-    assert torch.equal(split.outputs().need("logits"), evidence().outputs().need("logits")), "the clean ones stay clean"
+    assert torch.equal(split.outputs().need("logits"), evidence().outputs().need("logits")), (
+        "outputs without augmentation stay the same"
+    )
 
 
-def test_views_do_not_depend_on_how_many_inputs_are_evaluated_at_once() -> None:
+def test_augmented_views_do_not_depend_on_the_evaluation_batch() -> None:
     crop = (CropFlip(2, flip=False),)
     draws = [evidence(size, augments=crop).outputs(augment=True).need("logits") for size in (4, 30)]
     assert torch.equal(*draws)
@@ -97,13 +99,13 @@ class Curious(PostHoc):
         return outputs.need("logits")
 
 
-def test_a_post_hoc_part_is_shown_what_it_declares_and_no_more() -> None:
+def test_a_post_hoc_part_sees_only_the_splits_and_fields_that_it_declares() -> None:
     everything = {"train": evidence(), "val": evidence(), "test_inputs": evidence(hidden=True)}
     part = Curious()
     fit(part, everything)
     assert part.shown == ["train"]
     for outputs in (part.whole, *part.batches):
-        assert outputs.features is None and outputs.head is None, "it reads the logits alone"
+        assert outputs.features is None and outputs.head is None, "the part reads logits alone"
     assert torch.equal(torch.cat([outputs.need("logits") for outputs in part.batches]), part.whole.need("logits"))
 
 
@@ -112,7 +114,7 @@ class Undeclared(Curious):
         return outputs.need("features")
 
 
-def test_a_field_that_a_part_does_not_name_is_not_there() -> None:
+def test_a_part_that_reads_an_undeclared_field_loses_its_row() -> None:
     warned: list[str] = []
     predictors = Predictors(network(), context(warn=warned.append), {"undeclared": Undeclared()}, ())
     found, scores = predictors.measure()
@@ -121,7 +123,7 @@ def test_a_field_that_a_part_does_not_name_is_not_there() -> None:
 
 
 class Failing(Curious):
-    """Raises in `fit`, at its first rows, or at later ones; or returns another shape, or no numbers."""
+    """Raises in `fit`, on its first rows or on later rows; or returns scores of another shape, or nan."""
 
     def __init__(self, how: str):
         super().__init__()
@@ -140,7 +142,7 @@ class Failing(Curious):
 
 
 @pytest.mark.parametrize("how", ["fit", "first", "later", "shape", "nan"])
-def test_a_part_that_fails_after_training_costs_its_own_row(how: str) -> None:
+def test_a_part_that_fails_after_training_loses_only_its_own_row(how: str) -> None:
     warned: list[str] = []
     parts = {"before": NCM(num_classes=10), "failing": Failing(how), "after": LogitAdjustment(stats=stats())}
     predictors = Predictors(network(), context(warn=warned.append, evaluation_batch=4), parts, ())
@@ -155,14 +157,14 @@ def test_a_part_that_fails_after_training_costs_its_own_row(how: str) -> None:
     assert "\n" not in sentence and ("line " in sentence) == (how in ("fit", "first", "later"))
 
 
-def test_evaluation_holds_no_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only post-hoc parts that ask for a whole split have its outputs joined."""
+def test_evaluation_never_joins_the_outputs_of_a_whole_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs are joined only for post-hoc parts that ask for a whole split."""
     monkeypatch.setattr(Outputs, "concatenate", None)
     assert 0 <= evaluate(network(), context(evaluation_batch=4))["test"]["accuracy"] <= 1
 
 
 class Seen(Augment):
-    """Remembers who was asked, in order."""
+    """Records the names of augmentations in the order of their calls."""
 
     asked: ClassVar[list[str]] = []
 
@@ -190,7 +192,7 @@ class Viewing(PostHoc):
 
 
 @pytest.mark.parametrize(("views", "asked"), [(None, ["crop", "rotate"]), (Seen("jitter"), ["crop", "jitter"])])
-def test_views_are_those_of_the_main_stream_or_the_parts_own_after_the_data_sets(
+def test_views_use_the_augmentations_of_the_main_stream_or_of_the_data_set_and_then_of_the_part(
     views: Augment | None, asked: list[str]
 ) -> None:
     Seen.asked = []

@@ -1,4 +1,4 @@
-"""The first value that is not finite is named with its part, epoch and step, and the checkpoint before it is kept."""
+"""Monitor of losses: the first value that is not finite is named with its part, epoch and step; the last checkpoint is kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.training import mine, node
 
 
 class Bad:
-    """nan from the n-th call on: in the second epoch, at its second step of three."""
+    """Returns nan from the fifth call on: from the second of the three steps in the second epoch."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -103,7 +103,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "named"), BAD.values(), ids=BAD)
-def test_what_is_not_finite_first_is_named_with_its_epoch_and_step(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+def test_the_first_part_that_is_not_finite_is_named_with_its_epoch_and_step(
+    changes: dict[str, Any], named: str, tmp_path: Path
+) -> None:
     rows: list[Row] = []
     recipe = mine(changed(small(composed(), epochs=4), **changes))
     with pytest.raises(TrainingError) as caught:
@@ -111,14 +113,14 @@ def test_what_is_not_finite_first_is_named_with_its_epoch_and_step(changes: dict
     sentence = str(caught.value)
     assert "not finite" in sentence and "stage 'train'" in sentence and "epoch 2" in sentence and "step 2" in sentence
     assert re.search(named, sentence.split("Lower optimizer.lr")[0]), f"the part is not named: {sentence}"
-    assert len(rows) == 1, "nothing is recorded of the epoch that failed"
+    assert len(rows) == 1, "the failed epoch has no row"
     kept = Checkpoints(tmp_path).load(CPU, pytest.fail)
     assert kept is not None and kept["epoch"] == 1
     assert all(tensor.isfinite().all() for tensor in kept["module"].values())
 
 
 class BadOnce(Adjust):
-    """nan in one call alone: the first label column of the second epoch's second step."""
+    """Returns nan in one call alone: for the first label column of the second step in the second epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,19 +131,19 @@ class BadOnce(Adjust):
         return logits * (math.nan if self.calls == 9 else 1.0)
 
 
-def test_a_part_that_is_called_for_each_label_column_is_named_for_any_of_them(tmp_path: Path) -> None:
+def test_a_part_that_is_called_once_per_label_column_is_named_if_one_call_is_not_finite(tmp_path: Path) -> None:
     recipe = mine(changed(small(composed("augmentation=mixup"), epochs=4), margin={"adjust": node(BadOnce)}))
     with pytest.raises(TrainingError, match=r"(margin|BadOnce).*epoch 2, step 2"):
         trainer(recipe, tmp_path).run()
 
 
-def test_a_rate_that_is_too_high_is_reported_by_what_overflowed(tmp_path: Path) -> None:
+def test_the_error_for_an_overflow_says_to_lower_the_learning_rate(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not finite: .*step \d+\. Lower optimizer\.lr"):
         trainer(bound(changed(small(composed()), optimizer__lr=1e30)), tmp_path).run()
     assert Checkpoints(tmp_path).load(CPU, pytest.fail) is None
 
 
-def test_the_watch_names_the_earliest() -> None:
+def test_the_monitor_names_the_earliest_value_that_is_not_finite() -> None:
     monitor, nan, one = LossMonitor(["a", "b"], ["main", "key"]), torch.tensor(math.nan), torch.tensor(1.0)
     for step in range(4):
         values = {"a": nan if step >= 2 else one, "b": nan if step == 1 else one, "total": nan if step >= 1 else one}
@@ -150,10 +152,10 @@ def test_the_watch_names_the_earliest() -> None:
         monitor.means(Clock("s", 2, 5), 8)
 
 
-def test_the_watch_adds_up_by_images() -> None:
+def test_the_monitor_weights_losses_by_images() -> None:
     monitor = LossMonitor(["a"], ["main"])
     for _ in range(2):
-        monitor.begin()  # forgets what it saw before
+        monitor.begin()  # clears the sums of the previous epoch
         monitor.see(30, {"a": torch.tensor(1.0), "total": torch.tensor(2.0)}, {})
         monitor.see(10, {"a": torch.tensor(5.0), "total": torch.tensor(6.0)}, {})
     assert monitor.means(Clock("s", 0, 1), 40) == {"a": 2.0, "total": 3.0}

@@ -1,4 +1,4 @@
-"""A step from images to a total: augments, normalisation, mixers, network, terms, and all of them at once by hand."""
+"""Objective of a step, from stored images to the total loss: augmentations, normalisation, mixers, network, terms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.cases import COUNTS, FP32, assembled, bound, digits, small, s
 
 
 class Echo(Network):
-    """logits: the sums of the image's halves; remembers what it was asked for."""
+    """logits: the sums of the image's halves. Records the streams and fields of each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Halve(Prepare):
 
 
 class Drop(Mixer):
-    """Uses a stream up."""
+    """Adds the stream 'extra' to the main stream, and returns the main stream alone."""
 
     streams = ("main", "extra")
 
@@ -109,7 +109,7 @@ def test_augments_then_normalisation_then_mixers_then_network_then_terms() -> No
     assert list(values) == ["sum", "fixed", "total"]
     assert values["sum"].item() == 0.5 * 3 * 4 * pixel and values["total"].item() == values["sum"].item() - 14
     assert streams["main"].inputs.unique().tolist() == [pixel]
-    assert list(streams) == ["main"], "the terms see what the mixers left"
+    assert list(streams) == ["main"], "terms see the streams that the mixers return"
     assert network.asked == [(("main",), ("main",))]
     assert outputs["main"].logits is not None and given["main"].inputs.unique().tolist() == [3]
     assert torch.equal(outputs["main"].logits, torch.full((3, 2), 2 * pixel))
@@ -123,7 +123,7 @@ def test_the_total_is_the_weighted_sum_and_each_term_is_reported_with_its_weight
 
 
 def test_a_term_may_not_be_called_total(tmp_path: Path) -> None:
-    """'total' is the sum's own name; a term of that name would vanish from the report."""
+    """'total' names the sum of the terms; a term of that name would vanish from the report."""
     from ltrun.errors import ConfigError
     from ltrun.recipe.read import recipe_of
 
@@ -133,7 +133,7 @@ def test_a_term_may_not_be_called_total(tmp_path: Path) -> None:
         recipe_of(config, choices)
 
 
-def test_a_stream_without_augments_uses_those_of_main_and_one_with_its_own_does_not(tmp_path: Path) -> None:
+def test_a_stream_uses_its_own_augmentations_or_else_the_main_streams(tmp_path: Path) -> None:
     config, choices = assembled({"augmentation": "cutout"})
     config["representation"] = {
         "streams": {
@@ -150,7 +150,7 @@ def test_a_stream_without_augments_uses_those_of_main_and_one_with_its_own_does_
     assert found == {"main": main, "same": main, "bare": [], "own": ["Rotation"]}
 
 
-def test_a_stage_builds_its_classification_of_its_own_parts(tmp_path: Path) -> None:
+def test_a_stage_builds_its_classification_loss_from_its_own_parts(tmp_path: Path) -> None:
     recipe = bound(small(assembled({"margin": "ldam", "classifier": "cosine", "decoupling": "crt", "reweighting": "focal"})))
     made = trainer(recipe, tmp_path)
     network = made.network()
@@ -171,7 +171,7 @@ def test_a_stage_builds_its_classification_of_its_own_parts(tmp_path: Path) -> N
 @pytest.mark.parametrize("epoch", [0, 5, 8, 9])
 @pytest.mark.parametrize("order", [["cmo", "mixup"], ["mixup", "cmo"]], ids="-".join)
 def test_cmo_mixup_ldam_drw_and_cosine_in_one_step(epoch: int, order: list[str], tmp_path: Path) -> None:
-    """Against numpy in float64, given the mixed images and the network's backbone."""
+    """Compares with numpy in float64, given the mixed images and the network's backbone."""
     picked = {"augmentation": order, "margin": "ldam", "reweighting": "drw", "classifier": "cosine"}
     recipe = bound(small(assembled(picked), epochs=10))
     made = trainer(recipe, tmp_path)
@@ -194,7 +194,7 @@ def test_cmo_mixup_ldam_drw_and_cosine_in_one_step(epoch: int, order: list[str],
     torch.testing.assert_close(weight.sum(1), torch.ones(32))
     assert (weight >= 0).all() and (weight <= 1).all()
     columns = [sorted(column.tolist()) for column in index.T]
-    if order == ["cmo", "mixup"]:  # the pasted images are mixed: both labels of each side, in one order
+    if order == ["cmo", "mixup"]:  # pasted images are mixed: each side has two labels, in the same order
         assert torch.equal(index[:, 0], main) and torch.equal(index[:, 1], tail)
         assert columns == [sorted(main.tolist()), sorted(tail.tolist())] * 2
         pasted, kept = weight[0, 1] / weight[0, :2].sum(), weight[0, :2].sum()
@@ -206,7 +206,7 @@ def test_cmo_mixup_ldam_drw_and_cosine_in_one_step(epoch: int, order: list[str],
         shares = [(1 - pasted) * kept, (1 - pasted) * (1 - kept), pasted]
     torch.testing.assert_close(weight, torch.stack(shares).expand(32, -1))
 
-    network.load_state_dict(before)  # batch statistics moved
+    network.load_state_dict(before)  # the step moved the batch statistics
     twin = copy.deepcopy(network).double().train()
     features = twin.get_submodule("backbone")(batch.inputs.double()).detach().numpy()
     classes = twin.get_parameter("head.weight").detach().numpy()

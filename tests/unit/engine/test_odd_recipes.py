@@ -26,8 +26,8 @@ CALLED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("role", CALLED)
-def test_whatever_a_user_calls_a_stream_a_term_or_a_mixer(role: str, tmp_path: Path) -> None:
-    """Names of a user's own become names of submodules, some of which torch refuses: that is a sentence, or it trains."""
+def test_a_stream_a_term_or_a_mixer_of_any_name_trains_or_is_refused(role: str, tmp_path: Path) -> None:
+    """Names that a user chooses become names of submodules, and torch refuses some: ltrun then refuses them in a sentence."""
     crashed = []
     for name in ["a.b", "", "train", "values", "type", "forward", "half", "to", "0", "main ", "größe", "plain_name"]:
         composition = changed(small(composed(), epochs=1), ensemble={role: {name: CALLED[role]}})
@@ -46,8 +46,8 @@ def test_whatever_a_user_calls_a_stream_a_term_or_a_mixer(role: str, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["a b", "../out", "a/b", "/tmp", "größe", "", "x" * 300, "0", "a.b", "a\nb", "-"], ids=repr)
-def test_whatever_a_user_calls_a_stage(name: str, tmp_path: Path) -> None:
-    """Its name becomes one of a checkpoint: that is a sentence, or the run can be resumed and stays in its folder."""
+def test_a_run_with_a_stage_of_any_name_resumes_in_its_folder_or_is_refused(name: str, tmp_path: Path) -> None:
+    """The name of a stage is part of the names of its checkpoints, so it must not lead out of the run's folder."""
     folder = tmp_path / "deep" / "run"
     composition = changed(small(composed(), epochs=2), plan=[name], stages={name: {}})
     try:
@@ -64,8 +64,8 @@ def test_whatever_a_user_calls_a_stage(name: str, tmp_path: Path) -> None:
         trainer(recipe, folder, report=tell).run()
     rows: list[Row] = []
     trainer(recipe, folder, report=rows.append).run()
-    assert [row["epoch"] for row in rows] == [2], "it did not go on from its checkpoint"
-    assert {path.parent for path in tmp_path.rglob("*.pt")} == {folder}, "a checkpoint lies elsewhere"
+    assert [row["epoch"] for row in rows] == [2], "the run did not resume from its checkpoint"
+    assert {path.parent for path in tmp_path.rglob("*.pt")} == {folder}, "a checkpoint lies outside the run's folder"
 
 
 class Nothing(Sampler):
@@ -74,7 +74,7 @@ class Nothing(Sampler):
 
 
 @pytest.mark.parametrize("slot", ["resampling", "ensemble"])
-def test_a_sampler_that_draws_nothing_is_a_sentence(slot: str, tmp_path: Path) -> None:
+def test_a_sampler_that_draws_no_rows_is_refused(slot: str, tmp_path: Path) -> None:
     content = {"sampler": node(Nothing)} if slot == "resampling" else {"streams": {"extra": {"sampler": node(Nothing)}}}
     recipe = mine(changed(small(composed(), epochs=1), **{slot: content}))
     with pytest.raises((ConfigError, TrainingError)):
@@ -92,7 +92,7 @@ def images(size: int, count: int = 9) -> Resident:
     return Resident(torch.randint(0, 255, (count, 1, size, size), dtype=torch.uint8), Labels.hard(torch.arange(count)))
 
 
-def test_a_batch_of_one_and_maps_of_one_pixel_are_refused_in_words(tmp_path: Path) -> None:
+def test_a_batch_of_one_with_feature_maps_of_one_pixel_is_refused_with_the_reason(tmp_path: Path) -> None:
     made = trainer(mine(small(composed())), tmp_path, train_set=images(4), batch_size=1, warn=lambda sentence: None)
     made.context.__dict__["input_shape"] = torch.Size((1, 4, 4))
     with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""What a run says while it trains."""
+"""Progress of a run: a bar on a terminal, lines elsewhere, the time left, and the metric of the task."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ACCURACY = TASKS[SINGLE_LABEL][0]
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a terminal of 80 columns, of which a test has none."""
+    """Shows the bar as on a terminal of 80 columns: a test has no terminal."""
     monkeypatch.setattr("ltrun.streams.is_live", lambda console: True)
 
 
 class Seconds:
-    """A clock that stands still until it is told to go."""
+    """A clock that shows `now`, which a test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -39,8 +39,10 @@ def row(stage: str, epoch: int, epochs: int, **more: object) -> dict[str, object
     return {"stage": stage, "epoch": epoch, "epochs": epochs, **numbers, **more}
 
 
-def test_the_time_left_after_a_resume_is_that_of_this_process(seconds: Seconds, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two epochs of 30 seconds each in this process, after 190 of another; 18 are left."""
+def test_the_time_left_after_a_resume_follows_the_pace_of_this_process(
+    seconds: Seconds, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 210 epochs, an earlier process trained 190; this process trains two, in 30 s each."""
     progress = Bar()
     progress.start("erm", {"train": 200, "classifier": 10}, ACCURACY)
     for epoch in (191, 192):
@@ -51,7 +53,7 @@ def test_the_time_left_after_a_resume_is_that_of_this_process(seconds: Seconds, 
 
 
 @pytest.mark.usefixtures("terminal")
-def test_the_bar_begins_where_the_other_process_ended() -> None:
+def test_the_bar_begins_where_the_earlier_process_ended() -> None:
     with Bar() as progress:
         progress.start("erm", {"train": 200}, ACCURACY)
         progress.epoch(row("train", 191, 200))
@@ -61,7 +63,7 @@ def test_the_bar_begins_where_the_other_process_ended() -> None:
 
 
 @pytest.mark.usefixtures("terminal")
-def test_the_bar_moves_inside_an_epoch(seconds: Seconds) -> None:
+def test_the_bar_moves_within_an_epoch(seconds: Seconds) -> None:
     with Bar() as progress:
         progress.start("erm", {"train": 2}, ACCURACY)
         seconds.now += 60
@@ -71,7 +73,7 @@ def test_the_bar_moves_inside_an_epoch(seconds: Seconds) -> None:
         assert (task.completed, task.fields["left"]) == (0.5, 180)
 
 
-def test_a_long_epoch_says_how_far_it_is_and_ever_less_often(seconds: Seconds, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_epoch_prints_its_progress_at_growing_intervals(seconds: Seconds, capsys: pytest.CaptureFixture[str]) -> None:
     progress = Bar()
     progress.start("erm", {"train": 2}, ACCURACY)
     for batch in range(1, 3601):
@@ -79,7 +81,7 @@ def test_a_long_epoch_says_how_far_it_is_and_ever_less_often(seconds: Seconds, c
         progress.step(Clock("train", 0, 2), batch, 3600)
     title, first, *others = capsys.readouterr().out.splitlines()
     assert (title, first) == ("erm", "train 1/2 | batch 10 of 3,600 | 1h59m left")
-    assert 20 < len(others) < 60, "an hour"
+    assert 20 < len(others) < 60, "lines of one hour"
 
 
 def test_an_epoch_shows_the_metric_of_its_task() -> None:
@@ -97,9 +99,7 @@ def test_an_epoch_shows_the_metric_of_its_task() -> None:
         (28, ["train 20/40", "20/40 1m05s left"], ["loss", "━"]),
     ],
 )
-def test_a_narrow_bar_drops_images_a_second_first_and_the_time_left_never(
-    width: int, wanted: list[str], dropped: list[str]
-) -> None:
+def test_a_narrow_bar_drops_the_speed_first_and_never_the_time_left(width: int, wanted: list[str], dropped: list[str]) -> None:
     console = Console(width=width, color_system=None)
     with console.capture() as shown:
         console.print(Fitted(["train 20/40", "loss 1.2345", "lr 0.1", "9000 images/s"], 20, 40, "20/40 1m05s left"))

@@ -1,4 +1,4 @@
-"""What does not fit is told before anything trains, by the part's name, and the rehearsal changes no number."""
+"""Rehearsal of a run: a part that does not fit is named before training, and the rehearsal changes no result."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_every_preset_passes_on_every_data_set(method: str) -> None:
         check(job(composed(f"method={method}", f"dataset={dataset}")))
 
 
-def test_a_value_for_each_class_waits_for_the_classes() -> None:
-    """Three classes may be what the data set has; none has one."""
+def test_a_list_with_one_value_per_class_passes_before_the_number_of_classes_is_known() -> None:
+    """The data set may have three classes or a hundred; a negative share suits no data set."""
     for target in ([1.0, 2.0, 3.0], [1.0] * 100):
         check(job(changed(composed("posthoc=pc_softmax"), posthoc__predictors__pc_softmax__target=target)))
     with pytest.raises(ConfigError, match=r"target must hold"):
@@ -83,7 +83,7 @@ def test_a_value_for_each_class_waits_for_the_classes() -> None:
 
 
 class Particular(Adjust):
-    """Of a plugin: knows the names of its own data set alone, or refuses a value."""
+    """A part of a plugin that needs a class of its own data set, and refuses a negative strength."""
 
     def __init__(self, strength: float = 1.0, *, stats: ClassStats):
         super().__init__()
@@ -93,7 +93,7 @@ class Particular(Adjust):
             raise ConfigError("no class 'cat' in this data set")
 
 
-def test_a_part_that_means_the_data_is_not_held_against_stand_ins() -> None:
+def test_a_plugins_part_may_refuse_the_stand_in_data_but_not_its_own_values() -> None:
     check(job(changed(composed(), margin={"adjust": node(Particular)}), HERE))
     with pytest.raises(ConfigError, match=r"margin.adjust.strength must not be negative"):
         check(job(changed(composed(), margin={"adjust": node(Particular, strength=-1.0)}), HERE))
@@ -105,11 +105,11 @@ def test_a_check_draws_no_random_number() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-# ------------------------------------------------------------------------------------------------------- on the data themselves
+# -------------------------------------------------------------------------------------------------------- on the run's own data
 
 
 @pytest.mark.parametrize("method", ["erm", "paco", "sade", "bbn", "meta_weight_net", "balms", "drs", "uncertainty", "ncm"])
-def test_a_rehearsal_changes_no_number(method: str, tmp_path: Path) -> None:
+def test_a_rehearsal_changes_no_bit_of_the_result(method: str, tmp_path: Path) -> None:
     recipe = mine(small(composed(f"method={method}")))
     plain = snapshot(trainer(recipe, tmp_path / "plain").run())
     made = trainer(recipe, tmp_path / "rehearsed")
@@ -121,7 +121,7 @@ def test_a_rehearsal_changes_no_number(method: str, tmp_path: Path) -> None:
 
 
 class Wrong(Backbone):
-    """Returns other lengths than it says, or maps, or nothing."""
+    """A backbone with the fault `how`, such as features of another length, feature maps, or no tensor."""
 
     def __init__(self, how: str = "", *, in_channels: int):
         super().__init__()
@@ -186,7 +186,7 @@ class WholeLogits(Adjust):
 
 
 class Late(Term):
-    """Fails wherever it is asked."""
+    """Raises in every call."""
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         raise TrainingError("Late has no answer")
@@ -226,7 +226,7 @@ def network(how: str) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_nonsense_of_a_part_is_named_before_training(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_part_with_a_wrong_result_is_named_before_training(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
     composition = changed(composed(), **changes) if "network" in changes else changed(small(composed()), **changes)
     made = trainer(mine(composition), tmp_path)
     with pytest.raises(LtrunError) as caught:
@@ -239,14 +239,14 @@ class Breaks(Sampler):
         raise KeyError("season")
 
 
-def test_an_error_of_a_part_leaves_the_rehearsal_as_it_is(tmp_path: Path) -> None:
-    """Not as its own cause, which whoever follows the chain of causes would follow for ever."""
+def test_an_unexpected_error_of_a_part_leaves_the_rehearsal_unchanged(tmp_path: Path) -> None:
+    """An error must not be its own cause: code that follows the chain of causes would never end."""
     with pytest.raises(KeyError) as caught:
         rehearse(trainer(mine(changed(small(composed()), resampling={"sampler": node(Breaks)})), tmp_path))
     assert caught.value.__cause__ is None
 
 
-def test_an_error_of_a_networks_own_is_not_said_to_be_the_inputs(tmp_path: Path) -> None:
+def test_an_error_inside_the_network_is_not_blamed_on_the_inputs(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         rehearse(trainer(mine(changed(composed(), network=network("asserts"))), tmp_path))
     rehearse(trainer(mine(changed(composed(), network=network("counts"))), tmp_path))
@@ -279,18 +279,18 @@ class Scores(PostHoc):
         ("unnamed", "Scores reads 'features'"),
     ],
 )
-def test_a_predictor_that_is_wrong_whatever_it_is_shown_is_named_before_training(how: str, said: str, tmp_path: Path) -> None:
+def test_a_post_hoc_part_that_is_wrong_for_any_outputs_is_named_before_training(how: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=said):
         rehearsed(tmp_path, posthoc={"predictors": {"mine": node(Scores, how=how)}})
     rehearsed(tmp_path, posthoc={"predictors": {"mine": node(Scores, how="untrained")}})
 
 
-def test_an_update_of_a_later_stage_that_steps_nothing_is_named_before_training(tmp_path: Path) -> None:
+def test_an_update_of_a_later_stage_that_matches_no_parameter_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"update.virtual must match"):
         rehearsed(tmp_path, "method=balms", stages__classifier__resampling__update__virtual=["no*"])
 
 
-def test_another_classifiers_predictor_is_named_before_training(tmp_path: Path) -> None:
+def test_a_post_hoc_part_that_does_not_fit_the_classifier_is_refused_before_training(tmp_path: Path) -> None:
     overrides = ("classifier=causal", "posthoc=tde")
     rehearsed(tmp_path, *overrides)
     with pytest.raises(ConfigError, match="num_heads=4"):

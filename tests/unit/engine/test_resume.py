@@ -1,4 +1,4 @@
-"""A run that is stopped at any moment goes on from its checkpoint and ends bit-equal to one that was not stopped."""
+"""Resuming a run: stopped at any moment, it goes on from its checkpoint and ends bit-equal to an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def test_a_preset_ends_bit_equal_when_stopped_before_every_checkpoint(method: st
 
 @pytest.mark.parametrize("every", [2, 100])
 def test_a_run_with_rare_checkpoints_ends_bit_equal(every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes on from the last one that was due; the last epoch of a stage always is."""
-    composition = changed(small(composed("method=crt")), stages__classifier__fraction=0.7)  # three epochs and two
-    ticks = count()  # a second an epoch: the trainer looks at the clock when one ends, and when it has saved
+    """It resumes from the last checkpoint that was due; a checkpoint is always due after the last epoch of a stage."""
+    composition = changed(small(composed("method=crt")), stages__classifier__fraction=0.7)  # three epochs, then two
+    ticks = count()  # one second per epoch: the trainer reads the clock after an epoch, and after a save
     monkeypatch.setattr(
         "ltrun.engine.trainer.time", SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: next(ticks))
     )
@@ -57,7 +57,7 @@ def test_a_run_with_rare_checkpoints_ends_bit_equal(every: int, tmp_path: Path, 
         assert comparable(rest) == comparable(rows)[-len(rest) :]
 
 
-def test_a_run_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     composition = small(composed("method=crt"))
     first, rows = trained(composition, tmp_path)
     second, none = trained(composition, tmp_path)
@@ -69,7 +69,7 @@ def test_a_run_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
 def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_equal(damage: str, tmp_path: Path) -> None:
     composition = small(composed("method=crt"))
     whole, _ = trained(composition, tmp_path / "whole")
-    for stop_at in (2, 3, 4):  # of four epochs, the last of which is the second stage's
+    for stop_at in (2, 3, 4):  # of four epochs; the last is the second stage's
         folder, warnings = tmp_path / str(stop_at), list[str]()
         for _ in range(stop_at):
             with suppress(Stop):
@@ -82,7 +82,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_equal(damage: str, tm
 
 
 class Interrupting:
-    """Interrupts at a step of the n-th epoch, as a signal does."""
+    """Raises at the last step of epoch number `epochs`, as a signal handler does."""
 
     def __init__(self, epochs: int, error: BaseException) -> None:
         self.left, self.error = epochs, error
@@ -95,13 +95,13 @@ class Interrupting:
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every epoch is kept in memory, although those of a test are too short for it."""
+    """Keeps every epoch in memory, although the epochs of a test are too short for it."""
     monkeypatch.setattr("ltrun.engine.trainer.SHARE", 0)
 
 
 @pytest.mark.usefixtures("kept")
 def test_an_interrupt_loses_no_more_than_the_epoch_under_way(tmp_path: Path) -> None:
-    """Although the next checkpoint is due in a thousand seconds."""
+    """The next checkpoint would be due only after a thousand seconds."""
     composition = small(composed("method=erm"), epochs=5)
     whole, rows = trained(composition, tmp_path / "whole")
     broken = tmp_path / "broken"
@@ -116,14 +116,14 @@ def test_an_interrupt_loses_no_more_than_the_epoch_under_way(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("kept")
-def test_a_process_that_ends_writes_the_last_epoch_of_each_of_its_runs(tmp_path: Path) -> None:
+def test_a_process_that_ends_writes_the_pending_checkpoint_of_each_run(tmp_path: Path) -> None:
     composition = small(composed("method=erm"), epochs=2)
     one = trainer(bound(composition), tmp_path, checkpoint_seconds=1000)
     seen: list[list[dict[str, str]]] = []
 
     def terminated(clock: Clock, batch: int, batches: int) -> None:
         if clock.epoch == 1 and not seen:
-            rescue_all()  # as the main thread does, while this one trains
+            rescue_all()  # as the main thread does, while this thread trains
             seen.append(Checkpoints(tmp_path).entries)
 
     one.step = terminated
@@ -148,9 +148,7 @@ def test_an_interrupt_on_a_full_disk_is_still_an_interrupt(
 
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize(("epochs", "named"), [(1, None), (3, "the checkpoint 0-train-2.pt is kept")])
-def test_a_run_that_fails_names_the_checkpoint_that_is_there_and_no_other(
-    epochs: int, named: str | None, tmp_path: Path
-) -> None:
+def test_a_failed_run_names_its_checkpoint_if_there_is_one(epochs: int, named: str | None, tmp_path: Path) -> None:
     one = trainer(bound(small(composed("method=erm"))), tmp_path, checkpoint_seconds=1000)
     one.step = Interrupting(epochs, TrainingError("the loss is not finite"))
     with pytest.raises(TrainingError) as caught:

@@ -1,4 +1,4 @@
-"""A run from its job to its record: interrupted anywhere, refused in a sentence, with the accuracies of its last line."""
+"""One run from its job to its record: interrupted in any epoch, refused in a sentence, or with a part that fails."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def test_a_run_interrupted_in_every_epoch_has_the_same_record(
     ],
     ids=str,
 )
-def test_a_normalisation_that_does_not_fit_is_a_sentence(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_normalisation_that_does_not_fit_the_images_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mean|std"):
         run(job(tmp_path, "method=erm", **changes), Bar())
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_accuracies_of_the_last_line_are_those_of_the_record(tmp_path: Path) -> None:
+def test_the_last_line_of_the_metrics_has_the_accuracies_of_the_record(tmp_path: Path) -> None:
     record = run(job(tmp_path, "method=erm"), Bar())
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     for split in ("test", "val"):
@@ -99,10 +99,10 @@ def test_accuracies_of_the_last_line_are_those_of_the_record(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_images_a_second_are_the_rows_drawn_in_every_epoch(
+def test_images_per_second_count_the_rows_drawn_in_every_epoch(
     interrupted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Repeat-factor sampling draws three times the rows of the set; a run that goes on counts those of before."""
+    """Repeat-factor sampling draws three times the rows of the training set; a resumed run counts the earlier rows too."""
     repeated = ("method=erm", "resampling=repeat_factor", "resampling.sampler.threshold=1.0")
     told = Bar.epoch
 
@@ -124,7 +124,7 @@ def test_images_a_second_are_the_rows_drawn_in_every_epoch(
 
 
 class Unlucky(PostHoc):
-    """Fails once it has seen a trained network, as long as `fails` says so."""
+    """Raises after training, while `fails` is true: only then does it see more than a hundred images."""
 
     fails: ClassVar[bool] = True
     sees = frozenset({"train"})
@@ -138,8 +138,8 @@ class Unlucky(PostHoc):
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_a_post_hoc_part_that_fails_after_training_leaves_a_whole_record_that_says_so(own: bool, tmp_path: Path) -> None:
-    """Its row alone is missing. Where it is the method's own, no other row passes for it."""
+def test_a_post_hoc_part_that_fails_after_training_leaves_a_complete_record_that_says_why(own: bool, tmp_path: Path) -> None:
+    """Only its row is missing. If the part is the method's own, no other row stands in for the method."""
     both = {"predictors": {"unlucky": node(Unlucky), "ncm": {"_target_": "ltrun.posthoc.NCM"}}}
     made = job(tmp_path, "method=ncm", posthoc=both, plugins=["tests"])
     made = replace(made, headline="unlucky" if own else "ncm")

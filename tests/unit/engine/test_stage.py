@@ -1,4 +1,4 @@
-"""An epoch of a stage: batches, streams, the clock, and what parts see of them."""
+"""Epoch of a training stage: batches, streams, the clock, and the arguments that parts get."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_lone_last_row_joins_the_batch_before_it(length: int, size: int, expec
 
 @pytest.mark.parametrize("batch_size", [32, 35, 69, 70, 1000])
 def test_the_loss_of_an_epoch_is_the_mean_over_its_images(batch_size: int, tmp_path: Path) -> None:
-    """Partial last batches count by their images: the mean row number is that of all rows, however they are split."""
+    """A smaller last batch counts by its images: the mean row number is the mean over all rows at any batch size."""
     rows: list[Row] = []
     recipe = with_term(node(Recorder), weight=0.5)
     trainer(recipe, tmp_path, report=rows.append, batch_size=batch_size).run()
@@ -63,7 +63,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(batch_size: int, tmp_p
         assert row["loss"] == pytest.approx(sum(row["losses"].values()), rel=1e-6)
 
 
-def test_a_row_of_the_history_says_where_it_stands(tmp_path: Path) -> None:
+def test_a_row_of_the_history_names_its_stage_epoch_and_learning_rate(tmp_path: Path) -> None:
     rows: list[Row] = []
     composition = small(composed("method=crt", "schedule=multistep"), epochs=10)
     trainer(bound(composition), tmp_path, report=rows.append, every=4).run()
@@ -82,7 +82,7 @@ class Reader(Recorder):
     streams = ("main", "longer", "shorter", "same")
 
 
-def test_streams_of_other_lengths_are_cut_or_begin_again_and_of_main_has_its_rows(tmp_path: Path) -> None:
+def test_a_stream_is_cut_or_repeated_to_the_length_of_main_and_a_copy_shares_its_rows(tmp_path: Path) -> None:
     streams = {
         "longer": {"sampler": node(Some, length=N)},
         "shorter": {"sampler": node(Some, length=4)},
@@ -114,7 +114,7 @@ def test_the_order_of_an_epoch_is_a_function_of_seed_stage_and_epoch(tmp_path: P
     assert orders[0][0] != orders[0][1] and sorted(orders[0][0]) == sorted(orders[0][1]) == list(range(N))
 
 
-def test_two_stages_do_not_draw_the_same(tmp_path: Path) -> None:
+def test_two_stages_draw_different_orders(tmp_path: Path) -> None:
     composition = changed(small(composed()), plan=["one", "two"], stages={"one": {}, "two": {}}, epochs=1)
     mixed = changed(composition, representation__terms={"mine": {"part": node(Recorder)}})
     trainer(mine(mixed), tmp_path).run()
@@ -123,7 +123,7 @@ def test_two_stages_do_not_draw_the_same(tmp_path: Path) -> None:
 
 
 class Counter(Augment):
-    """Adds one to every pixel: sees uint8 images of its stream."""
+    """Adds one to every pixel of the stored uint8 images."""
 
     def forward(self, batch: Batch) -> Batch:
         assert batch.inputs.dtype == torch.uint8
@@ -162,7 +162,7 @@ def test_each_stream_is_augmented_on_its_own(tmp_path: Path) -> None:
 
 
 class Watcher(Term):
-    """Stands for the classification loss and remembers what its deferred weights do."""
+    """Replaces the classification loss, and records when its deferred weights are active."""
 
     active: ClassVar[list[tuple[str, int, bool]]] = []
 
@@ -183,7 +183,7 @@ class Watcher(Term):
 
 
 @pytest.mark.parametrize(("epochs", "first"), [(5, 4), (10, 8), (3, 2), (1, 1), (2, 1)])
-def test_a_deferred_switch_falls_on_its_epoch_in_every_stage(epochs: int, first: int, tmp_path: Path) -> None:
+def test_deferred_weights_start_at_their_epoch_in_every_stage(epochs: int, first: int, tmp_path: Path) -> None:
     Watcher.active = []
     composition = changed(
         small(composed("reweighting=drw"), epochs),
@@ -199,8 +199,8 @@ def test_a_deferred_switch_falls_on_its_epoch_in_every_stage(epochs: int, first:
     ]
 
 
-def test_a_part_that_looks_changes_nothing(tmp_path: Path) -> None:
-    """`view.predict` is in evaluation mode and without gradient, and leaves modes and statistics alone."""
+def test_a_part_that_calls_predict_does_not_change_training(tmp_path: Path) -> None:
+    """`view.predict` runs in evaluation mode without gradients, and leaves modes and statistics as they were."""
     first = trainer(with_term(node(Looker, look=False), epochs=2), tmp_path / "a").run()
     second = trainer(with_term(node(Looker, look=True), epochs=2), tmp_path / "b").run()
     assert differing(snapshot(first), snapshot(second)) == set()
@@ -214,7 +214,7 @@ class Looker(Term):
     def adapt(self, view: View) -> None:
         if self.look:
             images = view.open(torch.arange(8)).inputs
-            assert torch.equal(images, digits()[0].images[:8]), "as they are stored"
+            assert torch.equal(images, digits()[0].images[:8]), "the images as they are stored"
             outputs, again = view.predict(images), view.predict(images[:4])
             assert outputs.logits is not None and again.logits is not None and not outputs.logits.requires_grad
             torch.testing.assert_close(outputs.logits[:4], again.logits, rtol=1e-4, atol=1e-5)
@@ -226,7 +226,7 @@ class Looker(Term):
 
 
 class AfterStep(Term):
-    """Checks what the trainer hands to after_step."""
+    """Checks the arguments of `after_step`."""
 
     steps: ClassVar[int] = 0
 
@@ -243,7 +243,7 @@ class AfterStep(Term):
         AfterStep.steps += 1
 
 
-def test_after_step_sees_the_step_as_the_terms_did(tmp_path: Path) -> None:
+def test_after_step_gets_the_outputs_and_streams_of_the_terms(tmp_path: Path) -> None:
     AfterStep.steps = 0
     trainer(with_term(node(AfterStep), composed("augmentation=[cmo,mixup]")), tmp_path).run()
     assert AfterStep.steps == 2 * math.ceil(N / 32)

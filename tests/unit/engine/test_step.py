@@ -1,4 +1,4 @@
-"""A step is a function of device tensors: compiled or captured it does what it does as it is, or says who prevents it."""
+"""One training step, compiled or replayed: it computes the same as an eager step, or names the part that prevents it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SOME = ["erm", "ldam_drw", "crt", "cmo", "paco", "sade", "bbn", "meta_weight_net
 
 
 class Impatient(Term):
-    """Looks at its value on the host, which no captured or traced step can."""
+    """Reads its value on the host, as no captured or traced step can."""
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         logits = outputs["main"].logits
@@ -40,7 +40,7 @@ class Impatient(Term):
 
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Compiles as runtime.compile=true does, without the half minute that generating code takes."""
+    """Traces as runtime.compile=true does, without the half minute of code generation."""
     monkeypatch.setattr(ltrun.engine.step, "BACKEND", "eager")
     torch.compiler.reset()
     yield
@@ -56,7 +56,7 @@ def trained(composition: Any, folder: Path, **settings: Any) -> tuple[dict[str, 
 @pytest.mark.slow
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("method", ["ldam_drw", "cmo", "sade"])
-def test_a_whole_step_is_one_graph_and_computes_the_same(method: str, tmp_path: Path) -> None:
+def test_a_step_compiles_to_one_graph_and_computes_the_same(method: str, tmp_path: Path) -> None:
     composition = small(composed(f"method={method}"), epochs=2)
     compiled, warnings = trained(composition, tmp_path / "compiled", compile=True)
     plain, _ = trained(composition, tmp_path / "plain", compile=False)
@@ -65,7 +65,7 @@ def test_a_whole_step_is_one_graph_and_computes_the_same(method: str, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("traced")
-def test_what_cannot_be_compiled_is_named_once_and_trained_as_it_is(tmp_path: Path) -> None:
+def test_a_part_that_cannot_be_compiled_is_named_once_and_trains_eagerly(tmp_path: Path) -> None:
     node = {"_target_": f"{HERE}.Impatient"}
     composition = changed(small(composed(), epochs=2), representation__terms={"impatient": {"part": node}})
     compiled, warnings = trained(composition, tmp_path / "compiled", compile=True)
@@ -74,7 +74,7 @@ def test_what_cannot_be_compiled_is_named_once_and_trained_as_it_is(tmp_path: Pa
     assert not differing(compiled, plain)
 
 
-def test_a_part_is_named_also_when_leaving_the_capture_raises_too() -> None:
+def test_a_part_is_named_even_if_the_end_of_the_capture_raises_too() -> None:
     streams = {"main": Batch(torch.zeros(2, 3), Labels.hard(torch.zeros(2, dtype=torch.int64)), torch.arange(2))}
 
     @contextmanager
@@ -90,7 +90,7 @@ def test_a_part_is_named_also_when_leaving_the_capture_raises_too() -> None:
 
 
 def test_a_failed_attempt_leaves_no_trace(tmp_path: Path) -> None:
-    """Weights, statistics, momentum, the watch and the random state are those from before it."""
+    """Weights, statistics, momentum, the monitor and the random state are restored before the eager step."""
     made = trainer(bound(small(composed("method=ldam_drw"))), tmp_path)
     run = StageRun.of(made.recipe.stages[0], made.network(), made.context)
     batch = {"main": next(made.context.splits.train.open([torch.arange(16)]))}
@@ -119,7 +119,7 @@ def test_a_failed_attempt_leaves_no_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["erm", "sade", "paco", "bbn"])
-def test_folding_is_exact(method: str, tmp_path: Path) -> None:
+def test_folding_normalisations_into_convolutions_keeps_the_logits(method: str, tmp_path: Path) -> None:
     made = trainer(bound(small(composed(f"method={method}"), epochs=2)), tmp_path)
     network = made.run().eval()
     images = made.context.prepare(digits()[1].images)
@@ -135,7 +135,7 @@ def test_folding_is_exact(method: str, tmp_path: Path) -> None:
     assert normalisations(copy_of) < normalisations(network)
 
 
-def test_folding_in_double_precision() -> None:
+def test_a_folded_convolution_agrees_in_double_precision() -> None:
     torch.manual_seed(0)
     conv, bn = nn.Conv2d(3, 4, 3, bias=True).double(), nn.BatchNorm2d(4).double()
     bn.weight.data.uniform_(-1, 2)
@@ -174,13 +174,13 @@ def test_bf16_computes_the_backbone_in_bf16_and_the_rest_in_float32(monkeypatch:
 
 
 @pytest.mark.parametrize(("name", "said"), [("tf32", "CUDA devices"), ("bf16", "does not compute in bf16")])
-def test_a_precision_that_a_cpu_does_not_have_is_refused(name: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_that_a_cpu_lacks_is_refused(name: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ltrun.engine.precision.has_bf16", lambda device: False)
     with pytest.raises(ConfigError, match=f"runtime.precision.*{said}"):
         Precision(name, CPU)
 
 
-def test_convolutions_see_channels_last() -> None:
+def test_convolutions_keep_channels_last() -> None:
     network = ResNetCIFAR(8, width=4, in_channels=3).to(memory_format=torch.channels_last)
     seen: list[bool] = []
     for module in network.modules():
@@ -197,7 +197,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 @needs_cuda
 @pytest.mark.parametrize("method", SOME)
-def test_a_replayed_step_has_the_bits_of_the_step_as_it_is(method: str, tmp_path: Path) -> None:
+def test_a_replayed_step_agrees_with_an_eager_step(method: str, tmp_path: Path) -> None:
     device = torch.device("cuda")
     train, _ = digits()
     store = Resident(train.images.to(device), train.targets.to(device))

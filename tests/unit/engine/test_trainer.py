@@ -1,4 +1,4 @@
-"""Stage after stage: what each optimizer trains, what freezing leaves alone, which epoch remains."""
+"""Trainer of the stages of a run: the parameters of each optimizer, frozen parameters and statistics, the epoch it keeps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def reset() -> None:
 
 
 class Spy(SGD):
-    """Remembers what it is asked to train."""
+    """Records the parameters that it is asked to train."""
 
     built: ClassVar[list[list[nn.Parameter]]] = []
 
@@ -60,7 +60,7 @@ def test_the_optimizer_gets_every_trainable_parameter_once_and_no_other(method: 
     assert {name for name, p in network.named_parameters() if p.requires_grad} == names_of(network, Spy.built[-1])
 
 
-def test_the_first_optimizer_trains_all_of_a_two_stage_run(tmp_path: Path) -> None:
+def test_the_first_stage_of_crt_trains_every_parameter(tmp_path: Path) -> None:
     composition = changed(small(composed("method=crt"), epochs=1), optimizer=node(Spy), plan=["train"])
     network = trainer(mine(composition), tmp_path).run()
     assert names_of(network, Spy.built[0]) == {name for name, _ in network.named_parameters()}
@@ -76,7 +76,7 @@ def test_patterns_that_match_nothing_are_refused_by_name(tmp_path: Path) -> None
 
 
 class Snapshots:
-    """The network's state at the end of every epoch, through the trainer's own callback."""
+    """Records the network's state at the end of every epoch, as the trainer's `evaluate`."""
 
     def __init__(self) -> None:
         self.states: list[dict[str, Tensor]] = []
@@ -90,7 +90,7 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def two_stages(method: str, folder: Path, epochs: int = 2, **changes: Any) -> tuple[set[str], set[str], set[str]]:
-    """Names of what the second stage changed: parameters of heads, normalisation statistics, other parameters."""
+    """Returns the names that the second stage changed: parameters of heads, normalisation statistics, other parameters."""
     seen = Snapshots()
     composition = changed(small(composed(*method.split("+")), epochs=epochs), **changes)
     network = trainer(mine(composition), folder, evaluate=seen, every=1).run()
@@ -124,7 +124,7 @@ def test_statistics_follow_the_parameters_of_their_own_layer(norm: str, moving: 
 
 
 @pytest.mark.parametrize(("norm", "moves"), [("track", True), ("follow", True), ("hold", False)])
-def test_statistics_of_a_stage_that_trains_everything(norm: str, moves: bool, tmp_path: Path) -> None:
+def test_statistics_of_a_stage_that_trains_everything_move_unless_held(norm: str, moves: bool, tmp_path: Path) -> None:
     _, statistics, others = two_stages(
         "method=crt", tmp_path, stages__classifier__norm=norm, stages__classifier__trainable=None
     )
@@ -132,7 +132,7 @@ def test_statistics_of_a_stage_that_trains_everything(norm: str, moves: bool, tm
 
 
 @pytest.mark.parametrize("first", ["margin=none", "ensemble=ride", "ensemble=bbn", "method=paco", "classifier=cosine"])
-def test_crt_after_anything_changes_heads_only(first: str, tmp_path: Path) -> None:
+def test_crt_after_any_first_stage_changes_heads_only(first: str, tmp_path: Path) -> None:
     heads, _, others = two_stages(f"{first}+decoupling=crt", tmp_path, stages__classifier__norm="hold")
     assert others == set()
     assert {name.rpartition(".")[0] for name in heads} in ({"head"}, {"network.head"}, {"heads.0", "heads.1", "heads.2"})
@@ -149,8 +149,8 @@ def test_lws_changes_the_scales_only(tmp_path: Path) -> None:
     assert after["head.scales"].shape == (10,) and (after["head.scales"] != 1).all()
 
 
-def test_a_reset_head_begins_anew_and_another_does_not(tmp_path: Path) -> None:
-    """With a learning rate of almost nothing the second stage ends where it began."""
+def test_a_head_is_drawn_anew_only_with_reset_head(tmp_path: Path) -> None:
+    """With a learning rate near zero, the second stage ends where it began."""
     heads = {}
     for reset in (True, False):
         seen = Snapshots()
@@ -162,12 +162,12 @@ def test_a_reset_head_begins_anew_and_another_does_not(tmp_path: Path) -> None:
         trainer(bound(composition), tmp_path / str(reset), evaluate=seen, every=1).run()
         heads[reset] = [state["head.weight"] for state in seen.states]
     assert not torch.equal(*heads[True]) and torch.equal(*heads[False])
-    assert (heads[True][1] - heads[True][0]).abs().mean() > 0.1, "it is not a small change but another draw"
+    assert (heads[True][1] - heads[True][0]).abs().mean() > 0.1, "the head is another draw, not a small change"
     assert torch.equal(heads[True][0], heads[False][0])
 
 
 def test_the_second_stage_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
-    """Neither momentum nor rate is inherited: with lr of almost nothing nothing moves, in its first step or later."""
+    """It inherits neither momentum nor learning rate: with a rate near zero no parameter moves, at any step."""
     composition = changed(
         small(composed(), epochs=1),
         plan=["one", "two"],
@@ -183,7 +183,7 @@ def test_the_second_stage_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
 
 
 class Judge:
-    """Says of the k-th evaluation what it is told to."""
+    """Returns the k-th of the given accuracies at the k-th evaluation."""
 
     def __init__(self, accuracies: Sequence[float | None]):
         self.accuracies, self.states = accuracies, list[dict[str, Tensor]]()
@@ -202,21 +202,23 @@ class Judge:
         ([0.1, 0.2, 0.3, 0.4], True, 3),
         ([0.5, 0.9, 0.9, 0.9], True, 1),  # the first of equals
         ([0.2, 0.9, 0.3, 0.4], False, 3),
-        ([None, None, None, None], True, 3),  # no validation split: nothing to choose by, never the test accuracy
+        ([None, None, None, None], True, 3),  # no validation split: the last epoch, and no choice by test accuracy
         ([0.0, 0.0, 0.0, 0.0], True, 0),
     ],
 )
-def test_the_best_epoch_on_validation_is_what_remains(verdicts: list[Any], select: bool, best: int, tmp_path: Path) -> None:
+def test_selection_keeps_the_best_epoch_on_validation_or_the_last_epoch(
+    verdicts: list[Any], select: bool, best: int, tmp_path: Path
+) -> None:
     judge = Judge(verdicts)
     recipe = bound(small(composed(), epochs=4))
     chosen: dict[str, Any] = {"evaluate": judge, "every": 1, "selection": "best_val" if select else "last"}
     network = trainer(recipe, tmp_path, **chosen).run()
     assert differing(snapshot(network), judge.states[best]) == set()
-    again = trainer(recipe, tmp_path, **chosen).run()  # from its checkpoint
+    again = trainer(recipe, tmp_path, **chosen).run()  # loads the checkpoint
     assert differing(snapshot(again), judge.states[best]) == set()
 
 
-def test_the_best_epoch_is_one_of_the_last_stage(tmp_path: Path) -> None:
+def test_the_best_epoch_belongs_to_the_last_stage(tmp_path: Path) -> None:
     judge = Judge([0.99, 0.98, 0.2, 0.5, 0.3])
     composition = changed(small(composed("method=crt"), epochs=2), stages__classifier__fraction=1.5)
     network = trainer(bound(composition), tmp_path, evaluate=judge, every=1, selection="best_val").run()
@@ -241,6 +243,6 @@ def test_the_best_epoch_survives_an_interruption(tmp_path: Path) -> None:
         settings: dict[str, Any] = {"evaluate": judge, "every": 1, "selection": "best_val"}
         with pytest.raises(KeyboardInterrupt):
             trainer(recipe, folder, report=tell, **settings).run()
-        judge.states.pop()  # of the epoch that is done again
+        judge.states.pop()  # the state of the epoch that is trained again
         network = trainer(recipe, folder, **settings).run()
         assert differing(snapshot(network), whole.states[1]) == set()

@@ -1,4 +1,4 @@
-"""Runs that take turns in one process compute what they compute alone."""
+"""Turns of several runs in one process: each run computes the same as alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.cases import bound, composed, differing, small, snapshot, tra
 
 
 def together(*runs: Callable[[], None]) -> None:
-    """Each in a thread, taking turns; an error of one is raised here."""
+    """Runs each function in a thread that takes turns, and raises the first error of a thread."""
     turns, errors = Turns(), list[BaseException]()
 
     def lane(run: Callable[[], None]) -> None:
@@ -34,7 +34,7 @@ def together(*runs: Callable[[], None]) -> None:
         raise error
 
 
-def test_one_works_at_a_time_and_all_come_round() -> None:
+def test_one_run_works_at_a_time_and_turns_go_round() -> None:
     order: list[int] = []
     inside: list[int] = []
     all_there = threading.Barrier(3)
@@ -55,13 +55,13 @@ def test_one_works_at_a_time_and_all_come_round() -> None:
     together(run(0), run(1), run(2))
     assert len(order) == 150
     begun = max(order.index(number) for number in range(3))
-    over = min(149 - order[::-1].index(number) for number in range(3))  # where the first of them has ended
+    over = min(149 - order[::-1].index(number) for number in range(3))  # the first run to end takes its last step here
     rounds = [order[i : i + 3] for i in range(begun, over - 2, 3)]
-    assert all(sorted(one) == [0, 1, 2] for one in rounds), "the right to work goes round"
+    assert all(sorted(one) == [0, 1, 2] for one in rounds), "turns go round"
 
 
-def test_random_numbers_and_flags_are_each_runs_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)  # put back afterwards
+def test_each_run_has_its_own_random_numbers_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)  # restored afterwards
     found: dict[int, list[Tensor]] = {0: [], 1: []}
 
     def run(number: int) -> Callable[[], None]:
@@ -82,7 +82,7 @@ def test_random_numbers_and_flags_are_each_runs_own(monkeypatch: pytest.MonkeyPa
 
 
 class Generator:
-    """As torch's of a CUDA device: a handle on a state, which others may hold too."""
+    """Stands in for a CUDA generator of torch: a handle on a state that other handles may share."""
 
     def __init__(self, state: list[int]) -> None:
         self.state = state
@@ -97,8 +97,8 @@ class Generator:
         return Generator(list(self.state))
 
 
-def test_states_of_devices_are_handed_over_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph that was captured with a state goes on drawing from that very object."""
+def test_states_of_device_generators_are_handed_over_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A captured graph keeps drawing from the state of its capture."""
     default, in_use = Generator([0]), list[Generator]()
     monkeypatch.setattr("ltrun.engine.turns.generators", lambda: tuple(in_use))
     captured: dict[int, list[int]] = {}
@@ -119,7 +119,7 @@ def test_states_of_devices_are_handed_over_and_not_copied(monkeypatch: pytest.Mo
     assert len({id(state) for state in captured.values()}) == 3
 
 
-def test_while_one_is_away_the_others_work() -> None:
+def test_other_runs_work_while_one_is_released() -> None:
     went_on = threading.Event()
 
     def waits() -> None:
@@ -129,7 +129,7 @@ def test_while_one_is_away_the_others_work() -> None:
     together(waits, went_on.set)
 
 
-def test_alone_nothing_is_handed_on() -> None:
+def test_a_run_alone_keeps_its_random_state() -> None:
     state = torch.get_rng_state()
     yield_turn()
     with released():
@@ -154,8 +154,8 @@ def test_an_error_ends_one_run_and_the_others_go_on() -> None:
     assert len(done) == 20
 
 
-def test_any_mix_of_methods_trains_to_the_bits_of_runs_alone(tmp_path: Path) -> None:
-    """Sampling, mixing, further streams, momentum twins, stages: with random numbers drawn at every step."""
+def test_different_methods_that_take_turns_train_to_the_same_bits_as_alone(tmp_path: Path) -> None:
+    """The methods sample, mix, read further streams, keep momentum twins or have stages; all draw random numbers."""
     methods = ["cmo", "crt", "paco", "meta_weight_net"]
 
     def train(method: str, where: str, found: dict[str, dict[str, Tensor]]) -> Callable[[], None]:

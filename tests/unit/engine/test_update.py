@@ -1,4 +1,4 @@
-"""What the bilevel update and the parts that it learns keep to."""
+"""Bilevel update, and the meta-weight-net and meta sampler that it learns."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ from ltrun.reweighting import MetaWeightNet
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
 from tests.support.cases import FP32, Count, blind_view
 
-COUNTS = torch.tensor([500, 60, 9, 1, 0])  # one class with a single image, one with none
+COUNTS = torch.tensor([500, 60, 9, 1, 0])  # one class has a single image, one class has none
 STATS = ClassStats(COUNTS)
 LABELS = torch.arange(5).repeat_interleave(COUNTS)
 CLOCK = Clock("train", 0, 2)
@@ -55,7 +55,7 @@ def test_mixed_labels_of_one_class_are_hard_labels(name: str) -> None:
     torch.testing.assert_close(loss_of(weigh, logits, hard.mix(hard, torch.full((4,), 0.3))), loss_of(weigh, logits, hard))
 
 
-def test_vanishing_weights_leave_a_mean() -> None:
+def test_with_vanishing_weights_the_loss_is_the_plain_mean() -> None:
     weigh = MetaWeightNet()
     nn.init.constant_(weigh.second.bias, -1e4)
     logits, targets = torch.randn(4, 5), Labels.hard(torch.tensor([0, 1, 2, 3]))
@@ -92,7 +92,7 @@ def draw(sampler: Sampler, seed: int = 0) -> Tensor:
 def test_the_rows_of_an_epoch_follow_the_rates_at_its_beginning() -> None:
     sampler = moved_sampler()
     rates = torch.sigmoid(sampler.logits.detach().double())
-    for expected in (COUNTS.double(), COUNTS * rates):  # the rates at the start, and after `adapt` those of now
+    for expected in (COUNTS.double(), COUNTS * rates):  # the initial rates, and after `adapt` the current rates
         seen = torch.bincount(torch.cat([LABELS[draw(sampler, seed)] for seed in range(60)]), minlength=5).double()
         expected = expected / expected.sum() * seen.sum()
         chi_square = float(((seen - expected) ** 2 / expected)[:4].sum())
@@ -137,7 +137,7 @@ STREAMS = {"main": batch([0, 0, 0, 0, 1, 1, 2, 3]), "reversed": batch([3, 3, 2, 
 
 
 def train(goal: Objective, lr: float | None, steps: int = 3, virtual: str = "*") -> Bilevel | PlainStep:
-    """Some steps with momentum; lr: that of the outer parameters, None for plain steps without them."""
+    """Takes steps with momentum. lr: learning rate of the outer parameters; None for plain steps."""
     phi = [p for module in goal.modules() if getattr(module, "outer", False) for p in module.parameters()]
     update = PlainStep() if lr is None else Bilevel(lr=lr, virtual=[virtual], outer=phi)
     optimizer = torch.optim.SGD(goal.network.parameters(), 0.1, 0.9, weight_decay=1e-3)
@@ -164,14 +164,14 @@ def test_with_constant_outer_parameters_the_step_is_plain(name: str, virtual: st
 
 @pytest.mark.parametrize("network", [Plain, Bilateral])
 @pytest.mark.parametrize("name", WEIGHS)
-def test_the_outer_parameters_learn_and_change_the_step(name: str, network: type[Plain]) -> None:
+def test_the_outer_parameters_are_learnt_and_change_the_step(name: str, network: type[Plain]) -> None:
     ends = []
     for lr in (1e-40, 0.1):
         torch.manual_seed(2)
         goal = objective(WEIGHS[name](STATS), network)
         update = train(goal, lr)
         assert isinstance(update, Bilevel) and update.steps == 3
-        assert all(p.grad is None for p in update.learnt)  # the real step leaves none behind
+        assert all(p.grad is None for p in update.learnt)  # the real step leaves no gradient behind
         ends.append(goal.state_dict())
     moved = {key for key in ends[0] if not torch.equal(ends[0][key], ends[1][key])}
     assert "network.head.weight" in moved
@@ -179,7 +179,7 @@ def test_the_outer_parameters_learn_and_change_the_step(name: str, network: type
 
 
 def test_the_rate_of_a_class_that_the_meta_stream_lacks_falls() -> None:
-    """Steps on class 0 do nothing for a meta batch of the others, so its images come less and less."""
+    """Steps on class 0 do not lower the loss of a meta batch without it, so its images are drawn less and less."""
     sampler = MetaSampler(stats=STATS)
     goal = objective(RateRatio(sampler=sampler))
     before = sampler.log_rates().detach()
@@ -208,7 +208,7 @@ def test_frozen_parameters_take_no_virtual_step() -> None:
         gradient("backbone*")
 
 
-def test_balances_says_who_counters_the_prior() -> None:
+def test_balances_marks_the_parts_that_counter_the_prior() -> None:
     assert MetaWeightNet.balances and not MetaSampler.balances and not RateRatio.balances
 
 
