@@ -71,6 +71,6 @@ def device_has_the_bits_of_the_host(recipe: Recipe, folder: Path) -> None:
     named = differing(found, on_host(recipe, folder / "host"))
     require(
         not named,
-        f"a CPU and a replayed step give other values of {some_of(named)}: a Python number that changes is frozen; keep it "
-        "in self.register_buffer, and write it in place",
+        f"a CPU and a replayed step give other values of {some_of(named)}: a Python number that changes, or a seed of its own, "
+        "is frozen there; keep numbers in self.register_buffer, written in place, and set no seed",
     )

@@ -68,7 +68,7 @@ def of_an_option(file: File, choice: Choice) -> Iterator[Contract]:
         yield from files.of_a_file(file)
     yield Contract("it composes, and its parts fit each other", lambda: binds(choice), decisive=True)
     if choice.group == "dataset":
-        yield Contract("a data set has its own name, and touches no file before it is opened", lambda: is_a_dataset(choice))
+        yield Contract("a data set has the name of its file and can be built", lambda: is_a_dataset(choice))
         return
     yield from training.of_a_training(choice)
     if choice.group == "method":

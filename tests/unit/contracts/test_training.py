@@ -156,7 +156,7 @@ STEPS = [
     (Impatient, "Impatient cannot be compiled or captured (_local_scalar_dense makes the host wait for the device)"),
     (Impatient, "use no .item(), no `if` on a tensor and no mask as an index"),
     (Homesick, "a step mixes tensors of the host with those of a device (mul: expected all tensors on one device"),
-    (Counting, "and 34 more: a Python number that changes is frozen; keep it in self.register_buffer"),
+    (Counting, "and 34 more: a Python number that changes, or a seed of its own, is frozen there"),
 ]
 
 
