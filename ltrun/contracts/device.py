@@ -18,7 +18,7 @@ from ltrun.recipe.stage import Recipe
 
 WAYS = {
     "makes the host wait": "use no .item(), no `if` on a tensor and no mask as an index",
-    "learning rate is no tensor": "give the optimizer a rate that is a tensor, which a captured step reads anew",
+    "learning rate is not a tensor": "give the optimizer a rate that is a tensor, which a captured step reads anew",
 }
 EPOCHS = 6  # so that full batches and the last, smaller ones are captured and replayed, and deferred parts switch meanwhile
 
