@@ -195,7 +195,7 @@ def test_two_processes_do_not_train_the_same_run(tmp_path: Path, ltrun: Run) -> 
     assert ltrun(*SHORT, "method=erm").returncode == 0
 
 
-def test_a_foreign_result_is_named_and_counted(ltrun: Run, tmp_path: Path) -> None:
+def test_a_report_names_unreadable_results_and_shows_the_others(ltrun: Run, tmp_path: Path) -> None:
     assert ltrun(*SHORT, "method=erm").returncode == 0
     (result,) = tmp_path.rglob("result.json")
     foreign = tmp_path / "outputs" / "other" / "result.json"

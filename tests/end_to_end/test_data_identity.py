@@ -279,7 +279,7 @@ def test_verification_names_images_that_differ_from_the_cache(
 
 
 @pytest.mark.parametrize("form", ["digits", "streamed"])
-def test_verification_of_digits_and_of_streamed_images(
+def test_verification_compares_digits_but_no_streamed_images(
     ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
 ) -> None:
     monkeypatch.setenv("LTRUN_CACHE", str(tmp_path / "cache"))

@@ -95,7 +95,7 @@ def test_a_run_without_file_names_lists_rows_and_shows_images_of_the_data_set(lt
     assert "another test split" in ltrun("errors", "outputs", "--html", "page.html").stderr
 
 
-def test_refusals_are_sentences(ltrun: Run, tmp_path: Path) -> None:
+def test_wrong_arguments_of_ltrun_errors_are_refused_in_one_sentence(ltrun: Run, tmp_path: Path) -> None:
     for seed in ("0", "1"):
         assert ltrun("method=erm", *SHORT, "epochs=1", f"seed={seed}").returncode == 0
     assert "several runs" in refused(ltrun("errors", "outputs"))

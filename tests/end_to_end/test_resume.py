@@ -1,4 +1,4 @@
-"""Resuming: the same command resumes a killed run, and both end bit-equal to an undisturbed run."""
+"""Resuming: the same command resumes a killed run, which ends bit-equal to an undisturbed run."""
 
 import hashlib
 import json
@@ -142,7 +142,7 @@ def test_an_interrupted_forced_run_leaves_nothing_of_the_previous_run(ltrun: Run
 
 
 @pytest.mark.slow
-def test_a_run_does_not_resume_with_other_images(ltrun: Run, tmp_path: Path) -> None:
+def test_a_run_does_not_resume_on_other_images(ltrun: Run, tmp_path: Path) -> None:
     class_folders(tmp_path / "images", {"a": 6, "b": 4})
     data = ("dataset=image_folder", f"dataset.root={tmp_path / 'images'}", "dataset.image_size=32", "batch_size=4")
     choices = (*data, "epochs=40", "runtime.checkpoint_seconds=0", f"outputs={tmp_path / 'runs'}")
