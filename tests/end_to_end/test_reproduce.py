@@ -92,13 +92,13 @@ def test_the_training_ends_with_the_process_that_waits_for_it(tmp_path: Path, nu
     waits.send_signal(number)
     out, _ = waits.communicate(timeout=60)  # returns once all processes have closed the pipe
     assert waits.returncode == (-number if number == signal.SIGKILL else 128 + number)
-    assert "the same command goes on" in out
+    assert "the same command resumes" in out
 
 
 @pytest.mark.slow
 def test_the_reproduction_stops_in_time_and_resumes_elsewhere_from_its_records_alone(tmp_path: Path) -> None:
     out = said(reproduce(tmp_path, "--seeds", "0", "--time", "1", "epochs=2"))
-    assert "the same command goes on with the rest" in out
+    assert "the same command trains the rest" in out
     assert "2 of 2 trainings are done" in said(reproduce(tmp_path, "--seeds", "0", "epochs=2"))
     (tmp_path / "outputs").rename(tmp_path / "of_another_machine")
     out = said(reproduce(tmp_path, "--seeds", "0 1", "epochs=2"))
