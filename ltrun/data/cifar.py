@@ -78,10 +78,12 @@ class CIFARLT(Source):
         Cutting a tail again would give other images; other values would file the results under another name.
         """
         if self.tail not in (tail, replace(tail, profile="as_is")):
-            values = {"imbalance": f"{tail.imbalance:g}", "validation_per_class": tail.validation_per_class}
+            values = {
+                "profile": tail.profile, "imbalance": f"{tail.imbalance:g}", "validation_per_class": tail.validation_per_class,
+            }  # fmt: skip
             raise DataError(
                 f"{self.root.absolute()} holds an exported long tail, which must not be cut again: give "
-                + " ".join(f"dataset.{key}={value}" for key, value in {"profile": "as_is", **values}.items())
+                + " ".join(f"dataset.{key}={value}" for key, value in values.items())
                 + f", or set dataset.root to the whole {self.release.title}"
             )
         log.info("%s: a long tail exported by ltrun (%s, imbalance %g), used as it is", self.root, tail.profile, tail.imbalance)

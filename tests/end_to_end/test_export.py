@@ -74,6 +74,8 @@ def test_a_run_from_an_export_is_bit_equal(profile: str, official: Path, exporte
     assert predictions.keys() == predictions2.keys()
     assert all(np.array_equal(predictions[name], predictions2[name]) for name in predictions)
     assert metrics == metrics2
+    addresses = {next((tmp_path / name).rglob("result.json")).parent.relative_to(tmp_path / name) for name in runs}
+    assert (len(addresses) == 1) == (profile == "exponential")
 
 
 def test_an_export_describes_itself(exported: Path) -> None:
@@ -97,7 +99,7 @@ def test_an_export_describes_itself(exported: Path) -> None:
 def test_the_same_command_again_writes_nothing(official: Path, exported: Path, ltrun: Run) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in exported.iterdir()}
     done = ltrun("data", "export", *TAIL, f"dataset.root={official}", f"to={exported}")
-    assert done.returncode == 0 and f"dataset.root={exported} dataset.profile=as_is dataset.imbalance=10" in done.stdout
+    assert done.returncode == 0 and f"dataset.root={exported} dataset.profile=exponential dataset.imbalance=10" in done.stdout
     assert {path.name: path.stat().st_mtime_ns for path in exported.iterdir()} == before
 
 
@@ -185,7 +187,7 @@ def test_an_interrupted_or_failed_export_leaves_no_files(
 )
 def test_a_tail_is_not_cut_twice(choices: list[str], exported: Path, ltrun: Run) -> None:
     said = refused(ltrun("data", *TAIL, *choices, f"dataset.root={exported}"))
-    assert "dataset.profile=as_is dataset.imbalance=10 dataset.validation_per_class=2" in said
+    assert "dataset.profile=exponential dataset.imbalance=10 dataset.validation_per_class=2" in said
 
 
 def test_an_export_of_another_data_set_is_refused(exported: Path, ltrun: Run) -> None:
