@@ -43,8 +43,8 @@ lint: install  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-report: .venv/installed  ## collect everything below outputs/ into tables
-	$(BIN)/ltrun report outputs/
+report: .venv/installed  ## collect all runs below outputs/, or LTRUN_OUTPUTS, into tables
+	$(BIN)/ltrun report
 
 docs: install  ## build the documents into build/site
 	$(BIN)/sphinx-build -W --keep-going -b html -c docs/site . build/site
