@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 INDEX = "https://download.pytorch.org/whl/"
-CUDA_GB, CPU_GB, TOOLS_GB = 6.0, 1.5, 0.4  # disk space, measured with torch 2.13 and 2.14, Linux on x86_64
+CUDA_GB, CPU_GB, TOOLS_GB = 6.3, 1.5, 0.4  # disk space, measured with torch 2.13 and 2.14, Linux on x86_64
 DOWNLOADS = {CUDA_GB: 3.2, CPU_GB: 0.4}  # GB downloaded for each
 LARGE = 10.0  # MB: a larger download gets a line of output
 DOWNLOAD = re.compile(r"Downloading (?:\S*/)?([\w.]+?)-(\d[^-]*)-\S*\.whl \(([\d.]+) MB\)")
