@@ -202,7 +202,8 @@ def _reason(log: Path) -> str:
             f"the disk of {ROOT} or of {folder}, where pip unpacks, is full. Make room, or unpack in another folder: "
             "TMPDIR=/folder/with/room make run. Finished steps are kept."
         )
-    return f"pip could not install it; the last lines above say why, and {log} has all. The same command resumes from here."
+    builds = f" {INDEX} lists the builds that TORCH= may name." if f"Looking in indexes: {INDEX}" in text else ""
+    return f"pip failed; the last lines above say why, and {log} has all.{builds} The same command resumes from here."
 
 
 # ------------------------------------------------------------------------------------------------------------------- main
