@@ -43,8 +43,8 @@ lint: install  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-report: .venv/installed  ## collect everything below outputs/ into tables
-	$(BIN)/ltrun report outputs/
+report: .venv/installed  ## collect all runs below outputs/, or LTRUN_OUTPUTS, into tables
+	$(BIN)/ltrun report
 
 docs: install  ## build the documents into build/site
 	$(BIN)/sphinx-build -W --keep-going -b html -c docs/site . build/site
@@ -65,7 +65,11 @@ reproduce: .venv/installed  ## the queue of published numbers: DATA= TIME= METHO
 	$(BIN)/python benchmarks/reproduce.py $(foreach name,DATA TIME METHODS SEEDS DEVICE PACK,$(call option,$(name))) \
 		$(if $(EPOCHS),epochs=$(EPOCHS)) $(SET) $(if $(TAKE),--take $(TAKE))
 
-BENCH ?= step floor ablation pack methods startup data
+BENCHES := step floor ablation pack methods startup data
+BENCH ?= $(BENCHES)
+ifneq ($(filter-out $(BENCHES),$(BENCH)),)
+$(error there is no benchmark $(filter-out $(BENCHES),$(BENCH)): give some of BENCH="$(BENCHES)")
+endif
 bench: .venv/installed  ## time ltrun beside a plain loop and the machine's limits: BENCH= which, ARGS= of each script
 	for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/table.py benchmarks/results

@@ -119,6 +119,7 @@ def _train(asked: argparse.Namespace, published: Literature, kept: Records, page
     show_log()
     os.environ["LTRUN_DATA"] = str(Path(asked.data).expanduser().resolve())
     os.environ.setdefault("LTRUN_OUTPUTS", str(Path("outputs") / "reproduction"))
+    print("reading the recipes of the missing trainings", flush=True)  # a minute at the lowest priority beside other work
     queue = Queue(_commands(asked, published, kept), kept, lambda: _show(published, kept, pages))
     print(f"{len(queue.commands)} trainings are missing; this is process {os.getpid()}", flush=True)
     with suppress(TimeIsOver):

@@ -65,13 +65,21 @@ def dispatch(argv: list[str]) -> int:
     except LtrunError as error:
         return _refuse(str(error))
     except KeyboardInterrupt as interruption:
-        again = [word for word in argv if not re.match(r"\+*force=", word)]  # force=true would start over
-        goes_on = "The same command" if again == argv else "Without force=true the command"
-        print(
-            f"\nltrun: interrupted; nothing finished is lost. {goes_on} resumes from the last checkpoint:\n"
-            f"  {shlex.join(['ltrun', *again])}"
-        )
+        if argv and argv[0] in COMMANDS and argv[0] != "rerun":  # nothing that resumes
+            print("\nltrun: interrupted", file=sys.stderr)
+        else:
+            print(_resuming(argv))
         return 128 + (signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT)
+
+
+def _resuming(argv: Sequence[str]) -> str:
+    """Returns what to say of training that was interrupted, with the command that resumes it."""
+    again = [word for word in argv if not re.match(r"\+*force=", word)]  # force=true would start over
+    goes_on = "The same command" if again == argv else "Without force=true the command"
+    return (
+        f"\nltrun: interrupted; nothing finished is lost. {goes_on} resumes from the last checkpoint:\n"
+        f"  {shlex.join(['ltrun', *again])}"
+    )
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 INDEX = "https://download.pytorch.org/whl/"
-CUDA_GB, CPU_GB, TOOLS_GB = 6.0, 1.5, 0.4  # disk space, measured with torch 2.13 and 2.14, Linux on x86_64
+CUDA_GB, CPU_GB, TOOLS_GB = 6.3, 1.5, 0.4  # disk space, measured with torch 2.13 and 2.14, Linux on x86_64
 DOWNLOADS = {CUDA_GB: 3.2, CPU_GB: 0.4}  # GB downloaded for each
 LARGE = 10.0  # MB: a larger download gets a line of output
 DOWNLOAD = re.compile(r"Downloading (?:\S*/)?([\w.]+?)-(\d[^-]*)-\S*\.whl \(([\d.]+) MB\)")
@@ -202,7 +202,8 @@ def _reason(log: Path) -> str:
             f"the disk of {ROOT} or of {folder}, where pip unpacks, is full. Make room, or unpack in another folder: "
             "TMPDIR=/folder/with/room make run. Finished steps are kept."
         )
-    return f"pip could not install it; the last lines above say why, and {log} has all. The same command resumes from here."
+    builds = f" {INDEX} lists the builds that TORCH= may name." if f"Looking in indexes: {INDEX}" in text else ""
+    return f"pip failed; the last lines above say why, and {log} has all.{builds} The same command resumes from here."
 
 
 # ------------------------------------------------------------------------------------------------------------------- main

@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -115,13 +116,13 @@ def check_runs(folder: Path) -> None:
         r"ltrun (-m method=(\S+) seed=(\S+) dataset=digits_lt)$", (ROOT / "Makefile").read_text(), re.MULTILINE
     )
     command, methods, seeds = sweep
-    wanted = {(method, f"seed{seed}") for method in methods.split(",") for seed in seeds.split(",")}
-    found = {(path.parts[-4], path.parts[-2]) for path in (folder / "outputs/digits_lt").glob("*/*/*/result.json")}
-    if wanted != found:
-        which = ", ".join("/".join(run) for run in sorted(wanted ^ found))
+    wanted = Counter((method, f"seed{seed}") for method in methods.split(",") for seed in seeds.split(","))
+    found = Counter((path.parts[-4], path.parts[-2]) for path in (folder / "outputs/digits_lt").glob("*/*/*/result.json"))
+    if wanted != found:  # Counter: the same method and seed may have another configuration, and so a folder of its own
+        which = ", ".join("/".join(run) for run in sorted((wanted - found) | (found - wanted)))
         raise SystemExit(
             f"{folder / 'outputs/digits_lt'} must hold the runs of `make run` and no others (different: {which}); "
-            f"run `ltrun {command}` in an empty folder, then name that folder with --runs"
+            f"run `ltrun {command}` in an empty FOLDER, then `.venv/bin/python docs/pictures/draw.py --runs FOLDER` here"
         )
 
 

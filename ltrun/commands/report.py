@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.metrics import TASKS
-from ltrun.report.collect import Problem, collect, refuse_missing
+from ltrun.report.collect import DEFAULT, Problem, collect, places
 from ltrun.report.group import tables
 from ltrun.report.plots import FORMATS as FIGURES
 from ltrun.report.plots import Place, place_of, plot, plot_confusion
@@ -31,11 +31,11 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError("--format applies to figures: say where they go with --plots FOLDER or --confusion FOLDER")
         figures = place_of(asked.plots, asked.figures) if asked.plots else None
         maps = place_of(asked.confusion, asked.figures, "--confusion") if asked.confusion else None
-        places = ", ".join(map(str, asked.paths))
-        refuse_missing(asked.paths)
-        records, problems = collect(asked.paths)
+        paths = places(asked.paths)
+        records, problems = collect(paths)
         if not records:
-            raise DataError(f"no finished run under {places}: train one with 'ltrun method=erm', or name another folder")
+            under = ", ".join(map(str, paths))
+            raise DataError(f"no finished run under {under}: train one with 'ltrun method=erm', or name another folder")
         made = tables(records, asked.metric, asked.split, asked.by)
         shown = _of_classes(made, asked.per_class, maps) if asked.per_class or maps else made
         if asked.format:
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "ltrun report",
         description="Tables of runs: a row per method and its changes, with mean and standard deviation over seeds.",
     )
-    parser.add_argument("paths", nargs="*", type=Path, default=[Path("outputs")], metavar="FOLDER", help="default: outputs")
+    parser.add_argument("paths", nargs="*", type=Path, metavar="FOLDER", help=DEFAULT)
     parser.add_argument(
         "--by",
         action="extend",

@@ -39,6 +39,8 @@ SHOWN = 5  # the largest number of changed keys to name
 def main(argv: Sequence[str]) -> int:
     """Trains the run of a record, unless it is done here already, and compares the numbers. Raises LtrunError."""
     asked = _parser().parse_intermixed_args(argv)
+    if further := [word for word in asked.words if "=" not in word and Path(word).exists()]:
+        raise ConfigError(f"ltrun rerun takes one run: leave {asked.run} or {', '.join(further)} out")
     file, record = run_at(asked.run)
     words = for_hydra(asked.words, ())
     if asked.print:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ltrun import streams
 from ltrun.engine.course import duration
-from ltrun.report.collect import refuse_missing
+from ltrun.report.collect import DEFAULT, places
 from ltrun.report.render.common import plain
 from ltrun.report.state import WORDS, State, states
 
@@ -24,11 +24,10 @@ def main(argv: Sequence[str]) -> int:
     run, folder and reason; then the counts. Raises DataError if no folder exists.
     """
     parser = argparse.ArgumentParser("ltrun status", description="Which runs are done, running, failed or unfinished.")
-    parser.add_argument("paths", nargs="*", type=Path, default=[Path("outputs")], metavar="FOLDER", help="default: outputs")
+    parser.add_argument("paths", nargs="*", type=Path, metavar="FOLDER", help=DEFAULT)
     parser.add_argument("--json", action="store_true", help="print JSON: runs, counts, and unreadable files")
     asked = parser.parse_args(argv)
-    refuse_missing(asked.paths)
-    found, problems = states(asked.paths)
+    found, problems = states(places(asked.paths))
     counts = Counter(state.state for state in found)
     if asked.json:
         runs = [asdict(state) | {"folder": str(state.folder)} for state in found]

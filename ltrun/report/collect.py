@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ltrun.errors import DataError
+from ltrun.errors import ConfigError, DataError
+from ltrun.machine import at_home
 from ltrun.results.address import EPOCHS, LOCK, RESULT
 from ltrun.results.folder import failure
 from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord, UnknownRecord
+
+OUTPUTS = "LTRUN_OUTPUTS"  # conf/config.yaml reads it too
+DEFAULT = f"default: the folder of {OUTPUTS}, else outputs"
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,23 @@ class Problem:
     text: str
 
 
-def refuse_missing(paths: Sequence[Path]) -> None:
-    """Raises DataError if none of the paths exists."""
+def places(named: Sequence[Path]) -> Sequence[Path]:
+    """Returns the paths that a command names, or else the folder of LTRUN_OUTPUTS, into which runs go. Raises LtrunError.
+
+    Paths that do not exist are refused only if none does.
+    """
+    paths = named or [_outputs()]
     if not any(path.exists() for path in paths):
-        places = ", ".join(map(str, paths))
-        raise DataError(f"there is no {places}: train a run with 'ltrun method=erm', or name another folder")
+        missing = ", ".join(map(str, paths))
+        raise DataError(f"there is no {missing}: train a run with 'ltrun method=erm', or name another folder")
+    return paths
+
+
+def _outputs() -> Path:
+    folder = os.environ.get(OUTPUTS, "outputs")
+    if not folder.strip():
+        raise ConfigError(f"{OUTPUTS} names no folder: unset it, or name one")
+    return Path(at_home(folder, OUTPUTS))
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:

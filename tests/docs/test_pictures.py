@@ -79,3 +79,16 @@ def test_runs_of_another_sweep_are_refused_with_the_command(draw: ModuleType, fi
     draw.check_runs(finished)
     with pytest.raises(SystemExit, match=r"ldam_drw/seed1.*`ltrun -m method=erm,"):
         draw.check_runs(tmp_path)
+
+
+def test_an_ablation_among_the_runs_is_refused(draw: ModuleType, finished: Path, tmp_path: Path) -> None:
+    for run in (finished / "outputs/digits_lt").glob("*/*/*/result.json"):
+        folder = tmp_path / run.parent.relative_to(finished)
+        folder.mkdir(parents=True)
+        (folder / run.name).touch()
+    draw.check_runs(tmp_path)
+    ablation = tmp_path / "outputs/digits_lt/erm/01234567/seed0"
+    ablation.mkdir(parents=True)
+    (ablation / "result.json").touch()
+    with pytest.raises(SystemExit, match=r"\(different: erm/seed0\)"):
+        draw.check_runs(tmp_path)

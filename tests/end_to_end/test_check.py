@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 from tests.support.commands import PROGRAM, environment, refused
-from tests.support.mypackage import FILES, PART, write
+from tests.support.mypackage import FILES, INIT, PART, write
 
 
 def checked(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -31,6 +33,20 @@ def test_a_package_that_does_not_compile_is_one_sentence(tmp_path: Path) -> None
     done = checked(write(tmp_path, FILES | {PART: "class CDT(:\n"}))
     said = f"ltrun: mypackage cannot be imported: SyntaxError: invalid syntax ({tmp_path / PART}, line 1); mend it there"
     assert refused(done) == said
+
+
+def test_an_interruption_promises_no_checkpoint(tmp_path: Path) -> None:
+    write(tmp_path, FILES | {INIT: "import pathlib, time\n\npathlib.Path('begun').touch()\ntime.sleep(60)\n"})
+    words = [*PROGRAM, "check", "mypackage"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment(PYTHONPATH="."), stdout=pipe, stderr=pipe, text=True)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (130, "", "\nltrun: interrupted\n")
 
 
 def test_on_a_terminal_progress_is_shown_and_is_not_what_the_package_prints(tmp_path: Path) -> None:

@@ -89,6 +89,15 @@ def test_overrides_that_a_rerun_cannot_take_are_refused(ltrun: Run, result: Path
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_second_run_is_refused(ltrun: Run, result: Path, tmp_path: Path) -> None:
+    """As where a shell expands erm/*/seed0 to the runs of two configurations."""
+    second = tmp_path / "second"
+    second.mkdir()
+    assert (
+        refused(ltrun("rerun", str(result), str(second))) == f"ltrun: ltrun rerun takes one run: leave {result} or {second} out"
+    )
+
+
 def test_a_configuration_that_this_version_does_not_know_is_named(ltrun: Run, result: Path) -> None:
     def later(content: dict[str, Any]) -> None:
         content["config"]["margin"]["adjust"]["temperature"] = 2

@@ -72,6 +72,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
 def test_a_terminal_gets_a_table(
     columns: int, outputs: Path, screen: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("LTRUN_OUTPUTS", raising=False)
     monkeypatch.chdir(outputs.parent)
     text = screen(columns)
     for word in ("Epochs", "Left", "Run", "done", "failed", "unfinished", "1 done, 1 failed, 1 unfinished, 0 running"):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ltrun.errors import ConfigError, DataError
 from ltrun.report import collect, tables
+from ltrun.report.collect import places
 from ltrun.results.address import address
 from ltrun.results.record import RunRecord
 from tests.support.recorded import record
@@ -150,6 +152,23 @@ def test_missing_and_unreadable_folders_are_named(tmp_path: Path, monkeypatch: p
     found, problems = collect([tmp_path])
     assert found == []
     assert kinds(problems) == ["unreadable"]
+
+
+def test_a_command_without_a_folder_reads_where_runs_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LTRUN_OUTPUTS", "~/runs")
+    with pytest.raises(DataError, match=r"there is no .*/runs: train a run"):
+        places([])
+    for name in ("runs", "outputs"):
+        (tmp_path / name).mkdir()
+    assert places([]) == [tmp_path / "runs"]
+    assert places([tmp_path]) == [tmp_path]
+    monkeypatch.setenv("LTRUN_OUTPUTS", " ")  # of which training says the same
+    with pytest.raises(ConfigError, match="LTRUN_OUTPUTS names no folder"):
+        places([])
+    monkeypatch.delenv("LTRUN_OUTPUTS")
+    monkeypatch.chdir(tmp_path)
+    assert places([]) == [Path("outputs")]
 
 
 def test_collecting_while_a_sweep_writes(tmp_path: Path) -> None:

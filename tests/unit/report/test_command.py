@@ -37,6 +37,7 @@ def test_prints_the_table(outputs: Path, capsys: Capture) -> None:
 
 
 def test_reads_outputs_by_default(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.delenv("LTRUN_OUTPUTS", raising=False)
     monkeypatch.chdir(outputs.parent)
     assert main([]) == 0
     assert "LDAM-DRW" in capsys.readouterr().out

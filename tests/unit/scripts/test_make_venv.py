@@ -192,7 +192,11 @@ def test_large_downloads_and_errors_of_pip_stay_on_the_screen() -> None:
 
 @pytest.mark.parametrize(
     ("fails_with", "sentence"),
-    [("[Errno 28] No space left on device", "TMPDIR="), ("No matching distribution found", "pip.log has all")],
+    [
+        ("[Errno 28] No space left on device", "TMPDIR="),
+        ("No matching distribution found", r"pip\.log has all\. The same command"),
+        (f"Looking in indexes: {make_venv.INDEX}nonsense", r"has all\. https://\S+ lists the builds that TORCH= may name"),
+    ],
 )
 def test_a_failure_of_pip_is_explained_in_a_sentence(
     fails_with: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
