@@ -218,7 +218,7 @@ def install(torch: str | None, tools: bool) -> None:
     if not there:
         if torch is None and gigabytes > CPU_GB and not on_cuda() and offers_cpu_build(f"{INDEX}cpu/torch/"):
             say(f"there is no NVIDIA driver here; make run TORCH=cpu takes {CPU_GB:.1f} GB instead of {CUDA_GB:.0f}")
-            refuse_a_full_disk(gigabytes, ROOT, ", or give: make run TORCH=cpu")
+            refuse_a_full_disk(gigabytes, ROOT, ", or run: make run TORCH=cpu")
         refuse_a_full_disk(gigabytes, ROOT)
     say(f"{'completing' if VENV.exists() else 'making'} .venv: ten seconds")
     create(VENV)

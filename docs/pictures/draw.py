@@ -121,13 +121,13 @@ def check_runs(folder: Path) -> None:
         which = ", ".join("/".join(run) for run in sorted(wanted ^ found))
         raise SystemExit(
             f"{folder / 'outputs/digits_lt'} must hold the runs of `make run` and no others (different: {which}); "
-            f"in an empty folder give `ltrun {command}`, then --runs with that folder"
+            f"in an empty folder run `ltrun {command}`, then --runs with that folder"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="where `make run` was given (default: here)")
+    parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="where `make run` was run (default: here)")
     folder = parser.parse_args().runs.resolve()
     check_runs(folder)
     for name, command in {"report.svg": REPORT, "data.svg": DATA}.items():

@@ -17,7 +17,7 @@ from tests.support.readers import cifar
 
 @pytest.fixture(scope="session")
 def finished() -> Iterator[Path]:
-    """A folder in which the sweep of `make run` was given, for one epoch."""
+    """A folder in which the sweep of `make run` was run, for one epoch."""
     sweep = re.search(r"ltrun (-m .*digits_lt)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert sweep, "`make run` trains a sweep on digits"
     folder = Path(tempfile.mkdtemp(prefix="ltrun-tests-"))

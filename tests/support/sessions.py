@@ -1,4 +1,4 @@
-"""Commands of the documents, run as a reader gives them: what each block holds, how it runs, what is wrong with it.
+"""Commands of the documents, run as a reader types them: what each block holds, how it runs, what is wrong with it.
 
 A block of `sh` holds commands, one a line; a block of `console` holds `$ command` lines, each before lines of its output, where
 `...` skips any. A comment that holds `needs a GPU`, `needs a network` or `needs a cluster` keeps a command from being run; one

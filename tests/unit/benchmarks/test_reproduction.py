@@ -213,8 +213,9 @@ def test_a_file_that_is_no_reproduction_is_named(tmp_path: Path, content: str) -
 
 
 def test_the_page_says_what_the_records_hold() -> None:
-    """make reproduce writes both: with `TAKE=benchmarks/results/reproduction.json` the page alone."""
-    assert page(PUBLISHED, Records(RUNS).runs()) == PAGE.read_text()
+    written = page(PUBLISHED, Records(RUNS).runs())
+    way_out = "make reproduce TAKE=benchmarks/results/reproduction.json"
+    assert written == PAGE.read_text(), f"docs/reproduction.md is not of the records of today; write it anew: {way_out}"
 
 
 def test_every_run_of_the_repository_is_of_todays_recipes() -> None:
