@@ -164,7 +164,7 @@ class Session:
         """Writes a block to the file of its name; one that shows a file of the repository must be that file."""
         if (REPOSITORY / name).is_file():
             same = (REPOSITORY / name).read_text() == fence.content
-            return [] if same else [f"{page.name}:{fence.line}: this is not what {name} holds"]
+            return [] if same else [f"{page.name}:{fence.line}: this is not what {name} holds: copy the file"]
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_text(fence.content)
         return []

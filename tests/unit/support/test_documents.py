@@ -156,6 +156,8 @@ def test_a_file_that_git_ignores_is_in_no_tree_of_a_reader(page: Made, tmp_path:
     of_git.cache_clear()
     (tmp_path / ".gitignore").write_text("/build/\nconf/local/\n")
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "ltrun" / "conf").symlink_to("../conf")
+    assert not path_faults(page("# T\n\n`ltrun/conf/margin/none.yaml`\n", "docs/linked.md"))
     (link,) = link_faults(made)
     assert link == "docs/page.md:3: ../build/a.md leads to a file that git ignores, which only this machine has"
     assert path_faults(made) == ["docs/page.md:3: `conf/local/x.yaml` is not in the tree"]

@@ -196,4 +196,4 @@ def test_a_block_with_the_name_of_a_file_is_that_file(faults: Faults, tmp_path: 
     text = "# Title\n\n```yaml options/margin/tiny.yaml\n# Tiny.\nadjust:\n  _target_: ltrun.margin.LDAM\n```\n"
     assert not faults(text + block("sh", "ltrun show --config-dir options tiny", "test -f options/margin/tiny.yaml"))
     (found,) = faults("# Title\n\n```yaml conf/margin/ldam.yaml\nadjust: {}\n```\n")
-    assert found == "page.md:4: this is not what conf/margin/ldam.yaml holds"
+    assert found == "page.md:4: this is not what conf/margin/ldam.yaml holds: copy the file"
