@@ -59,7 +59,7 @@ pages: .venv/installed  ## write the generated pages anew: docs/methods.md
 dist: .venv/installed  ## build the sdist and the wheel into dist/, check both, and try the wheel in an empty home
 	$(BIN)/python scripts/make_dist.py
 
-# DATA: all of CIFAR-100, or an export. TIME: seconds; the next call goes on. TAKE: runs of another machine, and no training.
+# DATA: all of CIFAR-100, or an export. TIME: seconds; the next call resumes. TAKE: runs of another machine, and no training.
 # SET: keys, such as runtime.precision=fp32
 reproduce: .venv/installed  ## the queue of published numbers: DATA= TIME= METHODS= SEEDS= DEVICE= PACK= EPOCHS= SET= TAKE=
 	$(BIN)/python benchmarks/reproduce.py $(foreach name,DATA TIME METHODS SEEDS DEVICE PACK,$(call option,$(name))) \

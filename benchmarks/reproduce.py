@@ -4,7 +4,7 @@ writes the pages that compare our numbers with the published ones.
     python benchmarks/reproduce.py --data data [--time 3600] [KEY=VALUE ...]
     python benchmarks/reproduce.py --take reproduction.json        # takes in the runs of another machine, or of a folder
 
-The queue runs at the lowest priority and may be stopped at any moment, by Ctrl-C, kill or kill -9: the same command goes on.
+The queue runs at the lowest priority and may be stopped at any moment, by Ctrl-C, kill or kill -9: the same command resumes.
 When a run ends, benchmarks/results/reproduction.json keeps its record, and the two pages of docs/ are written: reproduction.md
 and methods.md.
 KEY=VALUE changes the recipe: epochs=20 is the short form, which trains the best-known methods unless --methods names others.
@@ -68,7 +68,7 @@ def main() -> int:
         print(f"reproduce: {explained(error, asked.words)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interruption:
-        print("reproduce: interrupted; the same command goes on", file=sys.stderr)
+        print("reproduce: interrupted; the same command resumes", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT)
     print(f"{pages / 'reproduction.md'} and {pages / 'methods.md'} are written")
     return code

@@ -1,10 +1,10 @@
-"""The sdist and the wheel of a release: builds them into dist/, checks both, and tries the wheel as a stranger would.
+"""The sdist and the wheel of a release: builds both into dist/, checks them, and tries the wheel as a new user would.
 
     python scripts/make_dist.py
 
-The wheel is installed into an environment of its own, which sees the packages that ltrun requires and no other (no tool, no
-checkout), so that a requirement missing from setup.cfg fails here; each comes from the Python that runs this script, so that
-nothing large is downloaded. Commands then run in an empty folder with an empty home. The first that fails ends the script.
+The wheel is installed into a fresh environment, which sees only the packages that ltrun requires, no tool and no checkout, so
+a requirement missing from setup.cfg fails here. The packages are linked from the Python that runs this script, so nothing
+large is downloaded. Commands then run in an empty folder with an empty home; the first failure ends the script.
 """
 
 import os
@@ -38,9 +38,9 @@ TRIED = (
 
 
 def expected(root: Path) -> set[str]:
-    """The files that a wheel of a checkout holds below ltrun/: each one that git has.
+    """The files that a checkout's wheel must hold below ltrun/: all that git has.
 
-    Without git, as in an sdist: each one but the user's own settings and caches.
+    Without git, as in an sdist: all but the user's own settings and caches.
     """
     found, strange = set(), untracked(root)
     for folder, below in ((root / "ltrun", "ltrun"), (root / "conf", "ltrun/conf")):
@@ -67,19 +67,19 @@ def untracked(root: Path) -> set[str]:
 
 
 def faults(wheel: Path, files: set[str]) -> list[str]:
-    """How a wheel differs from the files that it is to hold, one sentence each."""
+    """The missing and the surplus files of a wheel, one sentence each. files: the names that it must hold."""
     with ZipFile(wheel) as opened:
         held = {name for name in opened.namelist() if not re.match(r"ltrun-[^/]+\.dist-info/", name)}
     return [
         f"{wheel.name} lacks {name}: add it to the package data in setup.cfg, or remove it" for name in sorted(files - held)
     ] + [
-        f"{wheel.name} holds {name}, which is no file of the package: add it to git, or remove it"
+        f"{wheel.name} holds {name}, which does not belong to the package: add it to git, or remove it"
         for name in sorted(held - files)
     ]
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """The names of the members in which two wheels differ."""
+    """The names of the files that differ between two wheels."""
     with ZipFile(one) as first, ZipFile(other) as second:
         names = {*first.namelist(), *second.namelist()}
         both = {*first.namelist()} & {*second.namelist()}
@@ -90,7 +90,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def required(wheel: Path) -> dict[str, metadata.Distribution]:
-    """The distributions that a wheel requires, and those that these require, by name; extras only where one is required."""
+    """The distributions that a wheel requires, directly or not, by name; extras only if a requirement names them."""
     (info,) = (member for member in Member(wheel).iterdir() if member.name.endswith(".dist-info"))
     waiting: list[tuple[metadata.Distribution, set[str]]] = [(metadata.PathDistribution(info), set())]
     found: dict[str, metadata.Distribution] = {}
@@ -107,7 +107,7 @@ def required(wheel: Path) -> dict[str, metadata.Distribution]:
 
 
 def link(distributions: Iterable[metadata.Distribution], folder: Path) -> None:
-    """Makes what distributions install importable from a folder, by links."""
+    """Links the modules of distributions into a folder, to import them from there."""
     for distribution in distributions:
         for file in distribution.files or []:
             top = file.parts[0]
@@ -119,12 +119,12 @@ def link(distributions: Iterable[metadata.Distribution], folder: Path) -> None:
 
 
 def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None, quiet: bool = True) -> str:
-    """Runs a command; ends the script with its output where it fails."""
+    """Runs a command and returns its output; if the command fails, prints the output and ends the script."""
     done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode or not quiet:
         print(done.stdout.rstrip(), flush=True)
     if done.returncode:
-        sys.exit(f"make dist: this failed with exit code {done.returncode}: {shlex.join(map(str, command))}")
+        sys.exit(f"make dist: exit code {done.returncode} of {shlex.join(map(str, command))}")
     return done.stdout
 
 
@@ -133,17 +133,17 @@ def say(text: str) -> None:
 
 
 def build() -> Path:
-    """Both files in dist/, made from the tree as it is; returns the wheel."""
+    """Builds the sdist and the wheel of the working tree into dist/; returns the wheel."""
     python = TOOLS / "bin" / "python"
     if not (TOOLS / "bin" / "twine").exists():
         say("installing build and twine into build/tools (half a minute)")
         run(sys.executable, "-m", "venv", TOOLS)
         run(python, "-m", "pip", "install", "--quiet", "build", "twine")
-    for stale in (DIST, BUILD / "lib", BUILD / "of_tree"):  # build/lib would carry modules that are no more
+    for stale in (DIST, BUILD / "lib", BUILD / "of_tree"):  # build/lib would put deleted modules into the wheel
         shutil.rmtree(stale, ignore_errors=True)
     say("building the sdist, and the wheel from the sdist")
     run(python, "-m", "build", "--outdir", DIST, ROOT)
-    say("building the wheel from the tree: it must be the same")
+    say("building the wheel from the tree, which must be the same")
     run(python, "-m", "build", "--wheel", "--outdir", BUILD / "of_tree", ROOT)
     (wheel,) = DIST.glob("*.whl")
     if found := differences(wheel, BUILD / "of_tree" / wheel.name):
@@ -156,8 +156,8 @@ def build() -> Path:
 
 
 def try_out(wheel: Path, scratch: Path) -> None:
-    """Installs the wheel outside the checkout and uses it as a stranger would."""
-    say(f"installing {wheel.name} into an environment that sees nothing but what it requires")
+    """Installs the wheel outside the checkout and runs commands with it, as a new user would."""
+    say(f"installing {wheel.name} into an environment that sees only its requirements")
     environment, home, work = scratch / "venv", scratch / "home", scratch / "work"
     home.mkdir()
     work.mkdir()

@@ -1,8 +1,8 @@
-"""The environment .venv of a checkout: what it costs is said before each step, and an interrupted installation is mended.
+"""The environment .venv of a checkout: announces the cost of each step, and repairs an interrupted installation.
 
     python scripts/make_venv.py [--torch BUILD] [--tools]
 
-make calls it with the Python that .venv is to have. pip's whole output is kept in .venv/pip.log.
+make runs this script with the Python for .venv. pip's whole output is kept in .venv/pip.log.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 INDEX = "https://download.pytorch.org/whl/"
-CUDA_GB, CPU_GB, TOOLS_GB = 6.0, 1.5, 0.4  # of the disk, measured with torch 2.13 and 2.14, Linux on x86_64
-DOWNLOADS = {CUDA_GB: 3.2, CPU_GB: 0.4}  # GB that come over the network for each
-LARGE = 10.0  # MB: a download of which a line is printed
+CUDA_GB, CPU_GB, TOOLS_GB = 6.0, 1.5, 0.4  # disk space, measured with torch 2.13 and 2.14, Linux on x86_64
+DOWNLOADS = {CUDA_GB: 3.2, CPU_GB: 0.4}  # GB downloaded for each
+LARGE = 10.0  # MB: a larger download gets a line of output
 DOWNLOAD = re.compile(r"Downloading (?:\S*/)?([\w.]+?)-(\d[^-]*)-\S*\.whl \(([\d.]+) MB\)")
 
 setup = ConfigParser()
 setup.read(ROOT / "setup.cfg")
 OLDEST, BEYOND = (int(minor) for minor in re.findall(r"3\.(\d+)", setup["options"]["python_requires"]))
-if not (3, OLDEST) <= sys.version_info[:2] < (3, BEYOND):  # before the annotations below, which an old Python cannot evaluate
+if not (3, OLDEST) <= sys.version_info[:2] < (3, BEYOND):  # before the annotations below: an old Python cannot evaluate them
     names = ["python3.%d" % minor for minor in range(BEYOND - 1, OLDEST - 1, -1)]  # noqa: UP031
     others = [name for name in names if shutil.which(name) and not subprocess.call([name, "-c", ""], stderr=subprocess.DEVNULL)]
     way = "make run PYTHON=" + others[0] if others else "install one, and name it: make run PYTHON=" + names[0]
@@ -43,7 +43,7 @@ if not (3, OLDEST) <= sys.version_info[:2] < (3, BEYOND):  # before the annotati
 
 
 class Refusal(Exception):
-    """A sentence for a person who can mend the cause."""
+    """A failure that the user can fix, as a sentence with the way out."""
 
 
 # ---------------------------------------------------------------------------------------------------------- the machine
@@ -55,9 +55,9 @@ def on_cuda() -> bool:
 
 
 def offers_cpu_build(url: str) -> bool:
-    """Whether an index answers within four seconds, in one try, with a torch for this Python and processor.
+    """Whether a package index offers, in one try of four seconds, a torch for this Python and processor.
 
-    A process of its own asks, because looking up a host's name has no time limit within one.
+    A child process asks, because this process could not limit the time of looking up the host's name.
     """
     ask = "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1], timeout=3).read(9_000_000))"
     try:
@@ -70,7 +70,7 @@ def offers_cpu_build(url: str) -> bool:
 
 
 def costs(torch: str | None, system: str) -> float:
-    """Gigabytes of an environment without tools: PyPI's torch for Linux brings the libraries of CUDA along."""
+    """Gigabytes of disk for an environment without tools. PyPI's torch for Linux includes the CUDA libraries."""
     return CPU_GB if torch == "cpu" or (torch is None and system != "Linux") else CUDA_GB
 
 
@@ -84,7 +84,7 @@ def refuse_without_venv() -> None:
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         version = f"python3.{sys.version_info[1]}"
         raise Refusal(
-            f"{sys.executable} comes without its modules venv and ensurepip, which make environments. "
+            f"{sys.executable} lacks the modules venv and ensurepip, which create environments. "
             f"On Debian and Ubuntu: apt install {version}-venv. Elsewhere name another Python: make run PYTHON=..."
         )
 
@@ -93,9 +93,9 @@ def refuse_without_venv() -> None:
 
 
 def mend(venv: Path) -> list[str]:
-    """Removes what an interrupted pip left: packages without RECORD, which pip writes last, and names with a tilde.
+    """Removes half-installed packages of an interrupted pip: those without RECORD, which pip writes last, or with a tilde.
 
-    Returns the names removed. pip would take such a package for installed.
+    Returns the removed names. pip would consider such a package installed.
     """
     halves = [info for info in venv.glob("lib/python3.*/site-packages/*.dist-info") if not (info / "RECORD").exists()]
     halves += venv.glob("lib/python3.*/site-packages/~*")
@@ -105,25 +105,25 @@ def mend(venv: Path) -> list[str]:
 
 
 def create(venv: Path) -> None:
-    """Makes the environment, or completes one that was begun, with a pip that runs."""
+    """Creates the environment, or completes a partial one, with a working pip. Raises Refusal if it has another Python."""
     python = venv / "bin" / "python"
     version = _says(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')")
     wanted = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if version not in (None, wanted):
         raise Refusal(f"{venv} has Python {version}, and make was given Python {wanted}. Remove it, and try again: rm -r .venv")
     for name in mend(venv):
-        print(f"  {name} was half installed, and is removed.")
+        print(f"  removed {name}, which was half installed")
     if _says(python, "-m", "pip", "--version") is None:
         for half in [path for name in ("pip", "pip-*") for path in venv.glob(f"lib/python3.*/site-packages/{name}")]:
-            shutil.rmtree(half)  # ensurepip would take them for a pip
+            shutil.rmtree(half)  # ensurepip would consider pip installed
         words = ["--clear"] if venv.exists() and version is None else []
         done = subprocess.run([sys.executable, "-m", "venv", *words, str(venv)], capture_output=True, text=True)
         if done.returncode:
-            raise Refusal(f"{venv} could not be made:\n{(done.stdout + done.stderr).strip()}")
+            raise Refusal(f"{venv} could not be created:\n{(done.stdout + done.stderr).strip()}")
 
 
 def _says(*command: str | Path) -> str | None:
-    """What a command prints; None where it cannot be run."""
+    """The output of a command; None if the command cannot run or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError:
@@ -135,7 +135,7 @@ def _says(*command: str | Path) -> str | None:
 
 
 def digest(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """What a person wants to see of pip's output: (text, whether it stays on the screen)."""
+    """Yields a summary of pip's output: (text, whether the text stays on the screen)."""
     package = ""
     for line in map(str.strip, lines):
         download, progress = DOWNLOAD.match(line), re.match(r"Progress (\d+) of (\d+)$", line)
@@ -153,7 +153,7 @@ def digest(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 
 def pip(venv: Path, *words: str) -> None:
-    """Runs pip install with its progress in short; raises Refusal with pip's reason."""
+    """Runs pip install and shows its progress in short. Raises Refusal with the reason of a failure."""
     python, log = str(venv / "bin" / "python"), venv / "pip.log"
     raw = ["--progress-bar", "raw"] if _tells_progress(venv) else []
     command = [python, "-m", "pip", "install", "--disable-pip-version-check", *raw, *words]
@@ -168,7 +168,7 @@ def pip(venv: Path, *words: str) -> None:
 
 
 def _tells_progress(venv: Path) -> bool:
-    """Whether the environment's pip (24.1 or later) says into a pipe how far a download is."""
+    """Whether the environment's pip can write the progress of a download to a pipe (24.1 or later)."""
     return "raw" in (_says(venv / "bin" / "python", "-m", "pip", "install", "--help") or "")
 
 
@@ -180,7 +180,7 @@ def _kept(lines: Iterable[str], write: Callable[[str], object]) -> Iterator[str]
 
 
 def show(texts: Iterable[tuple[str, bool]]) -> None:
-    """Prints what stays on the screen; on a terminal, what does not stay is overwritten by what follows."""
+    """Prints texts that stay on the screen; on a terminal also the other texts, each overwritten by the next."""
     screen = sys.stdout.isatty()
     clear = "\r\x1b[K" if screen else ""
     try:
@@ -194,15 +194,15 @@ def show(texts: Iterable[tuple[str, bool]]) -> None:
 
 
 def _reason(log: Path) -> str:
-    """Why pip failed, with the way out."""
+    """The reason of pip's failure, with the way out."""
     text = log.read_text(encoding="utf-8", errors="replace")
     if "No space left" in text:
         folder = tempfile.gettempdir()
         return (
-            f"the disk is full, of {ROOT} or of {folder}, where pip unpacks. Make room, or name another folder for the latter: "
-            "TMPDIR=/folder/with/room make run. What is done stays done."
+            f"the disk of {ROOT} or of {folder}, where pip unpacks, is full. Make room, or unpack in another folder: "
+            "TMPDIR=/folder/with/room make run. Finished steps are kept."
         )
-    return f"pip could not install it; the last lines above say why, and {log} has all. The same command goes on from here."
+    return f"pip could not install it; the last lines above say why, and {log} has all. The same command resumes from here."
 
 
 # ------------------------------------------------------------------------------------------------------------------- main
@@ -210,7 +210,7 @@ def _reason(log: Path) -> str:
 
 def install(torch: str | None, tools: bool) -> None:
     if tools:
-        say(f"adding the tools of its tests and documents to .venv: a minute, {TOOLS_GB:.1f} GB")
+        say(f"adding the tools for tests and documents to .venv: a minute, {TOOLS_GB:.1f} GB")
         return pip(VENV, "--editable", ".[dev]")
     refuse_without_venv()
     gigabytes = costs(torch, platform.system())
@@ -220,7 +220,7 @@ def install(torch: str | None, tools: bool) -> None:
             say(f"there is no NVIDIA driver here; make run TORCH=cpu takes {CPU_GB:.1f} GB instead of {CUDA_GB:.0f}")
             refuse_a_full_disk(gigabytes, ROOT, ", or run: make run TORCH=cpu")
         refuse_a_full_disk(gigabytes, ROOT)
-    say(f"{'completing' if VENV.exists() else 'making'} .venv: ten seconds")
+    say(f"{'completing' if VENV.exists() else 'creating'} .venv: ten seconds")
     create(VENV)
     if not _tells_progress(VENV):  # the pip that comes with Python 3.11 and 3.12
         with contextlib.suppress(Refusal):
@@ -231,7 +231,7 @@ def install(torch: str | None, tools: bool) -> None:
         pip(VENV, "torch", "torchvision", "--index-url", INDEX + torch)
     else:
         say(
-            "installing ltrun beside the PyTorch that is there: a minute"
+            "installing ltrun beside the installed PyTorch: a minute"
             if there
             else f"installing ltrun and PyTorch into it: {minutes}"
         )
@@ -244,8 +244,8 @@ def say(text: str) -> None:
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--torch", metavar="BUILD", help="a build of PyTorch's own index, such as cpu or cu128")
-    parser.add_argument("--tools", action="store_true", help="what the tests need, into an environment that has ltrun")
+    parser.add_argument("--torch", metavar="BUILD", help="install a build from PyTorch's own index, such as cpu or cu128")
+    parser.add_argument("--tools", action="store_true", help="add the tools of the tests to an environment that has ltrun")
     options = parser.parse_args(argv)
     began = time.monotonic()
     try:
@@ -254,10 +254,10 @@ def main(argv: list[str]) -> int:
         print(f"ltrun: {refusal}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nltrun: interrupted; the same command goes on, with what pip has downloaded.", file=sys.stderr)
+        print("\nltrun: interrupted; the same command resumes, with the downloads that pip has kept.", file=sys.stderr)
         return 128 + signal.SIGINT
     size = sum(os.lstat(Path(folder, name)).st_size for folder, _, names in os.walk(VENV) for name in names)
-    say(f"installed in {time.monotonic() - began:.0f} seconds; .venv has {size / 1e9:.1f} GB")
+    say(f"installed in {time.monotonic() - began:.0f} seconds; .venv takes {size / 1e9:.1f} GB")
     return 0
 
 

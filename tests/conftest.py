@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: reference values, real data, one thread. Markers by folder."""
+"""Fixtures of all tests: reference values, real data, caches. Each test is marked by its folder."""
 
 import atexit
 import json
@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads collapse tenfold when a neighbour takes a core
-for name in ("LTRUN_CACHE", "LTRUN_COMPOSED"):  # decoded images, configurations: shared by the workers of a session
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch is imported: two threads are ten times slower if another process takes a core
+)
+for name in ("LTRUN_CACHE", "LTRUN_COMPOSED"):  # decoded images, composed configurations: the workers of a session share them
     if name not in os.environ:
         os.environ[name] = tempfile.mkdtemp(prefix="ltrun-tests-")
         atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
-pytest.register_assert_rewrite("tests.support")  # their assertions say what they compared
+pytest.register_assert_rewrite("tests.support")  # failures in its modules show the compared values
 REPOSITORY = Path(__file__).parents[1]
 KINDS = {
     "unit": "unit",
@@ -38,21 +40,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference values and real data, which CI has and a user has not."""
+    """The folder of reference values and real data: present in CI, absent on a user's machine."""
     if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not on this machine: reference values and real CIFAR-100 lie there")
+        pytest.skip(f"this machine has no {SHARED}, the folder of reference values and real CIFAR-100")
     return SHARED
 
 
 @pytest.fixture(scope="session")
 def cache() -> Path:
-    """The folder of decoded images that the tests of a session share."""
+    """The folder of decoded images, shared by the tests of a session."""
     return Path(os.environ["LTRUN_CACHE"])
 
 
 @pytest.fixture(scope="session")
 def golden(shared: Path) -> Callable[[str], dict[str, Any]]:
-    """golden("ldam"): definition, inputs and cases of one method, computed by the original authors' code."""
+    """golden("ldam"): a method's definition, inputs and cases, computed with the original authors' code."""
     return lambda name: json.loads((shared / "golden" / f"{name}.json").read_text())
 
 

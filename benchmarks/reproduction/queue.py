@@ -68,7 +68,7 @@ class Queue:
         failed = sum(outcome.state == "failed" for outcome in self.outcomes)
         rest = len(self.commands) - done - failed
         told = [f"{done} of {len(self.commands)} trainings are done", f"{failed} failed, as told above" if failed else ""]
-        told += ["the same command goes on with the rest" if rest else ""]
+        told += ["the same command trains the rest" if rest else ""]
         print("; ".join(filter(None, told)))
         return 1 if failed else 0
 

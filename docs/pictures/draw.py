@@ -1,7 +1,7 @@
-"""Pictures of the README: what two commands print on a terminal, as SVG.
+"""Pictures of the README: the terminal output of two commands, as SVG.
 
 `make pictures` writes report.svg, the table that `make run` ends with, and data.svg, a data set and its tail. Each command runs
-on a pseudo-terminal; its words become text at fixed columns, its bars and rules rectangles. The card is dark on any page.
+on a pseudo-terminal. Words become text at fixed columns; bars and rules become rectangles on a dark background.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TITLES = {
     REPORT: "The table of four methods on digits: accuracy of all, many-, medium- and few-shot classes",
     DATA: "The long tail of digits: classes and images of the many-, medium- and few-shot groups, and a bar for each class",
 }
-ADVANCE, LINE, SIZE, MARGIN = 8.4, 20, 14, 20  # pixels: width of a character, height of a line, of the font, room around
+ADVANCE, LINE, SIZE, MARGIN = 8.4, 20, 14, 20  # pixels: width of a character, heights of a line and of the font, margin
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 COLOURS = {"green": "#3fb950", "yellow": "#d29922", "red": "#f85149"}
 RUN = re.compile(f"[{EIGHTHS[1:]}]+|─+|[^\\s{EIGHTHS[1:]}─]+(?: [^\\s{EIGHTHS[1:]}─]+)*")
@@ -37,7 +37,7 @@ FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', 'Lib
 
 
 def printed(command: str, folder: Path) -> str:
-    """What the command prints on a terminal of 88 columns in this folder, with its colours; ends the program if it fails."""
+    """The output of a command in this folder on a terminal of 88 columns, with colours. Exits if the command fails."""
     screen, end = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PYTHONWARNINGS")}
     environment |= {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "LTRUN_OUTPUTS": "outputs"}
@@ -64,7 +64,7 @@ def _read(screen: int) -> bytes:
 
 
 def drawn(command: str, output: str) -> str:
-    """An SVG of a terminal: the command after a green `$`, and its output with the colours of its escape codes."""
+    """An SVG of a terminal: the command after a green `$`, then the output in the colours of its escape codes."""
     lines = [Text.assemble(("$ ", "green"), (command, "bold")), *Text.from_ansi(output.rstrip()).split("\n")]
     shapes = [shape for number, line in enumerate(lines) for shape in _shapes(line, MARGIN + LINE * number)]
     width, height = round(2 * MARGIN + ADVANCE * COLUMNS), 2 * MARGIN + LINE * len(lines)
@@ -84,7 +84,7 @@ def drawn(command: str, output: str) -> str:
 
 
 def _shapes(line: Text, top: float) -> list[str]:
-    """Rectangles of bars and rules, and text, each where its column is whatever the font."""
+    """Rectangles of bars and rules, and text, each placed at its column whatever the font."""
     shapes, column = [], 0
     for segment in line.render(CONSOLE):
         for run in RUN.finditer(segment.text):
@@ -110,7 +110,7 @@ def _classes(style: Style) -> str:
 
 
 def check_runs(folder: Path) -> None:
-    """Ends the program unless outputs/digits_lt holds the runs of `make run`, and no others."""
+    """Exits unless outputs/digits_lt holds the runs of `make run` and no others."""
     (sweep,) = re.findall(
         r"ltrun (-m method=(\S+) seed=(\S+) dataset=digits_lt)$", (ROOT / "Makefile").read_text(), re.MULTILINE
     )
@@ -121,13 +121,15 @@ def check_runs(folder: Path) -> None:
         which = ", ".join("/".join(run) for run in sorted(wanted ^ found))
         raise SystemExit(
             f"{folder / 'outputs/digits_lt'} must hold the runs of `make run` and no others (different: {which}); "
-            f"in an empty folder run `ltrun {command}`, then --runs with that folder"
+            f"run `ltrun {command}` in an empty folder, then name that folder with --runs"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="where `make run` was run (default: here)")
+    parser.add_argument(
+        "--runs", type=Path, default=ROOT, metavar="FOLDER", help="folder of `make run` (default: this checkout)"
+    )
     folder = parser.parse_args().runs.resolve()
     check_runs(folder)
     for name, command in {"report.svg": REPORT, "data.svg": DATA}.items():

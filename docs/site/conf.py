@@ -1,6 +1,6 @@
-"""Sphinx configuration of the site: the pages of the repository as they stand, with navigation and search.
+"""Sphinx configuration of the site: the unchanged pages of the repository, with navigation and search.
 
-The source folder is the repository itself, so links between README.md and docs/ need no rewriting: `make docs`.
+`make docs` builds the site. Its source folder is the repository, so links between README.md and docs/ need no rewriting.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_show_copyright = False
 
-# caption: pages, in the order of the navigation; pages that stand nowhere here follow under the last one
+# caption: pages, in the order of the navigation; unlisted pages follow under Project
 NAVIGATION = {
     "Use": ["docs/usage", "docs/data", "docs/photos", "docs/results", "docs/protocol", "docs/machines"],
     "Methods": ["docs/methods", "docs/decisions", "docs/reproduction", "docs/log"],
@@ -38,7 +38,7 @@ NAVIGATION = {
 
 
 def toctrees(pages: set[str]) -> str:
-    """Hidden toctrees in MyST Markdown, one for each caption, of the pages that exist."""
+    """Hidden toctrees of the existing pages in MyST Markdown, one for each caption."""
     sections = {caption: [name for name in names if name in pages] for caption, names in NAVIGATION.items()}
     listed = {name for names in sections.values() for name in names}
     sections["Project"] += sorted(pages - listed - {root_doc})
@@ -49,13 +49,13 @@ def toctrees(pages: set[str]) -> str:
 
 
 def add_navigation(app: Sphinx, name: str, source: list[str]) -> None:
-    """Appends the navigation to the home page, whose file stays free of it."""
+    """Appends the navigation to the home page; the file README.md stays free of toctrees."""
     if name == root_doc:
         source[0] += toctrees(set(app.env.found_docs))
 
 
 def unlink_folders(app: Sphinx, page: document) -> None:
-    """Leaves links to folders of the repository as text: a site lists no folders. MyST copies files that are linked."""
+    """Turns links to folders of the repository into text: a site lists no folders. MyST itself copies linked files."""
     for link in list(page.findall(pending_xref)):
         folder = Path(str(page["source"])).parent / link["reftarget"]
         if link["reftype"] == "myst" and folder.is_dir():

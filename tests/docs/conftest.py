@@ -1,4 +1,4 @@
-"""What all pages share: finished runs, and the data of readers."""
+"""Fixtures of the tests of documents: finished runs, CIFAR data sets, a cache of fonts."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from tests.support.readers import cifar
 
 @pytest.fixture(scope="session")
 def finished() -> Iterator[Path]:
-    """A folder in which the sweep of `make run` was run, for one epoch."""
+    """A folder with the results of the sweep of `make run`, trained for one epoch."""
     sweep = re.search(r"ltrun (-m .*digits_lt)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert sweep, "`make run` trains a sweep on digits"
     folder = Path(tempfile.mkdtemp(prefix="ltrun-tests-"))
@@ -38,5 +38,5 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _fonts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Matplotlib lists its fonts once, and not in the home of each reader."""
+    """Matplotlib caches its list of fonts once, not in the home of each reader."""
     os.environ.setdefault("MPLCONFIGDIR", str(tmp_path_factory.mktemp("fonts")))

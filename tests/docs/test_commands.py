@@ -1,4 +1,4 @@
-"""Every command of the documents runs, unless it needs a GPU, a network or a cluster, and prints what the page shows."""
+"""Commands of the documents: each runs, unless it needs a GPU, a network or a cluster, and prints the output of its page."""
 
 from pathlib import Path
 

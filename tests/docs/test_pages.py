@@ -1,4 +1,4 @@
-"""Documents lead somewhere: links, anchors, paths of the tree, blocks, the first question of a page, the length of README."""
+"""Pages of the documents: links, anchors, paths of the tree, code blocks, opening questions, the length of README."""
 
 import pytest
 
@@ -16,12 +16,12 @@ def test_links_lead_to_files_and_headings(page: Page) -> None:
 
 @every_page
 def test_paths_in_code_are_in_the_tree(page: Page) -> None:
-    if page.name != "CHANGELOG.md":  # it tells of trees that were
+    if page.name != "CHANGELOG.md":  # it names files of earlier versions
         assert not path_faults(page)
 
 
 @every_page
-def test_blocks_say_their_language_and_can_be_read(page: Page) -> None:
+def test_code_blocks_name_their_language_and_can_be_parsed(page: Page) -> None:
     assert not block_faults(page)
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the README show what the tool prints today."""
+"""Pictures of the README: they show the current output of two commands."""
 
 import importlib.util
 import re
@@ -16,7 +16,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def lines(picture: str) -> list[str]:
-    """The words of an SVG, a line for each height, from the left."""
+    """The text of an SVG, one line per height, words from left to right."""
     found: dict[float, list[tuple[float, str]]] = {}
     for text in ElementTree.fromstring(picture).iter(f"{SVG}text"):
         found.setdefault(float(text.attrib["y"]), []).append((float(text.attrib["x"]), text.text or ""))
@@ -24,7 +24,7 @@ def lines(picture: str) -> list[str]:
 
 
 def without_bars(output: str) -> list[str]:
-    """The words of a terminal's output, without its colours, bars and rules."""
+    """The lines of a terminal's output, without colours, bars and rules."""
     plain = re.sub(r"\x1b\[[0-9;]*m|[▏▎▍▌▋▊▉█─]", "", output)
     return [" ".join(line.split()) for line in plain.splitlines() if line.strip()]
 
@@ -38,7 +38,7 @@ def draw() -> ModuleType:
     return module
 
 
-def test_the_picture_of_data_is_what_the_command_prints(draw: ModuleType, tmp_path: Path) -> None:
+def test_the_picture_of_data_shows_the_output_of_its_command(draw: ModuleType, tmp_path: Path) -> None:
     output = draw.printed(draw.DATA, tmp_path)
     picture = (PICTURES / "data.svg").read_text()
     shown = [" ".join(line.split()) for line in lines(picture)]
@@ -46,8 +46,8 @@ def test_the_picture_of_data_is_what_the_command_prints(draw: ModuleType, tmp_pa
     assert picture == draw.drawn(draw.DATA, output), OUTDATED.format("data.svg")
 
 
-def test_the_picture_of_a_report_has_the_rows_columns_and_caption_of_today(draw: ModuleType, finished: Path) -> None:
-    """Numbers, and with them what is within noise, differ between machines and epochs."""
+def test_the_picture_of_a_report_has_the_current_rows_columns_and_caption(draw: ModuleType, finished: Path) -> None:
+    """Numbers, and the line about noise below the table, differ between machines and epochs."""
     shown, today = (
         lines((PICTURES / "report.svg").read_text()),
         lines(draw.drawn(draw.REPORT, draw.printed(draw.REPORT, finished))),
@@ -61,7 +61,7 @@ def test_the_picture_of_a_report_has_the_rows_columns_and_caption_of_today(draw:
 
 
 @pytest.mark.parametrize("name", ["data.svg", "report.svg"])
-def test_a_picture_needs_nothing_but_itself_and_says_what_it_shows(name: str) -> None:
+def test_a_picture_loads_no_other_file_and_has_a_title_and_a_description(name: str) -> None:
     root = ElementTree.fromstring(text := (PICTURES / name).read_text())
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
     assert root.attrib["role"] == "img"

@@ -1,4 +1,4 @@
-"""`make docs` builds all pages into a site that needs no network, and refuses a dead link."""
+"""The site of `make docs`: all pages are in its navigation, nothing loads from elsewhere, a dead link fails the build."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_home_page_leads_to_every_page(site: Path) -> None:
+def test_the_sidebar_leads_to_every_page(site: Path) -> None:
     assert 'url=README.html"' in (site / "index.html").read_text()
     home = (site / "README.html").read_text()
     sidebar = home[home.index('class="sidebar-tree"') : home.index("</aside>")]
@@ -50,7 +50,7 @@ def test_the_home_page_leads_to_every_page(site: Path) -> None:
     assert {page.name.removesuffix(".md") for page in pages() if not page.name.startswith(".github/")} - {"README"} <= led_to
 
 
-def test_its_pages_load_nothing_from_elsewhere(site: Path) -> None:
+def test_pages_of_the_site_load_nothing_from_elsewhere(site: Path) -> None:
     files = [path for kind in ("html", "css") for path in site.rglob(f"*.{kind}")]
     assert len(files) > len(pages())
     assert not [path for path in files if LOADED.search(path.read_text())]
@@ -61,8 +61,8 @@ def test_the_search_finds_a_method(site: Path) -> None:
 
 
 @pytest.mark.parametrize("link", ["docs/absent.md", "docs/page.md#absent", "#absent"])
-def test_a_dead_link_is_refused(link: str, tmp_path: Path) -> None:
-    """A link to a folder is none to a page, and no fault: a site lists no folders."""
+def test_a_dead_link_fails_the_build(link: str, tmp_path: Path) -> None:
+    """A link to a folder is no dead link: the site, which lists no folders, shows it as text."""
     shutil.copytree(REPOSITORY / "docs" / "site", tmp_path / "docs" / "site")
     (tmp_path / "docs" / "page.md").write_text("# Page\n\n## Present\n")
     (tmp_path / "README.md").write_text("# Home\n\n[page](docs/page.md#present) [folder](docs/) [file](docs/site/conf.py)\n")

@@ -1,4 +1,4 @@
-"""The `ltrun` fixture of the end-to-end tests."""
+"""Fixtures of the end-to-end tests: command lines in an empty folder, the record of a finished run."""
 
 import logging
 import os
@@ -15,9 +15,9 @@ from tests.support.commands import PROGRAM, SHORT, Run, environment
 
 @pytest.fixture
 def ltrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """ltrun("method=erm", ...) in an empty folder; `env` adds to the environment. Returns exit code and output as text.
+    """ltrun("method=erm", ...) runs a command line in an empty folder and returns its exit code, stdout and stderr.
 
-    It calls the console script's function, which saves the imports of a process of its own.
+    `env` extends the environment. The console script's function runs in this process, so nothing is imported twice.
     """
     for name in [name for name in os.environ if name.startswith("LTRUN_") and name != "LTRUN_CACHE"]:
         monkeypatch.delenv(name)
@@ -36,12 +36,12 @@ def ltrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         return subprocess.CompletedProcess(["ltrun", *arguments], code, output, errors)
 
     yield run
-    logging.getLogger("ltrun").handlers.clear()  # it writes to a stream that is gone now
+    logging.getLogger("ltrun").handlers.clear()  # its handlers write to a closed stream
 
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The record of a run of digits."""
+    """The result.json of a run on digits."""
     folder = tmp_path_factory.mktemp("there")
     words = [*PROGRAM, "method=ldam_drw", *SHORT, "posthoc=ncm"]
     subprocess.run(words, cwd=folder, env=environment(), check=True, capture_output=True)
@@ -51,6 +51,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def result(recorded: bytes, tmp_path: Path) -> Path:
-    """The record, as it comes from elsewhere."""
+    """The record as a file from another machine."""
     (tmp_path / "theirs.json").write_bytes(recorded)
     return tmp_path / "theirs.json"

@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong is one clear sentence, a non-zero exit and nothing lost."""
+"""Mistakes of a user: each ends in one clear sentence and exit code 1, and loses nothing."""
 
 import json
 import os
@@ -76,14 +76,14 @@ from tests.support.commands import SHORT, Run, refused
         (["--config-dir"], ["--config-dir: names no folder"]),
     ],
 )
-def test_a_wrong_word_is_one_sentence(arguments: list[str], said: list[str], ltrun: Run, tmp_path: Path) -> None:
+def test_a_wrong_argument_is_refused_in_one_sentence(arguments: list[str], said: list[str], ltrun: Run, tmp_path: Path) -> None:
     sentence = refused(ltrun(*SHORT, *arguments))
     for words in said:
         assert words in sentence
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_values_of_the_optimizer_are_refused_before_data_is_opened(ltrun: Run) -> None:
+def test_wrong_optimizer_values_are_refused_before_data_is_opened(ltrun: Run) -> None:
     assert "lr must be above 0" in refused(ltrun("dataset=cifar100_lt", "dataset.download=false", "optimizer.lr=-1"))
 
 
@@ -94,13 +94,13 @@ def test_a_root_that_is_a_file_is_named(ltrun: Run, tmp_path: Path) -> None:
         assert f"{tmp_path / 'afile'} is not a folder" in sentence and "dataset.root=FOLDER" in sentence
 
 
-def test_nothing_at_all_is_a_question_for_help(ltrun: Run, tmp_path: Path) -> None:
+def test_ltrun_without_arguments_prints_its_help(ltrun: Run, tmp_path: Path) -> None:
     done = ltrun()
     assert done.returncode == 0 and "ltrun method=ldam dataset=cifar100_lt" in done.stdout
     assert not list(tmp_path.iterdir())
 
 
-def test_flags_of_hydras_may_stand_anywhere(ltrun: Run) -> None:
+def test_hydra_flags_work_at_any_position(ltrun: Run) -> None:
     found = [ltrun(*words) for words in (["--cfg", "job", "seed=7", "method=ldam"], ["seed=7", "--cfg", "job", "method=ldam"])]
     assert found[0].returncode == 0 and "seed: 7" in found[0].stdout
     assert found[0].stdout == found[1].stdout
@@ -131,8 +131,8 @@ def test_a_misspelt_key_in_a_file_is_found(ltrun: Run, tmp_path: Path) -> None:
     assert "did you mean 'adjust'" in said
 
 
-def test_options_of_ones_own_are_announced(ltrun: Run, tmp_path: Path) -> None:
-    """Several folders, separated as in PATH, whose names may hold what URLs and lists may not."""
+def test_user_option_folders_are_announced(ltrun: Run, tmp_path: Path) -> None:
+    """LTRUN_SEARCHPATH lists folders as PATH does; their names may contain commas, spaces and percent signs."""
     margins, heads = tmp_path / "mine", tmp_path / "heads, 2 %20"
     (margins / "margin").mkdir(parents=True)
     (heads / "classifier").mkdir(parents=True)
@@ -161,13 +161,13 @@ def test_a_missing_folder_of_options_is_named(words: list[str], ltrun: Run, tmp_
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_unwritable_output_folder(ltrun: Run, tmp_path: Path) -> None:
+def test_an_unwritable_output_folder_is_refused(ltrun: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     assert "outputs" in refused(ltrun(*SHORT, f"outputs={tmp_path / 'file' / 'below'}"))
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", "", ".", ".."])
-def test_a_name_cannot_leave_outputs(name: str, ltrun: Run, tmp_path: Path) -> None:
+def test_a_dataset_name_cannot_lead_out_of_outputs(name: str, ltrun: Run, tmp_path: Path) -> None:
     sentence = refused(ltrun(*SHORT, f"dataset.name='{name}'"))
     assert "name" in sentence
     assert not list(tmp_path.rglob("*.pt"))
@@ -195,7 +195,7 @@ def test_two_processes_do_not_train_the_same_run(tmp_path: Path, ltrun: Run) -> 
     assert ltrun(*SHORT, "method=erm").returncode == 0
 
 
-def test_a_foreign_result_is_named_and_counted(ltrun: Run, tmp_path: Path) -> None:
+def test_a_report_names_unreadable_results_and_shows_the_others(ltrun: Run, tmp_path: Path) -> None:
     assert ltrun(*SHORT, "method=erm").returncode == 0
     (result,) = tmp_path.rglob("result.json")
     foreign = tmp_path / "outputs" / "other" / "result.json"
@@ -214,7 +214,7 @@ def test_a_foreign_result_is_named_and_counted(ltrun: Run, tmp_path: Path) -> No
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three class folders of real-looking images: random, but of one colour a class."""
+    """Three class folders of learnable images: noise in one colour per class."""
     generator = np.random.default_rng(0)
     for index, (name, count) in enumerate({"ant": 30, "bee": 12, "cat": 6}.items()):
         folder = tmp_path / "photos" / name
@@ -226,7 +226,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_own_photos_end_in_a_table(ltrun: Run, photos: Path) -> None:
+def test_a_run_on_own_photos_ends_in_a_table(ltrun: Run, photos: Path) -> None:
     choices = ("dataset=image_folder", f"dataset.root={photos}", "dataset.image_size=16", "epochs=2", "network=resnet8")
     shown = ltrun("data", *choices)
     assert shown.returncode == 0, shown.stderr
@@ -235,10 +235,10 @@ def test_own_photos_end_in_a_table(ltrun: Run, photos: Path) -> None:
     done = ltrun(*choices)
     assert done.returncode == 0, done.stderr
     assert "imbalance factor" in done.stdout
-    assert "–" in done.stdout, "no class has more than 100 images: that group is a dash"
+    assert "–" in done.stdout, "no class has more than 100 images, so the cell of that group is a dash"
 
 
-def test_unreadable_photos(ltrun: Run, photos: Path) -> None:
+def test_unreadable_photos_are_refused_or_skipped(ltrun: Run, photos: Path) -> None:
     choices = ("dataset=image_folder", f"dataset.root={photos}", "dataset.image_size=16", "epochs=1", "network=resnet8")
     (photos / "bee" / "empty.png").write_bytes(b"")
     assert "bee/empty.png" in refused(ltrun(*choices))
@@ -247,7 +247,7 @@ def test_unreadable_photos(ltrun: Run, photos: Path) -> None:
     assert "1 unreadable" in done.stdout or "skipped" in done.stdout
 
 
-def test_missing_cifar_says_what_was_looked_for(ltrun: Run, tmp_path: Path) -> None:
+def test_a_missing_cifar_is_refused_with_the_searched_folder(ltrun: Run, tmp_path: Path) -> None:
     sentence = refused(ltrun("dataset=cifar100_lt", f"dataset.root={tmp_path}", "dataset.download=false"))
     for words in ("cifar-100-python", str(tmp_path), "dataset.root"):
         assert words in sentence
@@ -264,7 +264,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(ltrun: Run, tmp_path: Path) -
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this machine does not allow mounting a tmpfs")
     try:
-        # leaves room for two checkpoints, not for three
+        # leave room for two checkpoints, not for three
         (disk / "ballast").write_bytes(bytes(room - int(2.5 * checkpoint.stat().st_size)))
         sentence = refused(ltrun(*choices, f"outputs={disk}"))
         assert "full" in sentence
@@ -275,7 +275,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(ltrun: Run, tmp_path: Path) -
         (disk / "ballast").unlink()
         again = ltrun(*choices, f"outputs={disk}")
         assert again.returncode == 0, again.stderr
-        assert "train 1/6" not in again.stdout, "it began anew"
+        assert "train 1/6" not in again.stdout, "training started from scratch"
         first, second = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
         assert first["predictors"] == second["predictors"]
     finally:

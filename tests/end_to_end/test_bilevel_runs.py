@@ -1,4 +1,4 @@
-"""Bilevel presets as a user runs them: who trains what, resuming in the middle of a stage, refusals."""
+"""Bilevel presets on the command line: resuming mid-stage, parameters of optimizer and update, refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Killed(Exception):
 def test_resuming_in_the_middle_of_a_stage_is_bit_equal(
     method: str, saves: int, ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # balms: four epochs of the joint stage, then four of the classifier, of which two are saved
+    # balms trains four epochs of the joint stage and four of the classifier; the kill follows the classifier's second save
     choices = [f"method={method}", *SHORT, "epochs=4", *(["stages.classifier.fraction=1.0"] if method == "balms" else [])]
     done = ltrun(*choices, f"outputs={tmp_path / 'whole'}")
     assert done.returncode == 0, done.stderr
@@ -48,7 +48,7 @@ def test_resuming_in_the_middle_of_a_stage_is_bit_equal(
         assert torch.equal(tensor, broken["module"][name]), name
     for momentum, other in zip(whole["optimizer"]["momentum"], broken["optimizer"]["momentum"], strict=True):
         assert torch.equal(momentum, other)
-    assert whole["module"]["update.steps"] == 4 * 13 and whole["module"]["update.mean"].any()  # Adam's state is among it
+    assert whole["module"]["update.steps"] == 4 * 13 and whole["module"]["update.mean"].any()  # Adam's state is saved too
 
 
 @pytest.mark.parametrize("method", ["meta_weight_net", "balms"])
@@ -56,9 +56,9 @@ def test_the_optimizer_trains_the_network_and_the_update_the_rest(method: str, l
     assert ltrun(f"method={method}", *SHORT, f"outputs={tmp_path}").returncode == 0
     found = state(tmp_path)
     optimized = len(found["optimizer"]["momentum"])
-    if method == "balms":  # weight and bias of the head
+    if method == "balms":  # the head's weight and bias
         assert optimized == 2 and found["module"]["samplers.main.logits"].any()
-    else:  # a convolution and a normalisation of two, six more of each in the blocks, the head
+    else:  # seven convolutions, each with a normalisation's weight and bias, and the head's two
         assert optimized == 7 * 3 + 2
 
 
@@ -72,13 +72,11 @@ def test_the_optimizer_trains_the_network_and_the_update_the_rest(method: str, l
         (["method=meta_weight_net", "reweighting.update.virtual=[nose]"], "must match a trained parameter"),
     ],
 )
-def test_learnt_weights_that_do_not_fit_together_are_refused(
-    choices: list[str], expected: str, ltrun: Run, tmp_path: Path
-) -> None:
+def test_inconsistent_bilevel_parts_are_refused(choices: list[str], expected: str, ltrun: Run, tmp_path: Path) -> None:
     assert expected in refused(ltrun(*choices, *SHORT, f"outputs={tmp_path}"))
 
 
-def test_balms_is_not_told_that_it_balances_twice(ltrun: Run, tmp_path: Path) -> None:
+def test_balms_gets_no_warning_of_balancing_twice(ltrun: Run, tmp_path: Path) -> None:
     assert "balances the classes" not in ltrun("method=balms", *SHORT, f"outputs={tmp_path}").stdout
     twice = ltrun("method=meta_weight_net", "logit_adjustment=balanced_softmax", *SHORT, f"outputs={tmp_path}")
     assert "balances the classes more than once: reweighting=meta_weight_net and" in twice.stdout

@@ -1,4 +1,4 @@
-"""Real CIFAR-100: the exact long-tailed subset, and a training that learns."""
+"""Real CIFAR-100: the size of the long-tailed subset, and a short training above chance."""
 
 import json
 from pathlib import Path

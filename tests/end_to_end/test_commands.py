@@ -1,4 +1,4 @@
-"""The first word, --help, exit codes and interruptions of a command line."""
+"""Command lines: unknown commands and flags, --help, exit codes, interruptions."""
 
 import os
 import signal
@@ -51,12 +51,12 @@ from tests.support.commands import PROGRAM, SHORT, Run, environment, refused
         ([*SHORT, "+margin.note=x", "dataset.profile=3"], "dataset.profile: expected one of"),
     ],
 )
-def test_a_wrong_word_says_what_was_meant(words: list[str], said: str, ltrun: Run, tmp_path: Path) -> None:
+def test_a_wrong_word_is_refused_with_the_right_one(words: list[str], said: str, ltrun: Run, tmp_path: Path) -> None:
     assert said in refused(ltrun(*words))
     assert not list(tmp_path.iterdir())
 
 
-def test_help_behind_a_choice_tells_of_it(ltrun: Run) -> None:
+def test_help_beside_a_choice_describes_the_choice(ltrun: Run) -> None:
     for words in (["method=ldam", "--help"], ["-m", "method=erm,ldam", "-h"], ["--help", "margin=ldam"]):
         done = ltrun(*words)
         assert done.returncode == 0 and "margin.adjust.max_margin=0.5" in done.stdout
@@ -65,14 +65,14 @@ def test_help_behind_a_choice_tells_of_it(ltrun: Run) -> None:
     assert ltrun("methods", "ldam").stdout == ltrun("show", "ldam").stdout
 
 
-def test_info_of_hydras_may_stand_before_an_override(tmp_path: Path) -> None:
-    """In a process of its own, because it sets up the logging of the whole process."""
+def test_hydras_info_flag_works_before_and_after_an_override(tmp_path: Path) -> None:
+    """Runs in a new process, because --info sets up logging for the whole process."""
     for words in (["--info", "method=ldam"], ["method=ldam", "--info", "defaults"]):
         done = subprocess.run([*PROGRAM, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0 and "margin/ldam" in done.stdout, done.stderr
 
 
-def test_packages_of_ones_own_may_stand_in_the_environment(ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugins_may_be_named_in_the_environment(ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "heads_of_mine.py").write_text("from ltrun.classifier import Linear\n\n\nclass Mine(Linear):\n    pass\n")
     (tmp_path / "own" / "classifier").mkdir(parents=True)
     (tmp_path / "own" / "classifier" / "mine.yaml").write_text("# Mine.\nhead:\n  _target_: heads_of_mine.Mine\n")
@@ -102,8 +102,8 @@ def test_an_interruption_has_the_exit_code_of_its_signal(number: signal.Signals,
     )
 
 
-def test_an_interruption_that_a_finally_hides_is_an_interruption(ltrun: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As omegaconf's does, which restores the flags of a node that is not there yet."""
+def test_an_interruption_hidden_by_an_error_in_finally_exits_with_130(ltrun: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """omegaconf has such a block: it restores the flags of a node that does not exist yet."""
 
     def interrupted(*_: object, **__: object) -> None:
         try:
@@ -119,8 +119,8 @@ def test_an_interruption_that_a_finally_hides_is_an_interruption(ltrun: Run, mon
         assert "Traceback" not in done.stderr and "_invalidate" not in done.stderr
 
 
-def test_a_folder_named_ltrun_hides_nothing(tmp_path: Path) -> None:
-    """As in the parent of a checkout, with PYTHONPATH=. for packages of one's own."""
+def test_a_folder_named_ltrun_does_not_hide_the_package(tmp_path: Path) -> None:
+    """The parent of a checkout has such a folder, and PYTHONPATH=. finds a user's own packages."""
     (tmp_path / "ltrun").mkdir()
     for program in ([PROGRAM[0], "-c", "from ltrun.cli import main; main()"], PROGRAM):
         done = subprocess.run(

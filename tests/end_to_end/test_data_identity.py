@@ -1,4 +1,4 @@
-"""A run is of the data that it was trained on: names of its test images, refusals of other data, tables that mix none."""
+"""Identity of a run's data: names of test images, refusals of changed data, tables that never mix data sets."""
 
 import os
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_predictions_name_their_images(ltrun: Run, photos: Path, tmp_path: Path,
         assert Path(name).parent.name == ("ant", "bee", "cat")[label]
 
 
-# Other data
+# Changed data
 
 
 def black(photos: Path, pattern: str = "*") -> None:
@@ -65,14 +65,14 @@ def renamed(photos: Path) -> None:
 
 
 def swapped(photos: Path) -> None:
-    """Two images of different sizes, as compressed ones have."""
+    """Swaps two images of different file sizes, as compressed images have."""
     Image.new("RGB", (12, 12)).save(photos / "aside.png")
     (photos / "aside.png").replace(photos / "ant" / "0000.png")
     swap(photos, "ant/0000.png", "bee/0000.png")
 
 
 def removed_and_added(photos: Path) -> None:
-    """As many of each class as before."""
+    """Renames an image, so all class counts stay equal."""
     (photos / "cat" / "0000.png").rename(photos / "cat" / "0000x.png")
 
 
@@ -87,14 +87,14 @@ CHANGES = {
 
 @pytest.mark.parametrize("streamed", ["false", "true"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_finished_run_of_other_data_is_not_done_before(
+def test_a_finished_run_is_not_reused_for_changed_data(
     ltrun: Run, photos: Path, tmp_path: Path, change: str, streamed: str
 ) -> None:
     words = (*PHOTOS, f"dataset.streamed={streamed}", "dataset.workers=0")
     assert ltrun(*words).returncode == 0
     assert "done before" in ltrun(*words).stdout
     make, said = CHANGES[change]
-    if (streamed, change) == ("false", "another name"):  # the same pixels with the same labels
+    if (streamed, change) == ("false", "another name"):  # resident data are known by pixels and labels, not by names
         make(photos)
         assert "done before" in ltrun(*words).stdout
         return
@@ -107,7 +107,7 @@ def test_a_finished_run_of_other_data_is_not_done_before(
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_a_run_does_not_go_on_with_other_data(ltrun: Run, tmp_path: Path, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_does_not_resume_on_changed_data(ltrun: Run, tmp_path: Path, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("train", "val", "test"):
         class_folders(tmp_path / "photos" / name, {"ant": 8, "bee": 5}, size=12, seed=len(name))
     interrupt(ltrun, monkeypatch, *PHOTOS)
@@ -119,11 +119,11 @@ def test_a_run_does_not_go_on_with_other_data(ltrun: Run, tmp_path: Path, split:
     class_folders(tmp_path / "photos" / split, {"ant": 8, "bee": 5}, size=12, seed=len(split))
     again = ltrun(*PHOTOS)
     assert again.returncode == 0, again.stderr
-    assert "train 1/2" not in again.stdout, "it goes on"
+    assert "train 1/2" not in again.stdout, "the run did not resume"
 
 
 def interrupt(ltrun: Run, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    """Ends the run after its first checkpoint."""
+    """Interrupts the run after its first checkpoint."""
 
     class Interrupted(Checkpoints):
         def save(self, name: str, state: dict[str, Any]) -> None:
@@ -135,17 +135,17 @@ def interrupt(ltrun: Run, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
         assert ltrun(*words).returncode == 130
 
 
-def test_streamed_and_resident_data_are_the_same(ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streamed_and_resident_images_are_the_same_data(ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(ltrun, monkeypatch, *PHOTOS, "dataset.streamed=true", "dataset.workers=0")
     done = ltrun(*PHOTOS, "dataset.streamed=false")
     assert done.returncode == 0, done.stderr
     assert "done before" in ltrun(*PHOTOS, "dataset.streamed=true").stdout
 
 
-def test_a_streamed_run_whose_images_change_meanwhile_is_refused(
+def test_a_streamed_run_stops_if_an_image_changes_during_training(
     ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After its last whole checkpoint it goes on when the image is back."""
+    """Once the image is restored, the run resumes from the checkpoint of the last whole epoch."""
     words = (*PHOTOS, "dataset.streamed=true", "dataset.workers=0", "epochs=3")
     path, whole = photos / "ant" / "0003.png", Trainer._epoch
 
@@ -167,10 +167,10 @@ def test_a_streamed_run_whose_images_change_meanwhile_is_refused(
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_streamed_images_exchanged_for_others_of_their_sizes_are_told(
+def test_replaced_streamed_images_of_equal_sizes_are_warned_about(
     ltrun: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
 ) -> None:
-    """In a resume, also by the checkpoint alone, and of a finished run; in a sweep once for all its jobs."""
+    """Warns on resuming, even from the checkpoint alone, and for a finished run; a sweep warns once for all its jobs."""
     for path in photos.rglob("*.png"):
         Image.open(path).save(path.with_suffix(".bmp"))
         path.unlink()
@@ -222,7 +222,7 @@ def test_data_of_finished_jobs_are_opened_once(ltrun: Run, photos: Path, monkeyp
 
 
 def test_tables_do_not_mix_runs_of_different_data(ltrun: Run, photos: Path) -> None:
-    """Two folders of equal class names and sizes, and one folder whose images were exchanged."""
+    """Replacing images between two seeds makes another data set, although class names and counts stay equal."""
     assert ltrun(*PHOTOS).returncode == 0
     black(photos, "0000")
     assert ltrun(*PHOTOS, "seed=1").returncode == 0
@@ -233,10 +233,10 @@ def test_tables_do_not_mix_runs_of_different_data(ltrun: Run, photos: Path) -> N
     assert "(data " not in ltrun("report", "outputs").stdout
 
 
-# What a record tells
+# The command in a record
 
 
-def test_a_record_tells_the_command_of_its_run_alone(ltrun: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_record_of_a_sweep_holds_the_command_of_its_own_run(ltrun: Run, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "options" / "logit_adjustment").mkdir(parents=True)
     (tmp_path / "options" / "logit_adjustment" / "mine.yaml").write_text(
         "adjust: {_target_: ltrun.logit_adjustment.BalancedSoftmax}\n"
@@ -261,11 +261,11 @@ def swap(photos: Path, one: str, other: str) -> None:
     (photos / "aside").rename(photos / other)
 
 
-def test_verification_names_images_of_which_the_cache_held_others(
+def test_verification_names_images_that_differ_from_the_cache(
     ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LTRUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(stamps, "_values", lambda _: (1, 2, 3, 4))  # a file system that shows no change
+    monkeypatch.setattr(stamps, "_values", lambda _: (1, 2, 3, 4))  # a file system whose stamps show no change
     words = ("data", "--verify", *PHOTOS[1:4])
     first = ltrun(*words)
     assert (first.returncode, "it does now" in first.stdout) == (0, True), first.stdout + first.stderr
@@ -275,11 +275,11 @@ def test_verification_names_images_of_which_the_cache_held_others(
     assert found.returncode == 1
     assert "2 of 48 images differed from the cache" in found.stdout
     assert [line.strip() for line in found.stdout.splitlines()[-2:]] == ["photos/ant/0003.png", "photos/bee/0001.png"]
-    assert ltrun(*words).returncode == 0, "it mends the cache"
+    assert ltrun(*words).returncode == 0, "verification did not repair the cache"
 
 
 @pytest.mark.parametrize("form", ["digits", "streamed"])
-def test_verification_of_other_data(
+def test_verification_compares_digits_but_no_streamed_images(
     ltrun: Run, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
 ) -> None:
     monkeypatch.setenv("LTRUN_CACHE", str(tmp_path / "cache"))

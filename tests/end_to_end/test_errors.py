@@ -18,7 +18,7 @@ PHOTOS = ("dataset=image_folder", "dataset.image_size=16", "epochs=1", "batch_si
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Noise in folders of three classes, the last of an awkward name."""
+    """Noise in three class folders, the last with a name that HTML must escape."""
     rng = np.random.default_rng(0)
     for split, counts in {"train": (12, 8, 6), "test": (5, 5, 5)}.items():
         for name, count in zip(("ant", "bee", "Bär & <b>"), counts, strict=True):
@@ -35,7 +35,7 @@ def rows(ltrun: Run, *words: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(done.stdout)))
 
 
-def test_wrong_digits_are_those_that_the_result_counts(ltrun: Run, tmp_path: Path) -> None:
+def test_the_listed_digits_match_the_error_of_the_result(ltrun: Run, tmp_path: Path) -> None:
     assert ltrun("method=erm", *SHORT, "posthoc=ncm").returncode == 0
     (result,) = tmp_path.rglob("result.json")
     for predictor, found in json.loads(result.read_text())["predictors"].items():
@@ -70,7 +70,7 @@ def test_photos_are_named_by_their_files_and_shown(ltrun: Run, photos: Path, tmp
     assert "Bär & <b>" not in text and ("Bär &amp; &lt;b&gt;" in text) == any("Bär" in str(row) for row in wrong)
 
 
-def test_photos_that_have_moved_are_looked_for_where_the_user_says(ltrun: Run, photos: Path, tmp_path: Path) -> None:
+def test_moved_photos_are_shown_with_root(ltrun: Run, photos: Path, tmp_path: Path) -> None:
     assert ltrun("method=erm", *PHOTOS, f"dataset.root={photos}").returncode == 0
     shutil.move(photos, tmp_path / "elsewhere")
     page = tmp_path / "page.html"
@@ -81,7 +81,7 @@ def test_photos_that_have_moved_are_looked_for_where_the_user_says(ltrun: Run, p
     assert "data:image/jpeg" in page.read_text()
 
 
-def test_a_run_of_before_counts_rows_and_shows_what_the_data_set_holds(ltrun: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_run_without_file_names_lists_rows_and_shows_images_of_the_data_set(ltrun: Run, photos: Path, tmp_path: Path) -> None:
     assert ltrun("method=erm", *PHOTOS, f"dataset.root={photos}").returncode == 0
     (file,) = tmp_path.rglob("predictions.npz")
     with np.load(file) as arrays:
@@ -95,7 +95,7 @@ def test_a_run_of_before_counts_rows_and_shows_what_the_data_set_holds(ltrun: Ru
     assert "another test split" in ltrun("errors", "outputs", "--html", "page.html").stderr
 
 
-def test_refusals_are_sentences(ltrun: Run, tmp_path: Path) -> None:
+def test_wrong_arguments_of_ltrun_errors_are_refused_in_one_sentence(ltrun: Run, tmp_path: Path) -> None:
     for seed in ("0", "1"):
         assert ltrun("method=erm", *SHORT, "epochs=1", f"seed={seed}").returncode == 0
     assert "several runs" in refused(ltrun("errors", "outputs"))
@@ -111,7 +111,7 @@ def test_refusals_are_sentences(ltrun: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", "mypackage.Source"])
-def test_a_record_of_strangers_runs_no_code(ltrun: Run, tmp_path: Path, target: str) -> None:
+def test_a_strangers_record_runs_no_code(ltrun: Run, tmp_path: Path, target: str) -> None:
     assert ltrun("method=erm", *SHORT, "epochs=1").returncode == 0
     (result,) = tmp_path.rglob("result.json")
     content = json.loads(result.read_text())

@@ -1,4 +1,4 @@
-"""`ltrun data export`: a folder that gives the same runs, to the bit, as the data set that it was made from."""
+"""`ltrun data export`: runs from an export are bit-equal to runs from the original data set."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ TAIL = ("dataset=cifar10_lt", "dataset.imbalance=10", "dataset.validation_per_cl
 
 @pytest.fixture
 def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small CIFAR-10 in the official form: 20 images of each class."""
+    """A small CIFAR-10 in the official format: 20 training and 4 test images per class."""
     release, files = fake_release()
     monkeypatch.setitem(RELEASES, 10, release)
     (tmp_path / "official" / release.folder).mkdir(parents=True)
@@ -52,7 +52,7 @@ def opened(root: Path, **choices: Any) -> list[tuple[torch.Tensor, torch.Tensor]
 
 
 def outcome(outputs: Path) -> tuple[dict[str, torch.Tensor], dict[str, np.ndarray], Any]:
-    """Weights, predictions and metrics of the only run there."""
+    """Weights, predictions and metrics of the only run under `outputs`."""
     (result,) = outputs.rglob("result.json")
     (checkpoint,) = result.parent.glob("*.pt")
     with np.load(result.parent / "predictions.npz") as arrays:
@@ -76,8 +76,8 @@ def test_a_run_from_an_export_is_bit_equal(profile: str, official: Path, exporte
     assert metrics == metrics2
 
 
-def test_an_export_stands_alone(exported: Path) -> None:
-    """Names and counts of all classes, the tail and the digests are in each file."""
+def test_an_export_describes_itself(exported: Path) -> None:
+    """Each file notes the names and counts of all classes, the tail and the digests."""
     counts = {}
     for split in ("train", "validation", "test"):
         file = exported / f"{split}.parquet"
@@ -101,7 +101,7 @@ def test_the_same_command_again_writes_nothing(official: Path, exported: Path, l
     assert {path.name: path.stat().st_mtime_ns for path in exported.iterdir()} == before
 
 
-def test_an_export_of_an_export_is_the_same_images(exported: Path, ltrun: Run, tmp_path: Path) -> None:
+def test_an_export_of_an_export_holds_the_same_images(exported: Path, ltrun: Run, tmp_path: Path) -> None:
     done = ltrun("data", "export", *TAIL, f"dataset.root={exported}", f"to={tmp_path / 'again'}")
     assert done.returncode == 0, done.stderr
     assert opened(tmp_path / "again", validation_per_class=2) is not None
@@ -144,7 +144,7 @@ def test_an_empty_folder_and_a_link_to_one_are_filled(official: Path, ltrun: Run
         (["dataset=cifar10_lt", "dataset.download=false", "dataset.root=nothing", "to=a"], "no CIFAR-10"),
     ],
 )
-def test_what_cannot_be_exported_is_one_sentence(
+def test_an_impossible_export_is_refused_in_one_sentence(
     words: list[str], said: str, official: Path, ltrun: Run, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
@@ -155,7 +155,7 @@ def test_what_cannot_be_exported_is_one_sentence(
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_what_was_cut_short_leaves_nothing(
+def test_an_interrupted_or_failed_export_leaves_no_files(
     failure: BaseException, official: Path, ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = parquet.write
@@ -188,7 +188,7 @@ def test_a_tail_is_not_cut_twice(choices: list[str], exported: Path, ltrun: Run)
     assert "dataset.profile=as_is dataset.imbalance=10 dataset.validation_per_class=2" in said
 
 
-def test_an_export_of_another_data_set(exported: Path, ltrun: Run) -> None:
+def test_an_export_of_another_data_set_is_refused(exported: Path, ltrun: Run) -> None:
     assert "CIFAR-10, not CIFAR-100" in refused(ltrun("data", "dataset=cifar100_lt", f"dataset.root={exported}"))
 
 
@@ -214,8 +214,8 @@ def test_a_damaged_export_is_named(damage: str, official: Path, exported: Path, 
 
 
 @pytest.mark.slow
-def test_all_of_cifar100_lt(cifar100_root: Path, shared: Path, ltrun: Run, tmp_path: Path) -> None:
-    """The literature's very images in its very order, in less than 50 MB."""
+def test_an_export_of_cifar100_lt_holds_ldams_subset(cifar100_root: Path, shared: Path, ltrun: Run, tmp_path: Path) -> None:
+    """In the order of LDAM's code, and in less than 50 MB."""
     choices = ("dataset=cifar100_lt", f"dataset.root={cifar100_root}", f"to={tmp_path / 'out'}")
     done = ltrun("data", "export", *choices)
     assert done.returncode == 0, done.stderr
@@ -228,6 +228,6 @@ def test_all_of_cifar100_lt(cifar100_root: Path, shared: Path, ltrun: Run, tmp_p
         assert present(Note.of(file)).sha256 == digest(expected)
         table = pyarrow.parquet.read_table(file)
         assert np.array_equal(table["fine_label"].to_numpy(), expected.labels)
-        some = [0, 1, 499, 500, len(rows) - 1]  # decoding all of them is left to the small exports above
+        some = [0, 1, 499, 500, len(rows) - 1]  # the tests above decode all images of small exports
         pixels, _ = decode_all([table["img"][row].as_py() for row in some], Decoding(32, crop=False))
         assert np.array_equal(pixels, expected.images[some])

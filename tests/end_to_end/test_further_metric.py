@@ -1,4 +1,4 @@
-"""A metric that a task measures besides: one line of metrics.py declares it, and without that line it is shown as it is."""
+"""Additional metrics of a task: one line of metrics.py declares title and percent; an undeclared metric is shown raw."""
 
 from __future__ import annotations
 

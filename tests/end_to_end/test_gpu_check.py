@@ -1,4 +1,4 @@
-"""The check on a GPU machine (benchmarks/gpu): prepared and run on a CPU, as it would travel."""
+"""The GPU check (benchmarks/gpu), prepared for its upload and run on a CPU."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.commands import environment
 from tests.support.data_fakes import cifar_parquet
 
 CHECKOUT = Path(__file__).parents[2]
-STEPS = ("presets", "probe", "erm", "pack", "table")  # of every kind, and a minute in all on two cores that do nothing else
+STEPS = ("presets", "probe", "erm", "pack", "table")  # every kind of step; a minute in all on two idle cores
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout, and wheels that hold nothing: this machine has those packages."""
+    """A checkout with empty wheels: the packages are installed on this machine."""
     made = tmp_path / "checkout"
     without = {"benchmarks": ("__pycache__", "results")}
     for folder in ("ltrun", "conf", "benchmarks", "tests"):
@@ -43,8 +43,8 @@ def given(checkout: Path, script: str, **variables: str) -> subprocess.Completed
 
 
 @pytest.mark.slow
-def test_the_whole_way_without_a_gpu(checkout: Path, tmp_path: Path) -> None:
-    for split, per_class in (("train", 100), ("test", 5)):  # 100 are the fewest from which the long tail can be cut
+def test_the_gpu_check_is_prepared_and_runs_on_a_cpu(checkout: Path, tmp_path: Path) -> None:
+    for split, per_class in (("train", 100), ("test", 5)):  # the long tail needs at least 100
         cifar_parquet(tmp_path / split, per_class, classes=100)
         (checkout / "data").mkdir(exist_ok=True)
         (tmp_path / split / f"{split}.parquet").rename(checkout / "data" / f"{split}.parquet")
@@ -75,7 +75,7 @@ def test_the_whole_way_without_a_gpu(checkout: Path, tmp_path: Path) -> None:
     assert "* same bits: 2" in summary and "fp32 NHWC" in summary and "2 at once" in summary and "| erm" in summary
 
 
-def test_too_much_does_not_travel(checkout: Path) -> None:
+def test_an_upload_above_64_mib_is_refused(checkout: Path) -> None:
     (checkout / ".gpu" / "data").mkdir()
     with (checkout / ".gpu" / "data" / "train.parquet").open("wb") as file:
         file.truncate(64 * 2**20)

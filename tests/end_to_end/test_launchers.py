@@ -1,4 +1,4 @@
-"""A sweep by a launcher of Hydra's: jobs travel as files, and their folders tell what became of them."""
+"""Sweeps through Hydra launchers: jobs are passed as files, and their folders hold the outcomes."""
 
 import json
 import os
@@ -20,12 +20,12 @@ joblib = pytest.mark.skipif(find_spec("hydra_plugins.hydra_joblib_launcher") is 
 
 
 def predictors(folder: Path) -> dict[str, Any]:
-    """Metrics of every run, by its place in the folder."""
+    """Metrics of every run, by the path of its record in the folder."""
     files = sorted(folder.rglob("result.json"))
     return {str(file.relative_to(folder)): json.loads(file.read_text())["predictors"] for file in files}
 
 
-def test_a_launched_sweep_equals_one_without_and_skips_what_is_done(ltrun: Run, tmp_path: Path) -> None:
+def test_a_launched_sweep_equals_a_plain_sweep_and_skips_finished_jobs(ltrun: Run, tmp_path: Path) -> None:
     choices = ("method=erm,crt", "seed=0,1", *SHORT)
     assert ltrun("-m", *choices, f"outputs={tmp_path / 'without'}", "runtime.pack=1").returncode == 0
     odd = 'by, a=b "it\'s"'
@@ -43,7 +43,7 @@ def test_failed_jobs_are_named_with_their_reason_and_others_train(ltrun: Run, tm
     done = ltrun(*sweep)
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
     assert "3 failed" in done.stderr and "Method" in done.stdout
-    assert done.stderr.count("the loss is not finite") == 2, "when it happens and below the table"
+    assert done.stderr.count("the loss is not finite") == 2, "each failure is reported when it happens and below the table"
     assert "seed=-1 optimizer.lr=0.1 " in done.stderr
     (log,) = tmp_path.rglob("error.log")
     assert "the loss is not finite" in log.read_text()
@@ -53,7 +53,7 @@ def test_failed_jobs_are_named_with_their_reason_and_others_train(ltrun: Run, tm
 
 
 @pytest.mark.parametrize("launcher", ["runtime.pack=1", "hydra/launcher=basic"])
-def test_a_sweep_is_not_changed_by_what_happens_to_its_options(launcher: str, ltrun: Run, tmp_path: Path) -> None:
+def test_a_sweep_ignores_later_edits_of_its_option_files(launcher: str, ltrun: Run, tmp_path: Path) -> None:
     option = tmp_path / "conf" / "optimizer" / "mine.yaml"
     option.parent.mkdir(parents=True)
     text = "_target_: ltrun.optimizer.SGD\nlr: {}\nmomentum: 0.9\nweight_decay: 0.0\n"
@@ -77,7 +77,7 @@ def test_a_sweep_is_not_changed_by_what_happens_to_its_options(launcher: str, lt
     assert {json.loads(path.read_text())["config"]["optimizer"]["lr"] for path in tmp_path.rglob("result.json")} == {0.1}
 
 
-def test_results_of_before_never_pass_for_those_of_a_forced_sweep(ltrun: Run, tmp_path: Path) -> None:
+def test_a_forced_sweep_that_fails_reports_no_old_results(ltrun: Run, tmp_path: Path) -> None:
     sweep = (*BASIC, "seed=0,1", *SHORT, "epochs=1")
     assert ltrun(*sweep).returncode == 0
     with pytest.MonkeyPatch.context() as patch:
@@ -94,7 +94,7 @@ def test_results_of_before_never_pass_for_those_of_a_forced_sweep(ltrun: Run, tm
     assert ltrun(*sweep).returncode == 0
 
 
-def test_an_interrupt_ends_a_launched_sweep_with_the_table_of_what_is_done(ltrun: Run) -> None:
+def test_an_interrupted_launched_sweep_prints_the_table_of_finished_jobs(ltrun: Run) -> None:
     import ltrun.sweep.jobs as jobs
 
     def interrupted(job: Job) -> Outcome:
@@ -110,7 +110,7 @@ def test_an_interrupt_ends_a_launched_sweep_with_the_table_of_what_is_done(ltrun
     assert "Method" in done.stdout and "interrupted; nothing finished is lost" in done.stdout and "failed" not in done.stderr
 
 
-def test_a_single_run_obeys_what_is_said_of_hydra(ltrun: Run, tmp_path: Path) -> None:
+def test_a_single_run_follows_hydra_job_settings(ltrun: Run, tmp_path: Path) -> None:
     import ltrun.sweep.jobs as jobs
 
     seen = []
@@ -128,7 +128,7 @@ def test_a_single_run_obeys_what_is_said_of_hydra(ltrun: Run, tmp_path: Path) ->
     assert not (result.parent / "job.json").exists()
 
 
-def test_a_refused_run_leaves_no_folder_and_a_refused_job_its_reason(ltrun: Run, tmp_path: Path) -> None:
+def test_a_refused_run_leaves_no_folder_and_a_refused_job_leaves_an_error_log(ltrun: Run, tmp_path: Path) -> None:
     wrong = ("representation=paco", "margin=ldam", *SHORT)
     for words in (wrong, ("hydra.run.dir=.", *wrong)):
         assert "margin=ldam has no effect" in refused(ltrun(*words))
@@ -146,12 +146,12 @@ def test_a_refused_run_leaves_no_folder_and_a_refused_job_its_reason(ltrun: Run,
         (("--run",), "--run: a run is trained without this flag"),
     ],
 )
-def test_what_hydra_is_not_asked_for_is_refused(words: tuple[str, ...], said: str, ltrun: Run, tmp_path: Path) -> None:
+def test_unsupported_hydra_plugins_and_flags_are_refused(words: tuple[str, ...], said: str, ltrun: Run, tmp_path: Path) -> None:
     assert said in refused(ltrun(*words, *SHORT))
     assert not list(tmp_path.rglob("job.json")) + list(tmp_path.rglob("metrics.jsonl"))
 
 
-# ---------------------------------------------------------------------------------------------------- processes of joblib's
+# ------------------------------------------------------------------------------------------------------- joblib's processes
 
 
 def by_joblib(tmp_path: Path, *choices: str) -> subprocess.Popen[str]:
@@ -163,7 +163,7 @@ def by_joblib(tmp_path: Path, *choices: str) -> subprocess.Popen[str]:
 
 
 @joblib
-def test_jobs_in_the_queue_of_a_launcher_are_not_changed_by_their_options(tmp_path: Path) -> None:
+def test_queued_jobs_train_although_their_option_file_is_deleted(tmp_path: Path) -> None:
     option = tmp_path / "conf" / "optimizer" / "mine.yaml"
     option.parent.mkdir(parents=True)
     option.write_text("_target_: ltrun.optimizer.SGD\nlr: 0.1\nmomentum: 0.9\nweight_decay: 0.0\n")
@@ -179,13 +179,13 @@ def test_jobs_in_the_queue_of_a_launcher_are_not_changed_by_their_options(tmp_pa
 
 @joblib
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
-def test_a_launcher_whose_jobs_all_die_names_them_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_a_launcher_that_dies_names_its_jobs_and_the_same_command_resumes_them(tmp_path: Path) -> None:
     choices = ("seed=0,1,2", "epochs=60")
     sweep = by_joblib(tmp_path, *choices)
-    until(lambda: len(list(tmp_path.rglob("checkpoints.json"))) == 2)  # of the two that train, so that both go on from one
+    until(lambda: len(list(tmp_path.rglob("checkpoints.json"))) == 2)  # of both jobs in training, so that both resume
     left = below(sweep.pid)
     workers = [pid for pid in left if "LokyProcess" in Path(f"/proc/{pid}/cmdline").read_text()]
-    os.kill(workers[0], signal.SIGKILL)  # joblib ends the others
+    os.kill(workers[0], signal.SIGKILL)  # joblib then ends the other workers
     output, errors = sweep.communicate(timeout=100)
     assert sweep.returncode == 1 and "Traceback" not in output + errors, errors
     assert "ltrun: the launcher stopped: TerminatedWorkerError" in errors and "3 failed" in errors
@@ -197,4 +197,4 @@ def test_a_launcher_whose_jobs_all_die_names_them_and_the_same_command_goes_on(t
     output, errors = again.communicate(timeout=300)
     assert again.returncode == 0, errors
     assert len(list(tmp_path.rglob("result.json"))) == 3
-    assert output.count("train 1/60") == 1, "two had begun before"
+    assert output.count("train 1/60") == 1, "two of the three jobs resume"

@@ -1,4 +1,4 @@
-"""Several jobs at once: the same results as alone, a kill costs one job, and nothing is left running."""
+"""Packed sweeps: jobs at once equal jobs alone, a killed job fails alone, no process is left running."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_jobs_at_once_equal_jobs_alone_bit_for_bit(ltrun: Run, tmp_path: Path) -
         ]
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert "train 1/3" in one.stdout
-    assert "train 1/" not in two.stdout, "jobs at once print a line each, when they end"
+    assert "train 1/" not in two.stdout, "jobs at once print one line each, at their end"
     for line in ("1/2 ", "2/2 ", "crt [epochs=3, evaluation.every=2] on digits_lt, seed 0 | all "):
         assert line in two.stdout
 
@@ -72,15 +72,15 @@ def test_jobs_that_share_a_process_equal_jobs_alone_bit_for_bit(ltrun: Run, tmp_
         assert scores[0] == scores[1]
 
 
-def test_the_first_sweep_of_a_machine_decodes_its_images(ltrun: Run, tmp_path: Path) -> None:
+def test_a_sweep_without_a_cache_decodes_its_images(ltrun: Run, tmp_path: Path) -> None:
     done = ltrun("-m", "seed=0,1", *SHORT, "epochs=1", "runtime.pack=2", LTRUN_CACHE=str(tmp_path / "none yet"))
     assert done.returncode == 0, done.stderr
 
 
-def test_a_job_that_fails_in_a_shared_process_takes_no_other_with_it(tmp_path: Path) -> None:
+def test_a_job_that_fails_in_a_shared_process_stops_no_other(tmp_path: Path) -> None:
     done = in_one_process(tmp_path, 2, "-m", "optimizer.lr=1e30,0.1", "seed=0,1", *SHORT)
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
-    assert done.stderr.count("the loss is not finite") == 4, "when it happens and below the table"
+    assert done.stderr.count("the loss is not finite") == 4, "each failure is reported when it happens and below the table"
     assert len(list(tmp_path.rglob("result.json"))) == 2
 
 
@@ -95,7 +95,7 @@ def test_a_warning_names_its_job(ltrun: Run) -> None:
 
 
 @pytest.mark.parametrize("pack", ["0", "many", "1.5", "true", "null"])
-def test_how_many_at_once_is_auto_or_a_number(pack: str, ltrun: Run) -> None:
+def test_runtime_pack_is_auto_or_a_positive_whole_number(pack: str, ltrun: Run) -> None:
     done = ltrun("-m", "seed=0,1", *SHORT, f"runtime.pack={pack}")
     assert done.returncode == 1
     assert "runtime.pack: expected " in done.stderr
@@ -108,7 +108,7 @@ def test_a_misspelt_option_stops_a_sweep_before_it_starts(ltrun: Run, tmp_path: 
     assert not list(tmp_path.rglob("metrics.jsonl"))
 
 
-def test_what_is_done_is_skipped_without_a_process(ltrun: Run, tmp_path: Path) -> None:
+def test_finished_jobs_are_skipped_without_starting_a_process(ltrun: Run, tmp_path: Path) -> None:
     command = ["-m", "seed=0,1", *SHORT, "epochs=1", "runtime.pack=2"]
     assert ltrun(*command).returncode == 0
     script = (
@@ -125,13 +125,13 @@ def test_what_is_done_is_skipped_without_a_process(ltrun: Run, tmp_path: Path) -
 
 
 def below(pid: int) -> dict[int, int]:
-    """{process: its parent} of all that a process started, directly or not."""
+    """{process: its parent} of all descendants of a process."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, state, parent = stat.parent.name, *stat.read_text().rpartition(")")[2].split()[:2]
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
         if state != "Z":
             parents[int(name)] = int(parent)
     found: dict[int, int] = {}
@@ -141,7 +141,7 @@ def below(pid: int) -> dict[int, int]:
 
 
 def workers(pid: int) -> dict[int, int]:
-    """{process that trains: the server it was forked from}, without what a run starts itself, such as git"""
+    """{training process: the server that forked it}; leaves out children of a run, such as git."""
     found = below(pid)
     return {process: parent for process, parent in found.items() if found.get(parent) == pid}
 
@@ -149,12 +149,12 @@ def workers(pid: int) -> dict[int, int]:
 def until(holds: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it took too long"
+        assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.02)
 
 
 def training(folder: Path, runs: int = 2) -> bool:
-    """Whether so many runs have an epoch behind them."""
+    """Whether at least `runs` runs have finished an epoch."""
     return sum(bool(path.read_text()) for path in folder.rglob("metrics.jsonl")) >= runs
 
 
@@ -171,28 +171,28 @@ def gone(processes: dict[int, int]) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
-def test_a_killed_job_is_one_failed_line_and_an_interrupt_stops_the_others(tmp_path: Path) -> None:
+def test_a_killed_job_fails_alone_and_an_interrupt_stops_the_others(tmp_path: Path) -> None:
     sweep = started(tmp_path, "seed=0,1,2", "epochs=4000")
     until(lambda: training(tmp_path))
     victim, server = next(iter(workers(sweep.pid).items()))
-    assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1, "a thread of the server's would be lost in a fork"
+    assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1, "a fork would lose a second thread of the server"
     os.kill(victim, signal.SIGKILL)
-    until(lambda: training(tmp_path, 3))  # the third job has taken its place
+    until(lambda: training(tmp_path, 3))  # the third job has taken the place of the victim
     assert len(workers(sweep.pid)) == 2 and victim not in workers(sweep.pid)
     left = below(sweep.pid)
-    os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(sweep.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
     output, errors = sweep.communicate(timeout=60)
     assert sweep.returncode == 130
     assert "Traceback" not in output + errors
     assert "interrupted; nothing finished is lost" in output
     assert "1 failed" in errors
-    assert errors.count("its process was ended by SIGKILL") == 2, "when it happens and below the table"
+    assert errors.count("its process was ended by SIGKILL") == 2, "each failure is reported when it happens and below the table"
     until(lambda: gone(left), 20)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
-def test_no_process_outlives_a_killed_sweep_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_sweep_and_the_same_command_resumes(tmp_path: Path) -> None:
     sweep = started(tmp_path, "seed=0,1", "epochs=4")
     until(lambda: training(tmp_path))
     left = below(sweep.pid)
@@ -209,8 +209,8 @@ def test_no_process_outlives_a_killed_sweep_and_the_same_command_goes_on(tmp_pat
 # ------------------------------------------------------------------------------------------------------ temporary folders
 
 
-def test_a_long_path_of_temporary_files_is_no_obstacle(tmp_path: Path) -> None:
-    """A socket's path has 107 bytes at most."""
+def test_a_sweep_trains_although_the_path_of_temporary_files_is_long(tmp_path: Path) -> None:
+    """The path of a socket has at most 107 bytes."""
     long = tmp_path / ("x" * 100)
     long.mkdir()
     command = [*PROGRAM, "-m", "seed=0,1", "dataset=digits_lt", "epochs=1", "runtime.pack=2"]
@@ -219,7 +219,7 @@ def test_a_long_path_of_temporary_files_is_no_obstacle(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("result.json"))) == 2 and not list(long.iterdir())
 
 
-def test_where_no_process_can_be_started_jobs_train_one_after_the_other(
+def test_jobs_train_one_after_the_other_if_no_process_can_be_started(
     ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused() -> None:

@@ -1,4 +1,4 @@
-"""Folders with the names that people give them, homes that are not there, and keys of Hydra's that would move paths."""
+"""Paths: folders with awkward names, missing home folders, Hydra keys that would move paths."""
 
 import json
 import shlex
@@ -15,7 +15,7 @@ AWKWARD = ["photos (1)", "Bäume, #2=x", "照片 [neu]", "it's $HOME!", "trail "
 
 
 def photographed(root: Path) -> Path:
-    """Two classes of four images."""
+    """Writes two class folders of four images each; returns `root`."""
     for index, name in enumerate(("ant", "bee")):
         (root / name).mkdir(parents=True)
         for number in range(4):
@@ -28,14 +28,14 @@ def results(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_a_folder_is_found_by_its_name(name: str, ltrun: Run, tmp_path: Path) -> None:
+def test_a_folder_with_an_awkward_name_is_found(name: str, ltrun: Run, tmp_path: Path) -> None:
     photographed(tmp_path / name)
     for done in (ltrun("data", *PHOTOS, f"dataset.root={name}"), ltrun("data", *PHOTOS, LTRUN_DATA=name)):
         assert done.returncode == 0, done.stderr
         assert "2 classes" in done.stdout
 
 
-def test_a_folder_is_verified_and_rerun_by_its_name(ltrun: Run, tmp_path: Path) -> None:
+def test_a_folder_with_an_awkward_name_is_verified_and_rerun(ltrun: Run, tmp_path: Path) -> None:
     photographed(tmp_path / "photos (1)")
     done = ltrun("data", "--verify", *PHOTOS, "dataset.root=photos (1)")
     assert done.returncode == 0, done.stderr
@@ -47,9 +47,9 @@ def test_a_folder_is_verified_and_rerun_by_its_name(ltrun: Run, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["out (1)", "Größe=1, #2", "2024", "${y}"])
-def test_results_lie_in_the_folder_of_that_name(name: str, ltrun: Run, tmp_path: Path) -> None:
+def test_results_are_written_to_a_folder_with_an_awkward_name(name: str, ltrun: Run, tmp_path: Path) -> None:
     if "${" in name:
-        (tmp_path / name).mkdir()  # which, where nothing is there, is an interpolation
+        (tmp_path / name).mkdir()  # the name of an existing folder is no interpolation
     assert ltrun(*SHORT, "epochs=1", f"outputs={name}").returncode == 0
     assert ltrun(*SHORT, "epochs=1", "seed=1", LTRUN_OUTPUTS=name).returncode == 0
     assert len(results(tmp_path / name)) == 2
@@ -57,8 +57,8 @@ def test_results_lie_in_the_folder_of_that_name(name: str, ltrun: Run, tmp_path:
     assert shown.returncode == 0 and "seed 0: done" in shown.stdout
 
 
-def test_a_sweep_over_folders(ltrun: Run, tmp_path: Path) -> None:
-    """Also by a launcher: one folder has a comma in its name, and is one value because it is there."""
+def test_a_sweep_over_folders_with_awkward_names(ltrun: Run, tmp_path: Path) -> None:
+    """Also with a launcher. A name with a comma is one value of the sweep, because its folder exists."""
     for name in ("photos (1)", "a,b", "2024"):
         photographed(tmp_path / name)
     words = ("-m", *PHOTOS, "dataset.root=photos (1),a,b,2024", "outputs=out (1)", "runtime.pack=1")
@@ -72,7 +72,7 @@ def test_a_sweep_over_folders(ltrun: Run, tmp_path: Path) -> None:
     assert len(results(tmp_path / "out (1)")) == 6
 
 
-def test_an_option_of_ones_own_in_a_folder_of_ones_own(ltrun: Run, tmp_path: Path) -> None:
+def test_user_options_with_awkward_names_are_found(ltrun: Run, tmp_path: Path) -> None:
     own = tmp_path / "meine Optionen (1), #2=x"
     (own / "margin").mkdir(parents=True)
     for number, name in enumerate(("Größe (neu)", "2024", "a,b"), 1):
@@ -90,7 +90,7 @@ def test_an_option_of_ones_own_in_a_folder_of_ones_own(ltrun: Run, tmp_path: Pat
     assert done.returncode == 0 and len(results(tmp_path)) == 5
 
 
-def test_the_command_of_an_export_reads_it(ltrun: Run, tmp_path: Path, cifar100_root: Path) -> None:
+def test_the_command_printed_by_an_export_reads_the_export(ltrun: Run, tmp_path: Path, cifar100_root: Path) -> None:
     done = ltrun("data", "export", "dataset=cifar100_lt", f"dataset.root={cifar100_root}", "to=meine Daten (1)")
     assert done.returncode == 0, done.stderr
     said = done.stdout.partition("read them with: ")[2].strip()
@@ -116,21 +116,21 @@ def test_a_user_without_a_home_is_named(words: list[str], environment: dict[str,
     assert key in sentence and "no user 'nosuch' with a home; give the full path" in sentence
 
 
-def test_a_cache_in_no_home_is_a_sentence(ltrun: Run, tmp_path: Path) -> None:
+def test_a_cache_in_a_missing_home_is_refused(ltrun: Run, tmp_path: Path) -> None:
     photographed(tmp_path / "photos")
     words = (*PHOTOS, "dataset.root=photos")
     for command in ((), ("data",)):
         assert "LTRUN_CACHE: ~nosuch/c" in refused(ltrun(*command, *words, LTRUN_CACHE="~nosuch/c"))
 
 
-def test_an_account_without_a_home(ltrun: Run) -> None:
+def test_an_account_without_a_home_needs_full_paths(ltrun: Run) -> None:
     for words in ([*SHORT, "outputs=~/x"], ["dataset=image_folder", "dataset.root=~"]):
         assert "this account has no home; give the full path" in refused(ltrun(*words, HOME=""))
     assert ltrun(*SHORT, "epochs=1", HOME="").returncode == 0
 
 
 @pytest.mark.parametrize("root", ["", " "])
-def test_no_folder_is_no_folder(root: str, ltrun: Run) -> None:
+def test_an_empty_dataset_root_is_refused(root: str, ltrun: Run) -> None:
     for words, environment in (([f"dataset.root={root}"], {}), ([], {"LTRUN_DATA": root or " "})):
         assert "dataset.root: names no folder" in refused(ltrun("dataset=image_folder", *words, **environment))
 
@@ -140,19 +140,19 @@ def test_no_folder_is_no_folder(root: str, ltrun: Run) -> None:
     ["hydra.job.chdir=true", "++hydra.job.chdir=True", "hydra.run.dir=x", "hydra.output_subdir=.hydra", "hydra.mode=MULTIRUN"],
 )
 @pytest.mark.parametrize("flags", [[], ["-m"]])
-def test_keys_of_hydras_that_would_move_paths_are_refused(flags: list[str], word: str, ltrun: Run, tmp_path: Path) -> None:
+def test_hydra_keys_that_would_move_paths_are_refused(flags: list[str], word: str, ltrun: Run, tmp_path: Path) -> None:
     sentence = refused(ltrun(*flags, *SHORT, "seed=0", word))
     assert word.lstrip("+").partition("=")[0] in sentence and "leave it out" in sentence
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sweep_may_have_its_folder_of_hydras_elsewhere(ltrun: Run, tmp_path: Path) -> None:
+def test_hydras_sweep_folder_may_be_moved(ltrun: Run, tmp_path: Path) -> None:
     done = ltrun("-m", *SHORT, "epochs=1", "seed=0", "hydra/launcher=basic", "hydra.sweep.dir=jobs (1)")
     assert done.returncode == 0, done.stderr
     assert len(results(tmp_path / "outputs")) == 1
 
 
-def test_interpolations_of_hydras_documents(ltrun: Run, tmp_path: Path) -> None:
+def test_interpolations_from_hydras_documentation_work(ltrun: Run, tmp_path: Path) -> None:
     words = {
         "outputs=${hydra:runtime.cwd}/a": "a",
         "outputs=b_${hydra:runtime.choices.method}": "b_erm",
@@ -177,7 +177,7 @@ def test_interpolations_of_hydras_documents(ltrun: Run, tmp_path: Path) -> None:
         "outputs=${hydra:runtime.output_dir}",
     ],
 )
-def test_an_interpolation_without_a_value_is_a_sentence(word: str, ltrun: Run, tmp_path: Path) -> None:
+def test_an_interpolation_without_a_value_is_refused(word: str, ltrun: Run, tmp_path: Path) -> None:
     for flags in ([], ["-m"]):
         done = ltrun(*flags, *SHORT, word)
         assert done.returncode == 1 and word.partition("=")[0] in done.stderr and "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Post-hoc methods cost no training: they are rows of one run, marked where they saw test inputs, refused where senseless."""
+"""Post-hoc methods as rows of one run: a row per tau, marks for test inputs, refused combinations, headlines."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ def predictors(folder: Path) -> dict[str, Any]:
     return json.loads(result.read_text())["predictors"]
 
 
-def test_a_row_per_tau_of_one_training(ltrun: Run, tmp_path: Path) -> None:
+def test_a_tau_sweep_adds_a_row_per_tau_to_one_run(ltrun: Run, tmp_path: Path) -> None:
     done = ltrun("posthoc=[logit_adjustment,logit_adjustment_sweep,tau_norm_sweep]", *SHORT)
     assert done.returncode == 0, done.stderr
     rows = predictors(tmp_path)
@@ -57,12 +57,12 @@ def test_tde_takes_its_heads_from_the_classifier(ltrun: Run, tmp_path: Path) -> 
         (("posthoc=pc_softmax", "posthoc.predictors.pc_softmax.target=[1,2]"), ("posthoc.predictors.pc_softmax", "target")),
     ],
 )
-def test_a_senseless_combination_is_refused(ltrun: Run, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_an_incompatible_combination_is_refused(ltrun: Run, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
     sentence = refused(ltrun(*arguments, *SHORT))
     assert all(word in sentence for word in words), sentence
 
 
-def test_flattening_with_a_validation_split(ltrun: Run, tmp_path: Path) -> None:
+def test_uno_ic_flattening_sees_the_validation_split(ltrun: Run, tmp_path: Path) -> None:
     done = ltrun("posthoc=[uno_ic,uno_ic_flattened]", "dataset.validation_per_class=10", *SHORT)
     assert done.returncode == 0, done.stderr
     assert predictors(tmp_path)["uno_ic_flattened"]["sees"] == ["val"]

@@ -1,4 +1,4 @@
-"""The queue of the reproduction as a command: it stops when it is told to, and goes on without training anything twice."""
+"""The reproduction script: it stops in time or on a signal, and resumes without training anything twice."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def training(process: subprocess.Popen[str]) -> int:
-    """The process that trains, as it says."""
+    """The id of the training process, read from the output."""
     assert process.stdout
     for line in process.stdout:
         if found := re.search(r"this is process (\d+)", line):
             return int(found[1])
-    raise AssertionError("it ended before it trained")
+    raise AssertionError("the script ended before it trained")
 
 
 def epochs(folder: Path) -> int:
@@ -54,7 +54,7 @@ def epochs(folder: Path) -> int:
 
 
 @pytest.mark.slow
-def test_it_goes_on_after_a_kill_and_trains_nothing_twice(tmp_path: Path) -> None:
+def test_the_reproduction_resumes_after_a_kill_and_trains_nothing_twice(tmp_path: Path) -> None:
     words = ["--seeds", "0", "epochs=100", "evaluation.every=50", "runtime.checkpoint_seconds=0"]
     killed = reproduce(tmp_path, *words)
     trains = training(killed)
@@ -67,14 +67,14 @@ def test_it_goes_on_after_a_kill_and_trains_nothing_twice(tmp_path: Path) -> Non
     assert not (tmp_path / "into" / "reproduction.json").exists()
     out = said(reproduce(tmp_path, *words))
     assert "2 trainings are missing" in out and "2 of 2 trainings are done" in out
-    assert epochs(tmp_path) == 200, "epochs before the kill were not trained again"
+    assert epochs(tmp_path) == 200, "epochs before the kill must not be trained again"
     assert [run.stages[0]["epochs"] for run in Records(tmp_path / "into" / "reproduction.json").runs()] == [100, 100]
     assert "| erm | " in (tmp_path / "into" / "reproduction.md").read_text()
-    assert (tmp_path / "into" / "methods.md").read_text().count("<br>`erm` |") == 1, "the other page of the same records"
+    assert (tmp_path / "into" / "methods.md").read_text().count("<br>`erm` |") == 1, "methods.md comes from the same records"
 
 
 @pytest.mark.slow
-def test_it_is_behind_the_sessions_of_others(tmp_path: Path) -> None:
+def test_trainings_yield_to_other_sessions(tmp_path: Path) -> None:
     waits = reproduce(tmp_path, "--seeds", "0", "epochs=4000", "--nice", "19")
     trains = training(waits)
     assert os.getpriority(os.PRIO_PROCESS, trains) == 19
@@ -90,15 +90,15 @@ def test_the_training_ends_with_the_process_that_waits_for_it(tmp_path: Path, nu
     waits = reproduce(tmp_path, "--seeds", "0", "epochs=4000")
     training(waits)
     waits.send_signal(number)
-    out, _ = waits.communicate(timeout=60)  # until all have closed their ends of it
+    out, _ = waits.communicate(timeout=60)  # returns once all processes have closed the pipe
     assert waits.returncode == (-number if number == signal.SIGKILL else 128 + number)
-    assert "the same command goes on" in out
+    assert "the same command resumes" in out
 
 
 @pytest.mark.slow
-def test_it_stops_in_time_and_goes_on_elsewhere_from_its_records_alone(tmp_path: Path) -> None:
+def test_the_reproduction_stops_in_time_and_resumes_elsewhere_from_its_records_alone(tmp_path: Path) -> None:
     out = said(reproduce(tmp_path, "--seeds", "0", "--time", "1", "epochs=2"))
-    assert "the same command goes on with the rest" in out
+    assert "the same command trains the rest" in out
     assert "2 of 2 trainings are done" in said(reproduce(tmp_path, "--seeds", "0", "epochs=2"))
     (tmp_path / "outputs").rename(tmp_path / "of_another_machine")
     out = said(reproduce(tmp_path, "--seeds", "0 1", "epochs=2"))

@@ -1,4 +1,4 @@
-"""`ltrun rerun`: the same numbers from the record alone, and refusals of what cannot be the same."""
+"""`ltrun rerun`: the same numbers from the record alone; refusals of other overrides, records and images."""
 
 import shlex
 import shutil
@@ -17,7 +17,7 @@ from tests.support.commands import SHORT, Run, refused
 SAME = "all numbers equal the record's, to the last digit"
 
 
-def test_the_same_run_has_the_same_numbers(ltrun: Run, result: Path, tmp_path: Path) -> None:
+def test_a_rerun_equals_its_record(ltrun: Run, result: Path, tmp_path: Path) -> None:
     done = ltrun("rerun", str(result))
     assert done.returncode == 0, done.stderr
     assert SAME in done.stdout
@@ -29,7 +29,7 @@ def test_the_same_run_has_the_same_numbers(ltrun: Run, result: Path, tmp_path: P
     assert "force" not in again.stderr
 
 
-def test_it_is_the_run_that_its_command_trains(ltrun: Run, result: Path, tmp_path: Path) -> None:
+def test_a_rerun_is_the_run_of_the_original_command(ltrun: Run, result: Path, tmp_path: Path) -> None:
     assert ltrun("rerun", str(result)).returncode == 0
     done = ltrun("method=ldam_drw", *SHORT, "posthoc=ncm")
     assert done.returncode == 0 and "done before" in done.stdout
@@ -53,7 +53,7 @@ def test_another_seed_is_another_run_and_says_so(ltrun: Run, result: Path, tmp_p
     assert RunRecord.load(file).seed == 1 and RunRecord.load(file).fingerprint == RunRecord.load(result).fingerprint
 
 
-def test_what_differs_is_said(ltrun: Run, result: Path) -> None:
+def test_differences_in_machine_and_numbers_are_printed(ltrun: Run, result: Path) -> None:
     def elsewhere(content: dict[str, Any]) -> None:
         content["provenance"]["versions"]["torch"] = "1.0.0\x1b[31m"
         content["provenance"]["threads"] = 64
@@ -84,7 +84,7 @@ def test_what_differs_is_said(ltrun: Run, result: Path) -> None:
         ("outputs=", "outputs"),
     ],
 )
-def test_words_that_make_no_sense_are_refused(ltrun: Run, result: Path, tmp_path: Path, word: str, said: str) -> None:
+def test_overrides_that_a_rerun_cannot_take_are_refused(ltrun: Run, result: Path, tmp_path: Path, word: str, said: str) -> None:
     assert said in refused(ltrun("rerun", str(result), word))
     assert not (tmp_path / "outputs").exists()
 
@@ -97,8 +97,8 @@ def test_a_configuration_that_this_version_does_not_know_is_named(ltrun: Run, re
     assert str(result) in sentence and "margin.adjust.temperature" in sentence and "cannot train" in sentence
 
 
-def test_a_record_of_another_preset_trains_what_it_says(ltrun: Run, result: Path, tmp_path: Path) -> None:
-    """As if the preset had had another margin when it was recorded."""
+def test_a_rerun_trains_the_recorded_configuration_of_a_changed_preset(ltrun: Run, result: Path, tmp_path: Path) -> None:
+    """The preset had another margin when the run was recorded."""
 
     def then(content: dict[str, Any]) -> None:
         content["config"]["margin"]["adjust"]["max_margin"] = 0.3
@@ -109,7 +109,7 @@ def test_a_record_of_another_preset_trains_what_it_says(ltrun: Run, result: Path
     assert RunRecord.load(file).config["margin"]["adjust"]["max_margin"] == 0.3
 
 
-def test_keys_of_machines_that_an_older_record_lacks_are_taken_from_here(ltrun: Run, result: Path) -> None:
+def test_machine_settings_missing_from_an_older_record_are_taken_from_here(ltrun: Run, result: Path) -> None:
     def older(content: dict[str, Any]) -> None:
         for key in ("tensorboard", "pack", "checkpoint_seconds"):
             del content["config"]["runtime"][key]
@@ -160,14 +160,14 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def of_photos(ltrun: Run, photos: Path, tmp_path: Path) -> Path:
-    """A run of photos in folders."""
+    """The record of a run on photos in class folders."""
     words = ("dataset=image_folder", f"dataset.root={photos}", "dataset.image_size=16", "epochs=1", "batch_size=8")
     assert ltrun("method=erm", *words, "outputs=there").returncode == 0
     (found,) = (tmp_path / "there").rglob("result.json")
     return found
 
 
-def test_images_may_lie_elsewhere(ltrun: Run, of_photos: Path, photos: Path, tmp_path: Path) -> None:
+def test_moved_images_are_found_with_dataset_root(ltrun: Run, of_photos: Path, photos: Path, tmp_path: Path) -> None:
     shutil.move(photos, tmp_path / "moved")
     sentence = refused(ltrun("rerun", str(of_photos)))
     assert f"its images were in {photos}" in sentence and "dataset.root=FOLDER" in sentence
@@ -191,7 +191,9 @@ def blacken(file: Path) -> None:
         (lambda photos: blacken(photos / "bee" / "003.png"), "is changed (bee/003.png)"),
     ],
 )
-def test_other_images_are_refused(ltrun: Run, of_photos: Path, photos: Path, change: Callable[[Path], Any], said: str) -> None:
+def test_changed_photos_are_refused(
+    ltrun: Run, of_photos: Path, photos: Path, change: Callable[[Path], Any], said: str
+) -> None:
     change(photos)
     assert said in refused(ltrun("rerun", str(of_photos)))
 
@@ -205,7 +207,7 @@ def test_a_record_without_a_digest_says_that_images_may_differ(ltrun: Run, resul
 # --------------------------------------------------------------------------------------------------------------- command
 
 
-def test_the_command_is_printed_and_trains_the_same_run(ltrun: Run, result: Path, tmp_path: Path) -> None:
+def test_the_printed_command_trains_the_same_run(ltrun: Run, result: Path, tmp_path: Path) -> None:
     done = ltrun("rerun", str(result), "--print", "outputs=my results (1)")
     assert done.returncode == 0 and not (tmp_path / "my results (1)").exists()
     program, *words = shlex.split(done.stdout)
@@ -216,7 +218,7 @@ def test_the_command_is_printed_and_trains_the_same_run(ltrun: Run, result: Path
     assert RunRecord.load(file).predictors == RunRecord.load(result).predictors
 
 
-def test_a_folder_of_any_name_takes_the_results(ltrun: Run, result: Path, tmp_path: Path) -> None:
+def test_results_are_written_to_a_folder_of_any_name(ltrun: Run, result: Path, tmp_path: Path) -> None:
     done = ltrun("rerun", str(result), "outputs=my results (1)")
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "my results (1)").rglob("result.json")
@@ -224,11 +226,11 @@ def test_a_folder_of_any_name_takes_the_results(ltrun: Run, result: Path, tmp_pa
     assert [word for word in words if "outputs" in word] == [words[-1]] and "my results (1)" in words[-1]
 
 
-def test_a_record_without_a_command_prints_none(ltrun: Run, result: Path) -> None:
+def test_print_refuses_a_record_without_a_command(ltrun: Run, result: Path) -> None:
     assert "has no command, because an earlier version" in refused(ltrun("rerun", str(changed(result, as_format_2)), "--print"))
 
 
-def test_what_a_command_names_of_another_machine_is_said(ltrun: Run, result: Path) -> None:
+def test_printing_a_command_warns_of_folders_and_code_of_another_machine(ltrun: Run, result: Path) -> None:
     def foreign(content: dict[str, Any]) -> None:
         content["command"] = ["--config-dir", "/theirs", *content["command"], "plugins=[theirs]\x1b[2J"]
 
@@ -236,7 +238,7 @@ def test_what_a_command_names_of_another_machine_is_said(ltrun: Run, result: Pat
     assert done.returncode == 0 and "names folders or code" in done.stderr and "\x1b" not in done.stdout
 
 
-def test_options_that_are_others_now_are_named_and_the_record_counts(ltrun: Run, result: Path) -> None:
+def test_options_changed_since_the_record_are_named(ltrun: Run, result: Path) -> None:
     def then(content: dict[str, Any]) -> None:
         content["config"]["margin"]["adjust"]["max_margin"] = 0.3
 

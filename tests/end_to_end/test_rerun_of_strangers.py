@@ -1,4 +1,4 @@
-"""`ltrun rerun` of a record that comes from a stranger: no code runs but ltrun's and what is named here."""
+"""`ltrun rerun` of a stranger's record: no code runs except ltrun's and the plugins of this command line."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def test_a_target_outside_ltrun_never_runs(ltrun: Run, result: Path, tmp_path: P
     assert not marker.exists() and not (tmp_path / "outputs").exists()
 
 
-def test_a_package_is_only_imported_if_it_is_named_here(
+def test_a_recorded_plugin_is_imported_only_if_the_command_line_names_it(
     ltrun: Run, result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker = tmp_path / "ran"
@@ -73,7 +73,7 @@ def test_a_package_is_only_imported_if_it_is_named_here(
     assert marker.exists() and SAME in done.stdout
 
 
-def test_a_record_says_neither_where_results_go_nor_what_is_replaced(ltrun: Run, result: Path, tmp_path: Path) -> None:
+def test_a_record_sets_neither_outputs_nor_force(ltrun: Run, result: Path, tmp_path: Path) -> None:
     def hostile(content: dict[str, Any]) -> None:
         content["config"] |= {"outputs": str(tmp_path / "outside"), "force": True}
         content["changes"] = {"margin\x1b[2J": "no\nne"}
@@ -86,7 +86,7 @@ def test_a_record_says_neither_where_results_go_nor_what_is_replaced(ltrun: Run,
 
 @pytest.mark.parametrize("key", ["dataset", "method"])
 @pytest.mark.parametrize("name", ["../../outside", "/outside", ".hidden", "a/b"])
-def test_no_name_leads_out_of_the_folder_of_results(ltrun: Run, result: Path, tmp_path: Path, key: str, name: str) -> None:
+def test_no_recorded_name_leads_out_of_outputs(ltrun: Run, result: Path, tmp_path: Path, key: str, name: str) -> None:
     def hostile(content: dict[str, Any]) -> None:
         content[key] = name
         if key == "dataset":

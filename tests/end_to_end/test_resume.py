@@ -1,4 +1,4 @@
-"""A run that is killed at any moment goes on by the same command and ends bit-equal to one that was not."""
+"""Resuming: the same command resumes a killed run, which ends bit-equal to an undisturbed run."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def outcome(root: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]], 
 
 
 def kill_when(command: list[str], folder: Path, epochs: int) -> None:
-    """Starts a run and SIGKILLs it, with all it started, once `epochs` lines of history are there."""
+    """Starts a run and SIGKILLs its process group once the history has `epochs` lines."""
     silent = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment(), stdout=silent, stderr=silent, start_new_session=True)
     deadline = time.monotonic() + 200
@@ -51,7 +51,7 @@ def kill_when(command: list[str], folder: Path, epochs: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_run_ends_bit_equal(method: str, ltrun: Run, tmp_path: Path) -> None:
-    # The kill falls into the second epoch or just after it; for crt, with three epochs, that is next to the stage's end.
+    # The kill comes after the second epoch, before or after its checkpoint.
     choices = (f"method={method}", *SHORT, "epochs=4")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     done = ltrun(*choices, f"outputs={whole}")
@@ -77,7 +77,7 @@ def test_another_seed_differs_and_the_same_seed_does_not(ltrun: Run, tmp_path: P
     assert first[1] != third[1]
 
 
-def test_a_damaged_history_is_written_anew_from_where_it_is_damaged(tmp_path: Path) -> None:
+def test_a_damaged_history_keeps_the_rows_before_the_damage(tmp_path: Path) -> None:
     row = {"stage": "train", "epoch": 1, "loss": 1.0}
     History(tmp_path, tensorboard=False).append(row)
     with (tmp_path / "metrics.jsonl").open("ab") as file:
@@ -88,7 +88,7 @@ def test_a_damaged_history_is_written_anew_from_where_it_is_damaged(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(ltrun: Run, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_previous_checkpoint(ltrun: Run, tmp_path: Path) -> None:
     choices = ("method=erm", *SHORT, "epochs=4")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert ltrun(*choices, f"outputs={whole}").returncode == 0
@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(ltrun: Run, tmp_path:
     assert outcome(whole)[1:] == outcome(broken)[1:]
 
 
-def test_interrupting_ends_quickly_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_interrupt_ends_a_run_quickly_and_says_how_to_resume(tmp_path: Path) -> None:
     command = [*PROGRAM, "method=erm", "dataset=digits_lt", "epochs=400", "runtime.checkpoint_seconds=0"]
     command.append(f"outputs={tmp_path}")
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -122,7 +122,7 @@ def test_interrupting_ends_quickly_and_says_how_to_go_on(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_forced_run_that_is_cut_short_leaves_nothing_of_the_one_before(ltrun: Run, tmp_path: Path) -> None:
+def test_an_interrupted_forced_run_leaves_nothing_of_the_previous_run(ltrun: Run, tmp_path: Path) -> None:
     choices = ("method=erm", *SHORT, "epochs=30", f"outputs={tmp_path}")
     assert ltrun(*choices).returncode == 0
     (result,) = tmp_path.rglob("result.json")
@@ -138,11 +138,11 @@ def test_a_forced_run_that_is_cut_short_leaves_nothing_of_the_one_before(ltrun: 
     assert "force=true" not in output.splitlines()[-1]
     again = ltrun(*choices)
     assert again.returncode == 0 and "done before" not in again.stdout
-    assert "train 30/30" in again.stdout, "the checkpoint of the finished run was taken for this one's"
+    assert "train 30/30" in again.stdout, "training must not start from the checkpoint of the finished run"
 
 
 @pytest.mark.slow
-def test_a_run_does_not_go_on_with_other_images(ltrun: Run, tmp_path: Path) -> None:
+def test_a_run_does_not_resume_on_other_images(ltrun: Run, tmp_path: Path) -> None:
     class_folders(tmp_path / "images", {"a": 6, "b": 4})
     data = ("dataset=image_folder", f"dataset.root={tmp_path / 'images'}", "dataset.image_size=32", "batch_size=4")
     choices = (*data, "epochs=40", "runtime.checkpoint_seconds=0", f"outputs={tmp_path / 'runs'}")
@@ -153,14 +153,14 @@ def test_a_run_does_not_go_on_with_other_images(ltrun: Run, tmp_path: Path) -> N
     assert ltrun(*choices, "epochs=2", "force=true").returncode == 0
 
 
-def test_a_checkpoint_of_other_parts_is_one_sentence(ltrun: Run, tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_sentence(ltrun: Run, tmp_path: Path) -> None:
     choices = ("method=erm", *SHORT, "epochs=40", f"outputs={tmp_path}")
     kill_when([*PROGRAM, *choices], tmp_path, 2)
     (manifest,) = tmp_path.rglob("checkpoints.json")
     entry = json.loads(manifest.read_text())["checkpoints"][0]
     path = manifest.parent / entry["file"]
     state = torch.load(path, weights_only=True)
-    state["module"].pop(next(iter(state["module"])))  # as if the network had no such weight when it was saved
+    state["module"].pop(next(iter(state["module"])))  # as if the saved network had no such weight
     torch.save(state, path)
     manifest.write_text(json.dumps({"checkpoints": [entry | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}]}))
     sentence = refused(ltrun(*choices))
@@ -169,7 +169,7 @@ def test_a_checkpoint_of_other_parts_is_one_sentence(ltrun: Run, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1", "runtime.pack=2")], ids=["alone", "packed"])
-def test_a_scheduler_that_takes_the_machine_back_costs_the_epoch_under_way(sweep: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_scheduler_that_ends_a_run_costs_at_most_the_current_epoch(sweep: tuple[str, ...], tmp_path: Path) -> None:
     command = [*PROGRAM, *sweep, "dataset=digits_lt", "epochs=9000", "runtime.checkpoint_seconds=9000", f"outputs={tmp_path}"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     runs, deadline = 2 if sweep else 1, time.monotonic() + 100
@@ -177,7 +177,7 @@ def test_a_scheduler_that_takes_the_machine_back_costs_the_epoch_under_way(sweep
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     assert not list(tmp_path.rglob("checkpoints.json"))
-    for _ in range(2):  # as some say it twice
+    for _ in range(2):  # some schedulers send the signal twice
         process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 143, output + errors

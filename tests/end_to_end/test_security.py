@@ -1,4 +1,4 @@
-"""What must never run: code named in a configuration file, a pickle in a checkpoint, Hydra's own instantiation of a file."""
+"""Security: code named in option files, pickles in checkpoints and Hydra's own instantiation never run."""
 
 import io
 import json
@@ -33,7 +33,7 @@ FORBIDDEN = {"eval", "exec", "os.system", "yaml.load", "pickle.load", "pickle.lo
 
 
 class Marker:
-    """Unpickling it would make a file."""
+    """An object whose unpickling would create a file."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -66,7 +66,7 @@ def test_a_payload_in_an_option_file_is_refused_by_the_command(ltrun: Run, tmp_p
     assert not marker.exists()
 
 
-def test_a_file_cannot_name_the_plugins(ltrun: Run, tmp_path: Path) -> None:
+def test_an_option_file_cannot_name_plugins(ltrun: Run, tmp_path: Path) -> None:
     folder = tmp_path / "conf"
     (folder / "experiment").mkdir(parents=True)
     (folder / "experiment" / "bad.yaml").write_text(
@@ -76,7 +76,7 @@ def test_a_file_cannot_name_the_plugins(ltrun: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["callbacks", "launcher", "sweeper"])
-def test_a_file_cannot_make_hydra_instantiate(place: str, ltrun: Run, tmp_path: Path) -> None:
+def test_an_option_file_cannot_make_hydra_instantiate(place: str, ltrun: Run, tmp_path: Path) -> None:
     folder, marker = tmp_path / "conf", tmp_path / "ran"
     (folder / "experiment").mkdir(parents=True)
     node = {"_target_": "subprocess.Popen", "args": ["touch", str(marker)]}
@@ -106,8 +106,8 @@ def test_a_plugin_named_on_the_command_line_is_allowed(ltrun: Run, tmp_path: Pat
     assert done.returncode == 0, done.stderr
 
 
-def test_an_option_of_ones_own_takes_no_name_of_ltruns(ltrun: Run, tmp_path: Path) -> None:
-    """Hydra would take ltrun's without a word."""
+def test_a_user_option_cannot_take_the_name_of_an_ltrun_option(ltrun: Run, tmp_path: Path) -> None:
+    """Hydra would silently use ltrun's option."""
     folder = tmp_path / "conf" / "margin"
     folder.mkdir(parents=True)
     (folder / "ldam.yaml").write_text("adjust:\n  _target_: ltrun.margin.LDAM\n  max_margin: 0.9\n")
@@ -138,7 +138,7 @@ class Mine(PostHoc):
         ),
     ],
 )
-def test_a_post_hoc_part_that_is_wrong_is_named(
+def test_a_faulty_post_hoc_part_is_named(
     sees: str, scores: str, said: str, ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lib").mkdir()

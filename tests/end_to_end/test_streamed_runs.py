@@ -1,4 +1,4 @@
-"""Runs whose images are decoded while they train: the same results, the same address, no process left behind."""
+"""Streamed runs: results and address equal those of resident images, and no process is left behind."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def result_of(outputs: Path) -> Path:
     return path.parent
 
 
-def test_training_is_the_same_to_the_bit(ltrun: Run, photos: Path) -> None:
+def test_streamed_and_resident_runs_are_bit_equal(ltrun: Run, photos: Path) -> None:
     runs = {}
     for streamed in ("true", "false"):
         where = (f"dataset.root={photos}", f"dataset.streamed={streamed}", "dataset.workers=1", f"outputs=streamed_{streamed}")
@@ -36,7 +36,7 @@ def test_training_is_the_same_to_the_bit(ltrun: Run, photos: Path) -> None:
         assert done.returncode == 0, done.stderr
         runs[streamed] = result_of(Path(f"streamed_{streamed}"))
     one, other = runs["true"], runs["false"]
-    assert one.parts[1:] == other.parts[1:], "where images lie is not part of an address"
+    assert one.parts[1:] == other.parts[1:], "dataset.streamed is not part of an address"
     lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (one, other)]
     for key in ("loss", "losses", "evaluation"):
         assert [line[key] for line in lines[0]] == [line[key] for line in lines[1]]
@@ -44,7 +44,7 @@ def test_training_is_the_same_to_the_bit(ltrun: Run, photos: Path) -> None:
     assert all(np.array_equal(scores[0][name], scores[1][name]) for name in scores[0].files)
 
 
-def test_the_address_is_that_of_the_place_not_of_its_spelling(ltrun: Run, photos: Path) -> None:
+def test_the_address_of_a_run_ignores_the_spelling_of_its_root(ltrun: Run, photos: Path) -> None:
     (photos.parent / "link").symlink_to(photos)
     short = (*PHOTOS, "epochs=1", "dataset.streamed=false", "outputs=runs")
     assert ltrun(*short, f"dataset.root={photos}").returncode == 0
@@ -62,7 +62,7 @@ def test_an_interrupt_ends_every_process(photos: Path, tmp_path: Path) -> None:
         assert running.poll() is None, running.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 130, output
     assert "interrupted" in output

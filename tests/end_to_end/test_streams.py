@@ -1,4 +1,4 @@
-"""Command lines whose output is redirected as people redirect it: the run is the same."""
+"""Standard streams: runs survive full, closed and redirected output, closed terminals and missing file locks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.support.commands import environment
 
 LTRUN = f"{shlex.quote(sys.executable)} -m ltrun"
 ERM = f"{LTRUN} method=erm dataset=digits_lt epochs=2 outputs=runs"
-BARS = "\x1b[?25l"  # the cursor is hidden while bars are drawn
+BARS = "\x1b[?25l"  # hides the cursor, as long as bars are drawn
 
 
 def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """What bash makes of a line; the exit code is that of the first command of a pipe."""
+    """Runs a line in bash; the exit code comes from the first command of a pipe."""
     script = f"{line}; exit ${{PIPESTATUS[0]}}"
     return subprocess.run(["bash", "-c", script], cwd=folder, env=environment(**env), capture_output=True, text=True)
 
@@ -62,7 +62,7 @@ def test_a_sweep_outlives_its_output(launcher: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["methods", "--help", "data dataset=digits_lt"])
-def test_a_command_that_only_prints_fails_where_its_output_is_lost(command: str, tmp_path: Path) -> None:
+def test_a_command_that_only_prints_fails_if_its_output_is_lost(command: str, tmp_path: Path) -> None:
     full = shell(f"{LTRUN} {command} > /dev/full", tmp_path)
     assert full.returncode == 1
     assert full.stderr == "ltrun: standard output cannot be written to (No space left on device)\n"
@@ -82,7 +82,7 @@ def test_a_command_that_only_prints_fails_where_its_output_is_lost(command: str,
     ids=lambda env: "-".join(env.values()),
 )
 def test_every_table_is_written_in_any_encoding(env: dict[str, str], tmp_path: Path) -> None:
-    """evaluation.many=1000 leaves a group without classes, whose sign is a dash."""
+    """evaluation.many=1000 leaves a group without classes, whose cell is a dash."""
     groups = f"{LTRUN} -m seed=0,1 dataset=digits_lt epochs=1 evaluation.many=1000 posthoc=tau_norm outputs=runs"
     for command in (
         groups,
@@ -93,7 +93,7 @@ def test_every_table_is_written_in_any_encoding(env: dict[str, str], tmp_path: P
     ):
         done = subprocess.run(
             ["bash", "-c", command], cwd=tmp_path, env=environment(**env), capture_output=True
-        )  # bytes, as they are no UTF-8
+        )  # bytes, because they are not UTF-8
         assert done.returncode == 0, done.stderr
         assert b"Error" not in done.stdout + done.stderr
     for form in ("markdown", "latex", "csv", "html"):
@@ -103,7 +103,7 @@ def test_every_table_is_written_in_any_encoding(env: dict[str, str], tmp_path: P
         assert done.returncode == 0 and done.stdout, done.stderr
 
 
-def test_colours_that_are_asked_for_draw_no_bar_in_a_file(tmp_path: Path) -> None:
+def test_forced_colours_draw_no_bar_in_a_file(tmp_path: Path) -> None:
     done = shell(f"{ERM} epochs=30 evaluation.every=30", tmp_path, FORCE_COLOR="1", TERM="xterm-256color")
     assert done.returncode == 0
     assert "\x1b[" in done.stdout, "colour"
@@ -111,7 +111,7 @@ def test_colours_that_are_asked_for_draw_no_bar_in_a_file(tmp_path: Path) -> Non
 
 
 def on_a_terminal(line: str, folder: Path, until: str = "", **env: str) -> tuple[str, subprocess.Popen[bytes]]:
-    """Runs a line as the foreground of a new terminal, which is closed once `until` has been seen on it."""
+    """Runs a line in the foreground of a new terminal; closes the terminal once it has shown `until`."""
     master, slave = pty.openpty()
     command = ["setsid", "--ctty", "bash", "-c", f"exec {line}"]
     process = subprocess.Popen(command, cwd=folder, env=environment(**env), stdin=slave, stdout=slave, stderr=slave)
@@ -134,7 +134,7 @@ def on_a_terminal(line: str, folder: Path, until: str = "", **env: str) -> tuple
     [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "CI": "1"}, False)],
     ids=["xterm", "dumb", "ci"],
 )
-def test_a_terminal_has_a_bar_if_it_can_be_redrawn(env: dict[str, str], bars: bool, tmp_path: Path) -> None:
+def test_a_terminal_shows_a_bar_if_it_can_redraw_lines(env: dict[str, str], bars: bool, tmp_path: Path) -> None:
     shown, process = on_a_terminal(f"{ERM} epochs=20", tmp_path, **{"CI": "", "NO_COLOR": "", **env})
     assert process.wait(60) == 0, shown
     assert (BARS in shown) is bars
@@ -145,7 +145,7 @@ def test_a_terminal_has_a_bar_if_it_can_be_redrawn(env: dict[str, str], bars: bo
     ("sweep", "until", "runs"), [("epochs=60", "digits_lt", 1), ("epochs=20 -m seed=0,1,2 runtime.pack=2", "1/3", 3)]
 )
 def test_a_closed_terminal_does_not_end_a_run(sweep: str, until: str, runs: int, tmp_path: Path) -> None:
-    """The kernel sends SIGHUP to all that ran there, and their writes fail."""
+    """The kernel sends SIGHUP to the processes of the terminal, and their writes fail."""
     line = f"{LTRUN} method=erm dataset=digits_lt outputs=runs {sweep}"
     shown, process = on_a_terminal(line, tmp_path, until=until, TERM="dumb")
     done = len(list(tmp_path.rglob("result.json")))
@@ -155,7 +155,7 @@ def test_a_closed_terminal_does_not_end_a_run(sweep: str, until: str, runs: int,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [38, 22], ids=lambda code: os.strerror(code))
-def test_a_file_system_without_locks_trains(code: int, tmp_path: Path) -> None:
+def test_a_sweep_trains_on_a_file_system_without_locks(code: int, tmp_path: Path) -> None:
     shim = f"import fcntl\ndef flock(*_): raise OSError({code}, {os.strerror(code)!r})\nfcntl.flock = flock\n"
     (tmp_path / "shim").mkdir()
     (tmp_path / "shim" / "sitecustomize.py").write_text(shim)

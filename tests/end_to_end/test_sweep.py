@@ -1,4 +1,4 @@
-"""A sweep trains what is not done, survives failing jobs, and ends with its table."""
+"""Sweeps and their records: finished jobs are skipped, a failed job fails alone, the table comes last."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from ltrun.sweep.outcome import Outcome
 from tests.support.commands import SHORT, Run
 
 
-def test_a_sweep_prints_its_table_and_skips_what_is_done(ltrun: Run, tmp_path: Path) -> None:
+def test_a_sweep_prints_its_table_and_skips_finished_jobs(ltrun: Run, tmp_path: Path) -> None:
     command = ("-m", "method=erm,balanced_softmax", "seed=0,1", *SHORT)
     first = ltrun(*command)
     assert first.returncode == 0, first.stderr
@@ -27,7 +27,7 @@ def test_a_sweep_prints_its_table_and_skips_what_is_done(ltrun: Run, tmp_path: P
     assert first.stdout[first.stdout.rindex("Method") :] == second.stdout[second.stdout.rindex("Method") :]
 
 
-def test_the_table_is_printed_although_a_job_failed(ltrun: Run) -> None:
+def test_a_sweep_prints_its_table_although_a_job_failed(ltrun: Run) -> None:
     done = ltrun("-m", "margin=none,ldam", "representation=paco,none", "classifier=cosine", *SHORT)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
@@ -45,10 +45,10 @@ def test_force_trains_again(ltrun: Run, tmp_path: Path) -> None:
     again = ltrun("method=erm", *SHORT, "force=true")
     assert again.returncode == 0
     assert result.stat().st_mtime_ns != before
-    assert "train 2/3" in again.stdout, "it went on from the finished run's checkpoint instead of training again"
+    assert "train 2/3" in again.stdout, "training must not start from the checkpoint of the finished run"
 
 
-def test_a_forced_sweep_that_is_cut_short_leaves_no_result_of_before(ltrun: Run, tmp_path: Path) -> None:
+def test_an_interrupted_forced_sweep_leaves_no_old_result(ltrun: Run, tmp_path: Path) -> None:
     sweep = ("-m", "method=erm", "seed=0,1,2", *SHORT, "epochs=1", "runtime.pack=1")
     assert ltrun(*sweep).returncode == 0
     with pytest.MonkeyPatch.context() as patch:
@@ -70,7 +70,7 @@ def test_epochs_shorten_the_schedule_and_the_deferred_switch(ltrun: Run, tmp_pat
     assert rates == [0.1] * 8 + [0.1 * 0.1, 0.1 * 0.01]
 
 
-def test_any_slots_compose_without_a_preset(ltrun: Run, tmp_path: Path) -> None:
+def test_options_of_any_slots_compose_without_a_preset(ltrun: Run, tmp_path: Path) -> None:
     done = ltrun("margin=ldam", "reweighting=drw", "augmentation=[cmo,mixup]", "classifier=cosine", *SHORT, "seed=1")
     assert done.returncode == 0, done.stderr
     (result,) = tmp_path.rglob("result.json")
@@ -97,7 +97,7 @@ def test_balancing_twice_is_allowed_and_warned_about_once(ltrun: Run) -> None:
     assert "resampling=class_balanced and logit_adjustment=balanced_softmax" in done.stdout
 
 
-def test_records_carry_what_later_statistics_need(ltrun: Run, tmp_path: Path) -> None:
+def test_a_record_keeps_metrics_scores_and_versions_for_later_statistics(ltrun: Run, tmp_path: Path) -> None:
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""The wheel: what it holds, that an sdist builds the same one, and that mypy sees its types from another project."""
+"""The wheel: its files and metadata, the same wheel from an sdist, and its types in another project."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUILD = "import sys; from setuptools import build_meta as backend; print(getattr
 
 
 def build(kind: str, tree: Path, into: Path) -> Path:
-    """A wheel or an sdist of a tree, made by the backend alone, which needs no network."""
+    """Builds a wheel or an sdist of a tree with the backend alone, which needs no network."""
     into.mkdir(exist_ok=True)
     done = subprocess.run([sys.executable, "-c", BUILD, kind, into], cwd=tree, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -31,7 +31,7 @@ def build(kind: str, tree: Path, into: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with all that lies about in one: tests, results, the user's own settings, a build of last year."""
+    """A checkout with tests, results, benchmarks and the user's own settings, which belong in no wheel."""
     tree = tmp_path_factory.mktemp("checkout")
     for name in ("ltrun", "conf"):
         copytree(ROOT / name, tree / name, symlinks=True, ignore=ignore_patterns("__pycache__", "local"))
@@ -86,7 +86,7 @@ def test_an_sdist_builds_the_same_wheel(tree: Path, wheel: Path, tmp_path: Path)
     assert differences(wheel, again) == ["ltrun/added.py"]
 
 
-def test_what_a_package_index_shows(wheel: Path) -> None:
+def test_a_package_index_shows_keywords_and_the_readme(wheel: Path) -> None:
     (info,) = (member for member in Member(wheel).iterdir() if member.name.endswith(".dist-info"))
     shown = metadata.PathDistribution(info).metadata
     assert (shown["Name"], shown["Requires-Python"]) == ("ltrun", "<3.14,>=3.11")
@@ -105,7 +105,7 @@ def title(metric: Metric) -> int:
 
 
 def test_mypy_sees_the_types_of_an_installed_wheel_from_another_project(wheel: Path, tmp_path: Path) -> None:
-    """Without py.typed mypy says 'missing library stubs or py.typed marker', and takes everything for Any."""
+    """Without py.typed mypy says 'missing library stubs or py.typed marker', and every type is Any."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     (packages,) = tmp_path.glob("venv/lib/python3.*/site-packages")
     with ZipFile(wheel) as opened:

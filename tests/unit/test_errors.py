@@ -1,4 +1,4 @@
-"""Names that are suggested for misspelt ones."""
+"""Suggestions for misspelt names."""
 
 import pytest
 
@@ -17,5 +17,5 @@ DATA_SETS = ("cifar100_lt", "cifar10_lt", "digits_lt", "image_folder")
         ("coco", None),
     ],
 )
-def test_the_nearest_name(typed: str, meant: str | None) -> None:
+def test_only_a_near_name_with_the_same_digits_is_suggested(typed: str, meant: str | None) -> None:
     assert nearest(typed, DATA_SETS) == meant

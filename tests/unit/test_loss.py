@@ -1,4 +1,4 @@
-"""The classification loss is its formula, whatever margins, weights and mixed labels come together."""
+"""Classification loss against its formula, for combinations of margins, class weights and mixed labels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ltrun.reweighting import Deferred, EffectiveNumber, Focal, InverseFrequency
 from ltrun.types import ClassStats, Clock, Labels, Outputs, View
 from tests.support.cases import blind_view
 
-STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
+STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class has a single image, one class has none
 COUNTED = [500, 60, 9, 1, 0]
-HEAD_SCALE = 16.0  # of the head, another than LDAM's own 30
+HEAD_SCALE = 16.0  # scale of the head, unlike LDAM's own 30
 
 
-# ---------------------------------------------------------------------------- the formula, a second time, in plain numbers
+# --------------------------------------------------------------------------------- the formula, again, in plain Python
 
 
 def log_softmax(row: list[float]) -> list[float]:
@@ -119,7 +119,7 @@ def classification(adjusts: tuple[str, ...], weighs: tuple[str, ...]) -> Classif
 
 
 def example(batch: int, columns: int, seed: int = 0) -> tuple[Tensor, Labels]:
-    """Logits within the cosines of the head, labels of the classes that have images, shares that sum to 1."""
+    """Returns logits that are HEAD_SCALE times cosines, and labels of classes with images, whose weights sum to 1 per row."""
     generator = torch.Generator().manual_seed(seed)
     logits = HEAD_SCALE * (2 * torch.rand(batch, 5, generator=generator, dtype=torch.float64) - 1)
     index = torch.randint(0, 4, (batch, columns), generator=generator)
@@ -140,7 +140,7 @@ WEIGHS = [
 
 @pytest.mark.parametrize("weighs", WEIGHS, ids="+".join)
 @pytest.mark.parametrize("adjusts", ADJUSTS, ids="+".join)
-def test_the_formula(adjusts: tuple[str, ...], weighs: tuple[str, ...]) -> None:
+def test_the_loss_equals_its_formula(adjusts: tuple[str, ...], weighs: tuple[str, ...]) -> None:
     loss = classification(adjusts, weighs)
     for batch, columns in ((1, 1), (1, 4), (6, 1), (6, 2), (6, 4)):
         logits, targets = example(batch, columns, seed=batch * columns)
@@ -150,8 +150,8 @@ def test_the_formula(adjusts: tuple[str, ...], weighs: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(("adjusts", "weighs"), [(ADJUSTS[5], WEIGHS[9]), (ADJUSTS[8], WEIGHS[6]), ((), WEIGHS[1])])
-def test_the_gradient_is_that_of_the_formula(adjusts: tuple[str, ...], weighs: tuple[str, ...]) -> None:
-    """Central differences of the numbers above; through the weights too, as focal has it."""
+def test_the_gradient_equals_central_differences_of_the_formula(adjusts: tuple[str, ...], weighs: tuple[str, ...]) -> None:
+    """The gradient also flows through the weights, as in the focal loss."""
     loss = classification(adjusts, weighs)
     logits, targets = example(3, 2)
     logits.requires_grad_()
@@ -167,7 +167,7 @@ def test_the_gradient_is_that_of_the_formula(adjusts: tuple[str, ...], weighs: t
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_plain_is_torchs_cross_entropy() -> None:
+def test_the_plain_loss_equals_torchs_cross_entropy() -> None:
     logits, targets = example(8, 1)
     found = classification((), ()).loss(logits, targets, Outputs(logits=logits))
     torch.testing.assert_close(found, nn.functional.cross_entropy(logits, targets.primary))
@@ -176,8 +176,8 @@ def test_plain_is_torchs_cross_entropy() -> None:
     torch.testing.assert_close(weighted, expected, rtol=1e-6, atol=0)
 
 
-def test_a_split_label_is_the_whole_label() -> None:
-    """Two columns of one class, half each, or a column that counts nothing, change nothing."""
+def test_a_label_split_over_two_columns_counts_as_one_label() -> None:
+    """Two columns with the same class and half the weight each, or a column of weight 0, change nothing."""
     logits, targets = example(6, 1)
     loss, outputs = classification(("ldam",), ("effective_number", "focal")), Outputs(logits=logits, scale=HEAD_SCALE)
     whole = loss.loss(logits, targets, outputs)
@@ -195,8 +195,8 @@ def test_the_order_of_label_columns_does_not_matter() -> None:
     torch.testing.assert_close(loss.loss(logits, flipped, outputs), loss.loss(logits, targets, outputs))
 
 
-def test_each_column_has_its_own_margin() -> None:
-    """The trap of soft labels: a margin of the mixed label is not the mix of the margins."""
+def test_each_label_column_has_its_own_margin() -> None:
+    """The trap of soft labels: the margin of a mixed label is not the mixture of the margins."""
     logits, targets = example(4, 2, seed=3)
     loss = classification(("ldam",), ())
     outputs = Outputs(logits=logits, scale=HEAD_SCALE)
@@ -209,14 +209,14 @@ def test_each_column_has_its_own_margin() -> None:
 
 
 class Squared(Criterion):
-    """(1 - p)^2 of the label, to tell it from cross-entropy."""
+    """(1 - p)^2 for the probability p of the label: a criterion that differs from cross-entropy."""
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
         return (1 - logits.softmax(1).gather(1, labels[:, None])[:, 0]) ** 2
 
 
-def test_another_criterion_takes_the_place_of_cross_entropy_and_nothing_else() -> None:
-    """Margins, weights and means around it stay: each row against the formula with its loss exchanged."""
+def test_a_criterion_replaces_the_cross_entropy_and_nothing_else() -> None:
+    """Margins, weights and means stay: the expected value is the formula with (1 - p)^2 in place of the cross-entropy."""
     logits, targets = example(6, 2)
     adjusts, weighs = ("ldam", "logit_adjustment"), ("inverse_frequency", "focal")
     loss = Classification(adjusts=[part(a) for a in adjusts], weighs=[part(w) for w in weighs], criterion=Squared()).double()

@@ -1,4 +1,4 @@
-"""Each metric and the limits of the shot groups are declared once, and all that shows a metric follows the declaration."""
+"""Declarations of metrics and of the limits of the shot groups, and a search of the package for a second declaration."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ltrun.metrics import COST, GROUPS, SINGLE_LABEL, TASKS, Metric, Shots, is_n
 
 PACKAGE = Path(ltrun.__file__).parent
 DECLARED = {key for metrics in TASKS.values() for metric in metrics for key in metric.columns}
-COMMON = {"error"}  # a word of Python's too: a level of warnings and of logs
+COMMON = {"error"}  # also the name of an action of Python's warnings and of a log level
 COMPUTED = {"metrics.py", "tasks/single_label.py"}
-OWN = {  # the accuracy of a class while it is trained: state or an option of a part, and no metric of a run
+OWN = {  # the accuracy of a class during training: a part's buffer or argument, not a metric of a run
     ("reweighting/class_difficulty_balanced.py", "accuracy"),
     ("resampling/class_difficulty.py", "accuracy"),
 }
@@ -36,7 +36,7 @@ def spelled(tree: ast.AST) -> set[Any]:
 
 
 def limits_in(tree: ast.AST) -> list[str]:
-    """Defaults of parameters, keywords of calls and assignments that give 100 or 20 to something called many or few."""
+    """Lists defaults of parameters, keywords of calls and assignments that give 100 or 20 to a name with `many` or `few`."""
     found: list[tuple[str, ast.expr | None]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.arguments):
@@ -53,11 +53,11 @@ def limits_in(tree: ast.AST) -> list[str]:
     return [f"{name} = {ast.unparse(value)}" for name, value in named if spelled(value) & {Shots.many, Shots.few}]
 
 
-def test_no_metric_is_named_but_where_it_is_declared_and_computed() -> None:
+def test_a_metric_is_named_only_where_it_is_declared_and_computed() -> None:
     assert {(name, word) for name, tree in sources() for word in spelled(tree) & (DECLARED - COMMON)} == OWN
 
 
-def test_the_limits_of_the_shot_groups_are_numbers_in_one_place() -> None:
+def test_the_limits_of_the_shot_groups_are_written_in_one_place() -> None:
     assert [(name, limits) for name, tree in sources() if (limits := limits_in(tree))] == []
 
 
@@ -83,7 +83,7 @@ def test_the_defaults_of_functions_and_of_the_configuration_are_the_declared_lim
     assert (config["evaluation"]["many"], config["evaluation"]["few"]) == (Shots.many, Shots.few) == (100, 20)
 
 
-def test_a_class_has_the_group_of_its_range() -> None:
+def test_a_class_belongs_to_the_shot_group_of_its_number_of_images() -> None:
     shots = Shots(50, 10)
     assert shots.ranges() == {"many": "> 50", "medium": "10 to 50", "few": "< 10"}
     assert [shots.group(n) for n in (51, 50.5, 50, 10, 9.5, 0)] == ["many", "many", "medium", "medium", "few", "few"]
@@ -96,37 +96,39 @@ def test_a_class_has_the_group_of_its_range() -> None:
         ({"many": "50", "few": True}, (100, 20)), ({"many": 50.5, "few": 1e999}, (100, 20)),
     ],
 )  # fmt: skip
-def test_limits_of_a_configuration(evaluation: Any, limits: tuple[int, int]) -> None:
+def test_the_configuration_sets_the_limits_and_an_invalid_value_leaves_the_default(
+    evaluation: Any, limits: tuple[int, int]
+) -> None:
     assert Shots.of({"evaluation": evaluation}) == Shots(*limits)
     assert Shots.of({}) == Shots()
 
 
-def test_a_name_is_declared_once() -> None:
+def test_a_name_of_a_metric_is_declared_once() -> None:
     names = [metric.name for metrics in TASKS.values() for metric in metrics] + [metric.name for metric in COST]
     assert len({*names, *GROUPS}) == len(names) + len(GROUPS)
     for metrics in TASKS.values():
         assert {metric.complements for metric in metrics} - {None} <= {metric.name for metric in metrics}
 
 
-def test_how_a_value_is_shown() -> None:
+def test_fractions_are_shown_in_percent_and_memory_in_mib() -> None:
     accuracy, error, *_ = TASKS[SINGLE_LABEL]
     assert [metric.shown(0.25, metric.name) for metric in (accuracy, error)] == [25.0, 25.0]
     assert [metric.shown(0.25, "few") for metric in (accuracy, error)] == [25.0, 75.0]
     assert [metric.shown(3 * 2**20, metric.name) for metric in COST] == [3 * 2**20] * 3 + [3]
 
 
-def test_which_way_is_better() -> None:
+def test_a_metric_improves_in_its_better_direction() -> None:
     higher, lower = Metric("a", "A", "A"), Metric("b", "B", "B", better="lower")
     assert higher.improves(0.5, 0.4) and not higher.improves(0.4, 0.5) and not higher.improves(0.4, 0.4)
     assert lower.improves(0.4, 0.5) and not lower.improves(0.5, 0.4) and not lower.improves(0.4, 0.4)
 
 
 @pytest.mark.parametrize("value", [True, None, "1", float("nan"), float("inf"), 10**400, -1e200, [1]])
-def test_what_is_no_number(value: Any) -> None:
+def test_only_a_finite_number_with_a_finite_square_is_a_number(value: Any) -> None:
     assert not is_number(value)
 
 
-def test_the_line_of_an_epoch() -> None:
+def test_the_line_of_an_epoch_shows_the_accuracy_of_each_shot_group() -> None:
     assert (
         shots({"accuracy": 0.431, "many": 0.65, "medium": 0.402, "few": None}, TASKS[SINGLE_LABEL][0])
         == "all 43.1 many 65.0 medium 40.2 few –"

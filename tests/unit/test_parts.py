@@ -1,4 +1,4 @@
-"""A part writes only itself, and what it returns has the shape and kind that is needed."""
+"""Rules for parts: a part changes only itself, and returns a tensor of the needed shape and type."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.support.narrow import of_type
 @pytest.mark.parametrize(
     "kind", [LDAM, BalancedSoftmax, LogitAdjustment, EffectiveNumber, InverseFrequency], ids=lambda kind: kind.__name__
 )
-def test_a_part_writes_only_itself(kind: type) -> None:
-    """The counts it is given belong to everybody."""
+def test_a_part_changes_only_itself(kind: type) -> None:
+    """All parts share the class counts."""
     given = ClassStats(COUNTS.clone())
     made: Adjust | Weigh = kind(stats=given)
     logits = torch.randn(4, 10)
@@ -35,7 +35,7 @@ def test_a_part_writes_only_itself(kind: type) -> None:
 
 
 class Returns(Part):
-    """A part of any kind that answers with a tensor it was given."""
+    """A part of any kind that returns the result given to its constructor."""
 
     mean = "batch"
     balances = False
@@ -52,8 +52,8 @@ B, C = 4, 10
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (B, 1), (1, B)])
-def test_weights_and_losses_that_would_be_repeated_are_refused(shape: tuple[int, ...]) -> None:
-    """(B, 1) times (B,) is (B, B): a loss of its own, without a word from torch."""
+def test_weights_and_losses_that_would_be_broadcast_are_refused(shape: tuple[int, ...]) -> None:
+    """(B, 1) times (B,) is (B, B): torch would compute another loss without an error."""
     outputs, targets = Outputs(logits=torch.randn(B, C)), Labels.hard(torch.arange(B))
     part = Returns(torch.ones(shape))
     for classify in (Classification(weighs=[part]), Classification(criterion=part)):  # type: ignore[list-item, arg-type]
@@ -75,7 +75,7 @@ def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         classification.loss(torch.randn(B, C), targets, outputs)
 
 
-def test_a_term_is_a_scalar_and_images_stay_bytes(tmp_path: Path) -> None:
+def test_a_term_must_be_a_scalar_and_augmented_images_must_stay_bytes(tmp_path: Path) -> None:
     made = trainer(bound(small(assembled({}))), tmp_path)
     run = StageRun.of(made.recipe.stages[0], made.network(), made.context)
     batch = next(made.context.splits.train.open([torch.arange(8)]))

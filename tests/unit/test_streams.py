@@ -1,4 +1,4 @@
-"""Output that nobody reads, that has no room or that cannot spell a sign never ends a run."""
+"""Standard output that is closed, full, or cannot encode a character, and the detection of a live terminal."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def failing(code: int, calls: list[bytes]) -> Callable[[int, bytes], int]:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
-def test_whatever_ltrun_says_can_be_written(encoding: str) -> None:
+def test_every_character_can_be_written_in_every_encoding(encoding: str) -> None:
     said = "38.3 ± 0.4 – ldam · tau_norm † 猫 \udcff"
     assert b"38.3" in said.encode(encoding, PLAIN) and said.encode(encoding, PLAIN).endswith(b"\xff")
     assert "38.3 ± 0.4 – a · b †".encode("ascii", PLAIN) == b"38.3 +/- 0.4 - a . b *"
 
 
 @pytest.mark.parametrize(("code", "tries"), [(errno.EPIPE, 1), (errno.EIO, 1), (errno.ENOSPC, 2)])
-def test_what_cannot_be_written_is_lost_and_tried_again_only_where_room_may_come(
+def test_unwritable_output_is_dropped_and_only_a_full_disk_is_tried_again(
     code: int, tries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[bytes] = []
@@ -40,7 +40,7 @@ def test_what_cannot_be_written_is_lost_and_tried_again_only_where_room_may_come
     assert len(calls) == tries and outlet.error is not None and outlet.error.errno == code
 
 
-def test_a_long_work_tells_once_that_its_output_is_lost(
+def test_a_long_command_warns_once_that_its_output_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outlet = Outlet(1)
@@ -52,7 +52,7 @@ def test_a_long_work_tells_once_that_its_output_is_lost(
     assert capsys.readouterr().err.count("(No space left on device); the work continues") == 1
 
 
-def test_a_full_pipe_that_does_not_block_is_waited_for() -> None:
+def test_a_full_non_blocking_pipe_is_waited_for() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with os.fdopen(reader, "rb") as source:
@@ -69,7 +69,7 @@ def test_a_full_pipe_that_does_not_block_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "-3", "many", ""])
-def test_a_width_in_which_no_word_can_be_read_is_none(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_width_of_the_terminal_is_ignored(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert streams.console().width >= 80
 
@@ -93,7 +93,7 @@ class Terminal(io.StringIO):
     ],
     ids=str,
 )
-def test_lines_are_redrawn_only_where_somebody_sees_them(
+def test_lines_are_redrawn_only_on_an_interactive_terminal(
     environment: dict[str, str], live: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("TERM", "NO_COLOR", "FORCE_COLOR", "CI", "TTY_INTERACTIVE", "TTY_COMPATIBLE"):
@@ -104,7 +104,7 @@ def test_lines_are_redrawn_only_where_somebody_sees_them(
     assert streams.is_live(streams.console()) is live
 
 
-def test_colours_in_a_file_are_no_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_with_forced_colours_is_not_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("FORCE_COLOR", "1")
     with (tmp_path / "log").open("w") as file:

@@ -1,4 +1,4 @@
-"""The reproduction: which run is a row of which method, verdicts, and what the queue trains next."""
+"""Reproduction of published numbers: rows of methods, verdicts, the queue of missing trainings, records, the page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _composing() -> Iterator[None]:
 
 
 def ran(*words: str, percent: float | dict[str, float], seed: int = 0, date: str = "2026-01-01", **more: Any) -> RunRecord:
-    """The record of a command, with these accuracies of its predictors."""
+    """Returns the record of a command. percent: accuracy of its headline, or of each predictor."""
     job = compose_job(["dataset=cifar100_lt", *words, f"seed={seed}"])
     scores = percent if isinstance(percent, dict) else {job.headline: percent}
     made = record(
@@ -56,13 +56,15 @@ def row(records: list[RunRecord], method: str, *recipe: str) -> Row:
 # ------------------------------------------------------------------------------------------------------------ literature
 
 
-def test_the_literature_is_of_presets_and_its_bands_are_those_of_their_headers() -> None:
+def test_published_numbers_and_bands_come_from_the_headers_of_presets() -> None:
     presets = {option.name: option for option in catalogue.options("method")}
     assert set(PUBLISHED.methods) <= set(presets) and set(PUBLISHED.best_known) <= set(PUBLISHED.methods)
     assert len(PUBLISHED.best_known) == 12
     for one, relation, other in PUBLISHED.checks:
-        assert {one, other} <= set(PUBLISHED.best_known) and relation in ("<", "<=", "~"), "a short form has all checks"
-    assert PUBLISHED.methods["ldam_drw"].band == (41, 43), "as conf/method/ldam_drw.yaml has it"
+        assert {one, other} <= set(PUBLISHED.best_known) and relation in ("<", "<=", "~"), (
+            "best_known has all methods of the checks"
+        )
+    assert PUBLISHED.methods["ldam_drw"].band == (41, 43), "as in conf/method/ldam_drw.yaml"
     assert PUBLISHED.methods["ldam_drw"].said == "42.0 (paper), 42.5 (Bag of Tricks, best epoch on test)"
     assert {name for name, option in presets.items() if option.band} - set(PUBLISHED.methods) <= {"inverse_frequency_drw"}
 
@@ -75,16 +77,16 @@ def test_the_literature_is_of_presets_and_its_bands_are_those_of_their_headers()
     [
         ([38.0], "1 of 3, inside"),
         ([36.0, 36.4], "2 of 3, 1.3 below"),
-        ([37.46, 37.46, 37.46], "reproduced"),  # an end of a band belongs to it, and the mean as it is printed counts
+        ([37.46, 37.46, 37.46], "reproduced"),  # a band includes its ends, and the printed mean counts
         ([39.6, 39.6, 39.6], "outside, 0.1 above"),
     ],
 )
-def test_three_seeds_decide(percents: list[float], verdict: str) -> None:
+def test_the_verdict_needs_three_seeds(percents: list[float], verdict: str) -> None:
     found = row([ran("method=erm", percent=percent, seed=seed) for seed, percent in enumerate(percents)], "erm")
     assert (found.n, found.verdict) == (len(percents), verdict)
 
 
-def test_a_method_without_runs_or_band_has_no_verdict_on_it() -> None:
+def test_a_method_without_runs_or_without_a_band_is_not_judged() -> None:
     assert row([], "erm").verdict == "not yet run"
     records = [ran("method=drs", percent=40, seed=seed) for seed in range(3)]
     assert (row(records[:1], "drs").verdict, row(records, "drs").verdict) == ("1 of 3", "no band")
@@ -97,17 +99,17 @@ def test_one_training_gives_the_rows_of_its_posthoc_parts() -> None:
     assert row([both, alone], "posthoc_logit_adjustment").mean == pytest.approx(42.5)
     assert row([both, alone], "ncm").mean == pytest.approx(41) and row([both, alone], "tau_norm").n == 0
     other = ran("posthoc=logit_adjustment", "posthoc.predictors.logit_adjustment.tau=2", percent={"logit_adjustment": 30})
-    assert row([other], "posthoc_logit_adjustment").n == 0, "another part of the same name"
+    assert row([other], "posthoc_logit_adjustment").n == 0, "a part with the same name and another tau"
 
 
-def test_of_a_seed_the_first_run_counts_whatever_its_arithmetic() -> None:
+def test_the_earliest_run_of_a_seed_counts_whatever_its_arithmetic() -> None:
     first = ran("method=erm", "runtime.precision=bf16", percent=38, date="2026-01-01")
     later = ran("method=erm", "runtime.precision=tf32", percent=30, date="2026-01-02")
     found = row([later, first], "erm")
     assert (found.n, found.mean, len(found.further)) == (1, pytest.approx(38), 1)
 
 
-def test_another_recipe_is_a_table_of_its_own_without_a_band() -> None:
+def test_another_recipe_has_a_separate_table_without_a_band() -> None:
     short = ran("method=erm", "epochs=20", percent=24)
     other = ran("method=erm", "optimizer.weight_decay=0.0005", percent=40)
     elsewhere = ran("method=erm", "dataset=cifar10_lt", percent=70)
@@ -119,13 +121,13 @@ def test_another_recipe_is_a_table_of_its_own_without_a_band() -> None:
     assert "## Short form: `epochs=20`" in text and "## Another recipe: `optimizer.weight_decay=0.0005`" in text
 
 
-def test_what_an_older_ltrun_meant_by_a_method_is_not_averaged_in() -> None:
+def test_a_run_of_an_older_definition_of_a_method_is_not_averaged_in() -> None:
     old = ran("method=erm", percent=30)
     old = replace(old, config={**old.config, "optimizer": {**old.config["optimizer"], "lr": 0.2}})
     assert row([old, ran("method=erm", percent=38, seed=1)], "erm").mean == pytest.approx(38)
 
 
-def test_the_order_of_the_methods() -> None:
+def test_orders_of_methods_in_the_literature_hold_fail_or_wait_for_runs() -> None:
     means = {"erm": 38, "inverse_frequency": 38.6, "class_balanced_sampling": 36, "drs": 40.6, "ce_drw": 43, "ldam_drw": 43}
     means |= {"logit_adjustment": 44, "posthoc_logit_adjustment": 42.4}
     records = [ran(f"method={method}", percent=percent) for method, percent in means.items()]
@@ -159,7 +161,7 @@ def test_posthoc_methods_are_rows_of_one_training() -> None:
     assert asked("sade", seeds=(0,)) == ["method=sade seed=0"]
 
 
-def test_what_was_run_is_not_missing() -> None:
+def test_finished_runs_are_not_trained_again() -> None:
     rows = {"plain": 38.0, "tau_norm": 41.0}
     done = (ran("method=erm", "posthoc=[tau_norm]", "runtime.precision=bf16", percent=rows), ran("method=crt", percent=41))
     assert asked("erm", "tau_norm", "ncm", "crt", runs=done) == [
@@ -183,7 +185,7 @@ def test_a_run_is_kept_once_and_without_the_folders_of_its_machine(tmp_path: Pat
     assert (kept.take([run]), kept.take([again, ran("method=crt", percent=41)])) == (1, 1)
     assert "somebody" not in kept.file.read_text()
     lines = kept.file.read_text().splitlines()
-    assert [json.loads(line.rstrip(","))["method"] for line in lines[1:-1]] == ["crt", "erm"], "a line each"
+    assert [json.loads(line.rstrip(","))["method"] for line in lines[1:-1]] == ["crt", "erm"], "one line per run"
     assert [found.fingerprint for found in kept.runs()][1] == run.fingerprint
 
 
@@ -200,7 +202,7 @@ def test_runs_of_other_data_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"runs": [{}]}', '{"runs": 5}', '{"runs": [5]}', "\xff"])
-def test_a_file_that_is_no_reproduction_is_named(tmp_path: Path, content: str) -> None:
+def test_a_malformed_file_of_records_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "reproduction.json"
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(
@@ -212,13 +214,13 @@ def test_a_file_that_is_no_reproduction_is_named(tmp_path: Path, content: str) -
 # ------------------------------------------------------------------------------------------------------------------ page
 
 
-def test_the_page_says_what_the_records_hold() -> None:
+def test_docs_reproduction_is_written_from_the_records() -> None:
     written = page(PUBLISHED, Records(RUNS).runs())
     way_out = "make reproduce TAKE=benchmarks/results/reproduction.json"
     assert written == PAGE.read_text(), f"docs/reproduction.md is not of the records of today; write it anew: {way_out}"
 
 
-def test_every_run_of_the_repository_is_of_todays_recipes() -> None:
+def test_every_recorded_run_counts_in_a_current_recipe() -> None:
     runs = Records(RUNS).runs()
     rows = [found for recipe in recipes_in(PUBLISHED, runs) for found in rows_of(PUBLISHED, runs, recipe)]
     counted = {id(run) for found in rows for run, _ in (*found.runs, *found.further)}

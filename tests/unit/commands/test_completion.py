@@ -1,4 +1,4 @@
-"""What TAB completes, and the scripts by which shells ask."""
+"""`ltrun completion`: candidates for the last word of a command line, and the scripts of the shells."""
 
 import argparse
 import os
@@ -44,19 +44,19 @@ from ltrun.commands.completion import SCRIPTS, candidates
         ([], sorted(COMMANDS)),
     ],
 )
-def test_candidates(words: list[str], found: list[str]) -> None:
+def test_the_last_word_is_completed(words: list[str], found: list[str]) -> None:
     offered = candidates(words)
     assert [text for text in offered if words or text in COMMANDS] == found
 
 
-def test_options_of_ones_own_are_offered(tmp_path: Path) -> None:
+def test_a_users_options_are_offered(tmp_path: Path) -> None:
     (tmp_path / "margin").mkdir()
     (tmp_path / "margin" / "mine.yaml").write_text("adjust:\n  _target_: mine.Margin\n  width: 3\n")
     assert candidates(["--config-dir", str(tmp_path), "margin=mi"]) == ["margin=mine"]
     assert candidates(["--config-dir", str(tmp_path), "margin=mine", "margin.adjust."]) == ["margin.adjust.width="]
 
 
-def test_every_command_and_every_flag_of_a_report_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_and_every_flag_of_ltrun_report_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert completion.commands() == sorted(COMMANDS)
     from ltrun.commands import report
 
@@ -92,13 +92,13 @@ DRIVERS = {
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
-def test_a_shell_completes_by_its_script(shell: str, tmp_path: Path) -> None:
+def test_a_shell_completes_with_its_script(shell: str, tmp_path: Path) -> None:
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not on this machine")
     (tmp_path / "ltrun").write_text(f'#!/bin/sh\nexec {sys.executable} -m ltrun "$@"\n')
     (tmp_path / "ltrun").chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    before = "" if shell == "bash" else "method="  # bash completes what stands behind the =
+    before = "" if shell == "bash" else "method="  # bash completes only the text after the =
     offered = {"rep": ["report", "representation="], "method=ldam": [f"{before}ldam", f"{before}ldam_drw"], "xyz": []}
     for typed, found in offered.items():
         options = ["-c", DRIVERS[shell], *(["driver"] if shell != "fish" else []), typed]

@@ -1,4 +1,4 @@
-"""`ltrun methods --markdown`: the page, tables of groups, records, options of one's own, and refusals of bad input."""
+"""`ltrun methods --markdown`: the page, tables of groups, records, a user's options, and refusals of bad input."""
 
 import re
 import subprocess
@@ -33,7 +33,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """Name of a preset or an option -> its cells, of all tables."""
+    """Returns the cells of each row of all tables, by the name of the preset or option."""
     lines = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in text.splitlines() if line.startswith("| ")]
     named = {found[1]: cells for cells in lines if (found := re.search(r"`([^`]+)`$", cells[0]))}
     assert len(named) == sum(bool(re.search(r"`([^`]+)`$", cells[0])) for cells in lines), "a name has two rows"
@@ -50,7 +50,7 @@ def trained(*words: str, percent: float, more: tuple[Path, ...] = ()) -> RunReco
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A user's folder with a preset, an option that it chooses, and one that no preset chooses."""
+    """A user's folder with a preset, the option that the preset chooses, and an option that no preset chooses."""
     files = {
         "method/mine.yaml": "# @package _global_\n# name: A|B\n# Is *better* than <b>.\n# Me, 2025, arXiv 2501.00001\n"
         "# expected: 41.5 (mine); 41 to 42\n# checked: implemented, agrees with *nothing*\n"
@@ -65,7 +65,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
-def test_the_page_has_a_row_for_every_preset_with_what_its_header_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_has_a_row_for_every_preset_with_the_words_of_its_header(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "--markdown")
     assert text.startswith("# Methods\n\nWhich methods are there") and text.endswith("\n") and "$" not in text
     found = rows(text)
@@ -84,7 +84,7 @@ def test_the_page_has_a_row_for_every_preset_with_what_its_header_says(capsys: p
     assert found["posthoc=uno_ic_flattened"] and "margin=ldam" not in found, "ldam has a preset"
 
 
-def test_records_fill_a_column_with_runs_of_the_preset_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_records_fill_a_column_with_runs_of_the_unchanged_preset(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for seed, percent in enumerate((41, 42, 43)):
         trained("method=ldam_drw", f"seed={seed}", percent=percent).save(tmp_path / f"seed{seed}")
     trained("margin=ldam", "reweighting=drw", "classifier=cosine", "seed=3", percent=44).save(tmp_path / "composed")
@@ -94,18 +94,18 @@ def test_records_fill_a_column_with_runs_of_the_preset_as_it_is(capsys: pytest.C
     assert found["ldam_drw"][4] == "42.0 ± 1.0 (n=3)"
     assert found["erm"][4] == found["crt"][4] == "–"
     both = rows(printed(capsys, "--markdown", "--records", str(tmp_path / "seed0" / "result.json"), "--records", RECORDS))
-    assert both["ldam_drw"][4] == "41.0 (n=1)", "of a seed the run with the earliest date counts"
+    assert both["ldam_drw"][4] == "41.0 (n=1)", "the earliest run of a seed counts"
     assert both["erm"][4] == "38.3 (n=1)"
 
 
-def test_tables_of_groups(capsys: pytest.CaptureFixture[str]) -> None:
+def test_named_groups_are_printed_without_the_rest_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "--markdown", "margin", "method")
     assert text.startswith("## margin\n\n| Option | What it does | Checked |") and "\n\n## method\n\n| Preset |" in text
     assert rows(text.partition("## method")[0])["none"][0] == "`none`" and "Known gaps" not in text
     assert "did you mean 'margin'" in refused(capsys, "--markdown", "margn")
 
 
-def test_options_of_ones_own_stand_on_the_page_and_break_no_table(
+def test_a_users_options_are_on_the_page_and_break_no_table(
     own: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     text = printed(capsys, "--markdown", "--config-dir", str(own))
@@ -138,7 +138,9 @@ def test_options_of_ones_own_stand_on_the_page_and_break_no_table(
         ("[" * 100_000, "is no reproduction.json"),
     ],
 )
-def test_a_bad_file_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str | None, said: str) -> None:
+def test_a_bad_file_of_records_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str | None, said: str
+) -> None:
     file = tmp_path / "kept.json"
     if content is not None:
         file.write_text(content)
@@ -162,7 +164,7 @@ def test_runs_of_other_data_are_refused(capsys: pytest.CaptureFixture[str], tmp_
     assert "was trained on other data than the runs before" in refused(capsys, "--markdown", "--records", str(tmp_path))
 
 
-def test_records_need_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_without_markdown_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "add --markdown" in refused(capsys, "--records", RECORDS)
 
 

@@ -1,4 +1,4 @@
-"""The pages of `ltrun show`: methods, options, runs that are done, failed or unfinished."""
+"""`ltrun show`: pages of methods, of options, and of runs that are done, failed or unfinished."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def page(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return capsys.readouterr().out
 
 
-def test_a_method(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_method_is_shown_with_its_citation_numbers_options_and_keys(capsys: pytest.CaptureFixture[str]) -> None:
     shown = page(capsys, "ldam_drw")
     for words in (
         "method=ldam_drw\n  Label-distribution-aware margins, with re-weighting in the last fifth of training.",
@@ -34,7 +34,7 @@ def test_a_method(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in shown
 
 
-def test_a_name_of_two_groups_and_the_words_of_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_in_two_groups_shows_both_options_and_group_equals_name_shows_one(capsys: pytest.CaptureFixture[str]) -> None:
     both = page(capsys, "ldam")
     assert both.startswith("method=ldam\n") and "\n\nmargin=ldam\n" in both
     only = page(capsys, "margin=ldam")
@@ -43,7 +43,7 @@ def test_a_name_of_two_groups_and_the_words_of_one(capsys: pytest.CaptureFixture
     assert "ldam " in page(capsys, "margin") and page(capsys, "margin").startswith("margin, one of\n")
 
 
-def test_keys_of_a_stage_stand_where_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_of_a_stage_are_shown_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
     shown = page(capsys, "method=crt")
     assert "resampling=class_balanced in stages.classifier" in shown
     assert "  stages.classifier.optimizer.weight_decay=5.0e-4\n" in shown
@@ -67,7 +67,7 @@ def test_every_option_has_a_page_with_its_keys(path: Path) -> None:
     assert found.option in catalogue.options(path.parent.name)
 
 
-def test_options_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_users_option_is_shown_and_a_broken_file_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "margin").mkdir()
     (tmp_path / "margin" / "Größe (neu).yaml").write_text("# Mine.\nadjust:\n  _target_: mine.Margin\n  width: 3  # of it\n")
     shown = page(capsys, "Größe (neu)", "--config-dir", str(tmp_path))
@@ -87,13 +87,13 @@ def test_options_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path)
         ("nowhere/seed0", "no method, option or run 'nowhere/seed0'"),
     ],
 )
-def test_what_there_is_not(name: str, said: str) -> None:
+def test_an_unknown_name_is_refused_with_a_way_out(name: str, said: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         main([name])
     assert said in str(refusal.value)
 
 
-def test_a_run_that_is_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_finished_run_is_shown_with_its_command_scores_and_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "out (1)" / "digits_lt" / "erm" / "01234567" / "seed0"
     record("erm").save(folder)
     shown = page(capsys, str(folder))
@@ -117,7 +117,9 @@ def test_a_run_that_is_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         main([str(folder)])
 
 
-def test_runs_that_failed_or_are_unfinished(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_run_without_a_result_is_shown_with_its_error_or_last_epoch(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     failed, unfinished = tmp_path / "a" / "seed0", tmp_path / "b" / "seed0"
     failed.mkdir(parents=True)
     (failed / "error.log").write_text("the loss is not finite\nTraceback\n")
@@ -134,7 +136,7 @@ def test_runs_that_failed_or_are_unfinished(capsys: pytest.CaptureFixture[str], 
         main([str(tmp_path / "c")])
 
 
-def test_what_a_command_line_with_help_is_about(tmp_path: Path) -> None:
+def test_help_is_about_the_methods_and_options_of_the_command_line(tmp_path: Path) -> None:
     assert about(["method=ldam", "--help"]) == ["method=ldam"]
     assert about(["-m", "method=erm,ldam", "posthoc=[ncm, tau_norm]", "seed=1", "-h"]) == [
         "method=erm", "method=ldam", "posthoc=ncm", "posthoc=tau_norm",

@@ -1,4 +1,4 @@
-"""`ltrun status`: a line a run for pipes, a table for people, JSON for programs."""
+"""`ltrun status`: one line per run for pipes, a table for terminals, JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.recorded import record
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> Path:
-    """A run that is done, one that has failed, one that waits."""
+    """A folder with a finished, a failed and an unfinished run."""
     root = tmp_path / "outputs"
     folder = root / "digits_lt" / "erm" / "01234567"
     record("erm").save(folder / "seed0")
@@ -27,7 +27,7 @@ def outputs(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_pipe_gets_a_line_a_run_and_the_counts(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_gets_one_line_per_run_and_the_counts(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed3 = outputs / "digits_lt" / "erm" / "01234567" / "seed3"
     with locked(seed3, {"title": "erm on digits_lt, seed 3", "stages": {"train": 9}}):
         (seed3 / "metrics.jsonl").write_text('{"stage": "train", "epoch": 4, "seconds": 60}\n')
@@ -40,7 +40,7 @@ def test_a_pipe_gets_a_line_a_run_and_the_counts(outputs: Path, capsys: pytest.C
     assert last == "1 done, 1 failed, 1 unfinished, 1 running"
 
 
-def test_programs_get_everything(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_holds_the_runs_the_counts_and_the_unread_files(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (outputs / "foreign").mkdir()
     (outputs / "foreign" / "metrics.jsonl").write_text("{}\n")
     assert main(["--json", str(outputs)]) == 0
@@ -79,14 +79,16 @@ def test_a_terminal_gets_a_table(
     assert "\t" not in text and max(map(len, text.splitlines()[:-1])) < 20 * columns
 
 
-def test_an_empty_folder_has_no_runs_and_a_missing_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_folder_has_no_runs_and_a_missing_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == "0 done, 0 failed, 0 unfinished, 0 running\n"
     with pytest.raises(DataError, match=r"there is no .*nowhere"):
         main([str(tmp_path / "nowhere")])
 
 
-def test_what_is_not_there_beside_what_is_has_a_line(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_folder_is_named_and_the_other_folders_are_listed(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(outputs), str(outputs / "nowhere")]) == 0
     printed = capsys.readouterr()
     assert printed.out.endswith("1 done, 1 failed, 1 unfinished, 0 running\n") and "nowhere is not a folder" in printed.err

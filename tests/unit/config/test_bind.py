@@ -1,4 +1,4 @@
-"""A node of the configuration becomes the object it describes, or one sentence with its key path; nothing else ever runs."""
+"""Binding of configuration nodes: arguments, nested parts, allowed targets, and refusals in one sentence with the key path."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def function(strength: float = 1.0) -> Weigh:
 def test_an_unknown_argument_gets_the_nearest_name() -> None:
     assert "takes no 'numbr'; did you mean 'number'?" in refused(node(Everything, numbr=1))
     assert "takes no 'xyz'; known: count, counts, " in refused(node(Everything, xyz=1))
-    assert "stats" not in refused(node(Everything, xyz=1)), "what ltrun injects is not for configuring"
+    assert "stats" not in refused(node(Everything, xyz=1)), "ltrun injects stats, so it is not listed"
     assert refused({"_target_": f"{HERE}.Everything", 5: 1}).startswith(f"{PATH}.5: ")
 
 
@@ -51,7 +51,7 @@ def test_context_cannot_be_set() -> None:
         assert refused(node(Everything, stats=value)).startswith(f"{PATH}.stats: ltrun sets 'stats' itself")
 
 
-def test_context_that_a_slot_does_not_have_is_named() -> None:
+def test_context_that_the_slot_does_not_have_is_named() -> None:
     part = bind_here(node(NeedsHead))
     with pytest.raises(ConfigError, match=rf"^{PATH}: .*NeedsHead needs 'head', which this slot does not have"):
         part.build({"stats": stats(), "num_classes": 3})
@@ -67,7 +67,7 @@ def test_context_is_injected_into_nested_parts() -> None:
     assert len(deferred.then.weights) == 10
 
 
-def test_what_a_constructor_refuses_has_the_path_of_its_node() -> None:
+def test_an_error_of_a_constructor_begins_with_the_path_of_its_node() -> None:
     with pytest.raises(ConfigError, match=rf"^{PATH}\.strength must not be negative, got -1.0$"):
         bind_here(node(Plain, strength=-1)).build({})
     nested = node(Outer, depth=1, inner=node(Plain, strength=-1))
@@ -90,8 +90,8 @@ class Unsaid(Weigh):
         super().__init__()
 
 
-def test_an_argument_for_which_null_is_another_value_than_nothing_is_refused() -> None:
-    """An address takes null and nothing for one, so that the second of two runs would pass for done."""
+def test_an_argument_that_may_be_none_has_no_other_default() -> None:
+    """An address does not tell null from an absent key, so the second of two such runs would be skipped as done."""
     for target, name in ((Nullable, "threshold"), (Anything, "value")):
         for arguments in ({}, {name: None}, {name: 0.25}):
             said = refused(node(target, **arguments))
@@ -111,7 +111,7 @@ def test_no_part_of_ltrun_is_refused_for_its_defaults() -> None:
                 assert not nullable or parameter.default in (None, parameter.empty), f"{target}: {key}"
 
 
-def test_each_build_is_an_object_of_its_own() -> None:
+def test_each_build_makes_a_new_object() -> None:
     part = bind_here(node(Outer, depth=1, inner=node(Plain)))
     first, second = part.build({"num_classes": 3}), part.build({"num_classes": 4})
     assert first is not second and first.inner is not second.inner
@@ -128,7 +128,7 @@ def test_binding_changes_nothing_in_the_configuration() -> None:
 # ---------------------------------------------------------------------------------------------------------- nested parts
 
 
-def test_a_nested_part_is_held_against_its_annotation() -> None:
+def test_a_nested_part_must_fit_its_annotation() -> None:
     wrong = {"_target_": "ltrun.margin.LDAM"}
     assert refused(node(Outer, depth=1, inner=wrong)).startswith(f"{PATH}.inner: ltrun.margin.LDAM is not a Weigh")
     misspelt = node(Outer, depth=1, inner=node(Plain, strenth=1))
@@ -136,14 +136,14 @@ def test_a_nested_part_is_held_against_its_annotation() -> None:
     assert refused(node(Outer, depth=node(Plain), inner=node(Plain))).startswith(f"{PATH}.depth: ")
 
 
-def test_an_optional_nested_part_is_held_against_its_annotation() -> None:
+def test_an_optional_nested_part_must_fit_its_annotation() -> None:
     assert isinstance(built(node(Everything, part=node(Plain))).given["part"], Plain)
     assert refused(node(Everything, part={"_target_": "ltrun.margin.LDAM"})).startswith(f"{PATH}.part: ")
     assert refused(node(Everything, maybe=node(Plain))).startswith(f"{PATH}.maybe: ")
     assert isinstance(built(node(Everything, twin={"_target_": "ltrun.margin.LDAM"})).given["twin"], Adjust)
 
 
-def test_parts_are_not_taken_where_numbers_or_texts_are_listed() -> None:
+def test_a_part_in_a_list_of_numbers_or_texts_is_refused() -> None:
     for name in ("numbers", "counts", "texts"):
         assert refused(node(Everything, **{name: [node(Plain)]})).startswith(f"{PATH}.{name}")
 
@@ -176,7 +176,7 @@ def test_a_part_of_either_kind_fits_a_union() -> None:
         "ltrun.cli.main",  # a function
         "ltrun.config.bind.bind",
         "ltrun.margin",  # a module
-        "ltrun.parts.nn.Module",  # a class of somebody else, through ltrun
+        "ltrun.parts.nn.Module",  # a class of another package, reached through ltrun
         "ltrun.parts.nn",
         "ltrun.margin.ldam.Tensor",
         "ltrun.results.record.Path",
@@ -206,14 +206,14 @@ def test_a_refused_module_is_never_imported() -> None:
         assert name not in sys.modules
 
 
-def test_the_program_itself_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing ltrun.__main__ must not run the command line: a file would then start a second ltrun inside the first."""
+def test_a_target_in_the_main_module_does_not_start_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing ltrun.__main__ must not run the command line, or a file could start a second ltrun inside the first."""
     monkeypatch.setattr(sys, "argv", ["ltrun", "--version"])
     monkeypatch.delitem(sys.modules, "ltrun.__main__", raising=False)
     assert refused({"_target_": "ltrun.__main__.main"}).startswith(f"{PATH}._target_: ")
 
 
-def test_a_plugin_is_allowed_only_where_it_is_named() -> None:
+def test_a_plugin_is_allowed_only_if_it_is_named() -> None:
     content = node(Plain)
     with pytest.raises(ConfigError, match="plugins=\\[package\\]"):
         bind(content, PATH)
@@ -241,7 +241,7 @@ def test_a_misspelt_class_gets_the_nearest_name() -> None:
         ("class X:\n    def __init__(self, a: 'Missing'): ...", "X", ["an annotation of broken_plugin.X", "'Missing'"]),
     ],
 )
-def test_a_broken_plugin_is_one_sentence(
+def test_a_broken_plugin_is_refused_in_one_sentence(
     module: str, target: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_plugin.py").write_text(module)
@@ -272,7 +272,7 @@ def test_the_kind_of_a_part_is_checked() -> None:
                     bind(content, PATH, wrong)
 
 
-def test_a_protocol_is_a_kind_by_its_methods() -> None:
+def test_a_class_fits_a_protocol_by_its_methods() -> None:
     sgd, steps = {"_target_": "ltrun.optimizer.SGD"}, {"_target_": "ltrun.schedule.MultiStep"}
     assert isinstance(bind(steps, PATH, Schedule).build({}), MultiStep)  # type: ignore[type-abstract]
     bind(sgd, PATH, Optimizer)  # type: ignore[type-abstract]

@@ -1,4 +1,4 @@
-"""Every option can be listed with what it does; misspelt names get the nearest one; files without a header do no harm."""
+"""Catalogue of options: summaries and citations from headers, the search path, suggestions for misspelt names."""
 
 import re
 import subprocess
@@ -27,7 +27,7 @@ def own(tmp_path: Path) -> Path:
         "method/mine.yaml": "# @package _global_\n# My method.\n# command: ltrun method=mine\n# expected: 40.1\ndefaults: []\n",
         "margin/loud.yaml": "#Rings \x1b[31mthe bell\x07.\n#\n# no citation: it is a joke\n",
         "hydra/launcher/cluster.yaml": "# Not for choosing here.\n",
-        "other/thing.yaml": "# A group of one's own.\n",
+        "other/thing.yaml": "# A user's group.\n",
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -45,7 +45,7 @@ def test_every_slot_is_listed_in_taxonomy_order() -> None:
 
 
 @pytest.mark.parametrize("group", groups())
-def test_every_option_says_what_it_does(group: str) -> None:
+def test_every_option_has_a_summary(group: str) -> None:
     for option in options(group):
         assert option.summary.endswith(".") or group == "method", f"{group}/{option.name}.yaml has no one-sentence header"
         assert option.summary, f"{group}/{option.name}.yaml has no header"
@@ -58,7 +58,7 @@ def test_every_published_option_is_cited(group: str) -> None:
         assert option.citation or option.name == "none" or "no citation" in text, f"{group}/{option.name}.yaml cites nobody"
 
 
-def test_headers(own: Path) -> None:
+def test_the_header_of_a_file_describes_its_option(own: Path) -> None:
     found = {option.name: option for option in options("margin", [own])}
     assert found["mine"] == Option("mine", "Widens margins.", "Me, 2025")
     assert found["ldam"].summary != "Would shadow ltrun's own."
@@ -81,7 +81,7 @@ def test_headers(own: Path) -> None:
         ("", ()),
     ],
 )
-def test_files_of_reference_values_are_read_from_a_header(checked: str, golden: tuple[str, ...]) -> None:
+def test_a_header_names_the_files_of_reference_values(checked: str, golden: tuple[str, ...]) -> None:
     assert Option("mine", checked=checked).golden == golden
 
 
@@ -90,7 +90,7 @@ def test_a_preset_says_its_family_and_how_it_was_checked() -> None:
     assert found.family == "ensemble" and found.golden == ("ride", "drw_and_lr_schedules", "ldam", "resnet32")
 
 
-def test_every_method_has_a_name_of_its_own_and_so_have_data_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_method_has_a_unique_title_and_data_sets_have_titles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = titles("method")
     assert found.keys() == {option.name for option in options("method")}
     assert len(set(found.values())) == len(found)
@@ -108,12 +108,12 @@ def test_none_comes_first() -> None:
     assert next(option.name for option in options("margin")) == "none"
 
 
-def test_own_groups_are_found_and_hydras_are_not(own: Path) -> None:
+def test_a_users_groups_are_listed_and_hydras_are_not(own: Path) -> None:
     assert "other" in groups([own])
     assert "hydra" not in groups([own])
 
 
-def test_the_search_path_of_the_environment(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_are_found_in_the_folders_of_ltrun_searchpath(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for text in (str(own), f":{own.parent}:{own}:"):
         monkeypatch.setenv("LTRUN_SEARCHPATH", text)
         assert "mine" in {option.name for option in options("margin")}
@@ -122,7 +122,7 @@ def test_the_search_path_of_the_environment(own: Path, monkeypatch: pytest.Monke
         options("margin")
 
 
-def test_misspelt_names() -> None:
+def test_a_misspelt_name_gets_the_nearest_name_and_a_path_is_refused() -> None:
     assert suggest("margin", "ldma") == "; did you mean 'ldam'?"
     assert "ldam" in suggest("margin", "xyzzy")
     with pytest.raises(ConfigError, match="did you mean 'margin'"):
@@ -132,7 +132,7 @@ def test_misspelt_names() -> None:
             options(escape)
 
 
-def test_the_command_lists_everything(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     for option in (option for group in groups() for option in options(group)):
@@ -140,7 +140,7 @@ def test_the_command_lists_everything(capsys: pytest.CaptureFixture[str]) -> Non
         assert any(option.summary in line and option.citation in line for line in of_that_name)
 
 
-def test_the_command_on_chosen_groups(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_only_the_named_groups(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["margin", "--config-dir", str(own)]) == 0
     out = capsys.readouterr().out
     assert "Widens margins. (Me, 2025)" in out
@@ -162,10 +162,10 @@ def test_a_terminal_gets_tables(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert "ldam" in out
     assert max(map(len, out.splitlines())) <= 60
-    assert "\u2026" not in out  # nothing is cut off, only wrapped
+    assert "\u2026" not in out  # long lines are wrapped, not cut off
 
 
-def test_imports_nothing_heavy() -> None:
+def test_the_command_imports_no_heavy_library() -> None:
     heavy = "{'torch', 'hydra', 'sklearn', 'pandas'}"
     code = f"import sys, ltrun.commands.methods as c; c.main([]); print(sorted({heavy} & sys.modules.keys()), file=sys.stderr)"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stderr.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Jobs as the command line makes them: addresses, labels of rows, headlines, keys that are taken away."""
+"""Jobs composed from command lines: addresses, labels of rows, headlines, removed keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.cases import assembled
 
 
 def job(*overrides: str) -> Job:
-    """As the command line makes it."""
+    """Returns the job that the command line composes."""
     GlobalHydra.instance().clear()
     words = ["dataset=digits_lt", *overrides]
     with initialize_config_module("ltrun.conf", version_base="1.3"):
@@ -29,8 +29,8 @@ def job(*overrides: str) -> Job:
         return job_of(cfg, choices, words)
 
 
-def test_runs_that_differ_have_addresses_that_differ() -> None:
-    """Mixers and augments work in their order: another order is another run, not one that is 'done before'."""
+def test_different_runs_have_different_addresses() -> None:
+    """Mixers and augments apply in their order, so another order is another run and must not be skipped as done."""
     pairs: list[tuple[dict[str, str | Sequence[str]], dict[str, str | Sequence[str]]]] = [
         ({"augmentation": ["cmo", "mixup"]}, {"augmentation": ["mixup", "cmo"]}),
         ({"augmentation": ["cutout", "rotation"]}, {"augmentation": ["rotation", "cutout"]}),
@@ -38,11 +38,11 @@ def test_runs_that_differ_have_addresses_that_differ() -> None:
         ({"decoupling": "crt"}, {"decoupling": "lws"}),
     ]
     for one, other in pairs:
-        assert fingerprint(assembled(one)[0]) != fingerprint(assembled(other)[0]), f"{one} and {other} have one address"
+        assert fingerprint(assembled(one)[0]) != fingerprint(assembled(other)[0]), f"{one} and {other} share an address"
     assert fingerprint(assembled({"augmentation": ["cmo"]})[0]) == fingerprint(assembled({"augmentation": "cmo"})[0])
 
 
-def test_a_preset_written_out_is_the_preset() -> None:
+def test_options_that_repeat_the_preset_change_nothing() -> None:
     preset, written = job("method=ldam_drw"), job("method=ldam_drw", "margin=ldam", "classifier=cosine", "seed=3")
     assert preset.changes == written.changes == {} and preset.fingerprint == written.fingerprint
     assert written.seed == 3 and written.folder == preset.folder.parent / "seed3"
@@ -71,30 +71,32 @@ def test_a_preset_written_out_is_the_preset() -> None:
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_a_row_is_labelled_by_what_was_changed(overrides: tuple[str, ...], changes: dict[str, Any]) -> None:
+def test_a_row_is_labelled_by_its_changes_to_the_preset(overrides: tuple[str, ...], changes: dict[str, Any]) -> None:
     assert job(*overrides).changes == changes
 
 
-def test_images_in_a_folder_are_another_run_than_those_in_another(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_image_folder_is_another_run_but_another_folder_of_cifar_is_not(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     jobs = [
         job("dataset=image_folder", f"dataset.root={root}") for root in ("photos", "./photos", tmp_path / "photos", "other")
     ]
     assert len({each.fingerprint for each in jobs[:3]}) == 1 < len({each.fingerprint for each in jobs})
     assert jobs[0].config["dataset"]["root"] == str(tmp_path / "photos")
-    assert all(each.changes == {} for each in jobs), "a folder is no label"
+    assert all(each.changes == {} for each in jobs), "the folder is no change to the preset"
     cifar = [job("dataset=cifar100_lt", f"dataset.root={root}", "dataset.download=false") for root in ("photos", "other")]
     assert cifar[0].fingerprint == cifar[1].fingerprint and cifar[0].changes == {}
     assert cifar[0].config["dataset"]["root"] == "photos"
 
 
-def test_only_the_file_of_a_data_set_says_what_is_inert() -> None:
+def test_only_the_file_of_a_data_set_declares_inert_arguments() -> None:
     for override in ("+dataset.inert=[imbalance]", "++dataset.inert=[]"):
         with pytest.raises(ConfigError, match=r"dataset\.inert: only a data set's own file"):
             job(override)
 
 
-def test_a_preset_is_known_by_its_row_as_long_as_that_is_there() -> None:
+def test_the_headline_is_the_presets_predictor_if_the_run_has_it() -> None:
     assert job("method=tau_norm").headline == "tau_norm" and job("method=tau_norm", "posthoc=none").headline == "plain"
     assert job("method=tau_norm", "posthoc=tau_norm_sweep").headline == "plain"
     both = job("method=tau_norm", "posthoc=[tau_norm_sweep,tau_norm]")
@@ -105,7 +107,7 @@ def test_a_preset_is_known_by_its_row_as_long_as_that_is_there() -> None:
     "override",
     ["~posthoc", "~plan", "~seed", "~evaluation.every", "evaluation=null", "runtime=null", "outputs=null", "outputs=3"],
 )
-def test_a_key_that_is_taken_away_is_a_sentence_or_does_no_harm(override: str) -> None:
+def test_a_removed_key_is_named_in_a_refusal_or_does_no_harm(override: str) -> None:
     try:
         made = job(override)
     except ConfigError as error:
@@ -114,15 +116,15 @@ def test_a_key_that_is_taken_away_is_a_sentence_or_does_no_harm(override: str) -
     recipe_of(made.config, made.choices, made.settings.plugins)
 
 
-def test_a_slot_of_a_stage_that_is_given_a_word_is_a_sentence() -> None:
-    """Where the group's option would be meant: +margin@stages.train.margin=ldam."""
+def test_a_word_for_a_slot_of_a_stage_is_refused() -> None:
+    """The right way to choose the option is +margin@stages.train.margin=ldam."""
     made = job("+stages.train.margin=ldam")
     with pytest.raises(ConfigError, match=r"stages\.train\.margin"):
         recipe_of(made.config, made.choices, made.settings.plugins)
 
 
 @pytest.mark.parametrize("override", ["posthoc=[ncm,ncm]", "posthoc=[ncm,tau_norm,ncm]", "augmentation=[cutout,mixup,cutout]"])
-def test_an_option_is_named_once(override: str) -> None:
-    """A doubled option stood in the label and did nothing."""
+def test_an_option_that_is_named_twice_is_refused(override: str) -> None:
+    """The second option would stand in the label of the row and do nothing."""
     with pytest.raises(ConfigError, match=r"(ncm|cutout) stands twice in \["):
         job(override)

@@ -1,4 +1,4 @@
-"""A run finds its preset by the fingerprints of training and predictor, whatever it was called."""
+"""Presets of runs: a run finds its preset by the fingerprints of training and predictor, not by the preset's name."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,10 +20,10 @@ def key(*words: str) -> Key:
     return key_of(compose_job(words))
 
 
-def test_the_arithmetic_the_seed_and_posthoc_parts_leave_the_training_as_it_is() -> None:
+def test_arithmetic_seed_and_posthoc_parts_leave_the_key_of_the_training_unchanged() -> None:
     plain = key("method=erm")
     assert key("method=erm", "seed=4", "runtime.precision=bf16") == plain
-    assert key("margin=ldam", "classifier=cosine") == key("method=ldam"), "slots are a preset, whatever it is called"
+    assert key("margin=ldam", "classifier=cosine") == key("method=ldam"), "the options of a preset give the key of the preset"
     normed = key("method=tau_norm")
     assert normed.training == plain.training and normed.predictor != plain.predictor
     assert key("method=tau_norm", "posthoc.predictors.tau_norm.tau=0.5").predictor != normed.predictor
@@ -37,7 +37,7 @@ def test_a_run_has_the_keys_of_all_its_predictors() -> None:
     assert named == {"plain": key("method=erm"), "tau_norm": key("method=tau_norm"), "ncm": key("method=ncm")}
 
 
-def test_a_recipe_is_what_a_run_changes_of_its_preset_without_posthoc_parts_and_arithmetic() -> None:
+def test_a_recipe_is_the_changes_to_the_preset_without_posthoc_parts_and_arithmetic() -> None:
     changes = {"runtime.precision": "bf16", "posthoc": ["ncm"], "optimizer.lr": 0.2, "epochs": 20, "margin": None}
     assert recipe_of("cifar100_lt", changes, "cifar100_lt") == ("epochs=20", "margin=null", "optimizer.lr=0.2")
     assert recipe_of("cifar10_lt", {}, "cifar100_lt") == ("dataset=cifar10_lt",)
@@ -45,6 +45,6 @@ def test_a_recipe_is_what_a_run_changes_of_its_preset_without_posthoc_parts_and_
     assert words_of("erm", "cifar100_lt", ("dataset=cifar10_lt",)) == ["method=erm", "dataset=cifar10_lt"]
 
 
-def test_jobs_are_those_of_the_recipe() -> None:
+def test_jobs_train_the_methods_with_the_recipe() -> None:
     (job,) = jobs_of(["crt"], "cifar100_lt", ("epochs=20",)).values()
     assert (job.method, job.dataset, job.config["epochs"], job.seed) == ("crt", "cifar100_lt", 20, 0)

@@ -1,4 +1,4 @@
-"""The job of a record is the job that was recorded, on this machine."""
+"""Jobs of recorded runs: the recorded configuration, with the folders and packages of this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hydra() -> Iterator[None]:
 
 
 def recorded(job: Job, **changes: Any) -> RunRecord:
-    """The record that a job would leave, but for its numbers. changes: of the configuration, by key."""
+    """Returns the record of a job, with made-up numbers. changes: keys of the configuration and their values."""
     config = {**job.config, **changes}
     return replace(
         record(seed=job.seed, predictors={job.headline: []}),
@@ -48,22 +48,22 @@ def recorded(job: Job, **changes: Any) -> RunRecord:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_is_the_job_that_was_recorded(method: str) -> None:
+def test_the_job_of_a_record_is_the_recorded_job(method: str) -> None:
     job = compose_job([f"method={method}", *WORDS])
     again = job_of_record(recorded(job), FILE, ["outputs=there"])
     assert replace(again, command=job.command) == job
     assert drift(recorded(job)) == []
 
 
-def test_results_and_packages_are_this_machines() -> None:
+def test_outputs_force_and_plugins_are_not_taken_from_the_record() -> None:
     job = compose_job(["method=erm", *WORDS])
     again = job_of_record(recorded(job, outputs="/outside", force=True, plugins=["theirs"]), FILE, [])
     assert (again.config["outputs"], again.config["force"], again.config["plugins"]) == ("outputs", False, [])
     assert again.folder.parts[0] == "outputs" and again.folder.parts[1:] == job.folder.parts[1:]
-    assert again.settings.runtime.threads == 3, "how it computed is taken over"
+    assert again.settings.runtime.threads == 3, "settings of runtime come from the record"
 
 
-def test_words_after_the_record_count() -> None:
+def test_overrides_of_a_rerun_take_effect() -> None:
     job = compose_job(["method=erm", *WORDS])
     again = job_of_record(recorded(job), FILE, ["seed=5", "runtime.threads=1", "evaluation.batch_size=7"])
     assert (again.seed, again.settings.runtime.threads, again.settings.evaluation.batch_size) == (5, 1, 7)
@@ -73,18 +73,20 @@ def test_words_after_the_record_count() -> None:
 
 
 @pytest.mark.parametrize("word", ["epochs=3", "margin=ldam", "+seed=1", "~seed", "seed@x=1", "dataset.name=x", "nothing=1"])
-def test_words_that_make_another_run_are_refused(word: str) -> None:
+def test_overrides_that_make_another_run_are_refused(word: str) -> None:
     with pytest.raises(ConfigError, match="a rerun trains the configuration of its record"):
         job_of_record(recorded(compose_job(["method=erm", *WORDS])), FILE, [word])
 
 
-def test_a_record_that_is_filed_elsewhere_is_refused() -> None:
+def test_a_record_with_the_fingerprint_of_another_configuration_is_refused() -> None:
     kept = recorded(compose_job(["method=erm", *WORDS]))
     with pytest.raises(DataError, match=r"theirs\.json: its configuration has the fingerprint"):
         job_of_record(replace(kept, fingerprint="01234567"), FILE, [])
 
 
-def test_cifar_is_looked_for_here_unless_its_folder_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar_is_read_from_ltrun_data_unless_the_recorded_folder_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LTRUN_DATA", str(tmp_path / "mine"))
     job = compose_job(["method=erm", "dataset=cifar10_lt", f"dataset.root={tmp_path / 'theirs'}"])
     dataset = job_of_record(recorded(job), FILE, []).config["dataset"]
@@ -96,7 +98,7 @@ def test_cifar_is_looked_for_here_unless_its_folder_is_there(tmp_path: Path, mon
     assert (dataset["root"], dataset["download"]) == ("x", True)
 
 
-def test_options_that_changed_are_found_and_ones_that_are_gone_do_not_compose() -> None:
+def test_drift_lists_changed_keys_and_is_none_if_an_option_is_gone() -> None:
     job = compose_job(["method=ldam", *WORDS])
     margin = {"adjust": {**job.config["margin"]["adjust"], "max_margin": 0.3}}
     assert drift(recorded(job, margin=margin)) == ["margin.adjust.max_margin"]
@@ -104,6 +106,6 @@ def test_options_that_changed_are_found_and_ones_that_are_gone_do_not_compose() 
     assert drift(replace(recorded(job), command=[])) == []
 
 
-def test_a_record_without_a_command_gives_none() -> None:
+def test_a_record_without_a_command_has_no_command_for_a_rerun() -> None:
     job = compose_job(["method=erm", *WORDS])
     assert command_of(replace(recorded(job), command=[]), ["seed=1"]) == []

@@ -1,4 +1,4 @@
-"""One list of values stands for the rows of a sweep, under the names that they always had."""
+"""Table rows of post-hoc options: one per predictor, or one per value of its `each`, named by the value."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def swept(values: Any, **more: Any) -> dict[str, Any]:
     return {"predictors": {"la": {"each": {"tau": values}, "part": PART, **more}}}
 
 
-def test_each_value_is_a_row_named_by_it() -> None:
+def test_each_value_of_each_is_a_row_named_by_the_value() -> None:
     rows = rows_of(swept([0.25, 0, 1.0, 1e0 + 1, 1.5, 1e-6, -2, 10**20, "l2"]))
     assert list(rows) == ["la_0.25", "la_0", "la_1", "la_2", "la_1.5", "la_1e-06", "la_-2", "la_100000000000000000000", "la_l2"]
     assert rows["la_1"] == ("posthoc.predictors.la.part", {**PART, "tau": 1.0})
 
 
-def test_a_predictor_is_a_row_of_its_own() -> None:
+def test_a_predictor_without_each_is_one_row() -> None:
     assert rows_of({"predictors": {"ncm": PART}}) == {"ncm": ("posthoc.predictors.ncm", PART)}
     assert rows_of(None) == rows_of({}) == rows_of({"predictors": None}) == {}
 
@@ -42,13 +42,13 @@ def test_a_part_and_its_sweep_may_be_chosen_together() -> None:
     ],
     ids=str,
 )
-def test_the_rows_of_the_options(options: list[str], names: list[str]) -> None:
+def test_an_option_with_each_gives_a_row_per_value(options: list[str], names: list[str]) -> None:
     posthoc = bound(composed(f"posthoc=[{','.join(options)}]")).posthoc
     assert [name for name in posthoc if name in names] == names
     assert all(part.arguments["tau"] == float(name.rpartition("_")[2]) for name, part in posthoc.items() if name[-1].isdigit())
 
 
-def test_the_sweep_of_tde_keeps_the_heads_of_the_classifier() -> None:
+def test_every_row_of_tde_sweep_has_the_number_of_heads_of_the_classifier() -> None:
     posthoc = bound(assembled({"posthoc": "tde_sweep", "classifier": "causal"})).posthoc
     assert list(posthoc) == [f"tde_{alpha}" for alpha in ("0.5", "0.75", "1", "1.5", "2", "3")]
     assert {part.arguments["num_heads"] for part in posthoc.values()} == {2}
@@ -81,13 +81,13 @@ def test_the_sweep_of_tde_keeps_the_heads_of_the_classifier() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_sweep_is_one_sentence(posthoc: Any, said: str) -> None:
+def test_a_malformed_posthoc_option_is_refused_in_one_sentence(posthoc: Any, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         rows_of(posthoc)
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_what_the_part_does_not_take_is_named() -> None:
+def test_an_argument_or_a_value_that_the_part_does_not_take_is_named() -> None:
     composition = assembled({})
     for posthoc, said in {
         "tua": "posthoc.predictors.la.part.tua: ltrun.posthoc.TauNorm takes no 'tua'; did you mean 'tau'?",

@@ -1,4 +1,4 @@
-"""A value of the right type arrives; any other is one sentence with its key path."""
+"""Conversion of values: a value of the right type arrives, any other value is refused with its key path."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_number_too_large_for_a_float_is_not_finite() -> None:
 
 
 def fits(value: Any, name: str) -> bool:
-    """Whether the annotation of Everything's argument allows the value: written a second time, by hand."""
+    """Whether the annotation of Everything's argument allows the value: a second, independent implementation."""
 
     def whole(v: Any) -> bool:
         return type(v) is int or (type(v) is float and v.is_integer())
@@ -117,8 +117,8 @@ names = st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(names, values)
-@example("numbers", [2**53 + 1])  # no float: it is rounded, as on the command line
-def test_whatever_the_value_it_fits_or_is_refused(name: str, value: Any) -> None:
+@example("numbers", [2**53 + 1])  # no float64 holds this number: it is rounded, as on the command line
+def test_any_value_fits_or_is_refused(name: str, value: Any) -> None:
     content = node(Everything, **{name: value})
     try:
         arrived = built(content).given[name]
@@ -136,8 +136,8 @@ def test_whatever_the_value_it_fits_or_is_refused(name: str, value: Any) -> None
 @settings(max_examples=200, deadline=None)
 @given(values)
 @example("\n")
-def test_whatever_the_node_it_binds_or_is_refused(content: Any) -> None:
-    """A node that is no mapping, or whose target is anything."""
+def test_any_value_in_place_of_a_node_or_a_target_is_refused(content: Any) -> None:
+    """In place of the node, of the target of the node, and of the target of a nested node."""
     for candidate in (content, {"_target_": content}, {"_target_": f"{HERE}.Everything", "twin": {"_target_": content}}):
         assert refused(candidate)
 
@@ -149,14 +149,14 @@ def test_whatever_the_node_it_binds_or_is_refused(content: Any) -> None:
 @example("..os.system")
 @example("ltrun")
 @example("build.math.inf")
-def test_whatever_name_comes_behind_ltrun_it_is_refused(name: str) -> None:
+def test_any_name_after_ltrun_that_is_no_class_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="_target_"):
         bind({"_target_": f"ltrun.{name}"}, PATH)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["C", "Z"]), max_size=8), plain_values, max_size=3))
-def test_no_extra_key_is_let_through(extra: dict[str, Any]) -> None:
+def test_an_extra_key_is_refused(extra: dict[str, Any]) -> None:
     unknown = set(extra) - set(Everything.__init__.__annotations__) - {"_target_"}
     if unknown:
         refused({**extra, "_target_": f"{HERE}.Everything"})

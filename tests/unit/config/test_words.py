@@ -1,4 +1,4 @@
-"""Words as the shell hands them over, as Hydra reads them, and as they are printed."""
+"""Quoting of a command line: the words of the shell, the overrides that Hydra reads, and the printed command."""
 
 import os
 import shlex
@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(override: str) -> Any:
-    """The value that an override gives a key."""
+    """Returns the value that Hydra reads from an override."""
     value = OverridesParser.create().parse_override(override).value()
     return OmegaConf.to_container(OmegaConf.create({"key": value}), resolve=True)["key"]  # type: ignore[index, call-overload]
 
@@ -41,7 +41,7 @@ def swept(override: str) -> list[Any]:
 
 @pytest.mark.parametrize("key", ["dataset.root", "outputs", "dataset.name", "+margin.adjust.weights_file", "+x.cache_dir"])
 @pytest.mark.parametrize("name", [name for name in AWKWARD if name[0] not in "~'\""])
-def test_a_path_is_the_text_that_the_shell_hands_over(key: str, name: str) -> None:
+def test_a_path_may_have_any_characters(key: str, name: str) -> None:
     (word,) = for_hydra([f"{key}={name}"])
     assert read(word) == name
 
@@ -49,13 +49,13 @@ def test_a_path_is_the_text_that_the_shell_hands_over(key: str, name: str) -> No
 @pytest.mark.parametrize("name", AWKWARD + INTERPOLATED)
 @pytest.mark.parametrize("key", ["dataset.root", "+margin.adjust.weights", "+classifier.head.init"])
 @pytest.mark.parametrize("flags", [[], ["-m"]])
-def test_what_exists_is_one_value(flags: list[str], key: str, name: str) -> None:
+def test_an_existing_path_is_one_value(flags: list[str], key: str, name: str) -> None:
     Path(name).mkdir()
     *_, word = for_hydra([*flags, f"{key}={name}"])
     assert Path(read(word)) == Path(name)
 
 
-def test_a_sweep_over_paths_splits_where_no_path_has_the_comma(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_over_paths_splits_at_commas_outside_existing_paths(capsys: pytest.CaptureFixture[str]) -> None:
     Path("a,b").mkdir()
     *_, word = for_hydra(["-m", "dataset.root=photos (1),a,b,2024, other"])
     assert swept(word) == ["photos (1)", "a,b", "2024", "other"]
@@ -79,12 +79,12 @@ def test_a_sweep_over_paths_splits_where_no_path_has_the_comma(capsys: pytest.Ca
         ("posthoc=[1,tau_norm]", ["1", "tau_norm"]), ("posthoc=[]", []), ("margin=null", None), ("dataset.root=null", None),
     ],
 )  # fmt: skip
-def test_values_stay_what_they_are(word: str, value: object) -> None:
+def test_a_value_keeps_its_type_and_the_name_of_an_option_is_text(word: str, value: object) -> None:
     (found,) = for_hydra([word])
     assert read(found) == value
 
 
-def test_an_option_of_ones_own_may_have_any_name(tmp_path: Path) -> None:
+def test_a_users_option_may_have_any_name(tmp_path: Path) -> None:
     for name in ("a,b", "2024", "Größe (neu)"):
         (tmp_path / "own" / "margin").mkdir(parents=True, exist_ok=True)
         (tmp_path / "own" / "margin" / f"{name}.yaml").write_text("{}")
@@ -94,13 +94,13 @@ def test_an_option_of_ones_own_may_have_any_name(tmp_path: Path) -> None:
     assert swept(word) == ["a,b", "2024", "Größe (neu)"]
 
 
-def test_interpolations_stay_interpolations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpolation_in_a_path_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACE", "/data")
     (word,) = for_hydra(["dataset.root=${oc.env:PLACE}/photos (1)"])
     assert read(word) == "/data/photos (1)"
 
 
-def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "my home (1)"))
     for key in ("dataset.root", "outputs", "+x.text", "+x.weights"):
         for given, meant in {"~": "", "~/a": "/a", "~/a=b": "/a=b"}.items():
@@ -149,13 +149,13 @@ def test_flags_come_first_with_their_values() -> None:
         (["--multrun"], "no flag '--multrun'; did you mean '--multirun'?"),
     ],
 )
-def test_a_word_that_is_no_override_is_a_sentence(words: list[str], said: str) -> None:
+def test_a_word_that_is_no_override_is_refused_with_a_way_out(words: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         for_hydra(words)
     assert said in str(refusal.value)
 
 
-def test_the_last_of_two_words_counts_and_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_value_of_a_repeated_key_counts_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert for_hydra(["seed=1", "epochs=2", "seed=2"]) == ["epochs=2", "seed=2"]
     assert capsys.readouterr().err == "seed is given twice, and the last word counts: seed=2\n"
     assert for_hydra(["seed=1", "seed=1"]) == ["seed=1"]
@@ -164,19 +164,19 @@ def test_the_last_of_two_words_counts_and_is_said(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("name", AWKWARD + INTERPOLATED)
 @pytest.mark.parametrize("key", ["dataset.root", "+margin.adjust.weights", "margin", "+x.text"])
-def test_a_printed_command_is_the_same_command(key: str, name: str) -> None:
-    """For the shell, then for Hydra: also where the value is quoted for Hydra already, and whether or not the path exists."""
+def test_a_printed_command_means_the_same_when_it_is_typed(key: str, name: str) -> None:
+    """Read by the shell, then by Hydra; also if the value is quoted for Hydra already, and whether or not the path exists."""
     try:
         overrides = for_hydra([f"{key}={name}"])
         before = OverridesParser.create().parse_override(overrides[0]).value()
     except (ConfigError, HydraException):
-        return  # a sweep, no home, a mapping that cannot be read
+        return  # a sweep, an unknown home folder, an unreadable mapping
     program, *typed = shlex.split(command_line(words_of(overrides)))
     assert program == "ltrun"
     assert repr(OverridesParser.create().parse_override(for_hydra(typed)[0]).value()) == repr(before)
 
 
-def test_a_printed_command_is_quoted_no_more_than_it_needs() -> None:
+def test_a_printed_command_has_no_needless_quotes() -> None:
     overrides = for_hydra(["dataset.root=photos (1)", "margin=Größe", "seed=1", "dataset.name=2024"])
     assert command_line(words_of(overrides)) == "ltrun 'dataset.root=photos (1)' 'margin=Größe' seed=1 dataset.name=2024"
     assert command_line(["method=erm"], "data", "export") == "ltrun data export method=erm"

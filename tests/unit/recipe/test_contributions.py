@@ -1,4 +1,4 @@
-"""Slots contribute to a recipe in their order; parts of a user's own, and balancing twice."""
+"""Contributions of slots to a stage: their order, a user's criterion, warnings for balancing twice."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ HERE = __name__
 
 
 class Mine(Criterion):
-    """A criterion of a user's own."""
+    """A user's criterion."""
 
 
 @pytest.mark.parametrize("augmentation", [["cmo", "mixup"], ["mixup", "cmo"]])
-def test_an_option_of_several_is_named_in_a_refusal(augmentation: list[str]) -> None:
+def test_a_refusal_names_an_option_that_is_one_of_several(augmentation: list[str]) -> None:
     sentence = refused(assembled({"representation": "paco", "augmentation": augmentation}))
     assert "representation=paco" in sentence and re.search(r"augmentation=\S*(cmo|mixup)", sentence)
 
 
-def test_parts_come_in_slot_order_whatever_order_they_are_chosen_in() -> None:
+def test_parts_come_in_the_order_of_slots_whatever_the_order_of_choices() -> None:
     first = {"margin": "ldam", "logit_adjustment": "balanced_softmax", "classifier": "cosine", "reweighting": "focal"}
     for picked in (first, dict(reversed(first.items()))):
         (stage,) = bound(assembled(picked)).stages
@@ -31,7 +31,7 @@ def test_parts_come_in_slot_order_whatever_order_they_are_chosen_in() -> None:
         assert [part.origin for part in stage.adjusts] == ["margin=ldam", "logit_adjustment=balanced_softmax"]
 
 
-def test_a_criterion_of_ones_own_has_one_owner_and_a_loss_to_be_part_of() -> None:
+def test_a_users_criterion_is_refused_in_two_slots_and_beside_paco() -> None:
     own = {"criterion": {"_target_": f"{HERE}.Mine"}}
     (stage,) = bound(changed(composed(), reweighting=own), ("tests",)).stages
     assert stage.criterion is not None and stage.criterion.target is Mine

@@ -1,4 +1,4 @@
-"""What makes no sense in a configuration is refused in a sentence with its path, or with both slots."""
+"""Reading of a recipe: a senseless value is refused with its key path, a clash of two slots with both options."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ HERE = __name__
 
 
 class Rows(Sampler):
-    """A sampler for streams; never drawn from here."""
+    """A sampler for streams that no test draws from."""
 
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
         return torch.arange(len(targets))
 
 
 class Silent(Term):
-    """A term that reads a stream of its own."""
+    """A term that reads the stream `extra`."""
 
     streams = ("extra",)
 
@@ -134,7 +134,7 @@ def test_two_slots_that_fill_one_role_are_named() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_senseless_value_is_one_sentence_with_its_path(path: str, value: Any, said: str) -> None:
+def test_a_senseless_value_is_refused_in_one_sentence_with_its_path(path: str, value: Any, said: str) -> None:
     sentence = refused(changed(composed(), **{path: value}), ("tests",))
     assert said in sentence and "\n" not in sentence
 
@@ -156,8 +156,8 @@ def test_the_weight_of_a_term_is_a_finite_number(weight: Any) -> None:
     ],
     ids=str,
 )
-def test_streams_that_lead_nowhere_are_refused(streams: dict[str, Any]) -> None:
-    """A stream of another's rows needs one that draws at the end; `main` is what resampling draws."""
+def test_streams_that_lead_to_no_sampler_are_refused(streams: dict[str, Any]) -> None:
+    """A chain of `of` must end at a stream with a sampler, and only resampling may give `main` its sampler."""
     refused(changed(composed(), margin__streams=streams), ("tests",))
 
 
@@ -172,27 +172,27 @@ def test_a_stream_of_a_stream_of_main_is_drawn_or_refused(tmp_path: Any) -> None
     trainer(recipe, tmp_path).run()
 
 
-def test_a_slot_cannot_replace_the_main_stream_unseen() -> None:
-    """resampling draws it; another slot that wants to would override it silently."""
+def test_a_slot_cannot_silently_replace_the_main_stream() -> None:
+    """Resampling gives `main` its sampler; another slot would override the sampler."""
     sentence = refused(changed(composed("resampling=square_root"), ensemble__streams={"main": {"sampler": ROWS}}), ("tests",))
     assert "main" in sentence
 
 
-def test_a_term_whose_stream_nobody_provides_is_refused() -> None:
+def test_a_term_whose_stream_no_slot_provides_is_refused() -> None:
     term = {"part": {"_target_": f"{HERE}.Silent"}}
     sentence = refused(changed(composed(), margin__terms={"mine": term}), ("tests",))
     assert "'extra'" in sentence and "stage 'train'" in sentence
     bound(changed(composed(), margin__terms={"mine": term}, ensemble__streams={"extra": {"of": "main"}}), ("tests",))
 
 
-def test_a_later_stage_cannot_bring_another_network() -> None:
+def test_a_later_stage_cannot_replace_the_network() -> None:
     second = {"fraction": 0.5, "ensemble": nodes()["ensemble"]["ride"][0]["ensemble"]}
     sentence = refused(changed(composed("method=crt"), stages__classifier=second))
     assert "would replace train's network" in sentence and "stages.classifier" in sentence
 
 
 def test_a_head_that_a_later_stage_would_ignore_is_refused() -> None:
-    """Without reset_head the stage goes on with the head it finds, so a margin on cosines would read a linear head's logits."""
+    """Without reset_head the first stage's head stays, so a margin on cosines would read the logits of a linear head."""
     second = {"fraction": 0.5, "classifier": nodes()["classifier"]["cosine"][0]["classifier"]}
     second |= {"margin": nodes()["margin"]["ldam"][0]["margin"]}
     sentence = refused(changed(composed("method=crt"), stages__classifier=second))
@@ -200,7 +200,7 @@ def test_a_head_that_a_later_stage_would_ignore_is_refused() -> None:
     bound(changed(composed("method=crt"), stages__classifier=second | {"reset_head": True}))
 
 
-# ------------------------------------------------------------------------------------------------------------ whatever else
+# -------------------------------------------------------------------------------------------------------- arbitrary values
 
 
 junk = st.recursive(
@@ -229,7 +229,7 @@ READ = (
 
 
 def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a configuration that the recipe reads."""
+    """Yields the path of every value in a configuration that the recipe reads."""
     if path and ".".join(map(str, path[:2])).startswith(READ):
         yield path
     entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
@@ -242,7 +242,7 @@ RICH = [("method=crt", "augmentation=[cmo,mixup]", "reweighting=drw", "posthoc=n
 
 @settings(max_examples=400, deadline=None)
 @given(st.data())
-def test_whatever_stands_in_the_configuration_it_binds_or_is_refused(data: st.DataObject) -> None:
+def test_any_configuration_binds_or_is_refused(data: st.DataObject) -> None:
     config, choices = composed(*data.draw(st.sampled_from(RICH)))
     place = data.draw(st.sampled_from(sorted(places(config), key=str)))
     node = config
@@ -271,20 +271,20 @@ def test_whatever_stands_in_the_configuration_it_binds_or_is_refused(data: st.Da
     ],
     ids=str,
 )
-def test_class_weights_that_do_not_make_the_logits_are_not_read(picked: dict[str, str], said: str) -> None:
-    """tau_norm gave a row that ignored what DisAlign had learnt in stage two."""
+def test_posthoc_is_refused_where_class_weights_do_not_make_the_logits(picked: dict[str, str], said: str) -> None:
+    """The row of tau_norm would ignore the calibration that DisAlign learns in the second stage."""
     assert said in refused(assembled(picked))
 
 
 @pytest.mark.parametrize(
     "picked", [{}, {"decoupling": "crt"}, {"decoupling": "lws"}, {"classifier": "lws"}, {"ensemble": "bbn"}], ids=str
 )
-def test_class_weights_that_make_the_logits_are_read(picked: dict[str, str]) -> None:
+def test_posthoc_reads_class_weights_that_make_the_logits(picked: dict[str, str]) -> None:
     assert "tau_norm" in bound(assembled({**picked, "posthoc": "tau_norm"})).posthoc
 
 
-def test_a_margin_on_cosines_does_not_read_the_logits_of_a_wrapping_head() -> None:
-    """The second stage goes on with the cosine head of the first, and DisAlign makes other numbers of its cosines."""
+def test_a_margin_on_cosines_is_refused_with_a_head_that_wraps_the_cosine_head() -> None:
+    """The second stage keeps the cosine head of the first stage, and DisAlign changes the cosines."""
     wrapped = changed(
         assembled({"classifier": "cosine", "margin": "ldam", "decoupling": "disalign"}),
         stages__classifier__keep=["margin"],

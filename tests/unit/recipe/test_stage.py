@@ -1,4 +1,4 @@
-"""Stages are diffs of a run, or plain: what a later stage inherits, how long it is, in which order they come."""
+"""Stages of a recipe: inherited slots, plain stages, lengths, order."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tests.support.recipes import targets
 LADEN = {
     "margin": "ldam", "reweighting": "drw", "logit_adjustment": "logit_adjustment", "classifier": "cosine",
     "augmentation": ["cmo", "mixup"],
-}  # fmt: skip  # what a second stage must not inherit
+}  # fmt: skip  # a second stage must not inherit these options
 
 
 @pytest.mark.parametrize("decoupling", ["crt", "lws"])
-def test_the_second_stage_is_plain_and_balanced_whatever_the_first_was(decoupling: str) -> None:
+def test_the_second_stage_is_plain_and_balanced_whatever_the_first_stage_is(decoupling: str) -> None:
     joint, second = bound(assembled({**LADEN, "decoupling": decoupling})).stages
     assert targets(joint, "adjusts") == ["LDAM", "LogitAdjustment"] and list(joint.mixers) == ["cmo", "mixup"]
     assert second.adjusts == [] and second.weighs == [] and second.mixers == {} and second.terms == {}
     assert list(second.streams) == ["main"]
     sampler = second.streams["main"].sampler
     assert sampler is not None and sampler.target.__name__ == "Power" and sampler.arguments["q"] == 0.0
-    assert second.streams["main"].augments == joint.streams["main"].augments, "the data set's own remain"
+    assert second.streams["main"].augments == joint.streams["main"].augments, "the augments of the data set remain"
     assert second.optimizer.arguments["weight_decay"] == 5e-4 and joint.optimizer.arguments["weight_decay"] == 2e-4
     assert second.norm == "track" and joint.norm == "follow" and joint.trainable is None
     assert (second.reset_head, second.wrap is not None) == (decoupling == "crt", decoupling == "lws")
     assert joint.wrap is None and not joint.reset_head
 
 
-def test_a_plain_stage_keeps_what_it_names_and_the_network() -> None:
+def test_a_plain_stage_keeps_the_network_and_the_slots_in_keep() -> None:
     picked = {"augmentation": ["cutout", "mixup"], "reweighting": "focal", "ensemble": "ride"}
     joint, second = bound(assembled({**picked, "decoupling": "balms"})).stages
     assert second.streams["main"].augments == joint.streams["main"].augments and second.mixers == joint.mixers
@@ -51,14 +51,14 @@ def test_a_plain_stage_draws_every_image_unless_it_keeps_the_resampling() -> Non
 
 
 def test_every_plan_says_base_plain_and_no_option_none() -> None:
-    """A slot that comes later needs no line in any plan, and no plan lets it into a stage unseen."""
+    """A slot that ltrun gets later needs no line in any plan, and enters no plain stage unnoticed."""
     for option in OPTIONS["decoupling"]:
         text = (CONF / "decoupling" / f"{option}.yaml").read_text()
         assert ": none" not in text
         assert (text.count("base: plain") == 1) == (option != "none")
 
 
-def test_a_stage_inherits_what_it_does_not_set() -> None:
+def test_a_stage_inherits_everything_that_it_does_not_set() -> None:
     config = changed(
         assembled({"decoupling": "crt", "logit_adjustment": "balanced_softmax"}),
         stages__classifier={"trainable": ["*head*"], "fraction": 0.5},
@@ -73,14 +73,14 @@ def test_a_stage_inherits_what_it_does_not_set() -> None:
     ("epochs", "fraction", "expected"),
     [(200, 0.15, 30), (40, 0.15, 6), (3, 0.15, 1), (1, 0.15, 1), (100, 0.29, 29), (10, 1.0, 10), (10, 2, 20), (7, 0.5, 3)],
 )
-def test_the_length_of_a_stage(epochs: int, fraction: float, expected: int) -> None:
+def test_a_stage_has_its_epochs_or_its_fraction_of_the_runs_epochs(epochs: int, fraction: float, expected: int) -> None:
     config = changed(composed("method=crt"), epochs=epochs, stages__classifier__fraction=fraction)
     assert [stage.epochs for stage in bound(config).stages] == [epochs, expected]
     fixed = changed(config, stages__classifier__epochs=4)
     assert [stage.epochs for stage in bound(fixed).stages] == [epochs, 4]
 
 
-def test_the_plan_gives_the_order() -> None:
+def test_the_plan_gives_the_order_of_the_stages() -> None:
     config = changed(composed("method=crt"), plan=["classifier", "train"])
     assert [stage.name for stage in bound(config).stages] == ["classifier", "train"]
     assert [stage.name for stage in bound(changed(config, plan=["train"])).stages] == ["train"]
@@ -94,7 +94,7 @@ def test_binding_opens_no_data_and_builds_nothing(monkeypatch: pytest.MonkeyPatc
     bound(config)
 
 
-def test_binding_changes_nothing() -> None:
+def test_binding_leaves_the_configuration_unchanged() -> None:
     for composition in (composed("method=crt"), composed("method=sade"), assembled(LADEN)):
         before = copy.deepcopy(composition)
         bound(composition)

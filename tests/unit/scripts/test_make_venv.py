@@ -1,4 +1,4 @@
-"""The environment .venv: refusals before anything is spent, what an interrupted pip leaves, what is shown of its output."""
+"""The script that makes .venv: early refusals, repair of an interrupted installation, pip's output in short."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ELSEWHERE = f"torch-2.9.0%2Bcpu-cp38-cp38-manylinux_2_28_{platform.machine()}.wh
 
 @contextmanager
 def index(page: str, code: int = 200, delay: float = 0.0) -> Iterator[str]:
-    """The address of a package index on this machine that answers with one page."""
+    """Serves one page as a package index on this machine; yields its address."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -42,7 +42,7 @@ def index(page: str, code: int = 200, delay: float = 0.0) -> Iterator[str]:
 
     closed = threading.Event()
     server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # whoever asked has gone
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client has gone
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
@@ -64,7 +64,7 @@ def index(page: str, code: int = 200, delay: float = 0.0) -> Iterator[str]:
     ],
     ids=["for-this-python", "for-another-python", "forbidden", "another-page"],
 )
-def test_the_cpu_build_is_named_where_its_index_has_one_for_this_python(
+def test_the_cpu_build_is_offered_if_its_index_has_a_wheel_for_this_python(
     page: str, code: int, offered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -72,7 +72,7 @@ def test_the_cpu_build_is_named_where_its_index_has_one_for_this_python(
         assert make_venv.offers_cpu_build(url) is offered
 
 
-def test_an_index_that_does_not_answer_costs_four_seconds_and_no_word(
+def test_an_index_that_does_not_answer_costs_four_seconds_and_prints_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -84,7 +84,7 @@ def test_an_index_that_does_not_answer_costs_four_seconds_and_no_word(
     assert capfd.readouterr() == ("", "")
 
 
-def test_another_python_is_refused_before_anything_is_made() -> None:
+def test_an_unsupported_python_is_refused_before_anything_is_made() -> None:
     for version in ((3, 6, 15), (3, 10, 13), (3, 14, 0)):
         pretend = (
             f"import runpy, sys; sys.version_info = {version}; runpy.run_path({make_venv.__file__!r}, run_name='__main__')"
@@ -95,7 +95,7 @@ def test_another_python_is_refused_before_anything_is_made() -> None:
         assert "Traceback" not in done.stderr and done.stdout == ""
 
 
-def test_a_python_without_venv_is_refused_with_the_package_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_venv_is_refused_with_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make_venv.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else name)
     with pytest.raises(make_venv.Refusal, match=rf"apt install python3\.{sys.version_info[1]}-venv"):
         make_venv.refuse_without_venv()
@@ -116,15 +116,15 @@ def test_a_full_disk_is_refused(tmp_path: Path) -> None:
         (None, "Darwin", make_venv.CPU_GB),
     ],
 )
-def test_what_is_said_of_the_disk_is_what_the_build_takes(torch: str | None, system: str, gigabytes: float) -> None:
+def test_the_disk_space_of_an_environment_depends_on_its_torch_build(torch: str | None, system: str, gigabytes: float) -> None:
     assert make_venv.costs(torch, system) == gigabytes
 
 
 # -------------------------------------------------------------------------------------------------------- the environment
 
 
-def test_what_an_interrupted_pip_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    """pip writes RECORD last, and takes a package whose METADATA it finds for installed."""
+def test_half_installed_packages_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    """pip writes RECORD last, and considers a package installed if it finds METADATA."""
     packages = tmp_path / "lib" / "python3.11" / "site-packages"
     for name in ("whole-1.0.dist-info", "half-1.0.dist-info", "~umpy", "whole", "half"):
         (packages / name).mkdir(parents=True)
@@ -136,16 +136,16 @@ def test_what_an_interrupted_pip_left_is_removed_and_nothing_else(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_an_environment_is_made_completed_and_refused_where_it_has_another_python(tmp_path: Path) -> None:
+def test_an_environment_is_made_completed_and_refused_if_it_has_another_python(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     make_venv.create(venv)
     python = venv / "bin" / "python"
     assert make_venv._says(python, "-m", "pip", "--version") is not None
-    shutil.rmtree(next(venv.glob("lib/python3.*/site-packages/pip")))  # interrupted in the middle
+    shutil.rmtree(next(venv.glob("lib/python3.*/site-packages/pip")))  # as an interrupted installation leaves it
     (venv / "mine").touch()
     make_venv.create(venv)  # completes it
     assert make_venv._says(python, "-m", "pip", "--version") is not None
-    assert (venv / "mine").exists(), "whatever else is there stays"
+    assert (venv / "mine").exists(), "other files must stay"
     python.unlink()
     python.write_text("#!/bin/sh\necho 3.10\n")
     python.chmod(0o755)
@@ -173,7 +173,7 @@ ERROR: Could not install packages due to an OSError: [Errno 28] No space left on
 """
 
 
-def test_of_the_output_of_pip_large_downloads_and_faults_stay_on_the_screen() -> None:
+def test_large_downloads_and_errors_of_pip_stay_on_the_screen() -> None:
     shown = list(make_venv.digest(PIP.splitlines(keepends=True)))
     assert [text for text, lasting in shown if lasting] == [
         "downloading torch 2.14.1, 555 MB",
@@ -194,7 +194,7 @@ def test_of_the_output_of_pip_large_downloads_and_faults_stay_on_the_screen() ->
     ("fails_with", "sentence"),
     [("[Errno 28] No space left on device", "TMPDIR="), ("No matching distribution found", "pip.log has all")],
 )
-def test_a_pip_that_fails_is_explained_in_a_sentence(
+def test_a_failure_of_pip_is_explained_in_a_sentence(
     fails_with: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bin").mkdir()
@@ -222,7 +222,7 @@ def test_make_run_installs_no_tools_and_make_lint_does(
     monkeypatch.setattr(make_venv, "refuse_a_full_disk", lambda *_: None)
     assert make_venv.main([]) == 0
     assert asked == [("--editable", ".")]
-    assert "TORCH=cpu" not in capsys.readouterr().out, "an index that does not answer is not spoken of"
+    assert "TORCH=cpu" not in capsys.readouterr().out, "an index that does not answer is not mentioned"
     assert make_venv.main(["--torch", "cpu"]) == 0
     assert asked[1:] == [("torch", "torchvision", "--index-url", f"{make_venv.INDEX}cpu"), ("--editable", ".")]
     assert "1.5 GB of the disk" in capsys.readouterr().out
@@ -230,7 +230,7 @@ def test_make_run_installs_no_tools_and_make_lint_does(
     assert asked[-1] == ("--editable", ".[dev]")
 
 
-def test_make_names_a_python_that_is_not_there_and_the_way_out(tmp_path: Path) -> None:
+def test_make_names_a_missing_python_and_the_way_out(tmp_path: Path) -> None:
     for name in ("Makefile", "setup.cfg", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     plain = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
@@ -242,7 +242,7 @@ def test_make_names_a_python_that_is_not_there_and_the_way_out(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("driver", "offered", "named"), [(False, True, True), (False, False, False), (True, True, False)])
-def test_the_smaller_build_is_named_without_a_driver_where_it_is_offered(
+def test_the_cpu_build_is_suggested_without_a_driver_if_it_is_offered(
     driver: bool,
     offered: bool,
     named: bool,
@@ -256,7 +256,7 @@ def test_the_smaller_build_is_named_without_a_driver_where_it_is_offered(
     monkeypatch.setattr(make_venv.platform, "system", lambda: "Linux")
     monkeypatch.setattr(make_venv, "CUDA_GB", 1e9)
     monkeypatch.setattr(make_venv, "DOWNLOADS", {1e9: 1.0})
-    assert make_venv.main([]) == 1, "no disk is so large"
+    assert make_venv.main([]) == 1, "no disk is that large"
     shown = capsys.readouterr()
     assert ("make run TORCH=cpu" in shown.out) is ("make run TORCH=cpu" in shown.err) is named
     assert "GB are free" in shown.err and list(tmp_path.iterdir()) == []

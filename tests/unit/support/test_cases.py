@@ -1,4 +1,4 @@
-"""What tests are made of is what they say it is: the small set, options put together without Hydra."""
+"""Shared cases of the tests: the small data set, options assembled without Hydra."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tests.support.cases import COUNTS, accuracies, assembled, bound, composed, 
 from tests.support.training import N
 
 
-def test_the_small_set_is_what_the_tests_say_it_is() -> None:
+def test_the_small_set_has_the_stated_counts_and_no_duplicates() -> None:
     train, test = digits()
     assert torch.equal(torch.bincount(train.targets.primary), COUNTS) and len(test) == 30
-    assert len(train.images.flatten(1).unique(dim=0)) == N, "no image twice"
+    assert len(train.images.flatten(1).unique(dim=0)) == N, "no image occurs twice"
     network = trainer(bound(small(composed(), epochs=1)), Path("/nowhere")).network()
     assert set(accuracies(network)) == {"test", "val"}
 
 
-def test_putting_options_together_by_hand_is_what_hydra_does() -> None:
-    """The contracts' products of options are made without Hydra, in a thousandth of the time."""
+def test_options_assembled_by_hand_equal_hydras_composition() -> None:
+    """The contracts assemble products of options without Hydra, a thousand times faster."""
     picked = {"margin": "ldam", "classifier": "cosine", "decoupling": "lws", "reweighting": "drw", "posthoc": "tau_norm"}
     by_hand, by_hydra = assembled(picked), composed(*(f"{slot}={option}" for slot, option in picked.items()))
     assert by_hand == by_hydra

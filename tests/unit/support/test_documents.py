@@ -1,4 +1,4 @@
-"""Dead links, anchors, absent paths, blocks that nothing can read and pages that nothing leads to are found."""
+"""Checks of documents: dead links and anchors, missing paths, unreadable blocks, unreachable pages, opening questions."""
 
 import subprocess
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Made = Callable[..., Page]
 
 @pytest.fixture
 def page(tmp_path: Path) -> Made:
-    """page("text"): docs/page.md of a small repository, which has docs/other.md and ltrun/cli.py."""
+    """page("text") writes docs/page.md into a small repository with docs/other.md, ltrun/cli.py and a margin option."""
     files = {
         "docs/other.md": "# Other\n\n## A `part`, its name\n\n## Twice\n\n## Twice\n",
         "ltrun/cli.py": "",
@@ -43,7 +43,7 @@ def page(tmp_path: Path) -> Made:
         "mailto:a@b.c",
     ],
 )
-def test_a_link_that_leads_somewhere_is_no_fault(page: Made, target: str) -> None:
+def test_a_working_link_is_no_fault(page: Made, target: str) -> None:
     assert not link_faults(page(f"# Title\n\n[text]({target})\n"))
 
 
@@ -68,15 +68,15 @@ def test_a_dead_link_is_named_with_its_line(page: Made, form: str, target: str, 
     assert found.startswith("docs/page.md:") and f"{target} leads" in found and fault in found
 
 
-def test_the_line_of_a_fault_is_that_of_its_block(page: Made) -> None:
+def test_a_fault_names_the_line_of_its_block(page: Made) -> None:
     assert link_faults(page("---\nname: x\n---\n\n# Title\n\n[text](no.md)\n"))[0].startswith("docs/page.md:7: ")
 
 
-def test_a_link_within_code_is_none(page: Made) -> None:
+def test_a_link_within_code_is_not_checked(page: Made) -> None:
     assert not link_faults(page("# Title\n\n`[text](no.md)`\n\n```text\n[text](no.md)\n```\n"))
 
 
-def test_a_path_of_one_machine_is_found_in_blocks_too(page: Made) -> None:
+def test_a_path_of_one_machine_is_found_in_a_code_block(page: Made) -> None:
     (found,) = link_faults(page("# Title\n\n```sh\nls /home/me/data ~/home/x /tmp/site\n```\n"))
     assert found == "docs/page.md:4: /home/me/data is a path of one machine"
 
@@ -84,14 +84,14 @@ def test_a_path_of_one_machine_is_found_in_blocks_too(page: Made) -> None:
 @pytest.mark.parametrize(
     "span", ["ltrun/cli.py", "python ltrun/cli.py", "conf/margin/NAME.yaml", "conf/<group>/none.yaml", "ltrun/", "a/ltrun/b.py"]
 )
-def test_a_path_of_the_tree_that_is_there_is_no_fault(page: Made, span: str) -> None:
+def test_an_existing_path_of_the_tree_is_no_fault(page: Made, span: str) -> None:
     assert not path_faults(page(f"# Title\n\nSee `{span}`.\n"))
 
 
 @pytest.mark.parametrize(
     "span", ["ltrun/gone.py", "conf/margin/{none,gone}.yaml", "python benchmarks/step.py", "conf/margin/x*.yaml"]
 )
-def test_a_path_of_the_tree_that_is_not_there_is_found(page: Made, span: str) -> None:
+def test_a_missing_path_of_the_tree_is_found(page: Made, span: str) -> None:
     (found,) = path_faults(page(f"# Title\n\n* See `{span}`.\n"))
     assert "is not in the tree" in found
 
@@ -108,7 +108,7 @@ def test_a_path_of_the_tree_that_is_not_there_is_found(page: Made, span: str) ->
         ("```console\noutput\n```", "does not begin with `$ `"),
     ],
 )
-def test_a_block_that_would_escape_is_found(page: Made, block: str, fault: str) -> None:
+def test_a_block_without_a_known_language_or_valid_syntax_is_found(page: Made, block: str, fault: str) -> None:
     (found,) = block_faults(page(f"# Title\n\n{block}\n"))
     assert fault in found
 
@@ -122,7 +122,7 @@ def test_a_block_that_would_escape_is_found(page: Made, block: str, fault: str) 
         "* a\n\n  ```python\n  x = 1\n  ```",
     ],
 )
-def test_a_block_that_can_be_read_is_no_fault(page: Made, block: str) -> None:
+def test_a_readable_block_is_no_fault(page: Made, block: str) -> None:
     assert not block_faults(page(f"# Title\n\n{block}\n"))
 
 
@@ -136,7 +136,7 @@ def test_a_block_that_can_be_read_is_no_fault(page: Made, block: str) -> None:
         ("# How?\n", False),
     ],
 )
-def test_the_first_paragraph_asks(page: Made, text: str, asks: bool) -> None:
+def test_only_a_question_in_the_first_paragraph_after_the_title_counts(page: Made, text: str, asks: bool) -> None:
     assert bool(page(text).question()) is asks
 
 
@@ -163,5 +163,5 @@ def test_a_file_that_git_ignores_is_in_no_tree_of_a_reader(page: Made, tmp_path:
     assert path_faults(made) == ["docs/page.md:3: `conf/local/x.yaml` is not in the tree"]
 
 
-def test_braces_are_all_their_words() -> None:
+def test_braces_expand_to_every_combination() -> None:
     assert braces("a/{b,c}.{d,e}") == ["a/b.d", "a/b.e", "a/c.d", "a/c.e"]

@@ -1,4 +1,4 @@
-"""The comparison of two folders of runs names each difference, and times and addresses are none."""
+"""The comparison of two folders of runs: it names each difference, and ignores times and places of runs."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.same_results import main
 
 
 def write(outputs: Path, seed: int, loss: float = 0.5, seconds: float = 1.0, scores: float = 0.0, **metrics: float) -> None:
-    """A run as ltrun leaves it: its record, its history, its scores."""
+    """Writes a run as ltrun does: record, history and scores."""
     made = record("erm", seed)
     made.predictors["plain"]["splits"]["test"] |= metrics
     made.save(outputs / str(seed))
@@ -42,7 +42,7 @@ def test_runs_that_differ_in_time_alone_are_the_same(tmp_path: Path, capsys: pyt
         ({"scores": 1e-7}, "predictions.npz"),
     ],
 )
-def test_whatever_differs_is_named(
+def test_a_difference_in_metrics_losses_or_scores_is_named(
     change: dict[str, Any], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (0, 1):
@@ -54,7 +54,9 @@ def test_whatever_differs_is_named(
     assert "cifar100_lt" in line and line.endswith(f" 1: {named}")
 
 
-def test_a_run_that_is_missing_is_named_and_no_runs_prove_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_run_is_named_and_empty_folders_do_not_count_as_equal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for seed in (0, 1):
         write(tmp_path / "before", seed)
     write(tmp_path / "after", 0)

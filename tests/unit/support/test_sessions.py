@@ -1,4 +1,4 @@
-"""Commands of documents: what a block holds, how each runs, and which faults are found."""
+"""Sessions of a document's commands: reading blocks, running commands, finding faults."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Faults = Callable[[str], list[str]]
 
 @pytest.fixture
 def faults(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Faults:
-    """faults("# Title ..."): of a page with that text, given in an empty folder; its working folder is `work`."""
+    """faults("# Title ...") runs the commands of a page with this text in the empty folder `work`; returns the faults."""
     (tmp_path / "work").mkdir()
     (tmp_path / "home").mkdir()
 
@@ -29,7 +29,7 @@ def block(language: str, *lines: str) -> str:
     return "# Title\n\n```" + "\n".join([language, *lines]) + "\n```\n"
 
 
-def test_a_block_of_sh_is_a_command_a_line() -> None:
+def test_an_sh_block_has_one_command_per_line() -> None:
     content = "ltrun a=1  # why\n\n# only words\nltrun \\\n  b=2 \\\n  'c=# 3'\nls\n"
     found = commands(Fence(10, "sh", None, content))
     assert [(one.line, one.text, one.comment) for one in found] == [
@@ -39,7 +39,7 @@ def test_a_block_of_sh_is_a_command_a_line() -> None:
     ]
 
 
-def test_a_block_of_console_is_commands_and_what_they_print() -> None:
+def test_a_console_block_has_commands_and_their_output() -> None:
     found = commands(Fence(1, "console", None, "$ ls  # all\na\n...\n$ ltrun \\\n> --help\n"))
     assert [(one.text, one.shown) for one in found] == [("ls", ("a", "...")), ("ltrun --help", ())]
 
@@ -70,7 +70,7 @@ def test_a_comment_begins_outside_of_words_and_quotes(line: str, command: str) -
         ("ltrun a && ltrun b", True),
     ],
 )
-def test_what_only_a_shell_reads_goes_to_bash(text: str, shell: bool) -> None:
+def test_shell_syntax_goes_to_bash(text: str, shell: bool) -> None:
     assert needs_shell(text) is shell
 
 
@@ -95,7 +95,7 @@ def test_long_trainings_are_shortened_and_nothing_else(text: str, short: str) ->
     assert shortened(text) == short
 
 
-def test_what_trains_is_slow(tmp_path: Path) -> None:
+def test_a_page_that_trains_is_slow(tmp_path: Path) -> None:
     for lines, slow in ((["ltrun report", "ltrun method=erm  # needs a GPU"], False), (["ltrun margin=ldam"], True)):
         (tmp_path / "page.md").write_text(block("sh", *lines))
         assert is_slow(Page(tmp_path / "page.md", tmp_path)) is slow
@@ -162,24 +162,24 @@ def test_other_comments_mark_nothing(faults: Faults, comment: str) -> None:
     assert faults(block("sh", f"false  # {comment}"))
 
 
-def test_a_refusal_that_is_shown_may_fail_and_must_be_said(faults: Faults) -> None:
+def test_a_command_with_a_shown_refusal_may_fail_and_must_print_the_refusal(faults: Faults) -> None:
     command = "$ ltrun representation=paco augmentation=cmo dataset=digits_lt"
     said = "ltrun: augmentation=cmo mixes labels, which representation=paco cannot use; drop one of them"
     assert not faults(block("console", command, said))
     assert "does not print" in faults(block("console", command, said + "!"))[0]
 
 
-def test_a_wrong_line_of_output_is_found_with_what_is_printed(faults: Faults) -> None:
+def test_a_wrong_line_of_output_is_found_and_the_real_output_shown(faults: Faults) -> None:
     (found,) = faults(block("console", "$ printf 'a\\nb\\nc\\n'", "a", "c"))
     assert found == "page.md:4: printf 'a\\nb\\nc\\n'\n  does not print\n  | a\n  | c\n  but\n  a\n  b\n  c"
 
 
-def test_lines_are_skipped_only_where_the_page_says_so(faults: Faults) -> None:
+def test_output_is_skipped_only_at_an_ellipsis(faults: Faults) -> None:
     assert not faults(block("console", "$ printf 'a\\nb\\nc\\n'", "a", "...", "c"))
     assert not contains("a\nb\nc", ["a", "c"])
 
 
-def test_a_page_is_one_shell(faults: Faults, tmp_path: Path) -> None:
+def test_all_commands_of_a_page_share_one_shell(faults: Faults, tmp_path: Path) -> None:
     lines = [
         "export LTRUN_OUTPUTS=elsewhere",
         "mkdir new",
@@ -192,7 +192,7 @@ def test_a_page_is_one_shell(faults: Faults, tmp_path: Path) -> None:
     assert (tmp_path / "home" / ".bashrc").exists(), "the reader's home, not the tester's"
 
 
-def test_a_block_with_the_name_of_a_file_is_that_file(faults: Faults, tmp_path: Path) -> None:
+def test_a_block_titled_with_a_path_holds_the_file(faults: Faults, tmp_path: Path) -> None:
     text = "# Title\n\n```yaml options/margin/tiny.yaml\n# Tiny.\nadjust:\n  _target_: ltrun.margin.LDAM\n```\n"
     assert not faults(text + block("sh", "ltrun show --config-dir options tiny", "test -f options/margin/tiny.yaml"))
     (found,) = faults("# Title\n\n```yaml conf/margin/ldam.yaml\nadjust: {}\n```\n")

@@ -1,4 +1,4 @@
-"""All jobs of a sweep are known before the first one trains."""
+"""Jobs of a sweep, all composed and checked before the first job trains."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_run_that_is_named_twice_is_one_job(tmp_path: Path) -> None:
     assert noted == [] and not list(tmp_path.iterdir()), "composing writes nothing"
 
 
-def test_what_cannot_be_composed_has_failed_by_its_command_line(tmp_path: Path) -> None:
+def test_a_job_that_does_not_compose_fails_under_the_name_of_its_command_line(tmp_path: Path) -> None:
     noted: list[Outcome] = []
     commands = [["seed=-1"], ["seed=0"], ["seed=0", "nothing=1"]]
     assert [job.seed for job in compose_jobs(commands, noted.append)] == [0]
@@ -40,12 +40,12 @@ def test_what_cannot_be_composed_has_failed_by_its_command_line(tmp_path: Path) 
     assert "seed must be 0 or more" in noted[0].reason and "nothing" in noted[1].reason
 
 
-def test_hydras_refusal_of_the_first_job_is_that_of_the_command() -> None:
+def test_hydras_refusal_of_the_first_job_refuses_the_whole_command() -> None:
     with pytest.raises(HydraException):
         compose_jobs([["nothing=1"], ["seed=0"]], lambda outcome: None)
 
 
-def test_a_damaged_result_has_failed_and_is_not_trained_over() -> None:
+def test_a_damaged_result_fails_its_job_unless_the_job_is_forced() -> None:
     (job,) = compose_jobs([["seed=0"]], lambda outcome: None)
     job.folder.mkdir(parents=True)
     (job.folder / "result.json").write_text("{")
@@ -56,8 +56,8 @@ def test_a_damaged_result_has_failed_and_is_not_trained_over() -> None:
     assert forced.folder == job.folder
 
 
-def test_a_job_that_will_be_refused_has_failed_before_the_first_one_trains(tmp_path: Path) -> None:
-    """A value of a later stage, of the last job of the sweep."""
+def test_a_job_with_a_wrong_value_fails_before_the_first_job_trains(tmp_path: Path) -> None:
+    """Also if only a later stage, or the last job of the sweep, has the wrong value."""
     noted: list[Outcome] = []
     wrong = ["stages.classifier.margin.adjust.scale=0", "selection=best_val"]
     commands = [["dataset=digits_lt", "method=gcl", word] for word in ("epochs=3", *wrong)]

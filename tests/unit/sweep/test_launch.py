@@ -1,4 +1,4 @@
-"""How a job travels to another process, and what the command line may say of Hydra."""
+"""Hydra's launchers: job files, paths in a sweep, and the overrides of Hydra that ltrun accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def hydra() -> Iterator[None]:
         yield
 
 
-def test_a_job_is_the_same_after_its_journey(tmp_path: Path) -> None:
+def test_a_saved_job_loads_unchanged(tmp_path: Path) -> None:
     words = ["method=crt", "margin=none", "dataset=digits_lt", "++optimizer.nesterov=true", "epochs=7", f"outputs={tmp_path}"]
     job = compose_job(words)
     file = job.save()
@@ -54,7 +54,7 @@ def test_any_path_can_be_swept_over(name: str, tmp_path: Path) -> None:
     assert found == list(map(str, paths))
 
 
-def test_what_configures_hydra_is_told_from_what_configures_a_run() -> None:
+def test_overrides_of_hydra_are_separated_from_overrides_of_a_run() -> None:
     words = ["hydra/launcher=joblib", "method=erm", "+hydra.job.env_set.A=1", "~hydra.callbacks", "dataset.root=hydra/x"]
     assert overrides_of_hydra(words) == [words[0], words[2], words[3]]
 
@@ -67,7 +67,7 @@ def test_another_sweeper_is_refused(word: str) -> None:
         check([word])
 
 
-def test_what_hydra_does_not_know_is_refused_before_anything_is_written() -> None:
+def test_an_unknown_launcher_or_key_of_hydra_is_refused() -> None:
     check(["hydra/launcher=basic", "hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2", "hydra.verbose=true"])
     for word in ("hydra/launcher=joblip", "hydra.verbos=true"):
         with pytest.raises(HydraException):

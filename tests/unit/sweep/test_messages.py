@@ -1,4 +1,4 @@
-"""What a job of a sweep tells the process that draws, and what that shows."""
+"""Messages from the jobs of a sweep, and their display with and without a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_job_counts_the_epochs_of_all_stages() -> None:
     assert others == [Cautioned("twice"), Logged("decoding photos")]
 
 
-def test_a_job_tells_of_a_long_epoch_but_not_of_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_reports_progress_within_a_long_epoch_but_not_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     for module in ("sweep.messages", "engine.course"):
         monkeypatch.setattr(f"ltrun.{module}.time", SimpleNamespace(monotonic=lambda: now))
@@ -49,13 +49,13 @@ def test_a_job_tells_of_a_long_epoch_but_not_of_every_step(monkeypatch: pytest.M
 
 @pytest.fixture
 def jobs() -> list[Job]:
-    """Of one title, as in a sweep over outputs."""
+    """Two jobs with the same title, as in a sweep over outputs."""
     config, choices = composed()
     changes = {"augmentation": "[cmo]"}
     return [Job(config, choices, changes, "erm", "digits_lt", "01234567", Path(folder), "plain") for folder in ("a", "b")]
 
 
-def test_without_a_terminal_a_job_is_a_line_when_it_ends(jobs: list[Job], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_job_prints_a_line_when_it_ends(jobs: list[Job], capsys: pytest.CaptureFixture[str]) -> None:
     first, second = jobs
     with Overview(total=4, ended=1) as overview:
         for job in jobs:
@@ -82,7 +82,7 @@ def test_on_a_terminal_every_running_job_has_a_bar(jobs: list[Job], monkeypatch:
         assert [(task.completed, task.total) for task in overview.live.tasks] == [(2, 4), (1, 6)]
 
 
-def test_without_a_terminal_every_running_job_has_a_line_now_and_then(
+def test_without_a_terminal_every_running_job_prints_a_line_every_ten_seconds(
     jobs: list[Job], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 0.0
@@ -98,7 +98,7 @@ def test_without_a_terminal_every_running_job_has_a_line_now_and_then(
     assert lines == [f"{TITLE} | train {e}/100 | {50 - e / 2:.1f}s left" for e in (20, 40, 60, 80) for _ in jobs]
 
 
-def test_what_every_job_finds_on_its_machine_is_told_once(jobs: list[Job], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_that_every_job_sends_is_printed_once(jobs: list[Job], capsys: pytest.CaptureFixture[str]) -> None:
     with Overview(total=2, ended=0) as overview:
         for job in jobs:
             overview.begin(job)

@@ -1,4 +1,4 @@
-"""The outcome of a job is what its folder says."""
+"""Outcome of a job, read from its folder: results, errors, forced runs, defects of plugins."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def job(folder: Path, *overrides: str) -> Job:
 
 
 def running(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
-    """Has every run end at once: with this error, or with a result."""
+    """Makes every run end at once, with an error or with a result."""
 
     def run(job: Job, reporter: object, at_once: int) -> None:
-        assert not (job.folder / ERROR).exists(), "of an earlier run"
+        assert not (job.folder / ERROR).exists(), "the error of an earlier run is still there"
         if error is not None:
             raise error
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def test_a_job_that_left_nothing_is_unfinished(tmp_path: Path) -> None:
     assert outcome_of(one, "it was killed").reason == "it was killed"
 
 
-def test_a_result_is_done_unless_an_error_is_younger(tmp_path: Path) -> None:
+def test_a_job_with_a_result_is_done_unless_it_has_an_error(tmp_path: Path) -> None:
     one = job(tmp_path)
     one.folder.mkdir()
     (one.folder / "result.json").touch()
@@ -60,13 +60,13 @@ def test_a_result_is_done_unless_an_error_is_younger(tmp_path: Path) -> None:
     assert outcome_of(one) == Outcome(one.title, one.folder, "failed", "a forced run was refused")
 
 
-def test_a_forced_job_that_is_refused_keeps_the_result_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forced_job_that_is_refused_keeps_its_old_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = job(tmp_path, "force=true")
     one.folder.mkdir()
     for name in ("result.json", "checkpoints.json"):
         (one.folder / name).write_text(name)
     forget(one)
-    assert outcome_of(one).state == "unfinished", "a sweep that is cut short now has no result of before"
+    assert outcome_of(one).state == "unfinished", "if the sweep is interrupted now, the old result must not count"
     running(monkeypatch, TrainingError("no such device"))
     attempt(one, Bar())
     assert outcome_of(one).reason == "no such device"
@@ -74,8 +74,8 @@ def test_a_forced_job_that_is_refused_keeps_the_result_of_before(tmp_path: Path,
         assert (one.folder / name).read_text() == name
 
 
-def test_a_run_that_is_not_forced_takes_no_result_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a forced sweep that was cut short: the job fails, and the old result must not say done."""
+def test_a_run_that_is_not_forced_does_not_put_an_old_result_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an interrupted forced sweep: the job fails, and the old result must not make it done."""
     forced, plain = job(tmp_path, "force=true"), job(tmp_path)
     forced.folder.mkdir()
     (forced.folder / "result.json").touch()
@@ -85,7 +85,7 @@ def test_a_run_that_is_not_forced_takes_no_result_of_before(tmp_path: Path, monk
     assert not (plain.folder / "result.json").exists() and (plain.folder / "result.json.before").exists()
 
 
-def test_a_run_that_another_process_trains_is_not_touched(tmp_path: Path) -> None:
+def test_the_checkpoints_of_a_run_that_another_process_trains_stay(tmp_path: Path) -> None:
     one = job(tmp_path, "force=true")
     with locked(one.folder):
         (one.folder / "checkpoints.json").touch()
@@ -93,7 +93,9 @@ def test_a_run_that_another_process_trains_is_not_touched(tmp_path: Path) -> Non
         assert (one.folder / "checkpoints.json").exists()
 
 
-def test_a_refusal_is_one_line_and_a_defect_its_sentence_and_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_log_has_one_line_for_a_refusal_and_a_traceback_for_a_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = job(tmp_path)
     running(monkeypatch, TrainingError("the loss is\nnot finite"))
     assert attempt(one, Bar()) == "the loss is not finite"
@@ -110,7 +112,7 @@ def test_a_refusal_is_one_line_and_a_defect_its_sentence_and_traceback(tmp_path:
     assert outcome_of(one).state == "done" and not (one.folder / ERROR).exists()
 
 
-def test_a_command_that_is_refused_before_it_has_a_folder_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_run_that_is_refused_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = job(tmp_path)
     running(monkeypatch, TrainingError("no"))
     assert attempt(one, Bar(), alone=True) == "no"
@@ -122,7 +124,7 @@ def test_a_command_that_is_refused_before_it_has_a_folder_makes_none(tmp_path: P
     assert outcome_of(one).state == "failed"
 
 
-def test_a_failure_is_told_where_its_folder_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_reported_even_if_its_folder_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     one = replace(job(tmp_path), folder=tmp_path / "file" / "seed0")
     running(monkeypatch, TrainingError("no"))
@@ -134,11 +136,11 @@ def test_a_failure_is_told_where_its_folder_cannot_be_made(tmp_path: Path, monke
     ("force", "left"),
     [("false", {"result.json", "checkpoints.json"}), ("true", {"result.json.before", "checkpoints.json.before"})],
 )
-def test_a_sweep_begins_without_the_errors_of_before_and_forced_without_results(
+def test_a_sweep_begins_without_old_errors_and_a_forced_sweep_without_old_results(
     force: str, left: set[str], tmp_path: Path
 ) -> None:
     one = job(tmp_path, f"force={force}")
-    forget(one)  # there is nothing
+    forget(one)  # no folder yet
     one.folder.mkdir()
     for name in (ERROR, "result.json", "checkpoints.json"):
         (one.folder / name).touch()
@@ -172,7 +174,7 @@ def test_an_error_that_is_its_own_cause_ends_the_job(tmp_path: Path, monkeypatch
     assert "a ring" in str(attempt(one, Bar()))
 
 
-def test_a_part_that_ends_the_process_does_not_end_the_command_without_a_word(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_part_that_exits_the_process_fails_its_job_with_a_message(tmp_path: Path, monkeypatch: Any) -> None:
     def run(job: Job, reporter: object, at_once: int) -> None:
         raise SystemExit(3)
 

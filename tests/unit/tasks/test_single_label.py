@@ -1,4 +1,4 @@
-"""Accuracies and shot groups as the literature computes them, calibration as it is defined."""
+"""Metrics of single-label classification: accuracies, shot groups, calibration error."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_every_golden_case_is_covered_or_left_out_by_name(golden: Golden) -> Non
 
 
 @pytest.mark.parametrize("imbalance", [10, 50, 200])
-def test_the_groups_of_cifar100_are_those_of_convention_a(imbalance: int, golden: Golden) -> None:
-    """More than 100, 20 to 100, fewer than 20; class indices are inclusive in the file."""
+def test_the_shot_groups_of_cifar100_follow_convention_a(imbalance: int, golden: Golden) -> None:
+    """Many: more than 100 images; medium: 20 to 100; few: fewer than 20. The class indices of the file are inclusive."""
     _, case = case_of(golden, f"CIFAR-100-LT IF={imbalance}")
     (expected,) = [value for key, value in case["outputs"].items() if key.startswith("A:")]
     shots = ClassStats(torch.from_numpy(exponential(100, 500, imbalance))).shots()
@@ -66,7 +66,7 @@ def test_the_groups_of_cifar100_are_those_of_convention_a(imbalance: int, golden
     assert [[found[0], found[-1]] if found else [] for found in ranges] == expected["class index ranges"]
 
 
-def test_the_accuracies_are_those_of_the_original_code(golden: Golden) -> None:
+def test_accuracies_equal_the_original_code(golden: Golden) -> None:
     inputs, case = case_of(golden, "shot_acc on a fixed table")
     found, expected = measured(inputs["test_labels"], inputs["test_preds"], inputs["train_counts"]), case["outputs"]
     assert (found["many"], found["medium"], found["few"]) == pytest.approx(
@@ -97,7 +97,7 @@ def test_classes_without_test_images_do_not_count(golden: Golden) -> None:
     assert found["macro"] == pytest.approx(sum(present) / 8, rel=1e-12)
 
 
-def test_an_empty_group_is_none_and_not_the_zero_of_the_original(golden: Golden) -> None:
+def test_an_empty_group_is_none_and_not_zero_as_in_the_original_code(golden: Golden) -> None:
     _, case = case_of(golden, "empty groups give 0")
     inputs = case["inputs"]
     found = measured(inputs["labels"], inputs["preds"], inputs["train counts"])
@@ -112,7 +112,7 @@ def test_a_group_whose_classes_have_no_test_images_is_none() -> None:
 
 
 @pytest.mark.parametrize(("count", "group"), [(101, "many"), (100, "medium"), (20, "medium"), (19, "few"), (0, "few")])
-def test_the_limits(count: int, group: str) -> None:
+def test_classes_of_20_to_100_images_are_medium(count: int, group: str) -> None:
     shots = ClassStats(torch.tensor([1000, count])).shots()
     assert {name for name in GROUPS if shots[name][1]} == {group}
     assert all(sum(bool(shots[name][c]) for name in GROUPS) == 1 for c in range(2))
@@ -124,7 +124,7 @@ def test_the_limits(count: int, group: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 12), st.integers(1, 60), st.integers(0, 2**32 - 1))
-def test_accuracies_are_those_of_scikit_learn(classes: int, images: int, seed: int) -> None:
+def test_accuracies_equal_scikit_learn(classes: int, images: int, seed: int) -> None:
     from sklearn.metrics import accuracy_score, recall_score
 
     generator = torch.Generator().manual_seed(seed)
@@ -144,7 +144,7 @@ def test_accuracies_are_those_of_scikit_learn(classes: int, images: int, seed: i
     assert 0 <= found["ece"] <= 1
 
 
-def test_metrics_do_not_depend_on_the_scale_of_scores_but_for_calibration() -> None:
+def test_only_the_calibration_error_depends_on_the_scale_of_scores() -> None:
     generator = torch.Generator().manual_seed(0)
     scores, labels = torch.randn(50, 5, generator=generator), torch.randint(0, 5, (50,), generator=generator)
     stats = ClassStats(torch.tensor([500, 200, 50, 20, 5]))
@@ -172,20 +172,20 @@ def naive_ece(scores: Tensor, labels: Tensor, bins: int) -> float:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("bins", [1, 5, CALIBRATION_BINS])
 @pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0])
-def test_calibration_error_against_a_plain_loop(seed: int, bins: int, sharpness: float) -> None:
+def test_calibration_error_equals_a_plain_loop(seed: int, bins: int, sharpness: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     scores = sharpness * torch.randn(200, 7, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, 7, (200,), generator=generator)
     assert expected_calibration_error(scores, labels, bins) == pytest.approx(naive_ece(scores, labels, bins), rel=1e-9)
 
 
-def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower_one() -> None:
-    """Half sure and right, nearly sure and wrong: in one bin they would cancel."""
+def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower_bin() -> None:
+    """Confidence 0.5 and right, confidence 0.9 and wrong: in one bin the two gaps would partly cancel."""
     scores, labels = torch.tensor([[0.0, 0.0], [0.0, math.log(9)]], dtype=torch.float64), torch.tensor([0, 0])
     assert expected_calibration_error(scores, labels, bins=2) == pytest.approx((0.5 + 0.9) / 2)
 
 
-def test_calibration_error_at_the_edges() -> None:
+def test_calibration_error_of_certain_and_of_uniform_scores() -> None:
     sure = torch.tensor([[100.0, -100.0], [100.0, -100.0]])
     assert expected_calibration_error(sure, torch.tensor([0, 0])) == pytest.approx(0.0, abs=1e-12)
     assert expected_calibration_error(sure, torch.tensor([1, 1])) == pytest.approx(1.0)
@@ -194,7 +194,7 @@ def test_calibration_error_at_the_edges() -> None:
     assert expected_calibration_error(even, torch.tensor([0, 1, 2, 3])) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_scores_of_a_network_that_diverged_are_one_sentence() -> None:
+def test_nan_scores_are_refused_and_minus_infinity_is_not() -> None:
     labels, scores = torch.tensor([0, 1, 2]), torch.zeros(3, 3)
     stats = ClassStats(torch.tensor([3, 2, 1]))
     scores[:, 2] = -torch.inf  # a class that is ruled out
@@ -204,8 +204,8 @@ def test_scores_of_a_network_that_diverged_are_one_sentence() -> None:
         measure(scores, labels, stats)
 
 
-def test_calibration_in_pieces_is_that_of_the_whole() -> None:
-    """So many classes that the rows are taken in several pieces, against the definition in numpy."""
+def test_calibration_error_in_pieces_equals_the_definition() -> None:
+    """With so many classes the rows are taken in several pieces. The expected value is computed in numpy, in one piece."""
     torch.manual_seed(0)
     scores, labels = 4 * torch.randn(300, 8_142), torch.randint(8_142, (300,))
     labels[::2] = scores[::2].argmax(1)
@@ -220,7 +220,7 @@ def test_calibration_in_pieces_is_that_of_the_whole() -> None:
 
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
-def test_metrics_in_batches_are_those_of_the_whole(size: int, seed: int) -> None:
+def test_metrics_of_batches_equal_metrics_of_all_rows(size: int, seed: int) -> None:
     torch.manual_seed(seed)
     stats = ClassStats(torch.tensor([200, 50, 30, 3]))
     scores, labels = torch.randn(40, 4), torch.randint(4, (40,))
