@@ -38,13 +38,17 @@ TRIED = (
 
 
 def expected(root: Path) -> set[str]:
-    """The files that a checkout's wheel must hold below ltrun/: all but the user's own settings and caches."""
-    found = set()
+    """The files that a checkout's wheel must hold below ltrun/: all that git has.
+
+    Without git, as in an sdist: all but the user's own settings and caches.
+    """
+    found, strange = set(), untracked(root)
     for folder, below in ((root / "ltrun", "ltrun"), (root / "conf", "ltrun/conf")):
         for path in folder.rglob("*"):
             inside = path.relative_to(folder)
             if (
                 path.is_file()
+                and path.relative_to(root).as_posix() not in strange
                 and "__pycache__" not in inside.parts
                 and not (below == "ltrun/conf" and inside.parts[0] == "local")
             ):
@@ -52,12 +56,25 @@ def expected(root: Path) -> set[str]:
     return found
 
 
+def untracked(root: Path) -> set[str]:
+    """Files of ltrun/ and conf/ that git does not have; none where there is no git."""
+    command = ["git", "ls-files", "-z", "--others", "--", "ltrun", "conf"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    except OSError:
+        return set()
+    return set(done.stdout.split("\0")) if done.returncode == 0 else set()
+
+
 def faults(wheel: Path, files: set[str]) -> list[str]:
     """The missing and the surplus files of a wheel, one sentence each. files: the names that it must hold."""
     with ZipFile(wheel) as opened:
         held = {name for name in opened.namelist() if not re.match(r"ltrun-[^/]+\.dist-info/", name)}
-    return [f"{wheel.name} lacks {name}" for name in sorted(files - held)] + [
-        f"{wheel.name} holds {name}, which does not belong to the package" for name in sorted(held - files)
+    return [
+        f"{wheel.name} lacks {name}: add it to the package data in setup.cfg, or remove it" for name in sorted(files - held)
+    ] + [
+        f"{wheel.name} holds {name}, which does not belong to the package: add it to git, or remove it"
+        for name in sorted(held - files)
     ]
 
 

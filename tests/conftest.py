@@ -32,7 +32,10 @@ SHARED = Path(os.environ.get("LTRUN_SHARED", REPOSITORY.parent / "shared"))
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        item.add_marker(KINDS[item.path.relative_to(Path(__file__).parent).parts[0]])
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder not in KINDS:
+            raise pytest.UsageError(f"{item.path} is in none of tests/{{{','.join(KINDS)}}}, whose names are markers: move it")
+        item.add_marker(KINDS[folder])
 
 
 @pytest.fixture(scope="session")

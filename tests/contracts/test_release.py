@@ -17,17 +17,21 @@ from tests.support.tree import ROOT
 
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg")
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-FORMS = sorted(path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml")
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
+FORMS = sorted(path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.y*ml") if path.stem != "config")
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def read(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise AssertionError(f"{path.relative_to(ROOT)} is no YAML, which GitHub would ignore: {error}") from None
 
 
 def test_the_citation_is_of_this_version() -> None:
     citation = read(ROOT / "CITATION.cff")
-    assert citation["version"] == ltrun.__version__
+    assert citation["version"] == ltrun.__version__, "CITATION.cff and ltrun/__init__.py have one version: docs/releasing.md, 3"
     assert citation["license"] == SETUP["metadata"]["license"] == "MIT"
     assert citation["authors"] == [{"name": SETUP["metadata"]["author"]}]
     (survey,) = citation["references"]
@@ -35,39 +39,42 @@ def test_the_citation_is_of_this_version() -> None:
 
 
 def test_the_changelog_has_a_heading_for_this_version() -> None:
-    assert re.search(
-        rf"^## {re.escape(ltrun.__version__)}\b", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    heading = rf"^## {re.escape(ltrun.__version__)}\b"
+    found = re.search(heading, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found, f"CHANGELOG.md has no heading `## {ltrun.__version__}, YYYY-MM-DD`: docs/releasing.md, 4"
 
 
 def test_the_pythons_of_the_metadata_are_those_that_ci_tests() -> None:
     oldest, beyond = (int(minor) for minor in re.findall(r"3\.(\d+)", SETUP["options"]["python_requires"]))
     pythons = [f"3.{minor}" for minor in range(oldest, beyond)]
-    assert re.findall(r"Python :: (3\.\d+)", SETUP["metadata"]["classifiers"]) == pythons
-    (workflow,) = WORKFLOWS
-    assert read(workflow)["jobs"]["test"]["strategy"]["matrix"]["python"] == pythons
+    classifiers = re.findall(r"Python :: (3\.\d+)", SETUP["metadata"]["classifiers"])
+    assert classifiers == pythons, "setup.cfg: the classifiers are not the Pythons of python_requires"
+    tested = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert tested == pythons, ".github/workflows/ci.yml does not test the Pythons of python_requires in setup.cfg"
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_reads_only_ends_in_time_and_runs_targets_of_make(path: Path) -> None:
     workflow = read(path)
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert workflow["permissions"] == {"contents": "read"} and workflow["concurrency"]["cancel-in-progress"] is True
-    for job in workflow["jobs"].values():
-        assert "permissions" not in job and 0 < job["timeout-minutes"] <= 90
+    assert workflow["permissions"] == {"contents": "read"}, f"{path.name}: `permissions` is to be `contents: read`"
+    assert workflow["concurrency"]["cancel-in-progress"] is True
+    for name, job in workflow["jobs"].items():
+        where = f"{path.name}, job {name}"
+        assert "permissions" not in job, f"{where}: the permissions of the workflow are enough"
+        assert 0 < job.get("timeout-minutes", 0) <= 90, f"{where}: `timeout-minutes` is to be from 1 to 90"
         for step in job["steps"]:
-            if "uses" in step:
-                assert re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", step["uses"])
+            if action := step.get("uses"):
+                assert re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", action), f"{where}: {action} names no whole version"
             else:
-                command, target, *_ = step["run"].split()
-                assert command == "make" and target in targets
+                words = str(step["run"]).split()
+                assert words[0] == "make" and words[1] in TARGETS, f"{where}: `{step['run']}` runs no target of the Makefile"
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
 def test_an_issue_form_has_names_that_github_takes(path: Path) -> None:
     form = read(path)
-    fields = [field for field in form["body"] if field["type"] != "markdown"]
     assert {"name", "description", "body"} <= form.keys()
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
     assert len({field["id"] for field in fields}) == len(fields) == len({field["attributes"]["label"] for field in fields})
     assert any(field.get("validations", {}).get("required") for field in fields)
 
@@ -77,4 +84,4 @@ def test_make_help_names_every_target_that_a_person_calls() -> None:
     phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
     plain = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     shown = subprocess.run(["make", "help"], cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout
-    assert set(re.findall(r"make ([a-z]+)\t", shown)) == phony
+    assert set(re.findall(r"make ([a-z]+)\t", shown)) == phony, "Makefile: each target of .PHONY has `## what it does`"

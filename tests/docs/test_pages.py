@@ -27,7 +27,7 @@ def test_code_blocks_name_their_language_and_can_be_parsed(page: Page) -> None:
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES if page.name.startswith("docs/")])
 def test_a_page_begins_with_the_question_that_it_answers(page: Page) -> None:
-    assert page.question(), f"{page.name}: the first paragraph after its title asks no question"
+    assert page.question(), f"{page.name}: begin the first paragraph after the title with the question that the page answers"
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
@@ -36,4 +36,5 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 def test_the_readme_is_short() -> None:
     (readme,) = (page for page in PAGES if page.name == "README.md")
-    assert len(readme.text.split()) <= WORDS
+    words = len(readme.text.split())
+    assert words <= WORDS, f"README.md has {words} words, and at most {WORDS} are read: move the rest to a page of docs/"

@@ -11,6 +11,7 @@ import pytest
 from tests.support.documents import REPOSITORY
 
 PICTURES = REPOSITORY / "docs" / "pictures"
+OUTDATED = "docs/pictures/{} is not what ltrun prints today; draw it anew: make pictures"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -40,8 +41,9 @@ def draw() -> ModuleType:
 def test_the_picture_of_data_shows_the_output_of_its_command(draw: ModuleType, tmp_path: Path) -> None:
     output = draw.printed(draw.DATA, tmp_path)
     picture = (PICTURES / "data.svg").read_text()
-    assert [" ".join(line.split()) for line in lines(picture)] == [f"$ {draw.DATA}", *without_bars(output)]
-    assert picture == draw.drawn(draw.DATA, output), "`make pictures` redraws it"
+    shown = [" ".join(line.split()) for line in lines(picture)]
+    assert shown == [f"$ {draw.DATA}", *without_bars(output)], OUTDATED.format("data.svg")
+    assert picture == draw.drawn(draw.DATA, output), OUTDATED.format("data.svg")
 
 
 def test_the_picture_of_a_report_has_the_current_rows_columns_and_caption(draw: ModuleType, finished: Path) -> None:
@@ -54,7 +56,7 @@ def test_the_picture_of_a_report_has_the_current_rows_columns_and_caption(draw: 
     numberless = [
         [" ".join(re.sub(r"\d+\.\d", "0.0", line).split()) for line in picture[: end + 1]] for picture in (shown, today)
     ]
-    assert numberless[0] == numberless[1]
+    assert numberless[0] == numberless[1], OUTDATED.format("report.svg")
     assert shown[2] == "Method All Many Medium Few n"
 
 

@@ -58,9 +58,19 @@ def test_a_wheel_holds_every_file_of_the_package_and_of_conf_and_no_other(tree: 
 def test_a_file_that_is_missing_or_leaks_is_named(tree: Path, wheel: Path) -> None:
     files = expected(tree)
     (missing,) = faults(wheel, files | {"ltrun/new.json"})
-    assert missing == f"{wheel.name} lacks ltrun/new.json"
+    assert missing.startswith(f"{wheel.name} lacks ltrun/new.json: ")
     (leaks,) = faults(wheel, files - {"ltrun/cli.py"})
     assert leaks.startswith(f"{wheel.name} holds ltrun/cli.py")
+
+
+def test_a_file_that_git_does_not_have_is_no_file_of_the_package(tmp_path: Path) -> None:
+    for name in ("ltrun/cli.py", "conf/margin/none.yaml", "ltrun/notes.py", "conf/margin/mine.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(expected(tmp_path)) == 4, "without git every file counts"
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "ltrun/cli.py", "conf/margin/none.yaml"], cwd=tmp_path, check=True)
+    assert expected(tmp_path) == {"ltrun/cli.py", "ltrun/conf/margin/none.yaml"}
 
 
 def test_an_sdist_builds_the_same_wheel(tree: Path, wheel: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The documents of the repository as Markdown: headings, links, code spans, fenced blocks, and what is wrong with them."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -107,6 +109,8 @@ def link_faults(page: Page) -> list[str]:
             faults.append(f"{page.name}:{line}: {target} leads out of the repository")
         elif not exists(file, page.root.resolve()):
             faults.append(f"{page.name}:{line}: {target} leads to no file of the repository")
+        elif not kept(file, page.root.resolve()):
+            faults.append(f"{page.name}:{line}: {target} leads to a file that git ignores, which only this machine has")
         elif anchor and (file.suffix != ".md" or anchor not in Page(file, page.root.resolve()).anchors()):
             faults.append(f"{page.name}:{line}: {target} leads to no heading")
     for number, text in enumerate(page.text.splitlines(), 1):
@@ -120,10 +124,11 @@ def path_faults(page: Page) -> list[str]:
     for line, token in page.spans():
         if token.type != "code_inline":
             continue
-        for found in TREE.findall(token.content):
-            place = found.rstrip(".,")
+        for written in TREE.findall(token.content):
+            place = written.rstrip(".,")
             for one in braces(re.sub(r"<\w+>|\bNAME\b", "*", place)):
-                if place not in OF_READERS and not any(page.root.glob(one.rstrip("/"))):
+                found = (path.resolve() for path in page.root.glob(one.rstrip("/")))  # ltrun/conf is a link
+                if place not in OF_READERS and not any(kept(path, page.root.resolve()) for path in found):
                     faults.append(f"{page.name}:{line}: `{place}` is not in the tree")
     return faults
 
@@ -155,8 +160,8 @@ def block_fault(fence: Fence) -> str | None:
     return None
 
 
-def unreached(all_pages: list[Page]) -> set[str]:
-    """Pages of docs/ that no chain of links from README.md leads to."""
+def unreached(all_pages: list[Page]) -> list[str]:
+    """A sentence for each page of docs/ that no chain of links from README.md leads to."""
     by_path = {page.path.resolve(): page for page in all_pages}
     waiting = [page for page in all_pages if page.name == "README.md"]
     reached: set[str] = set()
@@ -166,7 +171,8 @@ def unreached(all_pages: list[Page]) -> set[str]:
             reached.add(page.name)
             targets = [(page.path.parent / unquote(target).partition("#")[0]).resolve() for _, target in page.links()]
             waiting += [by_path[target] for target in targets if target in by_path]
-    return {page.name for page in all_pages if page.name.startswith("docs/")} - reached
+    lonely = {page.name for page in all_pages if page.name.startswith("docs/")} - reached
+    return [f"{name}: no link leads here; add a row to the table `Documents` of README.md" for name in sorted(lonely)]
 
 
 def exists(file: Path, root: Path) -> bool:
@@ -177,6 +183,23 @@ def exists(file: Path, root: Path) -> bool:
             return False
         place /= part
     return True
+
+
+def kept(file: Path, root: Path) -> bool:
+    """Whether git has the file or folder, or would take it; any file where there is no git, as in an sdist."""
+    files = of_git(root)
+    return files is None or file == root or file.relative_to(root).as_posix() in files
+
+
+@cache
+def of_git(root: Path) -> frozenset[str] | None:
+    """Files that git does not ignore, and their folders; None if git does not know this root."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return frozenset(place.as_posix() for name in listed for place in (Path(name), *Path(name).parents))
 
 
 def braces(pattern: str) -> list[str]:

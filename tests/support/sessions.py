@@ -1,4 +1,4 @@
-"""Commands of the documents, run as a reader gives them: what each block holds, how it runs, what is wrong with it.
+"""Commands of the documents, run as a reader types them: what each block holds, how it runs, what is wrong with it.
 
 A block of `sh` holds commands, one a line; a block of `console` holds `$ command` lines, each before lines of its output, where
 `...` skips any. A comment that holds `needs a GPU`, `needs a network` or `needs a cluster` keeps a command from being run; one
@@ -19,6 +19,7 @@ import re
 import shlex
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +32,8 @@ from tests.support.documents import REPOSITORY, Fence, Page, block_fault
 
 MARK = re.compile(r"needs an? (GPU|network|cluster)\b")
 OUTSIDE = re.compile(
-    r"\b(git (clone|fetch|pull|push)|pip3? (install|download|wheel)|curl|wget|ssh|scp|rsync|sbatch|srun)\b|=submitit"
+    r"\b(git (clone|fetch|pull|push|submodule)|pip3? (install|download|wheel)|(pipx|conda|apt|apt-get|brew) install|docker"
+    r"|twine|curl|wget|ssh|scp|rsync|sbatch|srun)\b|=submitit"
 )
 SPECIAL = re.compile(r"""'[^']*'|"[^"$`\\]*"|\\.|(?P<shell>[|&;<>()$`*?{}"'\\]|(?<!\S)~)""")
 SECONDS = 600  # a command that hangs
@@ -162,7 +164,7 @@ class Session:
         """Writes a block to the file of its name; one that shows a file of the repository must be that file."""
         if (REPOSITORY / name).is_file():
             same = (REPOSITORY / name).read_text() == fence.content
-            return [] if same else [f"{page.name}:{fence.line}: this is not what {name} holds"]
+            return [] if same else [f"{page.name}:{fence.line}: this is not what {name} holds: copy the file"]
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_text(fence.content)
         return []
@@ -226,7 +228,7 @@ class Session:
         """By the function of the console script, which saves the imports of a process of its own."""
         self.capfd.readouterr()
         with in_place(self.folder, self.environ | variables), patch.object(sys, "argv", ["ltrun", *words]):
-            code = dispatch(words)
+            code = exit_code(words)
         output, errors = self.capfd.readouterr()
         return subprocess.CompletedProcess(["ltrun", *words], code, output, errors)
 
@@ -236,6 +238,17 @@ class Session:
             return self.shell(f"(cd {shlex.quote(str(REPOSITORY))} && {shlex.join(words)})")
         unknown = [word for word in words[2:] if word.startswith("--") and word.split("=")[0] not in done.stdout]
         return subprocess.CompletedProcess(words, done.returncode or bool(unknown), done.stdout, f"unknown flags: {unknown}\n")
+
+
+def exit_code(words: list[str]) -> int:
+    """Of ltrun with these words in this process, as a process of its own would end."""
+    try:
+        return dispatch(words)
+    except SystemExit as ended:  # argparse ends with 2 for a word that it does not know, with 0 after a help
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
 
 
 def files_of_pytest(words: list[str]) -> subprocess.CompletedProcess[str]:

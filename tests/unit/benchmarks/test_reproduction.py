@@ -215,8 +215,9 @@ def test_a_malformed_file_of_records_is_named(tmp_path: Path, content: str) -> N
 
 
 def test_docs_reproduction_is_written_from_the_records() -> None:
-    """`make reproduce` writes both; with `TAKE=benchmarks/results/reproduction.json` it writes only the page."""
-    assert page(PUBLISHED, Records(RUNS).runs()) == PAGE.read_text()
+    written = page(PUBLISHED, Records(RUNS).runs())
+    way_out = "make reproduce TAKE=benchmarks/results/reproduction.json"
+    assert written == PAGE.read_text(), f"docs/reproduction.md is not of the records of today; write it anew: {way_out}"
 
 
 def test_every_recorded_run_counts_in_a_current_recipe() -> None:

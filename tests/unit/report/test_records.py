@@ -32,3 +32,19 @@ def test_what_is_wrong_in_a_folder_is_told_and_a_file_that_is_wrong_is_refused(t
         records_at(damaged)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         records_at(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("format", 99, r"cannot read \(run 2: its format is 99, .*\): update ltrun"),
+        ("seed", -1, r"is no reproduction\.json \(run 2: seed is not a whole number from 0\): name one"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_named_by_its_place_in_the_file(
+    tmp_path: Path, key: str, value: int, said: str
+) -> None:
+    kept = tmp_path / "kept.json"
+    kept.write_text(json.dumps({"runs": [record().content(), record(seed=1).content() | {key: value}]}))
+    with pytest.raises(DataError, match=rf"kept\.json .*{said}"):
+        records_at(kept)

@@ -1,11 +1,12 @@
 """Checks of documents: dead links and anchors, missing paths, unreadable blocks, unreachable pages, opening questions."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.documents import Page, block_faults, braces, link_faults, path_faults, unreached
+from tests.support.documents import Page, block_faults, braces, link_faults, of_git, path_faults, unreached
 
 Made = Callable[..., Page]
 
@@ -142,7 +143,24 @@ def test_only_a_question_in_the_first_paragraph_after_the_title_counts(page: Mad
 def test_a_page_that_no_chain_of_links_reaches_is_named(page: Made, tmp_path: Path) -> None:
     readme = page("# R\n\n[a](docs/a.md)\n", "README.md")
     a, lonely = page("# A\n\n[other](other.md#twice)\n", "docs/a.md"), page("# L\n\n[a](a.md)\n", "docs/lonely.md")
-    assert unreached([readme, a, lonely, Page(tmp_path / "docs" / "other.md", tmp_path)]) == {"docs/lonely.md"}
+    (found,) = unreached([readme, a, lonely, Page(tmp_path / "docs" / "other.md", tmp_path)])
+    assert found.startswith("docs/lonely.md: no link leads here")
+
+
+def test_a_file_that_git_ignores_is_in_no_tree_of_a_reader(page: Made, tmp_path: Path) -> None:
+    made = page("# T\n\n[built](../build/a.md) [new](new.md) `conf/local/x.yaml` `ltrun/cli.py`\n\n[folder](../ltrun/)\n")
+    for name in ("build/a.md", "conf/local/x.yaml", "docs/new.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert not [*link_faults(made), *path_faults(made)], "without git every file counts"
+    of_git.cache_clear()
+    (tmp_path / ".gitignore").write_text("/build/\nconf/local/\n")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "ltrun" / "conf").symlink_to("../conf")
+    assert not path_faults(page("# T\n\n`ltrun/conf/margin/none.yaml`\n", "docs/linked.md"))
+    (link,) = link_faults(made)
+    assert link == "docs/page.md:3: ../build/a.md leads to a file that git ignores, which only this machine has"
+    assert path_faults(made) == ["docs/page.md:3: `conf/local/x.yaml` is not in the tree"]
 
 
 def test_braces_expand_to_every_combination() -> None:

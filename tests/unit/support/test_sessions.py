@@ -104,13 +104,14 @@ def test_a_page_that_trains_is_slow(tmp_path: Path) -> None:
 def test_commands_that_work_are_no_faults(faults: Faults) -> None:
     shown = "digits_lt: 10 classes; images: 409 training, 500 test"
     session = block(
-        "console", "$ ltrun data dataset=digits_lt", shown, "...", "images                        128        245    36"
+        "console", "$ ltrun data dataset=digits_lt", shown, "...", "images                       128        245    36"
     )
     assert not faults(
         session
         + block(
             "sh",
             "ltrun methods margin > margins && grep -q ldam margins",
+            "ltrun methods --help",
             "make run",
             "pytest tests/unit",
             "python benchmarks/table.py benchmarks/results",
@@ -123,6 +124,7 @@ def test_commands_that_work_are_no_faults(faults: Faults) -> None:
     [
         ("ltrun show nothing", "exit code 1"),
         ("ltrun show nothing | cat", "exit code 1"),
+        ("ltrun methods --markdwn", "exit code 2:\n  usage: ltrun methods"),
         ("cat absent", "exit code 1:\n  cat: absent"),
         ("ltrunn", "exit code 127"),
         ("ltrun show don't", "unexpected EOF"),
@@ -131,6 +133,7 @@ def test_commands_that_work_are_no_faults(faults: Faults) -> None:
         ("python -m pytest tests/nothing", "no such files"),
         ("python benchmarks/reproduce.py --nothing 3", "unknown flags: ['--nothing']"),
         ("pip install ltrun", "# needs a network"),
+        ("apt-get install nothing", "# needs a network"),
         ("git clone URL ltrun && cd ltrun", "# needs a network"),
         ("ltrun -m hydra/launcher=submitit_slurm seed=0,1", "# needs a network"),
         ("python -c 'raise ValueError'  # refused", "a traceback"),
@@ -140,6 +143,12 @@ def test_a_command_that_fails_is_named_with_page_line_and_output(faults: Faults,
     (found,) = faults(block("sh", "true", line))
     assert found.startswith(f"page.md:5: {split_comment(line)[0]}\n")
     assert fault in found
+
+
+def test_an_exception_of_ltrun_is_a_traceback_with_its_page_and_line(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.support.sessions.dispatch", lambda words: 1 // 0)
+    (found,) = faults(block("sh", "ltrun report"))
+    assert found.startswith("page.md:4: ltrun report\n  a traceback:") and "ZeroDivisionError" in found
 
 
 @pytest.mark.parametrize("mark", ["needs a GPU", "needs a network", "needs a cluster", "here; needs a network, a minute"])
@@ -187,4 +196,4 @@ def test_a_block_titled_with_a_path_holds_the_file(faults: Faults, tmp_path: Pat
     text = "# Title\n\n```yaml options/margin/tiny.yaml\n# Tiny.\nadjust:\n  _target_: ltrun.margin.LDAM\n```\n"
     assert not faults(text + block("sh", "ltrun show --config-dir options tiny", "test -f options/margin/tiny.yaml"))
     (found,) = faults("# Title\n\n```yaml conf/margin/ldam.yaml\nadjust: {}\n```\n")
-    assert found == "page.md:4: this is not what conf/margin/ldam.yaml holds"
+    assert found == "page.md:4: this is not what conf/margin/ldam.yaml holds: copy the file"
