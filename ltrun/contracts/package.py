@@ -163,7 +163,7 @@ def exports_every_part(package: Package) -> None:
         home = module if module in packages or package.code.is_file() else module.rpartition(".")[0]
         way = "" if home == module else f"import it in {home.replace('.', '/')}/__init__.py and "
         raise BrokenContract(
-            f"{name} is not in an __all__, whose name of a class results are filed under; {way}add '{part.__name__}' to "
+            f"{name} is not in any __all__, and results are filed under exported names; {way}add '{part.__name__}' to "
             f"{home}.__all__"
         )
 

@@ -55,7 +55,7 @@ def test_a_single_module_is_opened_as_a_package(tmp_path: Path, opened: Opened, 
     assert list(found.parts) == ["single.CDT"] and found.hidden == {} and found.options is None
     monkeypatch.delattr(found.modules[0], "__all__")
     unlisted = Package("single", found.modules)
-    assert "single.CDT is not in an __all__" in sentence_of(package.exports_every_part, unlisted)
+    assert "single.CDT is not in any __all__" in sentence_of(package.exports_every_part, unlisted)
     assert f"write __all__ = [...] with the names of its parts into {tmp_path / 'single.py'}" in sentence_of(
         package.has_something, unlisted, set()
     )
@@ -88,7 +88,7 @@ def test_a_part_outside_all_is_reported_with_its_import(opened: Opened) -> None:
     found = opened({INIT: ""})
     assert "mypackage exports no part, and defines mypackage.cdt.CDT; write" in sentence_of(package.has_something, found, set())
     sentence = sentence_of(package.exports_every_part, found)
-    assert "mypackage.cdt.CDT is not in an __all__" in sentence
+    assert "mypackage.cdt.CDT is not in any __all__" in sentence
     assert "import it in mypackage/__init__.py and add 'CDT' to mypackage.__all__" in sentence
 
 
