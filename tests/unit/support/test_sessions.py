@@ -104,7 +104,7 @@ def test_what_trains_is_slow(tmp_path: Path) -> None:
 def test_commands_that_work_are_no_faults(faults: Faults) -> None:
     shown = "digits_lt: 10 classes; images: 409 training, 500 test"
     session = block(
-        "console", "$ ltrun data dataset=digits_lt", shown, "...", "images                        128        245    36"
+        "console", "$ ltrun data dataset=digits_lt", shown, "...", "images                       128        245    36"
     )
     assert not faults(
         session
