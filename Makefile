@@ -75,4 +75,4 @@ bench: .venv/installed  ## time ltrun beside a plain loop and the machine's limi
 	$(BIN)/python benchmarks/table.py benchmarks/results
 
 clean:  ## remove the environment, caches and everything built, but no results
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

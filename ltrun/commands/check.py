@@ -1,4 +1,4 @@
-"""`ltrun check PACKAGE`: the contracts that ltrun's own parts and options keep to, run on a package of the user's own."""
+"""`ltrun check PACKAGE`: runs the contracts of ltrun on the parts and options of a package."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ LTRUN = "ltrun"
 USAGE = "ltrun check [-h] [--config-dir DIR] PACKAGE [NAME or GROUP=NAME ...]"
 DESCRIPTION = """\
 Run the contracts of ltrun on the parts that PACKAGE exports (its __all__, and those of its subpackages) and on its options:
-style of the classes, files of the options, finite losses, steps without a look at the host, resuming, and so on.
-Options are the YAML files in --config-dir, in the folders of LTRUN_SEARCHPATH, and in PACKAGE/conf, where a package may ship
-its own; a run finds those by --config-dir too. Naming a package here lets its classes run, as plugins=[PACKAGE] does."""
+style of the classes, files of the options, finite losses, steps that a GPU can replay, runs that resume, and so on.
+Options are the YAML files in --config-dir, in the folders of LTRUN_SEARCHPATH, and in PACKAGE/conf; a run reads PACKAGE/conf
+only if --config-dir names it. Naming a package here allows its classes to run, as plugins=[PACKAGE] does."""
 EPILOG = """\
 examples:
   ltrun check mypackage --config-dir options
@@ -35,22 +35,22 @@ examples:
   ltrun check mypackage CDT                                    one class
   ltrun check ltrun                                            ltrun itself: some minutes
 
-exit code: 0 all contracts hold, 1 one is broken, 2 flags that cannot be read"""
+exit code: 0 if all contracts hold, 1 if one is broken, 2 for unknown flags"""
 
 
 def main(argv: Sequence[str]) -> int:
-    """`ltrun check PACKAGE [NAME or GROUP=NAME ...]`. Returns 1 where a contract is broken. Raises LtrunError."""
+    """`ltrun check PACKAGE [NAME or GROUP=NAME ...]`. Returns 1 if a contract is broken, else 0. Raises LtrunError."""
     asked = _parser().parse_intermixed_args(argv)
     name, *only = asked.words
     begun, console = time.perf_counter(), streams.console()
-    console.file = console.file  # pinned: standard output is elsewhere while code of the user's own runs
+    console.file = console.file  # pin it: the guard redirects standard output while the user's code runs
     plugins.refuse_missing("check", [name])
     plugins.refuse_missing(plugins.PLUGINS, plugins.from_environment())
     with _status(console, f"importing {name}"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # contracts run on the CPU; a GPU is imagined
         import torch
 
-        torch.set_num_threads(1)  # networks of milliseconds are too small to be shared
+        torch.set_num_threads(1)  # the networks are too small for several threads
         package = _opened(name)
         folders = _folders(package, asked.config_dir)
         subjects = _chosen(_subjects(package, folders), only)
@@ -75,14 +75,14 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("ltrun check", USAGE, DESCRIPTION, EPILOG, formatter_class=raw)
-    of_package = "importable: installed, or in a folder that PYTHONPATH names"
+    of_package = "a package that Python can import: installed, or in a folder of PYTHONPATH"
     parser.add_argument("words", nargs="+", metavar="PACKAGE", help=of_package)
-    parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
+    parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="a folder of options")
     return parser
 
 
 def _tell(name: str, contracts: int, failed: Sequence[Broken], console: Console) -> None:
-    """A line for a subject, and for each cause of a broken contract which contracts it breaks, and its sentence."""
+    """Prints a line for a subject, and for each sentence of its broken contracts the contracts that have it."""
     kept = f"{len(failed)} of {contracts} contracts broken" if failed else f"{contracts} contracts hold"
     console.print(f"{name}  {kept}", markup=False, soft_wrap=True, style="red" if failed else None)
     causes: dict[str, list[str]] = {}
@@ -94,7 +94,7 @@ def _tell(name: str, contracts: int, failed: Sequence[Broken], console: Console)
 
 
 def _opened(name: str) -> Package:
-    """Raises ConfigError for a package whose code raises, ends or hangs while it is imported."""
+    """Imports the package. Raises ConfigError if its code raises, exits or hangs."""
     from ltrun.contracts.contract import told
     from ltrun.contracts.guard import Overdue
     from ltrun.contracts.package import Package, code_of
@@ -104,11 +104,11 @@ def _opened(name: str) -> Package:
     except KeyboardInterrupt:
         raise
     except (Exception, SystemExit, Overdue) as error:
-        raise ConfigError(f"{name} cannot be imported: {told(error, code_of(name))}; mend it there") from None
+        raise ConfigError(f"{name} cannot be imported: {told(error, code_of(name))}; correct it there") from None
 
 
 def _folders(package: Package, named: Sequence[Path]) -> list[Path]:
-    """Where options lie besides ltrun's own, each once. Raises ConfigError for a folder that is missing."""
+    """Returns the folders of options besides conf/ of ltrun, each once. Raises ConfigError for a missing folder."""
     given = [Path(at_home(str(folder), "--config-dir")) for folder in named]
     shipped = [package.options] if package.options and package.name != LTRUN else []
     return list({folder.resolve(): folder for folder in [*given, *catalogue.from_environment(), *shipped]}.values())
@@ -125,14 +125,14 @@ def _subjects(package: Package, folders: Sequence[Path]) -> list[Subject]:
 
 
 def _chosen(subjects: list[Subject], words: Sequence[str]) -> list[Subject]:
-    """The subjects that the words name, all without words. Raises ConfigError for a word that names none."""
+    """Returns the subjects that the words name, or all if there are no words. Raises ConfigError for an unknown word."""
     if not words:
         return subjects
     for word in words:
         if not any(_is_meant(subject, word) for subject in subjects):
             known = [name for subject in subjects for name in (subject.name, _short(subject))]
-            near = did_you_mean(word, known) or "; without a name all are checked"
-            raise ConfigError(f"there is no part and no option '{word}' to check{near}")
+            near = did_you_mean(word, known) or "; without a name, all are checked"
+            raise ConfigError(f"check: there is no part or option '{word}'{near}")
     return [subject for subject in subjects if any(_is_meant(subject, word) for word in words)]
 
 
@@ -141,7 +141,7 @@ def _is_meant(subject: Subject, word: str) -> bool:
 
 
 def _short(subject: Subject) -> str:
-    """CDT for mypackage.CDT, small for margin=small."""
+    """Returns CDT for mypackage.CDT, small for margin=small."""
     return subject.name.rpartition("=")[2] if "=" in subject.name else subject.name.rpartition(".")[2]
 
 
@@ -153,14 +153,14 @@ def _checked(subject: Subject, where: str, console: Console) -> Iterator[Broken 
         with _status(console, f"{where}: {subject.name}: {contract.name}"):
             try:
                 answer = next(answers)
-            except StopIteration:  # behind a decisive contract that is broken
+            except StopIteration:  # a decisive contract was broken
                 return
         yield answer
 
 
 @contextmanager
 def _status(console: Console, what: str) -> Iterator[None]:
-    """Says what is under way, on a terminal."""
+    """Shows on a terminal what is being checked."""
     if not streams.is_live(console):
         yield
         return

@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ltrun.config import catalogue, search_path
 from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
@@ -24,6 +25,8 @@ def explained(error: Exception, argv: Sequence[str]) -> LtrunError:
     heed_interruption(error)
     if isinstance(error, LtrunError):
         return error
+    if isinstance(error, YAMLError):
+        return ConfigError(f"a file of options cannot be read as YAML: {' '.join(str(error).split())}")
     return explain(error, argv) or ConfigError(_first_line(error))
 
 

@@ -90,7 +90,7 @@ def admit(named: Sequence[Path]) -> None:
         for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
             inside = file.relative_to(folder)
             if folder != _local() and (Path(str(catalogue.folders()[0])) / inside).exists():
-                raise ConfigError(f"{file} has the name of an option of ltrun's, which Hydra would take instead; rename it")
+                raise ConfigError(f"{file} has the name of an option of ltrun, which Hydra would read instead; rename it")
             _check(file, inside)
 
 

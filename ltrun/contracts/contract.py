@@ -1,4 +1,4 @@
-"""A contract: a sentence that holds for a part, an option or a preset, and the check of it."""
+"""Contracts and their failures: a named check of a part, an option or a preset, and the sentence of a failed check."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from ltrun.errors import LtrunError
 
 
 class BrokenContract(LtrunError):
-    """A contract does not hold: one sentence that names the class, or the file and the key, and the way out."""
+    """A broken contract, as one sentence that names the class, or the file and the key, and the way out."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """name: what holds, as a sentence. check: raises BrokenContract, another LtrunError, or whatever the subject's code raises.
+    """name: the rule, as a sentence. check: returns if the rule holds; raises BrokenContract, another LtrunError, or any
+    exception of the subject's code if it does not.
 
-    decisive: whether nothing else of the subject can be tried where this one is broken.
+    decisive: whether the later contracts of the subject are skipped if this one is broken.
     """
 
     name: str
@@ -28,18 +29,23 @@ class Contract:
 
 
 def require(condition: object, sentence: str) -> None:
-    """Raises BrokenContract with the sentence unless the condition is true."""
+    """Raises BrokenContract with the sentence if the condition is false."""
     if not condition:
         raise BrokenContract(sentence)
 
 
 def told(error: BaseException, code: Path | None) -> str:
-    """An error in one sentence. code: the folder of the subject's package; where its code raised, the sentence says so."""
+    """Returns an error in one sentence, with the file and line that raised it.
+
+    code: the folder or file of the subject's package, whose lines are named first. A BrokenContract is its own sentence; if
+    code of the package raised its cause, the line is added.
+    """
     if isinstance(error, LtrunError):
-        return " ".join(str(error).split())
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) != Path(guard.__file__)]
-    own = [frame for frame in frames if code is not None and Path(frame.filename).resolve().is_relative_to(code)]
-    where = "".join(f"{frame.filename}, line {frame.lineno}, in {frame.name}" for frame in (own or frames)[-1:])
+        sentence, cause = " ".join(str(error).split()), error.__cause__
+        own = _frames(cause, code) if isinstance(error, BrokenContract) and cause else []
+        return f"{sentence} ({_place(own[-1])})" if own else sentence
+    frames = [frame for frame in _frames(error, Path("/")) if Path(frame.filename) != Path(guard.__file__)]
+    where = "".join(map(_place, (_frames(error, code) or frames)[-1:]))
     if isinstance(error, SyntaxError):
         where, what = f"{error.filename}, line {error.lineno}", error.msg
     else:
@@ -47,3 +53,13 @@ def told(error: BaseException, code: Path | None) -> str:
     if isinstance(error, guard.Overdue):
         return f"{what} ({where})"
     return f"{type(error).__name__}: {what or 'without a message'} ({where})"
+
+
+def _frames(error: BaseException, code: Path | None) -> list[traceback.FrameSummary]:
+    """Returns the frames of an error that lie in a folder or a file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if code is not None and Path(frame.filename).resolve().is_relative_to(code)]
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{frame.filename}, line {frame.lineno}, in {frame.name}"

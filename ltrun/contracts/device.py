@@ -1,4 +1,4 @@
-"""Steps that a GPU can replay: none looks at a value on the host. An imagined device refuses whatever would."""
+"""Contract of steps that a GPU replays as one graph: no step reads a value on the host. It needs no GPU."""
 
 from __future__ import annotations
 
@@ -16,17 +16,33 @@ from ltrun.contracts.trial import differing, digits, normaliser, snapshot, some_
 from ltrun.data import Resident
 from ltrun.recipe.stage import Recipe
 
-WAYS = {
+ON_DEVICE = (
+    "build the optimizer with lr=torch.tensor(lr, device=...) on the device of the parameters, which a captured step reads; "
+    "an optimizer of torch.optim also needs fused=True and capturable=True"
+)
+WAYS = {  # words of a warning -> the way out
     "makes the host wait": "use no .item(), no `if` on a tensor and no mask as an index",
-    "learning rate is not a tensor": "give the optimizer a rate that is a tensor, which a captured step reads anew",
+    "learning rate is not a tensor": ON_DEVICE,
+    "capturable is False": ON_DEVICE,
 }
-EPOCHS = 6  # so that full batches and the last, smaller ones are captured and replayed, and deferred parts switch meanwhile
+MIXED = {  # words of an error -> its cause and the way out
+    "of the host": (
+        "a step mixes tensors of the host with those of a device",
+        "make a tensor on the device of the inputs, device=logits.device, and keep tensors that last in self.register_buffer",
+    ),
+    "has no NumPy array": ("a step turns a tensor into a NumPy array", "compute by torch"),
+    "generator of the device": (
+        "a sampler draws on a device by a generator of the host",
+        "take the labels to the generator: targets.primary.to(generator.device)",
+    ),
+}
+EPOCHS = 6  # enough to capture and replay full and last batches, and for deferred parts to switch in between
 
 
 def of_a_step(choice: Choice) -> Iterator[Contract]:
-    """The contract of an option whose steps a GPU replays as one graph."""
+    """Yields the contract of every option that takes part in a training step."""
     yield Contract(
-        "no step looks at a value on the host, and a GPU has the results of a CPU",
+        "no step reads a value on the host, and a replayed step gives the results of a CPU",
         within(lambda folder: device_has_the_bits_of_the_host(choice.library.bound(quick(choice, EPOCHS)), folder)),
     )
 
@@ -40,7 +56,7 @@ def on_host(recipe: Recipe, folder: Path, **more: Any) -> dict[str, Tensor]:
 
 
 def on_device(recipe: Recipe, folder: Path, **more: Any) -> dict[str, Tensor]:
-    """The state of a network that was trained there. `imagined_cuda` is around it."""
+    """Returns the state of the network after training on the imagined device; call it within `imagined_cuda`."""
     train, _ = digits()
     settings: dict[str, Any] = {
         "device": DEVICE, "train_set": Resident(train.images.to(DEVICE), train.targets.to(DEVICE)),
@@ -48,29 +64,29 @@ def on_device(recipe: Recipe, folder: Path, **more: Any) -> dict[str, Tensor]:
     }  # fmt: skip
     state = snapshot(trainer(recipe, folder, **(settings | more)).run())
     stray = {name for name, tensor in state.items() if not isinstance(tensor, Imagined)}
-    require(not stray, f"{some_of(stray)} lies on the host after a training on a device; register it as a buffer")
+    require(
+        not stray, f"{some_of(stray)}: on the host after a training on a device; register the tensor by self.register_buffer"
+    )
     return {name: tensor.cpu() for name, tensor in state.items()}
 
 
 def device_has_the_bits_of_the_host(recipe: Recipe, folder: Path) -> None:
-    """Nothing waits, nothing warns. Raises BrokenContract."""
+    """Checks that a run on the imagined device never waits and never warns, and ends with the same bits as a run on the CPU."""
     warned: list[str] = []
     try:
         with imagined_cuda():
             found = on_device(recipe, folder / "device", warn=warned.append)
-    except RuntimeError as error:
-        if "found some of the host" not in str(error):
+    except (RuntimeError, TypeError) as error:
+        cause, way = next((told for words, told in MIXED.items() if words in str(error)), ("", ""))
+        if not cause:
             raise
-        raise BrokenContract(
-            f"a step mixes tensors of the host with those of a device ({error}); make a tensor on the device of the inputs, "
-            "device=logits.device, and keep what lasts in self.register_buffer"
-        ) from error
+        raise BrokenContract(f"{cause} ({error}); {way}") from error
     for sentence in warned:
         way = next((f"; {way}" for reason, way in WAYS.items() if reason in sentence), "")
         raise BrokenContract(f"a training on a device warns: {sentence}{way}")
     named = differing(found, on_host(recipe, folder / "host"))
     require(
         not named,
-        f"a CPU and a replayed step give other values of {some_of(named)}: a Python number that changes, or a seed of its own, "
-        "is frozen there; keep numbers in self.register_buffer, written in place, and set no seed",
+        f"a replayed step gives other values of {some_of(named)} than a CPU: the captured step has frozen a Python number, a "
+        "tensor of the host or a seed; keep values that change in self.register_buffer, write them in place, and set no seed",
     )

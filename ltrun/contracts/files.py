@@ -1,4 +1,4 @@
-"""What the file of an option keeps to: its header, its own group, override lines in presets, classes that it may name."""
+"""Contracts of option files: header and citation, keys of their own group only, `override` lines in presets, valid targets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ltrun.config import catalogue
 from ltrun.config.bind import bind, locate, public_name
 from ltrun.contracts.contract import BrokenContract, Contract, require
-from ltrun.contracts.library import Library
+from ltrun.contracts.library import Library, content_of
 from ltrun.errors import did_you_mean
 from ltrun.parts import CONTEXT
 from ltrun.taxonomy import DATASET_KEYS, GROUPS
 
 GLOBAL = "# @package _global_"
 UPDATE = "ltrun.engine.update"  # classes of a role without a group
+MONTH = "(0[1-9]|1[0-2])"
+ARXIV = re.compile(rf"((0\d|1[0-4]){MONTH}\.\d{{4}}|(1[5-9]|[2-9]\d){MONTH}\.\d{{5}})(v\d+)?[,;:.)]?")  # five digits since 2015
 LONGEST = 128  # characters of a header's sentence
 MAY = {"method": {"defaults"}, "decoupling": {"defaults", "plan", "stages"}}
 OF_A_DATASET = {"defaults", "dataset", "epochs", "batch_size", "runtime", "evaluation"}
@@ -30,7 +30,7 @@ OF_A_DATASET = {"defaults", "dataset", "epochs", "batch_size", "runtime", "evalu
 
 @dataclass(frozen=True)
 class File:
-    """A YAML of an option. library: what its entries may name."""
+    """The YAML file of an option. library: the options and packages that it may name."""
 
     library: Library
     path: Path
@@ -45,42 +45,42 @@ class File:
 
     @cached_property
     def content(self) -> Any:
-        return yaml.safe_load(self.text) or {}
+        return content_of(self.path)
 
     @property
     def header(self) -> list[str]:
-        """Its leading comment, a line each, without the #."""
+        """The lines of the leading comment, without the #."""
         lines = self.text.splitlines()
         end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
         return [line.removeprefix("#").strip() for line in lines[:end]]
 
     @property
     def prose(self) -> list[str]:
-        """The lines of the header that are no keys of it."""
+        """The lines of the header without `@package` and without the keys of the catalogue, such as `name:`."""
         return [line for line in self.header if line and not line.startswith(("@package", *catalogue.KEYS))]
 
 
 def of_a_file(file: File) -> Iterator[Contract]:
-    """The contracts of an option's file."""
+    """Yields the contracts of an option's file."""
     yield from (
         Contract(name, lambda check=check: check(file))  # type: ignore[misc]
         for name, check in (
-            ("the file begins with a sentence of what it does", begins_with_a_sentence),
-            ("its second line cites the paper, with its year", cites),
+            ("the header begins with a sentence that says what the option does", begins_with_a_sentence),
+            ("the second line of the header cites the paper, with its year", cites),
             ("the file writes below its own group only", writes_below_its_group),
         )
     )
     if file.group == "method":
-        yield Contract("a preset says its command and what to expect", lambda: says_its_command(file))
+        yield Contract("the header of a preset has its command and the expected accuracy", lambda: says_its_command(file))
         yield Contract("a preset holds override lines only", lambda: holds_overrides_only(file), decisive=True)
     else:
-        name = "each _target_ is a public class whose signature the arguments fit"
+        name = "each _target_ is an exported class, and the arguments fit its signature"
         yield Contract(name, lambda: targets_bind(file), decisive=True)
 
 
 def begins_with_a_sentence(file: File) -> None:
-    """Raises BrokenContract."""
-    lines, first = file.prose, f"{file.path}: begin with a comment of one sentence, what the option does to training"
+    """Checks that the header begins with one sentence: a capital letter, a full stop, less than LONGEST characters."""
+    lines, first = file.prose, f"{file.path}: begin with a comment of one sentence that says what the option does"
     require(lines, f"{first}, as in '# Divides the logits by a temperature that grows with rarity.'")
     require(
         not lines[0][0].islower() and lines[0].endswith("."), f"{first}; '{lines[0]}' has no capital letter or no full stop"
@@ -89,7 +89,7 @@ def begins_with_a_sentence(file: File) -> None:
 
 
 def cites(file: File) -> None:
-    """Raises BrokenContract."""
+    """Checks the citation in the second line of the header: a year and well-formed arXiv numbers, or `no ...: why`."""
     if file.path.stem == "none":
         return
     way = "cite the paper with its year, '# Ye et al., 2020, arXiv 2001.01385', or write '# no citation: why'"
@@ -97,21 +97,24 @@ def cites(file: File) -> None:
     said = file.prose[1]
     cited = re.search(r"\b(1[89]|20)\d\d\b", re.sub(r"arXiv \S+", "", said)) or said.lower().startswith("no ")
     require(cited, f"{file.path}: '{said}' has neither a year nor begins with 'no ...:'; {way}")
-    for number in re.findall(r"arXiv (\S+)", said):
-        well = re.fullmatch(r"\d{4}\.\d{4,5}[,;:)]?", number)
-        require(well, f"{file.path}: '{number}' is no arXiv number, four digits, a point and four or five; mend it")
+    for number in re.findall(r"arXiv[ :]\s*(\S+)", said):
+        well = ARXIV.fullmatch(number)
+        require(well, f"{file.path}: '{number}' is not an arXiv number, such as 2001.01385; correct it")
 
 
 def writes_below_its_group(file: File) -> None:
-    """Numbers of one slot in the file of another would survive when that slot is set to something else.
+    """Checks that a file writes keys of its own group only, and begins with `# @package _global_` where it must.
 
-    Raises BrokenContract.
+    Numbers of one slot in the file of another would survive when that slot is set to another option.
     """
     is_global, path, group = file.text.startswith(GLOBAL), file.path, file.group
     keys = set(file.content) if isinstance(file.content, dict) else set()
     if group != "dataset" and group not in MAY:
         require(not is_global, f"{path}: an option of {group} writes below its own group; remove the line '{GLOBAL}'")
-        require("defaults" not in keys, f"{path}: an option of {group} chooses no others; move 'defaults' to a method/*.yaml")
+        require(
+            "defaults" not in keys,
+            f"{path}: an option of {group} cannot choose other options; move 'defaults' to a method/*.yaml",
+        )
         return
     require(is_global, f"{path}: the first line of a {group} is '{GLOBAL}'; add it")
     if group == "dataset":
@@ -119,20 +122,21 @@ def writes_below_its_group(file: File) -> None:
     more = keys - (OF_A_DATASET if group == "dataset" else MAY[group])
     require(
         not more,
-        f"{path}: '{min(more, default='')}' does not belong into a {group}, where it would outlive another option; move it "
-        "into the file of the option that it is about",
+        f"{path}: '{min(more, default='')}' does not belong in a {group}, where it would stay when another option is chosen; "
+        "move it into the file of the option that it sets",
     )
 
 
 def holds_overrides_only(file: File) -> None:
-    """Raises BrokenContract."""
-    options, path, entries = file.library.options, file.path, file.content.get("defaults")
+    """Checks that the defaults of a preset are lines `override /GROUP: OPTION` with groups and options that exist."""
+    options, path = file.library.options, file.path
+    entries: Any = file.content.get("defaults") if isinstance(file.content, dict) else None
     way = "write '- override /GROUP: OPTION'"
     require(isinstance(entries, list), f"{path} has no defaults; {way} below 'defaults:' for each slot of the method")
     for entry in entries:
         key, option = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (str(entry), None)
         match = re.fullmatch(r"override /(\w+)", str(key))
-        require(match, f"{path}: '{key}' in its defaults is no override line; {way}")
+        require(match, f"{path}: '{key}' in its defaults is not an override line; {way}")
         group = match[1] if match else ""
         require(group in GROUPS, f"{path}: there is no group '{group}'{did_you_mean(group, GROUPS)}")
         for name in option if isinstance(option, list) else [option]:
@@ -141,7 +145,7 @@ def holds_overrides_only(file: File) -> None:
 
 
 def says_its_command(file: File) -> None:
-    """Raises BrokenContract."""
+    """Checks that the header of a preset has a command that trains it, and the published accuracy or `nothing published`."""
     path, name = file.path, file.path.stem
     said = {key: [line for line in file.header if line.startswith(f"{key}: ")] for key in ("command", "expected")}
     example = {"command": f"# command: ltrun method={name} dataset=cifar100_lt", "expected": "# expected: nothing published"}
@@ -158,19 +162,24 @@ def says_its_command(file: File) -> None:
         group, _, option = word.partition("=")
         if file.library.plugins and (group in ("plugins", "--config-dir") or "=" not in word):
             continue
-        require(group in options, f"{path}: its command names {word}, and {group} is no group; leave it out")
+        require(group in options, f"{path}: its command names {word}, and {group} is not a group; leave it out")
         near = did_you_mean(option, options.get(group, ()))
         require(option in options[group], f"{path}: its command names {word}, and {group} has no such option{near}")
 
 
 def targets_bind(file: File) -> None:
-    """Arguments that interpolate other keys are left to the contracts that compose. Raises ConfigError, BrokenContract."""
+    """Checks each part of the file: its class is exported, and its arguments fit the signature. Raises ConfigError too.
+
+    Of arguments that interpolate other keys only the names are checked; their values are checked once the option is composed.
+    """
     for place, node in targets_in(file.content, "" if file.text.startswith(GLOBAL) else file.group):
         path, name, plugins = f"{file.path}: {place}", str(node["_target_"]), file.library.plugins
         target = locate(name, path, plugins)
         module = importlib.import_module(name.rpartition(".")[0])
         public = public_name(target)
-        require(public == name, f"{path}._target_: write {public}, as its package exports it; modules within may be renamed")
+        require(
+            public == name, f"{path}._target_: write {public}, the name that its package exports; inner modules may be renamed"
+        )
         listed = target.__name__ in getattr(module, "__all__", ())
         require(
             listed or module.__name__ == UPDATE,
@@ -187,7 +196,7 @@ def targets_bind(file: File) -> None:
 
 
 def targets_in(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every mapping with a _target_ and its key path, nested ones included."""
+    """Yields the key path and the content of every mapping with a _target_, nested ones included."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield path, node

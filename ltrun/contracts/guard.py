@@ -1,4 +1,4 @@
-"""A guard around code of a user's own: what it prints is kept, nothing is read from the keyboard, and it ends in time."""
+"""A guard around a user's code: captures its output, closes its standard input, and ends it after a time limit."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import sys
 import threading
 from collections.abc import Iterator
 
-SECONDS = 120.0  # a contract takes a few
+SECONDS = 120.0  # most contracts take less than ten
 
 
 class Overdue(BaseException):
-    """Code of a user's own goes on for too long. No Exception, which that code may catch."""
+    """The user's code ran past the time limit. A BaseException, so that `except Exception` in that code does not catch it."""
 
 
 @contextlib.contextmanager
 def guarded(seconds: float | None = None) -> Iterator[io.StringIO]:
-    """Yields what is printed meanwhile. Raises Overdue after so many seconds, SECONDS unless said."""
+    """Yields the captured output. Raises Overdue inside the block after `seconds`, SECONDS by default."""
     limit = SECONDS if seconds is None else seconds
-    in_time = threading.current_thread() is threading.main_thread()  # only there can a signal be given a handler
+    in_time = threading.current_thread() is threading.main_thread()  # Python sets signal handlers in this thread only
 
     def stop(*_: object) -> None:
-        raise Overdue(f"it does not end within {limit:g} seconds")
+        raise Overdue(f"it did not end within {limit:g} seconds")
 
     printed = io.StringIO()
     before = signal.signal(signal.SIGALRM, stop) if in_time else None

@@ -1,9 +1,10 @@
-"""What heads and post-hoc parts keep to: finite logits and scores, in half precision too, without a loop over classes."""
+"""Contracts of heads and post-hoc parts: finite logits and scores, in bfloat16 too, without a loop over classes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -11,7 +12,7 @@ from ltrun.classifier import Causal
 from ltrun.config.bind import Bound, public_name
 from ltrun.contracts.contract import Contract, require
 from ltrun.contracts.library import Choice
-from ltrun.contracts.losses import names_its_key, no_loop
+from ltrun.contracts.losses import built_or_refused, no_loop
 from ltrun.contracts.stand_ins import (
     DTYPES,
     FEATURES,
@@ -25,13 +26,12 @@ from ltrun.contracts.stand_ins import (
     tail,
 )
 from ltrun.contracts.trial import Count
-from ltrun.errors import ConfigError
 from ltrun.parts import Head, PostHoc
 from ltrun.types import ClassStats, Outputs
 
 
 def of_a_head(choice: Choice) -> Iterator[Contract]:
-    """The contracts of an option of `classifier`."""
+    """Yields the contracts of an option of `classifier`."""
     for dtype in DTYPES:
         yield Contract(
             f"logits and their gradients are finite in {str(dtype).removeprefix('torch.')}",
@@ -41,19 +41,19 @@ def of_a_head(choice: Choice) -> Iterator[Contract]:
 
 
 def of_a_predictor(choice: Choice) -> Iterator[Contract]:
-    """The contracts of an option of `posthoc`."""
+    """Yields the contracts of an option of `posthoc`."""
     for dtype in DTYPES:
         yield Contract(
             f"scores are finite in {str(dtype).removeprefix('torch.')}, without gradient, in a batch of one too",
             lambda dtype=dtype: scores_stay_finite(choice, dtype),  # type: ignore[misc]
         )
     yield Contract("8,142 classes take no loop", lambda: scores_take_no_loop(choice))
-    yield Contract("a class without images is lifted no more than the rarest", lambda: empty_is_not_lifted(choice))
+    yield Contract("a class without images is not predicted for images of other classes", lambda: empty_is_not_lifted(choice))
     yield Contract("extreme arguments are refused or give finite scores", lambda: extremes_score_finite(choice))
 
 
 def head_of(choice: Choice, classes: int, dtype: torch.dtype = torch.float32) -> Head:
-    """As the trainer makes it: a wrapping head around the one trained before."""
+    """Builds the head as the trainer does: a head that wraps another is built around it."""
     torch.manual_seed(0)
     stage, context = choice.stage, given(tail(classes), features=FEATURES)
     head = stage.head.build(context)
@@ -61,7 +61,7 @@ def head_of(choice: Choice, classes: int, dtype: torch.dtype = torch.float32) ->
 
 
 def head_stays_finite(choice: Choice, dtype: torch.dtype) -> None:
-    """Raises BrokenContract."""
+    """Checks shape, type and finiteness of logits, gradients and class weights, for zero and large features too."""
     head = head_of(choice, 5, dtype)
     name = public_name(type(head))
     cases = {"ordinary": torch.randn(1, FEATURES), "zero": torch.zeros(2, FEATURES), "large": 1e4 * torch.randn(3, FEATURES)}
@@ -71,7 +71,9 @@ def head_stays_finite(choice: Choice, dtype: torch.dtype) -> None:
         where = f"for {kind} features in {dtype}"
         logits.float().logsumexp(1).sum().backward()
         shape = (len(features), 5)
-        require(logits.shape == shape, f"{name} returns {tuple(logits.shape)} where (B, C) is {shape}; return a logit a class")
+        require(
+            logits.shape == shape, f"{name} returns {tuple(logits.shape)} where (B, C) is {shape}; return one logit per class"
+        )
         require(logits.dtype == dtype, f"{name} returns {logits.dtype} {where}; return the type of the features")
         require(logits.isfinite().all(), f"{name}: logits are not finite {where}; do not divide by a norm that may be 0")
         known = features.grad is not None and features.grad.isfinite().all()
@@ -80,11 +82,14 @@ def head_stays_finite(choice: Choice, dtype: torch.dtype) -> None:
             fine = value.grad is None or value.grad.isfinite().all()
             require(fine, f"{name}: the gradient of '{parameter}' is not finite {where}")
     found = tuple(head.classes.shape)
-    require(found == (5, FEATURES), f"{name}.classes has shape {found}, where (C, D) is (5, {FEATURES}); give a weight a class")
+    require(
+        found == (5, FEATURES),
+        f"{name}.classes has shape {found}, where (C, D) is (5, {FEATURES}); return one weight vector per class",
+    )
 
 
 def head_takes_no_loop(choice: Choice) -> None:
-    """Raises BrokenContract."""
+    """Checks that logits of 8,142 classes take as many tensor operations as logits of three."""
     calls = []
     for classes in (SMALL, INATURALIST):
         with Count() as count:
@@ -95,7 +100,7 @@ def head_takes_no_loop(choice: Choice) -> None:
 
 
 def evidence(rows: int, classes: int, dtype: torch.dtype, seed: int = 0) -> Outputs:
-    """Of the de-confounded head, whose logits all post-hoc parts can read; three experts besides."""
+    """Returns (rows, classes) outputs of the de-confounded head, which every post-hoc part can read, and of three experts."""
     torch.manual_seed(0)
     head = Causal(features=FEATURES, num_classes=classes)
     generator = torch.Generator().manual_seed(seed)
@@ -107,7 +112,7 @@ def evidence(rows: int, classes: int, dtype: torch.dtype, seed: int = 0) -> Outp
 
 
 def fitted(part: Bound[PostHoc], stats: ClassStats, dtype: torch.dtype = torch.float32, seed: int = 0) -> PostHoc:
-    """Trained on images that lack the rarest class with images."""
+    """Builds a post-hoc part and fits it on images that lack the rarest class with images."""
     made = part.build(given(stats))
     labels = torch.arange(40) % (stats.num_classes - 2)
     known, unknown = (evidence(rows, stats.num_classes, dtype, seed) for rows in (40, 30))
@@ -117,7 +122,7 @@ def fitted(part: Bound[PostHoc], stats: ClassStats, dtype: torch.dtype = torch.f
 
 
 def scores_stay_finite(choice: Choice, dtype: torch.dtype) -> None:
-    """Raises BrokenContract."""
+    """Checks shape and finiteness of the scores, and that they carry no gradient, for a batch of one too."""
     for row, bound in choice.recipe.posthoc.items():
         part = fitted(bound, STATS, dtype)
         name = f"posthoc.predictors.{row}: {public_name(type(part))}"
@@ -125,24 +130,29 @@ def scores_stay_finite(choice: Choice, dtype: torch.dtype) -> None:
             scores = part(evidence(rows, 5, dtype))
             where = f"for a batch of {rows} in {dtype}"
             shape = tuple(scores.shape)
-            require(shape == (rows, 5), f"{name} returns scores of shape {shape} {where}; give a score a class: ({rows}, 5)")
-            require(scores.isfinite().all(), f"{name}: scores are not finite {where}, a class without images among them")
-            require(not scores.requires_grad, f"{name}: scores carry a gradient {where}; keep what it learns in a buffer")
+            require(
+                shape == (rows, 5), f"{name} returns scores of shape {shape} {where}; return one score per class: ({rows}, 5)"
+            )
+            require(scores.isfinite().all(), f"{name}: scores are not finite {where}; one of the classes has no images")
+            require(not scores.requires_grad, f"{name}: scores carry a gradient {where}; keep learnt values in a buffer")
 
 
 def scores_take_no_loop(choice: Choice) -> None:
-    """Raises BrokenContract. A part whose steps end by themselves takes as many as the images ask for."""
+    """Checks that scores of 8,142 classes take as many tensor operations as scores of three.
+
+    A part that iterates until convergence is exempt: the number of its steps depends on the images.
+    """
     if not ends_by_itself(choice):
         no_loop(choice.word, [_operations(choice, classes) for classes in (SMALL, INATURALIST)])
 
 
 def ends_by_itself(choice: Choice) -> bool:
-    """Whether a post-hoc part takes more operations on some images than on as many others, as until it converges."""
+    """Whether the number of tensor operations of a post-hoc part depends on the images, as with iteration until convergence."""
     return len({_operations(choice, SMALL, seed) for seed in range(3)}) > 1
 
 
 def _operations(choice: Choice, classes: int, seed: int = 0) -> int:
-    """Tensor operations from the constructor to the scores. Raises BrokenContract for scores that are not finite."""
+    """Counts tensor operations from the constructor to the scores. Raises BrokenContract for scores that are not finite."""
     stats, count = tail(classes), Count()
     for row, part in choice.recipe.posthoc.items():
         shown = evidence(2, classes, torch.float32, seed)
@@ -153,34 +163,34 @@ def _operations(choice: Choice, classes: int, seed: int = 0) -> int:
 
 
 def empty_is_not_lifted(choice: Choice) -> None:
-    """A class that a network was never shown has low logits; a count of 0 must not lift it above all others.
+    """Checks that scores do not lift a class without training images, whose logits are low, above all others.
 
-    Raises BrokenContract.
+    A count of 0 taken literally, as in a division by the prior, would.
     """
     known = evidence(200, 5, torch.float32)
     logits = known.need("logits") - torch.tensor([0.0, 0.0, 0.0, 0.0, 15.0])
     for row, part in choice.recipe.posthoc.items():
         if part.target.reads == {"logits"}:
             made: PostHoc = built(part)
-            made.fit({split: Split(replace(known, logits=logits), None) for split in made.sees})
-            share = (made(replace(known, logits=logits)).argmax(1) == 4).float().mean()
+            shown, labels = replace(known, logits=logits), logits.argmax(1)
+            made.fit({split: Split(shown, None if split == "test_inputs" else labels) for split in made.sees})
+            share = (made(shown).argmax(1) == 4).float().mean()
             require(
                 share < 0.1,
                 f"posthoc.predictors.{row}: {public_name(part.target)} predicts a class without training images for "
-                f"{share:.0%} of the images, whose logits are 15 below; count it as the rarest: ltrun.types.as_rarest(counts)",
+                f"{share:.0%} of the images, though its logits are 15 lower; count it "
+                "as the rarest: ltrun.types.as_rarest(counts)",
             )
 
 
 def extremes_score_finite(choice: Choice) -> None:
-    """Raises BrokenContract."""
+    """Checks that each extreme argument is refused by a ConfigError that names it, or gives finite scores."""
     for row, part in choice.recipe.posthoc.items():
         for what, edge in at_the_edges(part):
-            if edge.arguments.get("epochs", 0) > 100:  # SADE's would take minutes
+            if edge.arguments.get("epochs", 0) > 100:  # the aggregation of SADE would take minutes
                 continue
-            try:
-                made = fitted(edge, STATS)
-            except ConfigError as error:
-                names_its_key(what, error)
+            made = built_or_refused(what, partial(fitted, edge, STATS))
+            if made is None:
                 continue
             scores = made(evidence(7, 5, torch.float32))
             require(

@@ -1,4 +1,4 @@
-"""A CUDA device in imagination, so that what runs on one can be tested where there is none.
+"""An imagined CUDA device, which tests the capture and replay of training steps on machines without a GPU.
 
 Its tensors lie in the host's memory and are computed by the host's kernels, so that results have the bits of a CPU, but they
 refuse to meet tensors of the host, as a device's do. The host cannot wait for the device where torch's sync debug mode says
@@ -61,7 +61,7 @@ class Imagined(Tensor):
         return self.host.tolist()
 
     def numpy(self, **_: object) -> Any:
-        raise TypeError("a tensor of a device is no array; copy it to the host first")
+        raise TypeError("a tensor of a device has no NumPy array")
 
     def __array__(self, *_: object) -> Any:
         return self.numpy()

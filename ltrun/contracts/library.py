@@ -1,4 +1,4 @@
-"""The options that contracts compose: ltrun's own, and those of further folders with the packages that they name."""
+"""A library of options for contracts: composes and binds options of ltrun and of further folders, with their packages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any
 
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ltrun.config import catalogue, search_path
 from ltrun.config.compose import composed, resolved
@@ -26,11 +29,11 @@ Picked = Mapping[str, str | Sequence[str]]  # slot -> option, or options
 DIGITS = "dataset=digits_lt"
 COSINE = {"classifier": "cosine"}
 COMPANIONS: tuple[dict[str, str], ...] = ({}, COSINE, {"classifier": "causal"}, {"ensemble": "sade"})
-"""What an option may need beside it, by what the parts of ltrun provide."""
+"""Options of other slots that an option may need: cosines, a de-confounded head, experts."""
 
 
 class Library:
-    """folders: where options lie besides ltrun's own. plugins: packages whose classes a _target_ may name."""
+    """folders: folders of options besides conf/ of ltrun. plugins: packages whose classes a _target_ may name."""
 
     def __init__(self, folders: Sequence[Path] = (), plugins: Sequence[str] = ()) -> None:
         self.folders, self.plugins = list(folders), list(plugins)
@@ -43,12 +46,12 @@ class Library:
         return {group: [option.name for option in catalogue.options(group, self.folders)] for group in groups}
 
     def composed(self, *words: str) -> Composed:
-        """The resolved configuration of a command line, on digits_lt unless it says otherwise, and Hydra's choices."""
+        """Returns the resolved configuration of a command line, on digits_lt by default, and the choices of Hydra."""
         given = words if any(word.startswith("dataset=") for word in words) else (DIGITS, *words)
         return copy.deepcopy(self.compose(given))
 
     def compose(self, words: tuple[str, ...]) -> Composed:
-        """Hydra's composition, once for each command line. Shared, so never changed."""
+        """Composes a command line by Hydra, once. The result is shared and must not be changed."""
         if words not in self._known:
             self._known[words] = self._compose(words)
         return self._known[words]
@@ -67,7 +70,7 @@ class Library:
         return config, {k: v for k, v in chosen if isinstance(v, str) and not k.startswith("hydra/")}
 
     def put_together(self, picked: Picked) -> Composed:
-        """The configuration of some options on digits_lt. For reading only."""
+        """Composes options of several slots on digits_lt. The result is shared and must not be changed."""
         words = (f"{slot}={o}" if isinstance(o, str) else f"{slot}=[{','.join(o)}]" for slot, o in picked.items())
         return self.compose((DIGITS, *words))
 
@@ -78,7 +81,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Choice:
-    """An option of a group, with what it needs beside it. A method or a setting needs nothing."""
+    """An option of a group, composed with the options of other slots that it needs."""
 
     library: Library
     group: str
@@ -90,7 +93,7 @@ class Choice:
 
     @cached_property
     def picked(self) -> dict[str, str]:
-        """The option and the first companions with which it binds. Raises the ConfigError of the option alone."""
+        """The option and the first companions with which it binds. Raises the ConfigError of the option alone if none fits."""
         refused: ConfigError | None = None
         needs = (COSINE, *COMPANIONS) if self.group == "margin" and self.name != "none" else COMPANIONS
         for others in (companions for companions in needs if self.group not in companions):
@@ -121,8 +124,16 @@ class Choice:
         return self.composition[0]
 
 
+def content_of(file: Path) -> Any:
+    """Reads a YAML file as Hydra does: 5e-4 is a number, and a repeated key is an error. Raises ConfigError."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
+
+
 def changed(composition: Composed, **changes: Any) -> Composed:
-    """A copy with values set by path: stages__classifier__norm="hold"."""
+    """Returns a copy with values set by path: stages__classifier__norm="hold"."""
     config, choices = copy.deepcopy(composition)
     for path, value in changes.items():
         *steps, last = path.split("__")
@@ -134,5 +145,5 @@ def changed(composition: Composed, **changes: Any) -> Composed:
 
 
 def small(composition: Composed, epochs: int = 3) -> Composed:
-    """The configuration on a quarter of the channels, so that an epoch takes milliseconds."""
+    """Returns a copy with a small network, a quarter of the channels, so that an epoch takes milliseconds."""
     return changed(composition, network={"_target_": "ltrun.network.ResNetCIFAR", "depth": 8, "width": 4}, epochs=epochs)

@@ -1,21 +1,23 @@
-"""What every option of class re-balancing keeps to, whichever parts it has.
+"""Contracts of class re-balancing: finite losses and gradients, no loop over classes, arguments at their edges.
 
-Single and half precision, a class absent from the batch, a batch of one, a class with one image and one with none, 8,142
-classes at as many tensor operations as three, arguments at their edges.
+The cases: float32 and bfloat16, a class absent from the batch, a batch of one, a class with one image and one with none, and
+8,142 classes, which must take as many tensor operations as three.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ltrun.config.bind import Bound, public_name
-from ltrun.contracts.contract import Contract, require
+from ltrun.contracts.contract import BrokenContract, Contract, require
 from ltrun.contracts.library import Choice
 from ltrun.contracts.stand_ins import (
     BATCHES,
@@ -43,14 +45,15 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Part
 from ltrun.types import Outputs
 
+T = TypeVar("T")
 EIGHT = [0, 1, 2, 3, 3, 0, 0, 1]  # labels
-SEEDS = 9  # some of which draw otherwise, where anything is drawn
+SEEDS = 9  # enough that two of them differ if anything is drawn at random
 APART = 0.03  # bfloat16 keeps 8 bits
-SLOTS = ("resampling", "reweighting", "margin", "logit_adjustment")  # re-sampling: the meta sampler weighs too
+SLOTS = ("resampling", "reweighting", "margin", "logit_adjustment")  # resampling: the meta sampler has weights
 
 
 def of_a_loss(choice: Choice) -> Iterator[Contract]:
-    """The contracts of an option of SLOTS."""
+    """Yields the contracts of an option of SLOTS."""
     for dtype in DTYPES:
         yield Contract(
             f"in {str(dtype).removeprefix('torch.')} loss, gradient and state are finite at the edges of the data",
@@ -58,13 +61,13 @@ def of_a_loss(choice: Choice) -> Iterator[Contract]:
         )
     yield Contract("the loss in bfloat16 is near the one in float32", lambda: half_is_near_single(choice))
     yield Contract("8,142 classes take no loop", lambda: takes_no_loop(choice))
-    yield Contract("a class without images is adjusted as the rarest that has some", lambda: empty_is_rarest(choice))
+    yield Contract("a class without images is adjusted as the rarest class with images", lambda: empty_is_rarest(choice))
     yield Contract("extreme arguments are refused or give finite numbers", lambda: extremes_are_refused_or_finite(choice))
-    yield Contract("the first epoch is the same however short the stage", lambda: begins_alike(choice))
+    yield Contract("the loss of the first epoch is the same in short and long stages", lambda: begins_alike(choice))
 
 
 def stays_finite(choice: Choice, dtype: torch.dtype) -> None:
-    """Raises BrokenContract."""
+    """Checks that loss, gradients and state are finite with absent and empty classes, in the first and the last epoch."""
     part = loss_of(choice.stage, STATS)
     for clock in (FIRST, LAST):
         part.adapt(clock)
@@ -77,7 +80,7 @@ def stays_finite(choice: Choice, dtype: torch.dtype) -> None:
 def _a_step_stays_finite(part: Loss, outputs: Outputs, labels: list[int], at: str) -> None:
     loss = part(outputs, labels)
     require(loss.isfinite(), f"{at}: the loss is {loss.item()}; {WAY_OUT}")
-    require(loss.requires_grad, f"{at}: the loss does not depend on the logits; compute it from those that the network gives")
+    require(loss.requires_grad, f"{at}: the loss does not depend on the logits; compute it from the logits that forward gets")
     loss.backward()
     gradient = outputs.need("logits").grad
     require(gradient is not None and gradient.isfinite().all(), f"{at}: the gradient of the logits is not finite; {WAY_OUT}")
@@ -93,7 +96,7 @@ def _a_step_stays_finite(part: Loss, outputs: Outputs, labels: list[int], at: st
 
 
 def half_is_near_single(choice: Choice) -> None:
-    """What comes out must not be another loss, as a margin would be that is rounded away. Raises BrokenContract."""
+    """Checks that the loss in bfloat16 is near the one in float32: a small margin, for one, must not be rounded away."""
     found = []
     for dtype in DTYPES:
         part = loss_of(choice.stage, STATS)
@@ -101,15 +104,21 @@ def half_is_near_single(choice: Choice) -> None:
         torch.manual_seed(0)
         found.append(part(outputs_of(len(EIGHT), 5, dtype), EIGHT).item())
     single, half = found
+    _is_finite(choice, *found)
     require(
         abs(half - single) <= max(APART, APART * abs(single)),
-        f"{choice.word}: the loss is {single:.4g} in float32 and {half:.4g} in bfloat16, which rounds it away; compute in "
-        "float32 (ltrun.numerics.widened)",
+        f"{choice.word}: the loss is {single:.4g} in float32 and {half:.4g} in bfloat16, whose rounding hides the option; "
+        "compute in float32 (ltrun.numerics.widened)",
     )
 
 
+def _is_finite(choice: Choice, *losses: float) -> None:
+    wrong = next((loss for loss in losses if not math.isfinite(loss)), None)
+    require(wrong is None, f"{choice.word}: the loss is {wrong}; {WAY_OUT}")
+
+
 def takes_no_loop(choice: Choice) -> None:
-    """Building, an epoch's beginning, a step with its gradient, what follows it. Raises BrokenContract."""
+    """Checks that 8,142 classes take as many tensor operations as three, from the constructor to `after_step`."""
     calls = []
     for classes in (SMALL, INATURALIST):
         labels, stats = [0, 1, 2, 0, 1, classes - 1], tail(classes)
@@ -126,7 +135,7 @@ def takes_no_loop(choice: Choice) -> None:
 
 
 def no_loop(whose: str, calls: list[int], over: str = "classes") -> None:
-    """calls: tensor operations with few classes, and with many. Raises BrokenContract where they differ."""
+    """Checks that many classes take as many tensor operations as few. calls: operations with few classes, and with many."""
     few, many = calls
     require(
         few == many,
@@ -136,25 +145,28 @@ def no_loop(whose: str, calls: list[int], over: str = "classes") -> None:
 
 
 def empty_is_rarest(choice: Choice) -> None:
-    """The same cosine for every class: what is added to the logits of the empty class is what the rarest one gets.
+    """Checks that the logit of a class without images changes as the logit of the rarest class that has images.
 
-    Raises BrokenContract.
+    All cosines are equal here, so that logits differ by the adjustment only.
     """
     for part in choice.stage.adjusts:
         name = public_name(part.target)
         given, scores = adjusted(part, 0)
-        require(scores.shape == (2, 5), f"{name} returns {tuple(scores.shape)} for logits of shape (2, 5); return as many")
+        require(
+            scores.shape == (2, 5),
+            f"{name} returns {tuple(scores.shape)} for logits of shape (2, 5); return logits of the same shape",
+        )
         require(not scores.isnan().any(), f"{name}: logits are nan where a class has no images; {WAY_OUT}")
         if not depends_on_more_than_counts(part):
             require(
                 torch.allclose(scores[:, 4], scores[:, 3], rtol=1.3e-6, atol=1e-5),
-                f"{name} makes {given:.4g}, the logit of a class without images, {scores[0, 4]:.4g}, and the one of the rarest "
-                f"class with images {scores[0, 3]:.4g}; count it as the rarest: ltrun.types.as_rarest(counts)",
+                f"{name} turns a logit of {given:.4g} into {scores[0, 4]:.4g} for a class without images, and into "
+                f"{scores[0, 3]:.4g} for the rarest class with images; count both alike: ltrun.types.as_rarest(counts)",
             )
 
 
 def adjusted(part: Bound[Any], seed: int) -> tuple[float, Tensor]:
-    """A logit, and what an Adjust makes of it (2, 5) for every class. seed: of its draws, and of the class weights."""
+    """Returns a logit, and the (2, 5) logits that an Adjust makes of it. seed: of its draws, and of the class weights."""
     logit = 0.5 * SCALE
     logits, head = torch.full((2, 5), logit), torch.randn(5, FEATURES, generator=torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)
@@ -163,20 +175,18 @@ def adjusted(part: Bound[Any], seed: int) -> tuple[float, Tensor]:
 
 
 def depends_on_more_than_counts(part: Bound[Any]) -> bool:
-    """Whether an Adjust draws each logit by itself, or looks at the direction of a class weight."""
+    """Whether an Adjust draws at random for each logit, or depends on the direction of a class weight."""
     first, *others = (adjusted(part, seed)[1] for seed in range(SEEDS))
     return not all(torch.equal(first, other) for other in others)
 
 
 def extremes_are_refused_or_finite(choice: Choice) -> None:
-    """Raises BrokenContract."""
+    """Checks that each extreme argument is refused by a ConfigError that names it, or gives finite results and state."""
     stage, labels = choice.stage, [0, 1, 2, 3, 3, 0]
     parts = [*stage.adjusts, *stage.weighs, *([stage.criterion] if stage.criterion else [])]
     for what, edge in [found for part in parts if not part.wants("sampler") for found in at_the_edges(part)]:
-        try:
-            made = built(edge)
-        except ConfigError as error:
-            names_its_key(what, error)
+        made = built_or_refused(what, partial(built, edge))
+        if made is None:
             continue
         for part in (module for module in made.modules() if isinstance(module, Part)):
             part.adapt(view(LAST, RARE))
@@ -193,25 +203,46 @@ def extremes_are_refused_or_finite(choice: Choice) -> None:
         )
 
 
+def built_or_refused(what: str, build: Callable[[], T]) -> T | None:
+    """Builds a part with an extreme argument. Returns None if a ConfigError refuses it, and checks the sentence."""
+    try:
+        return build()
+    except ConfigError as error:
+        names_its_key(what, error)
+        return None
+    except (ValueError, AssertionError) as error:
+        kind, key = type(error).__name__, what.partition("=")[0].rpartition(".")[2]
+        raise BrokenContract(
+            f"{what} is refused by {kind}; raise ltrun.errors.ConfigError(f'{key} must be ..., got {{{key}}}') instead"
+        ) from error
+
+
 def names_its_key(what: str, error: ConfigError) -> None:
-    """what: the key and the value that are refused. Raises BrokenContract."""
+    """Checks that a refusal names the refused argument. what: its key path and value, `margin.adjust.scale=60`."""
     key = what.partition("=")[0].rpartition(".")[2]
     require(
         re.search(rf"\b{key}\b", str(error)),
-        f"{what} is refused, but the sentence does not name the key '{key}': {error}",
+        f"{what} is refused by a sentence that does not name '{key}': {error}",
     )
 
 
 def begins_alike(choice: Choice) -> None:
-    """Raises BrokenContract where something deferred is on in the only epoch of a stage."""
+    """Checks that the loss of the first epoch is the same in stages of one and of 200 epochs: nothing deferred is on yet."""
     found = []
-    for clock in (SHORT, FIRST):
+    for clock in (FIRST, SHORT, FIRST):
         part = loss_of(choice.stage, STATS)
         part.adapt(clock)
         torch.manual_seed(0)
         found.append(part(outputs_of(len(EIGHT), 5), EIGHT).item())
+    _is_finite(choice, *found)
+    long, short, again = found
     require(
-        found[0] == found[1],
-        f"{choice.word}: the loss of the first epoch is {found[0]:.4g} in a stage of one epoch and {found[1]:.4g} in one of "
-        "200; switch by view.clock.passed(fraction), which keeps the first epoch plain",
+        long == again,
+        f"{choice.word}: the same step has the losses {long!r} and {again!r}; draw random numbers from torch's default "
+        "generator, which ltrun seeds",
+    )
+    require(
+        short == long,
+        f"{choice.word}: the loss of the first epoch is {short:.4g} in a stage of one epoch and {long:.4g} in a "
+        "stage of 200; switch by view.clock.passed(fraction), which keeps the first epoch plain",
     )

@@ -1,4 +1,4 @@
-"""What a package exports: the classes of its parts, and whether options use each of them."""
+"""Contracts of a package: its import, its __all__, an option for every part, and files of options in known groups."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ltrun.errors import did_you_mean
 from ltrun.parts import Backbone, Part
 from ltrun.taxonomy import GROUPS
 
-CONF = "conf"  # the folder of a package that ships options of its own
-WITHOUT_OPTION = {"ltrun.network.Plain"}  # fits where no option brings a network
+CONF = "conf"  # the folder of options within a package
+WITHOUT_OPTION = {"ltrun.network.Plain"}  # the network of a run whose options bring none
 
 
 @dataclass(frozen=True)
 class Package:
-    """An imported package, or a single module. modules: it, and those below it. printed: while importing them."""
+    """An imported package or single module. modules: the package and its modules. printed: output of importing them."""
 
     name: str
     modules: list[ModuleType]
@@ -34,7 +34,7 @@ class Package:
 
     @classmethod
     def opened(cls, name: str) -> Package:
-        """Imports the package and those of its modules that may define parts. Raises whatever they raise."""
+        """Imports the package and all of its modules that may define parts. Raises any exception of that code."""
         with guarded() as printed:
             top = importlib.import_module(name)
             for inner in _inner(top):
@@ -49,13 +49,13 @@ class Package:
 
     @property
     def options(self) -> Path | None:
-        """The folder of options that the package ships."""
+        """The folder of options within the package, if there is one."""
         folder = self.code / CONF
         return folder if folder.is_dir() else None
 
     @cached_property
     def parts(self) -> dict[str, type]:
-        """The parts and backbones in `__all__` of the package and its subpackages, by the name that a _target_ has."""
+        """Parts and backbones in `__all__` of the package and its subpackages, by the name to write as _target_."""
         found: dict[str, type] = {}
         for module in self._exporters():
             for name in getattr(module, "__all__", ()):
@@ -69,7 +69,7 @@ class Package:
 
     @cached_property
     def hidden(self) -> dict[str, type]:
-        """The parts that its modules define and no package of it exports. A backbone may have others as its pieces."""
+        """Parts that a module defines and no `__all__` exports. Backbones are left out: one may be a piece of another."""
         exported = set(self.parts.values())
         return {
             f"{module.__name__}.{name}": value
@@ -83,24 +83,24 @@ class Package:
         return [module for module in self.modules if module.__name__ == self.name or hasattr(module, "__path__")]
 
     def _is_family(self, module: ModuleType) -> bool:
-        """Whether what a module defines is for options. Of ltrun that is what lies in a family: roles and the engine do not."""
+        """Whether parts of a module belong in options: in ltrun only those of a family, not the roles and the engine."""
         return self.name != "ltrun" or module.__name__.split(".")[1:2] in [[group] for group in GROUPS]
 
 
 def code_of(name: str) -> Path:
-    """Where a package lies, the folder or the file; imports nothing."""
+    """Returns the folder of a package or the file of a module, without importing it."""
     spec = importlib.util.find_spec(name)
     places = list(spec.submodule_search_locations or ()) if spec else []
     return Path(places[0] if places else spec.origin if spec and spec.origin else name).resolve()
 
 
 def is_part(value: object) -> bool:
-    """Whether a value is a class of a part or of a backbone."""
+    """Whether a value is the class of a part or of a backbone."""
     return inspect.isclass(value) and issubclass(value, (Part, Backbone)) and value not in (Part, Backbone)
 
 
 def _inner(top: ModuleType) -> Iterator[str]:
-    """The modules below a package that name ltrun in their source: others define no part."""
+    """Yields the modules below a package whose source names ltrun; other modules define no part."""
     for place in map(Path, getattr(top, "__path__", ())):
         for path in sorted(place.rglob("*.py")):
             steps = path.relative_to(place).with_suffix("").parts
@@ -115,23 +115,25 @@ def _inner(top: ModuleType) -> Iterator[str]:
 
 
 def of_a_package(package: Package, targets: Collection[str], folders: Collection[Path]) -> Iterator[Contract]:
-    """The contracts of a package. targets: every _target_ of its options. folders: where these options lie."""
+    """Yields the contracts of a package. targets: every _target_ in its options. folders: the folders of these options."""
     yield Contract("importing it prints nothing", lambda: imports_quietly(package))
-    yield Contract("it has parts or options", lambda: has_something(package, targets))
-    yield Contract("__all__ names what is there, each once", lambda: exports_what_is_there(package))
+    yield Contract("it exports a part, or has an option", lambda: has_something(package, targets))
+    yield Contract("__all__ names existing objects, each once", lambda: exports_what_is_there(package))
     yield Contract("every part is exported", lambda: exports_every_part(package))
     yield Contract("every exported part is used by an option", lambda: uses_every_part(package, targets))
-    yield Contract("every file of a folder of options is an option of a group", lambda: lies_in_groups(folders))
+    yield Contract("every file in a folder of options is an option of a group", lambda: lies_in_groups(folders))
 
 
 def imports_quietly(package: Package) -> None:
-    """Raises BrokenContract."""
+    """Checks that importing the package prints nothing."""
     said = " ".join(package.printed.split())
-    require(not said, f"{package.name} prints '{said[:80]}' while it is imported, in each run and worker; remove the print")
+    require(
+        not said, f"{package.name} prints '{said[:80]}' when it is imported, so every run and worker would; remove the print"
+    )
 
 
 def has_something(package: Package, targets: Collection[str]) -> None:
-    """Raises BrokenContract."""
+    """Checks that the package exports a part, or that its folders hold an option."""
     way = f"write __all__ = [...] with the names of its parts into {package.code / '__init__.py'}"
     if package.code.is_file():
         way = f"write __all__ = [...] with the names of its parts into {package.code}"
@@ -140,47 +142,49 @@ def has_something(package: Package, targets: Collection[str]) -> None:
 
 
 def exports_what_is_there(package: Package) -> None:
-    """Raises BrokenContract."""
+    """Checks that `__all__` of every module names objects that exist, each once."""
     for module in package.modules:
-        names = [str(name) for name in getattr(module, "__all__", ())]
+        listed = getattr(module, "__all__", ())
+        require(not isinstance(listed, str), f"{module.__name__}.__all__ is one string; write a list, __all__ = ['{listed}']")
+        names = [str(name) for name in listed]
         for name in names:
             require(
                 hasattr(module, name),
-                f"{module.__name__}.__all__ names '{name}', which is not there; import it, or leave it out",
+                f"{module.__name__}.__all__ names '{name}', which it does not define; import it, or remove the name",
             )
-            require(names.count(name) == 1, f"{module.__name__}.__all__ names '{name}' twice; leave one out")
+            require(names.count(name) == 1, f"{module.__name__}.__all__ names '{name}' twice; remove one")
 
 
 def exports_every_part(package: Package) -> None:
-    """Raises BrokenContract."""
+    """Checks that every part that a module defines is in the `__all__` of a package."""
     packages = {module.__name__ for module in package.modules if hasattr(module, "__path__")}
     for name, part in package.hidden.items():
         module = name.rpartition(".")[0]
         home = module if module in packages or package.code.is_file() else module.rpartition(".")[0]
         way = "" if home == module else f"import it in {home.replace('.', '/')}/__init__.py and "
         raise BrokenContract(
-            f"{name} is in no __all__, and results are filed by the package that exports a class; {way}add '{part.__name__}' "
-            f"to {home}.__all__"
+            f"{name} is not in any __all__, and results are filed under exported names; {way}add '{part.__name__}' to "
+            f"{home}.__all__"
         )
 
 
 def uses_every_part(package: Package, targets: Collection[str]) -> None:
-    """Raises BrokenContract."""
+    """Checks that an option names every exported part."""
     for name, part in package.parts.items():
         require(
             {name, public_name(part)} & {*targets, *WITHOUT_OPTION},
             f"no option uses {name}, so no command line can choose it; write DIR/GROUP/NAME.yaml with '_target_: {name}', and "
-            f"name the folder by --config-dir DIR, or ship it as {package.name}/{CONF}",
+            f"give --config-dir DIR, or put the file into {package.name}/{CONF}/GROUP/",
         )
 
 
 def lies_in_groups(folders: Collection[Path]) -> None:
-    """Raises BrokenContract."""
+    """Checks that every YAML file in the folders lies in the folder of a group and ends in .yaml."""
     known = (*GROUPS, "experiment", "local")
     for folder in folders:
         for path in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
             inside = path.relative_to(folder)
             require(path.suffix == ".yaml", f"{path} is not read; rename it to {path.with_suffix('.yaml').name}")
             group = inside.parts[0]
-            require(len(inside.parts) > 1, f"{path} lies in no group; move it into {folder}/GROUP/, such as {folder}/margin/")
-            require(group in known, f"{path}: the folder '{group}' is no group of ltrun's{did_you_mean(group, known)}")
+            require(len(inside.parts) > 1, f"{path} is not in a group; move it into {folder}/GROUP/, such as {folder}/margin/")
+            require(group in known, f"{path}: the folder '{group}' is not a group of ltrun{did_you_mean(group, known)}")

@@ -1,4 +1,4 @@
-"""What a preset keeps to: it binds without a warning, and its run, stopped anywhere, ends as a whole one does."""
+"""Contracts of presets: no warning, a run that resumes bit for bit after any stop, and another run for another seed."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from ltrun.parts import Network
 from ltrun.recipe.stage import Recipe
 
 LEAST_EPOCHS = 40
-TRIES = 20  # more than a trial has epochs
+TRIES = 20  # more than the epochs of a trial
 
 
 def of_a_preset(choice: Choice) -> Iterator[Contract]:
-    """The contracts of a method, besides those of its file and of a training with it."""
+    """Yields the contracts of a preset, besides those of its file and of its training."""
     library = choice.library
-    yield Contract("it binds without a warning", lambda: binds_without_a_warning(choice))
+    yield Contract("it composes without a warning", lambda: binds_without_a_warning(choice))
     yield Contract(
-        "stopped after every checkpoint, its run ends bit for bit as a whole one",
+        "a run stopped after every checkpoint ends bit for bit as a run that was not stopped",
         within(lambda folder: resumes(library.bound(small(choice.composition)), folder)),
     )
     yield Contract(
-        "another seed is another run",
+        "two seeds give two different runs",
         within(lambda folder: follows_its_seed(library.bound(small(choice.composition, epochs=1)), folder)),
     )
 
 
 def binds_without_a_warning(choice: Choice) -> None:
-    """Raises BrokenContract."""
+    """Checks that the preset composes without a warning, and leaves the number of epochs to the data set."""
     recipe = choice.recipe
-    require(not recipe.warnings, f"{choice.word} is warned about: {'; '.join(recipe.warnings)}")
+    require(not recipe.warnings, f"{choice.word} has a warning: {'; '.join(recipe.warnings)}")
     epochs = sum(stage.epochs for stage in recipe.stages)
     require(
         epochs >= LEAST_EPOCHS,
-        f"{choice.word} trains {epochs} epochs on digits, of at least {LEAST_EPOCHS}; leave 'epochs' out",
+        f"{choice.word} trains {epochs} epochs on digits, which needs {LEAST_EPOCHS}; remove 'epochs', which data sets set",
     )
 
 
 class Stop(Exception):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 class Fragile(Checkpoints):
-    """Stops the process right after it saved."""
+    """Checkpoints that stop the run after each save."""
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         super().save(name, state)
@@ -66,7 +66,7 @@ def trained(recipe: Recipe, folder: Path, seed: int = 0, **changes: Any) -> tupl
 
 
 def stopped_at_every_epoch(recipe: Recipe, folder: Path, report: bool, **changes: Any) -> tuple[Network, list[Row]]:
-    """Stops after each checkpoint, or (`report`) once in each epoch just before its checkpoint is written."""
+    """Trains with a stop after each checkpoint, or, with `report`, with one stop in each epoch just before its checkpoint."""
     rows: list[Row] = []
     stops = 0
 
@@ -85,30 +85,30 @@ def stopped_at_every_epoch(recipe: Recipe, folder: Path, report: bool, **changes
         except Stop:
             stops += 1
             continue
-        require(stops == len(rows), "it was not stopped in every epoch")
+        require(stops == len(rows), "the trial did not stop in every epoch")
         return network, rows
-    raise BrokenContract("a stopped run begins anew every time")
+    raise BrokenContract("a stopped run starts from the first epoch again, every time")
 
 
 def comparable(rows: list[Row]) -> list[Row]:
-    """Without what is measured by the clock."""
+    """Returns the rows without their times."""
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
 
 
 def resumes(recipe: Recipe, folder: Path) -> None:
-    """Raises BrokenContract."""
+    """Checks that a run stopped after every checkpoint ends with the state, losses and checkpoint of an unstopped run."""
     whole, rows = trained(recipe, folder / "whole")
     broken, again = stopped_at_every_epoch(recipe, folder / "broken", report=False)
-    way = "what changes in training must be a buffer, and what is drawn must come from torch's default generator"
+    way = "keep values that change in self.register_buffer, and draw random numbers from torch's default generator"
     named = differing(snapshot(whole), snapshot(broken))
-    require(not named, f"{some_of(named)} has other bits after a run that was stopped and went on; {way}")
-    require(comparable(rows) == comparable(again), f"the losses of a run that was stopped and went on are others; {way}")
+    require(not named, f"{some_of(named)}: a stopped and resumed run ends with other values; {way}")
+    require(comparable(rows) == comparable(again), f"a stopped and resumed run has other losses; {way}")
     states = [_last_state(each) for each in (folder / "whole", folder / "broken")]
-    require(same(*states), f"the last checkpoint of a run that was stopped and went on is another; {way}")
+    require(same(*states), f"a stopped and resumed run ends with another checkpoint; {way}")
 
 
 def follows_its_seed(recipe: Recipe, folder: Path) -> None:
-    """The same seed is bit-equal, as `resumes` has it. Raises BrokenContract."""
+    """Checks that two seeds give two different runs; `resumes` checks that one seed gives one."""
     (first, rows), (second, others) = (trained(recipe, folder / str(seed), seed=seed) for seed in (5, 6))
     different = differing(snapshot(first), snapshot(second)) and comparable(rows) != comparable(others)
     require(different, "two seeds give the same run; set no seed of your own, such as torch.manual_seed(0)")
@@ -116,7 +116,7 @@ def follows_its_seed(recipe: Recipe, folder: Path) -> None:
 
 def _last_state(folder: Path) -> dict[str, Any]:
     def warn(sentence: str) -> None:
-        raise BrokenContract(f"its checkpoint is not whole: {sentence}")
+        raise BrokenContract(f"the checkpoint of a trial run is damaged: {sentence}")
 
     found = Checkpoints(folder).load(CPU, warn)
     assert found is not None
@@ -125,7 +125,7 @@ def _last_state(folder: Path) -> dict[str, Any]:
 
 
 def same(first: Any, second: Any) -> bool:
-    """Bit-equal, whatever is nested in what."""
+    """Whether two values are bit-equal; compares dicts, lists and tuples item by item."""
     if isinstance(first, Tensor):
         return isinstance(second, Tensor) and torch.equal(first, second)
     if isinstance(first, dict):

@@ -1,4 +1,4 @@
-"""Stand-ins for what a part gets in training: class counts at the edges, batches, outputs, splits, a loss without a network."""
+"""Stand-ins for the arguments of a part in training: class counts at the edges, batches, outputs, splits, a loss."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ltrun.recipe.stage import MAIN, Stage
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
 
 STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
-RARE = ClassStats(torch.tensor([500, 60, 9, 4, 0]))  # the rarest class that has images has four, not one
+RARE = ClassStats(torch.tensor([500, 60, 9, 4, 0]))  # the rarest class with images has four
 SMALL, INATURALIST = 3, 8_142
-FIRST, LAST = Clock("train", 0, 200), Clock("train", 199, 200)  # before and after every deferred switch
-SHORT = Clock("train", 0, 1)  # the first epoch of a stage that ends with it
+FIRST, LAST = Clock("train", 0, 200), Clock("train", 199, 200)  # before and after all deferred parts switch on
+SHORT = Clock("train", 0, 1)  # the only epoch of a stage
 DTYPES = [torch.float32, torch.bfloat16]
 BATCHES = {"batch of one": [3], "one class": [0, 0, 0], "no class 4": [0, 1, 2, 3, 3]}
 SCALE, FEATURES = 30.0, 16
-WAY_OUT = "count a class without images as the rarest (ltrun.types.as_rarest), and divide by nothing that may be 0"
+WAY_OUT = "count a class without images as the rarest (ltrun.types.as_rarest), and do not divide by a value that may be 0"
 EXTREMES = (0.0, 1e-6, 60.0, 1e4)
 
 
@@ -34,21 +34,21 @@ def tail(classes: int) -> ClassStats:
 
 
 def given(stats: ClassStats, **more: Any) -> dict[str, Any]:
-    """What constructors may ask for."""
+    """Returns the context of a constructor."""
     return {"stats": stats, "num_classes": stats.num_classes, "in_channels": 1, "channels_last": False, **more}
 
 
 def blind_view(clock: Clock, counts: ClassStats) -> View:
-    """What a part sees between epochs that looks at neither images nor the network."""
+    """Returns a view between epochs that fails if a part looks at images or at the network."""
 
     def refuse(what: object) -> Any:
-        raise AssertionError("it looks")
+        raise AssertionError("the part looks at images or at the network")
 
     return View(clock, counts, refuse, refuse, torch.Generator())
 
 
 def view(clock: Clock, counts: ClassStats) -> View:
-    """What a part sees between epochs: black images of a class each, and outputs that know nothing of them."""
+    """Returns a view between epochs: black images with labels of all classes, and random outputs."""
 
     def images(rows: Tensor) -> Batch:
         return batch((rows % counts.num_classes).tolist())
@@ -94,12 +94,12 @@ class Loss(nn.Module):
 
 
 def loss_of(stage: Stage, stats: ClassStats) -> Loss:
-    """Raises BrokenContract where a part refuses the counts, as one does that divides by those of a class without images."""
+    """Builds the loss. Raises BrokenContract if a part refuses the counts, for one because it divides by a count of 0."""
     torch.manual_seed(0)
     try:
         return Loss(stage, stats)
     except ConfigError as error:
-        raise BrokenContract(f"{error}; the classes have {stats.counts[:5].tolist()} images: {WAY_OUT}") from None
+        raise BrokenContract(f"{error}, with {stats.counts[:5].tolist()} images per class; {WAY_OUT}") from None
 
 
 def batch(labels: list[int]) -> Batch:
@@ -107,7 +107,7 @@ def batch(labels: list[int]) -> Batch:
 
 
 def outputs_of(rows: int, classes: int, dtype: torch.dtype = torch.float32) -> Outputs:
-    """What a cosine head says of random features, three experts and a projector besides; the logits are a leaf."""
+    """Returns the outputs of a cosine head, three experts and a projector for random features; the logits are a leaf."""
     generator = torch.Generator().manual_seed(rows)
     features, head = torch.randn(rows, FEATURES, generator=generator), torch.randn(classes, FEATURES, generator=generator)
     logits = SCALE * nn.functional.normalize(features, dim=1) @ nn.functional.normalize(head, dim=1).T
@@ -118,7 +118,7 @@ def outputs_of(rows: int, classes: int, dtype: torch.dtype = torch.float32) -> O
 
 @dataclass(frozen=True)
 class Split:
-    """A split whose outputs are given. hidden: None where its labels are not to be looked at."""
+    """A split with given outputs. hidden: its labels, or None if a part must not read them, as on test inputs."""
 
     given: Outputs
     hidden: Tensor | None
@@ -137,7 +137,7 @@ class Split:
 
 
 def at_the_edges(part: Bound[Any]) -> Iterator[tuple[str, Bound[Any]]]:
-    """The part with each of its numbers, or those of parts nested in it, at each edge; and which number it is."""
+    """Yields the key path and the value of an extreme argument, and the part with it; nested parts are included."""
     for name, value in part.arguments.items():
         if isinstance(value, Bound):
             for what, inner in at_the_edges(value):
@@ -148,5 +148,5 @@ def at_the_edges(part: Bound[Any]) -> Iterator[tuple[str, Bound[Any]]]:
 
 
 def built(part: Bound[Any], **context: Any) -> Any:
-    """The part, built on RARE."""
+    """Builds the part on RARE."""
     return part.build(given(RARE, **context))

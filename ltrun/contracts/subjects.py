@@ -1,12 +1,10 @@
-"""The subjects of contracts, a package, its parts and its options, and which contracts fit each."""
+"""Subjects of contracts, which are a package, its parts and its options; the contracts of each, and how they are run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from ltrun.config import catalogue
 from ltrun.contracts import device, files, heads, losses, package, presets, samplers, style, training
@@ -15,12 +13,13 @@ from ltrun.contracts.files import File
 from ltrun.contracts.guard import Overdue, guarded
 from ltrun.contracts.library import Choice, Library
 from ltrun.contracts.package import Package
+from ltrun.errors import ConfigError
 from ltrun.taxonomy import GROUPS
 
 
 @dataclass(frozen=True)
 class Subject:
-    """name: as a user writes it: mypackage, mypackage.CDT, margin=small. code: where its package lies."""
+    """name: as a user writes it: mypackage, mypackage.CDT, margin=small. code: the folder or file of its package."""
 
     name: str
     contracts: Sequence[Contract]
@@ -29,14 +28,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Broken:
-    """A contract that does not hold, and the sentence of why, with the way out."""
+    """The name of a broken contract, and a sentence with the cause and the way out."""
 
     contract: str
     sentence: str
 
 
 def subjects_of(found: Package, library: Library) -> Iterator[Subject]:
-    """The package, its parts and its options. Of ltrun that is all of conf/, of others what lies in the library's folders."""
+    """Yields the package, its parts and its options: for ltrun all of conf/, else the options in the folders of the library."""
     options = list(files_of(found, library))
     targets = {str(node["_target_"]) for file in options for _, node in _targets(file)}
     yield Subject(found.name, list(package.of_a_package(found, targets, library.folders)), found.code)
@@ -48,7 +47,7 @@ def subjects_of(found: Package, library: Library) -> Iterator[Subject]:
 
 
 def files_of(found: Package, library: Library) -> Iterator[File]:
-    """The files of its options by group, presets last: of ltrun its own, of other packages those in the library's folders."""
+    """Yields the files of options by group, presets last: for ltrun those of conf/, and all in the folders of the library."""
     own = [Path(str(catalogue.folders()[0])).resolve()] if found.name == "ltrun" else []
     for group in sorted((*GROUPS, "experiment"), key=lambda name: name in ("method", "experiment")):
         for folder in [*own, *library.folders]:
@@ -58,17 +57,17 @@ def files_of(found: Package, library: Library) -> Iterator[File]:
 def _targets(file: File) -> Iterator[tuple[str, dict[str, object]]]:
     try:
         yield from files.targets_in(file.content)
-    except (OSError, ValueError, yaml.YAMLError):  # which a contract of the file tells
+    except ConfigError:  # a contract of the file reports it
         return
 
 
 def of_an_option(file: File, choice: Choice) -> Iterator[Contract]:
-    """The contracts of an option, of its file and of what it does."""
+    """Yields the contracts of an option: of its file, and of its parts in training."""
     if choice.group != "experiment":
         yield from files.of_a_file(file)
-    yield Contract("it composes, and its parts fit each other", lambda: binds(choice), decisive=True)
+    yield Contract("the option composes, and each part fits its role", lambda: binds(choice), decisive=True)
     if choice.group == "dataset":
-        yield Contract("a data set has the name of its file and can be built", lambda: is_a_dataset(choice))
+        yield Contract("a data set has the name of its file, and its class can be built", lambda: is_a_dataset(choice))
         return
     yield from training.of_a_training(choice)
     if choice.group == "method":
@@ -85,27 +84,29 @@ def of_an_option(file: File, choice: Choice) -> Iterator[Contract]:
 
 
 def binds(choice: Choice) -> None:
-    """Raises ConfigError."""
+    """Composes the option and checks its values. Raises ConfigError."""
     choice.recipe.check_settings()
 
 
 def is_a_dataset(choice: Choice) -> None:
-    """Raises BrokenContract, ConfigError."""
+    """Checks the name of a data set and its numbers per channel, and builds its class. Raises ConfigError too."""
     node = choice.config["dataset"]
     require(
         node["name"] == choice.name,
-        f"{choice.word}: its file has 'name: {node['name']}', under which results are filed; write name: {choice.name}",
+        f"{choice.word}: its file has 'name: {node['name']}', but results are filed under the name of the option; write "
+        f"name: {choice.name}",
     )
     mean, std = (node["prepare"].get(key, ()) for key in ("mean", "std"))
     require(
         len(mean) == len(std) and len(mean) in (0, 1, 3),
-        f"{choice.word}: dataset.prepare has {len(mean)} means and {len(std)} deviations; give one a channel, 1 or 3",
+        f"{choice.word}: dataset.prepare has {len(mean)} means and {len(std)} standard deviations; give one of each per "
+        "channel, 1 or 3",
     )
     choice.recipe.source.build({})
 
 
 def broken_of(subject: Subject) -> Iterator[Broken | None]:
-    """For each contract of a subject None, or how it is broken. Ends behind a decisive one that is broken."""
+    """Runs the contracts of a subject. Yields None for each that holds; stops after a broken one that is decisive."""
     for contract in subject.contracts:
         sentence = broken(contract, subject.code)
         yield Broken(contract.name, sentence) if sentence else None
@@ -114,7 +115,7 @@ def broken_of(subject: Subject) -> Iterator[Broken | None]:
 
 
 def broken(contract: Contract, code: Path | None = None) -> str:
-    """Why a contract does not hold, in one sentence, or nothing where it does. code: where the subject's package lies."""
+    """Runs a contract. Returns the sentence of its failure, or ''. code: the folder or file of the subject's package."""
     try:
         with guarded():
             contract.check()

@@ -1,6 +1,4 @@
-"""What a training with an option keeps to: state goes through a checkpoint, time lives in buffers, copies are apart, rows of
-the table come out.
-"""
+"""Contracts of a training with an option: it trains and predicts, and a checkpoint carries all state that changes."""
 
 from __future__ import annotations
 
@@ -28,8 +26,8 @@ from ltrun.types import Clock
 
 
 def of_a_training(choice: Choice) -> Iterator[Contract]:
-    """The contracts of an option of any slot, of a preset, or of a network, an optimizer or a schedule."""
-    yield Contract("its parts are built", within(lambda folder: is_built(choice, folder)), decisive=True)
+    """Yields the contracts of an option of any slot, of a preset, or of a network, an optimizer or a schedule."""
+    yield Contract("its parts can be built", within(lambda folder: is_built(choice, folder)), decisive=True)
     yield Contract(
         "it trains and predicts on digits",
         within(lambda folder: trains_and_predicts(choice.library.bound(quick(choice, 1)), folder)),
@@ -37,19 +35,19 @@ def of_a_training(choice: Choice) -> Iterator[Contract]:
     )
     if choice.group in STAGE_SLOTS:
         yield Contract(
-            "time and what is learnt live in buffers, which a checkpoint carries",
+            "values that change in training are buffers, which a checkpoint carries",
             within(lambda folder: keeps_state_in_buffers(choice.library.bound(quick(choice, 10)), folder)),
         )
 
 
 def quick(choice: Choice, epochs: int) -> Composed:
-    """The configuration of an option, on a small network unless the option is one."""
+    """Returns the configuration of an option, with a small network unless the option is a network."""
     own = choice.group == "network"
     return changed(choice.composition, epochs=epochs) if own else small(choice.composition, epochs)
 
 
 def within(check: Callable[[Path], None]) -> Callable[[], None]:
-    """The check in a temporary folder."""
+    """Returns the check with a temporary folder as its argument."""
 
     def run() -> None:
         with tempfile.TemporaryDirectory(prefix="ltrun-check-") as folder:
@@ -59,42 +57,47 @@ def within(check: Callable[[Path], None]) -> Callable[[], None]:
 
 
 def keeps_state_in_buffers(recipe: Recipe, folder: Path) -> None:
-    """State round trip, copies, in-place time, no plain number that follows the clock: over two epochs of ten.
+    """Trains the first and the last of ten epochs, and checks buffers, checkpoints and copies of the parts.
 
-    Raises BrokenContract.
+    Buffers are written in place and stay finite; no plain attribute changes; a checkpoint restores all state and the loss of
+    the next step; a copy has the same values and shares no tensor.
     """
     made = trainer(recipe, folder)
     run = StageRun.of(recipe.stages[0], made.network(), made.context)
     fresh = copy.deepcopy(run.objective)
     named = differing(_buffers(fresh), _buffers(run.objective))
-    require(not named, f"{some_of(named)}: a copy of the part has other values; let copy.deepcopy copy all of it")
+    require(
+        not named, f"{some_of(named)}: copy.deepcopy of the part gives other values; remove its __deepcopy__ or __getstate__"
+    )
 
     places = {name: tensor.data_ptr() for name, tensor in _buffers(run).items()}
     plain = {name: plain_attributes(part) for name, part in _named_parts(run)}
-    for epoch in (0, 9):  # before and after every deferred switch
+    for epoch in (0, 9):  # before and after all deferred parts switch on
         run.epoch(Clock("train", epoch, 10))
     _require_in_place(run, places, plain)
     for name, tensor in run.state_dict().items():
         require(tensor.isfinite().all(), f"{name} is not finite after two epochs on digits")
 
-    # a checkpoint carries all of it: what is not persistent must be a function of the constructor's arguments
+    # a checkpoint restores all buffers; those that are not persistent must depend on the constructor's arguments only
     other = trainer(recipe, folder / "other", seed=1)
     second = StageRun.of(recipe.stages[0], other.network(), other.context)
     require(differing(snapshot(second), snapshot(run)), "two epochs of training change nothing")
     second.load_state_dict(run.state_dict())
     named = differing(_buffers(second), _buffers(run))
     named |= differing(dict(second.named_parameters()), dict(run.named_parameters()))
-    require(not named, f"{some_of(named)}: a checkpoint does not bring it back; register it with persistent=True, the default")
+    require(
+        not named, f"{some_of(named)}: a checkpoint does not restore it; register the buffer with persistent=True, the default"
+    )
     losses = [_loss_of_a_step(each) for each in (run, second)]
     require(
         losses[0] == losses[1],
-        f"after a checkpoint the loss of the same step is {losses[1]!r} and was {losses[0]!r}: something that changes is no "
-        "buffer; keep it in self.register_buffer",
+        f"a step has a loss of {losses[1]!r}, and {losses[0]!r} after a checkpoint was loaded; keep values that change in "
+        "self.register_buffer, and draw random numbers from torch's default generator",
     )
 
     twin = copy.deepcopy(run.objective)
     shared = {t.data_ptr() for t in _tensors(twin) if t.numel()} & {t.data_ptr() for t in _tensors(run.objective) if t.numel()}
-    require(not shared, "a copy of the parts shares tensors with the original; let copy.deepcopy copy all of it")
+    require(not shared, "copy.deepcopy of the parts shares tensors with the original; remove __deepcopy__")
 
 
 def _require_in_place(run: StageRun, places: dict[str, int], plain: dict[str, dict[str, str]]) -> None:
@@ -106,8 +109,8 @@ def _require_in_place(run: StageRun, places: dict[str, int], plain: dict[str, di
         keys = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
         require(
             not keys,
-            f"{public_name(type(part))}.{min(keys, default='')} is a plain value that changes in training, unknown to a "
-            f"checkpoint and to a captured step; keep it in self.register_buffer('{min(keys, default='')}', torch.tensor(...))",
+            f"{public_name(type(part))}.{min(keys, default='')} is a plain value that changes in training, which neither a "
+            f"checkpoint nor a captured step sees: self.register_buffer('{min(keys, default='')}', torch.tensor(...))",
         )
 
 
@@ -120,7 +123,7 @@ def _loss_of_a_step(run: StageRun) -> float:
 
 
 def trains_and_predicts(recipe: Recipe, folder: Path) -> None:
-    """An epoch of each stage, and the scores of all post-hoc parts. Raises BrokenContract."""
+    """Trains an epoch of each stage, fits all post-hoc parts, and checks losses, scores and accuracies."""
     rows: list[Row] = []
     made = trainer(recipe, folder, report=rows.append)
     try:
@@ -128,7 +131,7 @@ def trains_and_predicts(recipe: Recipe, folder: Path) -> None:
     except RuntimeError as error:
         if "does not require grad" not in str(error):
             raise
-        raise BrokenContract("the loss does not depend on the network; compute it from the logits that a part gets") from error
+        raise BrokenContract("the loss does not depend on the network; compute it from the logits that forward gets") from error
     require(len(rows) == len(recipe.stages), f"{len(recipe.stages)} stages of an epoch give {len(rows)} rows of a history")
     for row in rows:
         require(math.isfinite(row["loss"]), f"the loss of stage '{row['stage']}' is {row['loss']}")
@@ -152,7 +155,7 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 
 
 def _buffers(module: nn.Module) -> dict[str, Tensor]:
-    """All of them, those that checkpoints leave out too."""
+    """Returns all buffers, also those that checkpoints leave out."""
     return dict(module.named_buffers())
 
 
@@ -161,7 +164,7 @@ def _named_parts(module: nn.Module) -> list[tuple[str, Part]]:
 
 
 def plain_attributes(module: nn.Module) -> dict[str, str]:
-    """What a part holds besides tensors and submodules, as text, for comparing over time."""
+    """Returns the attributes of a part that are neither tensors nor modules, as text, to compare them over time."""
     hidden = {"_parameters", "_buffers", "_modules", "training"}
 
     def holds_tensors(value: object) -> bool:
@@ -171,7 +174,7 @@ def plain_attributes(module: nn.Module) -> dict[str, str]:
 
 
 def is_built(choice: Choice, folder: Path) -> None:
-    """Builds the network, the parts of each stage and the post-hoc parts. Raises whatever a constructor raises."""
+    """Builds the network, the parts of each stage and the post-hoc parts. Raises any exception of a constructor."""
     recipe = choice.library.bound(quick(choice, 1))
     made = trainer(recipe, folder)
     network = made.network()

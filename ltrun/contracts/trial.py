@@ -1,4 +1,4 @@
-"""A trial training: seventy digits of ten classes, a network of milliseconds, and comparison of what comes out."""
+"""A trial training on seventy digits of ten classes, and the comparison of its results."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats, Labels
 
 CPU = torch.device("cpu")
-COUNTS = torch.tensor([20, 14, 10, 8, 6, 4, 3, 2, 2, 1])  # of the small set: 70 images, a class of one
+COUNTS = torch.tensor([20, 14, 10, 8, 6, 4, 3, 2, 2, 1])  # images per class; one class has a single image
 
 
 @cache
 def digits() -> tuple[Resident, Resident]:
-    """The first images of each class of digits_lt: COUNTS for training, three a class for testing. Real 8 x 8 images."""
+    """Returns the first images of each class of digits_lt: COUNTS for training, three per class for testing."""
     splits = DigitsLT(profile="as_is").open(CPU)
 
     def some(store: Any, counts: Iterable[int]) -> Resident:
@@ -54,7 +54,7 @@ def normaliser() -> Normalise:
 
 
 def accuracies(network: Network) -> dict[str, dict[str, Any]]:
-    """Accuracies on the small test set, which also stands for a validation split."""
+    """Returns the accuracies on the small test set, which also stands for the validation split."""
     metrics = evaluate(network, context())["test"]
     return {"test": metrics, "val": metrics}
 
@@ -65,7 +65,7 @@ def _usual() -> Settings:
 
 
 def settings(**given: Any) -> Settings:
-    """Those of digits_lt, but for batches of 32 and an evaluation every other epoch.
+    """Returns the settings of digits_lt with batches of 32, an evaluation every other epoch, and the changes given.
 
     given: keys by their last name, whatever their level; evaluation_batch is evaluation.batch_size.
     """
@@ -89,7 +89,7 @@ def context(
     warn: Callable[[str], None] | None = None,
     **changes: Any,
 ) -> RunContext:
-    """That of a run on the small set. A warning breaks the contract, unless `warn` takes it."""
+    """Returns the context of a run on the small set. Without `warn`, a warning raises BrokenContract."""
     train, test = digits()
     counts = counts or stats()
     chosen = settings(**changes)
@@ -114,7 +114,7 @@ def trainer(
     checkpoints: Checkpoints | None = None,
     **changes: Any,
 ) -> Trainer:
-    """A trainer of the recipe on the small set, two batches and a partial one an epoch. changes: of `context`."""
+    """Returns a trainer on the small set: three batches per epoch, the last one partial. changes: as in `context`."""
     return Trainer(recipe, context(**changes), checkpoints or Checkpoints(folder), evaluate, report)
 
 
@@ -127,13 +127,13 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
 
 
 def differing(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> set[str]:
-    """Names of the tensors that are not bit-equal; names that only one has are among them."""
+    """Returns the names of tensors that are not bit-equal, or that only one of the two has."""
     shared = first.keys() & second.keys()
     return (first.keys() ^ second.keys()) | {name for name in shared if not torch.equal(first[name], second[name])}
 
 
 def some_of(names: Iterable[str]) -> str:
-    """The first of some names, for a sentence."""
+    """Returns up to three names and the number of the others, for a sentence."""
     found = sorted(names)
     return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 

@@ -140,8 +140,8 @@ def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial
 def tell_loose(place: Path, images: Sequence[os.DirEntry[str]]) -> None:
     """Warns of images beside folders, which are left out."""
     if images:
-        sentence = "%s images lie in %s itself, beside its folders, and are left out, such as %s"
-        log.warning(sentence, f"{len(images):,}", shown(place), shown(images[0].name))
+        sentence = "images in %s itself, beside its folders, are left out: %s, such as %s"
+        log.warning(sentence, shown(place), f"{len(images):,}", shown(images[0].name))
 
 
 def named(classes: Sequence[str]) -> str:

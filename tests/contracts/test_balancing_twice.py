@@ -1,4 +1,4 @@
-"""Two options that counter the class prior: allowed, and one sentence that names both slots and what it is known to cost."""
+"""Two options that counter the class prior: allowed, with one warning that names both slots and the measured loss."""
 
 import re
 
@@ -23,7 +23,7 @@ TWICE: list[tuple[dict[str, str], str]] = [  # options, and the stage in which t
     ({"reweighting": "drw", "posthoc": "uno_ic"}, "train"),
     ({"logit_adjustment": "balanced_softmax", "posthoc": "label_shift_em"}, "train"),
 ]
-LAST = [  # a second stage that balances, and a post-hoc part that does: name of the option that balances there
+LAST = [  # a stage plan whose second stage balances, and the option that balances there
     ("crt", "resampling=class_balanced"),
     ("lws", "resampling=class_balanced"),
     ("disalign", "reweighting=generalized_reweighting"),
@@ -32,13 +32,13 @@ LAST = [  # a second stage that balances, and a post-hoc part that does: name of
 ONCE: list[dict[str, str]] = [
     {},
     {"posthoc": "logit_adjustment"},
-    {"posthoc": "tau_norm", "resampling": "class_balanced"},  # no use of the prior
+    {"posthoc": "tau_norm", "resampling": "class_balanced"},  # tau-normalisation does not use the prior
     {"posthoc": "logit_adjustment_sweep"},  # six rows of one training, none on top of another
     {"reweighting": "focal", "logit_adjustment": "balanced_softmax"},
     {"reweighting": "label_aware_smoothing", "logit_adjustment": "balanced_softmax"},
     {"margin": "ldam", "classifier": "cosine", "reweighting": "drw"},
     {"logit_adjustment": "lade"},  # two parts of one option
-    {"resampling": "meta", "logit_adjustment": "balanced_softmax"},  # what is learnt allows for the loss
+    {"resampling": "meta", "logit_adjustment": "balanced_softmax"},  # the learnt rates account for the loss
     {"decoupling": "crt", "logit_adjustment": "balanced_softmax"},  # one after the other
     {"decoupling": "crt", "resampling": "drs"},
 ]
@@ -56,27 +56,27 @@ def test_one_sentence_names_both_slots_and_the_measured_loss(picked: dict[str, s
 
 
 @pytest.mark.parametrize(("decoupling", "balancing"), LAST)
-def test_a_post_hoc_part_meets_the_last_stage(decoupling: str, balancing: str) -> None:
-    first = {"reweighting": "class_balanced", "resampling": "class_balanced"}  # of a stage that is over by then
+def test_a_balancing_post_hoc_part_is_warned_about_with_the_last_stage(decoupling: str, balancing: str) -> None:
+    first = {"reweighting": "class_balanced", "resampling": "class_balanced"}  # of the first stage only
     (early, late) = bound(assembled({**first, "decoupling": decoupling, "posthoc": "logit_adjustment"})).warnings
     assert "stage 'train'" in early and "posthoc" not in early
     assert "stage 'classifier'" in late and balancing in late and "posthoc=logit_adjustment" in late
-    assert f"decoupling={decoupling}" in late, "which is where the option of the stage comes from"
+    assert f"decoupling={decoupling}" in late, "the stage has its option from the stage plan"
 
 
 @pytest.mark.parametrize("picked", ONCE, ids=words)
-def test_what_balances_once_is_not_warned_about(picked: dict[str, str]) -> None:
+def test_balancing_once_gives_no_warning(picked: dict[str, str]) -> None:
     assert bound(assembled(picked)).warnings == []
 
 
-def test_more_than_two_are_one_sentence() -> None:
+def test_three_balancing_options_give_one_warning() -> None:
     picked = {"resampling": "drs", "reweighting": "class_balanced", "logit_adjustment": "cdt"}
     (sentence,) = bound(assembled(picked)).warnings
     assert all(f"{slot}={option}" in sentence for slot, option in picked.items())
 
 
 def test_every_option_that_uses_the_counts_or_is_named_balanced_says_that_it_balances() -> None:
-    """Beside balanced softmax: what is not warned about here is known to be no balancing of the prior, by name."""
+    """Combines each option with balanced softmax. The options without a warning are listed: they leave the prior alone."""
     leaves_it = {
         "resampling": {"instance", "meta"},
         "reweighting": {

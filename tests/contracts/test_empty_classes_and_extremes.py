@@ -1,4 +1,4 @@
-"""Class counts of zero and arguments at the edges, in every option that counts images: walks conf/."""
+"""Class counts of zero and extreme arguments, in every option of conf/ that counts images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ POSTHOC = [option for option in OPTIONS["posthoc"] if option != "none"]
 
 
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
-def test_a_class_without_images_is_adjusted_as_the_rarest_that_has_some(slot: str, option: str) -> None:
+def test_a_class_without_images_is_adjusted_as_the_rarest_class_with_images(slot: str, option: str) -> None:
     losses.empty_is_rarest(choice(slot, option))
 
 
-def test_few_adjustments_depend_on_more_than_counts() -> None:
-    """Each logit by its own draw, or by the direction of its class weight; all others are held to the test above."""
+def test_three_adjustments_alone_depend_on_more_than_counts() -> None:
+    """They draw for each logit, or depend on the direction of a class weight; the test above holds for all others."""
     found = {
         option
         for slot in losses.SLOTS
@@ -28,20 +28,20 @@ def test_few_adjustments_depend_on_more_than_counts() -> None:
 
 
 @pytest.mark.parametrize("option", POSTHOC)
-def test_a_predictor_lifts_a_class_without_images_no_more_than_the_rarest_that_has_some(option: str) -> None:
+def test_a_predictor_does_not_lift_a_class_without_images(option: str) -> None:
     heads.empty_is_not_lifted(choice("posthoc", option))
 
 
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
-def test_extreme_numbers_of_a_loss_are_refused_or_finite(slot: str, option: str) -> None:
+def test_extreme_arguments_of_a_loss_are_refused_or_give_finite_numbers(slot: str, option: str) -> None:
     losses.extremes_are_refused_or_finite(choice(slot, option))
 
 
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
-def test_extreme_numbers_of_a_sampler_are_refused_or_draw_rows_of_the_set(option: str) -> None:
+def test_extreme_arguments_of_a_sampler_are_refused_or_give_valid_rows(option: str) -> None:
     samplers.extremes_draw_rows(choice("resampling", option))
 
 
 @pytest.mark.parametrize("option", POSTHOC)
-def test_extreme_numbers_of_a_predictor_are_refused_or_finite(option: str) -> None:
+def test_extreme_arguments_of_a_predictor_are_refused_or_give_finite_scores(option: str) -> None:
     heads.extremes_score_finite(choice("posthoc", option))

@@ -35,8 +35,8 @@ def test_every_option_composes_and_binds_or_is_refused_by_name(slot: str, option
 
 
 REFUSED_ALONE = {
-    *(f"margin={option}" for option in ("gcl", "ldam", "pml", "robal", "uncertainty")),  # on cosines: classifier=cosine
-    "decoupling=gcl",  # the same in its second stage
+    *(f"margin={option}" for option in ("gcl", "ldam", "pml", "robal", "uncertainty")),  # need classifier=cosine
+    "decoupling=gcl",  # needs classifier=cosine in its second stage
     "posthoc=sade_aggregation",  # needs experts
     "posthoc=sade_aggregation_jitter",
     *(f"posthoc={option}" for option in ("tde", "tde_sweep")),  # needs classifier=causal
@@ -72,7 +72,7 @@ MIXES = [*OPTIONS["augmentation"], ["cmo", "mixup"], ["mixup", "cmo"]]
 
 
 def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupling: str) -> list[set[str]]:
-    """Pairs of slots of which one sentence must name one; written down a second time, from what the papers say."""
+    """Returns pairs of slots that exclude each other; a refusal must name one of them. Written anew, from the papers."""
     found = []
     paco, several = loss.get("representation") == "paco", [augmentation] if isinstance(augmentation, str) else augmentation
     if loss.get("margin") == "ldam" and loss["classifier"] != "cosine":
@@ -108,7 +108,7 @@ def test_every_combination_of_losses_mixes_experts_and_stages_binds_or_names_bot
     assert bindable > 500
 
 
-def test_what_the_issue_asks_for_composes() -> None:
+def test_mixers_a_margin_weights_and_a_cosine_head_compose() -> None:
     everything = {"augmentation": ["cmo", "mixup"], "margin": "ldam", "reweighting": "drw", "classifier": "cosine"}
     (stage,) = bound(assembled(everything)).stages
     assert list(stage.streams) == ["main", "tail"] and list(stage.mixers) == ["cmo", "mixup"]

@@ -34,6 +34,6 @@ def test_scores_take_no_loop_over_classes(option: str) -> None:
     heads.scores_take_no_loop(choice("posthoc", option))
 
 
-def test_one_predictor_alone_ends_by_itself() -> None:
-    """Others are held to a number of operations that no image changes."""
+def test_one_predictor_alone_iterates_until_convergence() -> None:
+    """The number of operations of all others must not depend on the images."""
     assert [option for option in POSTHOC if heads.ends_by_itself(choice("posthoc", option))] == ["label_shift_em"]

@@ -26,7 +26,7 @@ def allowed(picked: dict[str, str]) -> bool:
 
 @cache
 def pairs() -> list[dict[str, str]]:
-    """Few combinations that hold every pair of options that may be combined."""
+    """Returns few combinations that contain every pair of compatible options."""
     return covering(LEVELS, allowed)
 
 

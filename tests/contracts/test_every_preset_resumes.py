@@ -1,4 +1,4 @@
-"""Every preset ends bit-equal when it is stopped after every checkpoint; another seed is another run."""
+"""Every preset resumes bit for bit after a stop at any checkpoint, and gives another run for another seed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def test_every_preset_ends_bit_equal_when_stopped_after_every_checkpoint(method:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_another_seed_is_another_run(method: str, tmp_path: Path) -> None:
-    """The same seed is bit-equal, as the test above has it."""
+def test_two_seeds_give_two_different_runs(method: str, tmp_path: Path) -> None:
+    """The test above shows that one seed gives one run."""
     follows_its_seed(bound(small(composed(f"method={method}"), epochs=1)), tmp_path)

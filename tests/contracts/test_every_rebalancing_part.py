@@ -1,4 +1,4 @@
-"""What every option of class re-balancing keeps to, whichever parts it has: walks conf/, so that a new one is held to it too.
+"""Contracts of class re-balancing, for every option of conf/: a new option is tested without a change here.
 
 Single and half precision, a class absent from the batch, a batch of one, a class with one image and one with none, 8,142
 classes at as many tensor operations as three.
@@ -42,6 +42,6 @@ def test_thousands_of_classes_take_no_loop(slot: str, option: str) -> None:
 
 
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
-def test_a_loss_of_ltruns_own_looks_at_neither_images_nor_the_network(slot: str, option: str) -> None:
+def test_a_loss_of_ltrun_reads_neither_images_nor_the_network_between_epochs(slot: str, option: str) -> None:
     for clock in (FIRST, LAST):
         loss_of(slot, option, STATS).adapt(clock, blind_view)

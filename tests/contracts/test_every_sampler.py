@@ -19,7 +19,7 @@ PRESENT = [n for n in COUNTS if n]
 
 
 def shares(weight: Callable[[int], float]) -> list[float]:
-    """Of each class, by the weight of one with n images; 0 without images."""
+    """Returns the share of each class, by the weight of a class of n images; 0 for a class without images."""
     weights = [weight(n) if n else 0.0 for n in COUNTS]
     return [w / sum(weights) for w in weights]
 
@@ -30,11 +30,11 @@ FORMULAE: dict[str, tuple[list[float], list[float]]] = {
     "instance": (as_they_come, as_they_come),
     "class_aware": (balanced, balanced),
     "class_balanced": (balanced, balanced),
-    "class_difficulty": (balanced, balanced),  # before anything is known: every class is as difficult
+    "class_difficulty": (balanced, balanced),  # before the first epoch all classes are equally difficult
     "drs": (as_they_come, balanced),
     "dynamic_curriculum": (as_they_come, shares(lambda n: n ** math.cos(math.pi / 2 * 199 / 200))),
     "effective_number": (shares(lambda n: n / sum(0.9999**k for k in range(n))),) * 2,
-    "meta": (as_they_come, as_they_come),  # as long as its rates have not moved
+    "meta": (as_they_come, as_they_come),  # before its rates have changed
     "power": (shares(lambda n: n**0.25),) * 2,
     "progressively_balanced": (as_they_come, balanced),
     "repeat_factor": (shares(lambda n: n * max(1.0, math.sqrt(776 / 7 / n))),) * 2,
@@ -43,13 +43,13 @@ FORMULAE: dict[str, tuple[list[float], list[float]]] = {
 }
 
 
-def test_every_sampler_has_its_formula() -> None:
+def test_every_sampler_has_a_formula_in_the_table() -> None:
     assert set(FORMULAE) == set(OPTIONS["resampling"])
 
 
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
-def test_frequencies_are_those_of_the_formula(option: str) -> None:
-    """Chi-square of 60 epochs, drawn by the option as its YAML has it; 20.5 is the 0.1 % point for 5 degrees of freedom."""
+def test_class_frequencies_follow_the_formula(option: str) -> None:
+    """Chi-square of 60 epochs, with the numbers of the YAML; 20.5 is the 0.1 % point for 5 degrees of freedom."""
     sampler = sampler_of(choice("resampling", option), ClassStats(torch.tensor(COUNTS)))
     for clock, formula in zip((FIRST, LAST), FORMULAE[option], strict=True):
         rows = torch.cat([draw(sampler, clock, seed=seed) for seed in range(60)])
@@ -63,7 +63,7 @@ def test_frequencies_are_those_of_the_formula(option: str) -> None:
 
 @pytest.mark.parametrize("clock", [FIRST, LAST], ids=["first", "last"])
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
-def test_a_draw_is_a_function_of_its_generator_alone(option: str, clock: Clock) -> None:
+def test_a_draw_depends_on_its_generator_alone(option: str, clock: Clock) -> None:
     samplers.draws_by_its_generator(choice("resampling", option), clock)
 
 

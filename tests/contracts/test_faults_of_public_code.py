@@ -1,9 +1,9 @@
-"""Faults of public code that could be made here too, each once. Those that a test elsewhere already excludes:
+"""Known faults of public code, each excluded here by a test. Tests elsewhere exclude these:
 
 deferred weights by `epoch // 160`    test_focal_and_deferred.py, test_stage.py (deferred ...), golden test_schedules.py
-learning rates at fixed epochs        schedule/test_schedules.py: test_steps_scale_with_the_stage
-the sign of logit adjustment          test_predictors.py (cancel), golden test_losses.py: test_training_adds_the_prior
-logs lost on resuming                 test_resume.py: the history of a killed run is that of a whole one
+learning rates at fixed epochs        schedule/test_schedules.py: milestones scale with the length of the stage
+the sign of logit adjustment          test_predictors.py (cancel), golden test_losses.py: training adds the log prior
+logs lost on resuming                 test_resume.py: a killed run has the history of an unstopped one
 the best epoch on test                test_trainer.py, test_sweep.py: selection is last, or on validation
 a group or class without test images  test_single_label.py: None, never 0 or nan, and accuracy is no mean of group means
 whole models pickled                  test_checkpoint.py: loads with weights_only
@@ -39,7 +39,7 @@ HERE = ("tests",)
 
 
 class Seen(Term):
-    """Remembers the rows of the steps."""
+    """Records the rows of each step."""
 
     rows: ClassVar[list[Tensor]] = []
 
@@ -52,7 +52,7 @@ class Seen(Term):
 
 
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
-def test_a_sampler_made_after_the_loader_is_never_used(option: str, tmp_path: Path) -> None:
+def test_steps_train_on_the_rows_of_the_sampler(option: str, tmp_path: Path) -> None:
     """LDAM-DRW, IB-Loss, VS-Loss: their "Resample" is plain training. Here the steps see the rows drawn, in that order."""
     Seen.rows = []
     seen = {"weight": 1.0, "part": {"_target_": f"{__name__}.Seen"}}
@@ -74,7 +74,7 @@ def test_a_sampler_made_after_the_loader_is_never_used(option: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_weight_decay_in_the_loss_and_in_the_optimizer_too(nesterov: bool, tmp_path: Path) -> None:
+def test_weight_decay_is_applied_once(nesterov: bool, tmp_path: Path) -> None:
     """logit-adj-pytorch: three times the decay it states. Here the loss has none, and one step takes lr * decay, once."""
     decay, ends, losses = 0.5, [], []
     for value in (0.0, decay):
@@ -99,7 +99,7 @@ class Blank(Augment):
         return batch.replace(inputs=torch.zeros_like(batch.inputs))
 
 
-def test_evaluation_under_the_transform_of_training(tmp_path: Path) -> None:
+def test_evaluation_does_not_apply_the_augmentation_of_training(tmp_path: Path) -> None:
     """SADE's shifted CIFAR test sets are cropped, flipped and rotated. Here training sees black images and testing does not."""
     composition = small(composed("posthoc=[logit_adjustment,ncm]", "dataset.validation_per_class=2"), epochs=1)
     config, choices = changed(
@@ -112,7 +112,7 @@ def test_evaluation_under_the_transform_of_training(tmp_path: Path) -> None:
         assert len(np.unique(found, axis=0)) > len(found) // 2, f"{name}: as if all images were black"
 
 
-def test_rotation_decay_and_nesterov_slip_into_other_recipes() -> None:
+def test_recipes_of_ride_and_ldam_do_not_mix() -> None:
     """RIDE's descendants rotate images, decay 5e-4 and use Nesterov and cosines; LDAM's do not. Tables mix the two."""
     ride, ldam = {"ride", "sade"}, {"erm", "ce_drw", "ldam_drw", "balanced_softmax", "logit_adjustment"}
     assert ride | ldam <= set(METHODS)
@@ -131,7 +131,7 @@ SECOND_STAGE = {"crt": "Power", "lws": "Power", "gcl": "Power", "balms": "MetaSa
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS["decoupling"] if option != "none"])
-def test_a_second_stage_with_the_wrong_sampler_in_its_yaml(option: str) -> None:
+def test_a_second_stage_has_the_published_sampler(option: str) -> None:
     """BALMS issue 11."""
     slots = {"decoupling": option} | ({"classifier": "cosine"} if option == "gcl" else {})
     first, second = bound(assembled(slots)).stages
@@ -141,7 +141,7 @@ def test_a_second_stage_with_the_wrong_sampler_in_its_yaml(option: str) -> None:
     assert samplers[1].arguments.get("q", 0.0) == 0.0, "class-balanced"
 
 
-def test_a_manual_whose_commands_do_not_exist() -> None:
+def test_commands_of_the_documents_exist() -> None:
     """SADE's README calls scripts by other names than they have."""
     commands = [
         line
@@ -156,7 +156,7 @@ def test_a_manual_whose_commands_do_not_exist() -> None:
                 assert option in OPTIONS[group], f"there is no {group}={option}: {line}"
 
 
-def test_a_question_that_blocks_a_batch_job() -> None:
+def test_no_module_asks_a_question() -> None:
     """BagofTricks-LT asks whether to overwrite. Nothing here calls input(), a prompt or a pager."""
     for path in Path(ltrun.__file__).parent.rglob("*.py"):
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]

@@ -1,4 +1,4 @@
-"""What runs on a GPU, on an imagined one: results are those of the host, and captured steps those of steps as they are."""
+"""Runs on an imagined GPU: they give the bits of a CPU, with captured steps as with eager ones."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ WORDS = [(f"method={method}",) for method in METHODS] + [
 
 
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)
-def test_every_preset_on_the_device_has_the_bits_of_the_host(words: tuple[str, ...], tmp_path: Path) -> None:
-    """Six epochs, so that full batches and the last, smaller ones are captured and replayed; nothing waits, nothing warns."""
+def test_every_preset_gives_the_same_bits_on_the_device_and_the_host(words: tuple[str, ...], tmp_path: Path) -> None:
+    """In six epochs full and last batches are captured and replayed; no step waits for the device and none warns."""
     device_has_the_bits_of_the_host(bound(small(composed(*words), epochs=EPOCHS)), tmp_path)
 
 
 @pytest.mark.parametrize("method", ["erm", "crt", "paco", "meta_weight_net", "difficulty_sampling"])
-def test_a_run_goes_on_there_from_its_checkpoint(method: str, tmp_path: Path) -> None:
+def test_a_run_on_the_device_resumes_from_its_checkpoint(method: str, tmp_path: Path) -> None:
     recipe = bound(small(composed(f"method={method}"), epochs=6))
 
     def stop(row: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def test_a_run_goes_on_there_from_its_checkpoint(method: str, tmp_path: Path) ->
     assert not differing(found, on_host(recipe, tmp_path / "host"))
 
 
-def test_runs_that_share_the_device_have_the_bits_of_the_host(tmp_path: Path) -> None:
+def test_runs_that_share_the_device_give_the_bits_of_the_host(tmp_path: Path) -> None:
     methods = ["cmo", "crt", "paco", "meta_weight_net"]
     found: dict[str, dict[str, Tensor]] = {}
     recipes = {method: bound(small(composed(f"method={method}"), epochs=6)) for method in methods}
@@ -93,8 +93,10 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_a_command_on_the_device_has_the_results_of_the_host(words: tuple[str, ...], tmp_path: Path, capsys: Any) -> None:
-    """From the command line to predictions.npz, evaluation and post-hoc parts included."""
+def test_a_command_gives_the_same_results_on_the_device_and_the_host(
+    words: tuple[str, ...], tmp_path: Path, capsys: Any
+) -> None:
+    """Runs a whole command up to predictions.npz, with evaluation and post-hoc parts."""
     short = ["dataset=digits_lt", "epochs=6", "network.depth=8", "evaluation.every=2", "evaluation.batch_size=250", *words]
 
     def results(device: str) -> tuple[Any, dict[str, Any]]:
@@ -111,11 +113,11 @@ def test_a_command_on_the_device_has_the_results_of_the_host(words: tuple[str, .
     assert all(np.array_equal(scores[name], expected_scores[name]) for name in scores)
 
 
-# ----------------------------------------------------------------------------------------- what the imagination notices
+# ----------------------------------------------------------------------------------------- faults that the device detects
 
 
 class Impatient(Term):
-    """Looks at its value on the host."""
+    """Reads its value on the host."""
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         assert outputs["main"].logits is not None
@@ -123,7 +125,7 @@ class Impatient(Term):
 
 
 class Homesick(Term):
-    """Keeps a tensor on the host, because it is no buffer."""
+    """Keeps a tensor on the host, because the tensor is not a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +137,7 @@ class Homesick(Term):
 
 
 class Counting(Term):
-    """Counts its steps in a Python number, which a captured step never sees again."""
+    """Counts its steps in a Python number, which a captured step freezes."""
 
     steps = 0
 
@@ -150,7 +152,7 @@ def with_term(part: type[Term]) -> Recipe:
     return mine(changed(small(composed(), epochs=6), representation__terms={"own": {"part": node}}))
 
 
-def test_a_part_that_waits_is_named_and_trained_as_it_is(tmp_path: Path) -> None:
+def test_a_part_that_waits_is_named_and_trained_eagerly(tmp_path: Path) -> None:
     warned: list[str] = []
     with imagined_cuda():
         found = on_device(with_term(Impatient), tmp_path / "device", warn=warned.append)
@@ -163,7 +165,7 @@ def test_a_tensor_of_the_host_is_refused(tmp_path: Path) -> None:
         on_device(with_term(Homesick), tmp_path)
 
 
-def test_a_python_number_that_changes_is_noticed(tmp_path: Path) -> None:
+def test_a_python_number_that_changes_gives_other_results(tmp_path: Path) -> None:
     train: Callable[..., dict[str, Tensor]] = partial(on_device, with_term(Counting))
     with imagined_cuda():
         captured, plain = train(tmp_path / "captured"), train(tmp_path / "plain", compile=False)
@@ -171,8 +173,8 @@ def test_a_python_number_that_changes_is_noticed(tmp_path: Path) -> None:
     assert not differing(plain, on_host(with_term(Counting), tmp_path / "host"))
 
 
-def test_a_checkpoint_is_copied_while_the_run_has_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another run may meanwhile have torch refuse, for the whole process, to wait for the device."""
+def test_a_checkpoint_is_copied_during_the_turn_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside its turn, another run may have set the sync debug mode, which makes copies to the host raise."""
     saved: list[bool] = []
 
     def save(self: Checkpoints, name: str, state: Any) -> None:
@@ -184,8 +186,8 @@ def test_a_checkpoint_is_copied_while_the_run_has_its_turn(tmp_path: Path, monke
     assert saved and not any(saved)
 
 
-def test_a_part_that_sets_tf32_by_its_newer_name_hangs_no_other_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading the older name raises then."""
+def test_a_part_that_sets_tf32_by_its_newer_name_blocks_no_other_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the older name then raises."""
     flags, done = torch.backends.cuda.matmul.allow_tf32, list[int]()
 
     def lane(turns: Turns, number: int) -> None:

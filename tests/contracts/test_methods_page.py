@@ -22,7 +22,9 @@ LISTED: dict[str, Option] = {f"method={name}": preset for name, preset in PRESET
 }
 
 
-def test_the_page_is_what_headers_and_records_say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_generated_from_headers_and_records(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(catalogue.SEARCHPATH, raising=False)
     assert main(["--markdown", "--records", str(REPOSITORY / RECORDS)]) == 0
     written = capsys.readouterr().out
@@ -32,7 +34,7 @@ def test_the_page_is_what_headers_and_records_say(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_a_header_says_how_far_the_option_was_checked(name: str) -> None:
+def test_a_header_states_its_level_of_checks(name: str) -> None:
     said = LISTED[name].checked
     assert CHECKED.fullmatch(NOTE.sub("", said)), f"{name}: checked: {said or 'is missing'}"
 

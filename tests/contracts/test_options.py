@@ -1,4 +1,4 @@
-"""The files of options keep their promise: family = package = group = slot, headers, targets that bind."""
+"""Options of conf/: family = package = group = slot, headers, targets that bind, an option for every part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.cases import CONF, LIBRARY, METHODS, OPTIONS, choice
 from tests.support.tree import OPTION_FILES, PACKAGES, PART_FAMILIES, YAMLS
 
 LTRUN = Package.opened("ltrun")
-# packages that are no family
+# packages besides the families
 HOUSE = {"commands", "config", "contracts", "recipe", "engine", "tasks", "results", "sweep", "report", "data"}
 
 
@@ -62,7 +62,7 @@ def test_a_method_file_holds_override_lines_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_file_says_its_command_and_what_to_expect(name: str) -> None:
+def test_a_method_file_states_its_command_and_expected_accuracy(name: str) -> None:
     files.says_its_command(file_of(CONF / "method" / f"{name}.yaml"))
 
 
@@ -83,7 +83,7 @@ def test_every_target_resolves_and_binds(path: Path) -> None:
 
 
 def test_every_part_is_exported_and_used_by_an_option() -> None:
-    """A class that no YAML names cannot be composed; a name in __all__ that does not exist is a lie."""
+    """No option can choose a class that no YAML names, and no import finds a name of `__all__` that does not exist."""
     for contract in package.of_a_package(LTRUN, all_targets(), LIBRARY.folders):
         contract.check()
     of_families = {target for target in all_targets() if target.split(".")[1] in PART_FAMILIES}

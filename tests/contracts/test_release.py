@@ -1,4 +1,4 @@
-"""What a release says of itself in several files: its version, its Pythons, what CI runs, how to cite it."""
+"""Facts of a release that several files state: version, Python versions, targets of CI, citation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(path: Path) -> Any:
         raise AssertionError(f"{path.relative_to(ROOT)} is no YAML, which GitHub would ignore: {error}") from None
 
 
-def test_the_citation_is_of_this_version() -> None:
+def test_the_citation_names_this_version() -> None:
     citation = read(ROOT / "CITATION.cff")
     assert citation["version"] == ltrun.__version__, "CITATION.cff and ltrun/__init__.py have one version: docs/releasing.md, 3"
     assert citation["license"] == SETUP["metadata"]["license"] == "MIT"
@@ -38,13 +38,13 @@ def test_the_citation_is_of_this_version() -> None:
     assert survey["identifiers"] == [{"type": "other", "value": "arXiv:2110.04596"}]
 
 
-def test_the_changelog_has_a_heading_for_this_version() -> None:
+def test_the_changelog_has_a_section_for_this_version() -> None:
     heading = rf"^## {re.escape(ltrun.__version__)}\b"
     found = re.search(heading, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert found, f"CHANGELOG.md has no heading `## {ltrun.__version__}, YYYY-MM-DD`: docs/releasing.md, 4"
 
 
-def test_the_pythons_of_the_metadata_are_those_that_ci_tests() -> None:
+def test_ci_tests_the_python_versions_of_the_metadata() -> None:
     oldest, beyond = (int(minor) for minor in re.findall(r"3\.(\d+)", SETUP["options"]["python_requires"]))
     pythons = [f"3.{minor}" for minor in range(oldest, beyond)]
     classifiers = re.findall(r"Python :: (3\.\d+)", SETUP["metadata"]["classifiers"])
@@ -54,7 +54,7 @@ def test_the_pythons_of_the_metadata_are_those_that_ci_tests() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_reads_only_ends_in_time_and_runs_targets_of_make(path: Path) -> None:
+def test_a_workflow_has_read_permissions_timeouts_and_steps_of_make(path: Path) -> None:
     workflow = read(path)
     assert workflow["permissions"] == {"contents": "read"}, f"{path.name}: `permissions` is to be `contents: read`"
     assert workflow["concurrency"]["cancel-in-progress"] is True
@@ -71,7 +71,7 @@ def test_a_workflow_reads_only_ends_in_time_and_runs_targets_of_make(path: Path)
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
-def test_an_issue_form_has_names_that_github_takes(path: Path) -> None:
+def test_an_issue_form_has_unique_ids_and_labels(path: Path) -> None:
     form = read(path)
     assert {"name", "description", "body"} <= form.keys()
     fields = [field for field in form["body"] if field["type"] != "markdown"]
@@ -79,7 +79,7 @@ def test_an_issue_form_has_names_that_github_takes(path: Path) -> None:
     assert any(field.get("validations", {}).get("required") for field in fields)
 
 
-def test_make_help_names_every_target_that_a_person_calls() -> None:
+def test_make_help_lists_every_phony_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
     plain = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}

@@ -1,4 +1,4 @@
-"""The first epoch of a stage is the same however short the stage: walks conf/ for what is deferred in any way."""
+"""Short stages, for every option of conf/: the first epoch is the same as in a long stage, and deferred parts warn."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ DEFERRED = {
 
 
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
-def test_the_loss_of_the_first_epoch_is_that_of_a_long_stage(slot: str, option: str) -> None:
+def test_the_loss_of_the_first_epoch_is_the_same_in_short_and_long_stages(slot: str, option: str) -> None:
     losses.begins_alike(choice(slot, option))
 
 
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
-def test_the_rows_of_the_first_epoch_are_those_of_a_long_stage(option: str) -> None:
+def test_the_rows_of_the_first_epoch_are_the_same_in_short_and_long_stages(option: str) -> None:
     samplers.draws_alike(choice("resampling", option))
 
 
 @pytest.mark.parametrize("start", [0.0, 0.2, 0.5, 0.8, 1.0])
-def test_what_is_deferred_is_never_on_in_the_first_epoch(start: float) -> None:
+def test_a_deferred_part_is_off_in_the_first_epoch(start: float) -> None:
     for epochs in (1, 2, 3, 5, 10, 200):
         on = [Clock("train", epoch, epochs).passed(start) for epoch in range(epochs)]
         begin = max(1, fraction_of(epochs, start)) if start else 0
         assert on == [epoch >= begin for epoch in range(epochs)]
-        assert start == 0 or epochs * start < 1 or begin == fraction_of(epochs, start), "as before where it is long enough"
+        assert start == 0 or epochs * start < 1 or begin == fraction_of(epochs, start), "a long stage switches at its fraction"
 
 
 @pytest.mark.parametrize("slot", DEFERRED)
-def test_a_stage_that_ends_before_its_deferred_part_says_so_once(slot: str) -> None:
+def test_a_stage_too_short_for_its_deferred_part_gives_one_warning(slot: str) -> None:
     for option in OPTIONS[slot]:
         needed = {"classifier": "cosine"} if slot == "margin" else {}
         composition = assembled({slot: option, **needed})
@@ -52,7 +52,7 @@ def test_a_stage_that_ends_before_its_deferred_part_says_so_once(slot: str) -> N
             assert not told or told[0].startswith(f"stage 'train' has 1 epoch, too few for {slot}={option}")
 
 
-def test_a_start_of_zero_defers_nothing_and_warns_of_nothing() -> None:
+def test_a_start_of_zero_gives_no_warning() -> None:
     assert bound(changed(composed("method=ce_drw"), epochs=1, reweighting__weigh__start=0.0)).warnings == []
 
 

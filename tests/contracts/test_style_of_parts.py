@@ -1,4 +1,4 @@
-"""Parts are written in one style, and the loop knows none of them."""
+"""The style of ltrun's parts, and a training loop that names none of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def part_classes() -> list[type]:
 
 
 @pytest.mark.parametrize("part", part_classes(), ids=lambda part: part.__name__)
-def test_a_part_keeps_to_the_style(part: type, subtests: pytest.Subtests) -> None:
+def test_a_part_follows_the_style(part: type, subtests: pytest.Subtests) -> None:
     for contract in style.of_a_part(part):
         with subtests.test(msg=contract.name):
             contract.check()
@@ -53,7 +53,7 @@ def test_the_loop_names_no_method_and_no_family(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["trainer.py", "stage.py", "context.py"])
-def test_the_loop_asks_no_part_what_it_is(file: str) -> None:
+def test_the_loop_does_not_check_the_class_of_a_part(file: str) -> None:
     """isinstance is for normalisation layers and for finding the parts of a stage; there is no hasattr, getattr or type()."""
     _, tree = loop_words(file)
     calls = [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]

@@ -1,4 +1,4 @@
-"""The house keeps its promises: floors, one idea a file, packaging, lazy imports."""
+"""The tree of the repository: floors of imports, sizes of files, packaging, lazy imports."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import torch
 from tests.support.cases import CONF
 from tests.support.tree import FAMILIES, PACKAGE, PACKAGES, ROOT
 
-ROOM = 300  # lines: a file above holds two ideas
+ROOM = 300  # lines; a longer file holds two ideas
 FILES = sorted(path for folder in ("ltrun", "tests", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py"))
-DOOR = {  # know of OmegaConf or Hydra
+DOOR = {  # may import OmegaConf or Hydra
     "config/compose", "config/explain", "config/presets", "config/recorded", "config/search_path", "config/words",
     "sweep/combinations", "sweep/jobs", "sweep/launch", "contracts/library", "commands/data", "commands/rerun",
     "commands/train",
@@ -43,7 +43,7 @@ FLOORS = [  # from the ground up; a module imports from its own floor's package 
 
 
 def imports() -> dict[str, set[str]]:
-    """Module of ltrun -> the modules of ltrun that it imports, wherever in the file and for whatever purpose."""
+    """Module of ltrun -> the modules of ltrun that it imports, at the top, in functions, or for types."""
     named = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in PACKAGE.rglob("*.py")}
     modules = {path: name.removesuffix(".__init__") for path, name in named.items()}
     known = set(modules.values())
@@ -68,7 +68,7 @@ def floor(module: str) -> int:
     return next(level for level, rooms in enumerate(FLOORS) if room in rooms)
 
 
-def test_nothing_lies_at_the_root_but_what_the_house_names() -> None:
+def test_the_root_of_the_package_holds_listed_modules_only() -> None:
     rooms = set().union(*FLOORS)
     assert {path.stem for path in PACKAGE.glob("*.py")} <= rooms | {"__init__", "__main__"}
     assert rooms >= PACKAGES
@@ -83,17 +83,17 @@ def test_no_imports_run_in_a_circle() -> None:
     graph = imports()
     while leaves := {module for module, used in graph.items() if not used}:
         graph = {module: used - leaves for module, used in graph.items() if module not in leaves}
-    assert graph == {}, "these import each other, or what does"
+    assert graph == {}, "these modules are in an import cycle, or import one"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_holds_one_idea(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= ROOM
-    assert path.name == "__init__.py" or ast.get_docstring(ast.parse(text)), "a module begins by saying what it is"
+    assert path.name == "__init__.py" or ast.get_docstring(ast.parse(text)), "a module begins with a docstring"
 
 
-def test_configuration_stops_at_the_door() -> None:
+def test_few_modules_import_omegaconf_or_hydra() -> None:
     knows = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -113,8 +113,8 @@ def test_no_bare_except_and_no_kwargs() -> None:
                 assert node.args.kwarg is None, path
 
 
-def test_the_guide_shows_the_files_as_they_are() -> None:
-    """CONTRIBUTING.md leads through a method that is in the tree."""
+def test_contributing_quotes_the_files_of_the_tree() -> None:
+    """CONTRIBUTING.md explains a method of the tree, file by file."""
     guide = (ROOT / "CONTRIBUTING.md").read_text()
     blocks = re.findall(r"^```(?:python|yaml)\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
     files = ["ltrun/logit_adjustment/cdt.py", "conf/logit_adjustment/cdt.yaml", "conf/method/cdt.yaml"]
@@ -141,7 +141,7 @@ def test_the_package_list_is_the_tree() -> None:
 
 
 def made(target: str) -> list[str]:
-    """The commands of a target, also where the tests themselves run in make, which hands its flags on."""
+    """Returns the commands of a target. Removes the flags of an outer make, which may run these tests."""
     command = ["make", "--dry-run", "--always-make", "--no-print-directory", target]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -149,7 +149,7 @@ def made(target: str) -> list[str]:
 
 
 def test_make_run_installs_no_tools() -> None:
-    """What it says meanwhile: tests/unit/scripts/test_make_venv.py."""
+    """Its output is tested in tests/unit/scripts/test_make_venv.py."""
     assert not any("--tools" in line for line in made("run")) and any("make_venv.py" in line for line in made("run"))
     assert any("--tools" in line for line in made("lint"))
 
@@ -160,7 +160,7 @@ HEAVY = {"torch", "torchvision", "sklearn"}
 
 
 def loaded(*argv: str, cwd: Path) -> set[str]:
-    """Top-level modules that a command leaves in sys.modules."""
+    """Returns the top-level modules in sys.modules after a command."""
     code = (
         "import sys; sys.argv = ['ltrun', *sys.argv[1:]]\n"
         "from ltrun.cli import dispatch\n"
@@ -224,7 +224,7 @@ def _record() -> Any:
     )
 
 
-def test_training_does_not_import_what_it_does_not_need(tmp_path: Path) -> None:
+def test_training_imports_no_download_or_image_library(tmp_path: Path) -> None:
     """torchvision (downloads only), sklearn, pyarrow and PIL (decoding only) take seconds."""
     code = (
         "import sys, ltrun.engine.run, ltrun.engine.trainer, ltrun.data, ltrun.augmentation, ltrun.network\n"
@@ -234,6 +234,6 @@ def test_training_does_not_import_what_it_does_not_need(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_torch_is_on_one_thread_here() -> None:
+def test_the_tests_run_torch_on_one_thread() -> None:
     """Two OpenMP threads collapse when a neighbour takes a core, and bit-equality is claimed for a fixed number."""
     assert torch.get_num_threads() == 1

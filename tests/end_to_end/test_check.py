@@ -25,13 +25,13 @@ def test_a_class_of_a_package_that_lies_here_is_checked(tmp_path: Path) -> None:
     folder, package, part, summary = done.stdout.splitlines()
     assert folder == "options are also read from options"
     assert package.split() == ["mypackage", "6", "contracts", "hold"]
-    assert part.split() == ["mypackage.CDT", "4", "contracts", "hold"]
-    assert summary.startswith("10 contracts of 2 subjects, in ")
+    assert part.split() == ["mypackage.CDT", "5", "contracts", "hold"]
+    assert summary.startswith("11 contracts of 2 subjects, in ")
 
 
 def test_a_package_that_does_not_compile_is_one_sentence(tmp_path: Path) -> None:
     done = checked(write(tmp_path, FILES | {PART: "class CDT(:\n"}))
-    said = f"ltrun: mypackage cannot be imported: SyntaxError: invalid syntax ({tmp_path / PART}, line 1); mend it there"
+    said = f"ltrun: mypackage cannot be imported: SyntaxError: invalid syntax ({tmp_path / PART}, line 1); correct it there"
     assert refused(done) == said
 
 

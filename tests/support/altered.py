@@ -1,4 +1,4 @@
-"""Records of real runs after a change by hand, or of an earlier format."""
+"""Records of real runs, changed by hand or turned into an earlier format."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def changed(file: Path, change: Change, refile: bool = True) -> Path:
-    """The record after a change, filed under the fingerprint that its configuration then has."""
+    """Changes a record in place. refile: gives it the fingerprint of its changed configuration."""
     content = json.loads(file.read_text())
     change(content)
     if refile:

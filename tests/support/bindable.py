@@ -1,4 +1,4 @@
-"""Parts with arguments of every kind, and what binding a node of theirs gives or refuses."""
+"""Parts with arguments of every kind, for tests of binding; helpers that bind their nodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Plain(Weigh):
 
 
 class Everything(Part):
-    """One argument of every kind of annotation that build knows."""
+    """One argument of every annotation that `bind` accepts."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Everything(Part):
 
 
 class Lists(Part):
-    """A list of parts, which build does not know, and a union of two kinds."""
+    """A list of parts, which `bind` does not accept, and a union of two kinds."""
 
     def __init__(self, several: list[Weigh], either: Weigh | Adjust | None = None, free: Any = None):
         super().__init__()
@@ -80,7 +80,7 @@ def bind_here(content: Any, expected: type | None = None) -> Bound[Any]:
 
 
 def refused(content: Any, expected: type | None = None) -> str:
-    """The sentence of the refusal."""
+    """Returns the sentence of the ConfigError of binding."""
     with pytest.raises(ConfigError) as caught:
         bind_here(content, expected)
     sentence = str(caught.value)

@@ -1,4 +1,4 @@
-"""What the tests of the core share: composed configurations, combinations of options, a trainer on a small data set."""
+"""Shared cases of the tests: composed configurations, combinations of options, a trainer on a small data set."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ __all__ = [
     "digits", "nodes", "normaliser", "settings", "small", "snapshot", "stats", "trainer",
 ]  # fmt: skip
 
-CONF = Path(str(catalogue.folders()[0])).resolve()  # conf/, which ltrun/conf is a link to
+CONF = Path(str(catalogue.folders()[0])).resolve()  # conf/; ltrun/conf is a link to it
 FP32 = Precision("fp32", CPU)
 LISTS = ("augmentation", "posthoc")  # groups that merge several options
 
 
 class Shared(Library):
-    """ltrun's own options, composed once a session: the workers that test at once share what one of them composed."""
+    """Options of ltrun, composed once per session: parallel workers of pytest share the compositions as files."""
 
     def _compose(self, words: tuple[str, ...]) -> Composed:
-        if "LTRUN_COMPOSED" not in os.environ:  # no session of tests, but a script that uses what they share
+        if "LTRUN_COMPOSED" not in os.environ:  # a script, outside of a test session
             return super()._compose(words)
         name = hashlib.sha256(json.dumps(words).encode()).hexdigest()
         shared = Path(os.environ["LTRUN_COMPOSED"], f"{name}.json")
@@ -58,7 +58,7 @@ class Shared(Library):
         return config, choices
 
     def put_together(self, picked: Picked) -> Composed:
-        """Without Hydra, for options of slots: a thousandth of the time."""
+        """Assembles options of slots without Hydra, in a thousandth of the time."""
         return assembled(picked) if picked.keys() <= set(SLOTS) else super().put_together(picked)
 
 
@@ -77,7 +77,7 @@ def choice(group: str, name: str) -> Choice:
 def nodes() -> dict[str, dict[str, Composed]]:
     """slot -> option -> (what the option writes into the configuration, its choices), for every option of every slot.
 
-    Hydra composes one option of every slot at a time, so that the longest slot decides how often.
+    Each composition takes one option of every slot, so the slot with most options sets the number of compositions.
     """
     found: dict[str, dict[str, Composed]] = {slot: {} for slot in SLOTS}
     for turn in range(max(len(OPTIONS[slot]) for slot in SLOTS)):
@@ -91,7 +91,7 @@ def nodes() -> dict[str, dict[str, Composed]]:
 
 
 def assembled(picked: Picked) -> Composed:
-    """`composed` without Hydra: slot -> option, or options, put into the defaults for digits_lt. For reading only."""
+    """Returns `composed` without Hydra: slot -> option, or options, on digits_lt. The result must not be changed."""
     config, choices = (dict(shared) for shared in LIBRARY.compose(("dataset=digits_lt",)))
     for slot, options in picked.items():
         many = [options] if isinstance(options, str) else list(options)
@@ -114,7 +114,7 @@ def bound(composition: Composed, plugins: Sequence[str] = ()) -> Recipe:
 
 
 def covering(levels: Mapping[str, Sequence[str]], allowed: Callable[[dict[str, str]], bool]) -> list[dict[str, str]]:
-    """Few combinations that hold every pair of options of two slots that some allowed combination holds with the defaults.
+    """Returns few combinations that contain every pair of options of two slots that is allowed with the defaults.
 
     Greedy: starts from a pair not yet covered and adds, slot by slot, the option that covers most new pairs.
     """

@@ -23,7 +23,7 @@ def never(sentence: str) -> None:
 
 
 def load(folder: Path, warn: Callable[[str], None] = never) -> int | None:
-    """The value of the state that a new process would go on from; fails unless all of it is of one checkpoint."""
+    """Returns the value of the state that a new process would resume from; fails if it mixes two checkpoints."""
     found = Checkpoints(folder).load(CPU, warn)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: short runs, the environment of a process of its own, the sentence of a refusal."""
+"""Commands of the end-to-end tests: arguments of short runs, the environment of a process, the sentence of a refusal."""
 
 import os
 import subprocess
@@ -11,13 +11,13 @@ SHORT = ("dataset=digits_lt", "epochs=3", "evaluation.every=2", "runtime.checkpo
 
 
 def environment(**more: str) -> dict[str, str]:
-    """One thread; no terminal; no options of the tester's own."""
+    """Returns an environment with one thread, 200 columns, and no LTRUN_ variables but LTRUN_CACHE."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("LTRUN_") or k == "LTRUN_CACHE"}
     return inherited | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | more
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """The one sentence of a refusal; fails unless ltrun exited with 1 and without a traceback."""
+    """Returns the sentence of a refusal; fails unless ltrun exited with 1 and printed no traceback."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("ltrun: ")]

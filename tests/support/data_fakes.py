@@ -1,4 +1,4 @@
-"""Small data sets in every form that ltrun reads, for the tests of the data layer."""
+"""Small data sets in every form that ltrun reads: Parquet, pickles, archives, class folders."""
 
 import hashlib
 import io
@@ -72,7 +72,7 @@ def fake_release(classes: int = 10, per_file: int = 40) -> tuple[Release, dict[s
         labels = (np.arange(per_file) % classes).tolist()
         names = [f"{name}_s_{k:06}.png".encode() for k in range(per_file)]
         files[name] = pickle.dumps({b"data": pixels, official.labels.encode(): labels, b"filenames": names}, protocol=3)
-    # numpy 2 pickles name numpy._core; the official files are older than that
+    # numpy 2 writes numpy._core; the official files have the older name
     files = {name: content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray") for name, content in files.items()}
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
     train, test = ({name: md5[name] for name in split} for split in (official.train, official.test))
@@ -129,7 +129,7 @@ def same(a: Splits, b: Splits) -> bool:
 
 
 def refused(source: Source) -> str:
-    """The sentence: one line, and not an exception's repr."""
+    """Returns the sentence of the DataError of opening; fails if it has two lines or the repr of an object."""
     with pytest.raises(DataError) as caught:
         source.open(CPU)
     sentence = str(caught.value)

@@ -1,4 +1,4 @@
-"""The documents of the repository as Markdown: headings, links, code spans, fenced blocks, and what is wrong with them."""
+"""Documents of the repository as Markdown: headings, links, code spans and fenced blocks, and the faults of each."""
 
 import re
 import subprocess
@@ -13,20 +13,20 @@ from markdown_it.token import Token
 
 REPOSITORY = Path(__file__).parents[2]
 MARKDOWN = MarkdownIt("commonmark").enable("table")
-LANGUAGES = {"sh", "console", "text", "yaml", "python", "json", "bibtex"}  # of fences; commands are in the first two
+LANGUAGES = {"sh", "console", "text", "yaml", "python", "json", "bibtex"}  # of fenced blocks; sh and console hold commands
 ELSEWHERE = re.compile(r"(https?|mailto):")
 MACHINE = re.compile(r"(?<![\w.~/-])/(home|root|Users|work)/\S*")
 TREE = re.compile(r"(?<![\w./-])(?:conf|ltrun|benchmarks|docs|tests|\.github)/[\w./<>*{},-]*")
-OF_READERS = {"conf/local/default.yaml"}  # files that a reader may make, and git ignores
+OF_READERS = {"conf/local/default.yaml"}  # files of a reader, which git ignores
 
 
 @dataclass(frozen=True)
 class Fence:
     line: int
-    """Of the page, from 1: the first line of the content."""
+    """Line of the page, from 1, at which the content begins."""
     language: str
     file: str | None
-    """The second word of the info: `yaml options/margin/small.yaml` is that file."""
+    """Path in the info line: `yaml options/margin/small.yaml` shows that file."""
     content: str
 
 
@@ -37,12 +37,12 @@ class Page:
         self.path, self.root = path, root
         self.name = path.relative_to(root).as_posix()
         text = path.read_text()
-        front = re.match(r"---\n.*?\n---\n", text, re.DOTALL)  # of the templates of a code host
+        front = re.match(r"---\n.*?\n---\n", text, re.DOTALL)  # front matter of a GitHub template
         self.text = "\n" * front.group().count("\n") + text[front.end() :] if front else text
         self.tokens = MARKDOWN.parse(self.text)
 
     def spans(self) -> Iterator[tuple[int, Token]]:
-        """Tokens within lines, with the line of their block."""
+        """Yields inline tokens with the line of their block."""
         line = 1
         for token in self.tokens:
             line = token.map[0] + 1 if token.map else line
@@ -68,7 +68,7 @@ class Page:
         return found
 
     def anchors(self) -> set[str]:
-        """Of its headings, as GitHub and MyST make them: a second one of the same text ends in -1."""
+        """Returns the anchors of the headings, as GitHub and MyST make them; a second heading of the same text ends in -1."""
         found: dict[str, int] = {}
         for token, inline in zip(self.tokens, self.tokens[1:], strict=False):
             if token.type == "heading_open":
@@ -81,7 +81,7 @@ class Page:
         return set(found)
 
     def question(self) -> str | None:
-        """The first paragraph, if it comes right after the title and asks a question."""
+        """Returns the first paragraph, if it follows the title and asks a question."""
         blocks = [
             (token.type, inline.content)
             for token, inline in zip(self.tokens, self.tokens[1:], strict=False)
@@ -92,13 +92,13 @@ class Page:
 
 
 def pages(root: Path = REPOSITORY) -> list[Page]:
-    """All documents that readers are led to."""
+    """Returns all documents for readers."""
     patterns = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "benchmarks/gpu/README.md", ".github/**/*.md")
     return [Page(path, root) for pattern in patterns for path in sorted(root.glob(pattern))]
 
 
 def link_faults(page: Page) -> list[str]:
-    """A sentence for each link that leads nowhere, or to a place that only one machine has."""
+    """Returns a sentence for each broken link, and for each absolute path of a machine."""
     faults = []
     for line, target in page.links():
         if ELSEWHERE.match(target):
@@ -119,7 +119,7 @@ def link_faults(page: Page) -> list[str]:
 
 
 def path_faults(page: Page) -> list[str]:
-    """A sentence for each path of the tree, in a code span, that is not there; NAME, <name> and * stand for any."""
+    """Returns a sentence for each path in a code span that is not in the tree; NAME, <name> and * match any name."""
     faults = []
     for line, token in page.spans():
         if token.type != "code_inline":
@@ -134,7 +134,7 @@ def path_faults(page: Page) -> list[str]:
 
 
 def block_faults(page: Page) -> list[str]:
-    """A sentence for each block without a known language, and for YAML, JSON and Python that cannot be read."""
+    """Returns a sentence for each block without a known language, and for invalid YAML, JSON and Python."""
     return [f"{page.name}:{fence.line}: {fault}" for fence in page.fences() if (fault := block_fault(fence))]
 
 
@@ -161,7 +161,7 @@ def block_fault(fence: Fence) -> str | None:
 
 
 def unreached(all_pages: list[Page]) -> list[str]:
-    """A sentence for each page of docs/ that no chain of links from README.md leads to."""
+    """Returns a sentence for each page of docs/ that no chain of links from README.md leads to."""
     by_path = {page.path.resolve(): page for page in all_pages}
     waiting = [page for page in all_pages if page.name == "README.md"]
     reached: set[str] = set()
@@ -176,7 +176,7 @@ def unreached(all_pages: list[Page]) -> list[str]:
 
 
 def exists(file: Path, root: Path) -> bool:
-    """Whether it is there, by this very case of letters, on any file system."""
+    """Whether a path exists with exactly this case of letters, on any file system."""
     place = root
     for part in file.relative_to(root).parts:
         if not place.is_dir() or part not in {found.name for found in place.iterdir()}:
@@ -203,7 +203,7 @@ def of_git(root: Path) -> frozenset[str] | None:
 
 
 def braces(pattern: str) -> list[str]:
-    """a/{b,c}.py -> a/b.py, a/c.py."""
+    """Expands braces: a/{b,c}.py gives a/b.py and a/c.py."""
     found = re.search(r"\{([^{}]*)\}", pattern)
     if not found:
         return [pattern]

@@ -1,4 +1,4 @@
-"""A long tail to draw from, and how likely a draw is under given frequencies."""
+"""Labels of a long tail, and the chi-square statistic of a draw from them."""
 
 import torch
 from torch import Tensor

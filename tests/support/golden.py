@@ -1,4 +1,4 @@
-"""How golden tests read a reference file, take its cases, every one or by name the ones left out, and compare with them."""
+"""Reference files of golden tests: reading them, taking each case or naming it as left out, comparing values."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from ltrun.types import ClassStats, Clock, Labels, Outputs
 from tests.support.cases import blind_view
 
 Golden = Callable[[str], dict[str, Any]]
-COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # those of every file, see `read`
+COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # the counts of every file; `read` checks them
 STATS = ClassStats(COUNTS)
 
 
@@ -35,13 +35,13 @@ def every_case(data: dict[str, Any], left_out: Mapping[str, str]) -> Iterator[Ca
 
 
 def close(actual: Tensor, expected: Any, rtol: float) -> None:
-    """Within rtol of each entry, or of the largest one."""
+    """Asserts that values differ by at most rtol of each entry, or of the largest one."""
     reference = torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(actual.detach().double(), reference, rtol=rtol, atol=rtol * float(reference.abs().max()))
 
 
 def read(golden: Golden, name: str) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
-    """A reference file, its inputs and its labels."""
+    """Reads a reference file. Returns it with its inputs and its labels."""
     data = golden(name)
     assert data["inputs"]["cls_num_list"] == COUNTS.tolist()
     return data, data["inputs"], torch.tensor(data["inputs"]["labels"])
@@ -55,7 +55,7 @@ def agree(
     loss: str = "loss",
     gradient: str | None = None,
 ) -> None:
-    """Loss and gradient of the pure function in float64 and float32, and of the composed options in float32."""
+    """Compares loss and gradient: of the pure function in float64 and float32, of the composed options in float32."""
     gradient = gradient or next(key for key in outputs if key.startswith("grad_"))
     runs = [(pure, torch.float64, 1e-9), (pure, torch.float32, 2e-5)]
     for function, dtype, rtol in [*runs, *([(composed, torch.float32, 2e-5)] if composed else [])]:
@@ -78,7 +78,7 @@ def compose(
     criterion: Criterion | None = None,
     scale: float = 1.0,
 ) -> Callable[[Tensor], Tensor]:
-    """The run's loss from options, as the trainer composes it; its input is logits / scale."""
+    """Returns the loss of a run with the options, as the trainer composes it; its input is logits / scale."""
     classification = Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
 
     def loss(x: Tensor) -> Tensor:

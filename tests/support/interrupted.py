@@ -1,4 +1,4 @@
-"""Trainings that are stopped in every epoch, by their configuration; see ltrun.contracts.presets."""
+"""Trainings of a configuration that are stopped in every epoch and resume; see ltrun.contracts.presets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A package of a user's own with one part, an option and a preset, as CONTRIBUTING.md has it, and what contracts say of one."""
+"""A package outside ltrun with one part, an option and a preset, and the sentence of a broken contract."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def option(folder: Path, group: str, node: Mapping[str, Any], name: str = "mine") -> Choice:
-    """An option that may name parts of the tests."""
+    """Writes an option, whose _target_ may be a class of the tests."""
     write(folder, {f"{group}/{name}.yaml": yaml.safe_dump(dict(node))})
     return Choice(Library([folder], ["tests"]), group, name)
 
@@ -55,7 +55,7 @@ def target(part: type, **arguments: Any) -> dict[str, Any]:
 
 
 def sentence_of(check: Callable[..., object], *arguments: Any) -> str:
-    """Why a contract does not hold."""
+    """Returns the sentence of a broken contract; fails if the check passes."""
     with pytest.raises(LtrunError) as caught:
         check(*arguments)
     sentence = str(caught.value)

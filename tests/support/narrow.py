@@ -1,4 +1,4 @@
-"""Optional values, and modules reached by name, narrowed to the type that a test knows; fails where it is another."""
+"""Type narrowing of optional values and of modules reached by name; fails for another type."""
 
 from typing import TypeVar
 

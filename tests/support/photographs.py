@@ -1,4 +1,4 @@
-"""Images that stand for photographs, for the tests of augmentation: structure at several scales, batches, tolerances."""
+"""Synthetic photographs for the tests of augmentation: structure at several scales, batches, tolerances."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ def batch_of(images: Tensor, labels: Tensor | None = None) -> Batch:
 
 
 def photographs(count: int, shape: tuple[int, int, int] = (3, 32, 32), seed: int = 0) -> Tensor:
-    """uint8 noise with structure at several scales, unlike white noise, which equalises and blurs to almost nothing."""
+    """Returns uint8 noise with structure at several scales; white noise would equalise and blur to almost nothing."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, shape[0], 3, 3, generator=generator)
     smooth = F.interpolate(coarse, shape[1:], mode="bicubic").clamp(0, 1) * 200
@@ -29,7 +29,7 @@ def view(epoch: int, epochs: int) -> View:
 
 
 def assert_close(result: Tensor, expected: Tensor, levels: int, exact: float = 0.0) -> None:
-    """Within so many of 256 levels everywhere, and equal in at least the share `exact` of the pixels."""
+    """Asserts that pixels differ by at most so many of 256 levels, and that at least the share `exact` of them are equal."""
     difference = (result.float() - expected.float()).abs()
     assert difference.max() <= levels
     assert (difference == 0).float().mean() >= exact

@@ -1,4 +1,4 @@
-"""Runs that never ran, with the predictions that their records measure: what `ltrun errors` and the class reports read."""
+"""Synthetic runs with predictions and the records that measure them, for tests of `ltrun errors` and class reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.recorded import record
 
 
 def scores_of(labels: NDArray[np.int64], classes: int, seed: int = 0, lift: float = 1.0) -> NDArray[np.float32]:
-    """(N, C) noise, higher by `lift` at the label."""
+    """Returns (N, C) noise, higher by `lift` at the label."""
     scores = np.random.default_rng(seed).normal(size=(len(labels), classes)).astype(np.float32)
     scores[np.arange(len(labels)), labels] += lift
     return scores
@@ -38,7 +38,7 @@ def save_run(
     method: str = "erm",
     seed: int = 0,
 ) -> Path:
-    """Writes result.json and predictions.npz of a run. Returns its folder. counts: training images of each class."""
+    """Writes result.json and predictions.npz of a run. Returns its folder. counts: training images per class."""
     plan = record(method, seed, counts=list(counts), predictors={name: [] for name in scores}, config=config)
     stats = ClassStats(torch.tensor(counts))
     found: dict[str, Predictor] = {

@@ -1,4 +1,4 @@
-"""What readers of the documents have in their folder: data, photos, options and a package of their own, finished runs."""
+"""The folder of a reader of the documents: data, photos, options and a package, finished runs."""
 
 import os
 import shutil
@@ -32,11 +32,11 @@ class Mine(Adjust):
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
         return logits * 2
 '''
-IMAGES = 100  # of each class of CIFAR: what an imbalance of 100 needs
+IMAGES = 100  # per class of CIFAR, enough for an imbalance of 100
 
 
 def cifar(root: Path, classes: int, label: str) -> None:
-    """train.parquet and test.parquet of images of one colour each, which are decoded in no time."""
+    """Writes train.parquet and test.parquet with images of one colour each, which are quick to decode."""
     labels = np.arange(classes * IMAGES) % classes
     colours = random_images(len(labels), size=1)
     cells = [{"bytes": encoded(np.broadcast_to(colour, (32, 32, 3)).copy()), "path": ""} for colour in colours]
@@ -45,7 +45,7 @@ def cifar(root: Path, classes: int, label: str) -> None:
 
 
 def photos(root: Path) -> None:
-    """root/<class>/*: PNG of two sizes, JPEG, and grey."""
+    """Writes root/<class>/*: PNG of two sizes, JPEG, and grey PNG."""
     class_folders(root, {"heron": 12, "lynx": 6, "moth": 4}, size=48)
     for name in ("heron", "lynx", "moth"):
         (root / name / "photo.jpg").write_bytes(encoded(random_images(1, 80)[0], "JPEG"))
@@ -53,7 +53,7 @@ def photos(root: Path) -> None:
 
 
 def own_options(folder: Path) -> None:
-    """options/ with a margin, and a logit adjustment whose class is in mypackage/; `ltrun check` finds no fault with them."""
+    """Writes options/ with a margin, and a logit adjustment whose class is in mypackage/; `ltrun check` passes them."""
     for name, content in {
         "margin/small": {"adjust": SMALL},
         "logit_adjustment/mine": {"adjust": {"_target_": "mypackage.Mine"}},
@@ -67,7 +67,7 @@ def own_options(folder: Path) -> None:
 
 
 def furnish(folder: Path, data: Path, runs: Path) -> None:
-    """folder/home and folder/work. data: what `cifar` made; runs: where the sweep of `make run` lies."""
+    """Writes folder/home and folder/work. data: the folder that `cifar` wrote. runs: the folder of the sweep of `make run`."""
     home, work = folder / "home", folder / "work"
     (home / ".config" / "fish" / "completions").mkdir(parents=True)
     work.mkdir()
@@ -84,7 +84,7 @@ def furnish(folder: Path, data: Path, runs: Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of a reader's shell: one thread, a terminal of 88 columns, the repository's environment in PATH."""
+    """Returns the environment of a reader's shell: one thread, 88 columns, the environment of the repository in PATH."""
     kept = ("LANG", "LC_ALL", "TMPDIR", "LTRUN_CACHE", "LTRUN_COMPOSED", "MPLCONFIGDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {
         "HOME": str(folder / "home"),

@@ -1,4 +1,4 @@
-"""The loss of an option of class re-balancing without a network, of ltrun's own options by name."""
+"""The loss of an option of class re-balancing by name, without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests ask of a recipe: the sentence of its refusal, the classes in a role of a stage."""
+"""Recipes in tests: the sentence of a refusal, and the classes in a role of a stage."""
 
 from __future__ import annotations
 

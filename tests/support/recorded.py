@@ -1,4 +1,4 @@
-"""Records of runs that never ran: synthetic numbers, for tests of what is done with numbers."""
+"""Synthetic records of runs, for tests of tables, statistics and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DECLARED = {key: metric for metric in TASKS[SINGLE_LABEL] for key in metric.colu
 
 
 def metrics(rng: random.Random, counts: list[int] = COUNTS, lift: float = 0.0, spread: float | None = None) -> dict[str, Any]:
-    """Metrics that agree with one another, as on a test split with as many images of every class."""
+    """Returns consistent metrics, as on a balanced test split."""
     falling = [0.75 - 0.5 * i / len(counts) for i in range(len(counts))]
     drawn = [rng.uniform(0.2, 0.8) if spread is None else rng.gauss(mean, spread) for mean in falling]
     each = [min(1.0, max(0.0, value + lift)) for value in drawn]
@@ -50,9 +50,10 @@ def record(
     date: str = "2024-01-01T00:00:00+00:00",
     data: Mapping[str, Any] | None = None,
 ) -> RunRecord:
-    """predictors: name -> what it sees. numbers: another value gives other metrics for the same run.
+    """predictors: name -> the splits that it sees. numbers: another value gives other metrics for the same run.
 
-    lift: what the method gains on every class. spread: of a class over seeds, whose mean falls with its rank; None for noise.
+    lift: added to the accuracy of every class. spread: standard deviation of a class over seeds around a mean that falls with
+    the rank of the class; None draws accuracies uniformly.
     """
     counts = counts or COUNTS
     whole = {"seed": seed, "optimizer": {"lr": 0.1}, "slots": [method, margin, dataset, changes or {}], **(config or {})}

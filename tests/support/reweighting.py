@@ -1,4 +1,4 @@
-"""The loss of one part of re-weighting, the epochs it goes through, and a step that teaches it."""
+"""Losses of single parts of re-weighting: at a given epoch, and after a step."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
 from tests.support.cases import blind_view
 
 STATS = ClassStats(torch.tensor([500, 60, 9, 1, 0]))  # one class with a single image, one with none
-AS_IT_IS = 0.5  # an initial probability that adds nothing to the logits
+AS_IT_IS = 0.5  # initial probability; its logit is 0
 
 
 def influence_balanced(stats: ClassStats) -> InfluenceBalanced:

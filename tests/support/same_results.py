@@ -1,11 +1,11 @@
-"""Whether two folders of runs hold the same results, bit for bit: the proof of a refactor.
+"""Bit-for-bit comparison of two folders of runs: the proof that a refactor changes no result.
 
     ltrun -m 'method=glob(*)' dataset=digits_lt seed=0 epochs=4 outputs=before     # on the commit before
     ltrun -m 'method=glob(*)' dataset=digits_lt seed=0 epochs=4 outputs=after      # on the commit after
     python -m tests.support.same_results before after
 
-Compared are predictors with every metric, classes, stages, selection, headline, choices, changes, the losses of each epoch and
-the scores in predictions.npz. Addresses, paths of modules in the configuration, the time taken and the machine are not.
+It compares predictors with every metric, classes, stages, selection, headline, choices, changes, the losses of each epoch and
+the scores in predictions.npz. It ignores addresses, paths of modules in the configuration, times and the machine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def runs(folder: Path) -> dict[Key, tuple[Path, dict[str, Any]]]:
 
 
 def differences(before: Path, after: Path) -> list[str]:
-    """A line for each run that is missing or differs, naming what differs."""
+    """Returns a line for each run that is missing or differs, with the names of the fields that differ."""
     old, new = runs(before), runs(after)
     lines = [f"{' '.join(map(str, key))}: only in {before if key in old else after}" for key in sorted(old.keys() ^ new.keys())]
     for key in sorted(old.keys() & new.keys()):
@@ -61,7 +61,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 
 def same_arrays(before: Path, after: Path) -> bool:
-    """Every array of before; a later version may write more."""
+    """Whether `after` has every array of `before`; a later version may write more."""
     with np.load(before) as old, np.load(after) as new:
         return all(name in new and np.array_equal(old[name], new[name]) for name in old)
 

@@ -1,4 +1,4 @@
-"""Commands of the documents, run as a reader types them: what each block holds, how it runs, what is wrong with it.
+"""Sessions of the documents: the commands of each block, run as a reader types them, and a sentence for each failure.
 
 A block of `sh` holds commands, one a line; a block of `console` holds `$ command` lines, each before lines of its output, where
 `...` skips any. A comment that holds `needs a GPU`, `needs a network` or `needs a cluster` keeps a command from being run; one
@@ -36,7 +36,7 @@ OUTSIDE = re.compile(
     r"|twine|curl|wget|ssh|scp|rsync|sbatch|srun)\b|=submitit"
 )
 SPECIAL = re.compile(r"""'[^']*'|"[^"$`\\]*"|\\.|(?P<shell>[|&;<>()$`*?{}"'\\]|(?<!\S)~)""")
-SECONDS = 600  # a command that hangs
+SECONDS = 600  # time limit of a command
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Command:
     text: str
     comment: str = ""
     shown: tuple[str, ...] = ()
-    """Of its output, as the page has it."""
+    """Lines of its output, as the page shows it."""
 
     @property
     def marked(self) -> bool:
@@ -57,7 +57,7 @@ class Command:
 
 
 def commands(fence: Fence) -> list[Command]:
-    """The commands of a block of sh or console; of any other block none."""
+    """Returns the commands of a block of sh or console; other blocks have none."""
     if fence.language not in ("sh", "console") or block_fault(fence):
         return []
     found: list[Command] = []
@@ -77,7 +77,7 @@ def commands(fence: Fence) -> list[Command]:
 
 
 def split_comment(line: str) -> tuple[str, str]:
-    """The command and its comment, which begins with a # that is neither quoted nor within a word."""
+    """Splits a line into command and comment, which begins with a # that is neither quoted nor within a word."""
     for found in re.finditer(r"""'[^']*'|"(?:\\.|[^"])*"|\\.|(?<!\S)#""", line):
         if found.group() == "#":
             return line[: found.start()].strip(), line[found.end() :].strip()
@@ -85,7 +85,7 @@ def split_comment(line: str) -> tuple[str, str]:
 
 
 def split(text: str) -> list[str]:
-    """Its words, or none if a quote is open: bash then says so."""
+    """Returns the words of a command, or none if a quote is open, which bash reports."""
     try:
         return shlex.split(text)
     except ValueError:
@@ -93,7 +93,7 @@ def split(text: str) -> list[str]:
 
 
 def assigned(words: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The variables before a command, and the command."""
+    """Splits words into the variables before a command and the command."""
     count = next((i for i, word in enumerate(words) if not re.match(r"[A-Za-z_]\w*=", word)), len(words))
     return dict(word.split("=", 1) for word in words[:count]), words[count:]
 
@@ -103,12 +103,12 @@ def needs_shell(text: str) -> bool:
 
 
 def of_ltrun(words: list[str]) -> list[str]:
-    """`python -m ltrun` is `ltrun`."""
+    """Returns the words with `python -m ltrun` as `ltrun`."""
     return words[2:] if re.match(r"python3?$", words[0] if words else "") and words[1:3] == ["-m", "ltrun"] else words
 
 
 def trains(words: list[str]) -> bool:
-    """Whether these words of a command line of ltrun train, or train again."""
+    """Whether the words of a command of ltrun start or repeat a training."""
     words = of_ltrun(words)
     if not words or words[0] != "ltrun" or any(word in ("--help", "-h", "--cfg", "--info", "--version") for word in words):
         return False
@@ -118,7 +118,7 @@ def trains(words: list[str]) -> bool:
 
 
 def shortened(text: str) -> str:
-    """The command with the keys by which it trains in seconds; see the rules above."""
+    """Returns the command with keys that shorten its training to seconds; see the rules above."""
     words = of_ltrun(assigned(split(text))[1])
     if not trains(words) or words[1] == "rerun":
         return text
@@ -134,14 +134,14 @@ def shortened(text: str) -> str:
 
 
 def is_slow(page: Page) -> bool:
-    """Whether running its commands trains."""
+    """Whether a command of the page trains."""
     every = [command for fence in page.fences() for command in commands(fence) if not command.marked]
     return any(re.search(r"\bltrun\b", one.text) and trains(assigned(split(one.text))[1]) for one in every)
 
 
 @dataclass
 class Session:
-    """One reader in one folder: what `cd` and `export` change, the next command sees."""
+    """One reader in one folder; `cd` and `export` change the next commands."""
 
     folder: Path
     environ: dict[str, str]
@@ -161,7 +161,7 @@ class Session:
         return found
 
     def written(self, page: Page, fence: Fence, name: str) -> list[str]:
-        """Writes a block to the file of its name; one that shows a file of the repository must be that file."""
+        """Writes a block to the file that it names; a block that shows a file of the repository must be equal to it."""
         if (REPOSITORY / name).is_file():
             same = (REPOSITORY / name).read_text() == fence.content
             return [] if same else [f"{page.name}:{fence.line}: this is not what {name} holds: copy the file"]
@@ -192,7 +192,7 @@ class Session:
         return None
 
     def run(self, text: str) -> subprocess.CompletedProcess[str]:
-        """By the rules above."""
+        """Runs a command by the rules above."""
         variables, words = assigned(split(text))
         if words[:1] == ["make"]:
             return self.shell(shlex.join(["make", "-n", "-C", str(REPOSITORY), *words[1:]]))
@@ -207,7 +207,7 @@ class Session:
         return self.shell(text)
 
     def shell(self, text: str) -> subprocess.CompletedProcess[str]:
-        """By bash, which tells where it ends and with which variables."""
+        """Runs a command by bash, which prints its last folder and its variables."""
         state = self.folder.parent / "state"
         keeps = f"trap 'code=$?; {{ pwd; env -0; }} > {shlex.quote(str(state))}; exit $code' EXIT\n"
         done = subprocess.run(
@@ -225,7 +225,7 @@ class Session:
         return done
 
     def ltrun(self, words: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """By the function of the console script, which saves the imports of a process of its own."""
+        """Runs a command of ltrun in this process, which saves the imports of a new one."""
         self.capfd.readouterr()
         with in_place(self.folder, self.environ | variables), patch.object(sys, "argv", ["ltrun", *words]):
             code = exit_code(words)
@@ -257,7 +257,7 @@ def files_of_pytest(words: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def chunks(shown: Sequence[str]) -> list[list[str]]:
-    """Lines that follow each other in the output: `...` stands between two chunks."""
+    """Splits expected output at `...` into chunks of consecutive lines."""
     found: list[list[str]] = [[]]
     for line in shown:
         found = [*found, []] if line.strip() == "..." else [*found[:-1], [*found[-1], line]]
@@ -265,7 +265,7 @@ def chunks(shown: Sequence[str]) -> list[list[str]]:
 
 
 def contains(output: str, chunk: Sequence[str]) -> bool:
-    """Whether these lines follow each other in the output, whatever space is around them."""
+    """Whether the lines are consecutive in the output; ignores space around them."""
     wanted, lines = [line.strip() for line in chunk], [line.strip() for line in output.splitlines()]
     while not wanted[-1]:
         wanted.pop()
@@ -276,14 +276,14 @@ def contains(output: str, chunk: Sequence[str]) -> bool:
 
 @contextlib.contextmanager
 def in_place(folder: Path, environ: dict[str, str]) -> Iterator[None]:
-    """This process as one in that folder: its environment, its PYTHONPATH; modules from below it are forgotten after."""
+    """Gives this process a folder, an environment and a PYTHONPATH; on leaving, removes modules imported from the folder."""
     paths = [str(folder / path) for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     before = set(sys.modules)
     with patch.dict(os.environ, environ, clear=True), contextlib.chdir(folder), patch.object(sys, "path", [*paths, *sys.path]):
         try:
             yield
         finally:
-            logging.getLogger("ltrun").handlers.clear()  # it writes to a stream that is gone now
+            logging.getLogger("ltrun").handlers.clear()  # they write to a stream that is closed now
             for name in set(sys.modules) - before:
                 if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
                     del sys.modules[name]

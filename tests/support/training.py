@@ -1,4 +1,4 @@
-"""Recipes with parts of the tests' own, and parts that remember what a training shows them."""
+"""Recipes with parts of the tests, and parts that record the streams of a training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def node(part: type, **arguments: Any) -> dict[str, Any]:
 
 
 def mine(composition: Composed) -> Recipe:
-    """With the parts of the tests allowed."""
+    """Binds a configuration that may name classes of the tests."""
     return bound(composition, HERE)
 
 
@@ -33,7 +33,7 @@ def with_term(part: dict[str, Any], composition: Composed | None = None, weight:
 
 
 class Recorder(Term):
-    """Remembers the rows and labels of each step's streams. Its value is the mean row number of `main`."""
+    """Records the rows of each step's streams. Its value is the mean row number of `main`."""
 
     seen: ClassVar[list[dict[str, list[int]]]] = []
 

@@ -1,4 +1,4 @@
-"""The tree as contracts walk it: the package, its families, the files of options."""
+"""Paths and names of the tree: the package, its families, the files of options."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ YAMLS = sorted(CONF.rglob("*.yaml"))
 OPTION_FILES = [path for path in YAMLS if path.parent != CONF and path.parent.name not in ("local", "hydra")]
 PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py") if path.parent.resolve() != CONF}
 FAMILIES = sorted({path.parent.name for path in OPTION_FILES} & PACKAGES)  # family = package = group
-PART_FAMILIES = sorted({*SLOTS, "network"} & PACKAGES)  # whose members are parts or backbones
+PART_FAMILIES = sorted({*SLOTS, "network"} & PACKAGES)  # families of parts and backbones

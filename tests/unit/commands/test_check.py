@@ -1,4 +1,4 @@
-"""`ltrun check`: what it finds, what it prints, its exit codes, and what it says of packages that cannot be checked."""
+"""`ltrun check`: its subjects, output and exit codes, and its message for a package that cannot be checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Check = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Check]:
-    """Runs the command in a folder with mypackage and its options. Returns exit code, output and errors."""
+    """Runs the command in a folder with mypackage and its options. Returns the exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(os.environ, "CUDA_VISIBLE_DEVICES", "")
@@ -46,7 +46,7 @@ WITH = ("mypackage", "--config-dir", "options")
 
 
 @pytest.mark.slow
-def test_the_package_of_the_guide_keeps_every_contract(check: Check) -> None:
+def test_all_contracts_of_the_package_in_contributing_hold(check: Check) -> None:
     code, out, err = check(*WITH)
     folder, *subjects, summary = out.splitlines()
     assert folder == "options are also read from options"
@@ -55,26 +55,26 @@ def test_the_package_of_the_guide_keeps_every_contract(check: Check) -> None:
         "mypackage", "mypackage.CDT", "logit_adjustment=temperatures", "method=temperatures",
     ]  # fmt: skip
     assert all(line.endswith("contracts hold") for line in subjects)
-    assert summary.startswith("38 contracts of 4 subjects, in ") and summary.endswith(" s: all hold")
+    assert summary.startswith("39 contracts of 4 subjects, in ") and summary.endswith(" s: all hold")
 
 
-def test_a_broken_contract_is_one_sentence_and_exit_code_1(check: Check) -> None:
+def test_a_broken_contract_prints_one_sentence_and_exits_with_1(check: Check) -> None:
     write(Path.cwd(), {OPTION: FILES[OPTION].replace("gamma", "gama").replace("2020, ", "")})
     code, out, _ = check(*WITH, "temperatures")
     assert code == 1
     said = "    options/logit_adjustment/temperatures.yaml: logit_adjustment.adjust.gama: mypackage.CDT takes no 'gama'"
     assert said in out and "logit_adjustment=temperatures  2 of 4 contracts broken" in out
-    assert "\n  its second line cites the paper, with its year\n    options/" in out
+    assert "\n  the second line of the header cites the paper, with its year\n    options/" in out
     assert out.splitlines()[-1].endswith("broken, of logit_adjustment=temperatures, method=temperatures")
 
 
-def test_an_error_in_the_authors_code_has_its_file_and_line(check: Check) -> None:
+def test_an_exception_in_the_package_is_reported_with_its_file_and_line(check: Check) -> None:
     write(Path.cwd(), {PART: FILES[PART].replace("        if gamma < 0:", "        1 / 0\n        if gamma < 0:")})
     code, out, _ = check(*WITH, "logit_adjustment=temperatures")
     line = FILES[PART].splitlines().index("        if gamma < 0:") + 1
     assert code == 1
     assert f"    ZeroDivisionError: division by zero ({Path.cwd() / PART}, line {line}, in __init__)" in out.splitlines()
-    assert "its parts are built" in out and "no step looks" not in out
+    assert "its parts can be built" in out and "no step reads" not in out
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_an_error_in_the_authors_code_has_its_file_and_line(check: Check) -> Non
         (["mypackage", "CDT"], ["mypackage", "mypackage.CDT"]),
     ],
 )
-def test_names_choose_what_is_checked(check: Check, words: list[str], found: list[str]) -> None:
+def test_names_select_the_subjects(check: Check, words: list[str], found: list[str]) -> None:
     code, out, _ = check("mypackage", words[0], "--config-dir", "options", *words[1:])
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[1:-1]] == found
 
 
-def test_options_are_found_in_the_environment_and_in_the_package(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_are_read_from_the_search_path_and_from_the_package(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no option uses mypackage.CDT" in check("mypackage", "mypackage")[1]
     monkeypatch.setenv("LTRUN_SEARCHPATH", "options")
     assert check("mypackage", "mypackage")[0] == 0
@@ -101,8 +101,8 @@ def test_options_are_found_in_the_environment_and_in_the_package(check: Check, m
     assert check("mypackage", "mypackage")[0] == 0
 
 
-def test_a_name_that_is_none_is_refused_with_the_nearest(check: Check) -> None:
-    assert check(*WITH, "CTD")[0::2] == (1, "ltrun: there is no part and no option 'CTD' to check; did you mean 'CDT'?\n")
+def test_an_unknown_name_is_refused_with_the_nearest_one(check: Check) -> None:
+    assert check(*WITH, "CTD")[0::2] == (1, "ltrun: check: there is no part or option 'CTD'; did you mean 'CDT'?\n")
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_a_name_that_is_none_is_refused_with_the_nearest(check: Check) -> None:
         (["mypackage", "--config-dir", "optins"], "options are read from optins, which is not a folder"),
     ],
 )
-def test_what_cannot_be_found_is_a_sentence(check: Check, argv: list[str], said: str) -> None:
+def test_a_missing_package_or_folder_is_refused_by_name(check: Check, argv: list[str], said: str) -> None:
     code, _, err = check(*argv)
     assert code == 1 and err.startswith(f"ltrun: {said}") and err.count("\n") == 1
 
 
-def test_a_package_that_lies_here_and_is_not_importable_is_told_how(check: Check) -> None:
+def test_a_package_of_this_folder_outside_pythonpath_is_refused_with_the_command(check: Check) -> None:
     write(Path.cwd(), {"elsewhere/nearby/__init__.py": ""})
     os.chdir("elsewhere")
     assert check("nearby")[2].rstrip().endswith("to PYTHONPATH: it is in this folder, so put PYTHONPATH=. before the command")
@@ -127,14 +127,14 @@ def test_a_package_that_lies_here_and_is_not_importable_is_told_how(check: Check
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("import nowhere\n", "ModuleNotFoundError: No module named 'nowhere' ({file}, line 1, in <module>); mend it there"),
-        ("def f(:\n", "SyntaxError: invalid syntax ({file}, line 1); mend it there"),
-        ("import sys; sys.exit(3)\n", "SystemExit: 3 ({file}, line 1, in <module>); mend it there"),
-        ("input('? ')\n", "EOFError: EOF when reading a line ({file}, line 1, in <module>); mend it there"),
-        ("import time; time.sleep(60)\n", "it does not end within 0.2 seconds ({file}, line 1, in <module>); mend it there"),
+        ("import nowhere\n", "ModuleNotFoundError: No module named 'nowhere' ({file}, line 1, in <module>); correct it there"),
+        ("def f(:\n", "SyntaxError: invalid syntax ({file}, line 1); correct it there"),
+        ("import sys; sys.exit(3)\n", "SystemExit: 3 ({file}, line 1, in <module>); correct it there"),
+        ("input('? ')\n", "EOFError: EOF when reading a line ({file}, line 1, in <module>); correct it there"),
+        ("import time; time.sleep(60)\n", "it did not end within 0.2 seconds ({file}, line 1, in <module>); correct it there"),
     ],
 )
-def test_a_package_that_cannot_be_imported_is_a_sentence(
+def test_a_package_whose_import_fails_is_refused_with_the_line(
     check: Check, text: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "SECONDS", 0.2)
@@ -143,22 +143,31 @@ def test_a_package_that_cannot_be_imported_is_a_sentence(
     assert (code, err) == (1, f"ltrun: mypackage cannot be imported: {said.format(file=Path.cwd() / INIT)}\n")
 
 
-def test_a_package_without_parts_is_told_so(check: Check) -> None:
+def test_a_package_without_parts_is_told_to_export_them(check: Check) -> None:
     code, out, _ = check("json")
     assert code == 1 and "json exports no part; write __all__ = [...] with the names of its parts into" in out
 
 
-def test_a_file_that_is_no_yaml_is_a_sentence(check: Check) -> None:
+def test_a_file_with_a_yaml_error_is_named(check: Check) -> None:
     write(Path.cwd(), {OPTION: "adjust: ["})
     code, _, err = check(*WITH)
     assert code == 1 and err.startswith("ltrun: options/logit_adjustment/temperatures.yaml cannot be read as YAML: ")
 
 
-def test_flags_that_cannot_be_read_are_exit_code_2(check: Check) -> None:
+def test_a_repeated_key_is_named_with_its_line(check: Check) -> None:
+    write(Path.cwd(), {OPTION: FILES[OPTION] + "  gamma: 0.4\n"})
+    code, out, _ = check(*WITH, "logit_adjustment=temperatures")
+    assert (
+        code == 1 and "options/logit_adjustment/temperatures.yaml cannot be read as YAML: while constructing a mapping" in out
+    )
+    assert "found duplicate key gamma" in out
+
+
+def test_a_missing_package_or_an_unknown_flag_exits_with_2(check: Check) -> None:
     assert check()[0] == 2 and check("mypackage", "--colour")[0] == 2
 
 
-def test_the_help_says_where_options_are_found(check: Check) -> None:
+def test_the_help_names_the_folders_of_options(check: Check) -> None:
     code, out, _ = check("--help")
     assert code == 0
     for said in (
@@ -166,12 +175,12 @@ def test_the_help_says_where_options_are_found(check: Check) -> None:
         "LTRUN_SEARCHPATH",
         "PACKAGE/conf",
         "plugins=[PACKAGE]",
-        "exit code: 0 all contracts hold",
+        "exit code: 0 if all contracts hold",
     ):
         assert said in out
 
 
-def test_words_are_completed(tmp_path: Path) -> None:
+def test_package_flags_and_options_are_completed(tmp_path: Path) -> None:
     write(tmp_path, {"margin/mine.yaml": FILES[PRESET]})
     assert candidates(["chec"]) == ["check"]
     assert candidates(["check", "--con"]) == ["--config-dir"]

@@ -1,4 +1,4 @@
-"""Options that contracts compose: folders of a user's own, what an option needs beside it, what is refused."""
+"""The library of options: folders of users, companions of an option, refusals."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ class Counted(Adjust):
         ("method=ldam_drw", {}),
     ],
 )
-def test_an_option_is_composed_with_what_it_needs(word: str, beside: dict[str, str]) -> None:
+def test_an_option_is_composed_with_its_companions(word: str, beside: dict[str, str]) -> None:
     group, _, name = word.partition("=")
     chosen = choice(group, name)
     assert chosen.picked == {group: name, **beside} and chosen.word == word
     assert chosen.composition[1][group] == name and chosen.recipe.stages
 
 
-def test_an_option_that_fits_nothing_is_refused_as_it_is_alone(tmp_path: Path) -> None:
+def test_an_option_without_a_fitting_companion_gets_the_refusal_of_the_option_alone(tmp_path: Path) -> None:
     made = option(tmp_path, "logit_adjustment", {"weigh": target(Counted)})
     with pytest.raises(ConfigError, match=r"^logit_adjustment.weigh: .*Counted is not a Weigh"):
         _ = made.recipe
 
 
-def test_classes_of_a_package_that_is_not_named_are_refused(tmp_path: Path) -> None:
+def test_a_class_of_a_package_outside_the_plugins_is_refused(tmp_path: Path) -> None:
     option(tmp_path, "logit_adjustment", {"adjust": target(Counted)})
     with pytest.raises(ConfigError, match="is not allowed"):
         _ = Choice(Library([tmp_path]), "logit_adjustment", "mine").recipe
 
 
-def test_options_of_a_folder_are_those_of_its_library_alone(tmp_path: Path) -> None:
+def test_a_library_does_not_find_the_options_of_another(tmp_path: Path) -> None:
     made = option(tmp_path, "logit_adjustment", {"adjust": target(Counted)})
     assert made.recipe.stages[0].adjusts[0].target is Counted
     assert "mine" in made.library.options["logit_adjustment"]

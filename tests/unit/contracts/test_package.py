@@ -1,4 +1,4 @@
-"""Packages: what they export, ship and print; for each contract one that breaks it, and the sentence that it is told."""
+"""Contracts of a package: for each a package that breaks it, and the sentence that reports it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Opened = Callable[[dict[str, str]], Package]
 
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
-    """Writes mypackage, with some files changed, and imports it."""
+    """Writes mypackage with the changes, and imports it."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def one(changes: dict[str, str]) -> Package:
@@ -32,7 +32,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
         del sys.modules[name]
 
 
-def test_a_package_that_keeps_every_contract(opened: Opened, tmp_path: Path) -> None:
+def test_all_contracts_of_a_correct_package_hold(opened: Opened, tmp_path: Path) -> None:
     found = opened({OPTION: FILES[OPTION]})
     assert list(found.parts) == ["mypackage.CDT"] and found.hidden == {} and found.options is None
     contracts = list(package.of_a_package(found, TARGETS, [tmp_path / "options"]))
@@ -41,69 +41,70 @@ def test_a_package_that_keeps_every_contract(opened: Opened, tmp_path: Path) -> 
         contract.check()
 
 
-def test_parts_are_those_of_subpackages_too_each_by_its_shortest_name(opened: Opened) -> None:
+def test_parts_of_subpackages_are_found_by_their_shortest_name(opened: Opened) -> None:
     inner = "from mypackage.cdt import CDT\nfrom mypackage.inner.own import Own\n\n__all__ = ['CDT', 'Own']\n"
     own = "from ltrun.parts import Weigh\n\n\nclass Own(Weigh):\n    pass\n"
     found = opened({"mypackage/inner/__init__.py": inner, "mypackage/inner/own.py": own})
     assert list(found.parts) == ["mypackage.CDT", "mypackage.inner.Own"] and found.hidden == {}
 
 
-def test_a_single_module_is_a_package(tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_module_is_opened_as_a_package(tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"single.py": FILES[PART] + '\n\n__all__ = ["CDT"]\n'})
     importlib.invalidate_caches()
     found = Package.opened("single")
     assert list(found.parts) == ["single.CDT"] and found.hidden == {} and found.options is None
     monkeypatch.delattr(found.modules[0], "__all__")
     unlisted = Package("single", found.modules)
-    assert "single.CDT is in no __all__" in sentence_of(package.exports_every_part, unlisted)
+    assert "single.CDT is not in any __all__" in sentence_of(package.exports_every_part, unlisted)
     assert f"write __all__ = [...] with the names of its parts into {tmp_path / 'single.py'}" in sentence_of(
         package.has_something, unlisted, set()
     )
 
 
-def test_what_is_not_for_training_is_not_imported(opened: Opened) -> None:
+def test_tests_scripts_and_modules_without_ltrun_are_not_imported(opened: Opened) -> None:
     refusing = "raise RuntimeError('ltrun imports this')\n"
     names = ("__main__.py", "tests/__init__.py", "test_cdt.py", "conftest.py", "conf/__init__.py", "no-module.py")
     opened({f"mypackage/{name}": refusing for name in names} | {"mypackage/plots.py": "import nothing.at.all\n"})
 
 
-def test_a_package_ships_options_in_conf(opened: Opened, tmp_path: Path) -> None:
+def test_the_folder_conf_of_a_package_has_its_options(opened: Opened, tmp_path: Path) -> None:
     found = opened({"mypackage/conf/margin/mine.yaml": "{}"})
     assert found.options == tmp_path / "mypackage" / "conf"
 
 
-def test_what_is_printed_is_told(opened: Opened, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_print_at_import_is_reported(opened: Opened, capsys: pytest.CaptureFixture[str]) -> None:
     found = opened({INIT: FILES[INIT] + "print('hello')\n"})
     assert capsys.readouterr().out == ""
-    assert "mypackage prints 'hello' while it is imported" in sentence_of(package.imports_quietly, found)
+    assert "mypackage prints 'hello' when it is imported" in sentence_of(package.imports_quietly, found)
 
 
-def test_a_package_without_parts_is_told_so(opened: Opened) -> None:
+def test_a_package_without_parts_is_told_to_export_them(opened: Opened) -> None:
     sentence = sentence_of(package.has_something, opened({INIT: "", PART: ""}), set())
     assert "mypackage exports no part; write __all__ = [...] with the names of its parts into" in sentence
     assert sentence.endswith("__init__.py")
 
 
-def test_a_package_that_exports_none_of_its_parts_is_told_so(opened: Opened) -> None:
+def test_a_part_outside_all_is_reported_with_its_import(opened: Opened) -> None:
     found = opened({INIT: ""})
     assert "mypackage exports no part, and defines mypackage.cdt.CDT; write" in sentence_of(package.has_something, found, set())
     sentence = sentence_of(package.exports_every_part, found)
-    assert "mypackage.cdt.CDT is in no __all__" in sentence
+    assert "mypackage.cdt.CDT is not in any __all__" in sentence
     assert "import it in mypackage/__init__.py and add 'CDT' to mypackage.__all__" in sentence
 
 
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ('["CTD"]', "mypackage.__all__ names 'CTD', which is not there; import it, or leave it out"),
-        ('["CDT", "CDT"]', "mypackage.__all__ names 'CDT' twice; leave one out"),
+        ('["CTD"]', "mypackage.__all__ names 'CTD', which it does not define; import it, or remove the name"),
+        ('"CDT"', "mypackage.__all__ is one string; write a list, __all__ = ['CDT']"),
+        ('["CDT", "CDT"]', "mypackage.__all__ names 'CDT' twice; remove one"),
     ],
 )
-def test_a_list_of_what_is_not_there_is_told(opened: Opened, names: str, said: str) -> None:
+def test_a_missing_or_repeated_name_in_all_is_reported(opened: Opened, names: str, said: str) -> None:
     assert said in sentence_of(package.exports_what_is_there, opened({INIT: FILES[INIT].replace('["CDT"]', names)}))
 
 
-def test_a_part_without_an_option_is_told_so(opened: Opened) -> None:
+def test_a_part_without_an_option_is_reported(opened: Opened) -> None:
     sentence = sentence_of(package.uses_every_part, opened({}), {"mypackage.Other"})
     assert "no option uses mypackage.CDT, so no command line can choose it; write DIR/GROUP/NAME.yaml with" in sentence
 
@@ -111,11 +112,11 @@ def test_a_part_without_an_option_is_told_so(opened: Opened) -> None:
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("mine.yaml", "mine.yaml lies in no group; move it into"),
-        ("margins/mine.yaml", "the folder 'margins' is no group of ltrun's; did you mean 'margin'?"),
+        ("mine.yaml", "mine.yaml is not in a group; move it into"),
+        ("margins/mine.yaml", "the folder 'margins' is not a group of ltrun; did you mean 'margin'?"),
         ("margin/mine.yml", "mine.yml is not read; rename it to mine.yaml"),
     ],
 )
-def test_a_file_where_nothing_reads_it_is_told(tmp_path: Path, file: str, said: str) -> None:
+def test_a_file_outside_the_groups_or_with_another_ending_is_reported(tmp_path: Path, file: str, said: str) -> None:
     write(tmp_path, {file: "{}"})
     assert said in sentence_of(package.lies_in_groups, [tmp_path])

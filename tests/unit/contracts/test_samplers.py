@@ -1,4 +1,4 @@
-"""Samplers: for each contract one that breaks it, and the sentence that it is told."""
+"""Contracts of samplers: for each a sampler that breaks it, and the sentence that reports it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def sampling(folder: Path, part: type[Sampler], **arguments: float) -> Choice:
     return option(folder, "resampling", {"sampler": target(part, **arguments)})
 
 
-def test_a_sampler_that_keeps_every_contract(tmp_path: Path) -> None:
+def test_all_contracts_of_a_correct_sampler_hold(tmp_path: Path) -> None:
     contracts = list(samplers.of_a_sampler(sampling(tmp_path, Shuffled)))
     assert len(contracts) == 5
     for contract in contracts:
@@ -98,22 +98,22 @@ def test_a_sampler_that_keeps_every_contract(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "said"),
     [
-        (Global, "Global.draw gives other rows for a generator of the same seed; draw from the generator that it is given"),
+        (Global, "Global.draw gives different rows for generators of the same seed; draw from the generator argument only"),
         (Wasteful, "Wasteful.draw draws from torch's default generator"),
-        (Fixed, "Fixed.draw gives the same rows whatever the seed, so every epoch has one order"),
-        (Remembering, "Remembering.draw depends on how often it was asked before; keep no count"),
+        (Fixed, "Fixed.draw gives the same rows for every seed, so all epochs have one order"),
+        (Remembering, "Remembering.draw depends on the number of earlier calls; keep no count"),
     ],
 )
-def test_rows_from_elsewhere_than_the_generator_are_told(part: type[Sampler], said: str, tmp_path: Path) -> None:
+def test_rows_that_do_not_depend_on_the_generator_alone_are_reported(part: type[Sampler], said: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     assert said in sentence_of(samplers.draws_by_its_generator, sampling(tmp_path, part), FIRST)
 
 
 @pytest.mark.parametrize(
     ("part", "said"),
-    [(Looping, "with few classes or images and"), (Few, "Few draws 10 rows of 12; an epoch has as many")],
+    [(Looping, "with few classes or images and"), (Few, "Few draws 10 rows where the set has 12; draw at least as many")],
 )
-def test_a_loop_and_a_short_epoch_are_told(part: type[Sampler], said: str, tmp_path: Path) -> None:
+def test_a_loop_over_classes_or_a_short_epoch_is_reported(part: type[Sampler], said: str, tmp_path: Path) -> None:
     assert said in sentence_of(samplers.draws_without_a_loop, sampling(tmp_path, part))
 
 
@@ -121,13 +121,15 @@ def test_a_loop_and_a_short_epoch_are_told(part: type[Sampler], said: str, tmp_p
     ("part", "said"),
     [
         (Beyond, "resampling.sampler.shift=60: the sampler, Beyond, draws row 632, but the rows are 0 to 572"),
-        (Nameless, "resampling.sampler.shift=1e-06 is refused, but the sentence does not name the key 'shift'"),
+        (Nameless, "resampling.sampler.shift=1e-06 is refused by a sentence that does not name 'shift'"),
     ],
 )
-def test_an_argument_at_its_edge_is_told(part: type[Sampler], said: str, tmp_path: Path) -> None:
+def test_an_extreme_argument_with_invalid_rows_or_a_vague_refusal_is_reported(
+    part: type[Sampler], said: str, tmp_path: Path
+) -> None:
     assert said in sentence_of(samplers.extremes_draw_rows, sampling(tmp_path, part, shift=0.0))
 
 
-def test_what_is_on_in_the_only_epoch_of_a_stage_is_told(tmp_path: Path) -> None:
+def test_rows_that_depend_on_the_length_of_the_stage_are_reported(tmp_path: Path) -> None:
     sentence = sentence_of(samplers.draws_alike, sampling(tmp_path, Early))
-    assert "draws other rows in the first epoch of a stage of one epoch than in one of 200" in sentence
+    assert "draws other rows in the first epoch of a stage of one epoch than of a stage of 200" in sentence

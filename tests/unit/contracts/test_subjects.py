@@ -1,4 +1,4 @@
-"""Which contracts fit which option, and what is told of code that raises, ends or hangs."""
+"""Subjects of contracts: the contracts of each kind of option, and the report of code that raises, exits or hangs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names(group: str, option: str) -> list[str]:
     return [contract.name for contract in of_an_option(file, choice(group, option))]
 
 
-def test_contracts_are_yielded_by_what_an_option_is() -> None:
+def test_each_kind_of_option_has_the_contracts_of_its_roles() -> None:
     loss, sampler, head, row = (
         "the loss in bfloat16 is near",
         "drawing takes no loop",
@@ -35,7 +35,7 @@ def test_contracts_are_yielded_by_what_an_option_is() -> None:
     first = {"margin=ldam": loss, "resampling=drs": sampler, "classifier=cosine": head, "posthoc=ncm": row}
     for word in first:
         found = " ".join(names(*word.split("=")))
-        assert "trains and predicts" in found and "no step looks" in found and "_target_" in found
+        assert "trains and predicts" in found and "no step reads" in found and "_target_" in found
         expected = {loss, sampler} if word == "resampling=drs" else {first[word]}
         assert {said for said in (loss, sampler, head, row) if said in found} == expected
     preset = " ".join(names("method", "erm"))
@@ -45,9 +45,9 @@ def test_contracts_are_yielded_by_what_an_option_is() -> None:
     assert "trains and predicts" in " ".join(names("schedule", "cosine"))
 
 
-def test_nothing_is_tried_behind_a_decisive_contract(tmp_path: Path) -> None:
+def test_contracts_after_a_broken_decisive_one_are_skipped(tmp_path: Path) -> None:
     def fail() -> None:
-        raise BrokenContract("it does not hold; mend it")
+        raise BrokenContract("it does not hold; correct it")
 
     contracts = [Contract("a", fail), Contract("b", fail, decisive=True), Contract("c", fail)]
     found = list(broken_of(Subject("mine", contracts, tmp_path)))
@@ -76,10 +76,10 @@ def hangs() -> None:
         (raises, "ZeroDivisionError: division by zero ("),
         (leaves, "SystemExit: 3 ("),
         (asks, "EOFError: EOF when reading a line ("),
-        (hangs, "it does not end within 0.2 seconds ("),
+        (hangs, "it did not end within 0.2 seconds ("),
     ],
 )
-def test_code_of_the_users_that_goes_wrong_is_a_sentence_with_its_line(
+def test_code_that_raises_exits_asks_or_hangs_is_reported_with_its_line(
     check: Callable[[], None], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "SECONDS", 0.2)
@@ -87,7 +87,19 @@ def test_code_of_the_users_that_goes_wrong_is_a_sentence_with_its_line(
     assert sentence.startswith(said) and f"{HERE}, line " in sentence and f"in {check.__name__})" in sentence
 
 
-def test_an_interruption_ends_the_check() -> None:
+def test_a_broken_contract_names_the_line_that_raised_its_cause() -> None:
+    def check() -> None:
+        try:
+            raises()
+        except ZeroDivisionError as error:
+            raise BrokenContract("a count is 0; use as_rarest") from error
+
+    place = f"({HERE}, line {raises.__code__.co_firstlineno + 1}, in raises)"
+    assert broken(Contract("it works", check), HERE.parent) == f"a count is 0; use as_rarest {place}"
+    assert broken(Contract("it works", check), HERE.parent / "elsewhere") == "a count is 0; use as_rarest"
+
+
+def test_ctrl_c_ends_the_check() -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -95,7 +107,7 @@ def test_an_interruption_ends_the_check() -> None:
         broken(Contract("it works", interrupted))
 
 
-def test_a_guard_keeps_what_is_printed_and_lets_go_of_the_clock(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_guard_captures_output_and_stops_its_timer(capsys: pytest.CaptureFixture[str]) -> None:
     with guard.guarded(0.05) as printed:
         print("to myself")
     time.sleep(0.1)
@@ -117,21 +129,23 @@ def a_dataset(folder: Path, **changes: object) -> Choice:
     return made
 
 
-def test_a_data_set_keeps_its_contract(tmp_path: Path) -> None:
+def test_the_contract_of_a_correct_data_set_holds(tmp_path: Path) -> None:
     is_a_dataset(a_dataset(tmp_path))
 
 
-def test_a_data_set_of_another_name_is_told_so(tmp_path: Path) -> None:
+def test_a_data_set_with_another_name_than_its_file_is_reported(tmp_path: Path) -> None:
     sentence = sentence_of(is_a_dataset, a_dataset(tmp_path, name="yours"))
-    assert "its file has 'name: yours', under which results are filed; write name: mine" in sentence
+    assert "its file has 'name: yours', but results are filed under the name of the option; write name: mine" in sentence
 
 
-def test_a_data_set_with_other_numbers_of_means_is_told_so(tmp_path: Path) -> None:
+def test_a_data_set_with_unequal_numbers_of_means_and_deviations_is_reported(tmp_path: Path) -> None:
     prepare = {"_target_": "ltrun.data.Normalise", "mean": [0.5, 0.5], "std": [0.5]}
-    assert "has 2 means and 1 deviations; give one a channel" in sentence_of(is_a_dataset, a_dataset(tmp_path, prepare=prepare))
+    assert "has 2 means and 1 standard deviations; give one of each per channel" in sentence_of(
+        is_a_dataset, a_dataset(tmp_path, prepare=prepare)
+    )
 
 
-def test_a_data_set_that_reads_in_its_constructor_says_where(tmp_path: Path) -> None:
+def test_a_data_set_that_reads_files_in_its_constructor_raises_their_error(tmp_path: Path) -> None:
     made = a_dataset(tmp_path, **target(Reading))
     with pytest.raises(OSError, match="no such file"):
         is_a_dataset(made)

@@ -1,4 +1,4 @@
-"""Trainings, steps and presets: for each contract a part that breaks it, and the sentence that it is told."""
+"""Contracts of trainings, steps and presets: for each a part that breaks it, and the sentence that reports it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Forgetting(Still):
 
 
 class Hiding(Still):
-    """Keeps what changes in a list, of which no checkpoint knows."""
+    """Keeps a changing value in a list, which no checkpoint saves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,6 +94,22 @@ class Impatient(Still):
         return loss * (1.0 if loss.item() > 0 else 2.0)
 
 
+class Indexing(Still):
+    """Looks rows of a host's tensor up by labels of the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = [torch.ones(10)]
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        return super().forward(outputs, streams) * self.weights[0][streams["main"].targets.primary].mean()
+
+
+class Numeric(Still):
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        return super().forward(outputs, streams) * float(outputs["main"].need("logits").detach().numpy().max())
+
+
 class Homesick(Still):
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +139,7 @@ def with_term(folder: Path, part: type[Term]) -> Choice:
     return option(folder, "representation", {"terms": {"own": {"part": target(part), "weight": 0.1}}})
 
 
-def test_a_part_that_keeps_every_contract(tmp_path: Path) -> None:
+def test_all_contracts_of_a_correct_part_hold(tmp_path: Path) -> None:
     choice = with_term(tmp_path, Still)
     contracts = [*training.of_a_training(choice), *device.of_a_step(choice)]
     assert len(contracts) == 4
@@ -134,19 +150,19 @@ def test_a_part_that_keeps_every_contract(tmp_path: Path) -> None:
 STATE = [
     (
         Counting,
-        "Counting.steps is a plain value that changes in training, unknown to a checkpoint and to a captured step",
+        "Counting.steps is a plain value that changes in training, which neither a checkpoint nor a captured step sees",
     ),
     (Replacing, "the buffer objective.terms.own.scale was replaced; write it in place: self.NAME.copy_(...)"),
-    (Forgetting, "objective.terms.own.scale: a checkpoint does not bring it back; register it with persistent=True"),
-    (Hiding, "after a checkpoint the loss of the same step is"),
+    (Forgetting, "objective.terms.own.scale: a checkpoint does not restore it; register the buffer with persistent=True"),
+    (Hiding, "after a checkpoint was loaded; keep values that change in self.register_buffer"),
     (Bursting, "objective.terms.own.other is not finite after two epochs on digits"),
-    (Sharing, "a copy of the parts shares tensors with the original"),
-    (Drifting, "terms.own.scale: a copy of the part has other values"),
+    (Sharing, "copy.deepcopy of the parts shares tensors with the original"),
+    (Drifting, "terms.own.scale: copy.deepcopy of the part gives other values"),
 ]
 
 
 @pytest.mark.parametrize(("part", "said"), STATE, ids=[part.__name__ for part, _ in STATE])
-def test_state_outside_of_buffers_is_told(part: type[Term], said: str, tmp_path: Path) -> None:
+def test_state_that_a_checkpoint_or_a_copy_loses_is_reported(part: type[Term], said: str, tmp_path: Path) -> None:
     choice = with_term(tmp_path, part)
     recipe = choice.library.bound(quick(choice, 10))
     assert said in sentence_of(training.keeps_state_in_buffers, recipe, tmp_path / "run")
@@ -155,50 +171,34 @@ def test_state_outside_of_buffers_is_told(part: type[Term], said: str, tmp_path:
 STEPS = [
     (Impatient, "Impatient cannot be compiled or captured (_local_scalar_dense makes the host wait for the device)"),
     (Impatient, "use no .item(), no `if` on a tensor and no mask as an index"),
+    (Numeric, "a step turns a tensor into a NumPy array (a tensor of a device has no NumPy array); compute by torch"),
+    (Indexing, "a step mixes tensors of the host with those of a device (index: a tensor of the host by an index"),
     (Homesick, "a step mixes tensors of the host with those of a device (mul: expected all tensors on one device"),
-    (Counting, "and 34 more: a Python number that changes, or a seed of its own, is frozen there"),
+    (Counting, "and 34 more than a CPU: the captured step has frozen a Python number, a tensor of the host or a seed"),
 ]
 
 
-class Ada:
-    """Adam as torch makes it."""
-
-    def __init__(self, lr: float = 0.001):
-        self.lr = lr
-
-    def build(self, parameters: Mapping[str, torch.nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(list(parameters.values()), lr=self.lr)
-
-
-def test_an_optimizer_whose_rate_is_a_number_is_told(tmp_path: Path) -> None:
-    choice = option(tmp_path, "optimizer", target(Ada))
-    recipe = choice.library.bound(quick(choice, device.EPOCHS))
-    sentence = sentence_of(device.device_has_the_bits_of_the_host, recipe, tmp_path / "run")
-    assert "Adam, whose learning rate is not a tensor, cannot be compiled" in sentence
-    assert sentence.endswith("give the optimizer a rate that is a tensor, which a captured step reads anew")
-
-
 @pytest.mark.parametrize(("part", "said"), STEPS)
-def test_a_step_that_no_gpu_can_replay_is_told(part: type[Term], said: str, tmp_path: Path) -> None:
+def test_a_step_that_a_gpu_cannot_replay_is_reported(part: type[Term], said: str, tmp_path: Path) -> None:
     choice = with_term(tmp_path, part)
     recipe = choice.library.bound(quick(choice, device.EPOCHS))
     assert said in sentence_of(device.device_has_the_bits_of_the_host, recipe, tmp_path / "run")
 
 
-def test_a_constructor_that_raises_says_where(tmp_path: Path) -> None:
+def test_an_exception_of_a_constructor_is_raised(tmp_path: Path) -> None:
     choice = option(tmp_path, "logit_adjustment", {"adjust": target(Raising)})
     with pytest.raises(ZeroDivisionError, match="by the author"):
         training.is_built(choice, tmp_path / "run")
 
 
-def test_a_loss_that_depends_on_nothing_is_told(tmp_path: Path) -> None:
+def test_a_loss_that_does_not_depend_on_the_network_is_reported(tmp_path: Path) -> None:
     choice = option(tmp_path, "representation", {"terms": {"classification": {"part": target(Deaf)}}})
     recipe = choice.library.bound(quick(choice, 1))
     sentence = sentence_of(training.trains_and_predicts, recipe, tmp_path / "run")
-    assert sentence == "the loss does not depend on the network; compute it from the logits that a part gets"
+    assert sentence == "the loss does not depend on the network; compute it from the logits that forward gets"
 
 
-def test_a_row_of_another_shape_is_told(tmp_path: Path) -> None:
+def test_scores_of_another_shape_are_reported(tmp_path: Path) -> None:
     choice = option(tmp_path, "posthoc", {"predictors": {"tall": target(Tall)}})
     recipe = choice.library.bound(quick(choice, 1))
     assert "post-hoc row 'tall' is left out" in sentence_of(training.trains_and_predicts, recipe, tmp_path / "run")
@@ -207,29 +207,29 @@ def test_a_row_of_another_shape_is_told(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------------- presets
 
 
-def test_a_run_that_does_not_go_on_where_it_was_is_told(tmp_path: Path) -> None:
+def test_a_run_that_resumes_with_other_values_is_reported(tmp_path: Path) -> None:
     choice = with_term(tmp_path, Hiding)
     sentence = sentence_of(presets.resumes, choice.library.bound(quick(choice, 3)), tmp_path / "run")
-    assert "has other bits after a run that was stopped and went on; what changes in training must be a buffer" in sentence
+    assert "a stopped and resumed run ends with other values; keep values that change in self.register_buffer" in sentence
 
 
-def test_a_preset_that_is_warned_about_is_told_so(tmp_path: Path) -> None:
+def test_a_preset_with_a_warning_is_reported(tmp_path: Path) -> None:
     text = {"defaults": [{"override /resampling": "class_balanced"}, {"override /logit_adjustment": "balanced_softmax"}]}
     choice = option(tmp_path, "method", text)
     (tmp_path / "method" / "mine.yaml").write_text("# @package _global_\n" + (tmp_path / "method" / "mine.yaml").read_text())
-    assert "method=mine is warned about: stage 'train' balances the classes more than once" in sentence_of(
+    assert "method=mine has a warning: stage 'train' balances the classes more than once" in sentence_of(
         presets.binds_without_a_warning, choice
     )
 
 
-def test_a_preset_that_is_short_is_told_so(tmp_path: Path) -> None:
+def test_a_preset_with_few_epochs_is_reported(tmp_path: Path) -> None:
     choice = option(tmp_path, "method", {"epochs": 3})
     (tmp_path / "method" / "mine.yaml").write_text("# @package _global_\nepochs: 3\n")
     assert "method=mine trains 3 epochs on digits" in sentence_of(presets.binds_without_a_warning, choice)
 
 
-def test_a_seed_of_its_own_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No part that the trainer seeds can do that; here the trainer itself takes one seed for all."""
+def test_a_run_that_ignores_its_seed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No part can cause this, because the trainer seeds each epoch; so this trainer itself ignores the seed."""
     choice = with_term(tmp_path, Still)
     build: Any = trial.Trainer
 
@@ -241,7 +241,7 @@ def test_a_seed_of_its_own_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sentence == "two seeds give the same run; set no seed of your own, such as torch.manual_seed(0)"
 
 
-def test_what_is_compared_bit_for_bit() -> None:
+def test_states_are_compared_item_by_item() -> None:
     state = {"a": [torch.ones(2), 1], "b": None}
     assert presets.same(state, {"a": [torch.ones(2), 1], "b": None})
     for other in ({"a": [torch.zeros(2), 1], "b": None}, {"a": [torch.ones(2)], "b": None}, {"a": [torch.ones(2), 1]}):

@@ -175,4 +175,4 @@ def test_images_beside_class_folders_and_splits_are_counted_and_left_out(
         (where / name).write_bytes(b"x")
     ImageFolder(str(tmp_path), image_size=4).open(CPU)
     said = [line for line in caplog.messages if "beside its folders" in line]
-    assert said == [f"2 images lie in {where} itself, beside its folders, and are left out, such as a.JPG"]
+    assert said == [f"images in {where} itself, beside its folders, are left out: 2, such as a.JPG"]
