@@ -14,6 +14,7 @@ from ltrun.contracts.library import Choice
 from ltrun.contracts.training import quick, within
 from ltrun.contracts.trial import differing, digits, normaliser, snapshot, some_of, trainer
 from ltrun.data import Resident
+from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.recipe.stage import Recipe
 
 ON_DEVICE = (
@@ -48,7 +49,7 @@ def of_a_step(choice: Choice) -> Iterator[Contract]:
 
 
 def unevaluated(network: nn.Module) -> dict[str, dict[str, Any]]:
-    return {"val": {"accuracy": 0.0}}
+    return {"val": {TASKS[SINGLE_LABEL][0].name: 0.0}}
 
 
 def on_host(recipe: Recipe, folder: Path, **more: Any) -> dict[str, Tensor]:

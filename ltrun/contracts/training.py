@@ -19,6 +19,7 @@ from ltrun.contracts.trial import differing, digits, snapshot, some_of, trainer
 from ltrun.data import Splits
 from ltrun.engine.predictors import Predictors
 from ltrun.engine.stage import Row, StageRun, augments_of
+from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.parts import Part
 from ltrun.recipe.stage import Recipe
 from ltrun.taxonomy import STAGE_SLOTS
@@ -146,8 +147,9 @@ def trains_and_predicts(recipe: Recipe, folder: Path) -> None:
         shape = tuple(scores[name].shape)
         require(shape == (len(test), 10), f"posthoc.predictors.{name} gives scores of shape {shape}, not ({len(test)}, 10)")
         require(scores[name].isfinite().all(), f"posthoc.predictors.{name} gives scores that are not finite")
-        accuracy = predictor["splits"]["test"]["accuracy"]
-        require(0 <= accuracy <= 1, f"posthoc.predictors.{name} has an accuracy of {accuracy}")
+        metric = TASKS[SINGLE_LABEL][0]
+        value = predictor["splits"]["test"][metric.name]
+        require(0 <= value <= 1, f"posthoc.predictors.{name} has a {metric.title} of {value}, outside 0 to 1")
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -21,7 +21,7 @@ from tests.support.commands import SHORT, Run, refused
         (["methd=ldam"], ["'methd'", "did you mean 'method'"]),
         (["optimizer.lrr=1"], ["'optimizer.lrr'", "did you mean 'optimizer.lr'"]),
         (["lr=1"], ["'lr'", "did you mean 'optimizer.lr'"]),
-        (["~method"], ["method: a run has a method", "method=erm"]),
+        (["~method"], ["method: a run needs a method", "method=erm"]),
         (["+margin.predictors.x._target_=ltrun.posthoc.TauNorm"], ["margin.predictors", "has no 'predictors'"]),
         (["-m", "hydra/launcher=basic", "hydra.launcher.foo=0"], ["hydra.launcher.foo"]),
         (["dataset.mean=[0.1]"], ["'dataset.mean'", "did you mean 'dataset.prepare.mean'"]),

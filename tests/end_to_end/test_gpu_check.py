@@ -80,4 +80,4 @@ def test_an_upload_above_64_mib_is_refused(checkout: Path) -> None:
     with (checkout / ".gpu" / "data" / "train.parquet").open("wb") as file:
         file.truncate(64 * 2**20)
     done = given(checkout, "benchmarks/gpu/prepare.sh")
-    assert done.returncode == 1 and "64 are too many" in done.stderr and "train.parquet" in done.stderr
+    assert done.returncode == 1 and "the limit is 64 MiB" in done.stderr and "train.parquet" in done.stderr

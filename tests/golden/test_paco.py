@@ -131,5 +131,5 @@ def test_with_alpha_and_gamma_0_it_is_cross_entropy(reference: dict[str, Any]) -
 def test_a_projector_of_another_width_than_dim_is_refused() -> None:
     term = PaCo(queue=8, dim=4, stats=ClassStats(torch.tensor([2, 1])))
     outputs = Outputs(logits=torch.zeros(2, 2), embedding=torch.zeros(2, 3))
-    with pytest.raises(ConfigError, match=r"dim is 4.*out 3"):
+    with pytest.raises(ConfigError, match=r"dim must equal the projector's out, 3, got 4"):
         term({"main": outputs, "key": outputs}, streams(torch.tensor([0, 1])))
