@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LTRUN = "ltrun"
 USAGE = "ltrun check [-h] [--config-dir DIR] PACKAGE [NAME or GROUP=NAME ...]"
 DESCRIPTION = """\
-Run the contracts of ltrun on the parts that PACKAGE exports (its __all__, and those of its subpackages) and on its options:
+Run the contracts of ltrun on the parts that PACKAGE exports (in its __all__, or a subpackage's) and on its options:
 style of the classes, files of the options, finite losses, steps that a GPU can replay, runs that resume, and so on.
 Options are the YAML files in --config-dir, in the folders of LTRUN_SEARCHPATH, and in PACKAGE/conf; a run reads PACKAGE/conf
 only if --config-dir names it. Naming a package here allows its classes to run, as plugins=[PACKAGE] does."""

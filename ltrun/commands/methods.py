@@ -20,7 +20,7 @@ WRONG = ("damaged", "unknown", "unreadable")  # kinds of problems for which a fo
 
 
 def main(argv: Sequence[str]) -> int:
-    """`ltrun methods [GROUP ...]`: everything that can be composed, by family, with citation.
+    """`ltrun methods [GROUP ...]`: lists every option by group, with its citation.
 
     The name of an option is handed on to `ltrun show`.
     """
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _markdown(asked: argparse.Namespace) -> str:
-    """The page, or the tables of some groups. Raises LtrunError."""
+    """Returns the page, or the tables of some groups. Raises LtrunError."""
     from ltrun.report.methods_page import methods_page, tables_of
 
     ours = _ours(asked.records, asked.config_dir) if asked.records else None
@@ -71,7 +71,7 @@ def _markdown(asked: argparse.Namespace) -> str:
 
 
 def _ours(places: Sequence[Path], more: Sequence[Path]) -> dict[str, str]:
-    """Preset -> mean accuracy of its runs among the records. Raises LtrunError."""
+    """Returns preset -> mean accuracy of its runs among the records. Raises LtrunError."""
     from ltrun.config.presets import composing
     from ltrun.report.preset_runs import accuracies
     from ltrun.report.records import records_at

@@ -1,10 +1,10 @@
-"""What can be composed: the options of every group, as the headers of their YAML files describe them. Needs no torch.
+"""Catalogue of all options: the groups, and the header of each option's YAML file. Imports no torch.
 
 A header is the leading comment of an option's file: one line that says what it does, then one with its citation, or
 `no citation: why`. Headers of methods and data sets have a line `name: LDAM-DRW`, the name as papers write it. The header of a
 preset also has
-* `command:`, by which it is trained,
-* `expected:`, the published accuracy and its band on CIFAR100-LT, which the benchmark holds results against,
+* `command:`, the command that trains it,
+* `expected:`, the published accuracy on CIFAR100-LT and its band, with which the reproduction compares ltrun's runs,
 * `checked:`, how far tests check its arithmetic: `matches ldam; shared parts match resnet32` names files of reference values,
   `implemented, agrees with the paper's equation` says what a test compares it with,
 * `family:`, the slot under which the page of methods lists it, or `plain`.
@@ -30,12 +30,12 @@ BAND = re.compile(r"; (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)\b")
 CHECKED = re.compile(r"(?:matches (?P<own>[^;]+)|implemented, [^;]+)(?:; shared parts match (?P<shared>[^;]+))?")
 NOTE = re.compile(r" \([^)]*\)")  # behind a name in `checked:`
 KEYS = ("name:", "command:", "expected:", "checked:", "family:")  # of a header; its other lines are prose
-SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of one's own options, separated as in PATH
+SEARCHPATH = "LTRUN_SEARCHPATH"  # environment: folders of the user's options, separated as in PATH
 
 
 @dataclass(frozen=True)
 class Option:
-    """One file of a group. title: the name in papers. What its header does not say is empty."""
+    """One file of a group. title: the name in papers. A field that the header lacks is empty."""
 
     name: str
     summary: str = ""
@@ -47,20 +47,20 @@ class Option:
 
     @property
     def band(self) -> tuple[float, float] | None:
-        """Lowest and highest accuracy, in percent, that `expected` calls published: `42.0 (paper); 41 to 43`."""
+        """The lowest and highest accuracy in percent of the band in `expected`: 41 and 43 in `42.0 (paper); 41 to 43`."""
         found = BAND.search(self.expected)
         return (float(found[1]), float(found[2])) if found else None
 
     @property
     def golden(self) -> tuple[str, ...]:
-        """Files of reference values that `checked` names, first the option's own, then those of parts that it shares."""
+        """The files of reference values that `checked` names: the option's own, then the files of shared parts."""
         found = CHECKED.fullmatch(NOTE.sub("", self.checked))
         listed = (found["own"], found["shared"]) if found else ()
         return tuple(name.strip() for names in listed if names for name in names.split(","))
 
 
 def folders(more: Sequence[Path] = ()) -> list[Traversable]:
-    """Returns the folders of options: ltrun's own, `more`, those in LTRUN_SEARCHPATH. The first to have a name wins.
+    """Returns the folders of options: ltrun's, `more`, LTRUN_SEARCHPATH's. The first folder that has a name wins.
 
     Raises ConfigError if one of `more` or of LTRUN_SEARCHPATH is missing.
     """
@@ -84,7 +84,7 @@ def existing(named: Sequence[Path]) -> Sequence[Path]:
 
 
 def groups(more: Sequence[Path] = ()) -> list[str]:
-    """Returns the names of the groups that have options: those of ltrun.taxonomy in their order, then the others."""
+    """Returns the names of the groups that have options: the groups of ltrun.taxonomy in their order, then the others."""
     found = {entry.name for folder in folders(more) for entry in _entries(folder) if entry.is_dir() and any(_yaml(entry))}
     found = {name for name in found if name not in PRIVATE and name.isidentifier()}
     return sorted(found, key=lambda name: (GROUPS.index(name) if name in GROUPS else len(GROUPS), name))
@@ -117,7 +117,7 @@ def titles(group: str) -> dict[str, str]:
     """Returns option -> its name in papers, also of options in LTRUN_SEARCHPATH; empty if a folder there is missing."""
     try:
         return {option.name: option.title for option in options(group) if option.title}
-    except ConfigError:  # names are no reason to refuse a missing folder
+    except ConfigError:  # a missing folder is refused elsewhere, not for the sake of names
         return {}
 
 
@@ -130,7 +130,7 @@ def file_of(group: str, name: str, more: Sequence[Path] = ()) -> Traversable:
 
 
 def option_of(file: Traversable) -> Option:
-    """An option as its header describes it."""
+    """Returns an option with the fields of its header."""
     lines = _header(file)
     said = {key: line.removeprefix(key).strip() for line in reversed(lines) for key in KEYS if line.startswith(key)}
     prose = [line for line in lines if line and not line.startswith(("@package", *KEYS))]
@@ -147,7 +147,7 @@ def option_of(file: Traversable) -> Option:
 
 
 def _header(file: Traversable) -> list[str]:
-    """The lines of the leading comment, without its signs; none where the file cannot be read."""
+    """Returns the lines of the leading comment, without #; none if the file cannot be read."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""The training and the predictor that a preset stands for, so that runs find their preset whatever they were called."""
+"""Fingerprints of a preset's training and predictor, by which a run finds its preset whatever its name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Recipe = tuple[str, ...]  # words that a run adds to its preset, such as epochs=
 
 
 class Key(NamedTuple):
-    """One training, whatever its post-hoc parts and its arithmetic, and one of its predictors. Both are fingerprints."""
+    """Fingerprints of a training, without its post-hoc parts and arithmetic, and of one of its predictors."""
 
     training: str
     predictor: str
@@ -29,7 +29,7 @@ class Key(NamedTuple):
 
 @contextmanager
 def composing(more: Sequence[Path] = ()) -> Iterator[None]:
-    """Within it, commands can be composed. more: folders of the user's options, beside those in LTRUN_SEARCHPATH.
+    """Allows commands to be composed inside. more: folders of the user's options, beside LTRUN_SEARCHPATH.
 
     Raises ConfigError for a folder that is missing, or that configures Hydra.
     """
@@ -44,7 +44,7 @@ def composing(more: Sequence[Path] = ()) -> Iterator[None]:
 
 
 def recipe_of(dataset: str, changes: Mapping[str, Any], usual: str) -> Recipe:
-    """The words that a run adds to its preset, without post-hoc parts and arithmetic.
+    """Returns the words that a run adds to its preset, without post-hoc parts and arithmetic.
 
     dataset, changes: as the record has them. usual: the data set that needs no word.
     """
@@ -54,23 +54,23 @@ def recipe_of(dataset: str, changes: Mapping[str, Any], usual: str) -> Recipe:
 
 
 def words_of(method: str, dataset: str, recipe: Recipe) -> list[str]:
-    """The command line that trains a preset by a recipe, on `dataset` unless the recipe names another."""
+    """Returns the command line that trains a preset by a recipe, on `dataset` unless the recipe names another."""
     own = [] if any(word.startswith("dataset=") for word in recipe) else [f"dataset={dataset}"]
     return [f"method={method}", *own, *recipe]
 
 
 def jobs_of(methods: Sequence[str], dataset: str, recipe: Recipe = ()) -> dict[str, Job]:
-    """Method -> its job with seed 0. Raises Hydra's errors, and ConfigError. Within `composing`."""
+    """Returns method -> its job with seed 0. Needs `composing`. Raises Hydra's errors, and ConfigError."""
     return {method: compose_job(words_of(method, dataset, recipe)) for method in methods}
 
 
 def key_of(job: Job) -> Key:
-    """The key of the predictor that stands for the method."""
+    """Returns the key of the predictor that stands for the method."""
     return Key(_training(job.config), _predictors(job.config)[job.headline])
 
 
 def keys_in(record: RunRecord) -> dict[Key, str]:
-    """The key of each predictor of a run -> the predictor's name."""
+    """Returns the key of each predictor of a run -> the predictor's name."""
     training, predictors = _training(record.config), _predictors(record.config)
     return {Key(training, predictors[name]): name for name in record.predictors if name in predictors}
 

@@ -72,7 +72,7 @@ def use(argv: Sequence[str]) -> None:
     Raises ConfigError for a missing folder, and for a file that configures Hydra or has the name of an option of ltrun.
     """
     if sum(word.startswith(("--config-dir", "-cd")) for word in argv) > 1:
-        raise ConfigError("--config-dir is given more than once, of which Hydra reads one; name the others in LTRUN_SEARCHPATH")
+        raise ConfigError("--config-dir is given more than once, but Hydra reads only one; name the others in LTRUN_SEARCHPATH")
     named = folders(argv)
     admit(named)
     for folder in named:

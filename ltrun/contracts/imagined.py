@@ -86,7 +86,7 @@ class Mode(TorchDispatchMode):
 
 
 class _Machine:
-    """What a process has one of."""
+    """The state of the imagined device, one per process."""
 
     sync_debug = 0
     capturing: Tape | None = None
@@ -103,12 +103,12 @@ class Tape:
         self.before: list[tuple[Tensor, Tensor]] = []
 
     def see(self, tensors: Sequence[Tensor]) -> None:
-        """What a kernel is about to read, or to write; an expanded tensor cannot be written."""
+        """Notes tensors that a kernel is about to read or write; an expanded tensor cannot be written."""
         self.before += [(tensor, tensor.clone()) for tensor in tensors if 0 not in tensor.stride()]
 
     @torch.no_grad()
     def rewind(self) -> None:
-        """A capture computes nothing."""
+        """Restores the noted tensors, because a capture computes nothing."""
         for tensor, old in reversed(self.before):
             tensor.copy_(old)
         self.before = []
@@ -117,7 +117,7 @@ class Tape:
         return None
 
     def record(self, func: Kernel, args: Any, kwargs: Any, results: Any) -> None:
-        """Numbers of the host are those of now, as the arguments of a kernel are."""
+        """Records a kernel. Tensors of the host keep their present values, as arguments of a kernel do."""
         host = {id(x): x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and not isinstance(x, Imagined)}
         frozen = {key: x.clone() for key, x in host.items()}
         args, kwargs = tree_map(lambda x: frozen.get(id(x), _inner(x)), (args, kwargs))

@@ -1,4 +1,4 @@
-"""The page of all methods as Markdown, docs/methods.md: what each does, how far it was checked, which accuracy to expect."""
+"""Markdown page of all methods, docs/methods.md: summary, citation, checks, published and own accuracy of each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OTHER = "### Presets without a family"
 
 
 def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = None) -> str:
-    """The words of methods_page.md around a table of presets for each family, and one of further options.
+    """Returns methods_page.md with a table of presets for each family, and a table of further options.
 
     more: folders of the user's options. ours: preset -> our accuracy; without it the tables have no such column. Raises
     ConfigError.
@@ -52,7 +52,7 @@ def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = Non
 
 
 def tables_of(groups: Iterable[str], more: Sequence[Path] = (), ours: Mapping[str, str] | None = None) -> str:
-    """A table of all options for each group. Raises ConfigError."""
+    """Returns a table of all options for each group. Raises ConfigError."""
     parts = []
     for group in groups:
         listed = catalogue.options(group, more)
@@ -76,7 +76,7 @@ def _presets(presets: Iterable[Option], ours: Mapping[str, str] | None) -> str:
 
 
 def _options(options: Iterable[tuple[str, Option]], group: bool = False) -> str:
-    """options: each with its group, which stands before its name if `group`."""
+    """Returns a table of options. options: group and option; `group` puts the group before the name."""
     rows = (
         [
             _code(f"{name}={option.name}" if group else option.name),
@@ -89,7 +89,7 @@ def _options(options: Iterable[tuple[str, Option]], group: bool = False) -> str:
 
 
 def further_options(presets: Sequence[Option], more: Sequence[Path] = ()) -> Iterator[tuple[str, Option]]:
-    """Group and option: those that have a check of their own, those of a slot that no preset chooses, and the user's."""
+    """Yields group and option of each option with its own check, each that no preset chooses, and each of the user's."""
     shipped, (_, usual) = catalogue.folders()[0], root()
     chosen = {*usual.items()}
     for preset in presets:
@@ -104,14 +104,14 @@ def further_options(presets: Sequence[Option], more: Sequence[Path] = ()) -> Ite
 
 
 def _published(option: Option) -> str:
-    """The published accuracy, and on a line of its own the band: `42.0 (paper); 41 to 43`."""
+    """Returns the published accuracy, with the band on a separate line."""
     found = catalogue.BAND.search(option.expected)
     number, band = (option.expected[: found.start()], option.expected[found.start() + 2 :]) if found else (option.expected, "")
     return _lines(escaped(number), f"band: {escaped(band)}" if band else "")
 
 
 def _checked(option: Option) -> str:
-    """As the header has it, the names of files as code."""
+    """Returns `checked` with the names of files as code."""
     text = escaped(option.checked)
     if not option.golden:
         return text

@@ -25,7 +25,7 @@ COLUMNS = Measure.of(TASKS[SINGLE_LABEL][0]).columns  # All, Many, Medium, Few
 
 @dataclass(frozen=True)
 class PresetRuns:
-    """runs: one a seed, the first that was recorded. further: later runs of the same seeds, on other machines."""
+    """runs: the first recorded run of each seed. further: later runs of the same seeds, on other machines."""
 
     runs: tuple[Scored, ...]
     further: tuple[Scored, ...]
@@ -36,13 +36,13 @@ class PresetRuns:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """Accuracy in percent: of all classes, of many-, medium- and few-shot classes."""
+        """Accuracy in percent: all, many-, medium- and few-shot."""
         found = [run.predictors[predictor]["splits"][TEST] for run, predictor in self.runs]
         return tuple(Cell.of(column, [metrics.get(column.key) for metrics in found]) for column in COLUMNS)
 
     @property
     def mean(self) -> float | None:
-        """Of all classes, in percent."""
+        """The mean accuracy over all test images, in percent."""
         return self.cells[0].mean
 
     @property
@@ -57,12 +57,12 @@ class PresetRuns:
 
     @property
     def averaged(self) -> Row:
-        """The row of a table that these runs are."""
+        """Returns the row of these runs in a table."""
         return Row((), {}, self.cells, self.runs, self.saw_test)
 
 
 def runs_of(jobs: Mapping[str, Job], records: Sequence[RunRecord], dataset: str, recipe: Recipe = ()) -> dict[str, PresetRuns]:
-    """Method -> the runs of its preset by a recipe.
+    """Returns method -> the runs of its preset by a recipe.
 
     jobs: by method, of that recipe. dataset: the one that needs no word in a recipe.
     """
@@ -71,7 +71,7 @@ def runs_of(jobs: Mapping[str, Job], records: Sequence[RunRecord], dataset: str,
 
 
 def accuracies(records: Sequence[RunRecord], methods: Sequence[str]) -> dict[str, str]:
-    """Preset -> the accuracy of its runs on the data set that published numbers are about. Within `composing`.
+    """Returns preset -> the accuracy of its runs on the data set of the published numbers. Needs `composing`.
 
     Raises ConfigError for a preset that does not compose, DataError for runs of different data.
     """
@@ -86,7 +86,7 @@ def accuracies(records: Sequence[RunRecord], methods: Sequence[str]) -> dict[str
 
 
 def refuse_other_data(records: Iterable[RunRecord]) -> None:
-    """Raises DataError for a run that was trained on other data than the runs of the same training before it."""
+    """Raises DataError if a run was trained on other data than earlier runs of the same training."""
     first: dict[Key, RunRecord] = {}
     for run in records:
         for key in keys_in(run):
@@ -96,7 +96,7 @@ def refuse_other_data(records: Iterable[RunRecord]) -> None:
 
 
 def _by_key(records: Iterable[RunRecord]) -> dict[Key, list[Scored]]:
-    """In the order of their dates."""
+    """Returns the runs of each key, sorted by date."""
     found: dict[Key, list[Scored]] = defaultdict(list)
     for record in sorted(records, key=lambda record: str(record.provenance.get("date"))):
         for key, predictor in keys_in(record).items():

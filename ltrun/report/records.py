@@ -1,4 +1,4 @@
-"""Records of runs from a result.json, a folder of runs, or a file that keeps a record a line (reproduction.json)."""
+"""Records of runs, read from a result.json, a folder of runs, or a reproduction.json with one record per line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ltrun.results.schema import Unknown
 
 
 def records_at(place: Path) -> tuple[list[RunRecord], list[Problem]]:
-    """The records of a file or a folder, and what is wrong with the rest of a folder. Raises DataError for a bad file."""
+    """Returns the records of a file or a folder, and the faults of a folder. Raises DataError for a bad file."""
     if place.is_dir():
         return collect([place])
     if place.name == RESULT:
@@ -22,7 +22,7 @@ def records_at(place: Path) -> tuple[list[RunRecord], list[Problem]]:
 
 
 def read_records(file: Path) -> list[RunRecord]:
-    """The records of a reproduction.json. Raises DataError, and UnknownRecord for a record of a later version."""
+    """Returns the records of a reproduction.json. Raises DataError, and UnknownRecord for a record of a later version."""
     found: list[RunRecord] = []
     run = ""
     try:

@@ -241,7 +241,7 @@ class Session:
 
 
 def exit_code(words: list[str]) -> int:
-    """Of ltrun with these words in this process, as a process of its own would end."""
+    """Runs ltrun in this process. Returns the exit code that a process of its own would have."""
     try:
         return dispatch(words)
     except SystemExit as ended:  # argparse ends with 2 for a word that it does not know, with 0 after a help

@@ -163,7 +163,7 @@ def test_a_command_without_a_folder_reads_where_runs_go(tmp_path: Path, monkeypa
         (tmp_path / name).mkdir()
     assert places([]) == [tmp_path / "runs"]
     assert places([tmp_path]) == [tmp_path]
-    monkeypatch.setenv("LTRUN_OUTPUTS", " ")  # of which training says the same
+    monkeypatch.setenv("LTRUN_OUTPUTS", " ")  # training says the same about it
     with pytest.raises(ConfigError, match="LTRUN_OUTPUTS names no folder"):
         places([])
     monkeypatch.delenv("LTRUN_OUTPUTS")
