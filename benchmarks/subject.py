@@ -17,12 +17,10 @@ from typing import Any, cast
 
 import torch
 from common import current_flags, flags
-from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 from torch import Tensor
 
-from ltrun.config.compose import Job, compose_job
+from ltrun.config.compose import Job, compose_job, hydra_ready
 from ltrun.data.stores import Store
 from ltrun.engine.progress import Bar
 from ltrun.engine.run import Run
@@ -53,8 +51,7 @@ def sized(test_images: int, largest_class: int | None = None) -> list[str]:
 
 def job_of(*overrides: str) -> Job:
     """Returns the job of `ltrun *overrides`, on random images with the class counts of CIFAR100-LT."""
-    GlobalHydra.instance().clear()
-    with initialize_config_module("ltrun.conf", version_base="1.3"):
+    with hydra_ready():
         return compose_job([*RANDOM_IMAGES, *overrides])
 
 

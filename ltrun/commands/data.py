@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 
 from ltrun import streams
 from ltrun.config import catalogue, search_path
-from ltrun.config.compose import composed, resolved
+from ltrun.config.compose import composed, hydra_ready, resolved
 from ltrun.config.explain import explained
 from ltrun.config.plugins import plugins_of
 from ltrun.config.settings import Settings
@@ -126,9 +124,8 @@ def _source(argv: Sequence[str]) -> tuple[Settings, Source]:
 
 def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:
     """Returns the resolved configuration of a command line. Raises LtrunError."""
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_module("ltrun.conf", version_base="1.3"):
+        with hydra_ready():
             return resolved(composed(overrides).cfg)
     except Exception as error:
         raise explained(error, argv) from None

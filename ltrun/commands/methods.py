@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltrun import streams
-from ltrun.config.catalogue import (
-    Option,
-    groups,
-    options,
-)
+from ltrun.config.catalogue import Option, groups, options
 from ltrun.errors import ConfigError, DataError, LtrunError
 
 HEADINGS = {"method": "methods: one recipe a paper, ltrun method=NAME"}

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 
 from ltrun import streams
-from ltrun.config.compose import Job
+from ltrun.config.compose import Job, hydra_ready
 from ltrun.config.explain import explained
 from ltrun.config.recorded import command_of, drift, job_of_record
 from ltrun.config.words import command_line, for_hydra, words_of
@@ -46,9 +44,8 @@ def main(argv: Sequence[str]) -> int:
     if asked.print:
         return _print(file, record, words)
     show_log()
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_module("ltrun.conf", version_base="1.3"):
+        with hydra_ready():
             job, changed = job_of_record(record, file, words), drift(record)
     except Exception as error:
         raise explained(error, words) from None

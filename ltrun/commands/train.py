@@ -45,9 +45,7 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_pa
 
     search_path: words that name folders of options.
     """
-    from hydra import initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-
+    from ltrun.config.compose import hydra_ready
     from ltrun.engine.progress import show_log
     from ltrun.sweep.combinations import combinations
     from ltrun.sweep.jobs import compose_jobs, train, train_here, without_refused
@@ -59,8 +57,7 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_pa
         tell(outcome, named=sweep)
 
     show_log()
-    GlobalHydra.instance().clear()
-    with initialize_config_module("ltrun.conf", version_base="1.3"):
+    with hydra_ready():
         hydra = overrides_of_hydra(words)
         if hydra:
             check(hydra)

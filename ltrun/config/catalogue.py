@@ -131,10 +131,12 @@ def file_of(group: str, name: str, more: Sequence[Path] = ()) -> Traversable:
 
 def option_of(file: Traversable) -> Option:
     """Returns an option with the fields of its header."""
-    lines = _header(file)
+    try:
+        lines = header_of(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        lines = []
     said = {key: line.removeprefix(key).strip() for line in reversed(lines) for key in KEYS if line.startswith(key)}
-    prose = [line for line in lines if line and not line.startswith(("@package", *KEYS))]
-    summary, citation = [*prose, "", ""][:2]
+    summary, citation = [*prose_of(lines), "", ""][:2]
     return Option(
         _name(file),
         summary,
@@ -146,18 +148,19 @@ def option_of(file: Traversable) -> Option:
     )
 
 
-def _header(file: Traversable) -> list[str]:
-    """Returns the lines of the leading comment, without #; none if the file cannot be read."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
+def header_of(text: str) -> list[str]:
+    """Returns the lines of a file's leading comment, without # and without characters that cannot be printed."""
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
             break
         lines.append("".join(c for c in line.lstrip("#").strip() if c.isprintable()))
     return lines
+
+
+def prose_of(header: Sequence[str]) -> list[str]:
+    """Returns the lines of a header without `@package` and without KEYS: the summary, then the citation."""
+    return [line for line in header if line and not line.startswith(("@package", *KEYS))]
 
 
 def _name(file: Traversable) -> str:

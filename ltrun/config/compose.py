@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from hydra import compose
+from hydra import compose, initialize_config_module
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -34,6 +35,14 @@ from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 
 OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([\w.]+)\s*\}")
 FORCE = re.compile(r"\+*force=")
+
+
+@contextmanager
+def hydra_ready() -> Iterator[None]:
+    """Starts Hydra anew with the options of ltrun and of the search path, so that command lines compose inside."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module("ltrun.conf", version_base="1.3"):
+        yield
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from hydra import compose, initialize_config_module
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ltrun.config import catalogue, search_path
+from ltrun.config.compose import hydra_ready
 from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
 
 
@@ -54,8 +55,7 @@ def _wrong(argv: Sequence[str]) -> str | None:
     more = search_path.folders(argv)
     options = {group: [option.name for option in catalogue.options(group, more)] for group in catalogue.groups(more)}
     options.setdefault("experiment", [])  # a group with options of the user only
-    GlobalHydra.instance().clear()
-    with initialize_config_module("ltrun.conf", version_base="1.3"):
+    with hydra_ready():
         overrides = list(_overrides(argv))
         loader = GlobalHydra.instance().config_loader()
         for override in overrides:

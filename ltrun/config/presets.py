@@ -7,11 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-
 from ltrun.config import catalogue, search_path
-from ltrun.config.compose import Job, compose_job
+from ltrun.config.compose import Job, compose_job, hydra_ready
 from ltrun.config.rows import rows_of
 from ltrun.results.address import as_typed, fingerprint
 from ltrun.results.record import RunRecord
@@ -33,11 +30,10 @@ def composing(more: Sequence[Path] = ()) -> Iterator[None]:
 
     Raises ConfigError for a folder that is missing, or that configures Hydra.
     """
-    GlobalHydra.instance().clear()
     if own := [*more, *catalogue.from_environment()]:
         search_path.admit(own)
     try:
-        with initialize_config_module("ltrun.conf", version_base="1.3"):
+        with hydra_ready():
             yield
     finally:
         search_path.SearchPath.folders = ()

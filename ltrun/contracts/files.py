@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +50,18 @@ class File:
     @property
     def header(self) -> list[str]:
         """The lines of the leading comment, without the #."""
-        lines = self.text.splitlines()
-        end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-        return [line.removeprefix("#").strip() for line in lines[:end]]
+        return catalogue.header_of(self.text)
 
     @property
     def prose(self) -> list[str]:
         """The lines of the header without `@package` and without the keys of the catalogue, such as `name:`."""
-        return [line for line in self.header if line and not line.startswith(("@package", *catalogue.KEYS))]
+        return catalogue.prose_of(self.header)
 
 
 def of_a_file(file: File) -> Iterator[Contract]:
     """Yields the contracts of an option's file."""
     yield from (
-        Contract(name, lambda check=check: check(file))  # type: ignore[misc]
+        Contract(name, partial(check, file))
         for name, check in (
             ("the header begins with a sentence that says what the option does", begins_with_a_sentence),
             ("the second line of the header cites the paper, with its year", cites),

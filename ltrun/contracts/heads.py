@@ -35,7 +35,7 @@ def of_a_head(choice: Choice) -> Iterator[Contract]:
     for dtype in DTYPES:
         yield Contract(
             f"logits and their gradients are finite in {str(dtype).removeprefix('torch.')}",
-            lambda dtype=dtype: head_stays_finite(choice, dtype),  # type: ignore[misc]
+            partial(head_stays_finite, choice, dtype),
         )
     yield Contract("8,142 classes take no loop", lambda: head_takes_no_loop(choice))
 
@@ -45,7 +45,7 @@ def of_a_predictor(choice: Choice) -> Iterator[Contract]:
     for dtype in DTYPES:
         yield Contract(
             f"scores are finite in {str(dtype).removeprefix('torch.')}, without gradient, in a batch of one too",
-            lambda dtype=dtype: scores_stay_finite(choice, dtype),  # type: ignore[misc]
+            partial(scores_stay_finite, choice, dtype),
         )
     yield Contract("8,142 classes take no loop", lambda: scores_take_no_loop(choice))
     yield Contract("a class without images is not predicted for images of other classes", lambda: empty_is_not_lifted(choice))

@@ -9,14 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ltrun.config import catalogue, search_path
-from ltrun.config.compose import composed, resolved
+from ltrun.config.compose import composed, hydra_ready, resolved
 from ltrun.config.explain import explained
 from ltrun.errors import ConfigError
 from ltrun.recipe.read import recipe_of
@@ -58,9 +56,8 @@ class Library:
 
     def _compose(self, words: tuple[str, ...]) -> Composed:
         search_path.admit(self.folders)
-        GlobalHydra.instance().clear()
         try:
-            with initialize_config_module("ltrun.conf", version_base="1.3"):
+            with hydra_ready():
                 found = composed(words)
                 config = resolved(found.cfg)
         except Exception as error:

@@ -57,7 +57,7 @@ def of_a_loss(choice: Choice) -> Iterator[Contract]:
     for dtype in DTYPES:
         yield Contract(
             f"in {str(dtype).removeprefix('torch.')} loss, gradient and state are finite at the edges of the data",
-            lambda dtype=dtype: stays_finite(choice, dtype),  # type: ignore[misc]
+            partial(stays_finite, choice, dtype),
         )
     yield Contract("the loss in bfloat16 is near the one in float32", lambda: half_is_near_single(choice))
     yield Contract("8,142 classes take no loop", lambda: takes_no_loop(choice))

@@ -30,7 +30,7 @@ def of_a_sampler(choice: Choice) -> Iterator[Contract]:
     for clock, name in ((FIRST, "first"), (LAST, "last")):
         yield Contract(
             f"the rows of the {name} epoch depend on the generator alone",
-            lambda clock=clock: draws_by_its_generator(choice, clock),  # type: ignore[misc]
+            partial(draws_by_its_generator, choice, clock),
         )
     yield Contract("drawing takes no loop over classes or images", lambda: draws_without_a_loop(choice))
     yield Contract("extreme arguments are refused or give valid rows", lambda: extremes_draw_rows(choice))

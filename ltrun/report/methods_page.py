@@ -12,10 +12,10 @@ from ltrun.config import catalogue
 from ltrun.config.catalogue import Option
 from ltrun.config.option import root, setting
 from ltrun.report.render.markdown import escaped
+from ltrun.report.table import DASH
 from ltrun.taxonomy import SLOTS
 
 WORDS = "methods_page.md"
-DASH = "\N{EN DASH}"
 BREAK = "<br>"
 OURS = "[Ours](reproduction.md#published-recipes)"
 ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
