@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
 from ltrun.errors import TrainingError
 from ltrun.loss import expect_shape
@@ -27,9 +28,11 @@ class Objective(nn.Module):
         terms: Mapping[str, Term],
         weights: Mapping[str, float],
         precision: Precision,
+        ranks: Ranks = ALONE,
     ):
         super().__init__()
         self.network, self.prepare, self.weights, self.precision = network, prepare, dict(weights), precision
+        self.ranks = ranks
         self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
         self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))
         self.need = list(dict.fromkeys(name for term in terms.values() for name in term.streams))
@@ -41,7 +44,7 @@ class Objective(nn.Module):
             for name, batch in prepared.items():
                 _check_batch(mixer, batch, f"for stream '{name}'")
         with self.precision.autocast():
-            outputs = self.network(prepared, self.need)
+            outputs = self.ranks.forward(self.network, prepared, self.need)
         return self.values(outputs, prepared), outputs, prepared
 
     def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
@@ -51,7 +54,8 @@ class Objective(nn.Module):
             name: self.weights[name] * expect_shape(term, term(outputs, prepared), torch.Size(), device)
             for name, term in self.terms.items()
         }
-        return values | {"total": torch.stack(list(values.values())).sum()}
+        total = torch.stack(list(values.values())).sum()
+        return values | {"total": self.ranks.averaging(total, self)}
 
     def _prepare(self, name: str, batch: Batch) -> Batch:
         stored = batch.inputs.dtype

@@ -86,7 +86,7 @@ class StageRun(nn.Module):
         rows, rates = self._begin(clock)
         self.monitor.begin()
         plans = [batches(plan, context.settings.batch_size) for plan in rows.values()]
-        stores = [context.splits.train.open(plan) for plan in plans]
+        stores = [context.ranks.open(context.splits.train, plan) for plan in plans]
         for done, drawn in enumerate(zip(*stores, strict=True), 1):
             self.step(dict(zip(rows, drawn, strict=True)))
             told(clock, done, len(plans[0]))
@@ -101,7 +101,8 @@ class StageRun(nn.Module):
         """Takes a step with the smallest batch of the first epoch. It trains: use it only on a stage that is thrown away."""
         rows, _ = self._begin(Clock(self.stage.name, 0, self.stage.epochs))
         few = {name: min(batches(plan, self.context.settings.batch_size), key=len) for name, plan in rows.items()}
-        self.step.take({name: next(iter(self.context.splits.train.open([plan]))) for name, plan in few.items()})
+        ranks, store = self.context.ranks, self.context.splits.train
+        self.step.take({name: next(ranks.open(store, [plan])) for name, plan in few.items()})
 
     def _begin(self, clock: Clock) -> tuple[dict[str, Tensor], list[float]]:
         """Adapts the parts and sets the learning rates; returns the rows of an epoch by stream, and the rate of each group."""
@@ -121,12 +122,12 @@ class StageRun(nn.Module):
         """Returns the outputs of stored inputs, in evaluation mode."""
         training = self.network.training
         with self.context.precision.autocast():
-            outputs = self.network.eval().predict(self.context.prepare(inputs))
+            outputs = self.context.ranks.predict(self.network.eval().predict, self.context.prepare(inputs))
         self.network.train(training)
         return outputs
 
     def _open(self, rows: Tensor) -> Batch:
-        return next(iter(self.context.splits.train.open([rows])))
+        return next(self.context.ranks.open(self.context.splits.train, [rows]))
 
     def remember_best(self, row: Row) -> None:
         """Keeps the network of an epoch that is the best so far on the validation split, by the task's first metric.
@@ -150,15 +151,20 @@ class StageRun(nn.Module):
                     module.eval()
 
     def _draw(self, clock: Clock, generator: torch.Generator) -> dict[str, Tensor]:
-        """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows."""
+        """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows. Rank 0 draws."""
         targets, streams = self.context.splits.train.targets, self.stage.streams
-        rows = {
-            name: cast(Sampler, self.samplers[name]).draw(targets, clock, generator)
-            for name in streams
-            if name in self.samplers
-        }
-        for name, plan in rows.items():
-            check_rows(plan, len(targets), self.samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
+
+        def drawn() -> dict[str, Tensor]:
+            rows = {
+                name: cast(Sampler, self.samplers[name]).draw(targets, clock, generator)
+                for name in streams
+                if name in self.samplers
+            }
+            for name, plan in rows.items():
+                check_rows(plan, len(targets), self.samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
+            return rows
+
+        rows = self.context.ranks.from_first(drawn)
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
         return {name: rows[stream.of or name] for name, stream in streams.items()}
@@ -179,7 +185,7 @@ def _objective(stage: Stage, network: Network, context: RunContext, injected: Co
         terms, weights = {"classification": injected["classify"], **terms}, {"classification": 1.0, **weights}
     augments = {name: augments_of(stage, name, injected) for name in stage.streams}
     mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
-    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision)
+    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision, context.ranks)
 
 
 def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:

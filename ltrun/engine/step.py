@@ -50,6 +50,8 @@ class Step:
         self.parts, self.tensors, self.device, self.warn = parts, tensors, context.device, context.warn
         compile, device = context.settings.runtime.compile, context.device
         self.captures, self.compiles = compile is not False and device.type == "cuda", compile is True
+        if not context.ranks.alone:  # messages between ranks, which no machine has captured yet
+            self.captures = self.compiles = False
         if self.captures and not all(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
             self._give_up(f"{type(optimizer).__name__}, whose learning rate is not a tensor,")
         if self.compiles:
