@@ -120,8 +120,8 @@ class Bilevel(Update):
         """Takes one step of Adam (Kingma and Ba, 2015, arXiv 1412.6980) with its usual constants; its moments are buffers."""
         gradient = gradient + self.weight_decay * torch.cat([parameter.flatten() for parameter in self.learnt])
         self.steps += 1
-        self.mean.lerp_(gradient, 1 - 0.9)
-        self.square.lerp_(gradient.square(), 1 - 0.999)
+        self.mean.lerp_(gradient.to(self.mean), 1 - 0.9)
+        self.square.lerp_(gradient.square().to(self.square), 1 - 0.999)
         mean, square = (
             moment / -torch.expm1(self.steps * math.log(b)) for moment, b in ((self.mean, 0.9), (self.square, 0.999))
         )

@@ -1,6 +1,6 @@
 """Presets trained on several ranks, processes of this machine that speak over gloo, and in one process.
 
-    python -m tests.support.ranks STORE FOLDER RANK WORLD PRESET...
+    python -m tests.support.ranks STORE FOLDER RANK WORLD BATCH_SIZE PRESET...
 
 Every process writes FOLDER/RANK.json: preset -> `Findings`. A process per rank trains all presets, because its start takes
 longer than they do.
@@ -23,12 +23,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ltrun.data import Resident
 from ltrun.engine.checkpoint import on_host
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.stage import Row
 from ltrun.engine.step import leaves
 from ltrun.parts import Prepare
-from tests.support.cases import bound, composed, normaliser, small, trainer
+from ltrun.types import Labels
+from tests.support.cases import bound, composed, digits, normaliser, small, trainer
 
 EPOCHS = 3
 
@@ -47,11 +49,13 @@ class Findings:
     error: str = ""
 
 
-def findings(presets: Sequence[str], world: int, folder: Path, *more: str) -> list[dict[str, Findings]]:
-    """Trains presets on so many ranks. Returns the findings of each rank. Raises AssertionError with the output of a rank."""
+def findings(presets: Sequence[str], world: int, batch_size: int, folder: Path) -> list[dict[str, Findings]]:
+    """Trains presets on so many ranks. Returns the findings of each rank; asserts that each of them ends well."""
     command = [sys.executable, "-m", "tests.support.ranks", str(folder / "store"), str(folder)]
     ranks = [
-        subprocess.Popen([*command, str(rank), str(world), *presets], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        subprocess.Popen(
+            [*command, str(rank), str(world), str(batch_size), *presets], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         for rank in range(world)
     ]
     told = [process.communicate()[0].decode() for process in ranks]
@@ -60,10 +64,13 @@ def findings(presets: Sequence[str], world: int, folder: Path, *more: str) -> li
     return [{preset: Findings(**found) for preset, found in file.items()} for file in files]
 
 
-def main(store: str, folder: str, rank: str, world: str, *presets: str) -> None:
+def main(store: str, folder: str, rank: str, world: str, batch_size: str, *presets: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", store=dist.FileStore(store, int(world)), rank=int(rank), world_size=int(world))
-    found = {preset: asdict(_found(preset, Compared(int(rank), int(world)), Path(folder, rank, preset))) for preset in presets}
+    found = {}
+    for preset in presets:
+        ranks = Compared(int(rank), int(world))
+        found[preset] = asdict(_found(preset, ranks, Path(folder, rank, preset), int(batch_size)))
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
@@ -82,14 +89,14 @@ class Compared(Ranks):
         super().agree(tensors)
 
 
-def _found(preset: str, ranks: Compared, folder: Path) -> Findings:
+def _found(preset: str, ranks: Compared, folder: Path, size: int) -> Findings:
     found = Findings()
     ranks.apart = found.apart
     try:
-        _trained(preset, ranks, folder / "local")
+        _trained(preset, ranks, folder / "local", batch_size=size)
         with doubled():
-            found.losses, together = _trained(preset, ranks, folder / "whole", sync_bn=True)
-            found.alone, alone = _trained(preset, ALONE, folder / "alone")
+            found.losses, together = _trained(preset, ranks, folder / "whole", batch_size=size, sync_bn=True)
+            found.alone, alone = _trained(preset, ALONE, folder / "alone", batch_size=size)
         assert together.keys() == alone.keys()
         found.distance = max(float((together[name].double() - alone[name].double()).abs().max()) for name in alone)
     except Exception:
@@ -100,8 +107,11 @@ def _found(preset: str, ranks: Compared, folder: Path) -> Findings:
 def _trained(preset: str, ranks: Ranks, folder: Path, **changes: Any) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """Returns the losses of each epoch, and the trained state: network, parts and optimizer of the last stage."""
     rows: list[Row] = []
-    prepare = Doubled() if torch.get_default_dtype() is torch.float64 else normaliser()
-    made = trainer(bound(small(composed(f"method={preset}"), EPOCHS)), folder, ranks=ranks, prepare=prepare, **changes)
+    if torch.get_default_dtype() is torch.float64:
+        images, targets = digits()[0].images, digits()[0].targets
+        store = Resident(images, Labels(targets.index, targets.weight.double()))
+        changes |= {"prepare": Doubled(), "train_set": store}
+    made = trainer(bound(small(composed(f"method={preset}"), EPOCHS)), folder, ranks=ranks, **changes)
     states: list[dict[str, Tensor]] = []
 
     def evaluated(network: object) -> dict[str, dict[str, Any]]:
@@ -111,6 +121,11 @@ def _trained(preset: str, ranks: Ranks, folder: Path, **changes: Any) -> tuple[l
     epoch = made._epoch
 
     def watched(running: Any, index: int, clock: Any) -> None:
+        if torch.get_default_dtype() is torch.float64 and clock.epoch == 0:
+            for augment in (part for chain in running.objective.augments.float().values() for part in chain):
+                # they compute with bytes, in float32
+                augment.register_forward_pre_hook(lambda *_: torch.set_default_dtype(torch.float32))
+                augment.register_forward_hook(lambda *_: torch.set_default_dtype(torch.float64))
         epoch(running, index, clock)
         rows.append(running.monitor.means(clock, 1))
         optimizer = {f"optimizer.{n}": tensor for n, tensor in enumerate(leaves(running.optimizer.state_dict()))}
@@ -129,7 +144,7 @@ class Doubled(Prepare):
         self.narrow = normaliser()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.narrow(inputs).double()  # type: ignore[no-any-return]
+        return self.narrow(inputs).double()
 
 
 @contextmanager
