@@ -65,6 +65,11 @@ def use(network: nn.Module, runtime: Runtime) -> None:
             import_module(f"ltrun.kernels.{OF_NETWORKS[name]}").use(network)
 
 
+def gathers_in_the_step(runtime: Runtime) -> bool:
+    """Returns whether a step receives row numbers alone, as the image kernel needs them too."""
+    return "rows_in_graph" in runtime.levers or "image_kernel" in runtime.levers
+
+
 @contextmanager
 def searching(runtime: Runtime) -> Iterator[None]:
     """Sets for the block whether cuDNN searches for the fastest algorithm. Runs that take turns keep a flag each."""
