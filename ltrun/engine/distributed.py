@@ -58,8 +58,10 @@ class Ranks:
         """Whether this is the rank that owns the folder of the run and the console."""
         return self.rank == 0
 
-    def check(self, batch_size: int) -> None:
-        """Raises ConfigError unless the ranks can share a batch of the global size equally."""
+    def check(self, batch_size: int, compile: object = "auto") -> None:
+        """Raises ConfigError unless the ranks can share a batch of the global size equally, and run their steps eagerly."""
+        if compile is True and not self.alone:
+            raise ConfigError("runtime.compile: several ranks run their steps eagerly; leave compile=true out")
         if batch_size % self.world or batch_size < LEAST * self.world:
             down, least = batch_size // self.world * self.world, LEAST * self.world
             nearest = " or ".join(f"{size}" for size in sorted({max(down, least), max(down + self.world, least)}))
@@ -83,10 +85,13 @@ class Ranks:
     def mine(self, tensor: Tensor) -> Tensor:
         return tensor[self.share(len(tensor))]
 
-    def open(self, store: Store, plan: Sequence[Tensor]) -> Iterator[Batch]:
-        """Yields whole batches on every rank. Ranks share the decoding of images that a store does not hold decoded."""
+    def open(self, store: Store, plan: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+        """Yields whole batches on every rank. Ranks share the decoding of images that a store does not hold decoded.
+
+        late: see `Store.open`.
+        """
         if self.alone or not store.decodes:
-            yield from store.open(plan)
+            yield from store.open(plan, late)
             return
         for rows, share in zip(plan, store.open([self.mine(rows) for rows in plan]), strict=True):
             (inputs,) = self.gather([share.inputs], len(rows))

@@ -14,7 +14,7 @@ from torch import nn
 
 from ltrun.config.compose import Job
 from ltrun.data.describe import describe
-from ltrun.engine import group
+from ltrun.engine import group, levers
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
 from ltrun.engine.device import device_of
@@ -42,8 +42,9 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     """
     settings, ranks = job.settings, group.ranks()
     recipe = check(job)
-    ranks.check(settings.batch_size)
+    ranks.check(settings.batch_size, settings.runtime.compile)
     device = device_of(settings.runtime.device, ranks)
+    levers.check(settings.runtime, device, ranks)
     if settings.runtime.threads is not None:
         torch.set_num_threads(settings.runtime.threads)
     for sentence in recipe.warnings:
@@ -52,6 +53,7 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
         held_by = {"title": job.title, "stages": epochs_of(recipe)}
         ranks.from_first(lambda: held.enter_context(locked(job.folder, held_by)))
         held.enter_context(own_stream(device))
+        held.enter_context(levers.searching(settings.runtime))
         return Run.open(job, recipe, device, progress, at_once, ranks).result()
 
 
@@ -167,6 +169,7 @@ class Run:
 
     def _cost(self, trainer: Trainer, begun: float) -> dict[str, Any]:
         """Returns the time and memory that the run took, and on which device. begun: seconds since 1970."""
+        on = levers.chosen(self.context.settings.runtime)
         context, epochs, seconds = self.context, sum(stage.epochs for stage in self.recipe.stages), sum(trainer.seconds)
         cuda, device = context.device.type == "cuda", context.device
         peak = torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -175,6 +178,7 @@ class Run:
             "threads": torch.get_num_threads(),
             **self._shares(),
             "precision": context.precision.name,
+            **({"levers": on} if on else {}),
             "at_once": self.at_once,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
             "seconds": round(seconds, 3),

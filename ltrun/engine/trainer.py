@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ltrun.engine import levers
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
 from ltrun.engine.promises import check_backbone
@@ -204,6 +205,7 @@ class Trainer:
         network = cast(nn.Module, first.network.build(injected))
         if self.context.settings.runtime.sync_bn and not self.context.ranks.alone:
             synchronise(network, self.context.ranks)
+        levers.use(network, self.context.settings.runtime)
         return cast(Network, network.to(self.context.device, memory_format=layout))  # type: ignore[call-overload]
 
     def enter(self, network: Network, stage: Stage, index: int) -> None:
