@@ -255,6 +255,10 @@ class _Stream:
         pass
 
     synchronize = record
+    cuda_stream = 0
+
+    def wait_stream(self, other: _Stream) -> None:
+        pass
 
     def is_capturing(self) -> bool:
         return _machine.capturing is not None
