@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ltrun.engine import levers
 from ltrun.engine.context import RunContext
 from ltrun.engine.monitor import LossMonitor
+from ltrun.engine.norms import stop_counting
 from ltrun.engine.objective import Objective
 from ltrun.engine.promises import check_rows
 from ltrun.engine.step import Step
@@ -44,6 +45,7 @@ class StageRun(nn.Module):
         super().__init__()
         self.stage, self.context, self.schedule = stage, context, schedule
         self.objective, self.samplers, self.update = objective, nn.ModuleDict(dict(samplers)), update
+        stop_counting(self)
         self.to(context.device)
         self.parts = [module for module in self.modules() if isinstance(module, Part)]
         outer = set(outer_parameters(self))

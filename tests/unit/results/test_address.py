@@ -139,7 +139,13 @@ RECORDED = {
     "sade": "edcb4139",
     "meta_weight_net": "2d3b7fcc",
 }
-NEUTRAL = KNOWN | {"dataset.task": "single_label", "ltrun.margin.LDAM.shift": 0.0, "runtime.ranks": 1, "flag": False}
+NEUTRAL: dict[str, Any] = {
+    **KNOWN,
+    "dataset.task": "single_label",
+    "ltrun.margin.LDAM.shift": 0.0,
+    "runtime.ranks": 1,
+    "flag": False,
+}
 
 
 def each_target(node: Any, change: Callable[[str], str]) -> Any:
