@@ -47,7 +47,7 @@ class RunContext:
         cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None], ranks: Ranks = ALONE
     ) -> RunContext:
         """Opens the data set of a recipe. Raises LtrunError."""
-        splits, task = recipe.source.build({}).open(device), SingleLabel()
+        splits, task = ranks.first_on_each_machine(lambda: recipe.source.build({}).open(device)), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
         prepare = recipe.prepare.build({"in_channels": shape[0], "channels_last": runtime.channels_last}).to(device)

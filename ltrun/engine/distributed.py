@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -135,7 +135,7 @@ class Ranks:
 
     def gather(self, shares: Sequence[Tensor], rows: int) -> list[Tensor]:
         """Returns the tensors of a whole batch from their shares (b, ...), in one message, with gradient."""
-        return list(_Gathered.apply(self, rows, *shares)) if self.splits(rows) else list(shares)
+        return list(_Gathered.apply(self, rows, *shares)) if shares and self.splits(rows) else list(shares)
 
     @contextmanager
     def _passing(self) -> Iterator[None]:
@@ -224,6 +224,34 @@ class Ranks:
         if found[1] is not None:
             raise found[1]
         return found[0]
+
+    def first_on_each_machine(self, work: Callable[[], T]) -> T:
+        """Does the work on every rank, but first on one of each machine, which may leave files that the others read.
+
+        An LtrunError of one is raised on every rank.
+        """
+        if self.alone:
+            return work()
+        done: T | None = None
+        errors: list[LtrunError | None] = [None] * self.world
+        for turn in (True, False):
+            error = None
+            if (self.local == 0) is turn:
+                try:
+                    done = work()
+                except LtrunError as raised:
+                    error = raised
+            with self.spoken():
+                dist.all_gather_object(errors, error)
+            for failure in filter(None, errors):
+                raise failure
+        return cast(T, done)
+
+    def meet(self) -> None:
+        """Waits for all ranks."""
+        if not self.alone:
+            with self.spoken():
+                dist.all_reduce(torch.zeros(1))
 
     @contextmanager
     def spoken(self) -> Iterator[None]:

@@ -176,7 +176,8 @@ class Run:
         return {
             "device": torch.cuda.get_device_name(device) if cuda else "cpu",
             "threads": torch.get_num_threads(),
-            **self._shares(),
+            "devices": context.ranks.world,
+            "images_per_device": self.job.settings.batch_size // context.ranks.world,
             "precision": context.precision.name,
             **({"levers": on} if on else {}),
             "at_once": self.at_once,
@@ -187,11 +188,6 @@ class Run:
             "peak_memory_bytes": int(peak),
             "skipped_images": context.splits.skipped,
         }
-
-    def _shares(self) -> dict[str, int]:
-        """Returns the number of devices and the images of a batch on each; nothing for a run on one device."""
-        ranks, size = self.context.ranks, self.job.settings.batch_size
-        return {} if ranks.alone else {"devices": ranks.world, "images_per_device": size // ranks.world}
 
 
 def epochs_of(recipe: Recipe) -> dict[str, int]:

@@ -18,7 +18,7 @@ def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str
         what += f": mean ± standard deviation (n - 1 in the denominator) over {over}"
     if measure.cost:
         return ". ".join([what, *_machines(records)]) + "."
-    return ". ".join([what, *_shot_groups(table, records), *_models(records), *_sizes(records)]) + "."
+    return ". ".join([what, *_shot_groups(table, records), *_models(records), *_devices(records), *_sizes(records)]) + "."
 
 
 def notes_on_the_best(table: Table) -> list[str]:
@@ -38,9 +38,10 @@ def notes_on_the_best(table: Table) -> list[str]:
 
 def _machines(records: list[RunRecord]) -> Iterator[str]:
     """Yields `Measured in fp32 on cpu, 2 threads, 2 runs at once`, with each kind of run once."""
-    found = [{"precision": "?", "device": "?", "threads": "?", "at_once": 1} | dict(record.provenance) for record in records]
+    unknown = {"precision": "?", "device": "?", "devices": 1, "threads": "?", "at_once": 1}
+    found = [unknown | dict(record.provenance) for record in records]
     kinds = {
-        f"{f['precision']} on {f['device']}"
+        f"{f['precision']} on {f['devices'] if f['devices'] != 1 else ''}{' × ' if f['devices'] != 1 else ''}{f['device']}"
         + (f", {f['threads']} thread{'s' * (f['threads'] != 1)}" if f["device"] == "cpu" else "")
         + (f", {f['at_once']} runs at once" if f["at_once"] != 1 else "")
         for f in found
@@ -59,6 +60,18 @@ def _shot_groups(table: Table, records: list[RunRecord]) -> Iterator[str]:
 def _models(records: list[RunRecord]) -> Iterator[str]:
     names = {"last": "last epoch", "best_val": "best epoch on the validation split"}
     yield "Model: " + " or ".join(names[selection] for selection in sorted({r.selection for r in records}, reverse=True))
+
+
+def _devices(records: list[RunRecord]) -> Iterator[str]:
+    """Yields how many devices trained a run, unless it was one: batch normalisation over fewer images is another recipe."""
+    kinds = set()
+    for record in records:
+        devices, images = record.provenance.get("devices", 1), record.provenance.get("images_per_device", "?")
+        whole = bool(record.config.get("runtime", {}).get("sync_bn"))
+        over = "the whole batch" if whole else f"the {images} images of each"
+        kinds.add((devices, f"{devices}, with batch normalisation over {over}" if devices != 1 else "1"))
+    if kinds != {(1, "1")} and records:
+        yield "Devices of a run: " + "; ".join(text for _, text in sorted(kinds))
 
 
 def _sizes(records: list[RunRecord]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from ltrun.metrics import TASKS, is_number
 from ltrun.report.render.common import plain
 from ltrun.results.record import RunRecord
 
-CIRCUMSTANCES = ("device", "precision", "threads", "at_once", "platform", "commit")
+CIRCUMSTANCES = ("device", "devices", "precision", "threads", "at_once", "platform", "commit")
 
 
 def circumstances(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -66,6 +66,8 @@ def _cell(value: float | None) -> str:
 
 def _origin(origin: Mapping[str, Any]) -> Iterator[str]:
     said = [str(origin[key]) for key in ("date", "device", "precision", "platform") if key in origin]
+    devices, images = origin.get("devices", 1), origin.get("images_per_device", "?")
+    said += [f"{devices} devices with {images} images of a batch each"] if devices != 1 else []
     on = origin.get("levers")
     said += [f"levers {', '.join(map(str, on))}"] if isinstance(on, list) else []
     versions = origin.get("versions")
