@@ -47,11 +47,11 @@ class Objective(nn.Module):
     def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
         """Returns the weighted value of each term, and their sum as 'total'."""
         device = next(iter(prepared.values())).inputs.device
-        values = {
-            name: self.weights[name] * expect_shape(term, term(outputs, prepared), torch.Size(), device)
-            for name, term in self.terms.items()
-        }
-        return values | {"total": torch.stack(list(values.values())).sum()}
+        values = {}
+        for name, term in self.terms.items():
+            value, weight = expect_shape(term, term(outputs, prepared), torch.Size(), device), self.weights[name]
+            values[name] = value if weight == 1 else weight * value
+        return values | {"total": torch.stack(list(values.values())).sum() if len(values) > 1 else value}
 
     def _prepare(self, name: str, batch: Batch) -> Batch:
         stored = batch.inputs.dtype

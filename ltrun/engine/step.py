@@ -105,7 +105,7 @@ class Step:
             for tensor, old in zip(tensors, before, strict=True):
                 tensor.copy_(old)
         set_random_state(self.device, state)
-        self.monitor.flags = {}
+        self.monitor.found = {}
         self.take(streams)
 
     def _give_up(self, name: str, error: Exception | None = None) -> None:

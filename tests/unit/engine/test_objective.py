@@ -122,6 +122,14 @@ def test_the_total_is_the_weighted_sum_and_each_term_is_reported_with_its_weight
     assert {name: value.item() for name, value in values.items()} == {"a": 3.0, "b": -2.5, "c": 0.0, "total": 0.5}
 
 
+def test_a_single_term_of_weight_1_is_the_total_without_further_kernels() -> None:
+    seen: list[Tensor] = []
+    term = Sum()
+    term.register_forward_hook(lambda module, inputs, value: seen.append(value))
+    values, _, _ = Objective(Echo(), Halve(), {"main": []}, {}, {"sum": term}, {"sum": 1.0}, FP32)({"main": batch_of(1)})
+    assert values["total"] is values["sum"] is seen[0]
+
+
 def test_a_term_may_not_be_called_total(tmp_path: Path) -> None:
     """'total' names the sum of the terms; a term of that name would vanish from the report."""
     from ltrun.errors import ConfigError
