@@ -102,7 +102,7 @@ class Bilevel(Update):
             raise ConfigError(f"update.virtual must match a trained parameter of the network, got {list(self.virtual)}")
         slopes = _gradient(total, list(theta.values()), create_graph=True)
         stepped = {n: (p - rate * s).detach().requires_grad_() for (n, p), s in zip(theta.items(), slopes, strict=True)}
-        state = {name: p.detach() for name, p in known.items()} | {name: b.clone() for name, b in network.named_buffers()}
+        state = {name: p.detach() for name, p in known.items()} | _copies(dict(network.named_buffers()))
         with objective.precision.autocast():
             named = {f"network.{name}": tensor for name, tensor in (state | stepped).items()}
             judged = functional_call(_Predictor(network), named, (meta.inputs,))
@@ -125,6 +125,14 @@ class Bilevel(Update):
         change = self.lr * mean / (square.sqrt() + 1e-8)
         for parameter, part in zip(self.learnt, change.split(self.sizes), strict=True):
             parameter.sub_(part.view_as(parameter))
+
+
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns copies under the same names, made by one kernel and not by one for each tensor."""
+    copies = {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
+    if copies:
+        torch._foreach_copy_(list(copies.values()), list(tensors.values()))
+    return copies
 
 
 class _Predictor(nn.Module):
