@@ -154,10 +154,14 @@ def test_the_monitor_names_the_earliest_value_that_is_not_finite() -> None:
 
 
 class Masked(Adjust):
-    """Masks a class by minus infinity."""
+    """Masks classes by minus infinity."""
+
+    def __init__(self, classes: list[int]) -> None:
+        super().__init__()
+        self.classes = classes
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        return logits.index_fill(1, torch.tensor([2]), -math.inf)
+        return logits.index_fill(1, torch.tensor(self.classes), -math.inf)
 
 
 def seen(logits: Tensor, after: Sequence[nn.Module]) -> LossMonitor:
@@ -169,10 +173,11 @@ def seen(logits: Tensor, after: Sequence[nn.Module]) -> LossMonitor:
     return monitor
 
 
-def test_minus_infinity_is_allowed_in_parts_alone() -> None:
-    assert seen(torch.zeros(2, 3), [Masked()]).means(Clock("s", 0, 1), 2) == {"a": 1.0, "total": 1.0}
+@pytest.mark.parametrize("classes", [[2], [0, 1, 2]])
+def test_minus_infinity_is_allowed_in_parts_alone(classes: list[int]) -> None:
+    assert seen(torch.zeros(2, 3), [Masked(classes)]).means(Clock("s", 0, 1), 2) == {"a": 1.0, "total": 1.0}
     with pytest.raises(TrainingError, match="network on stream 'main'"):
-        seen(torch.full((2, 3), -math.inf), [Masked()]).means(Clock("s", 0, 1), 2)
+        seen(torch.full((2, 3), -math.inf), [Masked(classes)]).means(Clock("s", 0, 1), 2)
 
 
 class Same(Adjust):
