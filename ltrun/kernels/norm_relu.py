@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-LARGEST = 2**31  # values of maps whose places the kernels can count
+LARGEST = 2**30  # values of maps: the kernels count places in 32 bits
 
 
 def use(network: nn.Module) -> None:

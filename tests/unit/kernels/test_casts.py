@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ltrun.kernels import casts, convolution
+from ltrun.kernels import casts, convolution, norm_relu
 from ltrun.network.fold import folded
 from ltrun.parts import Network
 from tests.support.cases import differing
@@ -23,6 +23,11 @@ MAKES: list[Callable[[int], Network]] = [plain, experts, bilateral, momentum]
 def levers(network: nn.Module) -> None:
     casts.use(network)
     convolution.use(network)
+
+
+def every(network: nn.Module) -> None:
+    levers(network)
+    norm_relu.use(network)
 
 
 @pytest.mark.parametrize("use", [casts.use, levers])
@@ -130,6 +135,18 @@ def test_second_derivatives_are_autocast_s() -> None:
         slopes = torch.autograd.grad(outputs.logits.square().mean(), parameters, create_graph=True)
         found.append(torch.autograd.grad(torch.stack([slope.square().sum() for slope in slopes]).sum(), parameters))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+
+
+def test_a_compiled_network_is_one_graph() -> None:
+    """Inductor casts, fuses and orders kernels by itself, so that the levers step aside."""
+    torch.manual_seed(0)
+    network, altered = both(plain(3), every)
+    expected = step(network, bf16=True)
+    altered.compile(fullgraph=True, dynamic=False, backend="aot_eager")
+    found = step(altered, bf16=True)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=0.05, atol=0.02, msg=name)
 
 
 @pytest.mark.parametrize("method", ["meta_weight_net", "bbn", "paco"])

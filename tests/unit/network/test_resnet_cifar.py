@@ -10,6 +10,7 @@ from tests.support.networks import backbone
 @pytest.mark.parametrize(("after", "width"), [("layer1", 0.75), ("layer2", 1.0), ("penultimate_block", 1.0)])
 def test_a_fork_has_a_trunk_and_branches_of_the_given_width(depth: int, after: str, width: float) -> None:
     trunk, branches = backbone(depth=depth).fork(after, 2, width)
+    assert [name for name, _ in trunk.named_children()][:4] == list("0123")  # names in checkpoints
     shared = trunk(torch.randn(2, 3, 16, 16))
     for branch in branches:
         assert branch.features == 64 * width and branch(shared).shape == (2, 64 * width)
