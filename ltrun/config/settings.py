@@ -18,6 +18,16 @@ LEAST = {
 }  # fmt: skip
 MOST = {"runtime.threads": 1024, "runtime.pack": 1024, "seed": 2**63 - 1}
 
+LEVERS = {
+    "rows_in_graph": "a captured step receives row numbers alone and gathers its images and labels itself; same bits",
+    "image_kernel": "gather, crop, flip and normalise as one Triton kernel; same bits",
+    "norm_relu_kernel": "batch normalisation, addition and ReLU as one Triton operation; other roundings",
+    "parallel_gradients": "weight gradients of convolutions on a second stream of the captured step; same kernels",
+    "cudnn_search": "cuDNN times its algorithms for each shape and keeps the fastest; other roundings",
+    "joint_casts": "bf16: all weights cast by one operation a step",
+}  # fmt: skip
+"""Names that `runtime.levers` accepts -> effect, in the order in which they are applied. All are for CUDA devices."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -47,6 +57,7 @@ class Runtime:
     precision: Literal["fp32", "tf32", "bf16"]
     channels_last: bool
     compile: Literal["auto", True, False]
+    levers: list[str]
     tensorboard: bool
 
 
@@ -78,6 +89,9 @@ class Settings:
         many, few = settings.evaluation.many, settings.evaluation.few
         if few > many:
             raise ConfigError(f"evaluation.few: {few} is above evaluation.many ({many})")
+        for name in settings.runtime.levers:
+            if name not in LEVERS:
+                raise ConfigError(f"runtime.levers: there is no '{name}'{did_you_mean(name, LEVERS)}")
         return settings
 
 

@@ -14,6 +14,7 @@ from ltrun.config.compose import Job
 from ltrun.config.settings import Settings
 from ltrun.data.source import Splits
 from ltrun.data.stores import Resident
+from ltrun.engine import levers
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
 from ltrun.engine.precision import Precision
@@ -41,6 +42,7 @@ def check(job: Job) -> Recipe:
     """
     recipe = recipe_of(job.config, job.choices, job.settings.plugins)
     recipe.check_settings()
+    levers.check(job.settings.runtime)
     if recipe.source.build({}).lacks_validation:
         refuse_without_validation(job.settings, recipe)
     refused: list[ConfigError] = []
@@ -115,7 +117,7 @@ def _stand_ins(settings: Settings, recipe: Recipe) -> Iterator[RunContext]:
     stated = recipe.prepare.arguments.values()
     channels = next((len(value) for value in stated if isinstance(value, Sequence)), 3)
     sizes = [*_lengths(recipe), *(value for value in recipe.source.arguments.values() if type(value) is int)]
-    runtime = replace(settings.runtime, compile=False)
+    runtime = replace(settings.runtime, compile=False, levers=[])
     for classes in dict.fromkeys([CLASSES, *(size for size in sizes if 2 <= size <= LARGEST)]):
         for counts in (10 + 990 // torch.arange(1, classes + 1), torch.full((classes,), 100)):
             names = tuple(map(str, range(classes)))

@@ -13,6 +13,7 @@ from torch import nn
 
 from ltrun.config.compose import Job
 from ltrun.data.describe import describe
+from ltrun.engine import levers
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
 from ltrun.engine.device import device_of
@@ -40,11 +41,13 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     settings = job.settings
     recipe = check(job)
     device = device_of(settings.runtime.device)
+    levers.check(settings.runtime, device)
     if settings.runtime.threads is not None:
         torch.set_num_threads(settings.runtime.threads)
     for sentence in recipe.warnings:
         progress.warn(sentence)
-    with locked(job.folder, {"title": job.title, "stages": epochs_of(recipe)}), own_stream(device):
+    told = {"title": job.title, "stages": epochs_of(recipe)}
+    with locked(job.folder, told), own_stream(device), levers.searching(settings.runtime):
         return Run.open(job, recipe, device, progress, at_once).result()
 
 
@@ -147,6 +150,7 @@ class Run:
 
     def _cost(self, trainer: Trainer, begun: float) -> dict[str, Any]:
         """Returns the time and memory that the run took, and on which device. begun: seconds since 1970."""
+        on = levers.chosen(self.context.settings.runtime)
         context, epochs, seconds = self.context, sum(stage.epochs for stage in self.recipe.stages), sum(trainer.seconds)
         cuda, device = context.device.type == "cuda", context.device
         peak = torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -154,6 +158,7 @@ class Run:
             "device": torch.cuda.get_device_name(device) if cuda else "cpu",
             "threads": torch.get_num_threads(),
             "precision": context.precision.name,
+            **({"levers": on} if on else {}),
             "at_once": self.at_once,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
             "seconds": round(seconds, 3),

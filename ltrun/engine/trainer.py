@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ltrun.engine import levers
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
 from ltrun.engine.promises import check_backbone
@@ -183,6 +184,7 @@ class Trainer:
         injected["make_head"] = lambda features: first.head.build(injected | {"features": features})
         layout = torch.channels_last if self.context.settings.runtime.channels_last else torch.contiguous_format
         network = cast(nn.Module, first.network.build(injected))
+        levers.use(network, self.context.settings.runtime)
         return cast(Network, network.to(self.context.device, memory_format=layout))  # type: ignore[call-overload]
 
     def enter(self, network: Network, stage: Stage, index: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 class Turns:
     """A first-come, first-served lock. Whoever holds it also gets its own copy of torch's global state: the default
-    generators and the TF32 flags. So a run computes the same results beside others as alone.
+    generators, the TF32 flags and cuDNN's search. So a run computes the same results beside others as alone.
 
     Turns keep a GPU busy: each run queues a step on a CUDA stream of its own and yields its turn, and the device works on the
     steps of all runs at once. Streams, gradient mode and autocast belong to threads already.
@@ -24,6 +24,7 @@ class Turns:
         self.taken = False
         self.waiting: deque[threading.Lock] = deque()
         self.last: Lane | None = None
+        self.searches = torch.backends.cudnn.benchmark  # as each run finds it
 
     @contextmanager
     def taken_by_a_run(self) -> Iterator[None]:
@@ -65,20 +66,23 @@ class Lane:
         self.host: Tensor | None = None
         self.devices: list[torch.Generator] = []
         self.flags = False, False
+        self.searches = turns.searches
 
     def save(self) -> None:
         self.host = torch.get_rng_state()
         self.devices = [generator.graphsafe_get_state() for generator in generators()]
+        self.searches = torch.backends.cudnn.benchmark
         with suppress(RuntimeError):  # a part set the flags by torch's newer names: keep the run's earlier flags
             self.flags = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
     def restore(self) -> None:
-        """Sets torch's global state to the run's copy; the first time, only gives the run its own generators on the devices.
+        """Sets torch's global state to the run's copy; the first time, of the devices' generators and cuDNN's search alone.
         States of device generators are handed over, not copied: a captured graph keeps drawing from the state of its capture.
         """
         if self.host is not None:
             torch.set_rng_state(self.host)
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self.flags
+        torch.backends.cudnn.benchmark = self.searches
         for index, generator in enumerate(generators()):
             own = self.devices[index] if self.devices else generator.clone_state()
             generator.graphsafe_set_state(own)

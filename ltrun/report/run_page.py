@@ -66,6 +66,8 @@ def _cell(value: float | None) -> str:
 
 def _origin(origin: Mapping[str, Any]) -> Iterator[str]:
     said = [str(origin[key]) for key in ("date", "device", "precision", "platform") if key in origin]
+    on = origin.get("levers")
+    said += [f"levers {', '.join(map(str, on))}"] if isinstance(on, list) else []
     versions = origin.get("versions")
     said += [f"{name} {version}" for name, version in versions.items()] if isinstance(versions, Mapping) else []
     said += [f"commit {origin['commit']}{' and changes' if origin.get('dirty') else ''}"] if "commit" in origin else []

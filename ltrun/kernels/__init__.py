@@ -1,0 +1,1 @@
+"""Operations that PyTorch does not have, as Triton kernels or as functions with gradients of their own."""
