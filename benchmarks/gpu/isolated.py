@@ -10,17 +10,16 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-import torch
-
 Row = dict[str, Any]
 Handler = Callable[[Any], Row]
+FATAL = ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS")  # signs of an error that no later work of a process survives
 
 
 class Child:
     """A process that makes a handler, `make(argument)`, and calls it with one task after another.
 
-    After a death, a timeout or an error of the CUDA device, which no later work of its process survives, the next task gets a
-    new process. make: a function of a module, because the process imports it.
+    After a death, a timeout or an error of the CUDA device, the next task gets a new process. make: a function or class of a
+    module, because the process imports it.
     """
 
     def __init__(self, make: Callable[[Any], Handler], argument: Any):
@@ -36,7 +35,10 @@ class Child:
         try:
             self.channel.send(task)
             if self.channel.poll(seconds):
-                return self.channel.recv()
+                row = self.channel.recv()
+                if any(sign in row.get("error", "") for sign in FATAL):
+                    self.close()
+                return row
             error = f"no answer after {seconds:.0f} s"
         except (EOFError, OSError):
             self.process.join(10)
@@ -65,7 +67,7 @@ def ended(code: int | None) -> str:
 
 
 def _serve(channel: Connection, make: Callable[[Any], Handler], argument: Any) -> None:
-    """Answers tasks until an error of the device, or until nobody asks any more."""
+    """Answers tasks until nobody asks any more."""
     handler: Handler | None = None
     while True:
         try:
@@ -79,8 +81,4 @@ def _serve(channel: Connection, make: Callable[[Any], Handler], argument: Any) -
             traceback.print_exc()
             row = {"error": f"{type(error).__name__}: {error}"[:600]}
         channel.send(row)
-        if "CUDA error" in row.get("error", ""):
-            return
         gc.collect()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()

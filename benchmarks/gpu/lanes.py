@@ -104,6 +104,7 @@ class Bench:
 
     def __call__(self, task: Task) -> Row:
         if self.device.type == "cuda":
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
         turns, together = Turns(), Barrier(task.lanes)
         with ThreadPoolExecutor(task.lanes) as threads, flags(EXACT):

@@ -75,7 +75,10 @@ def of_levers(results: Mapping[str, Any]) -> Iterator[str]:
 
 def _together(precision: str, found: Mapping[str, Any]) -> str:
     noise = f"noise {found['noise']:.3f}"
-    if not found.get("kept"):
+    if "kept" not in found:
+        faster = [name for name, row in found["alone"].items() if row["verdict"] == "faster"]
+        return f"{precision}: cut short before ways were joined; faster alone: {', '.join(faster) or 'none so far'} ({noise})"
+    if not found["kept"]:
         ms = found["control"]["reference_ms"]
         return f"{precision}: switch nothing on; a step takes {ms:.3f} ms, and no way is right and faster ({noise})"
     row = found.get("together") or found["alone"][found["kept"][0]]
