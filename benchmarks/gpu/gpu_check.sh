@@ -89,7 +89,7 @@ for name in $STEPS; do
     bench levers 170 gpu/levers levers --time $((155 * SLOW))
     ;;
   ranks) bench ranks 70 gpu/ranks ranks --time $((55 * SLOW)) ;;
-  pack) bench pack 90 gpu/lanes lanes --time $((75 * SLOW)) --levers "$FOUND/levers.json" ;;
+  pack) bench pack 100 gpu/lanes lanes --time $((88 * SLOW)) --levers "$FOUND/levers.json" ;;
   levered)
     read -ra levers < <("$PYTHON" "$GPU/levers.py" --words "$PRECISION" --json "$FOUND/levers.json" 2>>"$LOG")
     if [[ -z ${levers[*]} ]]; then say "levered: no lever is to be switched on in $PRECISION"; continue; fi

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import torch
@@ -47,9 +47,9 @@ class Task:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
     parser.add_argument("--at-once", nargs="+", type=int, metavar="K", default=[1, 4, 8], help="runs at once")
-    parser.add_argument("--seconds", type=float, default=2.5, help="of training in each measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of training in each measurement")
     parser.add_argument("--time", type=float, default=1e9, metavar="SECONDS", help="begin no measurement after so many seconds")
-    parser.add_argument("--levers", type=Path, metavar="RECORD", help="the record of levers.py")
+    parser.add_argument("--levers", default="", metavar="RECORD", help="the record of levers.py")
     args = parser.parse_args(argv)
     device, until = prepared(args), time.monotonic() + args.time
     if args.smoke:
@@ -81,7 +81,8 @@ def ways(args: argparse.Namespace, device: torch.device) -> dict[str, tuple[str,
     """Returns name -> overrides of the ways that are measured, the most valuable first."""
     precisions = ("bf16", "tf32") if device.type == "cuda" else ("fp32",)
     found = {f"{p} NHWC": (f"runtime.precision={p}",) for p in precisions}
-    levers = json.loads(args.levers.read_text())["results"]["precisions"] if args.levers and args.levers.exists() else {}
+    path = Path(args.levers)
+    levers = json.loads(path.read_text())["results"].get("precisions", {}) if path.is_file() else {}
     for precision in precisions:
         names = names_of(levers.get(precision, {}))
         if names:
@@ -108,7 +109,11 @@ class Bench:
             torch.cuda.reset_peak_memory_stats(self.device)
         turns, together = Turns(), Barrier(task.lanes)
         with ThreadPoolExecutor(task.lanes) as threads, flags(EXACT):
-            rates = list(threads.map(lambda seed: self.lane(task, seed, turns, together), range(task.lanes)))
+            lanes = [threads.submit(self.lane, task, seed, turns, together) for seed in range(task.lanes)]
+        errors = [error for error in (lane.exception() for lane in lanes) if error is not None]
+        if errors:  # the lanes that waited for a failed one raise BrokenBarrierError
+            raise next((error for error in errors if not isinstance(error, BrokenBarrierError)), errors[0])
+        rates = [lane.result() for lane in lanes]
         peak = torch.cuda.max_memory_reserved(self.device) / 2**20 if self.device.type == "cuda" else 0.0
         return {"images_per_second": sum(rates), "rates": rates, "peak_MiB": peak}
 

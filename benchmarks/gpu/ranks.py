@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ import torch
 from common import Record, arguments, prepared
 from subject import RANDOM_IMAGES, sized
 
-SMALL = ["network=resnet8", "epochs=3", "batch_size=64", *sized(200, 60)]
+SMALL = ["network=resnet8", "epochs=3", "batch_size=64", *sized(200, 100)]
 SAME, LOCAL = 0.01, 0.1  # largest relative differences of an epoch's loss: with the same statistics, and with those of a rank
 SYNCED = "runtime.sync_bn=true"
 RUNS: dict[str, tuple[str, int | None, list[str]]] = {
@@ -92,9 +93,11 @@ def trained(command: Sequence[str], seconds: float) -> dict[str, Any]:
 
 
 def reason(output: str) -> str:
-    """Returns the last line of an output that names an error."""
-    lines = [line.strip() for line in output.splitlines() if "rror" in line and "torch.distributed" not in line]
-    return lines[-1][:300] if lines else "no error is named"
+    """Returns ltrun's first sentence in an output, which is of the rank that failed, or else its last error of Python's."""
+    lines = [line.strip() for line in output.splitlines()]
+    sentences = [line for line in lines if line.startswith("ltrun: ") and not line.startswith("ltrun: interrupted")]
+    errors = [line for line in lines if re.match(r"(?!torch\.distributed\.elastic)[\w.]*(Error|Exception)\b", line)]
+    return (*sentences[:1], *errors[-1:], "no error is named")[0][:300]
 
 
 def difference(name: str, found: Mapping[str, Mapping[str, Any]]) -> float:

@@ -66,8 +66,12 @@ def of_levers(results: Mapping[str, Any]) -> Iterator[str]:
             continue
         yield _together(precision, found)
         rows = {name: row for name, row in found["alone"].items() if name not in found.get("kept", ())}
+        for verdict in (NEEDS, NO_TIME):
+            if names := [name for name, row in rows.items() if row["verdict"] == verdict]:
+                yield f"{precision}: not measured, {verdict}: {', '.join(names)}"
         for name, row in rows.items():
-            yield f"{precision}: {_alone(name, row)}"
+            if row["verdict"] not in (NEEDS, NO_TIME):
+                yield f"{precision}: {_alone(name, row)}"
         for row in found.get("tried", ()):
             if row["verdict"] in ("failed", "wrong"):
                 yield f"{precision}: {' and '.join(row['ways'])} do not work together: {_reason(row)}"
@@ -113,23 +117,24 @@ def of_lanes(lanes: Mapping[str, Mapping[str, Row]], device_MiB: float) -> Itera
 
     lanes: way -> runs at once, as text -> row with images_per_second and peak_MiB. device_MiB: memory of the device, or 0.
     """
-    best: dict[str, int] = {}
+    best: dict[str, tuple[float, str, int]] = {}  # precision -> most images a second, by which way, and the number at once
     for way, rows in lanes.items():
         rates = {int(k): row["images_per_second"] for k, row in rows.items() if "error" not in row}
-        yield from (f"{way}: {k} at once failed: {row['error']}" for k, row in rows.items() if "error" in row)
+        for k, row in rows.items():
+            if "error" in row:
+                yield f"{way}: {k} at once {'not measured' if row['error'] == NO_TIME else 'failed'}: {row['error']}"
         if 1 not in rates or len(rates) == 1:
             continue
-        best[way] = best_of(rates)
+        most, precision = best_of(rates), way.split()[0]
+        best[precision] = max(best.get(precision, (0.0, "", 1)), (rates[most], way, most))
         numbers = ", ".join(f"{k} do {rate / rates[1]:.2f} times" for k, rate in rates.items() if k > 1)
         peak = rows[str(max(rates))]["peak_MiB"]
         memory = f"; {max(rates)} take {peak:.0f} of {device_MiB:.0f} MiB" if device_MiB else ""
         yield f"{way}: one run does {rates[1]:.0f} images/s, {numbers}{memory}"
     if best:
-        least = min(best.values())
-        said = f"become {least}" if least > 1 else "stay 1"
-        yield f"runtime.pack=auto on this GPU should {said}: best at once, by way: " + ", ".join(
-            f"{way} {k}" for way, k in best.items()
-        )
+        least = min(most for _, _, most in best.values())
+        found = ", ".join(f"{most} in {way}" for _, way, most in best.values())
+        yield f"runtime.pack=auto on this GPU should {f'become {least}' if least > 1 else 'stay 1'}: best are {found}"
 
 
 def best_of(rates: Mapping[int, float]) -> int:

@@ -73,7 +73,7 @@ def test_the_gpu_check_is_prepared_and_runs_on_a_cpu(checkout: Path, tmp_path: P
     assert [(run["method"], run["seed"]) for run in table] == [("erm", 0), ("erm", 1)]
     summary = (out / "summary.md").read_text()
     assert "* same bits: 2" in summary and "| erm" in summary
-    assert "leave cudnn_search off: needs CUDA" in summary and "leave cudnn_search off: it failed" not in summary
+    assert "* fp32: not measured, needs CUDA: rows_in_graph, " in summary and "it failed" not in summary
     assert "* fp32 NHWC: one run does" in summary and "fp32 NHWC: 4 at once" in summary and "fp32, no graph" in summary
 
 

@@ -102,7 +102,11 @@ def test_ranks_have_the_losses_of_one_process_or_are_named() -> None:
 @pytest.mark.parametrize(
     ("output", "expected"),
     [
-        ("a\nConfigError: b\ntorch.distributed.elastic.multiprocessing.errors.ChildFailedError:\n", "ConfigError: b"),
+        (
+            "x\n  ValueError: a\ntorch.distributed.elastic.multiprocessing.errors.ChildFailedError:\nCause: an Error",
+            "ValueError: a",
+        ),
+        ("ltrun: interrupted\nltrun: there is no key\nltrun: later\nRuntimeError: later", "ltrun: there is no key"),
         ("killed", "no error is named"),
     ],
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from gpu.verdicts import INDUCTOR, LAYOUT, Row, best_of, greedy, noise, of_lanes, of_levers, verdict, words
+from gpu.verdicts import INDUCTOR, LAYOUT, NO_TIME, Row, best_of, greedy, noise, of_lanes, of_levers, verdict, words
 
 
 def row(ratio: float, spread: float = 0.005, distance: float = 0.5, loss: float = 0.0) -> Row:
@@ -80,16 +80,19 @@ def test_each_lever_gets_a_sentence_that_says_what_to_do() -> None:
         "bad": row(0.5, distance=40.0),
         "broken": {"error": "RuntimeError: no kernel"},
         "late": {"error": "no time was left"},
+        "later": {"error": "no time was left"},
+        "other": {"error": "refused: runtime.levers: other is for fp32"},
         "spare": row(0.95),
     }
     tried = [judged(row(1.0)) | {"ways": ["a", "b", "spare"]}, {"error": "E: x", "verdict": "failed", "ways": ["a", "z"]}]
     assert said(alone, ["a", "b"], together=judged(row(0.7)), tried=tried) == [
         "bf16: switch on runtime.levers=[a,b]: 2.800 ms a step against 4.000, 0.70 of the time (noise 0.020)",
+        "bf16: not measured, no time was left: late, later",
         "bf16: leave idle off: no faster, 1.00 of the time",
         "bf16: leave slow off: slower, 1.20 of the time",
         "bf16: leave bad off: wrong numbers, 40 times what roundings explain, losses 0.0e+00 apart",
         "bf16: leave broken off: it failed: RuntimeError: no kernel",
-        "bf16: leave late off: no time was left",
+        "bf16: leave other off: refused: runtime.levers: other is for fp32",
         "bf16: leave spare off: 0.95 of the time alone, nothing beside the others",
         "bf16: a and z do not work together: it failed: E: x",
     ]
@@ -121,20 +124,25 @@ def test_the_fewest_runs_at_once_with_nearly_the_most_images_are_best() -> None:
     assert best_of({1: 100.0, 4: 150.0, 8: 200.0}) == 8
 
 
-def test_auto_becomes_more_than_one_only_if_every_way_gains() -> None:
-    def lanes(*rates: float) -> dict[str, Row]:
-        return {str(k): {"images_per_second": rate, "peak_MiB": 100.0 * k} for k, rate in zip((1, 4, 8), rates, strict=False)}
+def lanes(*rates: float) -> dict[str, Row]:
+    return {str(k): {"images_per_second": rate, "peak_MiB": 100.0 * k} for k, rate in zip((1, 4, 8), rates, strict=False)}
 
-    both = list(of_lanes({"bf16 NHWC": lanes(1000, 1500, 1520), "tf32 NHWC": lanes(800, 1000, 1400)}, 80_000))
-    assert both == [
+
+def test_auto_becomes_more_than_one_if_the_fastest_way_of_each_precision_gains() -> None:
+    ways = {"bf16 NHWC": lanes(1000, 1500, 1520), "tf32 NHWC": lanes(800, 1000, 1400), "tf32 NCHW": lanes(800, 810)}
+    assert list(of_lanes(ways, 80_000)) == [
         "bf16 NHWC: one run does 1000 images/s, 4 do 1.50 times, 8 do 1.52 times; 8 take 800 of 80000 MiB",
         "tf32 NHWC: one run does 800 images/s, 4 do 1.25 times, 8 do 1.75 times; 8 take 800 of 80000 MiB",
-        "runtime.pack=auto on this GPU should become 4: best at once, by way: bf16 NHWC 4, tf32 NHWC 8",
+        "tf32 NCHW: one run does 800 images/s, 4 do 1.01 times; 4 take 400 of 80000 MiB",
+        "runtime.pack=auto on this GPU should become 4: best are 4 in bf16 NHWC, 8 in tf32 NHWC",
     ]
     one = list(of_lanes({"bf16 NHWC": lanes(1000, 1050), "tf32 NHWC": lanes(800, 1600)}, 80_000))
-    assert one[-1] == "runtime.pack=auto on this GPU should stay 1: best at once, by way: bf16 NHWC 1, tf32 NHWC 4"
+    assert one[-1] == "runtime.pack=auto on this GPU should stay 1: best are 1 in bf16 NHWC, 4 in tf32 NHWC"
 
 
 def test_lanes_that_hang_are_named_and_decide_nothing() -> None:
     hung: dict[str, Row] = {"1": {"images_per_second": 900.0, "peak_MiB": 90.0}, "4": {"error": "no answer after 40 s"}}
-    assert list(of_lanes({"tf32 NHWC": hung}, 0.0)) == ["tf32 NHWC: 4 at once failed: no answer after 40 s"]
+    assert list(of_lanes({"tf32 NHWC": hung, "tf32 NCHW": {"1": {"error": NO_TIME}}}, 0.0)) == [
+        "tf32 NHWC: 4 at once failed: no answer after 40 s",
+        "tf32 NCHW: 1 at once not measured: no time was left",
+    ]
