@@ -70,8 +70,8 @@ class _Once(Resident):
     def __init__(self, store: Resident) -> None:
         super().__init__(store.pixels, store.targets, store.index, store.files)
 
-    def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
-        for number, batch in enumerate(super().open(rows)):
+    def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+        for number, batch in enumerate(super().open(rows, late)):
             if number:
                 if batch.inputs.device.type == "cuda":
                     torch.cuda.synchronize()
@@ -112,7 +112,7 @@ class PerImage:
     def __len__(self) -> int:
         return len(self.images)
 
-    def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
+    def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
         plan, pin = [batch.tolist() for batch in rows], self.device.type == "cuda"
         loader = torch.utils.data.DataLoader(self.images, batch_sampler=plan, num_workers=self.workers, pin_memory=pin)
         for (images, labels), batch in zip(loader, rows, strict=True):
@@ -129,7 +129,7 @@ class Waiting:
     def __len__(self) -> int:
         return len(self.store)
 
-    def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
-        for batch in self.store.open(rows):
+    def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+        for batch in self.store.open(rows, late):
             torch.cuda.synchronize()
             yield batch

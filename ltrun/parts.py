@@ -8,7 +8,7 @@ which ltrun injects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -69,6 +69,13 @@ class Augment(Part):
     def forward(self, batch: Batch) -> Batch:
         """Takes and returns inputs as stored, such as uint8 images; draws for each from the device's default generator."""
         raise NotImplementedError
+
+    def fused_with(self, prepare: Prepare) -> Callable[[Batch], Batch] | None:
+        """Returns this part followed by `prepare` as one operation, with the same draws and results; None if there is none.
+
+        The operation takes a batch as stored and returns it prepared. runtime.levers=[image_kernel] asks for it.
+        """
+        return None
 
 
 class Mixer(Part):

@@ -141,6 +141,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def source(self) -> tuple[Tensor, Tensor | None]:
+        """A tensor of inputs as stored, and the (B,) places of this batch's inputs in it; None if these are all its inputs."""
+        return self.inputs, None
+
     def replace(self, **changes: object) -> Batch:
         return replace(self, **changes)  # type: ignore[arg-type]
 
@@ -148,7 +153,7 @@ class Batch:
         return Batch(self.inputs.clone(), self.targets.clone(), self.rows.clone())
 
     def tensors(self) -> list[Tensor]:
-        """Returns all tensors of the batch, in a fixed order."""
+        """Returns the tensors that determine the batch, in a fixed order."""
         return [self.inputs, *self.targets.tensors(), self.rows]
 
 

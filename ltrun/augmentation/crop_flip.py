@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ltrun.augmentation.geometry import sample
+from ltrun.data.prepare import Normalise
 from ltrun.errors import ConfigError
-from ltrun.parts import Augment
+from ltrun.parts import Augment, Prepare
 from ltrun.types import Batch
 
 
@@ -37,7 +40,21 @@ class CropFlip(Augment):
         self.padding, self.flip = padding, flip
 
     def forward(self, batch: Batch) -> Batch:
-        size, device = (len(batch),), batch.inputs.device
+        return batch.replace(inputs=crop_flip(batch.inputs, *self.draw(batch)))
+
+    def draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws (B,) top, left and flip."""
+        size, device = (len(batch),), batch.rows.device
         top, left = torch.randint(-self.padding, self.padding + 1, (2, *size), device=device)
-        flip = torch.rand(size, device=device) < (0.5 if self.flip else 0.0)
-        return batch.replace(inputs=crop_flip(batch.inputs, top, left, flip))
+        return top, left, torch.rand(size, device=device) < (0.5 if self.flip else 0.0)
+
+    def fused_with(self, prepare: Prepare) -> Callable[[Batch], Batch] | None:
+        if type(self) is not CropFlip or type(prepare) is not Normalise:  # a class derived from them may compute anything
+            return None
+        from ltrun.kernels.images import crop_flip_normalise
+
+        def fused(batch: Batch) -> Batch:
+            images = crop_flip_normalise(*batch.source, *self.draw(batch), prepare.scale, prepare.shift, prepare.layout)
+            return batch.replace(inputs=images)
+
+        return fused

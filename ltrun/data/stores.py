@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -24,8 +26,11 @@ class Store(Protocol):
     targets: Labels
     files: Files
 
-    def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
-        """Yields one batch for each tensor of row numbers, in that order, on the device."""
+    def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+        """Yields one batch for each tensor of row numbers, in that order, on the device.
+
+        late: allows batches that gather their images and labels when these are first read: within a step, rather than before.
+        """
 
     def __len__(self) -> int: ...
 
@@ -63,14 +68,51 @@ class Resident:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
+    def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
         """Yields one batch for each tensor of int64 row numbers, in that order; its `rows` are on the device too."""
         if not rows:
             return
         # The whole plan crosses to the device in one copy, so that no step waits for its row numbers.
         plan = torch.cat(list(rows)).to(self.pixels.device)
         for batch in plan.split([len(some) for some in rows]):
-            yield Batch(self.pixels[batch if self.index is None else self.index[batch]], self.targets.take(batch), batch)
+            drawn = Drawn(self, batch)
+            yield drawn if late else drawn.replace()
+
+
+class Drawn(Batch):
+    """A batch of a resident store that gathers its images and labels when they are first read.
+
+    A copy has gathered nothing, so a captured step that reads a copy gathers them itself, by the row numbers of each replay.
+    """
+
+    store: Resident
+
+    def __init__(self, store: Resident, rows: Tensor) -> None:
+        self.__dict__.update(store=store, rows=rows)  # the fields of a batch are frozen
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        pixels, places = self.source
+        return pixels[places]
+
+    @cached_property
+    def targets(self) -> Labels:
+        return self.store.targets.take(self.rows)
+
+    @property
+    def source(self) -> tuple[Tensor, Tensor]:
+        index = self.store.index
+        return self.store.pixels, self.rows if index is None else index[self.rows]
+
+    def replace(self, **changes: object) -> Batch:
+        kept = {field.name: getattr(self, field.name) for field in fields(Batch) if field.name not in changes}
+        return Batch(**kept | changes)
+
+    def clone(self) -> Drawn:
+        return Drawn(self.store, self.rows.clone())
+
+    def tensors(self) -> list[Tensor]:
+        return [self.rows]
 
 
 class Streamed:
@@ -88,8 +130,8 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.index)
 
-    def open(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
-        """Yields one batch for each tensor of int64 row numbers, in that order, on the device of the targets.
+    def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+        """Yields one batch for each tensor of int64 row numbers, in that order, on the device of the targets. No batch is late.
 
         Several iterators may be open at once, each with processes of its own. Raises DataError for an unreadable file.
         """

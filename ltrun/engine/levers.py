@@ -13,7 +13,7 @@ from torch import nn
 from ltrun.config.settings import LEVERS, Runtime
 from ltrun.errors import ConfigError
 
-__all__ = ["LEVERS", "check", "chosen", "searching", "use"]
+__all__ = ["LEVERS", "check", "chosen", "gathers_in_the_step", "searching", "use"]
 
 TRITON = ("image_kernel", "norm_relu_kernel")
 CAPTURED = ("rows_in_graph", "parallel_gradients")
@@ -27,7 +27,7 @@ def check(runtime: Runtime, device: torch.device | None = None) -> None:
 
     device: of the run; None where the machine is not known yet.
     """
-    reasons = _wants(runtime) | (_lacks(runtime, device) if device is not None else {})
+    reasons = _wants(runtime) | (_lacks(device) if device is not None else {})
     for name in chosen(runtime):
         if name in reasons:
             raise ConfigError(f"runtime.levers: {name} {reasons[name]}, or leave {name} out")
@@ -52,7 +52,8 @@ def _wants(runtime: Runtime) -> dict[str, str]:
     return found
 
 
-def _lacks(runtime: Runtime, device: torch.device) -> dict[str, str]:
+def _lacks(device: torch.device) -> dict[str, str]:
+    """Returns lever -> what it needs, and the way out, for levers that the device or its libraries exclude."""
     if device.type != "cuda":
         return dict.fromkeys(LEVERS, f"is for CUDA devices, and this run is on a {device.type}: use a machine with a GPU")
     return dict.fromkeys(TRITON, "needs Triton: pip install triton") if find_spec("triton") is None else {}
@@ -63,6 +64,11 @@ def use(network: nn.Module, runtime: Runtime) -> None:
     for name in chosen(runtime):
         if name in OF_NETWORKS:
             import_module(f"ltrun.kernels.{OF_NETWORKS[name]}").use(network)
+
+
+def gathers_in_the_step(runtime: Runtime) -> bool:
+    """Returns whether a step receives row numbers alone, as the image kernel needs them too."""
+    return "rows_in_graph" in runtime.levers or "image_kernel" in runtime.levers
 
 
 @contextmanager

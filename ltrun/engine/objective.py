@@ -16,7 +16,10 @@ from ltrun.types import Batch, Outputs, Streams
 
 
 class Objective(nn.Module):
-    """Stored batches by stream -> the value of each term and 'total', the outputs, and the streams as the terms see them."""
+    """Stored batches by stream -> the value of each term and 'total', the outputs, and the streams as the terms see them.
+
+    fuse: whether a stream's only augmentation and `prepare` are one operation, where the augmentation offers it.
+    """
 
     def __init__(
         self,
@@ -27,11 +30,14 @@ class Objective(nn.Module):
         terms: Mapping[str, Term],
         weights: Mapping[str, float],
         precision: Precision,
+        fuse: bool = False,
     ):
         super().__init__()
         self.network, self.prepare, self.weights, self.precision = network, prepare, dict(weights), precision
         self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
         self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))
+        chains = {name: chain for name, chain in augments.items() if fuse and len(chain) == 1}
+        self.fused = {name: way for name, (augment,) in chains.items() if (way := augment.fused_with(prepare))}
         self.need = list(dict.fromkeys(name for term in terms.values() for name in term.streams))
 
     def forward(self, streams: Streams) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
@@ -54,6 +60,8 @@ class Objective(nn.Module):
         return values | {"total": torch.stack(list(values.values())).sum()}
 
     def _prepare(self, name: str, batch: Batch) -> Batch:
+        if name in self.fused:
+            return self.fused[name](batch)
         stored = batch.inputs.dtype
         for augment in cast(nn.Sequential, self.augments[name]):
             batch = augment(batch)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from ltrun.engine import levers
 from ltrun.engine.context import RunContext
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.objective import Objective
@@ -86,7 +87,7 @@ class StageRun(nn.Module):
         rows, rates = self._begin(clock)
         self.monitor.begin()
         plans = [batches(plan, context.settings.batch_size) for plan in rows.values()]
-        stores = [context.splits.train.open(plan) for plan in plans]
+        stores = [self._batches(plan) for plan in plans]
         for done, drawn in enumerate(zip(*stores, strict=True), 1):
             self.step(dict(zip(rows, drawn, strict=True)))
             told(clock, done, len(plans[0]))
@@ -101,7 +102,7 @@ class StageRun(nn.Module):
         """Takes a step with the smallest batch of the first epoch. It trains: use it only on a stage that is thrown away."""
         rows, _ = self._begin(Clock(self.stage.name, 0, self.stage.epochs))
         few = {name: min(batches(plan, self.context.settings.batch_size), key=len) for name, plan in rows.items()}
-        self.step.take({name: next(iter(self.context.splits.train.open([plan]))) for name, plan in few.items()})
+        self.step.take({name: next(self._batches([plan])) for name, plan in few.items()})
 
     def _begin(self, clock: Clock) -> tuple[dict[str, Tensor], list[float]]:
         """Adapts the parts and sets the learning rates; returns the rows of an epoch by stream, and the rate of each group."""
@@ -124,6 +125,9 @@ class StageRun(nn.Module):
             outputs = self.network.eval().predict(self.context.prepare(inputs))
         self.network.train(training)
         return outputs
+
+    def _batches(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
+        return self.context.splits.train.open(plan, late=levers.gathers_in_the_step(self.context.settings.runtime))
 
     def _open(self, rows: Tensor) -> Batch:
         return next(iter(self.context.splits.train.open([rows])))
@@ -179,7 +183,8 @@ def _objective(stage: Stage, network: Network, context: RunContext, injected: Co
         terms, weights = {"classification": injected["classify"], **terms}, {"classification": 1.0, **weights}
     augments = {name: augments_of(stage, name, injected) for name in stage.streams}
     mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
-    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision)
+    fuse = "image_kernel" in context.settings.runtime.levers
+    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision, fuse)
 
 
 def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:

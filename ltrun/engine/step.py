@@ -20,7 +20,7 @@ from ltrun.parts import Descent, Part, Update
 from ltrun.types import Streams
 
 BACKEND = "inductor"
-Shape = tuple[tuple[str, torch.Size, torch.Size], ...]
+Shape = tuple[tuple[str, tuple[torch.Size, ...]], ...]
 WARM_UP = 3  # eager steps of a shape before its capture: libraries choose kernels, memory is allocated
 
 
@@ -58,7 +58,7 @@ class Step:
         self.graphs: dict[Shape, Graph] = {}
 
     def __call__(self, streams: Streams) -> None:
-        shape = tuple((name, batch.inputs.shape, batch.targets.index.shape) for name, batch in streams.items())
+        shape = tuple((name, tuple(tensor.shape for tensor in batch.tensors())) for name, batch in streams.items())
         self.seen[shape] += 1
         if shape in self.graphs:
             self.graphs[shape].replay(streams)
@@ -73,6 +73,8 @@ class Step:
 
     def take(self, streams: Streams) -> None:
         """Takes a step eagerly."""
+        if self.compiles:
+            streams = {name: batch.replace() for name, batch in streams.items()}  # tensors, which a late batch gathers here
         values, outputs, seen = self.update(self.objective, self.optimizer, streams)
         values = {name: value.detach() for name, value in values.items()}
         outputs = {name: output.detach() for name, output in outputs.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -10,15 +11,20 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import ltrun.engine.step
 from ltrun.cli import dispatch
 from ltrun.config.settings import Runtime
+from ltrun.contracts.device import on_device
 from ltrun.contracts.imagined import DEVICE, imagined_cuda
-from ltrun.contracts.trial import settings
+from ltrun.data import Resident
 from ltrun.engine import levers
+from ltrun.engine.step import Graph
 from ltrun.engine.turns import Turns, yield_turn
 from ltrun.errors import ConfigError
+from ltrun.types import Batch, Streams
+from tests.support.cases import bound, composed, differing, digits, settings, small, snapshot, trainer
 
 GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real CUDA device")
 SHORT = ("dataset=digits_lt", "epochs=2", "network.depth=8", "evaluation.every=2")
@@ -119,6 +125,59 @@ def test_runs_that_take_turns_search_each_for_itself() -> None:
             thread.join(20)
         assert {number: set(seen) for number, seen in found.items()} == {0: {False}, 1: {True}, 2: {False}}
         assert not torch.backends.cudnn.benchmark
+
+
+# ---------------------------------------------------------------------------------------------------------- rows_in_graph
+
+
+@GPU
+@pytest.mark.parametrize("words", ["method=erm", "method=cmo", "method=paco", "method=crt", "method=meta_weight_net"])
+def test_a_captured_step_that_gathers_its_images_has_the_bits_of_one_that_receives_them(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one stream and two, one stage and two, full batches and smaller last ones."""
+    copied: set[tuple[torch.dtype, int]] = set()
+    replay = Graph.replay
+
+    def watched(self: Graph, streams: Streams) -> None:
+        copied.update((tensor.dtype, tensor.dim()) for batch in self.streams.values() for tensor in batch.tensors())
+        replay(self, streams)
+
+    recipe = bound(small(composed(words), epochs=6))
+    with imagined_cuda():
+        expected = on_device(recipe, tmp_path / "plain")
+        monkeypatch.setattr(Graph, "replay", watched)
+        found = on_device(recipe, tmp_path / "lever", levers=["rows_in_graph"])
+    assert not differing(found, expected)
+    assert copied == {(torch.int64, 1)}, "row numbers alone are copied in"
+
+
+@GPU
+def test_streamed_images_are_copied_in_as_without_the_lever(tmp_path: Path) -> None:
+    class Decoded(Resident):
+        def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+            return super().open(rows)
+
+    recipe, (train, _) = bound(small(composed(), epochs=6)), digits()
+    with imagined_cuda():
+        store = Decoded(train.images.to(DEVICE), train.targets.to(DEVICE))
+        found = on_device(recipe, tmp_path / "lever", train_set=store, levers=["rows_in_graph"])
+        expected = on_device(recipe, tmp_path / "plain")
+    assert not differing(found, expected)
+
+
+@pytest.mark.slow
+def test_inductor_traces_a_step_that_gathers_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ltrun.engine.step, "BACKEND", "eager")
+    torch.compiler.reset()
+    recipe, warned = bound(small(composed("method=cmo"), epochs=1)), list[str]()
+    made = trainer(recipe, tmp_path / "lever", warn=warned.append, compile=True, levers=["rows_in_graph"])
+    found = snapshot(made.run())
+    torch.compiler.reset()
+    assert warned == [] and not differing(found, snapshot(trainer(recipe, tmp_path / "plain", compile=False).run()))
+
+
+# ------------------------------------------------------------------------------------------------- levers of the network
 
 
 def test_a_network_is_changed_by_the_chosen_levers_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:

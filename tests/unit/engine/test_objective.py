@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ltrun.data import Normalise
 from ltrun.engine.objective import Objective
 from ltrun.engine.stage import StageRun
 from ltrun.loss import Classification
@@ -113,6 +114,28 @@ def test_augments_then_normalisation_then_mixers_then_network_then_terms() -> No
     assert network.asked == [(("main",), ("main",))]
     assert outputs["main"].logits is not None and given["main"].inputs.unique().tolist() == [3]
     assert torch.equal(outputs["main"].logits, torch.full((3, 2), 2 * pixel))
+
+
+class Offer(Double):
+    """Offers itself and Halve as one operation, which adds 100 to be told from the two."""
+
+    def fused_with(self, prepare: Prepare) -> Callable[[Batch], Batch] | None:
+        return (lambda batch: batch.replace(inputs=batch.inputs.float() + 100)) if isinstance(prepare, Halve) else None
+
+
+def test_the_only_augmentation_of_a_stream_and_the_preparation_may_be_one_operation() -> None:
+    augments: dict[str, list[Augment]] = {"main": [Offer()], "two": [AddOne(), Offer()], "none": [], "other": [Double()]}
+
+    def prepared(fuse: bool, prepare: Prepare) -> dict[str, float]:
+        objective = Objective(Echo(), prepare, augments, {}, {"sum": Sum()}, {"sum": 1.0}, FP32, fuse)
+        return {
+            name: batch.inputs.unique().item() for name, batch in objective(dict.fromkeys(augments, batch_of(4)))[2].items()
+        }
+
+    apart = {"main": 4.0, "two": 5.0, "none": 2.0, "other": 4.0}
+    assert prepared(False, Halve()) == apart
+    assert prepared(True, Halve()) == apart | {"main": 104.0}
+    assert prepared(True, Normalise([0.0], [1 / 255], in_channels=1, channels_last=False))["main"] == 8.0
 
 
 def test_the_total_is_the_weighted_sum_and_each_term_is_reported_with_its_weight() -> None:
