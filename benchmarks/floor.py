@@ -2,8 +2,10 @@
 
     python benchmarks/floor.py --threads 1 --json benchmarks/results/floor.json
 
-products: the multiplications of the step's convolutions at the rate of large matrix products. convolutions: the network's
-convolutions alone, forward and backward, in channels_last and the precision of the step; the practical limit. memory: reading
+products: the multiplications of the step's convolutions at the rate of large matrix products, in tf32 with rounded factors as
+in the convolutions. convolutions: the network's
+convolutions alone, forward and backward, in channels_last and the precision of the step, on CUDA as one graph like the step,
+because the host launches them slower than the device computes them; the practical limit. memory: reading
 and writing the outputs of the convolutions, in PASSES passes at the rate of a large copy. launches, on CUDA: as many tiny
 kernels in a CUDA graph as the step has kernels. Libraries may beat their own matrix products, so a share may exceed 1.
 """
@@ -15,13 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from common import Record, arguments, milliseconds, prepared
+from common import Record, arguments, flags, milliseconds, prepared
 from subject import Subject, kernels, runtime
 from timing import alternate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.engine.precision import has_bf16
+from ltrun.engine.step import WARM_UP, captured
 
 PASSES = 7  # the fewest of an ideally fused network, including normalisation in training mode
 LAUNCHES = 1000
@@ -62,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     size, length = (256, 2**20) if args.smoke else (2048, 2**26) if device.type == "cpu" else (8192, 2**29)
     sides: dict[str, Callable[[], object]] = {
         "step": subject.train,
-        "product": product(size, dtype, device),
+        "product": product(size, dtype, device, rounded=args.precision == "tf32"),
         "copy": copying(length, device),
         "convolutions": passes(layers, dtype, device),
     }
@@ -133,13 +136,23 @@ def passes(layers: Sequence[Convolution], dtype: torch.dtype, device: torch.devi
             out = F.conv2d(x, w, stride=layer.stride, padding=1)
             torch.autograd.grad(out, [w] if layer.first else [x, w], gradient)
 
-    return call
+    if device.type != "cuda":
+        return call
+    for _ in range(WARM_UP):
+        call()
+    return captured(call).replay
 
 
-def product(size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], Tensor]:
+def product(size: int, dtype: torch.dtype, device: torch.device, rounded: bool = False) -> Callable[[], Tensor]:
+    """Returns a call that multiplies two matrices. rounded: in TF32."""
     a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     out = torch.empty_like(a)
-    return lambda: torch.mm(a, b, out=out)
+
+    def call() -> Tensor:
+        with flags((False, rounded, rounded)):
+            return torch.mm(a, b, out=out)
+
+    return call
 
 
 def copying(length: int, device: torch.device) -> Callable[[], Tensor]:
@@ -156,10 +169,7 @@ def launches(device: torch.device) -> dict[str, Callable[[], None]]:
             tiny.add_(1)
 
     call()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return {"launches": call, "launches in a graph": graph.replay}
+    return {"launches": call, "launches in a graph": captured(call).replay}
 
 
 if __name__ == "__main__":

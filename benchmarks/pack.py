@@ -1,7 +1,7 @@
 """Throughput of several runs at once on one machine, in images per second.
 
     python benchmarks/pack.py --json benchmarks/results/pack.json
-    python benchmarks/pack.py --at-once 1 2 4 8 16
+    python benchmarks/pack.py --at-once 1 4 8 --layouts NHWC NCHW --precision tf32 --repeats 1 --no-commands
 
 Each measurement is the command `ltrun -m method=erm seed=0,... runtime.pack=K` with K runs, on random images with the class
 counts of CIFAR100-LT. Images per second are the sum of the runs' records: training and evaluation, without start-up. The sum is
@@ -9,6 +9,11 @@ right only if the runs trained at the same time. overlap: the time during which 
 steady: the sum of the runs' medians over their middle epochs, when all runs train and all warm-ups are over.
 On a CPU a single run has all threads, and each of several runs has one. On CUDA the runs of the command share a process; K
 commands `ltrun method=erm seed=k` side by side are timed beside it.
+
+--layouts: NHWC is runtime.channels_last. It is the faster layout for one run, but may be the slower one for several. On an H200
+in tf32, the host needs 3.9 of the 5.9 ms of a step to queue it, and queues one step at a time; in NCHW it needs 0.2 of 7.3 ms
+(gpu/probe.py). Other kernels on the device may also stall cuDNN's batch normalisation in NHWC
+(https://github.com/pytorch/pytorch/issues/80259).
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from ltrun.machine import cores
 from ltrun.results.record import RunRecord
 
 AT_ONCE = (1, 2, 4, 8, 16)
+LAYOUTS = {"NHWC": "runtime.channels_last=true", "NCHW": "runtime.channels_last=false"}
 
 
 @dataclass(frozen=True)
@@ -50,35 +56,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--at-once", nargs="+", type=int, metavar="K", help="runs at once, beside 1; on a CPU up to its cores unless given"
     )
-    parser.add_argument("--epochs", type=int, help="epochs of a run; 1 on a CPU unless given, 200 on CUDA")
+    parser.add_argument("--epochs", type=int, help="epochs of a run; 1 on a CPU unless given, 20 on CUDA")
+    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=["NHWC"], help="memory layouts; NHWC unless given")
     parser.add_argument("--largest-class", type=int, help="training images of the largest class; 500 unless given")
     parser.add_argument("--no-commands", action="store_true", help="on CUDA: leave out commands side by side")
     args = parser.parse_args(argv)
     device = prepared(args)
     most = AT_ONCE[-1] if device.type == "cuda" else cores()
     args.at_once = sorted({1, *(args.at_once or (k for k in AT_ONCE if k <= most))})
-    args.epochs = args.epochs or (200 if device.type == "cuda" else 1)
+    args.epochs = args.epochs or (20 if device.type == "cuda" else 1)
     if args.smoke:
         args.at_once, args.epochs, args.largest_class, args.repeats = args.at_once[:2], 1, 100, 1
     record = Record("pack", args, device)
     print(f"{record.title}, {args.precision}, compile={args.compile}")
     found: dict[str, list[Measured]] = defaultdict(list)
-    forms = {"at once": sweep}
-    if device.type == "cuda" and not args.no_commands:
-        forms["commands"] = apart
-    names = {f"{k} {form}": k for k in args.at_once for form in forms if k > 1 or form == "at once"}
+    commands = sides_of(args, beside=device.type == "cuda" and not args.no_commands)
     sides = {
-        name: measurement(forms[name.partition(" ")[2]](args, k), k, found[name], lambda: record.result(sides=rates(found)))
-        for name, k in names.items()
+        name: measurement(started, k, found[name], lambda: record.result(sides=rates(found)))
+        for name, (k, started) in commands.items()
     }
     times = alternate(sides, args.repeats, device, record.times, warm_up=False, commands=True)
     results = rates(found)
-    for name, k in names.items():
+    for name, (k, _) in commands.items():
         results[name]["wall_seconds_a_run"] = times[name].median / k
     record.result(sides=results)
     for name, values in results.items():
         print(
-            f"{name:>11}: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times one run, "
+            f"{name:>14}: {values['images_per_second']:6.0f} images/s, {values['times_one_run']:.2f} times one run, "
             f"steady {values['steady']:6.0f}, overlap {values['overlap']:.0%}, {values['wall_seconds_a_run']:.1f} s per run, "
             "start-up included"
         )
@@ -86,13 +90,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def sides_of(args: argparse.Namespace, beside: bool) -> dict[str, tuple[int, list[list[str]]]]:
+    """Returns name of a measurement -> its runs at once and the commands that train them; `beside`, also side by side."""
+    forms = {"at once": sweep, "commands": apart} if beside else {"at once": sweep}
+    found = {}
+    for layout in args.layouts:
+        note = "" if layout == "NHWC" else f", {layout}"
+        for k, form in ((k, form) for k in args.at_once for form in forms if k > 1 or form == "at once"):
+            found[f"{k} {form}{note}"] = k, [[*command, LAYOUTS[layout]] for command in forms[form](args, k)]
+    return found
+
+
 def rates(found: Mapping[str, Sequence[Measured]]) -> dict[str, dict[str, Any]]:
-    """Returns the measurements so far, by side."""
+    """Returns the measurements so far, by side. times_one_run: of one run in the first layout."""
     rate = {name: median(one.rate for one in measured) for name, measured in found.items() if measured}
+    single = next(iter(rate.values()))
     return {
         name: {
             "images_per_second": rate[name],
-            "times_one_run": rate[name] / rate["1 at once"],
+            "times_one_run": rate[name] / single,
             "steady": median(one.steady for one in found[name]),
             "overlap": median(one.overlap for one in found[name]),
             "repeats": [(one.rate, one.overlap) for one in found[name]],

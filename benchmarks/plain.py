@@ -78,7 +78,10 @@ class ResNet32(nn.Module):
 
     def load(self, other: nn.Module) -> None:
         """Copies weights and statistics from a network with the same layers in the same order, whatever their names."""
-        mine, theirs = self.state_dict(), other.state_dict()
+        mine, theirs = (
+            {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+            for network in (self, other)
+        )
         if [t.shape for t in mine.values()] != [t.shape for t in theirs.values()]:
             raise ValueError("the plain loop's ResNet-32 and ltrun's do not have the same tensors")
         self.load_state_dict({name: t.detach().contiguous() for name, t in zip(mine, theirs.values(), strict=True)})

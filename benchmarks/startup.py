@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import Record, arguments, prepared, unmet
 from scale import write_runs
-from subject import RANDOM_IMAGES, SOURCE, runtime, sized
+from subject import LTRUN, RANDOM_IMAGES, SOURCE, runtime, sized
 from timing import alternate
 
 RUNS = 1_000
@@ -34,14 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     step += ["network=resnet8", "batch_size=16", *runtime(args)]
     with tempfile.TemporaryDirectory(prefix="ltrun-benchmark-") as folder:
         write_runs(Path(folder) / "runs", 20 if args.smoke else RUNS, classes=100)
-        ltrun = ["-m", "ltrun"]
         commands = {
-            "python": ["-c", "pass"],
-            "torch": ["-c", "import torch"],
-            "help": [*ltrun, "--help"],
-            "methods": [*ltrun, "methods"],
-            "report": [*ltrun, "report", f"{folder}/runs", "--markdown"],
-            "step": [*ltrun, *step, f"outputs={folder}/step", "force=true"],
+            "python": [sys.executable, "-c", "pass"],
+            "torch": [sys.executable, "-c", "import torch"],
+            "help": [*LTRUN, "--help"],
+            "methods": [*LTRUN, "methods"],
+            "report": [*LTRUN, "report", f"{folder}/runs", "--markdown"],
+            "step": [*LTRUN, *step, f"outputs={folder}/step", "force=true"],
         }
         sides = {name: command(words) for name, words in commands.items()}
         times = alternate(sides, args.repeats, device, record.times, commands=True)
@@ -61,7 +60,7 @@ def command(words: Sequence[str]) -> Callable[[], None]:
 
     def call() -> None:
         environment = os.environ | {"PYTHONPATH": search}
-        done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
 

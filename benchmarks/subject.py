@@ -33,6 +33,7 @@ from ltrun.results.record import RunRecord
 from ltrun.types import Clock
 
 SOURCE = "dataset"  # the key of a configuration that holds the arguments of a data set
+LTRUN = (sys.executable, "-P", "-m", "ltrun")  # -P: the ltrun that the benchmark imports, whatever folder it is started in
 RANDOM_IMAGES = ("dataset=cifar100_lt", f"{SOURCE}._target_=stand_ins.RandomLT", "plugins=[stand_ins]")
 
 
@@ -142,7 +143,7 @@ def kernels(call: Callable[[], object]) -> list[tuple[str, float]]:
 
 def run_command(*words: str, folder: Path) -> tuple[float, dict[Path, RunRecord]]:
     """Runs `ltrun *words`. Returns its seconds from start to end, start-up included, and folder -> record that it wrote."""
-    command = [sys.executable, "-m", "ltrun", *RANDOM_IMAGES, f"outputs={folder}", *words]
+    command = [*LTRUN, *RANDOM_IMAGES, f"outputs={folder}", *words]
     search = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     begun = time.perf_counter()
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": search}, capture_output=True, text=True, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ltrun import __version__, streams
 from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
-from ltrun.machine import Terminated, terminate
+from ltrun.machine import Lost, Terminated, processes, terminate
 
 COMMANDS = (
     "report", "status", "errors", "rerun", "methods", "show", "data", "check", "completion",
@@ -49,6 +50,8 @@ exit code: 0 done, 1 refused or failed, 2 unreadable flags, 130 interrupted (Ctr
 def main() -> None:
     """The console script: runs a command and exits with its code. Prints one sentence for an error that the user can fix."""
     streams.guard()
+    if processes() > 1 and os.environ.get("RANK", "0") != "0":
+        streams.mute()  # rank 0 speaks for all
     sys.exit(streams.concluded(dispatch(sys.argv[1:])))
 
 
@@ -64,6 +67,10 @@ def dispatch(argv: list[str]) -> int:
             raise
     except LtrunError as error:
         return _refuse(str(error))
+    except Lost as loss:
+        print(f"ltrun: {loss}", file=sys.stderr)
+        print(_resuming(argv), file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interruption:
         if argv and argv[0] in COMMANDS and argv[0] != "rerun":  # nothing that resumes
             print("\nltrun: interrupted", file=sys.stderr)
@@ -78,8 +85,15 @@ def _resuming(argv: Sequence[str]) -> str:
     goes_on = "The same command" if again == argv else "Without force=true the command"
     return (
         f"\nltrun: interrupted; nothing finished is lost. {goes_on} resumes from the last checkpoint:\n"
-        f"  {shlex.join(['ltrun', *again])}"
+        f"  {shlex.join([*_launcher(), *again])}"
     )
+
+
+def _launcher() -> list[str]:
+    """Returns the words before the overrides of a command that trains."""
+    if processes() == 1:
+        return ["ltrun"]
+    return ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", str(processes())), "-m", "ltrun"]
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -136,4 +150,9 @@ def _help() -> int:
 def _run(command: str, argv: list[str]) -> int:
     """Runs a command, whose module is imported only now."""
     main: Callable[[list[str]], int] = importlib.import_module(f"ltrun.commands.{command}").main
-    return main(argv)
+    if command not in ("train", "rerun") or processes() == 1:
+        return main(argv)
+    from ltrun.engine.group import joined
+
+    with joined():
+        return main(argv)

@@ -76,6 +76,16 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, for example from a scheduler that reclaims the machine."""
 
 
+class Lost(KeyboardInterrupt):
+    """The loss of another rank, with the reason: training cannot continue, and resumes like an interrupted one."""
+
+
+def processes() -> int:
+    """Returns the number of processes that torchrun started to train together; 1 without it."""
+    given = os.environ.get("WORLD_SIZE", "1")
+    return int(given) if given.isdecimal() else 1
+
+
 def terminate(*_: object) -> None:
     """Signal handler that raises Terminated, and ignores further SIGTERMs so that a second one cannot cut the exit short."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -34,10 +34,21 @@ def held(values: Tensor, argument: str, given: float) -> Tensor:
 def finite(output: object) -> Tensor | None:
     """Whether a part's output, a tensor or streams, has no nan and no infinity; minus infinity is allowed: it masks a class.
 
-    Returns a boolean scalar, or None for an output without tensors.
+    Returns a boolean scalar, or None for an output without numbers.
+    """
+    most = largest(output)
+    return None if most is None else most < torch.inf
+
+
+def largest(output: object) -> Tensor | None:
+    """The largest number of a part's output, a tensor or streams: nan if there is one, else infinity if there is one.
+    Complex numbers count by their moduli.
+
+    Returns a scalar, without gradient, or None for an output without numbers. Takes one kernel for a tensor.
     """
     if isinstance(output, Mapping):
         output = [batch.inputs for batch in output.values() if isinstance(batch, Batch)]
     tensors = output if isinstance(output, list) else [output]
-    flags = [(torch.isfinite(t) | (t == -torch.inf)).all() for t in tensors if isinstance(t, Tensor)]
-    return torch.stack(flags).all() if flags else None
+    numbers = [tensor.detach() for tensor in tensors if isinstance(tensor, Tensor) and tensor.numel()]
+    found = [(tensor.abs() if tensor.is_complex() else tensor).amax() for tensor in numbers]
+    return torch.stack(found).amax() if len(found) > 1 else found[0] if found else None

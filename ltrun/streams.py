@@ -90,6 +90,17 @@ def _outlet(stream: TextIO) -> Outlet | None:
     return raw if isinstance(raw, Outlet) else None
 
 
+def mute() -> None:
+    """Drops what this process prints, because another one speaks for all."""
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  for the rest of the process
+
+
+def speak() -> None:
+    """Lets a process that `mute` silenced print errors again."""
+    if sys.stderr.name == os.devnull:
+        sys.stderr = sys.__stderr__
+
+
 def outlive() -> None:
     """Lets the work outlive its output: from here on a closed terminal does not end it, and a failed write is told at once."""
     main = threading.current_thread() is threading.main_thread()  # no other thread can set a signal handler

@@ -149,6 +149,9 @@ class Batch:
     def replace(self, **changes: object) -> Batch:
         return replace(self, **changes)  # type: ignore[arg-type]
 
+    def take(self, rows: slice) -> Batch:
+        return Batch(self.inputs[rows], Labels(self.targets.index[rows], self.targets.weight[rows]), self.rows[rows])
+
     def clone(self) -> Batch:
         return Batch(self.inputs.clone(), self.targets.clone(), self.rows.clone())
 
@@ -158,6 +161,7 @@ class Batch:
 
 
 Streams = Mapping[str, Batch]
+ROWS = {"features": 0, "logits": 0, "experts": 1, "embedding": 0}  # fields of Outputs -> their dimension of rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +195,16 @@ class Outputs:
         hidden: dict[str, Any] = {field.name: None for field in fields(self) if field.name not in (*names, "scale")}
         return replace(self, **hidden)
 
+    def by_row(self) -> dict[str, Tensor]:
+        """Returns the fields that have a row for each input, as tensors (B, ...)."""
+        found = {name: getattr(self, name) for name in ROWS}
+        return {name: tensor.movedim(ROWS[name], 0) for name, tensor in found.items() if tensor is not None}
+
+    def of_rows(self, by_row: Mapping[str, Tensor]) -> Outputs:
+        """Returns the outputs with other rows. by_row: fields as `by_row` returns them."""
+        changed: dict[str, Any] = {name: tensor.movedim(0, ROWS[name]) for name, tensor in by_row.items()}
+        return replace(self, **changed)
+
     def detach(self) -> Outputs:
         return self.map(lambda tensor: tensor.detach())
 
@@ -203,17 +217,11 @@ class Outputs:
     def concatenate(parts: list[Outputs]) -> Outputs:
         """Joins batches along B; takes `head` and `scale` from the first."""
 
-        def join(name: str, dim: int) -> Tensor | None:
-            tensors = [getattr(part, name) for part in parts]
-            return None if tensors[0] is None else torch.cat(tensors, dim=dim)
-
-        return replace(
-            parts[0],
-            features=join("features", 0),
-            logits=join("logits", 0),
-            experts=join("experts", 1),
-            embedding=join("embedding", 0),
-        )
+        joined: dict[str, Any] = {}
+        for name, dim in ROWS.items():
+            if getattr(parts[0], name) is not None:
+                joined[name] = torch.cat([getattr(part, name) for part in parts], dim=dim)
+        return replace(parts[0], **joined)
 
 
 @dataclass(frozen=True)

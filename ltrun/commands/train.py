@@ -51,6 +51,7 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_pa
     from ltrun.sweep.jobs import compose_jobs, train, train_here, without_refused
     from ltrun.sweep.launch import check, launch, overrides_of_hydra, train_under_hydra
     from ltrun.sweep.outcome import tell
+    from ltrun.sweep.together import refuse_launcher
 
     def note(outcome: Outcome) -> None:
         outcomes.append(outcome)
@@ -60,6 +61,7 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_pa
     with hydra_ready():
         hydra = overrides_of_hydra(words)
         if hydra:
+            refuse_launcher()
             check(hydra)
         words = [word for word in words if word not in hydra]
         commands = combinations(words) if sweep else [list(words)]

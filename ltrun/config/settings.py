@@ -57,6 +57,7 @@ class Runtime:
     precision: Literal["fp32", "tf32", "bf16"]
     channels_last: bool
     compile: Literal["auto", True, False]
+    sync_bn: bool
     levers: list[str]
     tensorboard: bool
 

@@ -2,9 +2,9 @@
 
 Its tensors lie in the host's memory and are computed by the host's kernels, so that results have the bits of a CPU, but they
 refuse to meet tensors of the host, as a device's do. The host cannot wait for the device where torch's sync debug mode says
-"error" or a graph is being captured. A captured graph is a tape of kernels: replaying it runs those kernels on the tensors
-that were there when it was captured, and nothing of Python. What only a real device has, such as streams and the memory of
-graphs, is not imagined.
+"error" or a graph is being captured; a capture in which it would have waited is invalid and cannot be ended. A captured graph
+is a tape of kernels: replaying it runs those kernels on the tensors that were there when it was captured, and nothing of
+Python. What only a real device has, such as streams and the memory of graphs, is not imagined.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICE = torch.device("cuda", 0)
+MEMORY = 2**36  # bytes of the device
 UNDERNEATH = "meta"  # torch's own bookkeeping asks no driver about tensors of this one
 CROSSES = ("_to_copy", "copy_")
 BY_INDEX = ("index", "index_put", "index_put_", "_index_put_impl_")
@@ -101,6 +102,19 @@ class Tape:
     def __init__(self) -> None:
         self.kernels: list[tuple[Kernel, Any, Any, list[Tensor]]] = []
         self.before: list[tuple[Tensor, Tensor]] = []
+        self.valid = True
+
+    def capture_begin(self, pool: object, capture_error_mode: str) -> None:
+        assert capture_error_mode == "thread_local", "other threads train other runs"
+        self.memory = pool or object()
+        _machine.capturing, self.random = self, torch.get_rng_state()
+
+    def capture_end(self) -> None:
+        _machine.capturing = None
+        self.rewind()
+        torch.set_rng_state(self.random)
+        if not self.valid:
+            raise RuntimeError("the capture is invalid")
 
     def see(self, tensors: Sequence[Tensor]) -> None:
         """Notes tensors that a kernel is about to read or write; an expanded tensor cannot be written."""
@@ -113,8 +127,8 @@ class Tape:
             tensor.copy_(old)
         self.before = []
 
-    def pool(self) -> None:
-        return None
+    def pool(self) -> object:
+        return self.memory
 
     def record(self, func: Kernel, args: Any, kwargs: Any, results: Any) -> None:
         """Records a kernel. Tensors of the host keep their present values, as arguments of a kernel do."""
@@ -130,19 +144,6 @@ class Tape:
                 for old, new in zip(results, again, strict=True):
                     if old.data_ptr() != new.data_ptr():  # else it is a view, or was written in place
                         old.copy_(new)
-
-
-@contextmanager
-def _capture(tape: Tape, pool: None, stream: object, capture_error_mode: str) -> Iterator[None]:
-    assert capture_error_mode == "thread_local"
-    _machine.capturing = tape
-    state = torch.get_rng_state()
-    try:
-        yield
-    finally:
-        _machine.capturing = None
-        tape.rewind()
-        torch.set_rng_state(state)
 
 
 def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -196,7 +197,10 @@ def _refuse_what_a_device_refuses(name: str, args: Any, kwargs: Any, tensors: Se
 
 
 def _refuse_to_wait(name: str) -> None:
-    if _machine.capturing is not None or _machine.sync_debug == "error":
+    tape = _machine.capturing
+    if tape is not None:
+        tape.valid = False
+    if tape is not None or _machine.sync_debug == "error":
         raise RuntimeError(f"{name} makes the host wait for the device")
 
 
@@ -255,6 +259,10 @@ class _Stream:
         pass
 
     synchronize = record
+    cuda_stream = 0
+
+    def wait_stream(self, other: _Stream) -> None:
+        pass
 
     def is_capturing(self) -> bool:
         return _machine.capturing is not None
@@ -266,12 +274,15 @@ def imagined_cuda() -> Iterator[None]:
     cuda = {
         "_lazy_init": lambda: None, "is_available": lambda: True, "get_device_name": lambda device: "imagined",
         "reset_peak_memory_stats": lambda device: None, "max_memory_allocated": lambda device: 1,
-        "CUDAGraph": Tape, "graph": _capture, "Stream": _Stream, "Event": _Stream, "current_stream": _Stream,
+        "CUDAGraph": Tape, "Stream": _Stream, "Event": _Stream, "current_stream": _Stream,
         "stream": nullcontext, "device": nullcontext, "get_rng_state": lambda device: torch.get_rng_state(),
         "set_rng_state": lambda state, device: torch.set_rng_state(state), "default_generators": (_Generator(),),
         "current_device": lambda: DEVICE.index, "is_current_stream_capturing": lambda: _machine.capturing is not None,
         "get_sync_debug_mode": lambda: _machine.sync_debug,
         "set_sync_debug_mode": lambda mode: setattr(_machine, "sync_debug", mode),
+        "synchronize": lambda device=None: _refuse_to_wait("synchronize"),
+        "empty_cache": lambda: _refuse_to_wait("empty_cache"),
+        "mem_get_info": lambda: (MEMORY, MEMORY), "memory_reserved": lambda: 0,
     }  # fmt: skip
     with ExitStack() as stack:
         for name, value in cuda.items():

@@ -19,6 +19,7 @@ from ltrun.data import DigitsLT, Normalise, Resident, Splits
 from ltrun.data.stores import Store
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
+from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
 from ltrun.engine.predictors import evaluate
 from ltrun.engine.stage import Row
@@ -87,6 +88,7 @@ def context(
     prepare: Prepare | None = None,
     device: torch.device = CPU,
     warn: Callable[[str], None] | None = None,
+    ranks: Ranks = ALONE,
     **changes: Any,
 ) -> RunContext:
     """Returns the context of a run on the small set. Without `warn`, a warning raises BrokenContract."""
@@ -103,6 +105,7 @@ def context(
         prepare=prepare or normaliser(),
         input_shape=torch.Size((1, 8, 8)),
         warn=warn or partial(_unexpected, "a training warns"),
+        ranks=ranks,
     )
 
 

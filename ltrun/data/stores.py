@@ -21,10 +21,14 @@ CHUNK = 64 * 2**20  # bytes that are copied to the device at a time
 
 
 class Store(Protocol):
-    """Images and labels of one split. targets: Labels of all N rows. files: the name of each row's file, on the host."""
+    """Images and labels of one split. targets: Labels of all N rows. files: the name of each row's file, on the host.
+
+    decodes: whether each batch is decoded from files.
+    """
 
     targets: Labels
     files: Files
+    decodes: bool
 
     def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
         """Yields one batch for each tensor of row numbers, in that order, on the device.
@@ -42,6 +46,8 @@ class Resident:
     split; all rows in order if not given. All three are on one device. files: the names of the N rows, their numbers if not
     given.
     """
+
+    decodes = False
 
     def __init__(self, pixels: Tensor, targets: Labels, index: Tensor | None = None, files: Files | None = None) -> None:
         assert pixels.dtype == torch.uint8 and len(targets) == len(pixels if index is None else index)
@@ -122,6 +128,8 @@ class Streamed:
     of the files of all splits. index: (N,) number of each row's file. targets: Labels of the N rows, on the device. files: the
     names of the N rows.
     """
+
+    decodes = True
 
     def __init__(self, decoders: Decoders, index: Rows, targets: Labels, files: Files) -> None:
         assert len(index) == len(targets) == len(files)

@@ -14,6 +14,7 @@ from ltrun.config.settings import Settings
 from ltrun.data.identity import Listing
 from ltrun.data.source import Splits
 from ltrun.data.stores import Store
+from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
 from ltrun.parts import Backbone, Prepare
 from ltrun.recipe.stage import Recipe
@@ -27,7 +28,7 @@ ON_CPU, ON_GPU = 250, 2**23  # size of an evaluation batch: inputs on a CPU, val
 @dataclass(frozen=True, eq=False)
 class RunContext:
     """stats: class statistics of the training set. prepare: stored inputs -> inputs of the network. input_shape: shape of one
-    stored input, such as (channels, H, W). warn: takes a sentence for the user.
+    stored input, such as (channels, H, W). warn: takes a sentence for the user. ranks: the processes that train this run.
     """
 
     settings: Settings
@@ -39,16 +40,19 @@ class RunContext:
     prepare: Prepare
     input_shape: torch.Size
     warn: Callable[[str], None]
+    ranks: Ranks = ALONE
 
     @classmethod
-    def open(cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None]) -> RunContext:
+    def open(
+        cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None], ranks: Ranks = ALONE
+    ) -> RunContext:
         """Opens the data set of a recipe. Raises LtrunError."""
         splits, task = recipe.source.build({}).open(device), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
         prepare = recipe.prepare.build({"in_channels": shape[0], "channels_last": runtime.channels_last}).to(device)
         stats = task.stats(splits.train.targets, splits.names)
-        return cls(settings, device, Precision(runtime.precision, device), splits, stats, task, prepare, shape, warn)
+        return cls(settings, device, Precision(runtime.precision, device), splits, stats, task, prepare, shape, warn, ranks)
 
     @cached_property
     def listing(self) -> Listing:

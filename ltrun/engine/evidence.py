@@ -55,15 +55,27 @@ class SplitEvidence:
         if augment:
             torch.manual_seed(seed_of(self.context.seed, "augmented evaluation", epoch))
         network, precision = folded(self.network), self.context.precision
-        size = VIEWS if augment else self.context.evaluation_batch
-        for batch in self.store.open(torch.arange(len(self.store)).split(size)):
-            for part in self.augments if augment else ():
-                batch = part(batch)
+        plan = torch.arange(len(self.store)).split(VIEWS if augment else self.context.evaluation_batch)
+        for inputs, rows in self._augmented(plan) if augment else self._clean(plan):
             with precision.autocast():
-                found = network.predict(self.context.prepare(batch.inputs)).only(self.fields)
+                found = network.predict(self.context.prepare(inputs)).only(self.fields)
+            found = self.context.ranks.whole(found, rows)
             yield_turn()
             wait_for_device(precision.device)
             yield found.map(lambda tensor: tensor.cpu())
+
+    def _clean(self, plan: Sequence[Tensor]) -> Iterator[tuple[Tensor, int]]:
+        """Yields this rank's share of the inputs of each batch, and the rows of the whole batch."""
+        shares = self.store.open([self.context.ranks.mine(rows) for rows in plan])
+        for rows, batch in zip(plan, shares, strict=True):
+            yield batch.inputs, len(rows)
+
+    def _augmented(self, plan: Sequence[Tensor]) -> Iterator[tuple[Tensor, int]]:
+        """Yields what `_clean` yields, augmented: as in training, random numbers are drawn for whole batches."""
+        for batch in self.context.ranks.open(self.store, plan):
+            for part in self.augments:
+                batch = part(batch)
+            yield self.context.ranks.mine(batch.inputs), len(batch)
 
 
 class Shown:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ltrun.config.settings import LEVERS, Runtime
+from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.errors import ConfigError
 
 __all__ = ["LEVERS", "check", "chosen", "gathers_in_the_step", "searching", "use"]
@@ -22,12 +23,16 @@ OF_NETWORKS = {"norm_relu_kernel": "norm_relu", "parallel_gradients": "convoluti
 OF_OPERATIONS = ("image_kernel", *OF_NETWORKS)  # inductor writes kernels for these operations itself
 
 
-def check(runtime: Runtime, device: torch.device | None = None) -> None:
-    """Raises ConfigError for a lever that the other settings, or the device, leave without effect.
+def check(runtime: Runtime, device: torch.device | None = None, ranks: Ranks = ALONE) -> None:
+    """Raises ConfigError for a lever that the other settings, the device or several ranks leave without effect.
 
     device: of the run; None where the machine is not known yet.
     """
     reasons = _wants(runtime) | (_lacks(device) if device is not None else {})
+    if not ranks.alone:
+        reasons |= dict.fromkeys(
+            CAPTURED, "works in captured steps alone, which several ranks do not take: train in one process"
+        )
     for name in chosen(runtime):
         if name in reasons:
             raise ConfigError(f"runtime.levers: {name} {reasons[name]}, or leave {name} out")

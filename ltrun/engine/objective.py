@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
 from ltrun.errors import TrainingError
 from ltrun.loss import expect_shape
@@ -30,10 +31,12 @@ class Objective(nn.Module):
         terms: Mapping[str, Term],
         weights: Mapping[str, float],
         precision: Precision,
+        ranks: Ranks = ALONE,
         fuse: bool = False,
     ):
         super().__init__()
         self.network, self.prepare, self.weights, self.precision = network, prepare, dict(weights), precision
+        self.ranks = ranks
         self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
         self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))
         chains = {name: chain for name, chain in augments.items() if fuse and len(chain) == 1}
@@ -47,17 +50,18 @@ class Objective(nn.Module):
             for name, batch in prepared.items():
                 _check_batch(mixer, batch, f"for stream '{name}'")
         with self.precision.autocast():
-            outputs = self.network(prepared, self.need)
+            outputs = self.ranks.forward(self.network, prepared, self.need)
         return self.values(outputs, prepared), outputs, prepared
 
     def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
         """Returns the weighted value of each term, and their sum as 'total'."""
         device = next(iter(prepared.values())).inputs.device
-        values = {
-            name: self.weights[name] * expect_shape(term, term(outputs, prepared), torch.Size(), device)
-            for name, term in self.terms.items()
-        }
-        return values | {"total": torch.stack(list(values.values())).sum()}
+        values = {}
+        for name, term in self.terms.items():
+            value, weight = expect_shape(term, term(outputs, prepared), torch.Size(), device), self.weights[name]
+            values[name] = value if weight == 1 else weight * value
+        total = torch.stack(list(values.values())).sum() if len(values) > 1 else value
+        return values | {"total": self.ranks.averaging(total, self)}
 
     def _prepare(self, name: str, batch: Batch) -> Batch:
         if name in self.fused:

@@ -15,8 +15,9 @@ Name = Literal["fp32", "tf32", "bf16"]
 class Precision:
     """fp32: full single precision, also on GPUs whose libraries would use TF32 by default.
 
-    tf32: factors of products rounded to 10 bits of mantissa, on CUDA. bf16: the backbone under autocast; weights, classifier
-    heads, projectors and losses stay in float32. Raises ConfigError for a precision that the device does not have.
+    tf32: factors in convolutions rounded to 10 bits of mantissa, on CUDA, as torch does unless told otherwise. bf16: the
+    backbone under autocast. With every precision, weights, classifier heads, projectors and losses stay in float32. Raises
+    ConfigError for a precision that the device does not have.
     """
 
     def __init__(self, name: Name, device: torch.device):
@@ -26,7 +27,7 @@ class Precision:
             raise ConfigError(f"runtime.precision: this {device.type} device does not compute in bf16; use fp32")
         self.name, self.device = name, device
         if device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, name == "tf32"
 
     def autocast(self) -> AbstractContextManager[object]:
         """Returns the context of a forward pass through the network.

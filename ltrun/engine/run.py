@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,11 @@ from torch import nn
 
 from ltrun.config.compose import Job
 from ltrun.data.describe import describe
-from ltrun.engine import levers
+from ltrun.engine import group, levers
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
 from ltrun.engine.device import device_of
+from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import PLAIN, Predictors, evaluate
 from ltrun.engine.progress import Reporter
 from ltrun.engine.rehearsal import check, predictors_of, refuse_without_validation, rehearse
@@ -38,17 +40,21 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
 
     Raises LtrunError for anything the user can correct.
     """
-    settings = job.settings
+    settings, ranks = job.settings, group.ranks()
     recipe = check(job)
-    device = device_of(settings.runtime.device)
-    levers.check(settings.runtime, device)
+    ranks.check(settings.batch_size, settings.runtime.compile)
+    device = device_of(settings.runtime.device, ranks)
+    levers.check(settings.runtime, device, ranks)
     if settings.runtime.threads is not None:
         torch.set_num_threads(settings.runtime.threads)
     for sentence in recipe.warnings:
         progress.warn(sentence)
-    told = {"title": job.title, "stages": epochs_of(recipe)}
-    with locked(job.folder, told), own_stream(device), levers.searching(settings.runtime):
-        return Run.open(job, recipe, device, progress, at_once).result()
+    with ExitStack() as held:
+        held_by = {"title": job.title, "stages": epochs_of(recipe)}
+        ranks.from_first(lambda: held.enter_context(locked(job.folder, held_by)))
+        held.enter_context(own_stream(device))
+        held.enter_context(levers.searching(settings.runtime))
+        return Run.open(job, recipe, device, progress, at_once, ranks).result()
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,11 @@ class Run:
     at_once: int
 
     @classmethod
-    def open(cls, job: Job, recipe: Recipe, device: torch.device, progress: Reporter, at_once: int = 1) -> Run:
+    def open(
+        cls, job: Job, recipe: Recipe, device: torch.device, progress: Reporter, at_once: int = 1, ranks: Ranks = ALONE
+    ) -> Run:
         """Opens the data and prints their description. Raises LtrunError."""
-        context = RunContext.open(job.settings, recipe, device, progress.warn)
+        context = RunContext.open(job.settings, recipe, device, progress.warn, ranks)
         evaluation = job.settings.evaluation
         describe(job.dataset, context.splits, progress.console, chart=False, many=evaluation.many, few=evaluation.few)
         if context.splits.val is None:
@@ -77,42 +85,53 @@ class Run:
         return Trainer(self.recipe, self.context, checkpoints, self._evaluate, report, step)
 
     def result(self) -> RunRecord:
-        """Trains and measures the network; writes the record and returns it."""
+        """Trains and measures the network; writes the record and returns it. Rank 0 alone writes to the folder."""
         job, context = self.job, self.context
+        ranks = context.ranks
         rehearse(self.trainer())
         if context.device.type == "cuda" and self.at_once == 1:
             torch.cuda.reset_peak_memory_stats(context.device)  # an earlier run in this process left its own peak
-        history = History(job.folder, job.settings.runtime.tensorboard)
+        history = History(job.folder, job.settings.runtime.tensorboard) if ranks.first else None
         self.progress.start(job.title, epochs_of(self.recipe), context.task.metrics[0])
         begun = time.time()
 
         def report(row: Row) -> None:
-            history.append(row)
-            self.progress.epoch(row)
+            if history is not None:
+                history.append(row)
+                self.progress.epoch(row)
 
         trainer = self.trainer(report, self.progress.step)
         posthoc = predictors_of(self.recipe, context)
-        if job.settings.force:
-            reset(job.folder)
-        if not trainer.checkpoints.entries:
-            context.listing.save(job.folder)
+        ranks.from_first(lambda: self._begin(trainer))
         network = trainer.run()
         augments = nn.ModuleList(augments_of(self.recipe.stages[0], MAIN, context.injected())).to(context.device)
         own = own_augments(self.recipe.stages[0], context.injected())
         predictors = Predictors(network, context, posthoc, list(augments), [part.to(context.device) for part in own])  # type: ignore[arg-type]
         predictors.fit()
         found, scores = predictors.measure()
-        test = context.splits.test
-        arrays = {f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()}
-        labels = test.targets.primary.cpu().numpy()
-        save_arrays(job.folder / PREDICTIONS, test_labels=labels, test_files=test.files.text(), **arrays)
-        context.splits.check_files()
-        record = self._record(trainer, found, begun, predictors.lost)
-        record.save(job.folder)
-        drop_aside(job.folder)
-        trainer.checkpoints.keep_last_only()
+
+        def written() -> RunRecord:
+            test = context.splits.test
+            arrays = {f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()}
+            labels = test.targets.primary.cpu().numpy()
+            save_arrays(job.folder / PREDICTIONS, test_labels=labels, test_files=test.files.text(), **arrays)
+            context.splits.check_files()
+            record = self._record(trainer, found, begun, predictors.lost)
+            record.save(job.folder)
+            drop_aside(job.folder)
+            trainer.checkpoints.keep_last_only()
+            return record
+
+        record = ranks.from_first(written)
         self.progress.finish(record)
         return record
+
+    def _begin(self, trainer: Trainer) -> None:
+        """Readies the folder for the first epoch."""
+        if self.job.settings.force:
+            reset(self.job.folder)
+        if not trainer.checkpoints.entries:
+            self.context.listing.save(self.job.folder)
 
     def _evaluate(self, network: Network) -> dict[str, Metrics]:
         """Returns split -> the task's first metric and its shot groups, by the network's own scores, for an epoch's row."""
@@ -157,6 +176,7 @@ class Run:
         return {
             "device": torch.cuda.get_device_name(device) if cuda else "cpu",
             "threads": torch.get_num_threads(),
+            **self._shares(),
             "precision": context.precision.name,
             **({"levers": on} if on else {}),
             "at_once": self.at_once,
@@ -167,6 +187,11 @@ class Run:
             "peak_memory_bytes": int(peak),
             "skipped_images": context.splits.skipped,
         }
+
+    def _shares(self) -> dict[str, int]:
+        """Returns the number of devices and the images of a batch on each; nothing for a run on one device."""
+        ranks, size = self.context.ranks, self.job.settings.batch_size
+        return {} if ranks.alone else {"devices": ranks.world, "images_per_device": size // ranks.world}
 
 
 def epochs_of(recipe: Recipe) -> dict[str, int]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ltrun.engine import levers
 from ltrun.engine.context import RunContext
 from ltrun.engine.monitor import LossMonitor
+from ltrun.engine.norms import stop_counting
 from ltrun.engine.objective import Objective
 from ltrun.engine.promises import check_rows
 from ltrun.engine.step import Step
@@ -44,6 +45,7 @@ class StageRun(nn.Module):
         super().__init__()
         self.stage, self.context, self.schedule = stage, context, schedule
         self.objective, self.samplers, self.update = objective, nn.ModuleDict(dict(samplers)), update
+        stop_counting(self)
         self.to(context.device)
         self.parts = [module for module in self.modules() if isinstance(module, Part)]
         outer = set(outer_parameters(self))
@@ -122,15 +124,16 @@ class StageRun(nn.Module):
         """Returns the outputs of stored inputs, in evaluation mode."""
         training = self.network.training
         with self.context.precision.autocast():
-            outputs = self.network.eval().predict(self.context.prepare(inputs))
+            outputs = self.context.ranks.predict(self.network.eval().predict, self.context.prepare(inputs))
         self.network.train(training)
         return outputs
 
     def _batches(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
-        return self.context.splits.train.open(plan, late=levers.gathers_in_the_step(self.context.settings.runtime))
+        late = levers.gathers_in_the_step(self.context.settings.runtime)
+        return self.context.ranks.open(self.context.splits.train, plan, late)
 
     def _open(self, rows: Tensor) -> Batch:
-        return next(iter(self.context.splits.train.open([rows])))
+        return next(self.context.ranks.open(self.context.splits.train, [rows]))
 
     def remember_best(self, row: Row) -> None:
         """Keeps the network of an epoch that is the best so far on the validation split, by the task's first metric.
@@ -154,15 +157,20 @@ class StageRun(nn.Module):
                     module.eval()
 
     def _draw(self, clock: Clock, generator: torch.Generator) -> dict[str, Tensor]:
-        """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows."""
+        """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows. Rank 0 draws."""
         targets, streams = self.context.splits.train.targets, self.stage.streams
-        rows = {
-            name: cast(Sampler, self.samplers[name]).draw(targets, clock, generator)
-            for name in streams
-            if name in self.samplers
-        }
-        for name, plan in rows.items():
-            check_rows(plan, len(targets), self.samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
+
+        def drawn() -> dict[str, Tensor]:
+            rows = {
+                name: cast(Sampler, self.samplers[name]).draw(targets, clock, generator)
+                for name in streams
+                if name in self.samplers
+            }
+            for name, plan in rows.items():
+                check_rows(plan, len(targets), self.samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
+            return rows
+
+        rows = self.context.ranks.from_first(drawn)
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
         return {name: rows[stream.of or name] for name, stream in streams.items()}
@@ -184,7 +192,7 @@ def _objective(stage: Stage, network: Network, context: RunContext, injected: Co
     augments = {name: augments_of(stage, name, injected) for name in stage.streams}
     mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
     fuse = "image_kernel" in context.settings.runtime.levers
-    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision, fuse)
+    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision, context.ranks, fuse)
 
 
 def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:

@@ -6,9 +6,9 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from inspect import getfile
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,8 +33,11 @@ class Step:
     compiled or captured, `warn` gets one sentence that names the part, and steps run eagerly. On CUDA, run inside
     `own_stream`: the default stream cannot be captured.
 
-    tensors: the tensors that a step writes, without the optimizer's and the monitor's; a failed attempt restores them.
+    tensors: the tensors that a step writes, without the optimizer's and the monitor's; a failed attempt restores them. spoilt:
+    whether a capture failed in this process; PyTorch 2.11 then never gives back the memory of that capture.
     """
+
+    spoilt: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -50,6 +53,8 @@ class Step:
         self.parts, self.tensors, self.device, self.warn = parts, tensors, context.device, context.warn
         compile, device = context.settings.runtime.compile, context.device
         self.captures, self.compiles = compile is not False and device.type == "cuda", compile is True
+        if not context.ranks.alone:  # messages between ranks, which no machine has captured yet
+            self.captures = self.compiles = False
         if self.captures and not all(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
             self._give_up(f"{type(optimizer).__name__}, whose learning rate is not a tensor,")
         if self.compiles:
@@ -90,7 +95,11 @@ class Step:
 
     def _capture(self, streams: Streams, shape: Shape) -> None:
         pool = next((graph.graph.pool() for graph in self.graphs.values()), None)
-        self.graphs[shape] = Graph(self.take, streams, pool)
+        try:
+            self.graphs[shape] = Graph(self.take, streams, pool)
+        except Exception:
+            Step.spoilt = True
+            raise
         self.graphs[shape].replay(streams)
 
     def _attempt(self, way: Callable[..., None], streams: Streams, *more: Any) -> None:
@@ -107,7 +116,7 @@ class Step:
             for tensor, old in zip(tensors, before, strict=True):
                 tensor.copy_(old)
         set_random_state(self.device, state)
-        self.monitor.flags = {}
+        self.monitor.found = {}
         self.take(streams)
 
     def _give_up(self, name: str, error: Exception | None = None) -> None:
@@ -125,16 +134,34 @@ class Graph:
 
     def __init__(self, run: Callable[[Streams], None], streams: Streams, pool: Any) -> None:
         self.streams = {name: batch.clone() for name, batch in streams.items()}
-        self.graph = torch.cuda.CUDAGraph()
-        here = torch.cuda.current_stream()
-        with torch.cuda.graph(self.graph, pool=pool, stream=here, capture_error_mode="thread_local"):
-            run(self.streams)
+        self.graph = captured(lambda: run(self.streams), pool)
 
     def replay(self, streams: Streams) -> None:
         for name, batch in self.streams.items():
             for own, new in zip(batch.tensors(), streams[name].tensors(), strict=True):
                 own.copy_(new)
         self.graph.replay()
+
+
+def captured(call: Callable[[], object], pool: Any = None) -> torch.cuda.CUDAGraph:
+    """Returns what a call does on the present stream, which must not be the default stream, as a CUDA graph.
+
+    pool: memory of another graph, which both graphs use. `torch.cuda.graph` makes the same graph, but first waits for the
+    device and empties its cache, at the cost of all runs that share it. Here the cache is emptied only if the device could
+    not hold as much memory a second time, because a capture cannot empty it.
+    """
+    if torch.cuda.mem_get_info()[0] < torch.cuda.memory_reserved():
+        torch.cuda.empty_cache()
+    graph = torch.cuda.CUDAGraph()
+    graph.capture_begin(pool, capture_error_mode="thread_local")
+    try:
+        call()
+    except BaseException:
+        with suppress(RuntimeError):  # the capture is invalid, which says nothing of the cause
+            graph.capture_end()
+        raise
+    graph.capture_end()
+    return graph
 
 
 @contextmanager
@@ -160,7 +187,7 @@ def compile_objective(objective: Objective) -> None:
 def culprit(error: BaseException, parts: Sequence[Part]) -> str:
     """Returns the class name of the innermost part that raised the error or an error in its context.
 
-    The end of a failed capture raises an error of its own, which has the part's error as its context.
+    A compiler or library may raise an error of its own, which has the part's error as its context.
     """
     raised = [error]
     while raised[-1].__context__ is not None:

@@ -18,6 +18,8 @@ from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
 from ltrun.engine.promises import check_backbone
 from ltrun.engine.stage import Row, StageRun
+from ltrun.engine.step import leaves
+from ltrun.engine.sync_norm import synchronise
 from ltrun.engine.turns import released
 from ltrun.errors import ConfigError, DataError, TrainingError
 from ltrun.parts import Head, Network
@@ -67,8 +69,7 @@ class Trainer:
 
     def _run(self) -> Network:
         self.saved = time.monotonic()
-        saved = self.checkpoints.load(self.context.device, self.context.warn)
-        self._check_data(saved or {})
+        saved = self.context.ranks.from_first(self._saved)
         reached, first_epoch = (saved["stage"], saved["epoch"]) if saved else (0, 0)
         self.seconds = list(saved["seconds"]) if saved else []
         self.images = saved.get("images", 0) if saved else 0
@@ -80,12 +81,27 @@ class Trainer:
             running = StageRun.of(stage, network, self.context)
             if index == reached and saved:
                 self._go_on(running, saved)
+            self._agree(running)
             self.seconds += [0.0] * (index + 1 - len(self.seconds))
             for epoch in range(first_epoch if index == reached else 0, stage.epochs):
                 self._epoch(running, index, Clock(stage.name, epoch, stage.epochs))
             if self._selects_best and index == len(self.recipe.stages) - 1 and running.best is not None:
                 network.load_state_dict(running.best["network"])
         return network
+
+    def _saved(self) -> dict[str, Any] | None:
+        """Returns the newest intact checkpoint, if any. Raises DataError if it belongs to other data."""
+        saved = self.checkpoints.load(self.context.device, self.context.warn)
+        self._check_data(saved or {})
+        return saved
+
+    def _agree(self, running: StageRun) -> None:
+        """Makes all ranks continue from one state; batch statistics of their shares are averaged. See `Ranks.agree`."""
+        ranks = self.context.ranks
+        if not ranks.alone:
+            ranks.average([buffer for buffer in running.network.buffers() if buffer.is_floating_point()])
+            optimizer = {f"optimizer.{index}": tensor for index, tensor in enumerate(leaves(running.optimizer.state_dict()))}
+            ranks.agree(running.state_dict() | optimizer)
 
     @property
     def _selects_best(self) -> bool:
@@ -123,6 +139,7 @@ class Trainer:
     def _epoch(self, running: StageRun, index: int, clock: Clock) -> None:
         settings, begun = self.context.settings, time.perf_counter()
         row = self._train(running, clock)
+        self._agree(running)
         trained = time.perf_counter() - begun
         last = clock.epoch + 1 == clock.epochs
         if last or (clock.epoch + 1) % settings.evaluation.every == 0:
@@ -131,6 +148,8 @@ class Trainer:
                 running.remember_best(row)
         self.seconds[index] += time.perf_counter() - begun
         self.images += row["images"]
+        if not self.context.ranks.first:
+            return
         self.report(row | {"seconds": round(trained, 4), "images_per_second": round(row["images"] / trained, 1)})
         due = last or time.monotonic() - self.saved >= settings.runtime.checkpoint_seconds
         if due or time.perf_counter() - self.kept >= SHARE * self.took:
@@ -184,6 +203,8 @@ class Trainer:
         injected["make_head"] = lambda features: first.head.build(injected | {"features": features})
         layout = torch.channels_last if self.context.settings.runtime.channels_last else torch.contiguous_format
         network = cast(nn.Module, first.network.build(injected))
+        if self.context.settings.runtime.sync_bn and not self.context.ranks.alone:
+            synchronise(network, self.context.ranks)
         levers.use(network, self.context.settings.runtime)
         return cast(Network, network.to(self.context.device, memory_format=layout))  # type: ignore[call-overload]
 

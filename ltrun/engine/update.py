@@ -81,11 +81,11 @@ class Bilevel(Update):
         self, objective: nn.Module, optimizer: Descent, streams: Streams
     ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
         objective = cast(Objective, objective)
+        optimizer.zero_grad(set_to_none=True)
         values, outputs, streams = objective(streams)
         rate = optimizer.param_groups[0]["lr"]
         self.adam(self.outer_gradient(objective, values["total"], streams["meta"], rate))
         values = objective.values(outputs, streams)  # the same forward pass, with the new phi
-        optimizer.zero_grad(set_to_none=True)
         values["total"].backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
         return values, outputs, streams
@@ -95,36 +95,47 @@ class Bilevel(Update):
 
         Raises ConfigError if `virtual` matches no trained parameter.
         """
-        network = objective.network
+        network, ranks = objective.network, objective.ranks
         known = dict(network.named_parameters())
         theta = {name: p for name, p in known.items() if p.requires_grad and any(fnmatch(name, x) for x in self.virtual)}
         if not theta:
             raise ConfigError(f"update.virtual must match a trained parameter of the network, got {list(self.virtual)}")
         slopes = _gradient(total, list(theta.values()), create_graph=True)
-        stepped = {n: (p - rate * s).detach().requires_grad_() for (n, p), s in zip(theta.items(), slopes, strict=True)}
-        state = {name: p.detach() for name, p in known.items()} | {name: b.clone() for name, b in network.named_buffers()}
+        whole = ranks.mean(slopes)
+        stepped = {n: (p - rate * s).detach().requires_grad_() for (n, p), s in zip(theta.items(), whole, strict=True)}
+        state = {name: p.detach() for name, p in known.items()} | _copies(dict(network.named_buffers()))
         with objective.precision.autocast():
             named = {f"network.{name}": tensor for name, tensor in (state | stepped).items()}
-            judged = functional_call(_Predictor(network), named, (meta.inputs,))
-        loss = Classification().loss(judged.logits, meta.targets, judged)
+            judged = ranks.predict(lambda x: functional_call(_Predictor(network), named, (x,)), meta.inputs)
+        loss = Classification().loss(judged.need("logits"), meta.targets, judged)
         # The chain rule through theta' = theta - rate * slopes, where only the slopes depend on phi.
-        pairs = zip(slopes, _gradient(loss, list(stepped.values())), strict=True)
+        pulls = ranks.mean(_gradient(loss, list(stepped.values())))
+        pairs = zip(slopes, pulls, strict=True)  # the slopes of this rank, as it can differentiate no others
         through = torch.stack([-rate * (slope * pull).sum() for slope, pull in pairs]).sum()
-        return torch.cat([gradient.flatten() for gradient in _gradient(through, self.learnt)])
+        (gradient,) = ranks.mean([torch.cat([gradient.flatten() for gradient in _gradient(through, self.learnt)])])
+        return gradient
 
     @torch.no_grad()
     def adam(self, gradient: Tensor) -> None:
         """Takes one step of Adam (Kingma and Ba, 2015, arXiv 1412.6980) with its usual constants; its moments are buffers."""
         gradient = gradient + self.weight_decay * torch.cat([parameter.flatten() for parameter in self.learnt])
         self.steps += 1
-        self.mean.lerp_(gradient, 1 - 0.9)
-        self.square.lerp_(gradient.square(), 1 - 0.999)
+        self.mean.lerp_(gradient.to(self.mean), 1 - 0.9)
+        self.square.lerp_(gradient.square().to(self.square), 1 - 0.999)
         mean, square = (
             moment / -torch.expm1(self.steps * math.log(b)) for moment, b in ((self.mean, 0.9), (self.square, 0.999))
         )
         change = self.lr * mean / (square.sqrt() + 1e-8)
         for parameter, part in zip(self.learnt, change.split(self.sizes), strict=True):
             parameter.sub_(part.view_as(parameter))
+
+
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns copies under the same names, made by one kernel and not by one for each tensor."""
+    copies = {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
+    if copies:
+        torch._foreach_copy_(list(copies.values()), list(tensors.values()))
+    return copies
 
 
 class _Predictor(nn.Module):

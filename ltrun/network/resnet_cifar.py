@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError, did_you_mean
+from ltrun.kernels.norm_relu import norm_relu
 from ltrun.parts import Backbone
 
 
@@ -38,7 +39,7 @@ class ResNetCIFAR(Backbone):
         self.layer3 = _layer(2 * width, 4 * width, blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = norm_relu(self.bn1, self.conv1(images))
         return _pool(self.layer3(self.layer2(self.layer1(x))))
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
@@ -60,7 +61,18 @@ class ResNetCIFAR(Backbone):
         branches: list[Backbone] = [
             Branch([Block(*shape) for shape in zip(inputs, widths, strides, strict=False)]) for _ in range(copies)
         ]
-        return nn.Sequential(self.conv1, self.bn1, nn.ReLU(inplace=True), *trunk), branches
+        return Trunk(self.conv1, self.bn1, nn.ReLU(inplace=True), *trunk), branches
+
+
+class Trunk(nn.Sequential):
+    """The modules before the cut of a fork: convolution, batch normalisation, ReLU and blocks; images -> maps."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        convolution, norm, _, *blocks = self
+        maps = norm_relu(norm, convolution(images))
+        for block in blocks:
+            maps = block(maps)
+        return maps
 
 
 class Branch(Backbone):
@@ -89,9 +101,8 @@ class Block(nn.Module):
         self.behind = out - channels - self.front
 
     def forward(self, x: Tensor) -> Tensor:
-        # In place: autograd does not need the overwritten values, and on a CPU the step is bound by memory traffic.
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
-        return F.relu(y.add_(self.shortcut(x)), inplace=True)
+        y = self.conv2(norm_relu(self.bn1, self.conv1(x)))
+        return norm_relu(self.bn2, y, self.shortcut(x))
 
     def shortcut(self, x: Tensor) -> Tensor:
         if self.stride > 1:

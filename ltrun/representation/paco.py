@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.numerics import widened
 from ltrun.parts import Term
 from ltrun.types import ClassStats, Outputs, Streams, as_rarest
 
@@ -99,9 +100,9 @@ class PaCo(Term):
             raise ConfigError(f"dim must equal the projector's out, {key.shape[1]}, got {self.keys.shape[1]}")
         with torch.autocast(key.device.type, enabled=False):  # bf16 would lose the third digit of similarity / 0.05
             return paco(
-                main.need("logits").float() + self.log_prior,
-                main.need("embedding").float(),
-                torch.cat([key.float(), self.keys]),
+                widened(main.need("logits")) + self.log_prior,
+                widened(main.need("embedding")),
+                torch.cat([widened(key), self.keys]),
                 streams["main"].targets.primary,
                 torch.cat([streams["key"].targets.primary, self.key_labels]),
                 self.alpha,

@@ -18,6 +18,7 @@ from ltrun.config.compose import Job, compose_job
 from ltrun.config.words import command_line, words_of
 from ltrun.engine.progress import Bar, say
 from ltrun.errors import DataError, LtrunError, heed_interruption
+from ltrun.machine import processes
 from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.sweep.capacity import at_once_of
@@ -27,6 +28,7 @@ from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of, refuse
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
 from ltrun.sweep.server import start_server
+from ltrun.sweep.together import from_first, settle
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Seq
             if job.folder in seen:  # as in seed=0,0
                 continue
             seen.add(job.folder)
-            done = done_before(job, data)
+            done = from_first(lambda job=job: done_before(job, data))  # type: ignore[misc]
         except (HydraException, OmegaConfBaseException, LtrunError) as error:
             heed_interruption(error)
             if not index and not isinstance(error, LtrunError):
@@ -92,8 +94,8 @@ def train(jobs: Sequence[Job], total: int, note: Note) -> None:
     if not jobs:
         return
     for job in jobs:  # now: otherwise old results would stand beside the new ones of an interrupted sweep
-        forget(job)
-    size, lanes = _at_once(jobs[0], total)
+        from_first(lambda job=job: forget(job))  # type: ignore[misc]
+    size, lanes = _at_once(jobs[0], total) if processes() == 1 else (1, 1)
     if size == 1:
         for job in jobs:
             note(train_here(job))
@@ -118,7 +120,8 @@ def train_here(job: Job, alone: bool = False) -> Outcome:
     """Trains in this process, with the live bar. alone: see `attempt`."""
     with Bar() as bar:
         failure = attempt(job, bar, alone=alone)
+        settle(failure)
         if failure is None:
             say(bar.console, f"written to {job.folder}")
-            return outcome_of(job)
+            return from_first(lambda: outcome_of(job))
     return Outcome(job.title, job.folder, "failed", failure)

@@ -52,9 +52,13 @@ class Finished:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job has ended and left its outcome in its folder. failure: its reason, if the folder could not be written to."""
+    """A job has ended and left its outcome in its folder.
+
+    failure: its reason, if the folder could not be written to. spoilt: whether its process should get no further jobs.
+    """
 
     failure: str | None
+    spoilt: bool = False
 
 
 Shown = Cautioned | Logged | Advanced | Finished

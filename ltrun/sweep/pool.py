@@ -100,10 +100,11 @@ class Pool:
             self._reap(worker)
             return
         match message:
-            case Ended(failure):
+            case Ended(failure, spoilt):
                 outcome = self._end(worker.jobs.pop(folder), failure or STOPPED)
-                if outcome.state != "done":
-                    # Give this process no further jobs: after a crash its GPU memory and libraries are in an unknown state.
+                if outcome.state != "done" or spoilt:
+                    # Give this process no further jobs: after a crash its GPU memory and libraries are in an unknown state,
+                    # and after a failed capture it may keep memory that no job uses.
                     worker.close()
             case _:
                 self.overview.show(worker.jobs[folder], message)
@@ -136,6 +137,7 @@ def _work(channel: Connection, at_once: int) -> None:
     end_with_parent()
     import torch
 
+    from ltrun.engine.step import Step
     from ltrun.engine.trainer import rescue_all
     from ltrun.engine.turns import Turns
 
@@ -163,7 +165,7 @@ def _work(channel: Connection, at_once: int) -> None:
     def train(job: Job) -> None:
         with turns.taken_by_a_run():
             failure = attempt(job, Relay(send), at_once)
-        send(Ended(failure))
+        send(Ended(failure, Step.spoilt))
 
     threads = []
     with suppress(EOFError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+
+from ltrun.contracts.imagined import DEVICE, Tape, imagined_cuda
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 REPRODUCTION = BENCHMARKS / "results" / "reproduction.json"
@@ -155,6 +158,61 @@ def test_recorded_results_make_tables(capsys: pytest.CaptureFixture[str]) -> Non
     assert table.main([]) == 0
     printed = capsys.readouterr().out
     assert all(table.where(record) in printed for record in records)
+
+
+# ---------------------------------------------------------------------------------------------------------------- commands
+
+
+def test_commands_start_the_ltrun_that_the_benchmark_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout may be the current folder, whose ltrun is not the installed one."""
+    (tmp_path / "ltrun").mkdir()
+    for name in ("__init__", "__main__"):
+        (tmp_path / "ltrun" / f"{name}.py").write_text("raise SystemExit('this is another ltrun')\n")
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run([*subject.LTRUN, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("ltrun "), done.stderr
+
+
+def test_several_runs_are_measured_in_both_layouts() -> None:
+    pack = importlib.import_module("pack")
+    args = argparse.Namespace(
+        at_once=[1, 2], layouts=["NHWC", "NCHW"], epochs=3, batch_size=8, largest_class=None, smoke=False, precision="tf32",
+        compile="auto", device="cuda", threads=None,
+    )  # fmt: skip
+    found = pack.sides_of(args, beside=True)
+    assert list(found) == ["1 at once", "2 at once", "2 commands", "1 at once, NCHW", "2 at once, NCHW", "2 commands, NCHW"]
+    for name, (k, commands) in found.items():
+        layout = f"runtime.channels_last={'false' if 'NCHW' in name else 'true'}"
+        assert k == int(name[0]) and len(commands) == (k if "commands" in name else 1)
+        assert all(layout in command and "runtime.precision=tf32" in command for command in commands)
+    args.layouts = ["NCHW"]
+    rates = pack.rates(
+        {name: [pack.Measured(10.0 * k, 1.0, 1.0)] for name, (k, _) in pack.sides_of(args, beside=False).items()}
+    )
+    assert rates["2 at once, NCHW"]["times_one_run"] == 2
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_products_are_rounded_as_the_convolutions_of_the_step(rounded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step in tf32 leaves matrix products unrounded."""
+    found: list[bool] = []
+    call = floor.product(2, torch.float32, CPU, rounded)
+    monkeypatch.setattr(torch, "mm", lambda *_, **__: found.append(torch.backends.cuda.matmul.allow_tf32))
+    call()
+    assert found == [rounded] and not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is imagined")
+def test_the_convolutions_alone_are_one_graph_on_a_device() -> None:
+    """Launched one by one, they would be timed as the host's launches."""
+    layers = [floor.Convolution(torch.Size((2, 3, 8, 8)), torch.Size((4, 3, 3, 3)), (1,), first=True)]
+    layers += [floor.Convolution(torch.Size((2, 4, 8, 8)), torch.Size((4, 4, 3, 3)), (2,), first=False)]
+    with imagined_cuda():
+        tape = floor.passes(layers, torch.float32, DEVICE).__self__
+        names = [kernel[0].__name__.split(".")[0] for kernel in tape.kernels]
+        tape.replay()
+    assert isinstance(tape, Tape)
+    assert names.count("convolution") == names.count("convolution_backward") == 2
 
 
 # ----------------------------------------------------------------------------------------------------------- every script

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.monitor import LossMonitor
@@ -150,6 +151,61 @@ def test_the_monitor_names_the_earliest_value_that_is_not_finite() -> None:
         monitor.see(2, values, {"main": Outputs(logits=torch.zeros(2, 3)), "key": Outputs()})
     with pytest.raises(TrainingError, match=r"term 'b', stage 's', epoch 3, step 2"):
         monitor.means(Clock("s", 2, 5), 8)
+
+
+class Masked(Adjust):
+    """Masks a class by minus infinity."""
+
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return logits.index_fill(1, torch.tensor([2]), -math.inf)
+
+
+def seen(logits: Tensor, after: Sequence[nn.Module]) -> LossMonitor:
+    """Returns a monitor that has seen a step in which each part was called once."""
+    monitor, one = LossMonitor(["a"], ["main"], after=after), torch.tensor(1.0)
+    for part in after:
+        part(logits, torch.zeros(len(logits), dtype=torch.int64), Outputs())
+    monitor.see(2, {"a": one, "total": one}, {"main": Outputs(logits=logits)})
+    return monitor
+
+
+def test_minus_infinity_is_allowed_in_parts_alone() -> None:
+    assert seen(torch.zeros(2, 3), [Masked()]).means(Clock("s", 0, 1), 2) == {"a": 1.0, "total": 1.0}
+    with pytest.raises(TrainingError, match="network on stream 'main'"):
+        seen(torch.full((2, 3), -math.inf), [Masked()]).means(Clock("s", 0, 1), 2)
+
+
+class Same(Adjust):
+    def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        return logits
+
+
+class Launches(TorchDispatchMode):
+    """Counts what a device would launch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view:
+            self.names.append(func.__name__.split(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_monitored_part_costs_one_kernel_of_a_step() -> None:
+    """All places together are judged at once."""
+    monitors: list[list[str]] = []
+    for parts in ([], [Same()], [Same(), type("Other", (Same,), {})()]):
+        monitor, one = LossMonitor(["a"], ["main"], after=parts), torch.tensor(1.0)
+        with Launches() as launches:
+            for part in parts:
+                part(torch.zeros(()), torch.zeros(()), Outputs())
+            monitor.see(2, {"a": one, "total": one}, {"main": Outputs(logits=torch.zeros(2, 3))})
+        monitors.append([name for name in launches.names if name != "zeros"])
+    none, once, twice = monitors
+    assert sorted(once) == sorted([*none, "amax"]) and sorted(twice) == sorted([*once, "amax"])
+    assert sorted(none) == ["_to_copy", "add_", "add_", "clamp", "eq", "logical_and_", "stack", "sum"]
 
 
 def test_the_monitor_weights_losses_by_images() -> None:

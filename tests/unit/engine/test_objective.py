@@ -127,7 +127,7 @@ def test_the_only_augmentation_of_a_stream_and_the_preparation_may_be_one_operat
     augments: dict[str, list[Augment]] = {"main": [Offer()], "two": [AddOne(), Offer()], "none": [], "other": [Double()]}
 
     def prepared(fuse: bool, prepare: Prepare) -> dict[str, float]:
-        objective = Objective(Echo(), prepare, augments, {}, {"sum": Sum()}, {"sum": 1.0}, FP32, fuse)
+        objective = Objective(Echo(), prepare, augments, {}, {"sum": Sum()}, {"sum": 1.0}, FP32, fuse=fuse)
         return {
             name: batch.inputs.unique().item() for name, batch in objective(dict.fromkeys(augments, batch_of(4)))[2].items()
         }
@@ -143,6 +143,14 @@ def test_the_total_is_the_weighted_sum_and_each_term_is_reported_with_its_weight
     objective = Objective(Echo(), Halve(), {"main": []}, {}, terms, {"a": 1.0, "b": -0.5, "c": 0.0}, FP32)
     values, _, _ = objective({"main": batch_of(1)})
     assert {name: value.item() for name, value in values.items()} == {"a": 3.0, "b": -2.5, "c": 0.0, "total": 0.5}
+
+
+def test_a_single_term_of_weight_1_is_the_total_without_further_kernels() -> None:
+    seen: list[Tensor] = []
+    term = Sum()
+    term.register_forward_hook(lambda module, inputs, value: seen.append(value))
+    values, _, _ = Objective(Echo(), Halve(), {"main": []}, {}, {"sum": term}, {"sum": 1.0}, FP32)({"main": batch_of(1)})
+    assert values["total"] is values["sum"] is seen[0]
 
 
 def test_a_term_may_not_be_called_total(tmp_path: Path) -> None:

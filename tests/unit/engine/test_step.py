@@ -17,7 +17,7 @@ from ltrun.data import Resident
 from ltrun.engine.evidence import SplitEvidence
 from ltrun.engine.precision import Precision
 from ltrun.engine.stage import StageRun
-from ltrun.engine.step import culprit, own_stream
+from ltrun.engine.step import captured, culprit, own_stream
 from ltrun.errors import ConfigError
 from ltrun.network import ResNetCIFAR
 from ltrun.network.fold import fold, folded
@@ -74,17 +74,17 @@ def test_a_part_that_cannot_be_compiled_is_named_once_and_trains_eagerly(tmp_pat
     assert not differing(compiled, plain)
 
 
-def test_a_part_is_named_even_if_the_end_of_the_capture_raises_too() -> None:
+def test_a_part_is_named_even_if_a_library_raises_an_error_of_its_own() -> None:
     streams = {"main": Batch(torch.zeros(2, 3), Labels.hard(torch.zeros(2, dtype=torch.int64)), torch.arange(2))}
 
     @contextmanager
-    def capture() -> Iterator[None]:
+    def library() -> Iterator[None]:
         try:
             yield
         finally:
-            raise RuntimeError("the capture is invalid")
+            raise RuntimeError("it failed")
 
-    with pytest.raises(RuntimeError, match="invalid") as raised, capture():
+    with pytest.raises(RuntimeError, match="it failed") as raised, library():
         Impatient().forward({}, streams)
     assert culprit(raised.value, []) == "Impatient"
 
@@ -213,3 +213,17 @@ def test_a_replayed_step_agrees_with_an_eager_step(method: str, tmp_path: Path) 
     assert warnings == []
     for name, tensor in plain.items():
         torch.testing.assert_close(replayed[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+@needs_cuda
+def test_a_replayed_graph_runs_what_was_captured_and_a_failed_capture_leaves_the_device_usable() -> None:
+    with own_stream(torch.device("cuda")):
+        number = torch.ones((), device="cuda")
+        graph = captured(lambda: number.add_(1))
+        assert number.item() == 1, "a capture computes nothing"
+        graph.replay()
+        graph.replay()
+        assert number.item() == 3
+        with pytest.raises(RuntimeError):
+            captured(number.item)
+        assert number.add_(1).item() == 4

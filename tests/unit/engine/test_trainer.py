@@ -86,7 +86,7 @@ class Snapshots:
         return {"test": {"accuracy": 0.5}}
 
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+STATISTICS = ("running_mean", "running_var")
 
 
 def two_stages(method: str, folder: Path, epochs: int = 2, **changes: Any) -> tuple[set[str], set[str], set[str]]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ltrun.augmentation import CropFlip, Mixup
 from ltrun.classifier import Linear
 from ltrun.engine.objective import Objective
-from ltrun.engine.update import Bilevel
+from ltrun.engine.update import Bilevel, _copies
 from ltrun.engine.update import Plain as PlainStep
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
@@ -189,6 +189,17 @@ def test_the_rate_of_a_class_that_the_meta_stream_lacks_falls() -> None:
         update(goal, optimizer, STREAMS | {"meta": batch([1, 2, 3])})
     change = sampler.log_rates().detach() - before
     assert change[0] < -0.1 and (change[1:4] > change[0]).all()
+
+
+def test_the_buffers_for_the_meta_batch_are_copied_by_one_kernel() -> None:
+    buffers = {"mean": torch.tensor([1.0, -0.0, torch.inf]), "steps": torch.tensor(3), "seen": torch.tensor([True, False])}
+    with Count() as count:
+        copies = _copies(buffers)
+    assert count.calls == len(buffers) + 1, "an allocation for each, and one copy"
+    assert copies.keys() == buffers.keys() and _copies({}) == {}
+    for name, buffer in buffers.items():
+        assert torch.equal(copies[name], buffer) and copies[name].dtype == buffer.dtype
+        assert copies[name].data_ptr() != buffer.data_ptr()
 
 
 def test_frozen_parameters_take_no_virtual_step() -> None:

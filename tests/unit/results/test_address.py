@@ -15,6 +15,7 @@ from ltrun.config.catalogue import folders
 from ltrun.errors import ConfigError
 from ltrun.report.facts import leaves
 from ltrun.results.address import INERT, address, class_name, fingerprint, inert_keys
+from ltrun.results.address import NEUTRAL as KNOWN
 from ltrun.taxonomy import DATASET_KEYS, GROUPS, STAGE_SLOTS
 from tests.support.cases import CONF, OPTIONS, composed
 from tests.support.narrow import of_type
@@ -138,7 +139,13 @@ RECORDED = {
     "sade": "edcb4139",
     "meta_weight_net": "2d3b7fcc",
 }
-NEUTRAL = {"dataset.task": "single_label", "ltrun.margin.LDAM.shift": 0.0, "runtime.ranks": 1, "flag": False}
+NEUTRAL: dict[str, Any] = {
+    **KNOWN,
+    "dataset.task": "single_label",
+    "ltrun.margin.LDAM.shift": 0.0,
+    "runtime.ranks": 1,
+    "flag": False,
+}
 
 
 def each_target(node: Any, change: Callable[[str], str]) -> Any:

@@ -1,0 +1,298 @@
+"""Ranks: the processes that train one network together, each of which passes its share of every batch through the network.
+
+All else is computed on every rank for the whole batch, from outputs that are gathered with their gradient: augmentation,
+mixing, losses, the state of parts, metrics. So normalisers, contrastive terms, class means, queues and counters see what they
+see in one process, and no part knows of ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, NoReturn, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd import Function, Variable
+
+from ltrun.data.stores import Store
+from ltrun.engine.checkpoint import on_host
+from ltrun.errors import ConfigError, LtrunError, TrainingError
+from ltrun.parts import Network
+from ltrun.types import Batch, Outputs, Streams
+
+T = TypeVar("T")
+LEAST = 2  # rows of a share: batch normalisation needs two
+APART = 1e-3  # of a tensor's size: the largest difference between ranks that rounding explains
+
+
+def unheard(error: Exception) -> NoReturn:
+    raise error
+
+
+@dataclass(eq=False)
+class Ranks:
+    """rank: number of this process, from 0. world: number of processes; alone, nothing is shared and no message is sent.
+    local: number of this process on its machine. lost: raises an error that names the rank with which a message failed.
+    passing_share: whether the network sees a share of a batch right now, rather than a whole batch.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    lost: Callable[[Exception], NoReturn] = unheard
+    passing_share: bool = field(init=False, default=False)
+
+    def __deepcopy__(self, memo: object) -> Ranks:
+        return self  # a copied network is on the same rank
+
+    @property
+    def alone(self) -> bool:
+        return self.world == 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that owns the folder of the run and the console."""
+        return self.rank == 0
+
+    def check(self, batch_size: int, compile: object = "auto") -> None:
+        """Raises ConfigError unless the ranks can share a batch of the global size equally, and run their steps eagerly."""
+        if compile is True and not self.alone:
+            raise ConfigError("runtime.compile: several ranks run their steps eagerly; leave compile=true out")
+        if batch_size % self.world or batch_size < LEAST * self.world:
+            down, least = batch_size // self.world * self.world, LEAST * self.world
+            nearest = " or ".join(f"{size}" for size in sorted({max(down, least), max(down + self.world, least)}))
+            raise ConfigError(
+                f"batch_size: {batch_size} is the number of images of all {self.world} ranks together, which cannot take equal "
+                f"shares of at least {LEAST}; use {nearest}, or another number of ranks"
+            )
+
+    # ------------------------------------------------------------------------------------------------ shares of a batch
+
+    def splits(self, rows: int) -> bool:
+        """Whether the ranks share a batch. A smaller one passes through the network of each rank as a whole."""
+        return not self.alone and rows >= LEAST * self.world
+
+    def share(self, rows: int) -> slice:
+        """The rows of this rank in a batch; shares of a last batch that cannot be divided differ by one row."""
+        if not self.splits(rows):
+            return slice(0, rows)
+        return slice(self.rank * rows // self.world, (self.rank + 1) * rows // self.world)
+
+    def mine(self, tensor: Tensor) -> Tensor:
+        return tensor[self.share(len(tensor))]
+
+    def open(self, store: Store, plan: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+        """Yields whole batches on every rank. Ranks share the decoding of images that a store does not hold decoded.
+
+        late: see `Store.open`.
+        """
+        if self.alone or not store.decodes:
+            yield from store.open(plan, late)
+            return
+        for rows, share in zip(plan, store.open([self.mine(rows) for rows in plan]), strict=True):
+            (inputs,) = self.gather([share.inputs], len(rows))
+            rows = rows.to(inputs.device)
+            yield Batch(inputs, store.targets.take(rows), rows)
+
+    # ---------------------------------------------------------------------------------------- passes through the network
+
+    def forward(self, network: Network, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
+        """Returns network(streams, need) for whole batches, of which each rank computes its share.
+
+        Random numbers that the network draws differ from rank to rank, and move no generator of the rest of the step.
+        """
+        if not all(self.splits(len(batch)) for batch in streams.values()):
+            return network(streams, need)
+        shares = {name: batch.take(self.share(len(batch))) for name, batch in streams.items()}
+        with self._own_draws(next(iter(shares.values())).inputs.device), self._passing():
+            found: dict[str, Outputs] = network(shares, need)
+        by_row = {(name, place): tensor for name, outputs in found.items() for place, tensor in outputs.by_row().items()}
+        lengths = {len(streams[name]) for name in found}
+        assert len(lengths) == 1  # the batches of a step have one length: see StageRun
+        whole: dict[str, dict[str, Tensor]] = {name: {} for name in found}
+        for (name, place), tensor in zip(by_row, self.gather(list(by_row.values()), lengths.pop()), strict=True):
+            whole[name][place] = tensor
+        return {name: outputs.of_rows(whole[name]) for name, outputs in found.items()}
+
+    def predict(self, network: Callable[[Tensor], Outputs], inputs: Tensor) -> Outputs:
+        """Returns network(inputs) for a whole batch, of which each rank computes its share."""
+        if not self.splits(len(inputs)):
+            return network(inputs)
+        with self._passing():
+            share = network(self.mine(inputs))
+        return self.whole(share, len(inputs))
+
+    def whole(self, outputs: Outputs, rows: int) -> Outputs:
+        """Returns the outputs of a batch of so many rows, from the outputs of this rank's share."""
+        if not self.splits(rows):
+            return outputs
+        by_row = outputs.by_row()
+        return outputs.of_rows(dict(zip(by_row, self.gather(list(by_row.values()), rows), strict=True)))
+
+    def gather(self, shares: Sequence[Tensor], rows: int) -> list[Tensor]:
+        """Returns the tensors of a whole batch from their shares (b, ...), in one message, with gradient."""
+        return list(_Gathered.apply(self, rows, *shares)) if self.splits(rows) else list(shares)
+
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        self.passing_share = True
+        try:
+            yield
+        finally:
+            self.passing_share = False
+
+    @contextmanager
+    def _own_draws(self, device: torch.device) -> Iterator[None]:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(int(torch.randint(2**62, ())) + self.rank)
+            yield
+
+    # ------------------------------------------------------------------------------------------------- gradients, state
+
+    def averaging(self, total: Tensor, module: nn.Module) -> Tensor:
+        """Returns the loss; a backward pass from it ends by averaging the gradients of the module's parameters."""
+        if self.alone or not total.requires_grad:
+            return total
+        return _Averaging.apply(total, self, module)
+
+    @torch.no_grad()
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces tensors by their means over the ranks, in place; one message for each type of number."""
+        if self.alone:
+            return
+        for some in _by_type(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in some])
+            with self.spoken():
+                dist.all_reduce(flat)
+            flat /= self.world
+            for tensor, mean in zip(some, flat.split([tensor.numel() for tensor in some]), strict=True):
+                tensor.copy_(mean.view_as(tensor))
+
+    def mean(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Returns the means of tensors over the ranks, without gradient; alone, the tensors."""
+        if self.alone:
+            return tuple(tensors)
+        copies = tuple(tensor.detach().clone() for tensor in tensors)
+        self.average(copies)
+        return copies
+
+    @torch.no_grad()
+    def agree(self, tensors: Mapping[str, Tensor]) -> None:
+        """Gives every rank the values of rank 0, where sums in another order leave roundings.
+
+        Raises TrainingError, which names the tensor, for differences that rounding does not explain.
+        """
+        if self.alone:
+            return
+        sizes = torch.stack([_sums(tensor) for tensor in tensors.values()]).cpu()
+        found = [torch.empty_like(sizes) for _ in range(self.world)]
+        with self.spoken():
+            dist.all_gather(found, sizes)
+        for other, sums in enumerate(found):
+            apart = (sums[:, 0] - found[0][:, 0]).abs() > APART * found[0][:, 1] + torch.finfo(torch.float32).tiny
+            if apart.any():
+                name = list(tensors)[int(apart.nonzero()[0])]
+                raise TrainingError(
+                    f"'{name}' differs between ranks 0 and {other}: its part changes its state by something other than the "
+                    "outputs and streams of a step, which are the same on all ranks. Mend the part, or train in one process"
+                )
+        for some in _by_type(list(tensors.values())):
+            flat = torch.cat([tensor.reshape(-1) for tensor in some])
+            with self.spoken():
+                dist.broadcast(flat, 0)
+            for tensor, value in zip(some, flat.split([tensor.numel() for tensor in some]), strict=True):
+                tensor.copy_(value.view_as(tensor))
+
+    # ------------------------------------------------------------------------------------------------------- rank 0 acts
+
+    def from_first(self, work: Callable[[], T]) -> T:
+        """Returns, on every rank, what the work returns on rank 0, which alone does it. Raises its LtrunError on every rank."""
+        if self.alone:
+            return work()
+        found: list[Any] = [None, None]
+        if self.first:
+            try:
+                found[0] = on_host(work())
+            except LtrunError as error:
+                found[1] = error
+        with self.spoken():
+            dist.broadcast_object_list(found, 0)
+        if found[1] is not None:
+            raise found[1]
+        return found[0]
+
+    @contextmanager
+    def spoken(self) -> Iterator[None]:
+        """Raises an error that names the lost rank, if a message between the ranks fails inside."""
+        try:
+            yield
+        except RuntimeError as error:
+            self.lost(error)
+
+
+ALONE = Ranks()
+
+
+class _Gathered(Function):
+    """Shares (b, ...) of every rank -> whole batches (B, ...).
+
+    Every rank computes the loss of the whole batch, and gradients are averaged over the ranks. The gradient of a share is
+    therefore the rows of this rank times the number of ranks: the average is then the gradient of the whole batch, whether a
+    parameter acts through the network or in the loss itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, ranks: Ranks, rows: int, *shares: Tensor) -> tuple[Tensor, ...]:
+        ctx.ranks, ctx.rows = ranks, rows
+        ctx.set_materialize_grads(False)
+        own = [share.reshape(len(share), -1).contiguous().view(torch.uint8) for share in shares]
+        widths = [tensor.shape[1] for tensor in own]
+        most = -(-rows // ranks.world)
+        sent = torch.zeros(most, sum(widths), dtype=torch.uint8, device=own[0].device)
+        torch.cat(own, dim=1, out=sent[: len(own[0])])
+        found = [torch.empty_like(sent) for _ in range(ranks.world)]
+        with ranks.spoken():
+            dist.all_gather(found, sent)
+        lengths = [(rank + 1) * rows // ranks.world - rank * rows // ranks.world for rank in range(ranks.world)]
+        whole = torch.cat([tensor[:length] for tensor, length in zip(found, lengths, strict=True)])
+        parts = zip(shares, whole.split(widths, dim=1), strict=True)
+        return tuple(part.contiguous().view(share.dtype).view(rows, *share.shape[1:]) for share, part in parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        mine = ctx.ranks.share(ctx.rows)
+        return None, None, *(None if whole is None else whole[mine] * ctx.ranks.world for whole in gradients)
+
+
+class _Averaging(Function):
+    """A loss -> the same loss, whose backward pass ends by averaging gradients over the ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, ranks: Ranks, module: nn.Module) -> Tensor:
+        ctx.ranks, ctx.module = ranks, module
+        return total.view_as(total)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        ranks, module = ctx.ranks, ctx.module
+        # The engine calls this when the whole backward pass is done, as it does for torch's own data parallelism.
+        Variable._execution_engine.queue_callback(
+            lambda: ranks.average([parameter.grad for parameter in module.parameters() if parameter.grad is not None])
+        )
+        return gradient, None, None
+
+
+def _by_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    ordered = sorted(tensors, key=lambda tensor: str(tensor.dtype))
+    return [list(some) for _, some in groupby(ordered, key=lambda tensor: tensor.dtype)]
+
+
+def _sums(tensor: Tensor) -> Tensor:
+    """Returns two float64 numbers: a sum that depends on the order of the values, and the size of its summands."""
+    values = tensor.detach().reshape(-1).double()
+    values = values * torch.linspace(1, 2, len(values), dtype=torch.float64, device=values.device)
+    return torch.stack([values.sum(), values.abs().sum()])

@@ -1,0 +1,196 @@
+"""Group of ranks: joins the processes that torchrun started, watches that each lives, and ends all if one is lost."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import NoReturn
+
+import torch
+import torch.distributed as dist
+
+from ltrun import streams
+from ltrun.engine.distributed import ALONE, Ranks
+from ltrun.engine.trainer import rescue_all
+from ltrun.errors import ConfigError
+from ltrun.machine import Lost, Terminated
+
+NEEDED = "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"  # variables that torchrun sets beside WORLD_SIZE
+PATIENCE = timedelta(
+    days=7
+)  # for messages: lost ranks are found by their signs of life, and rank 0 may decode images for hours
+PULSE = 0.5  # seconds between two signs of life
+SILENT = 20  # missing signs of life after which a rank is lost
+SOON = 4  # missing signs of life after which a rank is lost, once a message has failed
+UNWINDING = 5.0  # seconds that a process has to end by itself
+SETTLING = 10.0  # seconds in which ranks fail together
+
+_joined: Watch | None = None
+
+
+def ranks() -> Ranks:
+    """Returns the ranks of this process; alone outside of `joined`."""
+    return _joined.ranks if _joined is not None else ALONE
+
+
+def settle(failure: str | None) -> None:
+    """Raises Lost if a job failed on this rank, and not on every other. failure: why there is no result."""
+    if _joined is not None:
+        _joined.settle(failure)
+
+
+@contextmanager
+def joined(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """Joins the other ranks for the duration of a command, which rank 0 alone prints. Raises ConfigError, and Lost."""
+    global _joined
+    missing = [name for name in NEEDED if name not in environment]
+    if missing:
+        raise ConfigError(
+            f"WORLD_SIZE is {environment['WORLD_SIZE']}, but {' and '.join(missing)} is not set: start several ranks with "
+            "torchrun, or unset WORLD_SIZE"
+        )
+    watch = _joined = Watch.of(environment)
+    try:
+        yield
+        with watch.ranks.spoken():
+            dist.barrier()  # else a rank that ends early would pass for a lost one
+    except BaseException as error:
+        watch.leave(error)
+        raise
+    finally:
+        watch.over.set()
+        _joined = None
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
+
+
+class Watch:
+    """Signs of life of the ranks, in the store that all of them reach.
+
+    A rank that fails leaves its reason there. Rank 0 looks for ranks that fall silent; the others look for rank 0. A thread of
+    its own does so, and ends the process, because the main thread may wait for a message that never comes.
+    """
+
+    def __init__(self, store: dist.Store, rank: int, world: int, local: int) -> None:
+        self.store, self.ranks = store, Ranks(rank, world, local, self.lost)
+        self.over = threading.Event()
+        self.jobs = 0
+        self.said = False  # whether this rank gave the reason for the end
+        threading.Thread(target=self._run, daemon=True).start()
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Watch:
+        """Joins the group. NCCL carries messages of GPUs, gloo those of CPUs, and of ranks that share a GPU."""
+        local, of_machine = int(environment["LOCAL_RANK"]), int(environment.get("LOCAL_WORLD_SIZE", "1"))
+        own_gpu = dist.is_nccl_available() and of_machine <= torch.cuda.device_count()
+        if own_gpu:
+            torch.cuda.set_device(local)
+        store, rank, world = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))
+        store.set_timeout(PATIENCE)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if own_gpu else "gloo",
+            store=dist.PrefixStore("messages", store),
+            rank=rank,
+            world_size=world,
+            timeout=PATIENCE,
+        )
+        host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+        own = dist.TCPStore(host, port, is_master=False, wait_for_workers=False)  # the messages' client may be waiting
+        return cls(dist.PrefixStore(f"watch {environment.get('TORCHELASTIC_RESTART_COUNT', '0')}", own), rank, world, local)
+
+    # -------------------------------------------------------------------------------------------------- the main thread
+
+    def lost(self, error: Exception) -> NoReturn:
+        """Raises Lost with the reason why a message between the ranks failed."""
+        lines = str(error).strip().splitlines()
+        raise Lost(self._reason() or self._say(f"a message between the ranks failed ({lines[0] if lines else 'no reason'})"))
+
+    def settle(self, failure: str | None) -> None:
+        """Raises Lost if a job failed here and not on every other rank within some seconds."""
+        self.jobs += 1
+        names = [f"outcome {self.jobs} {rank}" for rank in range(self.ranks.world)]
+        self.store.set(names[self.ranks.rank], failure or "")
+        if failure is None:
+            return
+        end = time.monotonic() + SETTLING
+        while not self.store.check(names) and time.monotonic() < end:
+            time.sleep(0.1)
+        if not self.store.check(names) or not all(self.store.get(name) for name in names):
+            raise Lost(self._say(f"rank {self.ranks.rank}: {failure}"))
+
+    def leave(self, error: BaseException) -> None:
+        """Tells the other ranks why this one ends. Raises Lost where SIGTERM follows the loss of another rank."""
+        if isinstance(error, Lost):
+            return
+        if isinstance(error, Terminated) and (reason := self._reason()):
+            raise Lost(reason) from None
+        what = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"ended: {error}"
+        with suppress(RuntimeError):
+            self._say(f"rank {self.ranks.rank} {what}")
+
+    def _reason(self) -> str | None:
+        """Returns the reason that a rank has given, or names the ranks that fall silent now; None if all live."""
+        try:
+            others = [rank for rank in range(self.ranks.world) if rank != self.ranks.rank]
+            before = [self._pulse_of(rank) for rank in others]
+            for _ in range(2 * SOON):
+                if self.store.check(["reason"]):
+                    return self.store.get("reason").decode()
+                time.sleep(PULSE / 2)
+            silent = [rank for rank, pulse in zip(others, before, strict=True) if self._pulse_of(rank) == pulse]
+            return self._say(_gone(silent)) if silent else None
+        except RuntimeError:
+            return self._of_store()
+
+    def _say(self, reason: str) -> str:
+        """Leaves the reason for the other ranks, unless there is one, and returns it."""
+        self.said = True
+        if reason.startswith(_gone([0])):
+            streams.speak()
+        return self.store.compare_set("reason", "", reason).decode()
+
+    def _of_store(self) -> str:
+        streams.speak()
+        return _gone([0])
+
+    def _pulse_of(self, rank: int) -> int:
+        return self.store.add(f"pulse {rank}", 0)
+
+    # --------------------------------------------------------------------------------------------------- its own thread
+
+    def _run(self) -> None:
+        watched = dict.fromkeys(range(1, self.ranks.world) if self.ranks.first else [0], (0, 0))
+        while not self.over.wait(PULSE):
+            if reason := self._look(watched):
+                self._end(reason)
+
+    def _look(self, watched: dict[int, tuple[int, int]]) -> str | None:
+        """Gives a sign of life and looks for those of others. watched: rank -> its last pulse, and how often it was seen."""
+        try:
+            self.store.add(f"pulse {self.ranks.rank}", 1)
+            for rank, (last, seen) in watched.items():
+                pulse = self._pulse_of(rank)
+                watched[rank] = pulse, seen + 1 if pulse == last else 0
+            if self.store.check(["reason"]):
+                return self.store.get("reason").decode()
+            silent = [rank for rank, (_, seen) in watched.items() if seen >= SILENT]
+            return self._say(_gone(silent)) if silent else None
+        except RuntimeError:
+            return self._of_store()
+
+    def _end(self, reason: str) -> None:
+        """Ends this process, unless its main thread does so in time."""
+        if not self.over.wait(UNWINDING):
+            rescue_all()
+            print(f"ltrun: {reason}; the same command resumes from the last checkpoint", file=sys.stderr, flush=True)
+            os._exit(1)
+
+
+def _gone(silent: list[int]) -> str:
+    names = " and ".join(f"rank {rank}" for rank in silent)
+    return f"{names} gave no sign of life: the process was killed, or its machine failed"

@@ -1,0 +1,104 @@
+"""Synchronised batch normalisation (runtime.sync_bn): statistics of the whole batch, of which each rank has a share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from ltrun.engine.distributed import Ranks
+from ltrun.numerics import widened
+
+
+def synchronise(network: nn.Module, ranks: Ranks) -> None:
+    """Makes the batch normalisations of a network use the statistics of all ranks. Names and states of modules stay."""
+    for module in network.modules():
+        if type(module) in SYNCHRONISED:
+            module.__class__ = SYNCHRONISED[type(module)]
+            module.ranks = ranks  # type: ignore[assignment]
+
+
+class _Synchronised(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation over the shares of all ranks. torch's own SyncBatchNorm runs on CUDA devices alone.
+
+    A batch that passes through the network of each rank as a whole is normalised there: see `Ranks.splits`.
+    """
+
+    ranks: Ranks
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not (self.training and self.ranks.passing_share):
+            return super().forward(inputs)
+        self._check_input_dim(inputs)
+        dims = [0, *range(2, inputs.dim())]
+        shape = [1, -1, *[1] * (inputs.dim() - 2)]
+        x = widened(inputs)
+        mean = x.mean(dims)
+        spread = (x - mean.view(shape)).square().sum(dims)
+        count = torch.full_like(mean[:1], x.numel() / len(mean))
+        means, spreads, counts = _All.apply(torch.cat([mean, spread, count]), self.ranks).split(
+            [len(mean), len(mean), 1], dim=1
+        )
+        mean = (means * counts).sum(0) / counts.sum()
+        variance = (spreads + counts * (means - mean).square()).sum(0) / counts.sum()
+        self._follow(mean.detach(), variance.detach(), counts.detach().sum())
+        y = (x - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
+        if self.weight is not None:
+            y = y * self.weight.view(shape) + self.bias.view(shape)
+        return y.to(inputs.dtype)
+
+    def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """Moves the running statistics towards those of the batch, as torch does: with the unbiased variance."""
+        if self.running_mean is None or self.running_var is None:
+            return
+        assert self.momentum is not None
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), self.momentum)
+
+
+class Synchronised1d(_Synchronised, nn.BatchNorm1d):
+    pass
+
+
+class Synchronised2d(_Synchronised, nn.BatchNorm2d):
+    pass
+
+
+SYNCHRONISED: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: Synchronised1d, nn.BatchNorm2d: Synchronised2d}
+
+
+class _All(Function):
+    """(n,) of each rank -> (world, n) on every rank. Its gradient sums over the ranks, and is differentiable itself."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        found = [torch.empty_like(values) for _ in range(ranks.world)]
+        with ranks.spoken():
+            dist.all_gather(found, values.contiguous())
+        return torch.stack(found)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Own.apply(gradient, ctx.ranks), None
+
+
+class _Own(Function):
+    """(world, n) of each rank -> (n,), this rank's row of the sum over the ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        total = values.clone()
+        with ranks.spoken():
+            dist.all_reduce(total)
+        return total[ranks.rank].clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _All.apply(gradient, ctx.ranks), None
