@@ -82,7 +82,10 @@ fi
 
 for name in $STEPS; do
   case $name in
-  tests) step tests 45 "$PYTHON" -m pytest "$SITE/tests/unit/engine/test_step.py" -k "replayed or failed_attempt" -p no:cacheprovider -rA ;;
+  tests)
+    step tests 45 "$PYTHON" -m pytest "$SITE"/tests/unit/{engine/test_step.py,kernels/test_images.py} -p no:cacheprovider -rA \
+      -k "replayed or failed_attempt or gpu_gives"
+    ;;
   presets) bench presets 60 gpu/presets presets "${presets[@]}" ;;
   levers)
     [[ -z $warm ]] || wait "$warm"  # it would disturb the times
