@@ -144,9 +144,61 @@ def ways(records: Sequence[Record]) -> list[str]:
     return markdown(["", "ms per step", "host ms", "kernels", "busy us", "us by group"], rows)
 
 
+def captured_levers(records: Sequence[Record]) -> list[str]:
+    """Returns the table of the levers of a captured step: gpu/levers.py."""
+    rows = []
+    for record in records:
+        for precision, found in record["results"]["precisions"].items():
+            noise = f"noise {found['noise']:.3f}"
+            rows.append([f"{record['device']}, {precision}: the step without levers", *measured(found["control"]), noise])
+            joined = [(" + ".join(row["ways"]), row) for row in found.get("tried", ())]
+            whole = [(f"all: {' + '.join(found['kept'])}", found["together"])] if "together" in found else []
+            for name, row in (*found["alone"].items(), *joined, *whole):
+                rows.append([name, *measured(row), row["verdict"]])
+    return markdown(["", "ms per step", "of the time", "distance", "kernels", "busy us", ""], rows)
+
+
+def measured(row: Mapping[str, Any]) -> list[str]:
+    """Returns the cells of a way's numbers."""
+    if "error" in row:
+        return ["–", cell(row["error"]), "–", "–", "–"]
+    first, third = row["quartiles"]
+    counted = [f"{row[key]:.0f}" if key in row else "–" for key in ("kernels", "busy_us")]
+    return [f"{row['ms']:.3f}", f"{row['ratio']:.3f} ({first:.3f} to {third:.3f})", f"{row['distance']:.2f}", *counted]
+
+
+def cell(error: str) -> str:
+    """Returns an error as one short cell."""
+    return error[:160].replace("\n", " ").replace("|", "/")
+
+
+def lanes(records: Sequence[Record]) -> list[str]:
+    """Returns the table of runs that share a GPU as lanes: gpu/lanes.py."""
+    rows = []
+    for record in records:
+        for way, found in record["results"]["lanes"].items():
+            for k, row in found.items():
+                name, one = f"{record['device']}, {way}: {k} at once", found["1"].get("images_per_second")
+                rate = row.get("images_per_second")
+                times = f"{rate / one:.2f}" if rate and one else "–"
+                peak = f"{row['peak_MiB']:.0f} MiB" if rate else "–"
+                rows.append([name, f"{rate:.0f}" if rate else cell(row["error"]), times, peak])
+    return markdown(["", "images/s", "times one run", "peak memory"], rows)
+
+
+def ranks(records: Sequence[Record]) -> list[str]:
+    """Returns the table of losses on ranks that share a GPU: gpu/ranks.py."""
+    rows = [
+        [f"{record['device']}, {name}", ", ".join(f"{loss:.4f}" for loss in row.get("losses", ())) or cell(row["error"])]
+        for record in records
+        for name, row in record["results"]["ranks"].items()
+    ]
+    return markdown(["", "loss of each epoch"], rows)
+
+
 TABLES = {
     "step": steps, "ablation": levers, "floor": floors, "pack": packs, "methods": methods, "startup": startups, "data": images,
-    "probe": ways,
+    "probe": ways, "levers": captured_levers, "lanes": lanes, "ranks": ranks,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ from ltrun.report.render import FORMATS
 from ltrun.results.atomic import write_atomically
 
 KEPT = ("result.json", "metrics.jsonl", "error.log")  # files of a run that go into the archive
-PARTIAL = ("probe", "pack")  # benchmarks whose incomplete records can be shown
+RUNS = {"outputs": "Runs", "levered": "Runs with levers"}  # folder -> title; runs with levers do not count in the reproduction
+PARTIAL = ("levers", "lanes", "ranks", "probe")  # benchmarks whose incomplete records can be shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     work, out = (Path(word) for word in (sys.argv[1:] if argv is None else argv))
-    found, outputs = work / "found", work / "outputs"
+    found = work / "found"
     steps = [json.loads(line) for line in (found / "steps.jsonl").read_text().splitlines()]
     records = [json.loads(path.read_text()) for path in sorted(found.glob("*.json"))]
     presets = [record for record in records if record["benchmark"] == "presets"]
@@ -38,24 +39,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_atomically(out / "bench.json", (json.dumps(bench, indent=1) + "\n").encode())
     for path in (*found.glob("presets.json"), *found.glob("reproduction.*")):
         shutil.copyfile(path, out / path.name)
-    keep(outputs, out / "runs.tar.gz")
-    lines = [*of_steps(steps), *of_presets(presets), *of_benchmarks(timed), *of_runs(outputs)]
+    keep([work / name for name in RUNS], out / "runs.tar.gz")
+    lines = [*of_steps(steps), *advice(timed), *of_presets(presets), *of_benchmarks(timed)]
+    lines += [line for name, title in RUNS.items() for line in of_runs(work / name, title)]
     write_atomically(out / "summary.md", ("\n".join(lines) + "\n").encode())
     return 0
 
 
-def keep(outputs: Path, archive: Path) -> None:
-    """Archives the small files of the runs."""
-    if files := [path for path in sorted(outputs.rglob("*")) if path.name in KEPT]:
+def keep(folders: Sequence[Path], archive: Path) -> None:
+    """Archives the small files of the runs in these folders."""
+    if files := [path for folder in folders for path in sorted(folder.rglob("*")) if path.name in KEPT]:
         with tarfile.open(archive, "w:gz") as tar:
             for path in files:
-                tar.add(path, path.relative_to(outputs.parent))
+                tar.add(path, path.relative_to(folders[0].parent))
 
 
 def of_steps(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield from (f"# A check of {sum(step['seconds'] for step in steps)} s", "")
     rows = [[step["step"], *(str(step[key]) for key in ("code", "seconds", "limit"))] for step in steps]
     yield from markdown(["step", "exit code", "seconds", "limit"], rows)
+
+
+def advice(records: Sequence[Record]) -> Iterator[str]:
+    """Yields what records of levers, lanes and ranks say to do."""
+    if said := [sentence for record in records for sentence in record["results"].get("advice", ())]:
+        yield from ("", "## What to switch on", "", *(f"* {sentence}" for sentence in said))
 
 
 def of_presets(records: Sequence[Record]) -> Iterator[str]:
@@ -78,9 +86,10 @@ def of_benchmarks(records: Sequence[Record]) -> Iterator[str]:
     yield from ("", f"Cut short: {', '.join(cut)}") if cut else ()
 
 
-def of_runs(outputs: Path) -> Iterator[str]:
-    """Yields the tables of accuracy and cost of the runs."""
+def of_runs(outputs: Path, title: str) -> Iterator[str]:
+    """Yields the tables of accuracy and cost of the runs in a folder."""
     records = collect_runs([outputs])[0] if outputs.is_dir() else []
+    yield from ("", f"## {title}") if records else ()
     for metric in ("accuracy", "cost") if records else ():
         yield from ("", FORMATS["markdown"](tables_of_runs(records, metric=metric)))
 

@@ -2,13 +2,13 @@
 # Check of everything on a GPU machine without a network. Each step has its own time limit; its results are in OUT however it ends.
 # See README.md beside this file.
 # Variables and their defaults: STEPS (in this order), BUDGET (seconds in all, 520), OUT (.gpu/out), DEVICE (cuda), SMOKE=1 (tiny, to
-# try the check on a CPU), SLOW (factor of the limits of the steps, 1), PRECISION (of the runs, the second loop, the pack and the
-# table, tf32), PACK (runs of the table at once, 4), PYTHON (python3), TABLE (methods of the table), SEEDS (of the table).
+# try the check on a CPU), SLOW (factor of the limits of the steps, 1), PRECISION (of the runs, the second loop and the table,
+# tf32), PACK (runs of the table at once, 4), PYTHON (python3), TABLE (methods of the table), SEEDS (of the table).
 set -u
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 KIT=$REPO/.gpu GPU=$REPO/benchmarks/gpu
 BUDGET=${BUDGET:-520} SLOW=${SLOW:-1} DEVICE=${DEVICE:-cuda} SMOKE=${SMOKE:-} PYTHON=${PYTHON:-python3} OUT=${OUT:-$KIT/out}
-STEPS=${STEPS:-tests presets probe erm loop ldam_drw pack compiled loop_tf32 loop_bf16 table}
+STEPS=${STEPS:-tests presets levers ranks pack levered loop_bf16 loop_tf32 erm ldam_drw loop table}
 TABLE=${TABLE:-erm ldam_drw balanced_softmax ce_drw crt lws drs class_balanced_sampling inverse_frequency logit_adjustment mixup cmo}
 SEEDS=${SEEDS:-0 1 2}
 [[ $DEVICE == cpu ]] && PRECISION=fp32 || PRECISION=${PRECISION:-tf32}
@@ -62,9 +62,9 @@ step() {
 data=(dataset=cifar100_lt "dataset.root=$KIT/data" dataset.profile=as_is)
 run=("$PYTHON" -m ltrun "${data[@]}" "runtime.device=$DEVICE" "outputs=$WORK/outputs")
 tiny=(epochs=1 network=resnet8 batch_size=512 runtime.threads=1) table=(--pack "${PACK:-4}" "runtime.precision=$PRECISION")
-common=(--device "$DEVICE") presets=(--processes 6) at_once=(1 4 8)
+common=(--device "$DEVICE") presets=(--processes 6)
 if [[ -n $SMOKE ]]; then
-  run+=("${tiny[@]}") table=(--pack 1 "${tiny[@]}") common+=(--smoke --threads 1) at_once=(1 2)
+  run+=("${tiny[@]}") table=(--pack 1 "${tiny[@]}") common+=(--smoke --threads 1)
   presets=(--processes 1 --only fallback method=erm)
 else
   run+=(epochs=200)
@@ -72,26 +72,38 @@ fi
 # bench NAME SECONDS SCRIPT RECORD WORDS...: runs a benchmark as a step
 bench() { step "$1" "$2" "$PYTHON" "$REPO/benchmarks/$3.py" "${common[@]}" --json "$FOUND/$4.json" "${@:5}"; }
 
-# Beside the first steps, which measure nothing: decode the images once, and compile inductor's programs for later steps.
-if [[ $STEPS =~ erm|ldam_drw|table ]]; then timeout 60 "$PYTHON" -m ltrun data "${data[@]}" >"$WORK/decode.log" 2>&1 & fi
-if [[ $STEPS == *compiled* && $DEVICE == cuda ]]; then
-  timeout 200 nice -n 5 "$PYTHON" "$GPU/probe.py" compiled --warm --device cuda >"$WORK/warm.log" 2>&1 &
+# Beside the first steps, which measure nothing: decode the images once, and fill inductor's cache.
+warm=
+if [[ $STEPS =~ levered|erm|ldam_drw|table ]]; then timeout 60 "$PYTHON" -m ltrun data "${data[@]}" >"$WORK/decode.log" 2>&1 & fi
+if [[ $STEPS == *levers* && $DEVICE == cuda ]]; then
+  timeout 60 nice -n 5 "$PYTHON" "$GPU/levers.py" --warm --device cuda >"$WORK/warm.log" 2>&1 &
+  warm=$!
 fi
 
 for name in $STEPS; do
   case $name in
-  tests) step tests 60 "$PYTHON" -m pytest "$SITE/tests/unit/engine/test_step.py" -k "replayed or failed_attempt" -p no:cacheprovider -rA ;;
+  tests)
+    step tests 45 "$PYTHON" -m pytest "$SITE"/tests/unit/{engine/test_step.py,kernels/test_images.py} -p no:cacheprovider -rA \
+      -k "replayed or failed_attempt or gpu_gives"
+    ;;
   presets) bench presets 60 gpu/presets presets "${presets[@]}" ;;
-  probe) bench probe 110 gpu/probe probe-basic basic ;;
-  compiled) bench compiled 90 gpu/probe probe-compiled compiled ;;
+  levers)
+    [[ -z $warm ]] || wait "$warm"  # it would disturb the times
+    bench levers 170 gpu/levers levers --time $((155 * SLOW))
+    ;;
+  ranks) bench ranks 70 gpu/ranks ranks --time $((55 * SLOW)) ;;
+  pack) bench pack 100 gpu/lanes lanes --time $((88 * SLOW)) --levers "$FOUND/levers.json" ;;
+  levered)
+    read -ra levers < <("$PYTHON" "$GPU/levers.py" --words "$PRECISION" --json "$FOUND/levers.json" 2>>"$LOG")
+    if [[ -z ${levers[*]} ]]; then say "levered: no lever is to be switched on in $PRECISION"; continue; fi
+    step levered 110 "${run[@]}" method=erm "runtime.precision=$PRECISION" "${levers[@]}" "outputs=$WORK/levered"
+    ;;
+  probe) bench probe 80 gpu/probe probe ;;
   erm) step erm 120 "${run[@]}" method=erm "runtime.precision=$PRECISION" ;;
   ldam_drw) step ldam_drw 120 "${run[@]}" method=ldam_drw "runtime.precision=$PRECISION" ;;
   loop) bench loop 45 step step-fp32 --repeats 2 ;;
   loop_tf32) bench loop_tf32 45 step "step-$PRECISION" --repeats 2 --precision "$PRECISION" ;;
   loop_bf16) [[ $DEVICE == cpu ]] || bench loop_bf16 45 step step-bf16 --repeats 2 --precision bf16 ;;
-  pack)
-    bench pack 100 pack pack --repeats 1 --epochs 20 --no-commands --at-once "${at_once[@]}" --precision "$PRECISION"
-    ;;
   floor) bench floor 60 floor floor --repeats 3 ;;
   table)
     left=$((BUDGET - SECONDS - 15))

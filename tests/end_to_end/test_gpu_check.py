@@ -16,7 +16,15 @@ from tests.support.commands import environment
 from tests.support.data_fakes import cifar_parquet
 
 CHECKOUT = Path(__file__).parents[2]
-STEPS = ("presets", "probe", "erm", "pack", "table")  # every kind of step; a minute in all on two idle cores
+STEPS = (
+    "presets",
+    "levers",
+    "ranks",
+    "pack",
+    "probe",
+    "erm",
+    "table",
+)  # every kind of step; two minutes in all on two idle cores
 
 
 @pytest.fixture
@@ -63,7 +71,7 @@ def test_the_gpu_check_is_prepared_and_runs_on_a_cpu(checkout: Path, tmp_path: P
     assert {path.name for path in out.iterdir()} == written
     bench = json.loads((out / "bench.json").read_text())
     assert [(step["step"], step["code"]) for step in bench["steps"]] == [(name, 0) for name in STEPS], log
-    assert {record["benchmark"] for record in bench["records"]} == {"probe", "pack"}
+    assert {record["benchmark"] for record in bench["records"]} == {"levers", "ranks", "lanes", "probe"}
     assert all(record["complete"] for record in bench["records"])
     presets = json.loads((out / "presets.json").read_text())["results"]["presets"]
     assert [row["verdict"] for row in presets] == ["same bits"] * 2
@@ -72,7 +80,10 @@ def test_the_gpu_check_is_prepared_and_runs_on_a_cpu(checkout: Path, tmp_path: P
     table = json.loads((out / "reproduction.json").read_text())["runs"]
     assert [(run["method"], run["seed"]) for run in table] == [("erm", 0), ("erm", 1)]
     summary = (out / "summary.md").read_text()
-    assert "* same bits: 2" in summary and "fp32 NHWC" in summary and "2 at once" in summary and "| erm" in summary
+    assert "* same bits: 2" in summary and "| erm" in summary
+    assert "* fp32: not measured, needs CUDA: rows_in_graph, " in summary and "it failed" not in summary
+    assert "* erm, 2 ranks, sync_bn: the losses of one process" in summary
+    assert "* fp32 NHWC: one run does" in summary and "fp32 NHWC: 4 at once" in summary and "fp32, no graph" in summary
 
 
 def test_an_upload_above_64_mib_is_refused(checkout: Path) -> None:
