@@ -33,6 +33,8 @@ def check(runtime: Runtime, device: torch.device | None = None, ranks: Ranks = A
         reasons |= dict.fromkeys(
             CAPTURED, "works in captured steps alone, which several ranks do not take: train in one process"
         )
+        if runtime.sync_bn:
+            reasons["norm_relu_kernel"] = "does not reach over ranks: leave runtime.sync_bn=true out"
     for name in chosen(runtime):
         if name in reasons:
             raise ConfigError(f"runtime.levers: {name} {reasons[name]}, or leave {name} out")

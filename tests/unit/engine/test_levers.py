@@ -20,6 +20,7 @@ from ltrun.contracts.device import on_device
 from ltrun.contracts.imagined import DEVICE, imagined_cuda
 from ltrun.data import Resident
 from ltrun.engine import levers
+from ltrun.engine.distributed import Ranks
 from ltrun.engine.step import Graph
 from ltrun.engine.turns import Turns, yield_turn
 from ltrun.errors import ConfigError
@@ -66,6 +67,24 @@ def test_levers_that_work_are_accepted() -> None:
     levers.check(runtime(*every, compile="auto", precision="bf16"))
     levers.check(runtime("rows_in_graph", "cudnn_search", compile=True))
     levers.check(runtime("image_kernel", "norm_relu_kernel", "cudnn_search", compile=False))
+
+
+@pytest.mark.parametrize(
+    ("lever", "sync_bn", "said"),
+    [
+        ("rows_in_graph", False, "rows_in_graph works in captured steps alone, which several ranks do not take"),
+        ("parallel_gradients", False, "parallel_gradients works in captured steps alone"),
+        ("norm_relu_kernel", True, "norm_relu_kernel does not reach over ranks: leave runtime.sync_bn=true out"),
+    ],
+)
+def test_a_lever_without_effect_on_several_ranks_is_refused(lever: str, sync_bn: bool, said: str) -> None:
+    levers.check(runtime(lever, sync_bn=sync_bn))
+    with pytest.raises(ConfigError, match=said):
+        levers.check(runtime(lever, sync_bn=sync_bn), ranks=Ranks(rank=1, world=2))
+
+
+def test_levers_of_steps_that_are_not_captured_serve_several_ranks() -> None:
+    levers.check(runtime("image_kernel", "norm_relu_kernel", "cudnn_search"), ranks=Ranks(world=2))
 
 
 def test_a_kernel_is_refused_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
