@@ -61,8 +61,10 @@ def of_steps(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def advice(records: Sequence[Record]) -> Iterator[str]:
-    """Yields what records of levers, lanes and ranks say to do."""
-    if said := [sentence for record in records for sentence in record["results"].get("advice", ())]:
+    """Yields what records of levers, lanes and ranks say to do, in this order."""
+    named = [record for record in records if "advice" in record["results"]]
+    ordered = sorted(named, key=lambda record: PARTIAL.index(record["benchmark"]))
+    if said := [sentence for record in ordered for sentence in record["results"]["advice"]]:
         yield from ("", "## What to switch on", "", *(f"* {sentence}" for sentence in said))
 
 

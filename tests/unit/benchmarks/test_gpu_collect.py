@@ -56,7 +56,7 @@ def collected(tmp_path: Path, *records: dict[str, Any]) -> tuple[str, dict[str, 
 def test_the_summary_says_what_to_switch_on_also_of_records_cut_short(tmp_path: Path) -> None:
     lanes = record("lanes", lanes=LANES, advice=["runtime.pack=auto on this GPU should become 4"])
     summary, bench = collected(tmp_path, record("levers", False, precisions=LEVERS, advice=["bf16: switch on a"]), lanes)
-    assert "## What to switch on\n\n* runtime.pack=auto on this GPU should become 4\n* bf16: switch on a\n" in summary
+    assert "## What to switch on\n\n* bf16: switch on a\n* runtime.pack=auto on this GPU should become 4\n" in summary
     assert "| a | 3.000 | 0.750 (0.740 to 0.760) | 0.50 | 400 | 2900 | faster |" in summary
     assert {one["benchmark"] for one in bench["records"]} == {"levers", "lanes"}
 
