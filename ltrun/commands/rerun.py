@@ -21,6 +21,7 @@ from ltrun.engine.device import device_of
 from ltrun.engine.precision import Precision
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError, DataError
+from ltrun.machine import processes
 from ltrun.recipe.read import recipe_of
 from ltrun.report.comparison import circumstances, numbers
 from ltrun.report.render.common import plain
@@ -133,6 +134,7 @@ def _here(job: Job) -> dict[str, object]:
     device = device_of(runtime.device)
     return provenance() | {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "devices": processes(),
         "threads": runtime.threads or torch.get_num_threads(),
         "precision": Precision(runtime.precision, device).name,
     }
