@@ -28,7 +28,7 @@ from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of, refuse
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
 from ltrun.sweep.server import start_server
-from ltrun.sweep.together import from_first, settle
+from ltrun.sweep.together import from_first
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +82,10 @@ def done_before(job: Job, data: DataNow) -> bool:
 
 def without_refused(jobs: Sequence[Job], note: Note) -> list[Job]:
     """Returns the jobs that may train. Notes a job as failed if it will be refused whatever its data; its folder says why."""
-    sentences = refusals(jobs)
+    sentences = from_first(lambda: refusals(jobs))
     for job in jobs:
         if job.folder in sentences:
-            note(refuse(job, sentences[job.folder]))
+            note(from_first(lambda job=job: refuse(job, sentences[job.folder])))  # type: ignore[misc]
     return [job for job in jobs if job.folder not in sentences]
 
 
@@ -120,7 +120,6 @@ def train_here(job: Job, alone: bool = False) -> Outcome:
     """Trains in this process, with the live bar. alone: see `attempt`."""
     with Bar() as bar:
         failure = attempt(job, bar, alone=alone)
-        settle(failure)
         if failure is None:
             say(bar.console, f"written to {job.folder}")
             return from_first(lambda: outcome_of(job))
