@@ -7,6 +7,7 @@ threads of one process, because the device overlaps work of threads but not of p
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,12 +44,13 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Seq
     """
     jobs: list[Job] = []
     seen: set[Path] = set()
-    data = DataNow()
+    data, again = DataNow(), 0
     for index, words in enumerate(commands):
         try:
             job = compose_job(words)
             job = replace(job, command=[*search_path, *job.command])
-            if job.folder in seen:  # as in seed=0,0
+            if job.folder in seen:
+                again += 1
                 continue
             seen.add(job.folder)
             done = from_first(lambda job=job: done_before(job, data))  # type: ignore[misc]
@@ -62,6 +64,9 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Seq
             note(Outcome(job.title, job.folder, "done"))
         else:
             jobs.append(job)
+    if again:
+        why = "a value is given twice, or a key such as runtime.levers changes no result"
+        print(f"jobs left out, because the sweep has their runs already: {again} ({why})", file=sys.stderr)
     return jobs
 
 
