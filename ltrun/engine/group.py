@@ -192,6 +192,7 @@ class Watch:
         if not self.over.wait(UNWINDING):
             rescue_all()
             print(f"ltrun: {reason}; the same command resumes from the last checkpoint", file=sys.stderr, flush=True)
+            streams.show_cursor()
             os._exit(1)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +35,17 @@ join, dist.init_process_group = dist.init_process_group, looked
 dist.destroy_process_group = endless
 atexit.register(endless)
 cli.main()
+"""
+ENDED = """
+from threading import Event
+from types import SimpleNamespace
+from ltrun.engine import group
+from ltrun.engine.progress import Bar
+from ltrun.metrics import SINGLE_LABEL, TASKS
+
+group.UNWINDING = 0
+Bar().start("a run", {"train": 3}, TASKS[SINGLE_LABEL][0])
+group.Watch._end(SimpleNamespace(over=Event()), "rank 1 was killed")
 """
 
 
@@ -86,3 +100,19 @@ def test_ranks_end_after_an_error_although_the_libraries_of_a_gpu_would_wait_for
             process.kill()
     assert [process.returncode for process in ranks] == [1, 1], told
     assert told[0][0].startswith("0 0\n") and "rank 1: runtime.device: 'none' is not a device" in told[0][1], told
+
+
+def test_a_rank_that_is_ended_under_a_live_bar_says_why_and_leaves_the_terminal_its_cursor() -> None:
+    """Its main thread waits for a message, and cannot stop the bar."""
+    ours, theirs = pty.openpty()
+    screen = environment(TERM="xterm") | {"CI": ""}
+    ended = subprocess.Popen([sys.executable, "-c", ENDED], stdout=theirs, stderr=theirs, env=screen)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the other end is closed
+        while some := os.read(ours, 4096):
+            shown += some
+    os.close(ours)
+    assert ended.wait(60) == 1
+    hidden, told, seen = (shown.rfind(text) for text in (b"\x1b[?25l", b"ltrun: rank 1 was killed; the same", b"\x1b[?25h"))
+    assert 0 <= hidden < told < seen, shown
