@@ -83,7 +83,7 @@ class Lost(KeyboardInterrupt):
 def processes() -> int:
     """Returns the number of processes that torchrun started to train together; 1 without it."""
     given = os.environ.get("WORLD_SIZE", "1")
-    return int(given) if given.isdecimal() else 1
+    return max(int(given), 1) if given.isdecimal() else 1
 
 
 def terminate(*_: object) -> None:

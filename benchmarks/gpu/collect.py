@@ -25,6 +25,10 @@ from ltrun.results.atomic import write_atomically
 
 KEPT = ("result.json", "metrics.jsonl", "error.log")  # files of a run that go into the archive
 RUNS = {"outputs": "Runs", "levered": "Runs with levers"}  # folder -> title; runs with levers do not count in the reproduction
+EXPLAINED = (
+    "*of the time*: of the step without it, median and quartiles of rounds in turns; for a joined way, of the step without its "
+    "last part. *distance*: of its results from those without it; up to 1 is rounding. *busy us*: time of a step's kernels."
+)
 PARTIAL = ("levers", "lanes", "ranks", "probe")  # benchmarks whose incomplete records can be shown
 
 
@@ -64,8 +68,16 @@ def advice(records: Sequence[Record]) -> Iterator[str]:
     """Yields what records of levers, lanes and ranks say to do, in this order."""
     named = [record for record in records if "advice" in record["results"]]
     ordered = sorted(named, key=lambda record: PARTIAL.index(record["benchmark"]))
-    if said := [sentence for record in ordered for sentence in record["results"]["advice"]]:
+    if said := [sentence for record in ordered for sentence in (*record["results"]["advice"], *unquiet(record))]:
         yield from ("", "## What to switch on", "", *(f"* {sentence}" for sentence in said))
+
+
+def unquiet(record: Record) -> Iterator[str]:
+    """Yields that other programs disturbed every repeat of some measurements, so that their times decide nothing."""
+    sides = record["times"].values()
+    if some := sum(side["disturbed"] == len(side["repeats"]) for side in sides):
+        name = record["benchmark"]
+        yield f"{name}: other programs disturbed every repeat of {some} of {len(sides)} measurements: measure again, alone"
 
 
 def of_presets(records: Sequence[Record]) -> Iterator[str]:
@@ -84,6 +96,7 @@ def of_benchmarks(records: Sequence[Record]) -> Iterator[str]:
     shown = [record for record in records if record["complete"] or (record["benchmark"] in PARTIAL and record["results"])]
     for lines in tables(shown):
         yield from ("", *lines)
+        yield from ("", EXPLAINED) if "distance" in lines[0] else ()
     cut = [record["benchmark"] for record in records if record not in shown]
     yield from ("", f"Cut short: {', '.join(cut)}") if cut else ()
 

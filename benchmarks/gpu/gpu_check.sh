@@ -11,6 +11,7 @@ BUDGET=${BUDGET:-520} SLOW=${SLOW:-1} DEVICE=${DEVICE:-cuda} SMOKE=${SMOKE:-} PY
 STEPS=${STEPS:-tests presets levers ranks pack levered loop_bf16 loop_tf32 erm ldam_drw loop table}
 TABLE=${TABLE:-erm ldam_drw balanced_softmax ce_drw crt lws drs class_balanced_sampling inverse_frequency logit_adjustment mixup cmo}
 SEEDS=${SEEDS:-0 1 2}
+[[ $PYTHON == */* ]] && PYTHON=$(realpath -s "$PYTHON")  # the steps run in another folder
 [[ $DEVICE == cpu ]] && PRECISION=fp32 || PRECISION=${PRECISION:-tf32}
 mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd) || exit 2
 BASE=$(mktemp -d /tmp/ltrun-gpu.XXXX) LOG=$OUT/check.log
@@ -36,7 +37,7 @@ cp "$REPO"/benchmarks/results/reproduction.json "$FOUND" 2>/dev/null  # the runs
 cd "$WORK" || exit 2
 say "commit $(cat "$KIT/COMMIT" 2>/dev/null || echo unknown)"
 command -v nvidia-smi >/dev/null && nvidia-smi >>"$LOG" 2>&1
-"$PYTHON" - >>"$LOG" 2>&1 <<'PY' || { say "torch or ltrun cannot be imported"; tail -n 5 "$LOG"; exit 3; }
+"$PYTHON" - >>"$LOG" 2>&1 <<'PY' || { say "$PYTHON cannot import torch or ltrun; PYTHON=... names another interpreter"; tail -n 5 "$LOG"; exit 3; }
 import torch, ltrun.conf, ltrun.engine.run
 print("torch", torch.__version__, "cuda", torch.version.cuda, "cudnn", torch.backends.cudnn.version(), torch.get_num_threads(), "threads")
 print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device")

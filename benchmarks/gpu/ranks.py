@@ -108,9 +108,13 @@ def difference(name: str, found: Mapping[str, Mapping[str, Any]]) -> float:
     return max(abs(a - b) / abs(b) for a, b in zip(losses, expected, strict=True))
 
 
+def local(name: str) -> bool:
+    """Whether each rank of a run normalises its own share of a batch."""
+    return RUNS[name][1] == 2 and SYNCED not in RUNS[name][2]
+
+
 def good(name: str, found: Mapping[str, Mapping[str, Any]]) -> bool:
-    local = RUNS[name][1] == 2 and SYNCED not in RUNS[name][2]
-    return difference(name, found) <= (LOCAL if local else SAME)
+    return difference(name, found) <= (LOCAL if local(name) else SAME)
 
 
 def of_ranks(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -120,7 +124,8 @@ def of_ranks(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if "error" in row:
             said.append(f"{name}: failed: {row['error']}")
         elif RUNS[name][1] is not None:
-            verdict = "the losses of one process" if good(name, found) else "OTHER losses than one process"
+            same = "near the losses of one process" if local(name) else "the losses of one process"
+            verdict = same if good(name, found) else "OTHER losses than one process"
             said.append(f"{name}: {verdict}, {difference(name, found):.2%} apart at most")
     return said
 

@@ -83,7 +83,7 @@ def _together(precision: str, found: Mapping[str, Any]) -> str:
         faster = [name for name, row in found["alone"].items() if row["verdict"] == "faster"]
         return f"{precision}: cut short before ways were joined; faster alone: {', '.join(faster) or 'none so far'} ({noise})"
     if not found["kept"]:
-        ms = found["control"]["reference_ms"]
+        ms = found["control"]["ms"]
         return f"{precision}: switch nothing on; a step takes {ms:.3f} ms, and no way is right and faster ({noise})"
     row = found.get("together") or found["alone"][found["kept"][0]]
     if "error" in row:
@@ -99,11 +99,13 @@ def _alone(name: str, row: Row) -> str:
                 f"{name} alone takes {row['ratio']:.2f} of the time, {row['ms']:.3f} ms a step; set up in {row['setup']:.0f} s"
             )
         case "faster":
-            return f"leave {name} off: {row['ratio']:.2f} of the time alone, nothing beside the others"
-        case "no faster" | "slower" as found:
-            return f"leave {name} off: {found}, {row['ratio']:.2f} of the time"
+            return f"leave {name} out: {row['ratio']:.2f} of the time alone, no gain beside the others"
+        case "no faster":
+            return f"leave {name} out: {row['ratio']:.2f} of the time, within the noise"
+        case "slower":
+            return f"leave {name} out: slower, {row['ratio']:.2f} of the time"
         case _:
-            return f"leave {name} off: {_reason(row)}"
+            return f"leave {name} out: {_reason(row)}"
 
 
 def _reason(row: Row) -> str:
@@ -134,7 +136,7 @@ def of_lanes(lanes: Mapping[str, Mapping[str, Row]], device_MiB: float) -> Itera
     if best:
         least = min(most for _, _, most in best.values())
         found = ", ".join(f"{most} in {way}" for _, way, most in best.values())
-        yield f"runtime.pack=auto on this GPU should {f'become {least}' if least > 1 else 'stay 1'}: best are {found}"
+        yield f"runtime.pack=auto on this device should {f'become {least}' if least > 1 else 'stay 1'}: best are {found}"
 
 
 def best_of(rates: Mapping[int, float]) -> int:

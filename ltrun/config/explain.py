@@ -47,7 +47,19 @@ def explain(error: Exception, argv: Sequence[str]) -> ConfigError | None:
         sentence = _wrong(argv)
     except (HydraException, OmegaConfBaseException):  # the chosen options do not compose; the original error says why
         sentence = None
-    return ConfigError(sentence or " ".join(str(error).split()))
+    return ConfigError(sentence or _exchanged(error) or " ".join(str(error).split()))
+
+
+def _exchanged(error: Exception) -> str | None:
+    """Returns a sentence on a list where a mapping belongs, or a mapping where a list belongs, if this is the error."""
+    if "Cannot merge DictConfig with ListConfig" not in f"{error} {error.__cause__}":
+        return None
+    key, equals, value = str(error).removeprefix("Error merging override ").partition("=")
+    if str(error).startswith("Error merging override ") and equals:
+        kinds = ("a list", "a mapping of names to values")
+        expected, found = reversed(kinds) if value.lstrip().startswith("[") else kinds
+        return f"{key.lstrip('+')}: expected {expected}, got {found}: {value}"
+    return f"{str(error).partition(':')[0]}: a key has a list instead of a mapping of names to values, or the other way round"
 
 
 def _wrong(argv: Sequence[str]) -> str | None:

@@ -50,6 +50,8 @@ class RunContext:
         splits, task = ranks.first_on_each_machine(lambda: recipe.source.build({}).open(device)), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
+        if runtime.sync_bn and ranks.alone:
+            warn("runtime.sync_bn=true changes no number of a run in one process, only its address; torchrun starts several")
         prepare = recipe.prepare.build({"in_channels": shape[0], "channels_last": runtime.channels_last}).to(device)
         stats = task.stats(splits.train.targets, splits.names)
         return cls(settings, device, Precision(runtime.precision, device), splits, stats, task, prepare, shape, warn, ranks)

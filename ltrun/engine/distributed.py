@@ -16,10 +16,10 @@ from typing import Any, NoReturn, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd import Function, Variable
 
 from ltrun.data.stores import Store
 from ltrun.engine.checkpoint import on_host
+from ltrun.engine.gathering import Averaging, Gathered
 from ltrun.errors import ConfigError, LtrunError, TrainingError
 from ltrun.parts import Network
 from ltrun.types import Batch, Outputs, Streams
@@ -60,7 +60,9 @@ class Ranks:
 
     def check(self, batch_size: int, compile: object = "auto") -> None:
         """Raises ConfigError unless the ranks can share a batch of the global size equally, and run their steps eagerly."""
-        if compile is True and not self.alone:
+        if self.alone:
+            return
+        if compile is True:
             raise ConfigError("runtime.compile: several ranks run their steps eagerly; leave compile=true out")
         if batch_size % self.world or batch_size < LEAST * self.world:
             down, least = batch_size // self.world * self.world, LEAST * self.world
@@ -103,7 +105,7 @@ class Ranks:
     def forward(self, network: Network, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
         """Returns network(streams, need) for whole batches, of which each rank computes its share.
 
-        Random numbers that the network draws differ from rank to rank, and move no generator of the rest of the step.
+        Random numbers that the network draws differ from rank to rank. A network that draws none moves no generator.
         """
         if not all(self.splits(len(batch)) for batch in streams.values()):
             return network(streams, need)
@@ -122,7 +124,7 @@ class Ranks:
         """Returns network(inputs) for a whole batch, of which each rank computes its share."""
         if not self.splits(len(inputs)):
             return network(inputs)
-        with self._passing():
+        with self._own_draws(inputs.device), self._passing():
             share = network(self.mine(inputs))
         return self.whole(share, len(inputs))
 
@@ -135,7 +137,7 @@ class Ranks:
 
     def gather(self, shares: Sequence[Tensor], rows: int) -> list[Tensor]:
         """Returns the tensors of a whole batch from their shares (b, ...), in one message, with gradient."""
-        return list(_Gathered.apply(self, rows, *shares)) if shares and self.splits(rows) else list(shares)
+        return list(Gathered.apply(self, rows, *shares)) if shares and self.splits(rows) else list(shares)
 
     @contextmanager
     def _passing(self) -> Iterator[None]:
@@ -147,9 +149,14 @@ class Ranks:
 
     @contextmanager
     def _own_draws(self, device: torch.device) -> Iterator[None]:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
             torch.manual_seed(int(torch.randint(2**62, ())) + self.rank)
+            before = _generators(devices)
             yield
+            drew = any(not torch.equal(*states) for states in zip(before, _generators(devices), strict=True))
+        if drew:  # the next pass would repeat these numbers
+            torch.randint(2**62, ())
 
     # ------------------------------------------------------------------------------------------------- gradients, state
 
@@ -157,7 +164,7 @@ class Ranks:
         """Returns the loss; a backward pass from it ends by averaging the gradients of the module's parameters."""
         if self.alone or not total.requires_grad:
             return total
-        return _Averaging.apply(total, self, module)
+        return Averaging.apply(total, self, module)
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
@@ -197,8 +204,9 @@ class Ranks:
             if apart.any():
                 name = list(tensors)[int(apart.nonzero()[0])]
                 raise TrainingError(
-                    f"'{name}' differs between ranks 0 and {other}: its part changes its state by something other than the "
-                    "outputs and streams of a step, which are the same on all ranks. Mend the part, or train in one process"
+                    f"'{name}' differs between ranks 0 and {other}: a part depends on something other than the outputs and "
+                    "streams of a step and torch's generators, which are the same on all ranks. Mend the part, or train in one "
+                    "process"
                 )
         for some in _by_type(list(tensors.values())):
             flat = torch.cat([tensor.reshape(-1) for tensor in some])
@@ -210,19 +218,25 @@ class Ranks:
     # ------------------------------------------------------------------------------------------------------- rank 0 acts
 
     def from_first(self, work: Callable[[], T]) -> T:
-        """Returns, on every rank, what the work returns on rank 0, which alone does it. Raises its LtrunError on every rank."""
+        """Returns, on every rank, what the work returns on rank 0, which alone does it.
+
+        Raises its LtrunError on every rank, and TrainingError on the others for any other error.
+        """
         if self.alone:
             return work()
         found: list[Any] = [None, None]
+        raised: Exception | None = None
         if self.first:
             try:
                 found[0] = on_host(work())
-            except LtrunError as error:
-                found[1] = error
+            except Exception as error:
+                raised = error
+                told = f"{type(error).__name__} on rank 0: {error}"
+                found[1] = error if isinstance(error, LtrunError) else TrainingError(told)
         with self.spoken():
             dist.broadcast_object_list(found, 0)
-        if found[1] is not None:
-            raise found[1]
+        if raised or found[1]:
+            raise raised or found[1]
         return found[0]
 
     def first_on_each_machine(self, work: Callable[[], T]) -> T:
@@ -265,53 +279,8 @@ class Ranks:
 ALONE = Ranks()
 
 
-class _Gathered(Function):
-    """Shares (b, ...) of every rank -> whole batches (B, ...).
-
-    Every rank computes the loss of the whole batch, and gradients are averaged over the ranks. The gradient of a share is
-    therefore the rows of this rank times the number of ranks: the average is then the gradient of the whole batch, whether a
-    parameter acts through the network or in the loss itself.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, ranks: Ranks, rows: int, *shares: Tensor) -> tuple[Tensor, ...]:
-        ctx.ranks, ctx.rows = ranks, rows
-        ctx.set_materialize_grads(False)
-        own = [share.reshape(len(share), -1).contiguous().view(torch.uint8) for share in shares]
-        widths = [tensor.shape[1] for tensor in own]
-        most = -(-rows // ranks.world)
-        sent = torch.zeros(most, sum(widths), dtype=torch.uint8, device=own[0].device)
-        torch.cat(own, dim=1, out=sent[: len(own[0])])
-        found = [torch.empty_like(sent) for _ in range(ranks.world)]
-        with ranks.spoken():
-            dist.all_gather(found, sent)
-        lengths = [(rank + 1) * rows // ranks.world - rank * rows // ranks.world for rank in range(ranks.world)]
-        whole = torch.cat([tensor[:length] for tensor, length in zip(found, lengths, strict=True)])
-        parts = zip(shares, whole.split(widths, dim=1), strict=True)
-        return tuple(part.contiguous().view(share.dtype).view(rows, *share.shape[1:]) for share, part in parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
-        mine = ctx.ranks.share(ctx.rows)
-        return None, None, *(None if whole is None else whole[mine] * ctx.ranks.world for whole in gradients)
-
-
-class _Averaging(Function):
-    """A loss -> the same loss, whose backward pass ends by averaging gradients over the ranks."""
-
-    @staticmethod
-    def forward(ctx: Any, total: Tensor, ranks: Ranks, module: nn.Module) -> Tensor:
-        ctx.ranks, ctx.module = ranks, module
-        return total.view_as(total)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        ranks, module = ctx.ranks, ctx.module
-        # The engine calls this when the whole backward pass is done, as it does for torch's own data parallelism.
-        Variable._execution_engine.queue_callback(
-            lambda: ranks.average([parameter.grad for parameter in module.parameters() if parameter.grad is not None])
-        )
-        return gradient, None, None
+def _generators(devices: Sequence[torch.device]) -> list[Tensor]:
+    return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
 
 
 def _by_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

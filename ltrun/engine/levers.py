@@ -37,7 +37,7 @@ def check(runtime: Runtime, device: torch.device | None = None, ranks: Ranks = A
             reasons["norm_relu_kernel"] = "does not reach over ranks: leave runtime.sync_bn=true out"
     for name in chosen(runtime):
         if name in reasons:
-            raise ConfigError(f"runtime.levers: {name} {reasons[name]}, or leave {name} out")
+            raise ConfigError(f"runtime.levers: {name} {reasons[name]}, or leave {name} out (runtime.levers=[] has none)")
 
 
 def chosen(runtime: Runtime) -> list[str]:
@@ -62,7 +62,7 @@ def _wants(runtime: Runtime) -> dict[str, str]:
 def _lacks(device: torch.device) -> dict[str, str]:
     """Returns lever -> what it needs, and the way out, for levers that the device or its libraries exclude."""
     if device.type != "cuda":
-        return dict.fromkeys(LEVERS, f"is for CUDA devices, and this run is on a {device.type}: use a machine with a GPU")
+        return dict.fromkeys(LEVERS, f"is for CUDA devices, and this run's device is {device.type}: use a machine with a GPU")
     return dict.fromkeys(TRITON, "needs Triton: pip install triton") if find_spec("triton") is None else {}
 
 

@@ -157,20 +157,13 @@ class StageRun(nn.Module):
                     module.eval()
 
     def _draw(self, clock: Clock, generator: torch.Generator) -> dict[str, Tensor]:
-        """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows. Rank 0 draws."""
+        """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows."""
         targets, streams = self.context.splits.train.targets, self.stage.streams
-
-        def drawn() -> dict[str, Tensor]:
-            rows = {
-                name: cast(Sampler, self.samplers[name]).draw(targets, clock, generator)
-                for name in streams
-                if name in self.samplers
-            }
-            for name, plan in rows.items():
-                check_rows(plan, len(targets), self.samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
-            return rows
-
-        rows = self.context.ranks.from_first(drawn)
+        samplers = {name: cast(Sampler, self.samplers[name]) for name in streams if name in self.samplers}
+        drawn = {name: sampler.draw(targets, clock, generator) for name, sampler in samplers.items()}
+        for name, plan in drawn.items():
+            check_rows(plan, len(targets), samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
+        rows = self.context.ranks.from_first(lambda: drawn)  # all ranks drew, so that all samplers and generators move alike
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
         return {name: rows[stream.of or name] for name, stream in streams.items()}

@@ -54,11 +54,14 @@ class _Synchronised(nn.modules.batchnorm._BatchNorm):
         """Moves the running statistics towards those of the batch, as torch does: with the unbiased variance."""
         if self.running_mean is None or self.running_var is None:
             return
-        assert self.momentum is not None
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), self.momentum)
+        weight = self.momentum
+        if weight is None:  # plain means over all batches
+            assert self.num_batches_tracked is not None
+            weight = 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
+        self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), weight)
 
 
 class Synchronised1d(_Synchronised, nn.BatchNorm1d):
@@ -69,7 +72,15 @@ class Synchronised2d(_Synchronised, nn.BatchNorm2d):
     pass
 
 
-SYNCHRONISED: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: Synchronised1d, nn.BatchNorm2d: Synchronised2d}
+class Synchronised3d(_Synchronised, nn.BatchNorm3d):
+    pass
+
+
+SYNCHRONISED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: Synchronised1d,
+    nn.BatchNorm2d: Synchronised2d,
+    nn.BatchNorm3d: Synchronised3d,
+}
 
 
 class _All(Function):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -95,13 +96,17 @@ class Trainer:
         self._check_data(saved or {})
         return saved
 
-    def _agree(self, running: StageRun) -> None:
-        """Makes all ranks continue from one state; batch statistics of their shares are averaged. See `Ranks.agree`."""
+    def _agree(self, running: StageRun, losses: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Makes all ranks continue from one state; batch statistics of their shares are averaged. See `Ranks.agree`.
+
+        losses: of the epoch. They differ where random numbers made the streams of the ranks differ, as their states might not.
+        """
         ranks = self.context.ranks
         if not ranks.alone:
             ranks.average([buffer for buffer in running.network.buffers() if buffer.is_floating_point()])
             optimizer = {f"optimizer.{index}": tensor for index, tensor in enumerate(leaves(running.optimizer.state_dict()))}
-            ranks.agree(running.state_dict() | optimizer)
+            means = {f"the loss {name}": torch.tensor([value, 1.0]) for name, value in losses.items()}  # 1: also near zero
+            ranks.agree(running.state_dict() | optimizer | {n: t.to(self.context.device) for n, t in means.items()})
 
     @property
     def _selects_best(self) -> bool:
@@ -139,7 +144,7 @@ class Trainer:
     def _epoch(self, running: StageRun, index: int, clock: Clock) -> None:
         settings, begun = self.context.settings, time.perf_counter()
         row = self._train(running, clock)
-        self._agree(running)
+        self._agree(running, row["losses"])
         trained = time.perf_counter() - begun
         last = clock.epoch + 1 == clock.epochs
         if last or (clock.epoch + 1) % settings.evaluation.every == 0:
@@ -148,10 +153,14 @@ class Trainer:
                 running.remember_best(row)
         self.seconds[index] += time.perf_counter() - begun
         self.images += row["images"]
-        if not self.context.ranks.first:
-            return
-        self.report(row | {"seconds": round(trained, 4), "images_per_second": round(row["images"] / trained, 1)})
-        due = last or time.monotonic() - self.saved >= settings.runtime.checkpoint_seconds
+        row |= {"seconds": round(trained, 4), "images_per_second": round(row["images"] / trained, 1)}
+        self.context.ranks.from_first(lambda: self._save(running, index, clock, row))
+
+    def _save(self, running: StageRun, index: int, clock: Clock, row: Row) -> None:
+        """Reports an epoch, and writes its checkpoint where one is due."""
+        self.report(row)
+        last = clock.epoch + 1 == clock.epochs
+        due = last or time.monotonic() - self.saved >= self.context.settings.runtime.checkpoint_seconds
         if due or time.perf_counter() - self.kept >= SHARE * self.took:
             self._keep(running, index, clock)
         if due:

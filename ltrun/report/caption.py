@@ -64,14 +64,17 @@ def _models(records: list[RunRecord]) -> Iterator[str]:
 
 def _devices(records: list[RunRecord]) -> Iterator[str]:
     """Yields how many devices trained a run, unless it was one: batch normalisation over fewer images is another recipe."""
-    kinds = set()
+    kinds, of_row = set(), dict[str, set[object]]()
     for record in records:
         devices, images = record.provenance.get("devices", 1), record.provenance.get("images_per_device", "?")
         whole = bool(record.config.get("runtime", {}).get("sync_bn"))
         over = "the whole batch" if whole else f"the {images} images of each"
         kinds.add((devices, f"{devices}, with batch normalisation over {over}" if devices != 1 else "1"))
+        if not whole:
+            of_row.setdefault(record.fingerprint, set()).add(images if devices != 1 else "all")
     if kinds != {(1, "1")} and records:
-        yield "Devices of a run: " + "; ".join(text for _, text in sorted(kinds))
+        mixed = " (the runs of a row differ)" if any(len(found) > 1 for found in of_row.values()) else ""
+        yield "Devices of a run: " + "; ".join(text for _, text in sorted(kinds)) + mixed
 
 
 def _sizes(records: list[RunRecord]) -> Iterator[str]:

@@ -17,6 +17,7 @@ def circumstances(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str
     versions = [found.get("versions") for found in (there, here)]
     one, other = (found if isinstance(found, Mapping) else {} for found in versions)
     lines = [_beside(name, one[name], other[name]) for name in one if name in other and one[name] != other[name]]
+    there, here = {"devices": 1} | dict(there), {"devices": 1} | dict(here)
     told = (name for name in CIRCUMSTANCES if name in there and name in here and there[name] != here[name])
     return [*lines, *(_beside(name.replace("_", " "), there[name], here[name]) for name in told)]
 

@@ -7,6 +7,7 @@ threads of one process, because the device overlaps work of threads but not of p
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of, refuse
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
 from ltrun.sweep.server import start_server
-from ltrun.sweep.together import from_first, settle
+from ltrun.sweep.together import from_first
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,13 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Seq
     """
     jobs: list[Job] = []
     seen: set[Path] = set()
-    data = DataNow()
+    data, again = DataNow(), 0
     for index, words in enumerate(commands):
         try:
             job = compose_job(words)
             job = replace(job, command=[*search_path, *job.command])
-            if job.folder in seen:  # as in seed=0,0
+            if job.folder in seen:
+                again += 1
                 continue
             seen.add(job.folder)
             done = from_first(lambda job=job: done_before(job, data))  # type: ignore[misc]
@@ -62,6 +64,9 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Seq
             note(Outcome(job.title, job.folder, "done"))
         else:
             jobs.append(job)
+    if again:
+        why = "a value is given twice, or a key such as runtime.levers changes no result"
+        print(f"jobs left out, because the sweep has their runs already: {again} ({why})", file=sys.stderr)
     return jobs
 
 
@@ -82,10 +87,10 @@ def done_before(job: Job, data: DataNow) -> bool:
 
 def without_refused(jobs: Sequence[Job], note: Note) -> list[Job]:
     """Returns the jobs that may train. Notes a job as failed if it will be refused whatever its data; its folder says why."""
-    sentences = refusals(jobs)
+    sentences = from_first(lambda: refusals(jobs))
     for job in jobs:
         if job.folder in sentences:
-            note(refuse(job, sentences[job.folder]))
+            note(from_first(lambda job=job: refuse(job, sentences[job.folder])))  # type: ignore[misc]
     return [job for job in jobs if job.folder not in sentences]
 
 
@@ -120,7 +125,6 @@ def train_here(job: Job, alone: bool = False) -> Outcome:
     """Trains in this process, with the live bar. alone: see `attempt`."""
     with Bar() as bar:
         failure = attempt(job, bar, alone=alone)
-        settle(failure)
         if failure is None:
             say(bar.console, f"written to {job.folder}")
             return from_first(lambda: outcome_of(job))

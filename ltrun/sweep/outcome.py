@@ -15,6 +15,7 @@ from ltrun.errors import BusyError, LtrunError, TrainingError, heed_interruption
 from ltrun.results.address import ERROR, RESULT
 from ltrun.results.atomic import write_atomically
 from ltrun.results.folder import failure, made, put_back, set_aside
+from ltrun.sweep.together import from_first, settle
 
 GOES_ON = "the same command resumes from its last checkpoint"
 STOPPED = f"it never started, or its process was ended; {GOES_ON}"
@@ -51,15 +52,17 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
     """Trains a job. Returns the reason why there is no result, and leaves it in error.log; None for a success.
 
     at_once: number of jobs that share the machine. alone: whether the job is the whole command; then a run that is refused
-    before its folder exists gets no folder.
+    before its folder exists gets no folder. Raises Lost if the job fails on this rank, and not on every other.
     """
-    _forget_error(job)
+    from_first(lambda: _forget_error(job))
     try:
         from ltrun.engine.run import run
 
         run(job, reporter, at_once)
-    except BusyError as error:
-        return _line(error)  # the folder belongs to the process that trains
+    except BusyError as error:  # the folder belongs to the process that trains
+        sentence = _line(error)
+        settle(sentence)
+        return sentence
     except LtrunError as error:
         heed_interruption(error)
         sentence, trace = _line(error), ""
@@ -67,16 +70,22 @@ def attempt(job: Job, reporter: Reporter, at_once: int = 1, alone: bool = False)
         heed_interruption(error)
         sentence, trace = _defect(error), traceback.format_exc()
     else:
+        settle(None)
         return None
-    if job.settings.force:  # no other process trains this run and could take the old result for its own
-        put_back(job.folder)
     kept = not alone or job.folder.is_dir()
     if trace:
         sentence += f"; the traceback is in {job.folder / ERROR})" if kept else f")\n{trace}"
+    settle(sentence, lambda: _leave(job, sentence, trace, kept))
+    return sentence
+
+
+def _leave(job: Job, sentence: str, trace: str, kept: bool) -> None:
+    """Leaves the failure of a job in its folder. kept: whether the folder is to be."""
+    if job.settings.force:  # no other process trains this run and could take the old result for its own
+        put_back(job.folder)
     if kept:
         with suppress(TrainingError):  # the folder cannot be written to; the caller prints the sentence
             write_atomically(job.folder / ERROR, f"{sentence}\n{trace}".encode())
-    return sentence
 
 
 def refuse(job: Job, sentence: str) -> Outcome:

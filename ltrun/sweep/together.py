@@ -20,12 +20,17 @@ def from_first(work: Callable[[], T]) -> T:
     return ranks().from_first(work)
 
 
-def settle(failure: str | None) -> None:
-    """Ends this process with Lost if a job failed on this rank alone. failure: why there is no result."""
+def settle(failure: str | None, leave: Callable[[], None] = lambda: None) -> None:
+    """Raises Lost if a job failed on this rank, and not on every other. failure: why there is no result.
+
+    leave: leaves the failure in the job's folder, for rank 0 or for the rank that fails alone.
+    """
     if processes() > 1:
         from ltrun.engine.group import settle
 
-        settle(failure)
+        settle(failure, leave)
+    elif failure is not None:
+        leave()
 
 
 def refuse_launcher() -> None:

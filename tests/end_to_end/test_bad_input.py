@@ -112,6 +112,19 @@ def test_slot_combinations_are_refused_before_data_is_opened(ltrun: Run, tmp_pat
     assert "cifar" not in sentence.lower()
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("runtime.levers={a: 1}", "runtime.levers: expected a list, got a mapping of names to values: {a: 1}"),
+        ("evaluation=[1]", "evaluation: expected a mapping of names to values, got a list: [1]"),
+        ("runtime.levers=null", "runtime.levers: expected a list of texts, got null"),
+        ("runtime.sync_bn=local", "runtime.sync_bn: expected true or false, got 'local'"),
+    ],
+)
+def test_a_list_a_mapping_or_a_name_in_the_wrong_place_is_one_sentence(ltrun: Run, word: str, said: str) -> None:
+    assert said in refused(ltrun(*SHORT, word))
+
+
 def test_a_misspelt_key_in_a_file_is_found(ltrun: Run, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     (folder / "experiment").mkdir(parents=True)
@@ -125,6 +138,11 @@ def test_a_misspelt_key_in_a_file_is_found(ltrun: Run, tmp_path: Path) -> None:
     (folder / "experiment" / "dots.yaml").write_text("# @package _global_\nstages.train.fraction: 0.5\n")
     said = refused(ltrun(*own, "experiment=dots"))
     assert "stages.train.fraction: a key in a file has no dots; write stages: {train: {fraction: 0.5}}" in said
+    (folder / "experiment" / "mapped.yaml").write_text("# @package _global_\nruntime: {levers: {cudnn_search: true}}\n")
+    said = refused(ltrun(*own, "experiment=mapped"))
+    assert said.endswith(
+        "In 'experiment/mapped': a key has a list instead of a mapping of names to values, or the other way round"
+    )
     assert "margin.adjust.max_margn" in (said := refused(ltrun(*own, "margin=mine")))
     assert "did you mean 'max_margin'" in said
     assert "margin.adjst" in (said := refused(ltrun(*own, "margin=role")))

@@ -255,6 +255,12 @@ def test_tensors_that_are_not_finite_are_infinitely_far_away() -> None:
     assert apart({"a": one, "b": none}, {"a": one, "b": one}) == torch.inf == apart({"a": one}, {"a": none})
 
 
+def test_a_table_of_runs_at_once_needs_no_times() -> None:
+    pack = common.Record("pack", settings(), CPU)
+    pack.result(sides={"4 at once": {"images_per_second": 36608.5, "times_one_run": 1.5, "overlap": 0.99}})
+    assert "4 at once | 36608 | 1.50 | 0.99 | – |" in "\n".join(next(table.tables([pack.content])))
+
+
 def test_a_check_that_was_cut_short_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
     (work / "found").mkdir(parents=True)
@@ -264,12 +270,9 @@ def test_a_check_that_was_cut_short_is_summed_up(tmp_path: Path, capsys: pytest.
         record = common.Record(name, settings("--json", str(work / "found" / f"{name}.json")), CPU)
         record.times({"tf32 NHWC": timing.Times([repeat(1.0)])})
         record.result(ways={"tf32 NHWC": {"ms": 1.25}, "bf16 NHWC": {"error": "no memory\nat all"}} if name == "probe" else {})
-    pack = common.Record("pack", settings("--json", str(work / "found" / "pack.json")), CPU)
-    pack.result(sides={"4 at once": {"images_per_second": 36608.5, "times_one_run": 1.5, "overlap": 0.99}})  # and no times yet
     assert importlib.import_module("collect").main([str(work), str(out)]) == 0
     summary = (out / "summary.md").read_text()
     assert "| probe | 124 | 9 | 9 |" in summary and "tf32 NHWC | 1.250 | – | – | – |  |" in summary
     assert "bf16 NHWC | – | – | – | – | no memory at all |" in summary and "Cut short: step" in summary
-    assert "4 at once | 36608 | 1.50 | 0.99 | – |" in summary
     assert table.main([str(out)]) == 0, "what came back can lie among the results"
     assert capsys.readouterr().out == "", "but a record that is not complete is in no table there"

@@ -61,6 +61,14 @@ def test_the_summary_says_what_to_switch_on_also_of_records_cut_short(tmp_path: 
     assert {one["benchmark"] for one in bench["records"]} == {"levers", "lanes"}
 
 
+def test_the_summary_says_which_times_other_programs_disturbed_and_what_its_columns_mean(tmp_path: Path) -> None:
+    levers = record("levers", precisions=LEVERS, advice=["bf16: switch on a"])
+    levers["times"] = {"x": {"disturbed": 3, "repeats": [0, 0, 0]}, "y": {"disturbed": 2, "repeats": [0, 0, 0]}}
+    summary, _ = collected(tmp_path, levers, record("lanes", lanes=LANES, advice=["stay"]))
+    assert "* bf16: switch on a\n* levers: other programs disturbed every repeat of 1 of 2 measurements: measure" in summary
+    assert "* stay\n" in summary and summary.count("disturbed") == 1 and "*distance*: " in summary
+
+
 def test_the_summary_survives_a_record_without_results(tmp_path: Path) -> None:
     summary, _ = collected(tmp_path, record("levers", False))
     assert "What to switch on" not in summary and "Cut short: levers" in summary
@@ -91,7 +99,7 @@ def test_ranks_have_the_losses_of_one_process_or_are_named() -> None:
     }
     assert of_ranks(found) == [
         "erm, 2 ranks, sync_bn: the losses of one process, 0.05% apart at most",
-        "erm, 2 ranks: the losses of one process, 5.00% apart at most",
+        "erm, 2 ranks: near the losses of one process, 5.00% apart at most",
         "erm, a world of one: OTHER losses than one process, 5.00% apart at most",
         "paco, 2 ranks, sync_bn: failed: exit code 1: RuntimeError: x",
     ]

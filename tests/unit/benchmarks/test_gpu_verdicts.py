@@ -88,12 +88,12 @@ def test_each_lever_gets_a_sentence_that_says_what_to_do() -> None:
     assert said(alone, ["a", "b"], together=judged(row(0.7)), tried=tried) == [
         "bf16: switch on runtime.levers=[a,b]: 2.800 ms a step against 4.000, 0.70 of the time (noise 0.020)",
         "bf16: not measured, no time was left: late, later",
-        "bf16: leave idle off: no faster, 1.00 of the time",
-        "bf16: leave slow off: slower, 1.20 of the time",
-        "bf16: leave bad off: wrong numbers, 40 times what roundings explain, losses 0.0e+00 apart",
-        "bf16: leave broken off: it failed: RuntimeError: no kernel",
-        "bf16: leave other off: refused: runtime.levers: other is for fp32",
-        "bf16: leave spare off: 0.95 of the time alone, nothing beside the others",
+        "bf16: leave idle out: 1.00 of the time, within the noise",
+        "bf16: leave slow out: slower, 1.20 of the time",
+        "bf16: leave bad out: wrong numbers, 40 times what roundings explain, losses 0.0e+00 apart",
+        "bf16: leave broken out: it failed: RuntimeError: no kernel",
+        "bf16: leave other out: refused: runtime.levers: other is for fp32",
+        "bf16: leave spare out: 0.95 of the time alone, no gain beside the others",
         "bf16: a and z do not work together: it failed: E: x",
     ]
 
@@ -134,10 +134,10 @@ def test_auto_becomes_more_than_one_if_the_fastest_way_of_each_precision_gains()
         "bf16 NHWC: one run does 1000 images/s, 4 do 1.50 times, 8 do 1.52 times; 8 take 800 of 80000 MiB",
         "tf32 NHWC: one run does 800 images/s, 4 do 1.25 times, 8 do 1.75 times; 8 take 800 of 80000 MiB",
         "tf32 NCHW: one run does 800 images/s, 4 do 1.01 times; 4 take 400 of 80000 MiB",
-        "runtime.pack=auto on this GPU should become 4: best are 4 in bf16 NHWC, 8 in tf32 NHWC",
+        "runtime.pack=auto on this device should become 4: best are 4 in bf16 NHWC, 8 in tf32 NHWC",
     ]
     one = list(of_lanes({"bf16 NHWC": lanes(1000, 1050), "tf32 NHWC": lanes(800, 1600)}, 80_000))
-    assert one[-1] == "runtime.pack=auto on this GPU should stay 1: best are 1 in bf16 NHWC, 4 in tf32 NHWC"
+    assert one[-1] == "runtime.pack=auto on this device should stay 1: best are 1 in bf16 NHWC, 4 in tf32 NHWC"
 
 
 def test_lanes_that_hang_are_named_and_decide_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Context of a run: warnings about image sizes that the network is not made for."""
+"""Context of a run: warnings about image sizes that the network is not made for, and settings without effect."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ def test_image_sizes_outside_the_range_of_the_network_are_warned_of(tmp_path: Pa
 @pytest.mark.parametrize("size", [8, 64])
 def test_image_sizes_within_the_range_of_the_network_are_not_warned_of(tmp_path: Path, size: int) -> None:
     assert opened(tmp_path, size)[2] == []
+
+
+def test_synchronised_normalisation_in_one_process_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = opened(tmp_path, 8, "runtime.sync_bn=true")[2]
+    assert warning.startswith("runtime.sync_bn=true changes no number") and "torchrun" in warning

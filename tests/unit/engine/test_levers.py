@@ -59,7 +59,7 @@ def test_a_lever_without_effect_is_refused_in_a_sentence(words: list[str], said:
 @GPU
 def test_a_lever_is_refused_where_auto_means_a_cpu(tmp_path: Path, capsys: Any) -> None:
     assert dispatch([*SHORT, "method=erm", f"outputs={tmp_path / 'runs'}", "runtime.levers=[cudnn_search]"]) == 1
-    assert "this run is on a cpu" in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "runs").exists()
+    assert "this run's device is cpu" in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "runs").exists()
 
 
 def test_levers_that_work_are_accepted() -> None:

@@ -234,6 +234,21 @@ def test_the_caption_follows_the_runs() -> None:
     assert "all n runs with the same margin" in only(tables([run, other], by=["margin"])).caption
 
 
+def on_devices(seed: int, devices: int, **runtime: object) -> RunRecord:
+    run = record(seed=seed, config={"runtime": runtime})
+    return replace(run, provenance={**run.provenance, "devices": devices, "images_per_device": 128 // devices})
+
+
+def test_the_caption_names_the_devices_of_a_run_and_says_whether_the_runs_of_a_row_differ() -> None:
+    shares = "2, with batch normalisation over the 64 images of each"
+    assert "Devices" not in only(tables([on_devices(0, 1), on_devices(1, 1)])).caption
+    assert f"Devices of a run: {shares}. " in only(tables([on_devices(0, 2), on_devices(1, 2)])).caption
+    mixed = only(tables([on_devices(0, 1), on_devices(1, 2)])).caption
+    assert f"Devices of a run: 1; {shares} (the runs of a row differ). " in mixed
+    whole = only(tables([on_devices(0, 1, sync_bn=True), on_devices(1, 2, sync_bn=True)])).caption
+    assert "Devices of a run: 1; 2, with batch normalisation over the whole batch. " in whole
+
+
 def test_the_cost_of_training_is_in_its_own_units() -> None:
     def timed(seed: int, seconds: float, device: str) -> RunRecord:
         measured = {

@@ -22,11 +22,20 @@ def hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_a_run_that_is_named_twice_is_one_job(tmp_path: Path) -> None:
+def test_a_run_that_is_named_twice_is_one_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     noted: list[Outcome] = []
     commands = [["dataset=digits_lt", f"seed={seed}"] for seed in ("0", "1", "0", "1")]
     assert [job.seed for job in compose_jobs(commands, noted.append)] == [0, 1]
     assert noted == [] and not list(tmp_path.iterdir()), "composing writes nothing"
+    assert capsys.readouterr().err.startswith("jobs left out, because the sweep has their runs already: 2 (")
+
+
+def test_values_of_a_key_that_changes_no_result_make_one_job_and_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = [["dataset=digits_lt", f"runtime.levers={levers}"] for levers in ("[]", "[cudnn_search]")]
+    assert len(compose_jobs(commands, lambda outcome: None)) == 1
+    assert "already: 1 (a value is given twice, or a key such as runtime.levers changes no result)" in capsys.readouterr().err
+    compose_jobs(commands[:1], lambda outcome: None)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_job_that_does_not_compose_fails_under_the_name_of_its_command_line(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Operations of several ranks in autograd: shares gathered into a batch, gradients averaged after a backward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd import Function, Variable
+
+
+class Gathered(Function):
+    """Shares (b, ...) of every rank -> whole batches (B, ...). ranks: the `Ranks` that share them.
+
+    Every rank computes the loss of the whole batch, and gradients are averaged over the ranks. The gradient of a share is
+    therefore the rows of this rank times the number of ranks: the average is then the gradient of the whole batch, whether a
+    parameter acts through the network or in the loss itself. This gradient can be differentiated once more by parameters that
+    act in the loss, as `Bilevel` does; not by parameters of the network, because it holds the rows of one rank alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, ranks: Any, rows: int, *shares: Tensor) -> tuple[Tensor, ...]:
+        ctx.ranks, ctx.rows = ranks, rows
+        ctx.set_materialize_grads(False)
+        own = [share.reshape(len(share), -1).contiguous().view(torch.uint8) for share in shares]
+        widths = [tensor.shape[1] for tensor in own]
+        most = -(-rows // ranks.world)
+        sent = torch.zeros(most, sum(widths), dtype=torch.uint8, device=own[0].device)
+        torch.cat(own, dim=1, out=sent[: len(own[0])])
+        found = [torch.empty_like(sent) for _ in range(ranks.world)]
+        with ranks.spoken():
+            dist.all_gather(found, sent)
+        lengths = [(rank + 1) * rows // ranks.world - rank * rows // ranks.world for rank in range(ranks.world)]
+        whole = torch.cat([tensor[:length] for tensor, length in zip(found, lengths, strict=True)])
+        parts = zip(shares, whole.split(widths, dim=1), strict=True)
+        return tuple(part.contiguous().view(share.dtype).view(rows, *share.shape[1:]) for share, part in parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        mine = ctx.ranks.share(ctx.rows)
+        return None, None, *(None if whole is None else whole[mine] * ctx.ranks.world for whole in gradients)
+
+
+class Averaging(Function):
+    """A loss -> the same loss, whose backward pass ends by averaging gradients over the ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, ranks: Any, module: nn.Module) -> Tensor:
+        ctx.ranks, ctx.module = ranks, module
+        return total.view_as(total)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        ranks, module = ctx.ranks, ctx.module
+        # autograd's engine calls this when the whole backward pass is done, as it does for torch's own data parallelism.
+        Variable._execution_engine.queue_callback(
+            lambda: ranks.average([parameter.grad for parameter in module.parameters() if parameter.grad is not None])
+        )
+        return gradient, None, None
