@@ -53,7 +53,10 @@ def main() -> None:
     streams.guard()
     if processes() > 1 and os.environ.get("RANK", "0") != "0":
         streams.mute()  # rank 0 speaks for all
-    sys.exit(streams.concluded(dispatch(sys.argv[1:])))
+    code = streams.concluded(dispatch(sys.argv[1:]))
+    if code and processes() > 1:
+        os._exit(code)  # libraries of a GPU wait for a lost rank when Python ends
+    sys.exit(code)
 
 
 def dispatch(argv: list[str]) -> int:

@@ -101,6 +101,12 @@ def speak() -> None:
         sys.stderr = sys.__stderr__
 
 
+def show_cursor() -> None:
+    """Shows the cursor of the terminal again, which a live bar hides, before a process that cannot stop its bar ends."""
+    if os.isatty(1):
+        os.write(1, b"\x1b[?25h")
+
+
 def outlive() -> None:
     """Lets the work outlive its output: from here on a closed terminal does not end it, and a failed write is told at once."""
     main = threading.current_thread() is threading.main_thread()  # no other thread can set a signal handler

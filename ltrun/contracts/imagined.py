@@ -230,9 +230,9 @@ def _apply(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True
     return self
 
 
-def _load(load: Kernel, *args: Any, map_location: torch.device, **kwargs: Any) -> Any:
+def _load(load: Kernel, *args: Any, map_location: torch.device | None = None, **kwargs: Any) -> Any:
     state = load(*args, map_location="cpu", **kwargs)
-    there = map_location.type == DEVICE.type
+    there = map_location is not None and map_location.type == DEVICE.type
     return tree_map(lambda x: Imagined(x) if there and isinstance(x, Tensor) else x, state)
 
 
@@ -273,6 +273,7 @@ def imagined_cuda() -> Iterator[None]:
     """torch.cuda and the device `DEVICE`, which needs its index: torch asks the driver about a device without one."""
     cuda = {
         "_lazy_init": lambda: None, "is_available": lambda: True, "get_device_name": lambda device: "imagined",
+        "get_device_capability": lambda device=None: (9, 0),
         "reset_peak_memory_stats": lambda device: None, "max_memory_allocated": lambda device: 1,
         "CUDAGraph": Tape, "Stream": _Stream, "Event": _Stream, "current_stream": _Stream,
         "stream": nullcontext, "device": nullcontext, "get_rng_state": lambda device: torch.get_rng_state(),

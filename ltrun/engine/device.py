@@ -19,11 +19,12 @@ def device_of(name: str, ranks: Ranks = ALONE) -> torch.device:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda"):
             raise RuntimeError("ltrun runs on cpu and cuda only")
+        if device.type == "cuda" and not ranks.alone:
+            if device.index is not None:
+                raise ConfigError(f"runtime.device: each of {ranks.world} ranks takes a GPU of its own; use cuda, not {name}")
+            device = torch.device("cuda", ranks.local % max(torch.cuda.device_count(), 1))
+            torch.cuda.set_device(device)  # else each rank would take memory of the first GPU, too
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         raise ConfigError(f"runtime.device: '{name}' is not a device of this machine; use auto, cpu or cuda") from None
-    if ranks.alone or device.type != "cuda":
-        return device
-    if device.index is not None:
-        raise ConfigError(f"runtime.device: each of {ranks.world} ranks takes a GPU of its own; use cuda in place of {name}")
-    return torch.device("cuda", ranks.local % torch.cuda.device_count())
+    return device

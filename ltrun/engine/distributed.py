@@ -168,7 +168,7 @@ class Ranks:
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces tensors by their means over the ranks, in place; one message for each type of number."""
+        """Replaces tensors by their means over the ranks, in place; one message for each type of number and device."""
         if self.alone:
             return
         for some in _by_type(tensors):
@@ -195,7 +195,7 @@ class Ranks:
         """
         if self.alone:
             return
-        sizes = torch.stack([_sums(tensor) for tensor in tensors.values()]).cpu()
+        sizes = torch.stack([_sums(tensor).cpu() for tensor in tensors.values()])  # of an optimizer, some lie on the host
         found = [torch.empty_like(sizes) for _ in range(self.world)]
         with self.spoken():
             dist.all_gather(found, sizes)
@@ -284,12 +284,17 @@ def _generators(devices: Sequence[torch.device]) -> list[Tensor]:
 
 
 def _by_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    ordered = sorted(tensors, key=lambda tensor: str(tensor.dtype))
-    return [list(some) for _, some in groupby(ordered, key=lambda tensor: tensor.dtype)]
+    def type_of(tensor: Tensor) -> tuple[str, str]:
+        return tensor.device.type, str(tensor.dtype)
+
+    return [list(some) for _, some in groupby(sorted(tensors, key=type_of), key=type_of)]
 
 
 def _sums(tensor: Tensor) -> Tensor:
-    """Returns two float64 numbers: a sum that depends on the order of the values, and the size of its summands."""
-    values = tensor.detach().reshape(-1).double()
+    """Returns two float64 numbers: a sum that depends on the order of the values, and the size of its summands.
+
+    Values that are not finite count as 0: they may stand for masked classes, and would hide all others.
+    """
+    values = tensor.detach().reshape(-1).double().nan_to_num(0.0, 0.0, 0.0)
     values = values * torch.linspace(1, 2, len(values), dtype=torch.float64, device=values.device)
     return torch.stack([values.sum(), values.abs().sum()])

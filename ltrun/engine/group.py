@@ -31,6 +31,9 @@ SOON = 4  # missing signs of life after which a rank is lost, once a message has
 UNWINDING = 5.0  # seconds that a process has to end by itself
 SETTLING = 10.0  # seconds in which ranks fail together
 
+OF_NCCL = "TORCH_NCCL_ASYNC_ERROR_HANDLING", "TORCH_NCCL_RETHROW_CUDA_ERRORS"
+"""Variables that, at 0, keep NCCL's own watch from ending a process before it has written its checkpoint and the reason."""
+
 _joined: Watch | None = None
 
 
@@ -68,8 +71,8 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
     finally:
         watch.over.set()
         _joined = None
-        with suppress(RuntimeError):
-            dist.destroy_process_group()
+    with suppress(RuntimeError):  # not after an error: NCCL would wait for a lost rank
+        dist.destroy_process_group()
 
 
 @contextmanager
@@ -111,18 +114,15 @@ class Watch:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Watch:
-        """Joins the group. NCCL carries messages of GPUs, gloo those of CPUs, and of ranks that share a GPU."""
-        local, of_machine = int(environment["LOCAL_RANK"]), int(environment.get("LOCAL_WORLD_SIZE", "1"))
-        own_gpu = dist.is_nccl_available() and of_machine <= torch.cuda.device_count()
-        if own_gpu:
-            torch.cuda.set_device(local)
-        host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+        """Joins the group."""
+        host, port, local = environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), int(environment["LOCAL_RANK"])
+        for name in OF_NCCL:
+            os.environ.setdefault(name, "0")
         store, rank, world = next(iter(dist.rendezvous("env://", timeout=JOINING)))
-        store.set(f"started {rank}", "")
-        store.wait([f"started {other}" for other in range(world)], JOINING)
+        messages = backend(store, rank, world, gpu_of(local))  # waits until all ranks have started
         store.set_timeout(PATIENCE)
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if own_gpu else "gloo",
+            messages,
             store=dist.PrefixStore("messages", store),
             rank=rank,
             world_size=world,
@@ -164,6 +164,8 @@ class Watch:
             if isinstance(error, LtrunError):
                 self._let_first_speak()
             self._say(f"rank {self.ranks.rank} {what}")
+        if self.ranks.first:
+            time.sleep(2 * PULSE)  # the store may end with this process, and the others read the reason there
 
     def _let_first_speak(self) -> None:
         """Waits some seconds for rank 0 to be refused as well, because it speaks, and torchrun ends all after the first."""
@@ -230,7 +232,24 @@ class Watch:
         if not self.over.wait(UNWINDING):
             rescue_all()
             print(f"ltrun: {reason}; the same command resumes from the last checkpoint", file=sys.stderr, flush=True)
+            streams.show_cursor()
             os._exit(1)
+
+
+def backend(store: dist.Store, rank: int, world: int, gpu: str) -> str:
+    """Returns what carries messages, the same on all ranks: gloo for tensors of CPUs, NCCL for tensors of GPUs.
+
+    gpu: identifier of the GPU of this rank. NCCL refuses ranks that share one, and ranks without one; gloo serves these.
+    """
+    store.set(f"gpu {rank}", gpu)
+    gpus = {store.get(f"gpu {other}") for other in range(world)}
+    return "cpu:gloo,cuda:nccl" if len(gpus) == world and b"" not in gpus else "gloo"
+
+
+def gpu_of(local: int) -> str:
+    """Returns the identifier of the GPU of this rank, which another rank may share; "" if NCCL cannot use it."""
+    count = torch.cuda.device_count() if dist.is_nccl_available() else 0
+    return str(torch.cuda.get_device_properties(local % count).uuid) if count else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -105,7 +105,7 @@ class _Own(Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, ranks: Ranks) -> Tensor:
         ctx.ranks = ranks
-        total = values.clone()
+        total = values.clone(memory_format=torch.contiguous_format)  # a message of another layout is refused
         with ranks.spoken():
             dist.all_reduce(total)
         return total[ranks.rank].clone()
