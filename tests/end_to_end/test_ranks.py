@@ -18,7 +18,7 @@ import torch
 from tests.support.commands import PROGRAM, Run, environment
 
 pytestmark = pytest.mark.slow
-KEYS = ("method=ldam_drw", "dataset=digits_lt", "network=resnet8", "epochs=5", "evaluation.every=2", "runtime.device=cpu",
+KEYS = ("method=erm", "dataset=digits_lt", "network=resnet8", "epochs=5", "evaluation.every=2", "runtime.device=cpu",
         "runtime.checkpoint_seconds=0")  # fmt: skip
 SOON = 25  # seconds in which all ranks end, on a loaded machine; quiet ones take four
 
@@ -112,7 +112,7 @@ def test_rank_0_alone_speaks_and_the_record_says_how_many_devices(
     (folder,) = (path.parent for path in root.rglob("result.json"))
     for command in (["report", str(root)], ["status", str(root)], ["show", str(folder)]):
         shown = ltrun(*command, WORLD_SIZE="1")
-        assert shown.returncode == 0 and "ldam_drw" in shown.stdout
+        assert shown.returncode == 0 and "erm" in shown.stdout
     rerun = ltrun("rerun", str(folder), f"outputs={root.parent / 'again'}")
     assert rerun.returncode == 0, rerun.stderr
     assert "devices 2 there, 1 here" in rerun.stdout
@@ -134,7 +134,7 @@ def test_a_killed_rank_ends_all_and_the_same_command_ends_bit_equal(
 
 def test_a_killed_rank_0_is_told_once_and_another_number_of_ranks_goes_on(tmp_path: Path) -> None:
     """With runtime.sync_bn, two, four ranks and one process compute the same, up to roundings."""
-    slow = "optimizer.lr=0.001"  # at a rate of 0.1, roundings grow a hundredfold in an epoch
+    slow = "optimizer.lr=0.001"  # at the usual rate, roundings grow a hundredfold in an epoch
     sync = ["runtime.sync_bn=true", slow]
     code, _, errors = cut_short(4, tmp_path / "grown", 0, signal.SIGKILL, *sync)
     assert code == 1
@@ -155,7 +155,7 @@ def test_sigterm_to_torchrun_is_told_by_rank_0_with_the_command_that_resumes(tmp
     code, output, errors = cut_short(2, tmp_path, None, signal.SIGTERM)
     assert code != 0
     assert output.count("resumes from the last checkpoint") + errors.count("resumes from the last checkpoint") == 1
-    assert "torchrun --nproc-per-node 2 -m ltrun method=ldam_drw" in output + errors
+    assert "torchrun --nproc-per-node 2 -m ltrun method=erm" in output + errors
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_sweep_goes_on_after_a_job_that_all_refuse_and_ends_with_one_that_fail
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ranksplugin.py").write_text(PLUGIN)
-    sweep = ["-m", *KEYS, "method=erm", "epochs=1", "batch_size=33,64", f"outputs={tmp_path / 'runs'}"]
+    sweep = ["-m", *KEYS, "epochs=1", "batch_size=33,64", f"outputs={tmp_path / 'runs'}"]
     done = run(2, *sweep)
     assert done.returncode == 1
     (told,) = said(done.stderr)
