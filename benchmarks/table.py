@@ -161,7 +161,8 @@ def captured_levers(records: Sequence[Record]) -> list[str]:
 def measured(row: Mapping[str, Any]) -> list[str]:
     """Returns the cells of a way's numbers."""
     if "error" in row:
-        return ["–", cell(row["error"]), "–", "–", "–"]
+        why = "–" if row.get("verdict") == "needs CUDA" else cell(row["error"])  # the last cell says so
+        return ["–", why, "–", "–", "–"]
     first, third = row["quartiles"]
     counted = [f"{row[key]:.0f}" if key in row else "–" for key in ("kernels", "busy_us")]
     return [f"{row['ms']:.3f}", f"{row['ratio']:.3f} ({first:.3f} to {third:.3f})", f"{row['distance']:.2f}", *counted]

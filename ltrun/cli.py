@@ -25,6 +25,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun margin=ldam reweighting=drw classifier=cosine seed=1
                                                     any slots, without a preset
   ltrun -m method=erm,ldam_drw,crt seed=0,1,2       a sweep; given again, it skips finished runs
+  torchrun --nproc-per-node 4 -m ltrun method=ldam  one network on four devices
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
   ltrun status outputs/                             runs that are done, running (with the time left), failed or unfinished
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them

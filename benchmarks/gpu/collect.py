@@ -26,8 +26,8 @@ from ltrun.results.atomic import write_atomically
 KEPT = ("result.json", "metrics.jsonl", "error.log")  # files of a run that go into the archive
 RUNS = {"outputs": "Runs", "levered": "Runs with levers"}  # folder -> title; runs with levers do not count in the reproduction
 EXPLAINED = (
-    "*of the time*: of the step without it, median and quartiles of rounds in turns; for a joined way, of the step without its "
-    "last part. *distance*: of its results from those without it; up to 1 is rounding. *busy us*: time of a step's kernels."
+    "*of the time*: of the step without levers, for *a + b* of the step without *b*; median, quartiles of rounds in turns. "
+    "*distance*: of the results from that step's; up to 1 is rounding. *busy us*: time of a step's kernels."
 )
 PARTIAL = ("levers", "lanes", "ranks", "probe")  # benchmarks whose incomplete records can be shown
 

@@ -78,6 +78,7 @@ def test_tables_show_every_way_with_its_verdict_or_its_error() -> None:
     lines = next(iter(table.tables([record("levers", precisions=LEVERS)])))
     assert lines[2].startswith("| A GPU, bf16: the step without levers | 3.000 | 1.000 (0.990 to 1.010) |")
     assert "| b | – | E: a / b second line | – | – | – | failed |" in lines
+    assert table.measured({"error": "needs CUDA: runtime.levers: x", "verdict": "needs CUDA"}) == ["–"] * 5
     assert "| a + c | 3.000 |" in "\n".join(lines) and "| all: a + c | 2.000 | 0.500" in "\n".join(lines)
     assert len({line.count("|") for line in lines}) == 1
     lines = next(iter(table.tables([record("lanes", lanes=LANES | {"tf32 NHWC": {"1": {"error": "hung"}}})])))

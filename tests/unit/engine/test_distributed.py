@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ltrun.classifier import Linear
+from ltrun.config.bind import Bound
 from ltrun.data.stores import Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import evaluated
 from ltrun.errors import BusyError, ConfigError, TrainingError
 from ltrun.network import Plain, ResNetCIFAR
-from ltrun.types import Batch, Labels, Outputs
-from tests.support.cases import context, digits
+from ltrun.parts import Sampler
+from ltrun.types import Batch, Clock, Labels, Outputs
+from tests.support.cases import bound, composed, context, digits, small, trainer
 from tests.support.on_ranks import checks_of, verdicts
 
 ROWS = 10  # shares of 3, 3 and 4 rows on three ranks
@@ -223,6 +227,46 @@ def check_a_lost_message_is_told_by_the_ranks(ranks: Ranks) -> None:
             raise RuntimeError("connection closed")
 
     assert raised(ConfigError, failing) == "told: connection closed"
+
+
+def check_random_numbers_that_differ_by_rank_are_named_by_the_loss_of_an_epoch(ranks: Ranks) -> None:
+    """They change the labels that a rank sees, and no state of a part."""
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setattr("ltrun.augmentation.mixup.draw_share", lambda alpha: torch.tensor(0.9 - 0.4 * ranks.rank))
+        made = trainer(bound(small(composed("method=mixup"), 1)), Path(folder), ranks=ranks)
+        told = raised(TrainingError, made.run)
+    assert told.startswith("'the loss classification' differs between ranks 0 and 1: ")
+
+
+def check_a_checkpoint_that_rank_0_cannot_write_ends_every_rank_with_its_sentence(ranks: Ranks) -> None:
+    def full(row: object) -> None:
+        assert ranks.first
+        raise TrainingError("the disk is full")
+
+    with TemporaryDirectory() as folder:
+        made = trainer(bound(small(composed("method=erm"), 1)), Path(folder), report=full, ranks=ranks)
+        assert raised(TrainingError, made.run) == "the disk is full"
+
+
+class Stateful(Sampler):
+    """Draws by torch's default generator, and counts its draws."""
+
+    draws: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("draws", torch.zeros(()))
+
+    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+        self.draws += 1
+        return torch.randperm(len(targets))
+
+
+def check_a_sampler_with_state_and_the_default_generator_draws_alike_on_all_ranks(ranks: Ranks) -> None:
+    with TemporaryDirectory() as folder:
+        recipe = bound(small(composed("method=mixup"), 2))
+        recipe.stages[0].streams["main"] = replace(recipe.stages[0].streams["main"], sampler=Bound(Stateful, {}, ""))
+        trainer(recipe, Path(folder), ranks=ranks).run()
 
 
 @pytest.fixture(scope="module")

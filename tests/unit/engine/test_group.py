@@ -1,118 +1,174 @@
-"""Group of ranks: what carries messages, and the end of a process after an error."""
+"""Group of ranks: variables that describe no rank, signs of life, a job that fails on one rank alone."""
 
 from __future__ import annotations
 
-import os
-import pty
-import socket
+import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 import torch.distributed as dist
 
-from ltrun.engine.group import backend, gpu_of
+from ltrun import streams
+from ltrun.engine import group
+from ltrun.engine.distributed import ALONE
+from ltrun.engine.group import Watch, joined, ranks, settle
+from ltrun.errors import ConfigError
+from ltrun.machine import Lost, Terminated, processes
 from tests.support.commands import environment
 
-ENDLESS = """
-import atexit, os, time
-import torch.distributed as dist
-from ltrun import cli
-
-def endless(*_):
-    time.sleep(600)
-
-def looked(*args, **more):
-    print(os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"], os.environ["TORCH_NCCL_RETHROW_CUDA_ERRORS"], flush=True)
-    return join(*args, **more)
-
-join, dist.init_process_group = dist.init_process_group, looked
-dist.destroy_process_group = endless
-atexit.register(endless)
-cli.main()
-"""
-ENDED = """
-from threading import Event
-from types import SimpleNamespace
-from ltrun.engine import group
-from ltrun.engine.progress import Bar
-from ltrun.metrics import SINGLE_LABEL, TASKS
-
-group.UNWINDING = 0
-Bar().start("a run", {"train": 3}, TASKS[SINGLE_LABEL][0])
-group.Watch._end(SimpleNamespace(over=Event()), "rank 1 was killed")
-"""
+RANK = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "2"}
 
 
 @pytest.mark.parametrize(
-    ("gpus", "found"),
+    ("changes", "told"),
     [
-        (("a", "b", "c"), "cpu:gloo,cuda:nccl"),
-        (("a", "b", "b"), "gloo"),
-        (("a", "", "b"), "gloo"),
-        (("", "", ""), "gloo"),
+        ({"RANK": None}, "WORLD_SIZE is 2, but RANK is not set: start several ranks with torchrun, or unset WORLD_SIZE"),
+        ({"RANK": None, "MASTER_ADDR": None}, "WORLD_SIZE is 2, but RANK, MASTER_ADDR is not set: "),
+        ({"RANK": "one"}, "RANK is 'one', where a number is needed: "),
+        ({"LOCAL_WORLD_SIZE": "-2"}, "LOCAL_WORLD_SIZE is '-2', where a number is needed: "),
+        ({"RANK": "2"}, "RANK is 2, where WORLD_SIZE is 2: "),
+        ({"MASTER_PORT": "70000"}, "MASTER_ADDR, MASTER_PORT: the ranks cannot meet at localhost:70000 ("),
     ],
 )
-def test_nccl_carries_messages_only_where_every_rank_has_a_gpu_of_its_own(gpus: tuple[str, ...], found: str) -> None:
-    """All ranks choose the same, also if their machines have different numbers of GPUs: else they would wait for each other."""
-    store = dist.HashStore()
-    with ThreadPoolExecutor(len(gpus)) as pool:
-        chosen = [pool.submit(backend, store, rank, len(gpus), gpu) for rank, gpu in enumerate(gpus)]
-        assert [one.result(20) for one in chosen] == [found] * len(gpus)
+def test_variables_that_describe_no_rank_are_refused(changes: dict[str, str | None], told: str) -> None:
+    given = {name: value for name, value in (RANK | changes).items() if value is not None}
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ConfigError) as refusal, pytest.MonkeyPatch.context() as patch:
+        for name, value in given.items():
+            patch.setenv(name, value)
+        with joined(given):
+            pass
+    assert str(refusal.value).startswith(told)
+    assert signal.getsignal(signal.SIGINT) is handler and ranks() is ALONE
 
 
-@pytest.mark.parametrize(("count", "local", "found"), [(2, 1, "gpu1"), (2, 3, "gpu1"), (1, 5, "gpu0"), (0, 0, "")])
-def test_the_gpu_of_a_rank(count: int, local: int, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"gpu{index}"))
-    assert gpu_of(local) == found
-    monkeypatch.setattr(dist, "is_nccl_available", lambda: False)
-    assert gpu_of(local) == ""
+@pytest.mark.parametrize(("given", "number"), [("1", 1), ("0", 1), ("", 1), ("many", 1), ("-3", 1), ("4", 4)])
+def test_the_number_of_processes(given: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", given)
+    assert processes() == number
 
 
-@pytest.mark.slow
-def test_ranks_end_after_an_error_although_the_libraries_of_a_gpu_would_wait_for_a_lost_rank(tmp_path: Path) -> None:
-    """NCCL's own watch is off too: it would end a process before this one has written its checkpoint. Rank 1 fails alone."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    joint = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    words = [sys.executable, "-c", ENDLESS, "method=erm", "dataset=digits_lt", f"outputs={tmp_path}"]
-    ranks = [
-        subprocess.Popen(
-            [*words, f"runtime.device={device}"],
-            env=environment(RANK=rank, LOCAL_RANK=rank, **joint),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, device in (("0", "cpu"), ("1", "none"))
-    ]
-    try:
-        told = [process.communicate(timeout=100) for process in ranks]
-    finally:
-        for process in ranks:
+def test_a_rank_that_waits_for_the_others_ends_at_once_when_it_is_terminated() -> None:
+    command = [sys.executable, "-m", "ltrun", "method=erm", "dataset=digits_lt"]
+    alone = environment(**RANK | {"RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": "0"})
+    with subprocess.Popen(command, env=alone, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not listens(process.pid) and process.poll() is None:
+                time.sleep(0.1)
+            process.terminate()
+            assert process.wait(20) == -signal.SIGTERM
+        finally:
             process.kill()
-    assert [process.returncode for process in ranks] == [1, 1], told
-    assert told[0][0].startswith("0 0\n") and "rank 1: runtime.device: 'none' is not a device" in told[0][1], told
 
 
-def test_a_rank_that_is_ended_under_a_live_bar_says_why_and_leaves_the_terminal_its_cursor() -> None:
-    """Its main thread waits for a message, and cannot stop the bar."""
-    ours, theirs = pty.openpty()
-    screen = environment(TERM="xterm") | {"CI": ""}
-    ended = subprocess.Popen([sys.executable, "-c", ENDED], stdout=theirs, stderr=theirs, env=screen)
-    os.close(theirs)
-    shown = b""
-    with suppress(OSError):  # the other end is closed
-        while some := os.read(ours, 4096):
-            shown += some
-    os.close(ours)
-    assert ended.wait(60) == 1
-    hidden, told, seen = (shown.rfind(text) for text in (b"\x1b[?25l", b"ltrun: rank 1 was killed; the same", b"\x1b[?25h"))
-    assert 0 <= hidden < told < seen, shown
+def listens(process: int) -> bool:
+    with suppress(OSError):  # a file that was closed meanwhile
+        return any(str(path.readlink()).startswith("socket:") for path in Path(f"/proc/{process}/fd").iterdir())
+    return False
+
+
+# --------------------------------------------------------------------------------------------------- signs of life
+
+Watches = Callable[..., list[Watch]]
+
+
+@pytest.fixture
+def watches(monkeypatch: pytest.MonkeyPatch) -> Watches:
+    """Returns a function that makes the watches of a few ranks in this process, without threads: tests call `_look`."""
+    for name, value in {"PULSE": 0.02, "SETTLING": 0.3}.items():
+        monkeypatch.setattr(group, name, value)
+    monkeypatch.setattr(Watch, "_run", lambda self: None)
+
+    def made(world: int) -> list[Watch]:
+        store = dist.HashStore()
+        return [Watch(store, rank, world, rank) for rank in range(world)]
+
+    return made
+
+
+def looks(watch: Watch, times: int) -> str | None:
+    watched = dict.fromkeys(range(1, watch.ranks.world) if watch.ranks.first else [0], (0, 0))
+    return next(filter(None, (watch._look(watched) for _ in range(times))), None)
+
+
+def test_a_rank_that_falls_silent_is_named(watches: Watches) -> None:
+    first, second, _ = watches(3)
+    watched = dict.fromkeys([1, 2], (0, 0))
+    found = []
+    for _ in range(group.SILENT + 2):
+        second._look({0: (0, 0)})
+        found.append(first._look(watched))
+    assert found[-1] == "rank 2 gave no sign of life: the process was killed, or its machine failed"
+    assert found.index(found[-1]) == group.SILENT - 1
+    assert looks(second, 1) == found[-1]
+
+
+def test_one_rank_alone_speaks_for_a_lost_rank_0(watches: Watches, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken: list[int] = []
+    monkeypatch.setattr(streams, "speak", lambda: spoken.append(1))
+    _, second, third = watches(3)
+    told = [looks(watch, group.SILENT + 2) for watch in (second, third)]
+    assert told == ["rank 0 gave no sign of life: the process was killed, or its machine failed"] * 2
+    assert spoken == [1]
+
+
+def test_a_failed_message_is_explained_by_a_reason_or_by_silence(watches: Watches) -> None:
+    first, second = watches(2)
+    with pytest.raises(Lost, match=r"^rank 1 gave no sign of life: "):
+        first.lost(RuntimeError("Connection closed by peer\n#0 frame"))
+    with pytest.raises(Lost, match=r"^rank 1 gave no sign of life: "):  # the first reason stands
+        second.lost(RuntimeError("Connection closed by peer"))
+
+
+def test_a_terminated_rank_tells_the_reason_that_another_left(watches: Watches) -> None:
+    first, second = watches(2)
+    second.leave(KeyboardInterrupt())
+    with pytest.raises(Lost, match=r"^rank 1 was interrupted$"):
+        first.leave(Terminated())
+
+
+def test_a_refused_rank_waits_until_rank_0_is_refused_as_well(watches: Watches) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    first, second = watches(2)
+    begun = time.monotonic()
+    second.leave(ConfigError("no such key"))
+    assert time.monotonic() - begun >= 0.3  # rank 0 has not been refused
+    try:
+        first.leave(ConfigError("no such key"))
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN  # torchrun would end it before it has spoken
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    begun = time.monotonic()
+    second.leave(ConfigError("no such key"))
+    assert time.monotonic() - begun < 0.3
+
+
+def test_a_job_that_fails_on_every_rank_is_left_by_rank_0(watches: Watches) -> None:
+    first, second = watches(2)
+    left: list[int] = []
+    second.store.set("outcome 1 0", "refused")
+    second.settle("refused", lambda: left.append(1))
+    first.settle("refused", lambda: left.append(0))
+    assert left == [0]
+    for watch in (first, second):
+        watch.settle(None, lambda: left.append(2))
+    assert left == [0]
+
+
+def test_a_job_that_fails_on_one_rank_is_left_by_that_rank_and_ends_all(watches: Watches) -> None:
+    first, second = watches(2)
+    left: list[int] = []
+    first.settle(None, lambda: left.append(0))
+    with pytest.raises(Lost, match=r"^rank 1: out of memory$"):
+        second.settle("out of memory", lambda: left.append(1))
+    assert left == [1]
+    assert looks(first, 1) == "rank 1: out of memory"
+
+
+def test_without_other_ranks_nothing_settles() -> None:
+    settle("refused", lambda: pytest.fail("left by `together.settle`"))
