@@ -56,6 +56,7 @@ def main(module: str, folder: str, rank: str, world: str) -> None:
         except Exception:
             found[name] = traceback.format_exc()
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
+    dist.barrier()  # else a thread of gloo's may still free the last message when Python ends
     dist.destroy_process_group()
 
 
