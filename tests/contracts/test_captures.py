@@ -20,6 +20,7 @@ from ltrun.parts import Term
 from ltrun.recipe.stage import Recipe
 from ltrun.types import Outputs, Streams
 from tests.support.cases import CPU, bound, changed, composed, differing, small
+from tests.support.lanes import in_lanes
 
 HERE = __name__
 EPOCHS = 6
@@ -112,20 +113,8 @@ def test_a_capture_that_fails_midway_leaves_no_trace_but_spoils_the_process(tmp_
 
 def test_a_lane_whose_capture_fails_changes_no_other_lane(tmp_path: Path) -> None:
     recipes = {"shy": recipe_of(shy=True), **{name: recipe_of(f"method={name}") for name in ("crt", "paco")}}
-    found: dict[str, dict[str, Tensor]] = {}
     warned: list[str] = []
-
-    def lane(turns: Turns, name: str) -> None:
-        with Mode(), turns.taken_by_a_run():
-            found[name] = on_device(recipes[name], tmp_path / "device" / name, warn=warned.append)
-
-    with imagined_cuda():
-        turns = Turns()
-        threads = [Thread(target=lane, args=(turns, name)) for name in recipes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    found = in_lanes(recipes, tmp_path / "device", warn=warned.append)
     assert len(warned) == 1 and "Shy" in warned[0]
     for name, recipe in recipes.items():
         assert not differing(found[name], on_host(recipe, tmp_path / "host" / name)), name

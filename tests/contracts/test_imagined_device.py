@@ -17,13 +17,14 @@ from torch.utils._pytree import tree_leaves
 
 from ltrun.cli import dispatch
 from ltrun.contracts.device import EPOCHS, device_has_the_bits_of_the_host, on_device, on_host
-from ltrun.contracts.imagined import DEVICE, Imagined, Mode, imagined_cuda
+from ltrun.contracts.imagined import DEVICE, Imagined, imagined_cuda
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.turns import Turns, yield_turn
 from ltrun.parts import Term
 from ltrun.recipe.stage import Recipe
 from ltrun.types import Outputs, Streams
 from tests.support.cases import METHODS, Composed, bound, changed, composed, differing, small
+from tests.support.lanes import in_lanes
 
 HERE = __name__
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real CUDA device, which test_step.py uses")
@@ -64,20 +65,8 @@ def test_a_run_on_the_device_resumes_from_its_checkpoint(method: str, tmp_path: 
 
 def test_runs_that_share_the_device_give_the_bits_of_the_host(tmp_path: Path) -> None:
     methods = ["cmo", "crt", "paco", "meta_weight_net"]
-    found: dict[str, dict[str, Tensor]] = {}
     recipes = {method: bound(small(composed(f"method={method}"), epochs=6)) for method in methods}
-
-    def lane(turns: Turns, method: str) -> None:
-        with Mode(), turns.taken_by_a_run():
-            found[method] = on_device(recipes[method], tmp_path / "device" / method)
-
-    with imagined_cuda():
-        turns = Turns()
-        threads = [Thread(target=lane, args=(turns, method)) for method in methods]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    found = in_lanes(recipes, tmp_path / "device")
     for method, recipe in recipes.items():
         assert not differing(found[method], on_host(recipe, tmp_path / "host" / method)), method
 
