@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ltrun.data.stores import Store
 from ltrun.engine.checkpoint import on_host
-from ltrun.engine.gathering import Averaging, Gathered
+from ltrun.engine.gathering import Averaging, Gathered, shares
 from ltrun.errors import ConfigError, LtrunError, TrainingError
 from ltrun.parts import Network
 from ltrun.types import Batch, Outputs, Streams
@@ -80,9 +80,7 @@ class Ranks:
 
     def share(self, rows: int) -> slice:
         """The rows of this rank in a batch; shares of a last batch that cannot be divided differ by one row."""
-        if not self.splits(rows):
-            return slice(0, rows)
-        return slice(self.rank * rows // self.world, (self.rank + 1) * rows // self.world)
+        return shares(rows, self.world)[self.rank] if self.splits(rows) else slice(0, rows)
 
     def mine(self, tensor: Tensor) -> Tensor:
         return tensor[self.share(len(tensor))]
@@ -109,14 +107,13 @@ class Ranks:
         """
         if not all(self.splits(len(batch)) for batch in streams.values()):
             return network(streams, need)
-        shares = {name: batch.take(self.share(len(batch))) for name, batch in streams.items()}
-        with self._own_draws(next(iter(shares.values())).inputs.device), self._passing():
-            found: dict[str, Outputs] = network(shares, need)
+        parts = {name: batch.take(self.share(len(batch))) for name, batch in streams.items()}
+        with self._own_draws(next(iter(parts.values())).inputs.device), self._passing():
+            found: dict[str, Outputs] = network(parts, need)
         by_row = {(name, place): tensor for name, outputs in found.items() for place, tensor in outputs.by_row().items()}
-        lengths = {len(streams[name]) for name in found}
-        assert len(lengths) == 1  # the batches of a step have one length: see StageRun
+        (rows,) = {len(streams[name]) for name in found}  # the batches of a step have one length: see StageRun
         whole: dict[str, dict[str, Tensor]] = {name: {} for name in found}
-        for (name, place), tensor in zip(by_row, self.gather(list(by_row.values()), lengths.pop()), strict=True):
+        for (name, place), tensor in zip(by_row, self.gather(list(by_row.values()), rows), strict=True):
             whole[name][place] = tensor
         return {name: outputs.of_rows(whole[name]) for name, outputs in found.items()}
 
@@ -171,13 +168,21 @@ class Ranks:
         """Replaces tensors by their means over the ranks, in place; one message for each type of number and device."""
         if self.alone:
             return
+
+        def averaged(flat: Tensor) -> None:
+            dist.all_reduce(flat)
+            flat /= self.world
+
+        self._send(tensors, averaged)
+
+    def _send(self, tensors: Sequence[Tensor], message: Callable[[Tensor], object]) -> None:
+        """Replaces tensors, in place, by what a message makes of all their values of one type in one tensor."""
         for some in _by_type(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in some])
             with self.spoken():
-                dist.all_reduce(flat)
-            flat /= self.world
-            for tensor, mean in zip(some, flat.split([tensor.numel() for tensor in some]), strict=True):
-                tensor.copy_(mean.view_as(tensor))
+                message(flat)
+            for tensor, values in zip(some, flat.split([tensor.numel() for tensor in some]), strict=True):
+                tensor.copy_(values.view_as(tensor))
 
     def mean(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Returns the means of tensors over the ranks, without gradient; alone, the tensors."""
@@ -208,12 +213,7 @@ class Ranks:
                     "streams of a step and torch's generators, which are the same on all ranks. Mend the part, or train in one "
                     "process"
                 )
-        for some in _by_type(list(tensors.values())):
-            flat = torch.cat([tensor.reshape(-1) for tensor in some])
-            with self.spoken():
-                dist.broadcast(flat, 0)
-            for tensor, value in zip(some, flat.split([tensor.numel() for tensor in some]), strict=True):
-                tensor.copy_(value.view_as(tensor))
+        self._send(list(tensors.values()), lambda flat: dist.broadcast(flat, 0))
 
     # ------------------------------------------------------------------------------------------------------- rank 0 acts
 

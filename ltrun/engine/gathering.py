@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd import Function, Variable
+
+
+def shares(rows: int, world: int) -> list[slice]:
+    """Returns the rows of each rank in a batch that the ranks share; their numbers differ by at most one."""
+    return [slice(first, last) for first, last in pairwise(rank * rows // world for rank in range(world + 1))]
 
 
 class Gathered(Function):
@@ -20,10 +26,10 @@ class Gathered(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, ranks: Any, rows: int, *shares: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, ranks: Any, rows: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.ranks, ctx.rows = ranks, rows
         ctx.set_materialize_grads(False)
-        own = [share.reshape(len(share), -1).contiguous().view(torch.uint8) for share in shares]
+        own = [share.reshape(len(share), -1).contiguous().view(torch.uint8) for share in tensors]
         widths = [tensor.shape[1] for tensor in own]
         most = -(-rows // ranks.world)
         sent = torch.zeros(most, sum(widths), dtype=torch.uint8, device=own[0].device)
@@ -31,9 +37,9 @@ class Gathered(Function):
         found = [torch.empty_like(sent) for _ in range(ranks.world)]
         with ranks.spoken():
             dist.all_gather(found, sent)
-        lengths = [(rank + 1) * rows // ranks.world - rank * rows // ranks.world for rank in range(ranks.world)]
-        whole = torch.cat([tensor[:length] for tensor, length in zip(found, lengths, strict=True)])
-        parts = zip(shares, whole.split(widths, dim=1), strict=True)
+        shared = zip(found, shares(rows, ranks.world), strict=True)
+        whole = torch.cat([tensor[: share.stop - share.start] for tensor, share in shared])
+        parts = zip(tensors, whole.split(widths, dim=1), strict=True)
         return tuple(part.contiguous().view(share.dtype).view(rows, *share.shape[1:]) for share, part in parts)
 
     @staticmethod

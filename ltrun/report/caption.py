@@ -41,7 +41,9 @@ def _machines(records: list[RunRecord]) -> Iterator[str]:
     unknown = {"precision": "?", "device": "?", "devices": 1, "threads": "?", "at_once": 1}
     found = [unknown | dict(record.provenance) for record in records]
     kinds = {
-        f"{f['precision']} on {f['devices'] if f['devices'] != 1 else ''}{' × ' if f['devices'] != 1 else ''}{f['device']}"
+        f"{f['precision']} on "
+        + (f"{f['devices']} × " if f["devices"] != 1 else "")
+        + str(f["device"])
         + (f", {f['threads']} thread{'s' * (f['threads'] != 1)}" if f["device"] == "cpu" else "")
         + (f", {f['at_once']} runs at once" if f["at_once"] != 1 else "")
         for f in found

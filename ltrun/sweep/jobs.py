@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from hydra.errors import HydraException
@@ -53,7 +54,7 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Seq
                 again += 1
                 continue
             seen.add(job.folder)
-            done = from_first(lambda job=job: done_before(job, data))  # type: ignore[misc]
+            done = from_first(partial(done_before, job, data))
         except (HydraException, OmegaConfBaseException, LtrunError) as error:
             heed_interruption(error)
             if not index and not isinstance(error, LtrunError):
@@ -90,7 +91,7 @@ def without_refused(jobs: Sequence[Job], note: Note) -> list[Job]:
     sentences = from_first(lambda: refusals(jobs))
     for job in jobs:
         if job.folder in sentences:
-            note(from_first(lambda job=job: refuse(job, sentences[job.folder])))  # type: ignore[misc]
+            note(from_first(partial(refuse, job, sentences[job.folder])))
     return [job for job in jobs if job.folder not in sentences]
 
 
@@ -99,7 +100,7 @@ def train(jobs: Sequence[Job], total: int, note: Note) -> None:
     if not jobs:
         return
     for job in jobs:  # now: otherwise old results would stand beside the new ones of an interrupted sweep
-        from_first(lambda job=job: forget(job))  # type: ignore[misc]
+        from_first(partial(forget, job))
     size, lanes = _at_once(jobs[0], total) if processes() == 1 else (1, 1)
     if size == 1:
         for job in jobs:
