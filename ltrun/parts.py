@@ -31,6 +31,7 @@ CONTEXT = {
     "head": "Head: the head trained so far, for a classifier that wraps it",
     "sampler": "Sampler of stream main",
     "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
+    "device_decodes": "bool: whether the CUDA device decodes photographs, as runtime.decode says, for a data set",
     "outer": "list of parameters of the parts with `outer`, for the update that learns them",
 }
 

@@ -32,6 +32,7 @@ NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.max_pixels": 89478485,
     "ltrun.ImageFolder.validation": 0,
     "runtime.sync_bn": False,
+    "runtime.decode": "cpu",
 }
 """Keys that are younger than some results, with the value that reproduces those results; null needs no entry.
 
