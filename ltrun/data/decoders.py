@@ -137,8 +137,8 @@ class Decoders:
             container.read(number)
         except OSError as error:
             return DataError(
-                f"{container.shown(number)} cannot be read any more ({error.strerror or error}): make its disk readable and give "
-                "the same command again, which resumes the run"
+                f"{container.shown(number)} cannot be read any more ({error.strerror or error}): make its disk readable and "
+                "give the same command again, which resumes the run"
             )
         except Unreadable:
             pass
