@@ -103,7 +103,7 @@ def _warn_of_size(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[
 
     Larger images cost time, and each feature sees a small piece of them; smaller images are downsampled to almost nothing.
     """
-    pixels = backbone.target.pixels
+    pixels = backbone.target.pixels_of(backbone.arguments)
     if pixels and len(shape) == 3 and not (pixels[0] <= min(shape[1:]) and max(shape[1:]) <= pixels[1]):
         least, most = pixels
         times = shape[1] * shape[2] / most**2
