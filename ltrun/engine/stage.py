@@ -9,13 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.engine import levers
+from ltrun.engine.accumulation import rows_of_a_part
+from ltrun.engine.average import Average
 from ltrun.engine.context import RunContext
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.norms import stop_counting
 from ltrun.engine.objective import Objective
+from ltrun.engine.precision import Scaler
 from ltrun.engine.promises import check_rows
 from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
+from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.parts import Augment, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
@@ -29,8 +33,10 @@ Context = dict[str, Any]  # values that constructors of parts may ask for, by na
 class StageRun(nn.Module):
     """objective, samplers, update: modules whose state is checkpointed. optimizer: updates their parameters. schedule: sets the
     optimizer's learning rate. behind: parts of the loss whose outputs are monitored. best: the best epoch so far on the
-    validation split, with selection=best_val.
+    validation split, with selection=best_val. average: of the network's weights, with runtime.ema.
     """
+
+    average: Average | None
 
     def __init__(
         self,
@@ -49,17 +55,19 @@ class StageRun(nn.Module):
         self.to(context.device)
         self.parts = [module for module in self.modules() if isinstance(module, Part)]
         outer = set(outer_parameters(self))
-        inner = {
-            name.removeprefix("objective."): parameter
-            for name, parameter in self.named_parameters()
-            if parameter.requires_grad and parameter not in outer
-        }
-        self.optimizer: Descent = stage.optimizer.build(context.injected()).build(inner)
+        named = {name.removeprefix("objective."): p for name, p in self.named_parameters() if p not in outer}
+        inner = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
+        self.optimizer: Descent = stage.optimizer.build(context.injected() | {"parameter_names": list(named)}).build(inner)
+        if objective.scaler is not None:
+            _scale(self.optimizer, objective.scaler)
+        decay = context.settings.runtime.ema
+        self.average = None if decay is None else Average(objective.network, decay)
         self.base_rates = [group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
         mixers = list(objective.mixers.values())
         self.monitor = LossMonitor(objective.terms, objective.need, mixers, behind, context.device)
         tensors = [*self.parameters(), *self.buffers()]
-        self.step = Step(objective, update, self.optimizer, self.monitor, self.parts, tensors, context)
+        follow = None if self.average is None else self.average.follow
+        self.step = Step(objective, update, self.optimizer, self.monitor, self.parts, tensors, context, follow)
         self.best: Row | None = None
 
     @classmethod
@@ -79,6 +87,11 @@ class StageRun(nn.Module):
     @property
     def network(self) -> Network:
         return self.objective.network
+
+    @property
+    def judged(self) -> Network:
+        """The network that is evaluated and kept: the averaged one, with runtime.ema."""
+        return self.network if self.average is None else self.average.network
 
     def epoch(self, clock: Clock, told: Callable[[Clock, int, int], None] = lambda *_: None) -> Row:
         """Trains one pass over the main stream's rows, with generators seeded from (seed, stage, epoch); returns the row.
@@ -143,7 +156,7 @@ class StageRun(nn.Module):
         metric = self.context.task.metrics[0]
         value = row["evaluation"].get("val", {}).get(metric.name)
         if value is not None and (self.best is None or metric.improves(value, self.best["value"])):
-            network = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+            network = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
             self.best = {"value": value, "epoch": row["epoch"], "network": network}
 
     def _set_modes(self) -> None:
@@ -185,7 +198,8 @@ def _objective(stage: Stage, network: Network, context: RunContext, injected: Co
     augments = {name: augments_of(stage, name, injected) for name in stage.streams}
     mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
     fuse = "image_kernel" in context.settings.runtime.levers
-    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision, context.ranks, fuse)
+    part = rows_of_a_part(context.settings, context.ranks)
+    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision, context.ranks, fuse, part)
 
 
 def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:
@@ -214,6 +228,16 @@ def set_rates(optimizer: Descent, rates: Sequence[float]) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def _scale(optimizer: Descent, scaler: Scaler) -> None:
+    """Lets an optimizer divide gradients by the scale of the loss. Raises ConfigError if the optimizer cannot."""
+    if not hasattr(optimizer, "scaling"):
+        raise ConfigError(
+            f"runtime.precision: with fp16 the loss is scaled, and {type(optimizer).__name__} has no attribute `scaling` (see "
+            "Descent in ltrun/parts.py); use bf16 or fp32, or an optimizer of ltrun"
+        )
+    optimizer.scaling = scaler
 
 
 def batches(rows: Tensor, size: int) -> list[Tensor]:
