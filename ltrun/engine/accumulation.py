@@ -6,8 +6,8 @@ once more in the backward pass, so that those of one part alone are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 from torch import Tensor, nn
 
@@ -72,17 +72,24 @@ class InParts:
             return self.network(given, need)
 
         inputs = [batch.inputs for batch in streams.values()]
-        return checkpoint(run, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _again(self.network)))
+        return checkpoint(run, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _Again(self.network)))
 
 
-@contextmanager
-def _again(network: nn.Module) -> Iterator[None]:
-    """Lets a network write its buffers to copies, which are dropped: the second pass moves no statistics."""
-    kept = [(module, name, b) for module in network.modules() for name, b in module._buffers.items() if b is not None]
-    for module, name, buffer in kept:
-        module._buffers[name] = buffer.clone()
-    try:
-        yield
-    finally:
-        for module, name, buffer in kept:
+class _Again:
+    """Lets a network write its buffers to copies, which are dropped: a second pass moves no statistics.
+
+    A class, because a graph that is differentiated twice, as by `Bilevel`, enters the same context each time.
+    """
+
+    def __init__(self, network: nn.Module):
+        self.network = network
+
+    def __enter__(self) -> None:
+        buffers = [(module, name, b) for module in self.network.modules() for name, b in module._buffers.items()]
+        self.kept = [(module, name, buffer) for module, name, buffer in buffers if buffer is not None]
+        for module, name, buffer in self.kept:
+            module._buffers[name] = buffer.clone()
+
+    def __exit__(self, *error: object) -> None:
+        for module, name, buffer in self.kept:
             module._buffers[name] = buffer

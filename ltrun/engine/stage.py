@@ -21,6 +21,7 @@ from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
+from ltrun.optimizer.base import Optimizer
 from ltrun.parts import Augment, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
 from ltrun.schedule.base import Schedule
@@ -57,7 +58,7 @@ class StageRun(nn.Module):
         outer = set(outer_parameters(self))
         named = {name.removeprefix("objective."): p for name, p in self.named_parameters() if p not in outer}
         inner = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
-        self.optimizer: Descent = stage.optimizer.build(context.injected() | {"parameter_names": list(named)}).build(inner)
+        self.optimizer = _optimizer(stage, context.injected() | {"parameter_names": list(named)}, inner)
         if objective.scaler is not None:
             _scale(self.optimizer, objective.scaler)
         decay = context.settings.runtime.ema
@@ -228,6 +229,15 @@ def set_rates(optimizer: Descent, rates: Sequence[float]) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def _optimizer(stage: Stage, injected: Context, parameters: Mapping[str, nn.Parameter]) -> Descent:
+    """Builds the optimizer of the parameters that a stage trains. Raises ConfigError, with the key path."""
+    made: Optimizer = stage.optimizer.build(injected)
+    try:
+        return made.build(parameters)
+    except ConfigError as error:
+        raise ConfigError(f"{stage.optimizer.path}.{error}") from None
 
 
 def _scale(optimizer: Descent, scaler: Scaler) -> None:
