@@ -14,7 +14,7 @@ from torch import nn
 
 from ltrun.config.compose import Job
 from ltrun.data.describe import describe
-from ltrun.engine import group, levers
+from ltrun.engine import accumulation, group, levers
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
 from ltrun.engine.device import check_decoder, device_of
@@ -43,6 +43,7 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     settings, ranks = job.settings, group.ranks()
     recipe = check(job)
     ranks.check(settings.batch_size, settings.runtime.compile)
+    accumulation.check(settings, ranks)
     device = device_of(settings.runtime.device, ranks)
     levers.check(settings.runtime, device, ranks)
     check_decoder(settings.runtime.decode, device)

@@ -31,6 +31,7 @@ NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.grey_range": [0, 65535],
     "ltrun.ImageFolder.max_pixels": 89478485,
     "ltrun.ImageFolder.validation": 0,
+    "runtime.accumulate": 1,
     "runtime.sync_bn": False,
     "runtime.decode": "cpu",
 }
