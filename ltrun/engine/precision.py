@@ -20,7 +20,7 @@ class Precision:
     """fp32: full single precision, also on GPUs whose libraries would use TF32 by default.
 
     tf32: factors in convolutions rounded to 10 bits of mantissa, on CUDA, as torch does unless told otherwise. bf16, fp16: the
-    backbone under autocast, and with fp16 a scaled loss, on CUDA. With every precision, weights, classifier heads, projectors
+    backbone under autocast, and with fp16 a scaled loss. With every precision, weights, classifier heads, projectors
     and losses stay in float32. Raises ConfigError for a precision that the device does not have.
     """
 
@@ -29,8 +29,10 @@ class Precision:
             raise ConfigError("runtime.precision: tf32 is a mode of CUDA devices; use fp32 or bf16")
         if name == "bf16" and not has_bf16(device):
             raise ConfigError(f"runtime.precision: this {device.type} device does not compute in bf16; use fp32")
-        if name == "fp16" and device.type != "cuda":
-            raise ConfigError("runtime.precision: fp16 is for CUDA devices, as CPUs convert it to float32; use fp32 or bf16")
+        if name == "fp16" and not has_fp16(device):
+            raise ConfigError(
+                f"runtime.precision: this {device.type} device does not compute in fp16; use fp32, or bf16 on newer devices"
+            )
         self.name, self.device = name, device
         if device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, name == "tf32"
@@ -94,3 +96,8 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def has_fp16(device: torch.device) -> bool:
+    """Returns whether the device computes in float16 itself."""
+    return device.type == "cuda" or torch.cpu._is_amx_fp16_supported()
