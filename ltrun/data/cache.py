@@ -49,7 +49,7 @@ def cached(make: Callable[[], Arrays], *key: object, stamps: Stamps | None = Non
     The arrays are mapped: writing to one changes neither the file nor the arrays of other runs. Raises ConfigError for an
     LTRUN_CACHE with a ~ that stands for no home.
     """
-    folder, verification = _folder(), VERIFICATION.get()
+    folder, verification = cache_folder(), VERIFICATION.get()
     if folder is None:
         return make()
     path = folder / f"{hashlib.sha256(repr((FORMAT, _decoder(), key)).encode()).hexdigest()[:32]}.arrays"
@@ -100,7 +100,7 @@ def _decoder() -> str:
     return __version__
 
 
-def _folder() -> Path | None:
+def cache_folder() -> Path | None:
     if given := os.environ.get("LTRUN_CACHE"):
         return Path(at_home(given, "LTRUN_CACHE"))
     try:

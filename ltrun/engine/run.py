@@ -25,6 +25,7 @@ from ltrun.engine.rehearsal import check, predictors_of, refuse_without_validati
 from ltrun.engine.stage import Row, augments_of, own_augments
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
+from ltrun.network import weights
 from ltrun.parts import Network
 from ltrun.recipe.stage import MAIN, Recipe
 from ltrun.results.address import PREDICTIONS
@@ -145,7 +146,9 @@ class Run:
     ) -> RunRecord:
         """Returns the record. lost: post-hoc part -> why it has no row. A lost headline row is marked in the run's label."""
         job, context = self.job, self.context
-        cost = provenance() | self._cost(trainer, begun) | ({"lost_rows": dict(lost)} if lost else {})
+        file = weights.file_for(self.recipe.backbone.target, self.recipe.backbone.arguments)
+        loaded = {"weights": {"file": file.name, "sha256": weights.sha256(file)}} if file else {}
+        cost = provenance() | loaded | self._cost(trainer, begun) | ({"lost_rows": dict(lost)} if lost else {})
         stands = job.headline in predictors
         return RunRecord(
             task=context.task.name,
