@@ -100,13 +100,14 @@ class Join:
         name = os.fsdecode(index.names[self.row[row]])
         return f"{os.fsdecode(index.archive.name)}:{name}" if index.archive else name
 
-    def stamps_of(self, rows: Rows) -> Stamps | None:
-        """Returns the stamps of the files of these images, None if one lies in a tar."""
-        if any(self.sources[source].archive for source in np.unique(self.source[rows])):
-            return None
+    def stamps_of(self, rows: Rows) -> Stamps:
+        """Returns the stamps of the files that hold these images, each file once."""
         if self.stamps is not None and len(rows) == len(self.source):
             return self.stamps
-        return Stamps.of([self.root / self.place(row) for row in rows.tolist()], self.root)
+        archives = {index.archive.name: None for index in self.sources if index.archive}
+        files = [row for row in rows.tolist() if self.sources[self.source[row]].archive is None]
+        names = [*map(os.fsdecode, archives), *map(self.place, files)]
+        return Stamps.of([self.root / name for name in names], self.root)
 
     def images(self, rows: Rows) -> Located:
         """Returns these images, all of them present, as a container."""

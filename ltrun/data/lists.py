@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data.images import shown
-from ltrun.data.keys import OWN, Keys
+from ltrun.data.keys import Keys
 from ltrun.data.source import folder_of, reading
 from ltrun.errors import DataError
 
@@ -177,7 +177,7 @@ def class_folders_of(given: ImageList, classes: int) -> tuple[str, ...]:
     return tuple(map(str, range(classes))) if alike else tuple(named)
 
 
-def check_apart(lists: Mapping[str, ImageList], keys: Keys = OWN) -> None:
+def check_apart(lists: Mapping[str, ImageList], keys: Keys) -> None:
     """Raises DataError for an image of two splits: it would be tested after it was learned."""
     seen: dict[str, str] = {}
     for split, given in lists.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from ltrun.data.keys import IMAGENET, INATURALIST, PLACES, Keys
 
 Name = Literal["imagenet_lt", "places_lt", "inat18"]
 Counts = NDArray[np.int64]
+NAMES: tuple[Name, ...] = get_args(Name)
 TITLES = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -66,7 +67,7 @@ def owner_of(path: str, given: Benchmark) -> str | None:
 
 @lru_cache(maxsize=1)
 def _benchmarks() -> dict[str, Benchmark]:
-    imagenet, places, inat = (_read(name) for name in ("imagenet_lt", "places_lt", "inat18"))
+    imagenet, places, inat = (_read(name) for name in NAMES)
     return {
         "imagenet_lt": Benchmark(
             "ImageNet-LT", IMAGENET, *imagenet,

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltrun.data.images import shown
+from ltrun.data.containers import Container
+from ltrun.data.images import Unreadable, no_file, shown
 from ltrun.errors import DataError
 
 Names = NDArray[np.bytes_]
@@ -107,12 +108,12 @@ class Archive(NamedTuple):
     time: int
 
 
-class Located:
+class Located(Container):
     """N images that are files, or byte ranges of archives, below one root; a Container.
 
     names: (N,) bytes, of files below the root or of members. archive: (N,) int64, the archive of each image among `archives`,
-    -1 for files. offsets, sizes: (N,) int64 in bytes, within the archive. Each read opens its file, so that worker processes and
-    threads share nothing.
+    -1 for files. offsets, sizes: (N,) int64 in bytes, within the archive. Each read opens its file, so that worker processes
+    and threads share nothing.
     """
 
     def __init__(
@@ -130,9 +131,11 @@ class Located:
         return self.root / os.fsdecode(self.names[row] if archive < 0 else self.archives[archive].name)
 
     def read(self, row: int) -> bytes:
-        """Returns an image as it is encoded. Raises OSError, also for an archive that was changed since it was indexed."""
+        """Returns an encoded image. Raises Unreadable for an empty file, and OSError, also for an archive that was changed."""
         path = self.path(row)
         if self.archive[row] < 0:
+            if reason := no_file(path):
+                raise Unreadable(reason)
             return path.read_bytes()
         known = self.archives[self.archive[row]]
         with path.open("rb", buffering=0) as file:
