@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from ltrun.data.lists import ImageList, check_range
 from ltrun.data.published import Benchmark, owner_of, split_of
 from ltrun.errors import DataError
 
+log = logging.getLogger(__name__)
 Order = NDArray[np.int64]  # (C,) the label of each class, classes in the published order
 
 
@@ -31,6 +33,7 @@ def checked(given: ImageList, split: str, known: Benchmark, species: Sequence[st
         back[order] = np.arange(len(order))
         given = replace(given, labels=back[given.labels])
         notes = [f"{shown(given.file)} numbers the classes by {_named(order, known, species)}: put into the published order"]
+        log.warning(notes[0])
     return given, [*notes, _compared(given, split, known)]
 
 

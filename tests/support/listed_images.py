@@ -17,7 +17,6 @@ from ltrun.data.published import Benchmark, Name
 SHAPE = (48, 64, 3)
 WNIDS = ("n01440764", "n01443537", "n01484850")
 PLACES = ("airfield", "apartment_building-outdoor", "train_interior")
-Lines = Sequence[tuple[str, int]]
 
 
 def jpeg(seed: int) -> bytes:
@@ -64,10 +63,6 @@ def write_tar(file: Path, members: Mapping[str, bytes]) -> Path:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return file
-
-
-def tar_bytes(members: Mapping[str, bytes], scratch: Path) -> bytes:
-    return write_tar(scratch, members).read_bytes()
 
 
 def annotations(labelled: Mapping[str, int]) -> str:

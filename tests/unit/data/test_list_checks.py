@@ -1,6 +1,6 @@
 """Comparison with the published lists: another collection, another order of the classes, other counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ INAT = small("inat18", INAT_CLASSES, (4, 9, 7, 6, 5, 3, 2, 8, 12, 10, 11), test=
 SPECIES = ("Bufo bufo", "Apis mellifera", "Corvus corax", *(f"Zea {c}" for c in "abcdefgh"))
 
 
-def given(paths: list[str], labels: list[int]) -> ImageList:
+def given(paths: Sequence[str], labels: list[int]) -> ImageList:
     return ImageList(Path("given.txt"), paths, np.array(labels))
 
 
