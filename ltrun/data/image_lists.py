@@ -104,6 +104,8 @@ class PublishedLists(Photos):
         root, known = opened(self.folder), benchmark(self.benchmark)
         given = {"train": self.train, "val": self.val, "test": self.test}
         files = chosen(root, self.lists, given, known.lists)
+        if self.val is None and files.get("val") == files.get("test"):
+            files.pop("val", None)  # tests on the validation list
         for split in ("train", "test"):
             if split not in files:
                 raise DataError(lacking(split, root if self.lists is None else folder_of(self.lists), known))

@@ -134,15 +134,14 @@ class TestImageNet:
         )
 
     def test_the_validation_list_may_be_tested_on(self, root: Path) -> None:
-        (root / "elsewhere").mkdir()
-        for split in ("train", "val"):
-            (root / f"ImageNet_LT_{split}.txt").rename(root / "elsewhere" / f"{split}.txt")
-        splits = source("imagenet_lt", root, train="elsewhere/train.txt", test="elsewhere/val.txt").open(CPU)
+        splits = source("imagenet_lt", root, test="ImageNet_LT_val.txt").open(CPU)
         assert len(splits.test) == 3 and splits.val is None
         assert any("used as test split in place of the 6 test images" in note for note in splits.notes)
 
     def test_one_list_for_two_splits_is_leakage(self, root: Path) -> None:
-        assert "leakage: 3 images" in refused(source("imagenet_lt", root, test="ImageNet_LT_val.txt"))
+        assert "leakage: 3 images" in refused(
+            source("imagenet_lt", root, val="ImageNet_LT_val.txt", test="ImageNet_LT_val.txt")
+        )
 
     def test_missing_images_are_named_and_counted_and_where_to_get_them(self, root: Path) -> None:
         for k in (0, 1):
@@ -201,6 +200,15 @@ class TestImageNet:
         assert "is the validation split already: give dataset.validation=0" in refused(
             source("imagenet_lt", root, validation=0.1)
         )
+
+    def test_lists_may_have_other_names_and_places(self, root: Path) -> None:
+        expected = Listing.of(source("imagenet_lt", root).open(CPU)).data
+        (root / "elsewhere").mkdir()
+        for split in ("train", "val", "test"):
+            (root / f"ImageNet_LT_{split}.txt").rename(root / "elsewhere" / f"my {split}.txt")
+        given = {"train": "my train.txt", "val": str(root / "elsewhere" / "my val.txt"), "test": "elsewhere/my test.txt"}
+        found = source("imagenet_lt", root, lists=str(root / "elsewhere"), **given).open(CPU)
+        assert Listing.of(found).data == expected
 
     def test_a_given_list_that_is_absent_is_named(self, root: Path) -> None:
         assert f"dataset.val: there is no list {root}/v.txt" in refused(source("imagenet_lt", root, val="v.txt"))
