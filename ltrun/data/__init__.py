@@ -3,8 +3,20 @@
 from ltrun.data.cifar import CIFARLT
 from ltrun.data.digits import DigitsLT
 from ltrun.data.folder import ImageFolder
+from ltrun.data.image_lists import ImageLists, PublishedLists
 from ltrun.data.prepare import Normalise
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident, Streamed
 
-__all__ = ["CIFARLT", "DigitsLT", "ImageFolder", "Normalise", "Resident", "Source", "Splits", "Streamed"]
+__all__ = [
+    "CIFARLT",
+    "DigitsLT",
+    "ImageFolder",
+    "ImageLists",
+    "Normalise",
+    "PublishedLists",
+    "Resident",
+    "Source",
+    "Splits",
+    "Streamed",
+]

@@ -42,6 +42,11 @@ NEUTRAL: Mapping[str, Any] = {
 A setting is named by its path (`dataset.task`), an argument of a part by the part's class (`ltrun.margin.LDAM.shift`).
 """
 
+RENAMED: Mapping[str, Mapping[str, str]] = {"ltrun.ImageFolder": {"validation_fraction": "validation"}}
+"""Class -> an argument's first name -> its name today. An address has the first name, so that results keep their addresses."""
+
+FIRST = {f"{family}.{new}": f"{family}.{old}" for family, names in RENAMED.items() for old, new in names.items()}
+
 ORDERED = ("augments", "mixers", "streams", "terms")  # mappings whose order sets the order of work or of random draws
 
 
@@ -130,8 +135,9 @@ class _Canonical:
             else:
                 said = _literal(value, here)
             name = f"{family}.{key}" if argument else here
-            if name not in self.neutral or json.dumps(said) != json.dumps(_literal(self.neutral[name], name)):
-                found[str(key)] = said
+            first = FIRST.get(name, name)
+            if first not in self.neutral or json.dumps(said) != json.dumps(_literal(self.neutral[first], first)):
+                found[str(key) if first == name else first.rpartition(".")[2]] = said
         return found
 
     def _speaks(self, path: str) -> bool:
