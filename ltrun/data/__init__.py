@@ -3,8 +3,12 @@
 from ltrun.data.cifar import CIFARLT
 from ltrun.data.digits import DigitsLT
 from ltrun.data.folder import ImageFolder
+from ltrun.data.parquet_images import ParquetImages
 from ltrun.data.prepare import Normalise
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident, Streamed
+from ltrun.data.table import Table
 
-__all__ = ["CIFARLT", "DigitsLT", "ImageFolder", "Normalise", "Resident", "Source", "Splits", "Streamed"]
+__all__ = [
+    "CIFARLT", "DigitsLT", "ImageFolder", "Normalise", "ParquetImages", "Resident", "Source", "Splits", "Streamed", "Table",
+]  # fmt: skip

@@ -70,8 +70,8 @@ def loosely(name: str) -> str | None:
 def splits_meant(words: Iterable[str]) -> dict[str, str | None]:
     """Returns word -> train, test or val, for words that name splits in place of folders; None for a word that names none.
 
-    As with folders, `eval` is the test split, or the validation split beside another test split, and `val`, `valid` and `dev` are
-    the test split where no other word is.
+    As with folders, `eval` is the test split, or the validation split beside another test split, and `val`, `valid` and `dev`
+    are the test split where no other word is.
     """
     found = {word: split_of(word) for word in words}
     evaluation = "val" if "test" in found.values() else "test"

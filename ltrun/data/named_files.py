@@ -20,22 +20,27 @@ Error = Callable[[int, str], DataError]
 
 @dataclass(frozen=True, eq=False)
 class NamedFiles:
-    """Where N named images are. paths: relative to the root, POSIX. present: (N,) whether there is such a file."""
+    """Where N named images are. paths: relative to the root, POSIX; as named where they lie outside the root. outside: the rows
+    of such paths. present: (N,) whether there is such a file in the root."""
 
     paths: list[str]
     present: NDArray[np.bool_]
+    outside: list[int]
 
 
-def find_files(root: Path, base: Path, cells: Sequence[str], error: Error) -> NamedFiles:
-    """Returns the files that N cells name, as paths relative to `base`, a folder in the root, or absolute ones.
+def find_files(root: Path, prefix: str, cells: Sequence[str], error: Error) -> NamedFiles:
+    """Returns the files that N cells name, as paths relative to the root after `prefix`, or absolute ones.
 
     A name without the ending of an image is the file's name without its ending, as in tables of image ids. Lists each folder
     once, so that a hundred thousand names take a second. error: (row, what is wrong) -> the error, which names the row. Raises
-    DataError for an empty name, a path or a link that leaves the root, an address of the web, and an ending that is not unique.
+    DataError for an empty name, a link out of the root, an address of the web, and an ending that is not unique.
     """
-    paths = _below(root, base, cells, error)
+    paths, outside = _below(root, prefix, cells, error)
     rows: dict[str, list[int]] = defaultdict(list)
+    left = set(outside)
     for row, path in enumerate(paths):
+        if row in left:
+            continue
         rows[path.rpartition("/")[0]].append(row)
     present = np.zeros(len(paths), dtype=bool)
     for folder, some in rows.items():
@@ -55,14 +60,14 @@ def find_files(root: Path, base: Path, cells: Sequence[str], error: Error) -> Na
             present[row] = name in entries
             if entries.get(name):  # a link
                 inside(root / paths[row], root)
-    return NamedFiles(paths, present)
+    return NamedFiles(paths, present, outside)
 
 
-def _below(root: Path, base: Path, cells: Sequence[str], error: Error) -> list[str]:
-    """Returns the paths of N cells relative to the root."""
+def _below(root: Path, prefix: str, cells: Sequence[str], error: Error) -> tuple[list[str], list[int]]:
+    """Returns the paths of N cells relative to the root, and the rows of paths outside."""
     tops = [f"{top}/" for top in (root.absolute(), root.resolve())]
-    prefix = "" if base == root else f"{base.relative_to(root).as_posix()}/"
-    found = []
+    found: list[str] = []
+    outside: list[int] = []
     for row, cell in enumerate(cells):
         name = cell.replace("\\", "/") if "\\" in cell else cell
         if not name or "\0" in name:
@@ -75,15 +80,15 @@ def _below(root: Path, base: Path, cells: Sequence[str], error: Error) -> list[s
                 path = next((name.removeprefix(top) for top in tops if name.startswith(top)), "..")
             path = os.path.normpath(path)
             if path.startswith(("/", "../")) or path == "..":
-                way_out = "give a folder that holds all images as dataset.root=FOLDER"
-                raise error(row, f"{shown(cell)} lies outside {shown(root)} and is refused: {way_out}")
+                path = cell
+                outside.append(row)
         found.append(path)
     try:
         "\n".join(found).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         row = next(row for row, path in enumerate(found) if any("\ud800" <= c <= "\udfff" for c in path))
         raise error(row, f"{shown(found[row])} is no text that can name a file: repair the path") from None
-    return found
+    return found, outside
 
 
 def _entries(root: Path, folder: str) -> dict[str, bool]:

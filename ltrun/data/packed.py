@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ltrun.data.cache import Arrays, cached, folder, name_of
-from ltrun.data.files import DIGEST, Digests, Rows
+from ltrun.data.containers import Container
+from ltrun.data.files import DIGEST, Rows
 from ltrun.data.images import Unreadable, shown
 from ltrun.data.parquet import opened
 from ltrun.data.stamps import Stamps
@@ -31,11 +31,12 @@ SEAL = 32  # bytes at the end of the packed file, by which its index knows it
 log = logging.getLogger(__name__)
 
 
-class Packed:
+class Packed(Container):
     """The encoded images of Parquet files, one file after the other; an image that is null or empty has no bytes.
 
-    files: the F files. starts: (F,) the number of the first image of each. pages: the bytes of all images, mapped. ends: (N + 1,)
-    where each image ends in them, after a 0. digests: (N, 16) of the encoded images. names: (N,) bytes, empty where unknown.
+    files: the F files. starts: (F,) the number of the first image of each. pages: the bytes of all images, mapped. ends:
+    (N + 1,) where each image ends in them, after a 0. digests: (N, 16) of the encoded images. names: (N,) bytes, empty where
+    unknown.
     """
 
     def __init__(self, files: Sequence[Path], pages: memoryview, index: Arrays) -> None:
@@ -62,10 +63,10 @@ class Packed:
         return f"{shown(str(self.files[file]))}, row {row - self.starts[file]}"
 
 
-class Part:
+class Part(Container):
     """Some images of a container. rows: (M,) their numbers in it."""
 
-    def __init__(self, whole: Packed, rows: Rows) -> None:
+    def __init__(self, whole: Container, rows: Rows) -> None:
         self.whole, self.rows = whole, rows
 
     def __len__(self) -> int:
@@ -87,7 +88,7 @@ def unpacked(files: Sequence[Path], column: str, stamps: Stamps) -> Packed:
     key = ("packed", column, *(str(file.resolve()) for file in files))
     place = folder()
     if place is None:
-        raise DataError("images of Parquet files are unpacked to ltrun's cache, and there is no home for it: set LTRUN_CACHE=FOLDER")
+        raise DataError("images of Parquet files are unpacked to ltrun's cache, which has no home: set LTRUN_CACHE=FOLDER")
     path = place / f"{name_of(*key)}.packed"
 
     def make() -> Arrays:

@@ -4,6 +4,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ log = logging.getLogger(__name__)
 class ParquetImages(Photos):
     """Encoded images and labels in the Parquet files of root, of root/data or of one folder in root.
 
-    Files are named like their split: train-00000-of-00002.parquet, test-*, validation-*; a split without labels is left out. image,
-    label: names of the columns; None: the columns that are called like that. The image column holds encoded images, or {bytes,
-    path}, whose path is never followed. Labels are numbers, or names. names: a text file, relative to root, with one class name a
-    line, whose numbers from 0 on the labels are; None: the names in the files' own metadata, else the labels that occur. missing:
-    number of rows that may have no image and are left out. The images are unpacked to ltrun's cache once.
+    Files are named like their split: train-00000-of-00002.parquet, test-*, validation-*; a split without labels is left out.
+    image, label: names of the columns; None: the columns that are called like that. The image column holds encoded images, or
+    {bytes, path}, whose path is never followed. Labels are numbers, or names. names: a text file, relative to root, with one
+    class name a line, whose numbers from 0 on the labels are; None: the names in the metadata of the files, else the labels
+    that occur. missing: number of rows that may have no image and are left out. The images are unpacked to the cache once.
     """
 
     name = "parquet"
@@ -62,6 +63,7 @@ class ParquetImages(Photos):
         if "test" not in shards and "val" in shards:
             shards["test"] = shards.pop("val")
             labelled["test"] = labelled.pop("val")
+        self.refuse_ineffective({split: shown(some[0]) for split, some in shards.items()})
         files = [file for some in shards.values() for file in some]
         stamps = Stamps.of(files, root)
         packed = unpacked(files, image, stamps)
@@ -72,7 +74,9 @@ class ParquetImages(Photos):
         splits = splits[rows]
         labels, names = classes_of([cells[row] for row in rows.tolist()], splits == "train", known, column)
         tell_copies(packed.digests[rows], labels, splits, shown(root), lambda row: packed.shown(int(rows[row])))
-        listed = {split: _listed(root, packed, rows[splits == split], labels[splits == split], split, stamps) for split in shards}
+        listed = {
+            split: _listed(root, packed, rows[splits == split], labels[splits == split], split, stamps) for split in shards
+        }
         return Found(listed, names)
 
     def _columns(self, file: Path) -> tuple[str, str, tuple[str, ...]]:
@@ -86,7 +90,9 @@ class ParquetImages(Photos):
         kind = schema.field(image).type
         inner = kind.field("bytes").type if pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
         if "binary" not in str(inner):
-            paths = ", but paths: dataset=table reads tables of paths" if "string" in str(kind) else ": give dataset.image=COLUMN"
+            paths = (
+                ", but paths: dataset=table reads tables of paths" if "string" in str(kind) else ": give dataset.image=COLUMN"
+            )
             raise DataError(f"{shown(file)}: its column '{image}' ({kind}) holds no encoded images{paths}")
         if self.names is not None:
             return image, label, read_names(self.folder / self.names)
@@ -97,8 +103,8 @@ class ParquetImages(Photos):
         present = packed.sizes > 0
         if not present.any():
             raise DataError(
-                f"{shown(root)}: the column '{image}' holds no image in any row, only paths or nothing, and no path is followed: "
-                "store the images themselves in it"
+                f"{shown(root)}: the column '{image}' holds no image in any row, only paths or nothing, and no path is "
+                "followed: store the images themselves in it"
             )
         return leave_out(present, self.missing, shown(root), packed.shown, f"their column '{image}'")
 
@@ -111,8 +117,12 @@ def _cells(files: Sequence[Path], column: str) -> list[str]:
             cells: list[Any] = [None] * parquet.metadata.num_rows
             if column in parquet.schema_arrow.names:
                 cells = parquet.read(columns=[column]).column(column).to_pylist()
-        found += text_of(cells, column, lambda row, file=file: f"{shown(file)}, row {row}")
+        found += text_of(cells, column, partial(_row, file))
     return found
+
+
+def _row(file: Path, row: int) -> str:
+    return f"{shown(file)}, row {row}"
 
 
 def _listed(root: Path, packed: Packed, rows: Rows, labels: NDArray[np.int64], split: str, stamps: Stamps) -> Listed:

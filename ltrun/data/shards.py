@@ -42,9 +42,8 @@ def shards_of(root: Path) -> dict[str, list[Path]]:
         homes.add(path.parent if word else path.parent.parent)
     if len(homes) > 1:
         one, other, *_ = sorted(homes)
-        raise DataError(
-            f"{shown(root)} holds Parquet files of several data sets, in {shown(one)} and {shown(other)}: give one as dataset.root"
-        )
+        places = f"in {shown(one)} and {shown(other)}"
+        raise DataError(f"{shown(root)} holds Parquet files of several data sets, {places}: give one as dataset.root")
     meant = splits_meant(words)
     if not any(meant.values()):
         log.info("%s: no file is named like a split, so all hold training images", shown(root))
@@ -57,7 +56,9 @@ def shards_of(root: Path) -> dict[str, list[Path]]:
             log.warning("%s is left out: its name says no split", shown(words[word][0]))
         elif split == "test" and splits_meant([word, "test"])[word] != "test":
             log.info("%s: '%s' is the test split, because there is no other", shown(root), word)
-    found = {split: [path for word in words if meant[word] == split for path in words[word]] for split in ("train", "test", "val")}
+    found = {
+        split: [path for word in words if meant[word] == split for path in words[word]] for split in ("train", "test", "val")
+    }
     return {split: paths for split, paths in found.items() if paths}
 
 

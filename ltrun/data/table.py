@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 class Table(Photos):
     """Images that a table lists: a CSV, TSV, JSON lines or Parquet file with a row for each image.
 
-    file: the table, relative to root; None: the only table in root. image, label, split: names of its columns; None: the columns
-    that are called like that. Paths are relative to root or, if more of them are found there, to the folder of the table; nothing
-    outside root is read. Labels are names, or numbers; without `names` the classes are the labels that occur, sorted, numerically
-    where all are numbers. names: a text file, relative to root, with one class name a line, whose numbers from 0 on the labels
-    may be. Without a column for splits, test_fraction of each class is held out. missing: number of images that may be missing and
-    are left out. An image that a split repeats counts once; an image in two splits is refused.
+    file: the table, relative to root; None: the only table in root. image, label, split: names of its columns; None: the
+    columns that are called like that. Paths are relative to root or, if more of them are found there, to the folder of the
+    table; no image outside root is read. Labels are names, or numbers; without `names` the classes are the labels that occur,
+    sorted, numerically where all are numbers. names: a text file, relative to root, with one class name a line, whose numbers
+    from 0 on the labels may be. Without a column for splits, test_fraction of each class is held out. missing: number of images
+    that may be missing and are left out. An image that a split repeats counts once; an image in two splits is refused.
     """
 
     name = "table"
@@ -64,7 +64,9 @@ class Table(Photos):
         def at(row: int) -> str:
             return table.at(int(rows[row]))
 
-        splits = self._splits(table)[rows]
+        splits = self._splits(table)
+        self.refuse_ineffective(dict.fromkeys(set(splits.tolist()), f"a part of {of}"))
+        splits = splits[rows]
         cells = table.text(label)
         known = read_names(root / self.names) if self.names is not None else ()
         labels, names = classes_of([cells[row] for row in rows.tolist()], splits == "train", known, Column(of, label, at))
@@ -81,7 +83,9 @@ class Table(Photos):
         inside = sorted(path.name for path in root.iterdir() if path.suffix.lower() in KINDS and path.is_file())
         if self.file is None:
             if len(inside) != 1:
-                found = f"holds {len(inside)} tables, {', '.join(inside[:5])}" if inside else f"holds no table ({', '.join(KINDS)})"
+                found = (
+                    f"holds {len(inside)} tables, {', '.join(inside[:5])}" if inside else f"holds no table ({', '.join(KINDS)})"
+                )
                 raise DataError(f"{shown(root)} {found}: give one as dataset.file=FILE, relative to dataset.root")
             return root / inside[0]
         if not (path := root / self.file).is_file():
@@ -93,20 +97,22 @@ class Table(Photos):
         return path
 
     def _files(self, root: Path, table: TableFile, image: str) -> NamedFiles:
-        """Returns the files that the rows name, relative to the root or to the folder of the table, whichever has more of them."""
+        """Returns the files that the rows name, relative to the root or to the folder of the table, whichever has more."""
 
         def error(row: int, said: str) -> DataError:
             return DataError(f"{shown(table.path)}, {table.at(row)}: {said}")
 
-        cells, beside = table.text(image), table.path.parent
-        files = find_files(root, root, cells, error)
-        if files.present.all() or beside == root or not beside.resolve().is_relative_to(root.resolve()):
-            return files
-        near = find_files(root, beside, cells, error)
-        if near.present.sum() <= files.present.sum():
-            return files
-        log.info("the paths in %s are taken relative to its folder, %s", shown(table.path), shown(beside))
-        return near
+        cells, top, beside = table.text(image), root.resolve(), table.path.parent.resolve()
+        files = find_files(root, "", cells, error)
+        if not files.present.all() and beside != top and beside.is_relative_to(top):
+            near = find_files(root, f"{beside.relative_to(top).as_posix()}/", cells, error)
+            if near.present.sum() > files.present.sum():
+                log.info("the paths in %s are taken relative to its folder, %s", shown(table.path), shown(beside))
+                files = near
+        if files.outside:
+            path, way_out = shown(cells[files.outside[0]]), "give a folder that holds all images as dataset.root=FOLDER"
+            raise error(files.outside[0], f"{path} lies outside {shown(root)} and is refused: {way_out}")
+        return files
 
     def _splits(self, table: TableFile) -> NDArray[np.str_]:
         """Returns (N,) train, test or val; all train without a column for splits."""
@@ -116,10 +122,9 @@ class Table(Photos):
             return np.full(len(table.lines), "train")
         cells = table.text(name)
         meant = splits_meant(dict.fromkeys(cells))
-        if odd := next((word for word in meant if meant[word] is None), None) is not None:
-            row = next(row for row, word in enumerate(cells) if meant[word] is None)
-            said = f"'{shown(cells[row])}' in its column '{name}' names no split" if cells[row] else f"its column '{name}' is empty"
-            raise DataError(f"{of}, {table.at(row)}: {said}: write train, val or test")
+        if (row := next((row for row, word in enumerate(cells) if meant[word] is None), None)) is not None:
+            said = f"'{shown(cells[row])}' names no split" if cells[row] else "the split is empty"
+            raise DataError(f"{of}, {table.at(row)}: {said}: write train, val or test into its column '{name}'")
         if "train" not in meant.values():
             raise DataError(f"{of}: its column '{name}' has no training images: write train for images to train on")
         for word, split in meant.items():
