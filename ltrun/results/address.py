@@ -32,8 +32,8 @@ OF_NETWORKS = ("network.cut", "network.download")  # inert keys that only some n
 NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.grey_range": [0, 65535],
     "ltrun.ImageFolder.max_pixels": 89478485,
-    "ltrun.ImageFolder.validation": 0,
     "runtime.accumulate": 1,
+    "ltrun.ImageFolder.validation_fraction": 0,
     "runtime.sync_bn": False,
     "runtime.decode": "cpu",
 }
