@@ -32,7 +32,9 @@ CONTEXT = {
     "head": "Head: the head trained so far, for a classifier that wraps it",
     "sampler": "Sampler of stream main",
     "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
+    "device_decodes": "bool: whether the CUDA device decodes photographs, as runtime.decode says, for a data set",
     "outer": "list of parameters of the parts with `outer`, for the update that learns them",
+    "parameter_names": "list of str: names of all parameters, for an optimizer, which gets those that the stage trains",
 }
 
 
@@ -277,10 +279,20 @@ class Update(Part):
         raise NotImplementedError
 
 
+class Scaling(Protocol):
+    """The scale of the loss in fp16, see `engine.precision.Scaler`."""
+
+    def seen(self, norm: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes the norm of a step's scaled gradients. Returns the divisor of the gradients, and 1 if the step is to be
+        skipped, else 0; float32 scalars on the device."""
+
+
 class Descent(Protocol):
     """Moves the parameters along their gradients, as a torch.optim.Optimizer does.
 
     param_groups: mappings with 'params' and 'lr'. An lr that is a tensor is written in place, so that a captured step sees it.
+    An optimizer for runtime.precision=fp16 also has an attribute `scaling`, which the engine sets to a `Scaling`; `step` then
+    asks it.
     """
 
     param_groups: list[dict[str, Any]]

@@ -32,6 +32,7 @@ from ltrun.machine import at_home
 from ltrun.results.address import JOB, address, fingerprint, inert_keys, labelled
 from ltrun.results.atomic import write_atomically
 from ltrun.results.folder import made
+from ltrun.results.renamed import with_todays_names
 from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 
 OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([\w.]+)\s*\}")
@@ -84,7 +85,7 @@ class Job:
     def load(cls, path: Path) -> Job:
         """Reads a job; its folder is the file's. Raises DataError for a file that `save` did not write."""
         try:
-            return cls(folder=path.parent, **json.loads(path.read_text()))
+            return cls(folder=path.parent, **with_todays_names(json.loads(path.read_text())))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{path} cannot be read as a job ({error}): run the command of its sweep again") from None
 

@@ -32,13 +32,20 @@ OF_NETWORKS = ("network.cut", "network.download")  # inert keys that only some n
 NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.grey_range": [0, 65535],
     "ltrun.ImageFolder.max_pixels": 89478485,
-    "ltrun.ImageFolder.validation": 0,
+    "runtime.accumulate": 1,
+    "ltrun.ImageFolder.validation_fraction": 0,
     "runtime.sync_bn": False,
+    "runtime.decode": "cpu",
 }
 """Keys that are younger than some results, with the value that reproduces those results; null needs no entry.
 
 A setting is named by its path (`dataset.task`), an argument of a part by the part's class (`ltrun.margin.LDAM.shift`).
 """
+
+RENAMED: Mapping[str, Mapping[str, str]] = {"ltrun.ImageFolder": {"validation_fraction": "validation"}}
+"""Class -> an argument's first name -> its name today. An address has the first name, so that results keep their addresses."""
+
+FIRST = {f"{family}.{new}": f"{family}.{old}" for family, names in RENAMED.items() for old, new in names.items()}
 
 ORDERED = ("augments", "mixers", "streams", "terms")  # mappings whose order sets the order of work or of random draws
 
@@ -128,8 +135,9 @@ class _Canonical:
             else:
                 said = _literal(value, here)
             name = f"{family}.{key}" if argument else here
-            if name not in self.neutral or json.dumps(said) != json.dumps(_literal(self.neutral[name], name)):
-                found[str(key)] = said
+            first = FIRST.get(name, name)
+            if first not in self.neutral or json.dumps(said) != json.dumps(_literal(self.neutral[first], first)):
+                found[str(key) if first == name else first.rpartition(".")[2]] = said
         return found
 
     def _speaks(self, path: str) -> bool:

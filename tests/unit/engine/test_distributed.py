@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ltrun.classifier import Linear
 from ltrun.config.bind import Bound
+from ltrun.data.crop import Draws, RandomCrop
 from ltrun.data.stores import Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import evaluated
@@ -169,9 +171,9 @@ class Noisy(nn.Module):
 def check_random_numbers_of_a_network_differ_by_rank_and_step_and_move_all_generators_alike(ranks: Ranks) -> None:
     batch = Batch(torch.zeros(ROWS, 2), Labels.hard(torch.zeros(ROWS, dtype=torch.long)), torch.arange(ROWS))
     before = torch.get_rng_state()
-    ranks.forward(Noisy(False), {"main": batch}, ["main"])  # type: ignore[arg-type]
+    ranks.forward(Noisy(False), {"main": batch}, ["main"])
     assert torch.equal(torch.get_rng_state(), before)
-    drawn = [ranks.forward(Noisy(True), {"main": batch}, ["main"])["main"].need("logits") for _ in range(2)]  # type: ignore[arg-type]
+    drawn = [ranks.forward(Noisy(True), {"main": batch}, ["main"])["main"].need("logits") for _ in range(2)]
     assert len(torch.cat(drawn).unique()) == 4 * ROWS
     states = [torch.empty_like(before) for _ in range(ranks.world)]
     torch.distributed.all_gather(states, torch.get_rng_state())
@@ -199,7 +201,8 @@ def check_a_streamed_store_decodes_every_image_on_one_rank(ranks: Ranks) -> None
         decodes, count = True, 0
         targets, files = digits()[0].targets, digits()[0].files
 
-        def open(self, rows: Sequence[Tensor], late: bool = False, cuts: object = None) -> Iterator[Batch]:
+        def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None) -> Iterator[Batch]:
+            assert cuts and [draws.keys.tolist() for draws in cuts] == [some.tolist() for some in rows]
             self.count += sum(map(len, rows))
             return digits()[0].open(rows)
 
@@ -208,7 +211,8 @@ def check_a_streamed_store_decodes_every_image_on_one_rank(ranks: Ranks) -> None
 
     store: Store = Streamed()
     plan = [torch.arange(10, 20), torch.arange(5), torch.tensor([3, 3, 60, 1, 0, 2, 7])]
-    for found, expected in zip(ranks.open(store, plan), digits()[0].open(plan), strict=True):
+    cuts = [Draws(RandomCrop(8), rows.numpy().astype(np.uint64)) for rows in plan]
+    for found, expected in zip(ranks.open(store, plan, cuts=cuts), digits()[0].open(plan), strict=True):
         assert torch.equal(found.inputs, expected.inputs) and torch.equal(found.rows, expected.rows)
         assert torch.equal(found.targets.primary, expected.targets.primary)
     counts = [torch.empty(1) for _ in range(ranks.world)]
