@@ -52,10 +52,10 @@ def cached(
     The arrays are mapped: writing to one changes neither the file nor the arrays of other runs. Raises ConfigError for an
     LTRUN_CACHE with a ~ that stands for no home.
     """
-    folder, verification = _folder(), VERIFICATION.get()
-    if folder is None:
+    place, verification = folder(), VERIFICATION.get()
+    if place is None:
         return make()
-    path = folder / f"{hashlib.sha256(repr((FORMAT, _decoder(), key)).encode()).hexdigest()[:32]}.arrays"
+    path = place / f"{name_of(*key)}.arrays"
     anew |= verification is not None
     if not anew and (kept := _fitting(path, stamps)) is not None:
         return kept
@@ -104,12 +104,18 @@ def _decoder() -> str:
     return __version__
 
 
-def _folder() -> Path | None:
+def name_of(*key: object) -> str:
+    """Returns the name of an entry, without its ending."""
+    return hashlib.sha256(repr((FORMAT, _decoder(), key)).encode()).hexdigest()[:32]
+
+
+def folder() -> Path | None:
+    """Returns the folder of the cache; None for an account without a home."""
     if given := os.environ.get("LTRUN_CACHE"):
         return Path(at_home(given, "LTRUN_CACHE"))
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ltrun"
-    except RuntimeError:  # an account without a home
+    except RuntimeError:
         return None
 
 

@@ -214,6 +214,7 @@ def looked(root: Root, given: ImageList, known: Benchmark | None) -> str:
     if known is None or root.listing is None:
         return words
     others = root.listing.others
-    found = f"{len(root.listing.index.keys):,} other images and {len(others['tars']):,} tars"
+    files = f"{len(others['tars']):,} tars and {len(others['parquet']):,} Parquet files"
+    found = f"{len(root.listing.index.keys):,} images, {files}"
     packed = f"; {shown(others['packed'][0])} is compressed, and must be unpacked first" if others["packed"] else ""
-    return f"{words}, and by name in {found} below it{packed} (images and lists: {known.source})"
+    return f"{words}, and by name among the {found} below it{packed} (images and lists: {known.source})"
