@@ -52,7 +52,7 @@ def cached(
     The arrays are mapped: writing to one changes neither the file nor the arrays of other runs. Raises ConfigError for an
     LTRUN_CACHE with a ~ that stands for no home.
     """
-    place, verification = folder(), VERIFICATION.get()
+    place, verification = cache_folder(), VERIFICATION.get()
     if place is None:
         return make()
     path = place / f"{name_of(*key)}.arrays"
@@ -109,7 +109,7 @@ def name_of(*key: object) -> str:
     return hashlib.sha256(repr((FORMAT, _decoder(), key)).encode()).hexdigest()[:32]
 
 
-def folder() -> Path | None:
+def cache_folder() -> Path | None:
     """Returns the folder of the cache; None for an account without a home."""
     if given := os.environ.get("LTRUN_CACHE"):
         return Path(at_home(given, "LTRUN_CACHE"))

@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltrun.data.cache import Arrays, cached, folder, name_of
+from ltrun.data.cache import Arrays, cache_folder, cached, name_of
 from ltrun.data.images import shown
 from ltrun.data.index import Index, sorted_index
 from ltrun.data.keys import Keys
@@ -64,7 +64,7 @@ def named_rows(root: Path, file: str, keys: Keys, kind: str) -> Index:
 
 def copied(root: Path, parts: Sequence[Rows]) -> Index:
     """Returns the images of these rows in one file of the cache, copied there unless they are there. Raises DataError."""
-    place = folder()
+    place = cache_folder()
     if place is None:
         raise DataError("images of Parquet files are copied to ltrun's cache, which has no home: set LTRUN_CACHE=FOLDER")
     digest = hashlib.sha256(b"\0".join(key for part in parts for key in part.keys.tolist())).hexdigest()
