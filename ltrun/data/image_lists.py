@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: `bind` reads the annotations of inherited fields in the modules of subclasses.
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -60,7 +60,7 @@ class ImageLists(Photos):
                 f"{shown(root)} holds no train.txt: give the list of training images as dataset.train=FILE, with lines "
                 "'path label'"
             )
-        check_held_out(self, files)
+        self.refuse_ineffective({split: shown(file) for split, file in files.items()})
         lists = {split: read_list(file) for split, file in files.items()}
         classes = own_classes(lists["train"], [lists[split] for split in lists if split != "train"])
         names = names_of(files["train"].parent, class_folders_of(lists["train"], classes))
@@ -88,6 +88,7 @@ class PublishedLists(Photos):
     """
 
     benchmark: Name
+    test_fraction: float = field(default=TEST_FRACTION, init=False)  # the test list is the test split
     train: str | None = None
     val: str | None = None
     test: str | None = None
@@ -109,7 +110,7 @@ class PublishedLists(Photos):
         for split in ("train", "test"):
             if split not in files:
                 raise DataError(lacking(split, root if self.lists is None else folder_of(self.lists), known))
-        check_held_out(self, files)
+        self.refuse_ineffective({split: shown(file) for split, file in files.items()})
         names = names_of(files["train"].parent, known.classes)
         lists, notes = {}, list[str]()
         for split, file in files.items():
@@ -149,16 +150,6 @@ def chosen(
             raise DataError(f"dataset.{split}: there is no list {tried}: give a path relative to dataset.lists or dataset.root")
         found[split] = here
     return {split: found[split] for split in SPLITS if split in found}
-
-
-def check_held_out(photos: Photos, files: Mapping[str, Path]) -> None:
-    """Raises ConfigError for images to hold out in place of a list that exists."""
-    if "test" in files and photos.test_fraction != TEST_FRACTION:
-        given = f"dataset.test_fraction={photos.test_fraction:g}"
-        raise ConfigError(f"{shown(files['test'])} is the test split, so {given} has no effect: remove it")
-    for key, value in {"validation_per_class": photos.validation_per_class, "validation": photos.validation}.items():
-        if "val" in files and value:
-            raise ConfigError(f"{shown(files['val'])} is the validation split already: give dataset.{key}=0")
 
 
 def lacking(split: str, place: Path, known: Benchmark) -> str:
@@ -214,6 +205,7 @@ def looked(root: Root, given: ImageList, known: Benchmark | None) -> str:
     if known is None or root.listing is None:
         return words
     others = root.listing.others
-    found = f"{len(root.listing.index.keys):,} other images and {len(others['tars']):,} tars"
+    files = f"{len(others['tars']):,} tars and {len(others['parquet']):,} Parquet files"
+    found = f"{len(root.listing.index.keys):,} images, {files}"
     packed = f"; {shown(others['packed'][0])} is compressed, and must be unpacked first" if others["packed"] else ""
-    return f"{words}, and by name in {found} below it{packed} (images and lists: {known.source})"
+    return f"{words}, and by name among the {found} below it{packed} (images and lists: {known.source})"
