@@ -12,7 +12,9 @@ from ltrun.errors import DataError
 COLUMN = Column("labels.csv", "label", lambda row: f"line {row + 2}")
 
 
-def found(cells: Sequence[str], known: Sequence[str] = (), trained: Sequence[bool] | None = None) -> tuple[list[int], list[str]]:
+def found(
+    cells: Sequence[str], known: Sequence[str] = (), trained: Sequence[bool] | None = None
+) -> tuple[list[int], list[str]]:
     mask = np.ones(len(cells), dtype=bool) if trained is None else np.array(trained)
     labels, names = classes_of(cells, mask, known, COLUMN)
     return labels.tolist(), list(names)
@@ -62,7 +64,7 @@ def test_names_that_differ_in_case_are_told(caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.parametrize(
     ("cells", "known", "said"),
     [
-        (["a", "", "b", ""], [], "labels.csv, line 3: the label 'label' is empty, as in 1 more row"),
+        (["a", "", "b", ""], [], "labels.csv, line 3: the label 'label' is empty, as in 1 more"),
         (["0", "3", "1"], ["a", "b", "c"], "line 3: the label 3 is outside the 3 classes, which are numbered from 0 to 2"),
         (["1", "2", "3"], ["a", "b", "c"], "line 4: the label 3 is outside the 3 classes, which are numbered from 0 to 2: these seem"),
         (["0", "1", "-1"], [], "line 4: the label -1 is below 0, as for an image without a class"),
