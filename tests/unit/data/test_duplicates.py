@@ -58,8 +58,8 @@ def test_a_file_that_vanishes_has_a_content_of_its_own(files: list[Path]) -> Non
 @pytest.mark.parametrize(
     ("labels", "splits", "level", "said"),
     [
-        ([0, 0], ["train", "test"], "WARNING", "1 image has the content of an image of another split, such as 0.jpg and 1.jpg"),
-        ([0, 1], ["train", "train"], "WARNING", "1 image has the content of an image of another class, such as 0.jpg and 1.jpg"),
+        ([0, 0], ["train", "test"], "WARNING", "1 image has the content of an image of another split, such as 0.jpg"),
+        ([0, 1], ["train", "train"], "WARNING", "1 image has the content of an image of another class, such as 0.jpg"),
         ([0, 0], ["train", "train"], "INFO", "1 image has the content of an image of their class, such as 0.jpg and 1.jpg"),
     ],
 )  # fmt: skip
