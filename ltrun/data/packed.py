@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from ltrun.data.cache import Arrays, cached, folder, name_of
+from ltrun.data.cache import Arrays, cache_folder, cached, name_of
 from ltrun.data.containers import Container
 from ltrun.data.files import DIGEST, Rows
 from ltrun.data.images import Unreadable, shown
@@ -87,7 +87,7 @@ def unpacked(files: Sequence[Path], column: str, stamps: Stamps) -> Packed:
     stamps: of the files. Raises DataError for a file that cannot be read, and where the cache has no room.
     """
     key = ("packed", column, *(str(file.resolve()) for file in files))
-    place = folder()
+    place = cache_folder()
     if place is None:
         raise DataError("images of Parquet files are unpacked to ltrun's cache, which has no home: set LTRUN_CACHE=FOLDER")
     path = place / f"{name_of(*key)}.packed"
