@@ -11,6 +11,6 @@ from ltrun.data.stores import Resident, Streamed
 from ltrun.data.table import ImageTable
 
 __all__ = [
-    "CIFARLT", "DigitsLT", "ImageFolder", "ImageLists", "ImageTable", "Normalise", "ParquetImages", "PublishedLists", "Resident",
-    "Source", "Splits", "Streamed",
+    "CIFARLT", "DigitsLT", "ImageFolder", "ImageLists", "ImageTable", "Normalise", "ParquetImages", "PublishedLists",
+    "Resident", "Source", "Splits", "Streamed",
 ]  # fmt: skip

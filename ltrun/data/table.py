@@ -37,8 +37,9 @@ class ImageTable(Photos):
     columns that are called like that. Paths are relative to root or, if more of them are found there, to the folder of the
     table; no image outside root is read. Labels are names, or numbers; without `names` the classes are the labels that occur,
     sorted, numerically where all are numbers. names: a text file, relative to root, with one class name a line, whose numbers
-    from 0 on the labels may be. Without a column for splits, test_fraction of each class is held out. missing: number of images
-    that may be missing and are left out. An image that a split repeats counts once; an image in two splits is refused.
+    from 0 on the labels may be. Without a column for splits, test_fraction of each class is held out. missing: number of
+    images, or share below 1, that may be missing and are left out. An image that a split repeats counts once; an image in two
+    splits is refused.
     """
 
     name = "table"
@@ -47,7 +48,7 @@ class ImageTable(Photos):
     label: str | None = None
     split: str | None = None
     names: str | None = None
-    missing: int = 0
+    missing: float = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

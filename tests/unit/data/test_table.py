@@ -180,7 +180,7 @@ def test_a_table_without_training_rows_is_refused(tmp_path: Path) -> None:
         ({"test_fraction": 0.3}, r"is the test split, so dataset\.test_fraction=0\.3 has no effect"),
         ({"validation": 0.1}, r"is the validation split already: give dataset\.validation=0"),
         ({"label": "lable"}, r"dataset\.label: .* has no column 'lable'; did you mean 'label'"),
-        ({"missing": -1}, "missing must be 0 or more"),
+        ({"missing": -1}, "missing must be a number of images"),
     ],
 )
 def test_an_option_that_does_not_fit_the_table_is_refused(tmp_path: Path, more: dict[str, Any], said: str) -> None:
