@@ -8,7 +8,8 @@ from ltrun.augmentation.cmo import CMO
 from ltrun.augmentation.crop_flip import CropFlip
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.mixup import Mixup
+from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
 
-__all__ = ["AutoAugment", "CMO", "CropFlip", "Cutout", "Mixup", "Rotation", "SimCLR"]
+__all__ = ["AutoAugment", "CMO", "CropFlip", "Cutout", "Mixup", "RandAugment", "Rotation", "SimCLR"]
