@@ -6,10 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ltrun import streams
 from ltrun.config.catalogue import Option, groups, options
 from ltrun.errors import ConfigError, DataError, LtrunError
+
+if TYPE_CHECKING:
+    from ltrun.results.record import RunRecord
 
 HEADINGS = {"method": "methods: one recipe a paper, ltrun method=NAME"}
 WRONG = ("damaged", "unknown", "unreadable")  # kinds of problems for which a folder of records is refused
@@ -60,16 +64,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _markdown(asked: argparse.Namespace) -> str:
     """Returns the page, or the tables of some groups. Raises LtrunError."""
-    from ltrun.report.methods_page import methods_page, tables_of
-
-    ours = _ours(asked.records, asked.config_dir) if asked.records else None
-    return tables_of(asked.groups, asked.config_dir, ours) if asked.groups else methods_page(asked.config_dir, ours)
-
-
-def _ours(places: Sequence[Path], more: Sequence[Path]) -> dict[str, str]:
-    """Returns preset -> mean accuracy of its runs among the records. Raises LtrunError."""
     from ltrun.config.presets import composing
+    from ltrun.report.methods_page import methods_page, tables_of
     from ltrun.report.preset_runs import accuracies
+    from ltrun.report.recipes_page import recipe_tables
+
+    more, records, ours = asked.config_dir, _records(asked.records), None
+    with composing(more):
+        if records:
+            ours = accuracies(records, [option.name for option in options("method", more)])
+        if asked.groups:
+            return tables_of(asked.groups, more, ours)
+        return methods_page(more, ours, recipe_tables(records, more))
+
+
+def _records(places: Sequence[Path]) -> list[RunRecord]:
+    """Returns the finished runs in files and folders. Raises DataError for a place without any, and for a damaged one."""
     from ltrun.report.records import records_at
 
     records = []
@@ -80,8 +90,7 @@ def _ours(places: Sequence[Path], more: Sequence[Path]) -> dict[str, str]:
         if not found:
             raise DataError(f"{place} has no finished run: name a reproduction.json, a result.json or a folder of runs")
         records += found
-    with composing(more):
-        return accuracies(records, [option.name for option in options("method", more)])
+    return records
 
 
 def _show(chosen: dict[str, list[Option]]) -> None:

@@ -54,22 +54,32 @@ def _chosen(words: Sequence[str]) -> dict[str, object]:
 def recipes(more: Sequence[Path] = ()) -> dict[tuple[str, str], Setting]:
     """Returns (method, data set) -> the file of the published recipe. Raises ConfigError for a file that is not YAML."""
     found: dict[tuple[str, str], Setting] = {}
-    for folder in catalogue.folders(more):
-        for name in sorted(catalogue.names_in(folder / ON / "method")):
-            method, at, dataset = name.partition(BETWEEN)
-            if at and method != ANY and (method, dataset) not in found:
-                found[method, dataset] = setting(GROUP, name, more)
+    for name in sorted(_files("method", more)):
+        method, at, dataset = name.partition(BETWEEN)
+        if at and method != ANY:
+            found[method, dataset] = setting(GROUP, name, more)
     return found
 
 
+def has_defaults(dataset: str, more: Sequence[Path] = ()) -> bool:
+    """Whether presets without a recipe take the optimizer and the schedule of this data set."""
+    return f"{ANY}{BETWEEN}{dataset}" in _files("method", more)
+
+
 def numbers(method: str, dataset: str, more: Sequence[Path] = ()) -> list[Setting]:
-    """Returns the files of numbers that the options of a recipe have on its data set."""
+    """Returns the files of the numbers that the options of a method have on a data set."""
+    files = _files("method", more)
+    recipe = next((name for name in (f"{method}{BETWEEN}{dataset}", f"{ANY}{BETWEEN}{dataset}") if name in files), None)
     chosen = root()[1]
-    for group, name in (("dataset", dataset), ("method", method), (GROUP, f"{method}{BETWEEN}{dataset}")):
+    for group, name in (("dataset", dataset), ("method", method), *([(GROUP, recipe)] if recipe else [])):
         chosen |= {slot: option for slot, option, package in setting(group, name, more).choices if not package}
     found = []
     for slot, option in chosen.items():
         name = f"{option}{BETWEEN}{dataset}"
-        if slot != "method" and any(name in catalogue.names_in(folder / ON / slot) for folder in catalogue.folders(more)):
+        if slot != "method" and name in _files(slot, more):
             found.append(setting(f"{ON}/{slot}", name, more, "" if slot == "decoupling" else slot))
     return found
+
+
+def _files(group: str, more: Sequence[Path]) -> set[str]:
+    return {name for folder in catalogue.folders(more) for name in catalogue.names_in(folder / ON / group)}
