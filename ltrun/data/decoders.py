@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ltrun.data.containers import Container
 from ltrun.data.crop import Draws, uniform
-from ltrun.data.images import Decoding, Encoded, decode_all, explained, quiet, unreadable
+from ltrun.data.images import Decoding, Encoded, Unreadable, decode_all, explained, quiet, unreadable
 from ltrun.errors import DataError
 from ltrun.machine import end_with_parent, shorten_sockets
 
@@ -100,7 +100,7 @@ class Decoders:
         try:
             for order, read in zip(plan, loader, strict=True):
                 for number, reason in read.reasons.items():
-                    raise unreadable(self.images.container.shown(number), reason)
+                    raise self._refused(number, reason)
                 yield self._on_device(order, read) if read.jpegs else read.pixels
         except RuntimeError as error:  # DataLoader raises it when a worker was killed
             loader = self._loader()  # starts processes only when it is read
@@ -130,6 +130,20 @@ class Decoders:
             generator=torch.Generator(),  # the default would draw from torch's generator, on which training depends
         )
 
+    def _refused(self, number: int, reason: str) -> DataError:
+        """Returns the error for an image: it is damaged, or its disk is gone, which a second attempt to read it tells."""
+        container = self.images.container
+        try:
+            container.read(number)
+        except OSError as error:
+            return DataError(
+                f"{container.shown(number)} cannot be read any more ({error.strerror or error}): make its disk readable and "
+                "give the same command again, which resumes the run"
+            )
+        except Unreadable:
+            pass
+        return unreadable(container.shown(number), reason)
+
     def _on_device(self, order: Order, read: Read) -> Tensor:
         """Returns the pixels of a batch whose JPEGs the device decodes. Raises DataError for a JPEG that it cannot read."""
         from ltrun.data.views import jpegs, view
@@ -153,7 +167,7 @@ class Decoders:
 
         whole = explained(jpeg.numpy().tobytes(), lambda content: photograph(content, self.images.how))
         if isinstance(whole, str):
-            raise unreadable(self.images.container.shown(number), whole)
+            raise self._refused(number, whole)
         return whole.to(self.device)
 
     def _died(self, error: RuntimeError) -> str:

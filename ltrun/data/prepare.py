@@ -10,7 +10,6 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.parts import Prepare
 
-
 CACHED = 2**20  # numbers of a batch that may be in a CPU's cache at once
 
 

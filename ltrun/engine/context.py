@@ -22,7 +22,7 @@ from ltrun.tasks.base import Meter, Task
 from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats
 
-ON_CPU, ON_GPU = 250, 2**23  # size of an evaluation batch: inputs on a CPU, values of all inputs together on a GPU
+ON_CPU, TOGETHER = 250, 2**23  # size of an evaluation batch: inputs on a CPU, and values of all inputs together
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,8 @@ class RunContext:
         size = self.settings.evaluation.batch_size
         if size != "auto":
             return size
-        return max(1, ON_GPU // self.input_shape.numel()) if self.device.type == "cuda" else ON_CPU
+        fitting = max(1, TOGETHER // self.input_shape.numel())
+        return fitting if self.device.type == "cuda" else min(fitting, ON_CPU)
 
     def meter(self) -> Meter:
         evaluation = self.settings.evaluation
@@ -102,7 +103,7 @@ def _warn_of_size(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[
 
     Larger images cost time, and each feature sees a small piece of them; smaller images are downsampled to almost nothing.
     """
-    pixels = backbone.target.pixels
+    pixels = backbone.target.pixels_of(backbone.arguments)
     if pixels and len(shape) == 3 and not (pixels[0] <= min(shape[1:]) and max(shape[1:]) <= pixels[1]):
         least, most = pixels
         times = shape[1] * shape[2] / most**2

@@ -23,7 +23,7 @@ MANIFEST = "checkpoints.json"  # names the checkpoints from which a run may resu
 INERT = (
     "seed", "outputs", "force", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",
     "runtime.device", "runtime.threads", "runtime.channels_last", "runtime.compile", "runtime.pack", "runtime.tensorboard",
-    "runtime.checkpoint_seconds", "runtime.levers",
+    "runtime.checkpoint_seconds", "runtime.levers", "network.cut",
 )  # fmt: skip
 """Keys that name a run, or change only where, how fast or how visibly it runs. All other keys of `runtime` change results."""
 

@@ -87,6 +87,14 @@ def test_a_damaged_photograph_is_named(photos: Path, device: torch.device | None
         list(store.open([torch.arange(8)], cuts=drawn(CROP, 5, [torch.arange(8)])))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_disk_that_goes_away_says_how_to_go_on(photos: Path, workers: int) -> None:
+    store = opened(photos, workers)
+    photos.rename(photos.parent / "unmounted")
+    with pytest.raises(DataError, match=r"cannot be read any more \(No such file or directory\): .* resumes the run"):
+        cut(store)
+
+
 def test_decoded_photographs_are_refused_where_whole_ones_are_cut() -> None:
     with pytest.raises(ConfigError, match=r"streamed is false, .* give dataset\.streamed=auto"):
         ImageFolder("x", streamed=False, random_crops=True)
