@@ -64,18 +64,23 @@ def _parser() -> argparse.ArgumentParser:
 
 def _markdown(asked: argparse.Namespace) -> str:
     """Returns the page, or the tables of some groups. Raises LtrunError."""
-    from ltrun.config.presets import composing
     from ltrun.report.methods_page import methods_page, tables_of
-    from ltrun.report.preset_runs import accuracies
     from ltrun.report.recipes_page import recipe_tables
 
-    more, records, ours = asked.config_dir, _records(asked.records), None
+    more = asked.config_dir
+    ours, states = _ours(_records(asked.records), more) if asked.records else (None, {})
+    return tables_of(asked.groups, more, ours) if asked.groups else methods_page(more, ours, recipe_tables(states, more))
+
+
+def _ours(records: Sequence[RunRecord], more: Sequence[Path]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    """Returns preset -> mean accuracy of its runs, and (preset, data set) -> that of runs of a recipe. Raises LtrunError."""
+    from ltrun.config.presets import composing
+    from ltrun.config.published import recipes
+    from ltrun.report.preset_runs import accuracies, states
+
     with composing(more):
-        if records:
-            ours = accuracies(records, [option.name for option in options("method", more)])
-        if asked.groups:
-            return tables_of(asked.groups, more, ours)
-        return methods_page(more, ours, recipe_tables(records, more))
+        presets = [option.name for option in options("method", more)]
+        return accuracies(records, presets), states(records, recipes(more))
 
 
 def _records(places: Sequence[Path]) -> list[RunRecord]:

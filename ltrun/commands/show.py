@@ -95,10 +95,8 @@ def _recipe(method: str, dataset: str, more: Sequence[Path]) -> Iterator[str]:
     yield f"method={method} dataset={dataset}"
     found = recipes(more).get((method, dataset))
     if found is None:
-        whose = (
-            "the preset's slots, with the data set's own" if has_defaults(dataset, more) else "all of the preset's, with its"
-        )
-        yield f"  no published recipe: {whose} optimizer and schedule"
+        whose = "the data set's own optimizer and schedule" if has_defaults(dataset, more) else "its numbers for CIFAR100-LT"
+        yield f"  no published recipe: trains the preset's slots with {whose}"
     else:
         yield f"  the published recipe. {found.option.summary}"
         yield f"  {found.option.citation}"

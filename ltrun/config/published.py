@@ -9,8 +9,11 @@ schedule of the data set, because the preset's own are for small images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from ltrun.config import catalogue
 from ltrun.config.option import Setting, root, setting
@@ -66,19 +69,42 @@ def has_defaults(dataset: str, more: Sequence[Path] = ()) -> bool:
     return f"{ANY}{BETWEEN}{dataset}" in _files("method", more)
 
 
-def numbers(method: str, dataset: str, more: Sequence[Path] = ()) -> list[Setting]:
-    """Returns the files of the numbers that the options of a method have on a data set."""
+def chosen(method: str, dataset: str, more: Sequence[Path] = ()) -> dict[str, str]:
+    """Returns group -> option of a method on a data set, and group@package -> option of its stages, as Hydra would choose."""
     files = _files("method", more)
     recipe = next((name for name in (f"{method}{BETWEEN}{dataset}", f"{ANY}{BETWEEN}{dataset}") if name in files), None)
-    chosen = root()[1]
+    found = root()[1] | {"method": method, "dataset": dataset}
     for group, name in (("dataset", dataset), ("method", method), *([(GROUP, recipe)] if recipe else [])):
-        chosen |= {slot: option for slot, option, package in setting(group, name, more).choices if not package}
+        found |= {slot: option for slot, option, _ in setting(group, name, more).choices}
+    stages = setting("decoupling", found["decoupling"], more).choices
+    return found | {f"{slot}{BETWEEN}{package}": option for slot, option, package in stages}
+
+
+def numbers(method: str, dataset: str, more: Sequence[Path] = ()) -> list[Setting]:
+    """Returns the files of the numbers that the options of a method have on a data set."""
     found = []
-    for slot, option in chosen.items():
+    for slot, option in chosen(method, dataset, more).items():
         name = f"{option}{BETWEEN}{dataset}"
         if slot != "method" and name in _files(slot, more):
             found.append(setting(f"{ON}/{slot}", name, more, "" if slot == "decoupling" else slot))
     return found
+
+
+def values(group: str, option: str, dataset: str, more: Sequence[Path] = ()) -> dict[str, Any]:
+    """Returns the content of an option's file with its numbers on a data set; interpolations stay as they are written."""
+    found = _content(group, option, more)
+    name = f"{option}{BETWEEN}{dataset}"
+    return _merged(found, _content(f"{ON}/{group}", name, more)) if name in _files(group, more) else found
+
+
+def _content(group: str, name: str, more: Sequence[Path]) -> dict[str, Any]:
+    found = yaml.safe_load(catalogue.file_of(group, name, more).read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(one[key], other[key]) for key in one.keys() & other.keys() if isinstance(one[key], dict)}
+    return {**one, **other, **both}
 
 
 def _files(group: str, more: Sequence[Path]) -> set[str]:

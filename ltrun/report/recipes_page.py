@@ -1,4 +1,7 @@
-"""Markdown tables of the published recipes of large data sets: training in words, published accuracy, own runs."""
+"""Markdown tables of the published recipes of large data sets: training in words, published accuracy, own runs.
+
+The words are read from the files of options alone, without Hydra; a test compares them with composed configurations.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ltrun.config import catalogue
-from ltrun.config.compose import Job
-from ltrun.config.explain import explained
 from ltrun.config.option import Setting
-from ltrun.config.presets import jobs_of
-from ltrun.config.published import recipes
-from ltrun.errors import ConfigError
-from ltrun.report.preset_runs import runs_of
+from ltrun.config.published import GROUP, chosen, recipes, values
 from ltrun.report.render.markdown import escaped
-from ltrun.results.record import RunRecord
-from ltrun.types import fraction_of
 
 BREAK = "<br>"
-GROUPS = ("method", "dataset")
+TITLED = ("method", "dataset")
 USUAL = {
     "resampling": "instance",
     "ensemble": "none",
@@ -37,39 +33,30 @@ EXPECTED = re.compile(
 """`expected:` of a recipe: accuracy in percent, groups of classes in parentheses, network, epochs, source."""
 
 
-def recipe_tables(records: Sequence[RunRecord] = (), more: Sequence[Path] = ()) -> str:
-    """Returns a heading and a table for each data set that has recipes. Needs `composing`.
+def recipe_tables(states: Mapping[tuple[str, str], str], more: Sequence[Path] = ()) -> str:
+    """Returns a heading and a table for each data set that has recipes.
 
-    records: runs that fill the column of states. more: folders of the user's options. Raises ConfigError.
+    states: (method, data set) -> accuracy of own runs, where there are any. more: folders of the user's options. Raises
+    ConfigError.
     """
     of_dataset: defaultdict[str, dict[str, Setting]] = defaultdict(dict)
     for (method, dataset), found in recipes(more).items():
         of_dataset[dataset][method] = found
-    titles = {
-        group: {option.name: option.title for option in catalogue.options(group, more)} for group in ("method", "dataset")
-    }
-    return "\n\n".join(
-        f"### {escaped(titles['dataset'].get(dataset) or dataset)}\n\n{_table(dataset, found, titles['method'], records)}"
-        for dataset, found in sorted(of_dataset.items())
-    )
-
-
-def _table(dataset: str, found: Mapping[str, Setting], titles: Mapping[str, str], records: Sequence[RunRecord]) -> str:
-    try:
-        jobs = jobs_of(list(found), dataset)
-    except Exception as error:
-        raise ConfigError(f"the recipes of dataset={dataset} do not compose: {explained(error, [])}") from None
-    runs = runs_of(jobs, records, dataset)
-    rows = [
-        (
-            f"{escaped(titles.get(method) or method)}{BREAK}`{method}`",
-            escaped(training(jobs[method])),
-            _published(recipe.option.expected),
-            runs[method].text if runs[method].n else NOT_YET,
-        )
-        for method, recipe in sorted(found.items())
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (HEADS, [":--"] * len(HEADS), *rows))
+    methods, datasets = ({option.name: option.title for option in catalogue.options(group, more)} for group in TITLED)
+    parts = []
+    for dataset, found in sorted(of_dataset.items()):
+        rows = [
+            (
+                f"{escaped(methods.get(method) or method)}{BREAK}`method={method} dataset={dataset}`",
+                escaped(training(method, dataset, more)),
+                _published(recipe.option.expected),
+                states.get((method, dataset), NOT_YET),
+            )
+            for method, recipe in sorted(found.items())
+        ]
+        table = "\n".join(f"| {' | '.join(cells)} |" for cells in (HEADS, [":--"] * len(HEADS), *rows))
+        parts.append(f"### {escaped(datasets.get(dataset) or dataset)}\n\n{table}")
+    return "\n\n".join(parts)
 
 
 def _published(expected: str) -> str:
@@ -81,39 +68,44 @@ def _published(expected: str) -> str:
     return BREAK.join(filter(None, (said["all"], groups, escaped(f"{said['network']}, {said['epochs']}; {said['source']}"))))
 
 
-def training(job: Job) -> str:
-    """Says how a job trains: network, epochs, batch, optimizer, schedule, ensemble, augmentation, second stage."""
-    config, optimizer = job.config, job.config["optimizer"]
-    weights = config["network"].get("weights")
+def training(method: str, dataset: str, more: Sequence[Path] = ()) -> str:
+    """Says how a method trains on a data set: network, epochs, batch, optimizer, schedule, options, second stage."""
+    options = chosen(method, dataset, more)
+    network, optimizer, schedule = (
+        values(group, options[group], dataset, more) for group in ("network", "optimizer", "schedule")
+    )
+    top = {"epochs": schedule["epochs"], "batch_size": 128} | values("dataset", dataset, dataset, more)
+    top |= values(GROUP, f"{method}@{dataset}", dataset, more)
+    epochs, weights = int(top["epochs"]), network.get("weights")
     said = [
-        network_name(job) + (f" with the weights {weights}" if weights else ""),
-        f"{config['epochs']} epochs",
-        f"batches of {config['batch_size']}",
+        network_name(options["network"]) + (f" with the weights {weights}" if weights else ""),
+        f"{epochs} epochs",
+        f"batches of {top['batch_size']}",
         f"rate {optimizer['lr']:g}{_rates(optimizer)}",
         f"weight decay {optimizer['weight_decay']:g}",
         *(["Nesterov momentum"] if optimizer.get("nesterov") else []),
-        schedule_words(config["schedule"], config["epochs"]),
+        schedule_words(schedule, epochs),
     ]
-    said += [f"{slot}={job.choices[slot]}" for slot, usual in USUAL.items() if job.choices.get(slot, usual) != usual]
-    later = [name for name in config["plan"] if config["stages"][name].get("fraction") is not None]
-    return "; ".join([", ".join(said), *(_stage(name, job) for name in later)])
+    said += [f"{slot}={options[slot]}" for slot, usual in USUAL.items() if options[slot] != usual]
+    plan = values("decoupling", options["decoupling"], dataset, more)["stages"]
+    later = [_stage(name, stage["fraction"], epochs, options) for name, stage in plan.items() if "fraction" in stage]
+    return "; ".join([", ".join(said), *later])
 
 
-def network_name(job: Job) -> str:
+def network_name(option: str) -> str:
     """Returns the network as papers write it: ResNeXt-50 for network=resnext50."""
-    name = job.choices["network"]
-    found = re.fullmatch(r"(resnet|resnext)(\d+)", name)
-    return f"{ {'resnet': 'ResNet', 'resnext': 'ResNeXt'}[found[1]] }-{found[2]}".replace(" ", "") if found else name
+    found = re.fullmatch(r"(resnet|resnext)(\d+)", option)
+    return f"{'ResNeXt' if found[1] == 'resnext' else 'ResNet'}-{found[2]}" if found else option
 
 
 def schedule_words(schedule: Mapping[str, Any], epochs: int) -> str:
     """Says how the rate falls: a cosine, or factors and the epochs from which they hold, and how it warms up."""
     if "milestones" in schedule:
         steps = zip(schedule["factors"], schedule["milestones"], strict=True)
-        falls = "times " + ", ".join(f"{factor:g} from epoch {fraction_of(epochs, begin)}" for factor, begin in steps)
+        falls = "times " + ", ".join(f"{factor:g} from epoch {_epochs(begin, epochs)}" for factor, begin in steps)
     else:
         falls = "cosine"
-    warm = fraction_of(epochs, schedule.get("warmup", 0.0))
+    warm = _epochs(schedule.get("warmup", 0.0), epochs)
     return f"{falls} after a warm-up of {warm} epochs" if warm else falls
 
 
@@ -123,7 +115,11 @@ def _rates(optimizer: Mapping[str, Any]) -> str:
     return f" ({optimizer['lr'] * others[0]:g} outside the head)" if others else ""
 
 
-def _stage(name: str, job: Job) -> str:
-    epochs = fraction_of(job.config["epochs"], job.config["stages"][name]["fraction"])
-    sampler = job.choices.get(f"resampling@stages.{name}.resampling")
-    return f"then {epochs} epochs of the {name}" + (f" with resampling={sampler}" if sampler else "")
+def _stage(name: str, fraction: float, epochs: int, options: Mapping[str, str]) -> str:
+    sampler = options.get(f"resampling@stages.{name}.resampling")
+    return f"then {_epochs(fraction, epochs)} epochs of the {name}" + (f" with resampling={sampler}" if sampler else "")
+
+
+def _epochs(fraction: float, epochs: int) -> int:
+    """The same as `ltrun.types.fraction_of`, whose module imports torch."""
+    return int(fraction * epochs + 1e-9)
