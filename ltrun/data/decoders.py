@@ -60,13 +60,17 @@ class Decoders:
 
     def read(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
         """Yields (B, 3, size, size) uint8 for each array of file numbers, in that order. Raises DataError."""
+        for images, reasons in self.attempt(plan):
+            for row, reason in reasons.items():
+                raise unreadable(self.files.path(row), reason)
+            yield images
+
+    def attempt(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Read]:
+        """Yields what `read` yields, and file number -> why the file is unreadable; the pixels of such a row are zero."""
         loader = self.idle.pop() if self.idle else self._loader()
         loader.sampler[:] = [rows.tolist() for rows in plan]  # type: ignore[index]
         try:
-            for images, reasons in loader:
-                for row, reason in reasons.items():
-                    raise unreadable(self.files.path(row), reason)
-                yield images
+            yield from loader
         except RuntimeError as error:  # DataLoader raises it when a worker was killed
             loader = self._loader()  # starts processes only when it is read
             raise DataError(self._died(error)) from None

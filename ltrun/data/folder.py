@@ -124,6 +124,10 @@ class ImageFolder(Source):
         self.skip_unreadable = skip_unreadable
         self.streamed, self.workers = streamed, workers
 
+    @property
+    def view(self) -> Decoding:
+        return self.how
+
     def open(self, device: torch.device) -> Splits:
         with reading(self.root):
             layout = self._layout()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ltrun.data.images import shown
+from ltrun.data.images import Decoding, shown
 from ltrun.data.stamps import Stamps
 from ltrun.data.stores import Store
 from ltrun.errors import DataError
@@ -52,6 +52,11 @@ class Source:
 
     name: str
     lacks_validation: bool = False  # True where the arguments alone say that there will be no validation split
+
+    @property
+    def view(self) -> Decoding | None:
+        """How an image file becomes a stored input of evaluation; None where stored inputs do not come from image files."""
+        return None
 
     def open(self, device: torch.device) -> Splits:
         """Returns the splits, on the device. They depend on the constructor's arguments and the files alone, and on no seed.
