@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     if len(problems) > NAMED:
         print(f"and {len(problems) - NAMED:,} more", file=sys.stderr)
     if kind and file != STDOUT:
-        print(f"{len(paths) - len(problems):,} images predicted by {_title(model)}: {file}")
+        print(f"{len(paths) - len(problems):,} images predicted by {title(model)}: {file}")
     if problems:
         where = f"; the others are in {file}" if kind and file != STDOUT else ""
         verb = "image" if len(paths) == 1 else "images"
@@ -58,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
-def opened(run: Path, predictor: str | None, device: str) -> Model:
-    """Returns the model of the run at a path. Raises LtrunError."""
+def opened(run: Path, predictor: str | None, device: str, precision: str | None = None) -> Model:
+    """Returns the model of the run at a path. precision: None for the run's. Raises LtrunError."""
     from ltrun.config.compose import hydra_ready
     from ltrun.config.plugins import PLUGINS, from_environment, refuse_missing
     from ltrun.config.recorded import config_here
@@ -70,10 +70,13 @@ def opened(run: Path, predictor: str | None, device: str) -> Model:
     refuse_missing(PLUGINS, plugins)
     with hydra_ready():
         config = config_here(record, file, plugins)
+    if precision is not None:
+        config["runtime"]["precision"] = precision
     return model_of(record, file.parent, config, predictor, device)
 
 
-def _title(model: Model) -> str:
+def title(model: Model) -> str:
+    """Returns `erm on digits_lt, seed 0, predictor ncm`."""
     record = model.record
     row = "" if model.predictor == record.headline else f", predictor {model.predictor}"
     return plain(f"{record.label} on {record.dataset}, seed {record.seed}{row}")
