@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
@@ -28,6 +30,7 @@ CONTEXT = {
     "features": "int: D, the length of the features that a head or a projector receives",
     "head": "Head: the head trained so far, for a classifier that wraps it",
     "sampler": "Sampler of stream main",
+    "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
     "outer": "list of parameters of the parts with `outer`, for the update that learns them",
 }
 
@@ -65,7 +68,26 @@ class Prepare(Part):
         raise NotImplementedError
 
 
+class Crop(Protocol):
+    """A random crop of a whole photograph. size: pixels of a side of the result. interpolation: of its scaling."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def interpolation(self) -> Literal["bilinear", "bicubic"]: ...
+
+    def box(self, height: int, width: int, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
+        """Returns top, left, height and width of the part to keep. draws: (40,) uniform numbers from 0 to below 1."""
+
+
 class Augment(Part):
+    """cuts: whether it cuts photographs. Where a store decodes whole photographs, `crop` then says how they are cut there, and
+    `forward` is left out; a store of decoded images has `forward` do it."""
+
+    cuts: ClassVar[bool] = False
+    crop: Crop | None = None
+
     def forward(self, batch: Batch) -> Batch:
         """Takes and returns inputs as stored, such as uint8 images; draws for each from the device's default generator."""
         raise NotImplementedError
@@ -258,6 +280,6 @@ class Descent(Protocol):
 
 
 __all__ = [
-    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Descent", "Evidence", "Head", "Mixer", "Network",
+    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Crop", "Descent", "Evidence", "Head", "Mixer", "Network",
     "Part", "PostHoc", "Prepare", "Sampler", "Term", "Update", "Weigh",
 ]  # fmt: skip

@@ -35,10 +35,10 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--to {file}: the suffix says the format; name a file that ends in {', '.join(FORMATS)}")
     if file.is_dir():
         raise ConfigError(f"--to {file}: this is a folder; name a file")
-    from ltrun.engine.export import facts_of, refuse_missing, write
+    from ltrun.engine.export import RUNTIME, facts_of, refuse_missing, write
 
     refuse_missing(file.suffix)
-    model = opened(asked.run, asked.predictor, "cpu", "fp32")
+    model = opened(asked.run, asked.predictor, "cpu", RUNTIME)
     for note in model.notes:
         print(f"note: {plain(note)}", file=sys.stderr)
     images, expected, against = _expected(model, asked.root)
@@ -79,7 +79,9 @@ def _expected(model: Model, root: Path | None) -> tuple[Tensor, Tensor, str]:
         return random, model.scores(random).softmax(1), "the network in ltrun"
     precision, device = record.config.get("runtime", {}).get("precision", "fp32"), record.provenance.get("device", "cpu")
     if precision != "fp32":
-        print(f"note: tested against the network in fp32, because the run predicted in {precision} on {device}", file=sys.stderr)
+        print(
+            f"note: tested against the network in fp32, because the run predicted in {precision} on {device}", file=sys.stderr
+        )
         return images, model.scores(images).softmax(1), "the network in ltrun"
     stored = torch.from_numpy(kept.scores[rows].astype(np.float64)).softmax(1).float()
     return images, stored, "the run's predictions"
@@ -98,11 +100,13 @@ def _apart(scorer: Scorer, images: Tensor, expected: Tensor) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "ltrun export",
-        description="Export the model of a finished run: uint8 images in, probabilities and logits out, with class names, record "
+        description="Export the model of a finished run: uint8 images in, probabilities and logits out; class names, record "
         "and licence inside. The file appears after a self-test.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, or its result.json")
-    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="a file that ends in .onnx, .pt2 or .safetensors")
+    parser.add_argument(
+        "--to", type=Path, required=True, metavar="FILE", help="a file that ends in .onnx, .pt2 or .safetensors"
+    )
     parser.add_argument("--predictor", metavar="NAME", help="default: the predictor that stands for the method")
     parser.add_argument("--licence", "--license", metavar="TEXT", help="the licence of the model, such as CC-BY-4.0")
     parser.add_argument("--root", type=Path, metavar="FOLDER", help="where the images are now, for the self-test")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from ltrun.errors import ConfigError
 from ltrun.report.render.common import plain
@@ -58,8 +59,8 @@ def main(argv: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
-def opened(run: Path, predictor: str | None, device: str, precision: str | None = None) -> Model:
-    """Returns the model of the run at a path. precision: None for the run's. Raises LtrunError."""
+def opened(run: Path, predictor: str | None, device: str, runtime: Mapping[str, Any] = MappingProxyType({})) -> Model:
+    """Returns the model of the run at a path. runtime: keys of its `runtime` to change. Raises LtrunError."""
     from ltrun.config.compose import hydra_ready
     from ltrun.config.plugins import PLUGINS, from_environment, refuse_missing
     from ltrun.config.recorded import config_here
@@ -70,8 +71,7 @@ def opened(run: Path, predictor: str | None, device: str, precision: str | None 
     refuse_missing(PLUGINS, plugins)
     with hydra_ready():
         config = config_here(record, file, plugins)
-    if precision is not None:
-        config["runtime"]["precision"] = precision
+    config["runtime"] |= runtime
     return model_of(record, file.parent, config, predictor, device)
 
 

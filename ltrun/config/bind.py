@@ -56,6 +56,8 @@ class Bound(Generic[T_co]):
         """Builds the object with the context that its constructor names. Raises ConfigError, with the key path."""
         arguments = {k: v.build(context) if isinstance(v, Bound) else v for k, v in self.arguments.items()}
         for name in self.injected:
+            if name not in context and _parameters(cast(Hashable, self.target))[name].default is not inspect.Parameter.empty:
+                continue
             if name not in context:
                 raise ConfigError(f"{self.path}: {public_name(self.target)} needs '{name}', which this slot does not have")
             arguments[name] = context[name]

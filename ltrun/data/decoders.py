@@ -1,19 +1,20 @@
-"""Decoding of image files in worker processes, while the network trains."""
+"""Decoding of images in worker processes, while the network trains."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltrun.data.images import Decoding, decode_all, unreadable
+from ltrun.data.containers import Container
+from ltrun.data.crop import Draws, uniform
+from ltrun.data.images import Decoding, Encoded, decode_all, explained, quiet, unreadable
 from ltrun.errors import DataError
 from ltrun.machine import end_with_parent, shorten_sockets
 
@@ -24,24 +25,46 @@ MOST = 16  # worker processes, unless `workers` says otherwise
 Read = tuple[Tensor, dict[int, str]]
 
 
-class Files:
-    """Image files as the data set of a DataLoader. Their names are one array, because reading a list of paths counts references
-    and so copies the list's memory to every worker."""
+class Order(NamedTuple):
+    """What a worker decodes: (B,) numbers of images, and their random crops; None for the view of evaluation."""
 
-    def __init__(self, paths: Sequence[Path], how: Decoding) -> None:
-        self.names, self.how = np.array([os.fsencode(path) for path in paths]), how
+    images: NDArray[np.int64]
+    draws: Draws | None = None
 
-    def path(self, row: int) -> Path:
-        return Path(os.fsdecode(self.names[row]))
+
+class Images:
+    """A container as the data set of a DataLoader, whose items are whole batches."""
+
+    def __init__(self, container: Container, how: Decoding) -> None:
+        self.container, self.how = container, how
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.container)
 
-    def __getitem__(self, rows: list[int]) -> Read:
-        """Returns (B, 3, size, size) uint8, and row -> why its file is unreadable: an exception would show the worker's
-        traceback instead of the file's name."""
-        images, reasons = decode_all([self.path(row) for row in rows], self.how, threads=1)
-        return torch.from_numpy(images), {rows[i]: reason for i, reason in reasons.items()}
+    def __getitem__(self, order: Order) -> Read:
+        """Returns (B, 3, size, size) uint8, and image -> why it is unreadable: an exception would show the worker's traceback
+        instead of the image's name."""
+        numbers = order.images.tolist()
+        sources: list[Encoded] = [partial(self.container.read, number) for number in numbers]
+        if order.draws is None:
+            images, found = decode_all(sources, self.how, threads=1)
+        else:
+            images, found = self._cropped(sources, order.draws)
+        return torch.from_numpy(images), {numbers[row]: reason for row, reason in found.items()}
+
+    def _cropped(self, sources: Sequence[Encoded], draws: Draws) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        from ltrun.data.views import crop
+
+        size, uniforms = draws.crop.size, uniform(draws.keys)
+        images, reasons = np.zeros((len(sources), 3, size, size), dtype=np.uint8), dict[int, str]()
+        with quiet():
+            for row, (source, numbers) in enumerate(zip(sources, uniforms, strict=True)):
+                pixels = explained(source, lambda content, numbers=numbers: crop(content, self.how, draws.crop, numbers))  # type: ignore[misc]
+                if isinstance(pixels, str):
+                    reasons[row] = pixels
+                else:
+                    images[row] = pixels
+        return images, reasons
 
 
 class Decoders:
@@ -53,22 +76,22 @@ class Decoders:
     GPU copies by itself.
     """
 
-    def __init__(self, paths: Sequence[Path], how: Decoding, workers: int | None, pinned: bool) -> None:
-        self.files, self.pinned = Files(paths, how), pinned
+    def __init__(self, container: Container, how: Decoding, workers: int | None, pinned: bool) -> None:
+        self.images, self.pinned = Images(container, how), pinned
         self.workers = min(torch.get_num_threads(), MOST) if workers is None else workers
         self.idle: list[DataLoader[Read]] = []
 
-    def read(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
-        """Yields (B, 3, size, size) uint8 for each array of file numbers, in that order. Raises DataError."""
+    def read(self, plan: Sequence[Order]) -> Iterator[Tensor]:
+        """Yields (B, 3, size, size) uint8 for each order, in turn. Raises DataError for an unreadable image."""
         for images, reasons in self.attempt(plan):
-            for row, reason in reasons.items():
-                raise unreadable(self.files.path(row), reason)
+            for number, reason in reasons.items():
+                raise unreadable(self.images.container.shown(number), reason)
             yield images
 
-    def attempt(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Read]:
-        """Yields what `read` yields, and file number -> why the file is unreadable; the pixels of such a row are zero."""
+    def attempt(self, plan: Sequence[Order]) -> Iterator[Read]:
+        """Yields what `read` yields, and image -> why it is unreadable; its pixels are zero. Raises DataError for a worker."""
         loader = self.idle.pop() if self.idle else self._loader()
-        loader.sampler[:] = [rows.tolist() for rows in plan]  # type: ignore[index]
+        loader.sampler[:] = plan  # type: ignore[index]
         try:
             yield from loader
         except RuntimeError as error:  # DataLoader raises it when a worker was killed
@@ -86,7 +109,7 @@ class Decoders:
             except OSError as error:
                 raise DataError(f"no worker can decode images ({error.strerror}): dataset.workers=0 decodes without") from None
         return DataLoader(
-            self.files,  # type: ignore[arg-type]
+            self.images,  # type: ignore[arg-type]
             batch_size=None,  # the sampler's items are whole batches
             sampler=[],
             num_workers=self.workers,

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltrun.data.decoders import Decoders
+from ltrun.data.containers import OnDisk
+from ltrun.data.decoders import Decoders, Order
 from ltrun.data.images import SUFFIXES, Decoding, shown
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError, DataError
@@ -75,13 +76,13 @@ def _paths(lines: Iterable[str]) -> Iterator[str]:
 
 def view_of(source: Source, shape: Sequence[int]) -> Decoding:
     """Returns how a file becomes an input (channels, H, W): as the data set of the run does it, or else its centre square."""
-    return source.view or Decoding(shape[-1])
+    return source.how or Decoding(shape[-1])
 
 
 def decoded(paths: Sequence[Path], how: Decoding, channels: int, batch: int, workers: int | None) -> Iterator[Decoded]:
     """Yields the images in order, `batch` at a time, decoded by `workers` processes: see `Decoders`. Raises DataError."""
     plan = [rows.numpy() for rows in torch.arange(len(paths)).split(batch)]
-    reads = Decoders(paths, how, workers, pinned=False).attempt(plan)
+    reads = Decoders(OnDisk(paths), how, workers, pinned=False).attempt([Order(rows) for rows in plan])
     for rows, (images, reasons) in zip(plan, reads, strict=True):
         first = int(rows[0])
         yield Decoded(grey(images) if channels == 1 else images, first, {row - first: why for row, why in reasons.items()})

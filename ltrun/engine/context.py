@@ -47,7 +47,8 @@ class RunContext:
         cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None], ranks: Ranks = ALONE
     ) -> RunContext:
         """Opens the data set of a recipe. Raises LtrunError."""
-        splits, task = ranks.first_on_each_machine(lambda: recipe.source.build({}).open(device)), SingleLabel()
+        source = recipe.source.build({"random_crops": recipe.cuts_photographs})
+        splits, task = ranks.first_on_each_machine(lambda: source.open(device)), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
         if runtime.sync_bn and ranks.alone:

@@ -22,9 +22,10 @@ from ltrun.engine.model import Model
 from ltrun.engine.predictors import PLAIN
 from ltrun.errors import ConfigError
 from ltrun.metrics import Shots
-from ltrun.parts import Network, Prepare
+from ltrun.parts import Network
 
 INPUT, OUTPUTS = "images", ("probabilities", "logits")
+RUNTIME = {"precision": "fp32", "channels_last": False}  # of an exported model
 NEEDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": (), ".safetensors": ("safetensors",)}  # suffix -> packages
 JSON = "ltrun.json"  # the extra file of a .pt2
 MOST_ONNX = 2**31 - 2**20  # bytes that an ONNX file holds without files beside it
@@ -37,10 +38,10 @@ class Graph(nn.Module):
     The logits are the scores of the row; their softmax are the probabilities.
     """
 
-    def __init__(self, model: Model, prepare: Prepare):
+    def __init__(self, model: Model):
         super().__init__()
-        self.prepare, self.network, self.part = prepare, cast(nn.Module, deepcopy(model.evaluated)), deepcopy(model.part)
-        self.task = model.context.task
+        self.prepare, self.task = deepcopy(model.context.prepare), model.context.task
+        self.network, self.part = cast(nn.Module, deepcopy(model.evaluated)), deepcopy(model.part)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         outputs = cast(Network, self.network).predict(self.prepare(images))
@@ -73,7 +74,7 @@ def write(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:
 
 def _program(model: Model) -> torch.export.ExportedProgram:
     """Traces the graph with a free number of images. Raises ConfigError, which names the part that cannot be traced."""
-    graph = Graph(model, _prepare(model)).eval()
+    graph = Graph(model).eval()
     images = torch.zeros(3, *model.context.input_shape, dtype=torch.uint8)
 
     def traced(module: nn.Module) -> torch.export.ExportedProgram:
@@ -95,14 +96,6 @@ def _program(model: Model) -> torch.export.ExportedProgram:
         f"row '{model.predictor}' cannot be exported, because {name} is no pure function of tensors ({said}): give "
         f"--predictor {PLAIN} for the network's own prediction"
     )
-
-
-def _prepare(model: Model) -> Prepare:
-    """Returns the preparation of inputs, without a memory layout of its own."""
-    prepare = deepcopy(model.context.prepare)
-    if hasattr(prepare, "layout"):
-        prepare.layout = torch.contiguous_format
-    return prepare
 
 
 def _onnx(program: torch.export.ExportedProgram, file: Path, facts: Mapping[str, str]) -> Scorer:

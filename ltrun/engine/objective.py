@@ -12,7 +12,7 @@ from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
 from ltrun.errors import TrainingError
 from ltrun.loss import expect_shape
-from ltrun.parts import Augment, Mixer, Network, Prepare, Term
+from ltrun.parts import Augment, Crop, Mixer, Network, Prepare, Term
 from ltrun.types import Batch, Outputs, Streams
 
 
@@ -37,6 +37,7 @@ class Objective(nn.Module):
         super().__init__()
         self.network, self.prepare, self.weights, self.precision = network, prepare, dict(weights), precision
         self.ranks = ranks
+        self.crops: dict[str, Crop] = {}  # of the streams whose store cuts photographs while it decodes them
         self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
         self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))
         chains = {name: chain for name, chain in augments.items() if fuse and len(chain) == 1}

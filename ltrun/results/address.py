@@ -31,7 +31,7 @@ INERT = (
 NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.grey_range": [0, 65535],
     "ltrun.ImageFolder.max_pixels": 89478485,
-    "ltrun.ImageFolder.validation_fraction": 0,
+    "ltrun.ImageFolder.validation": 0,
     "runtime.sync_bn": False,
 }
 """Keys that are younger than some results, with the value that reproduces those results; null needs no entry.
