@@ -31,6 +31,7 @@ CONTEXT = {
     "head": "Head: the head trained so far, for a classifier that wraps it",
     "sampler": "Sampler of stream main",
     "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
+    "device_decodes": "bool: whether the CUDA device decodes photographs, as runtime.decode says, for a data set",
     "outer": "list of parameters of the parts with `outer`, for the update that learns them",
 }
 
@@ -173,10 +174,18 @@ class Head(Part):
 
 
 class Backbone(nn.Module):
-    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: least and largest side of its images."""
+    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: least and largest side of its images.
+
+    The class methods tell what is known of a network before it is built. arguments: of its constructor.
+    """
 
     features: int
     pixels: ClassVar[tuple[int, int] | None] = None
+
+    @classmethod
+    def pixels_of(cls, arguments: Mapping[str, Any]) -> tuple[int, int] | None:
+        """Returns the least and the largest side of its images; None if it takes all."""
+        return cls.pixels
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.

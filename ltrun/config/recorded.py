@@ -27,7 +27,7 @@ from ltrun.results.address import INERT, address, fingerprint, inert_keys
 from ltrun.results.record import RunRecord
 
 OWN = ("outputs", "force", "plugins")  # keys that are never taken from a record
-FIXED = ("dataset.name", "dataset.inert")  # inert keys that name a run
+FIXED = ("dataset.name", "dataset.inert", "network.cut")  # inert keys that belong to an option
 ROOT = "dataset.root"  # other machines have the same images elsewhere
 PLAIN = re.compile(r"[\w.]+=[\w.,+\[\]-]*")  # words of a command that name only options and numbers
 

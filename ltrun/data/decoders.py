@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ltrun.data.containers import Container
 from ltrun.data.crop import Draws, uniform
-from ltrun.data.images import Decoding, Encoded, decode_all, explained, quiet, unreadable
+from ltrun.data.images import Decoding, Encoded, Unreadable, decode_all, explained, quiet, unreadable
 from ltrun.errors import DataError
 from ltrun.machine import end_with_parent, shorten_sockets
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 MOST = 16  # worker processes, unless `workers` says otherwise
-Read = tuple[Tensor, dict[int, str]]
 
 
 class Order(NamedTuple):
@@ -32,39 +31,50 @@ class Order(NamedTuple):
     draws: Draws | None = None
 
 
-class Images:
-    """A container as the data set of a DataLoader, whose items are whole batches."""
+class Read(NamedTuple):
+    """What a worker returns: (B, 3, size, size) uint8 pixels; number of an image -> why it is unreadable, because an exception
+    would show the worker's traceback instead of the image's name; and row -> bytes of a JPEG that is left to the device."""
 
-    def __init__(self, container: Container, how: Decoding) -> None:
-        self.container, self.how = container, how
+    pixels: Tensor
+    reasons: dict[int, str]
+    jpegs: dict[int, Tensor]
+
+
+class Images:
+    """A container as the data set of a DataLoader, whose items are whole batches. leave: leave JPEGs to a device."""
+
+    def __init__(self, container: Container, how: Decoding, leave: bool = False) -> None:
+        self.container, self.how, self.leave = container, how, leave
 
     def __len__(self) -> int:
         return len(self.container)
 
     def __getitem__(self, order: Order) -> Read:
-        """Returns (B, 3, size, size) uint8, and image -> why it is unreadable: an exception would show the worker's traceback
-        instead of the image's name."""
         numbers = order.images.tolist()
         sources: list[Encoded] = [partial(self.container.read, number) for number in numbers]
-        if order.draws is None:
-            images, found = decode_all(sources, self.how, threads=1)
-        else:
-            images, found = self._cropped(sources, order.draws)
-        return torch.from_numpy(images), {numbers[row]: reason for row, reason in found.items()}
+        if order.draws is None and not (self.leave and self.how.resize):
+            pixels, found = decode_all(sources, self.how, threads=1)
+            return Read(torch.from_numpy(pixels), {numbers[row]: reason for row, reason in found.items()}, {})
+        return self._views(numbers, sources, order.draws)
 
-    def _cropped(self, sources: Sequence[Encoded], draws: Draws) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        from ltrun.data.views import crop
+    def _views(self, numbers: Sequence[int], sources: Sequence[Encoded], draws: Draws | None) -> Read:
+        from ltrun.data.views import is_plain_jpeg, photograph, view
 
-        size, uniforms = draws.crop.size, uniform(draws.keys)
-        images, reasons = np.zeros((len(sources), 3, size, size), dtype=np.uint8), dict[int, str]()
+        crop, uniforms = (draws.crop, uniform(draws.keys)) if draws else (None, [None] * len(sources))
+        size = crop.size if crop else self.how.size
+        read = Read(torch.zeros(len(sources), 3, size, size, dtype=torch.uint8), {}, {})
+
+        def one(content: bytes, row: int) -> None:
+            if self.leave and is_plain_jpeg(content, self.how):
+                read.jpegs[row] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+            else:
+                read.pixels[row] = view(photograph(content, self.how), self.how, crop, uniforms[row])
+
         with quiet():
-            for row, (source, numbers) in enumerate(zip(sources, uniforms, strict=True)):
-                pixels = explained(source, lambda content, numbers=numbers: crop(content, self.how, draws.crop, numbers))  # type: ignore[misc]
-                if isinstance(pixels, str):
-                    reasons[row] = pixels
-                else:
-                    images[row] = pixels
-        return images, reasons
+            for row, (number, source) in enumerate(zip(numbers, sources, strict=True)):
+                if reason := explained(source, partial(one, row=row)):
+                    read.reasons[number] = reason
+        return read
 
 
 class Decoders:
@@ -73,23 +83,25 @@ class Decoders:
     A loader whose epoch has ended, or was given up midway, serves the next epoch, so that no epoch pays for starting processes.
     The processes end with their parent. workers: 0 decodes in the caller's process; None is one process per thread of torch, up
     to MOST, so that runs that share a machine share its cores. pinned: whether batches lie in page-locked memory, from which a
-    GPU copies by itself.
+    GPU copies by itself. device: decodes the JPEGs, in place of the workers; None for none.
     """
 
-    def __init__(self, container: Container, how: Decoding, workers: int | None, pinned: bool) -> None:
-        self.images, self.pinned = Images(container, how), pinned
+    def __init__(
+        self, container: Container, how: Decoding, workers: int | None, pinned: bool, device: torch.device | None = None
+    ) -> None:
+        self.images, self.pinned, self.device = Images(container, how, leave=device is not None), pinned, device
         self.workers = min(torch.get_num_threads(), MOST) if workers is None else workers
         self.idle: list[DataLoader[Read]] = []
 
     def read(self, plan: Sequence[Order]) -> Iterator[Tensor]:
         """Yields (B, 3, size, size) uint8 for each order, in turn. Raises DataError for an unreadable image."""
-        for images, reasons in self.attempt(plan):
-            for number, reason in reasons.items():
-                raise unreadable(self.images.container.shown(number), reason)
-            yield images
+        for order, read in zip(plan, self.attempt(plan), strict=True):
+            for number, reason in read.reasons.items():
+                raise self._refused(number, reason)
+            yield self._on_device(order, read) if read.jpegs else read.pixels
 
     def attempt(self, plan: Sequence[Order]) -> Iterator[Read]:
-        """Yields what `read` yields, and image -> why it is unreadable; its pixels are zero. Raises DataError for a worker."""
+        """Yields what the workers return for each order, unreadable images among it. Raises DataError for a lost worker."""
         loader = self.idle.pop() if self.idle else self._loader()
         loader.sampler[:] = plan  # type: ignore[index]
         try:
@@ -121,6 +133,46 @@ class Decoders:
             collate_fn=_as_it_is,  # type: ignore[arg-type]
             generator=torch.Generator(),  # the default would draw from torch's generator, on which training depends
         )
+
+    def _refused(self, number: int, reason: str) -> DataError:
+        """Returns the error for an image: it is damaged, or its disk is gone, which a second attempt to read it tells."""
+        container = self.images.container
+        try:
+            container.read(number)
+        except OSError as error:
+            return DataError(
+                f"{container.shown(number)} cannot be read any more ({error.strerror or error}): make its disk readable and "
+                "give the same command again, which resumes the run"
+            )
+        except Unreadable:
+            pass
+        return unreadable(container.shown(number), reason)
+
+    def _on_device(self, order: Order, read: Read) -> Tensor:
+        """Returns the pixels of a batch whose JPEGs the device decodes. Raises DataError for a JPEG that it cannot read."""
+        from ltrun.data.views import jpegs, view
+
+        assert self.device is not None
+
+        draws = order.draws
+        pixels, uniforms = read.pixels.to(self.device), uniform(draws.keys) if draws else None
+        try:
+            whole = jpegs(list(read.jpegs.values()), self.device)
+        except RuntimeError:  # of any of them, which decoding them one by one tells
+            whole = [self._alone(int(order.images[row]), jpeg) for row, jpeg in read.jpegs.items()]
+        for row, photograph in zip(read.jpegs, whole, strict=True):
+            numbers = None if uniforms is None else uniforms[row]
+            pixels[row] = view(photograph, self.images.how, draws.crop if draws else None, numbers)
+        return pixels
+
+    def _alone(self, number: int, jpeg: Tensor) -> Tensor:
+        """Returns one photograph, decoded by a worker's way and copied to the device."""
+        from ltrun.data.views import photograph
+
+        whole = explained(jpeg.numpy().tobytes(), lambda content: photograph(content, self.images.how))
+        if isinstance(whole, str):
+            raise self._refused(number, whole)
+        return whole.to(self.device)
 
     def _died(self, error: RuntimeError) -> str:
         reason = str(error).partition(". ")[0]

@@ -185,9 +185,9 @@ def contents(source: Encoded) -> bytes:
 def decoded(content: bytes, how: Decoding) -> NDArray[np.uint8]:
     """Returns (3, size, size) pixels. Raises Unreadable, or Pillow's errors for a damaged image."""
     if how.resize is not None:
-        from ltrun.data.views import centre
+        from ltrun.data.views import photograph, view
 
-        return centre(content, how)
+        return view(photograph(content, how), how).numpy()
     try:
         return _read(io.BytesIO(content), how)
     except ValueError as error:

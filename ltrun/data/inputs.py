@@ -83,9 +83,10 @@ def decoded(paths: Sequence[Path], how: Decoding, channels: int, batch: int, wor
     """Yields the images in order, `batch` at a time, decoded by `workers` processes: see `Decoders`. Raises DataError."""
     plan = [rows.numpy() for rows in torch.arange(len(paths)).split(batch)]
     reads = Decoders(OnDisk(paths), how, workers, pinned=False).attempt([Order(rows) for rows in plan])
-    for rows, (images, reasons) in zip(plan, reads, strict=True):
+    for rows, read in zip(plan, reads, strict=True):
         first = int(rows[0])
-        yield Decoded(grey(images) if channels == 1 else images, first, {row - first: why for row, why in reasons.items()})
+        reasons = {number - first: reason for number, reason in read.reasons.items()}
+        yield Decoded(grey(read.pixels) if channels == 1 else read.pixels, first, reasons)
 
 
 def grey(images: Tensor) -> Tensor:

@@ -101,6 +101,7 @@ class Photos(Source):
     workers: int | None = None
     resize: int | None = None
     random_crops: bool = field(default=False, kw_only=True)
+    device_decodes: bool = field(default=False, kw_only=True)
 
     upright: ClassVar[bool] = True  # whether images are turned as their EXIF orientation says
 
@@ -181,7 +182,8 @@ class Photos(Source):
 
     def _encoded(self, found: Found, device: torch.device) -> Iterator[tuple[str, Images]]:
         images = Joined(listed.images for listed in found.splits.values())
-        decoders = Decoders(images, self.how, self.workers, pinned=device.type == "cuda")
+        decodes = device if self.device_decodes else None
+        decoders = Decoders(images, self.how, self.workers, pinned=device.type == "cuda", device=decodes)
         first = 0
         for split, listed in found.splits.items():
             reasons = find_unreadable(listed, self.how) if self.skip_unreadable else {}

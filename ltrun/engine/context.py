@@ -22,7 +22,7 @@ from ltrun.tasks.base import Meter, Task
 from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats
 
-ON_CPU, ON_GPU = 250, 2**23  # size of an evaluation batch: inputs on a CPU, values of all inputs together on a GPU
+ON_CPU, TOGETHER = 250, 2**23  # size of an evaluation batch: inputs on a CPU, and values of all inputs together
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,8 @@ class RunContext:
         cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None], ranks: Ranks = ALONE
     ) -> RunContext:
         """Opens the data set of a recipe. Raises LtrunError."""
-        source = recipe.source.build({"random_crops": recipe.cuts_photographs})
+        how = {"random_crops": recipe.cuts_photographs, "device_decodes": settings.runtime.decode == "device"}
+        source = recipe.source.build(how)
         splits, task = ranks.first_on_each_machine(lambda: source.open(device)), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
@@ -77,7 +78,8 @@ class RunContext:
         size = self.settings.evaluation.batch_size
         if size != "auto":
             return size
-        return max(1, ON_GPU // self.input_shape.numel()) if self.device.type == "cuda" else ON_CPU
+        fitting = max(1, TOGETHER // self.input_shape.numel())
+        return fitting if self.device.type == "cuda" else min(fitting, ON_CPU)
 
     def meter(self) -> Meter:
         evaluation = self.settings.evaluation
@@ -101,7 +103,7 @@ def _warn_of_size(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[
 
     Larger images cost time, and each feature sees a small piece of them; smaller images are downsampled to almost nothing.
     """
-    pixels = backbone.target.pixels
+    pixels = backbone.target.pixels_of(backbone.arguments)
     if pixels and len(shape) == 3 and not (pixels[0] <= min(shape[1:]) and max(shape[1:]) <= pixels[1]):
         least, most = pixels
         times = shape[1] * shape[2] / most**2

@@ -17,7 +17,7 @@ from ltrun.data.describe import describe
 from ltrun.engine import group, levers
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
-from ltrun.engine.device import device_of
+from ltrun.engine.device import check_decoder, device_of
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import PLAIN, Predictors, evaluate
 from ltrun.engine.progress import Reporter
@@ -46,6 +46,7 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     ranks.check(settings.batch_size, settings.runtime.compile)
     device = device_of(settings.runtime.device, ranks)
     levers.check(settings.runtime, device, ranks)
+    check_decoder(settings.runtime.decode, device)
     if settings.runtime.threads is not None:
         torch.set_num_threads(settings.runtime.threads)
     for sentence in recipe.warnings:

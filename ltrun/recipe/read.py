@@ -22,7 +22,7 @@ from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check
 from ltrun.recipe.contributions import Contributions
 from ltrun.recipe.stage import MAIN, Recipe, Stage, Stream
 from ltrun.schedule.base import Schedule
-from ltrun.taxonomy import DATASET_KEYS, NETWORK_SLOTS, STAGE_SLOTS
+from ltrun.taxonomy import DATASET_KEYS, NETWORK_KEYS, NETWORK_SLOTS, STAGE_SLOTS
 from ltrun.types import fraction_of
 
 STAGE_KEYS = {
@@ -37,7 +37,7 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     recipe = Recipe(
         source=source_of(config, plugins),
         prepare=bind(config["dataset"].get("prepare"), "dataset.prepare", parts.Prepare, plugins),
-        backbone=bind(config.get("network"), "network", parts.Backbone, plugins),
+        backbone=backbone_of(config, plugins),
         stages=reader.stages(),
         posthoc=reader.posthoc(),
     )
@@ -61,6 +61,13 @@ def source_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[S
         if name not in source.arguments:
             raise ConfigError(f"dataset.inert: the data set has no argument '{name}'{did_you_mean(name, source.arguments)}")
     return source
+
+
+def backbone_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[parts.Backbone]:
+    """Binds the network of a resolved configuration, without the keys that other options read. Raises ConfigError."""
+    node = mapping(config.get("network"), "network")
+    arguments = {key: value for key, value in node.items() if key not in NETWORK_KEYS}
+    return bind(arguments, "network", parts.Backbone, plugins)
 
 
 class _Reader:

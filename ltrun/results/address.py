@@ -24,7 +24,7 @@ MANIFEST = "checkpoints.json"  # names the checkpoints from which a run may resu
 INERT = (
     "seed", "outputs", "force", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",
     "runtime.device", "runtime.threads", "runtime.channels_last", "runtime.compile", "runtime.pack", "runtime.tensorboard",
-    "runtime.checkpoint_seconds", "runtime.levers",
+    "runtime.checkpoint_seconds", "runtime.levers", "network.cut",
 )  # fmt: skip
 """Keys that name a run, or change only where, how fast or how visibly it runs. All other keys of `runtime` change results."""
 
@@ -33,6 +33,7 @@ NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.max_pixels": 89478485,
     "ltrun.ImageFolder.validation": 0,
     "runtime.sync_bn": False,
+    "runtime.decode": "cpu",
 }
 """Keys that are younger than some results, with the value that reproduces those results; null needs no entry.
 

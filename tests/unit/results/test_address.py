@@ -43,8 +43,10 @@ def test_other_keys_change_the_fingerprint(key: str) -> None:
 
 
 def test_every_inert_key_exists() -> None:
-    files = [folders()[0] / "config.yaml", *(folders()[0] / "dataset").iterdir()]
-    known = set().union(*(leaves(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files))
+    conf = folders()[0]
+    options = [leaves({"network": yaml.safe_load(file.read_text(encoding="utf-8"))}) for file in (conf / "network").iterdir()]
+    files = [conf / "config.yaml", *(conf / "dataset").iterdir()]
+    known = set().union(*options, *(leaves(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files))
     assert set(INERT) <= known
 
 
