@@ -40,9 +40,9 @@ def test_the_best_mean_is_taken_with_its_interval_and_what_tail_and_head_exchang
     # differences 7, 8, 9: mean 8, error 1 / sqrt(3), quantile of t with 2 degrees 4.3027: 8 +- 2.48
     assert said(ERM, CRT) == (
         "Take cRT (method=crt): 59.0% on the validation split as a mean over classes (54.0% on the test split, which chose "
-        "nothing); its lead over ERM, the second, is 8.0 points, with a 95% interval of 5.5 to 10.5 over 3 seeds, so chance hardly explains it; "
-        "against ERM, the tail (few-shot classes) gains 20.0 points and the head (many-shot classes) loses 10.0 points, at 1.5 "
-        "times the time of training."
+        "nothing); its lead over ERM, the second, is 8.0 points, with a 95% interval of 5.5 to 10.5 over 3 seeds, so chance "
+        "hardly explains it; against ERM, the tail (few-shot classes) gains 20.0 points and the head (many-shot classes) loses "
+        "10.0 points, at 1.5 times the time of training."
     )
 
 
