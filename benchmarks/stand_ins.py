@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ltrun.data.profiles import LongTail, Profile, Rows
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident, Store
+from ltrun.optimizer.groups import groups_of
 from ltrun.optimizer.sgd import SGD, FusedSGD
 from ltrun.types import Batch, Labels
 
@@ -83,7 +84,7 @@ class LoopSGD(SGD):
     """ltrun's SGD with three kernels for each parameter instead of one for all. No Nesterov momentum."""
 
     def build(self, parameters: Mapping[str, nn.Parameter]) -> FusedSGD:
-        return _Loop(list(parameters.values()), self.lr, self.momentum, self.weight_decay, self.nesterov)
+        return _Loop(groups_of(parameters), self.lr, self.momentum, self.weight_decay, self.nesterov)
 
 
 class _Loop(FusedSGD):
@@ -92,7 +93,7 @@ class _Loop(FusedSGD):
         rate = self.param_groups[0]["lr"]
         for parameter, buffer in zip(self.parameters, self.buffers, strict=True):
             assert parameter.grad is not None
-            buffer.mul_(self.momentum).add_(parameter.grad.add(parameter, alpha=self.weight_decay))
+            buffer.mul_(self.momentum).add_(parameter.grad.add(parameter, alpha=self.param_groups[0]["weight_decay"]))
             parameter.sub_(buffer * rate)
 
 

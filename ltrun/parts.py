@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
-from ltrun.types import Batch, Clock, Labels, Outputs, Streams, View
+from ltrun.types import Batch, Clock, Labels, Outputs, Preprocessing, Streams, View
 
 CONTEXT = {
     "stats": "ClassStats of the training set",
     "num_classes": "int",
     "in_channels": "int: channels of an image",
+    "input_shape": "torch.Size: of one input as stored, such as (channels, H, W)",
     "channels_last": "bool: whether the channels of a pixel lie side by side in memory, as runtime.channels_last says",
     "classify": "Classification: the run's margin, logit adjustment and weights as one loss",
     "backbone": "Backbone: the network group's choice",
@@ -33,6 +34,7 @@ CONTEXT = {
     "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
     "device_decodes": "bool: whether the CUDA device decodes photographs, as runtime.decode says, for a data set",
     "outer": "list of parameters of the parts with `outer`, for the update that learns them",
+    "parameter_names": "list of str: names of all parameters, for an optimizer, which gets those that the stage trains",
 }
 
 
@@ -175,8 +177,7 @@ class Head(Part):
 
 class Backbone(nn.Module):
     """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: least and largest side of its images.
-
-    The class methods tell what is known of a network before it is built. arguments: of its constructor.
+    Class methods tell what is known from its arguments alone: sides of images, preprocessing, name -> URL of weights.
     """
 
     features: int
@@ -184,8 +185,15 @@ class Backbone(nn.Module):
 
     @classmethod
     def pixels_of(cls, arguments: Mapping[str, Any]) -> tuple[int, int] | None:
-        """Returns the least and the largest side of its images; None if it takes all."""
         return cls.pixels
+
+    @classmethod
+    def preprocessing(cls, arguments: Mapping[str, Any]) -> Preprocessing | None:
+        return None
+
+    @classmethod
+    def published(cls, arguments: Mapping[str, Any]) -> Mapping[str, str]:
+        return {}
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.
@@ -271,10 +279,20 @@ class Update(Part):
         raise NotImplementedError
 
 
+class Scaling(Protocol):
+    """The scale of the loss in fp16, see `engine.precision.Scaler`."""
+
+    def seen(self, norm: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes the norm of a step's scaled gradients. Returns the divisor of the gradients, and 1 if the step is to be
+        skipped, else 0; float32 scalars on the device."""
+
+
 class Descent(Protocol):
     """Moves the parameters along their gradients, as a torch.optim.Optimizer does.
 
     param_groups: mappings with 'params' and 'lr'. An lr that is a tensor is written in place, so that a captured step sees it.
+    An optimizer for runtime.precision=fp16 also has an attribute `scaling`, which the engine sets to a `Scaling`; `step` then
+    asks it.
     """
 
     param_groups: list[dict[str, Any]]

@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.compose import Job, compose_job
+from ltrun.config.pretrained import resolve_weights
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, node_at
 from ltrun.errors import ConfigError, DataError, LtrunError, did_you_mean
@@ -45,6 +46,7 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
         _check(record)
         _set_machine(config, own, given)
         _set_data(config, given)
+        _set_weights(config, given)
         settings = Settings.of(config)
         _check_packages(config, settings.plugins, record.config.get("plugins"))
         mark = fingerprint(config)
@@ -77,7 +79,9 @@ def config_here(record: RunRecord, file: Path, plugins: Sequence[str]) -> dict[s
         config["plugins"] = list(plugins)
         network = config.get("network")
         if isinstance(network, dict):
-            network |= {key: value for key, value in {"weights": None, "download": False}.items() if key in network}
+            network |= {
+                key: value for key, value in {"weights": None, "sha256": None, "download": False}.items() if key in network
+            }
         _check_packages(config, plugins, record.config.get("plugins"), "in LTRUN_PLUGINS={}")
     except LtrunError as error:
         raise DataError(f"{file}: {error}") from None
@@ -157,6 +161,15 @@ def _set_data(config: dict[str, Any], given: Mapping[str, Any]) -> None:
         dataset["download"] = False
     if ROOT not in inert_keys(config):
         dataset["root"] = str(Path(at_home(dataset["root"], ROOT)).resolve())
+
+
+def _set_weights(config: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Sets where pre-trained weights lie. Nothing is downloaded that only the record names."""
+    network = config["network"]
+    if isinstance(network, dict) and network.get("weights") is not None:
+        named = {name: given[f"network.{name}"] for name in ("weights", "download") if f"network.{name}" in given}
+        network |= {"download": False} | named
+        resolve_weights(config, config.get("plugins") or ())
 
 
 def _check(record: RunRecord) -> None:

@@ -14,7 +14,7 @@ OPEN = ("stages", "dataset.augments")  # mappings whose keys the user chooses; o
 LARGEST = 2**31 - 1  # the largest whole number
 LEAST = {
     "epochs": 1, "batch_size": 1, "evaluation.every": 1, "evaluation.batch_size": 1, "evaluation.many": 1, "evaluation.few": 1,
-    "runtime.threads": 1, "runtime.pack": 1, "runtime.checkpoint_seconds": 0,
+    "runtime.threads": 1, "runtime.pack": 1, "runtime.checkpoint_seconds": 0, "runtime.accumulate": 1,
 }  # fmt: skip
 MOST = {"runtime.threads": 1024, "runtime.pack": 1024, "seed": 2**63 - 1}
 
@@ -55,7 +55,9 @@ class Runtime:
     pack: Literal["auto"] | int
     checkpoint_seconds: float
     decode: Literal["cpu", "device"]
-    precision: Literal["fp32", "tf32", "bf16"]
+    precision: Literal["fp32", "tf32", "bf16", "fp16"]
+    accumulate: int
+    ema: float | None
     channels_last: bool
     compile: Literal["auto", True, False]
     sync_bn: bool
@@ -91,6 +93,9 @@ class Settings:
         many, few = settings.evaluation.many, settings.evaluation.few
         if few > many:
             raise ConfigError(f"evaluation.few: {few} is above evaluation.many ({many})")
+        decay = settings.runtime.ema
+        if decay is not None and not 0 < decay < 1:
+            raise ConfigError(f"runtime.ema: expected a number between 0 and 1, such as 0.9999, or null, got {decay}")
         for name in settings.runtime.levers:
             if name not in LEVERS:
                 raise ConfigError(f"runtime.levers: there is no '{name}'{did_you_mean(name, LEVERS)}")

@@ -57,6 +57,11 @@ def _convert(value: Any, hint: Any) -> Any:
             return _WRONG
         items = [_convert(item, choices[0] if choices else Any) for item in value]
         return _WRONG if any(item is _WRONG for item in items) else items
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            return _WRONG
+        pairs = {str(key): _convert(item, choices[1]) for key, item in value.items()}
+        return _WRONG if any(item is _WRONG for item in pairs.values()) else pairs
     if hint is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         return float(value) if number else _WRONG  # nan and infinity are not finite, and compare as such
@@ -79,5 +84,7 @@ def _describe(hint: Any) -> str:
         return "one of " + ", ".join(map(str, choices))
     if origin in (list, Sequence, tuple):
         return f"a list of {_describe(choices[0]).removeprefix('a ') + 's' if choices else 'values'}"
+    if origin is Mapping:
+        return f"a mapping of names to {_describe(choices[1]).removeprefix('a ')}s"
     names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text", NoneType: "null"}
     return names.get(hint) or f"a part of kind {getattr(hint, '__name__', hint)}"

@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from ltrun.config import catalogue
 from ltrun.errors import ConfigError, did_you_mean, nearest
 from ltrun.machine import at_home, written
+from ltrun.results.renamed import todays_words
 from ltrun.taxonomy import MERGING
 
 MULTIRUN = ("-m", "--multirun")
@@ -53,7 +54,7 @@ def for_hydra(argv: Sequence[str], allowed: Sequence[str] = (*WITH_VALUE, *ALONE
     sweep = any(flag in MULTIRUN for flag in flags)
     names = catalogue.names([Path(folder) for flag, folder in itertools.pairwise(flags) if flag in CONFIG_DIR])
     quoted: dict[str, str] = {}
-    for word in overrides:
+    for word in todays_words(overrides):
         read = word if word.startswith("~") else _quoted(word, names, sweep)
         key = word.lstrip("+~").partition("=")[0]
         if quoted.setdefault(key, read) != read:
@@ -113,9 +114,7 @@ def _quoted(word: str, names: Mapping[str, set[str]], sweep: bool) -> str:
     if group in names:
         return f"{key}={_Choice(key, sweep, names[group]).spelled(value)}"
     last = re.split(r"[._]", bare)[-1]
-    if last in PATHS or bare in TEXTS:
-        return f"{key}={_Path(key, sweep).spelled(value)}"
-    kind = _File if last in FILES else _Value
+    kind = _Path if last in PATHS or bare in TEXTS else _File if last in FILES else _Value
     return f"{key}={kind(key, sweep).spelled(value)}"
 
 

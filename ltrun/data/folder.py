@@ -9,8 +9,8 @@ from ltrun.data.class_folders import scan
 from ltrun.data.images import shown
 from ltrun.data.layout import splits_of
 from ltrun.data.listed import Found
-from ltrun.data.photos import TEST_FRACTION, Photos
-from ltrun.errors import ConfigError, DataError
+from ltrun.data.photos import Photos
+from ltrun.errors import DataError
 
 
 @dataclass(eq=False)
@@ -41,10 +41,5 @@ class ImageFolder(Photos):
                 f"{shown(root)} is not a folder: give dataset.root=FOLDER, a folder with one folder of images per class"
             )
         layout = splits_of(root)
-        if "test" in layout and self.test_fraction != TEST_FRACTION:
-            path, given = shown(layout["test"]), self.test_fraction
-            raise ConfigError(f"{path} is the test split, so dataset.test_fraction={given:g} has no effect: remove it")
-        for key, value in {"validation_per_class": self.validation_per_class, "validation": self.validation}.items():
-            if "val" in layout and value:
-                raise ConfigError(f"{shown(layout['val'])} is the validation split already: give dataset.{key}=0")
+        self.refuse_ineffective({split: shown(path) for split, path in layout.items()})
         return layout

@@ -112,8 +112,8 @@ class Photos(Source):
             raise ConfigError(f"resize must be from image_size ({self.image_size}) to {LARGEST} pixels, got {self.resize}")
         if not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction must lie between 0 and 1, got {self.test_fraction:g}")
-        if not 0 <= self.validation < 1:
-            raise ConfigError(f"validation must be from 0 to below 1, got {self.validation:g}")
+        if not 0 <= self.validation <= 0.5:
+            raise ConfigError(f"validation must be from 0 to 0.5, half of each class, got {self.validation:g}")
         if self.validation and self.validation_per_class:
             raise ConfigError("validation and validation_per_class both hold images out: give one of them")
         ends = self.grey_range
@@ -139,6 +139,15 @@ class Photos(Source):
         grey_range = None if self.grey_range is None else (self.grey_range[0], self.grey_range[1])
         size, resize = self.image_size, self.resize
         return Decoding(size, True, grey_range, self.max_pixels, resize, upright=self.upright)
+
+    def refuse_ineffective(self, places: Mapping[str, str]) -> None:
+        """Raises ConfigError if images are to be held out for a split that is there. places: split -> where, in a sentence."""
+        if "test" in places and self.test_fraction != TEST_FRACTION:
+            given = f"dataset.test_fraction={self.test_fraction:g}"
+            raise ConfigError(f"{places['test']} is the test split, so {given} has no effect: remove it")
+        for key, value in {"validation_per_class": self.validation_per_class, "validation": self.validation}.items():
+            if "val" in places and value:
+                raise ConfigError(f"{places['val']} is the validation split already: give dataset.{key}=0")
 
     def find(self) -> Found:
         """Returns the images of each split. Raises DataError or ConfigError, naming the file and the way out."""
@@ -213,7 +222,7 @@ class Photos(Source):
         """Returns (C,) numbers of training images held out for validation. Raises DataError if a class has too few."""
         counts, each = np.bincount(labels, minlength=len(names)), self.tail.validation_per_class
         if self.validation:
-            held = np.minimum(share(counts, self.validation), counts // 2)
+            held = share(counts, self.validation, half=True)
             if (lone := np.flatnonzero(held == 0)).size == len(held):
                 raise DataError(
                     f"no class in {shown(self.folder)} has more than one image to train on, so none is left for validation: "

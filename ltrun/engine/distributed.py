@@ -22,10 +22,10 @@ from ltrun.data.stores import Store
 from ltrun.engine.checkpoint import on_host
 from ltrun.engine.gathering import Averaging, Gathered, shares
 from ltrun.errors import ConfigError, LtrunError, TrainingError
-from ltrun.parts import Network
 from ltrun.types import Batch, Outputs, Streams
 
 T = TypeVar("T")
+Passes = Callable[[Streams, Sequence[str]], dict[str, Outputs]]  # a network, as it is called in training
 LEAST = 2  # rows of a share: batch normalisation needs two
 APART = 1e-3  # of a tensor's size: the largest difference between ranks that rounding explains
 
@@ -100,7 +100,7 @@ class Ranks:
 
     # ---------------------------------------------------------------------------------------- passes through the network
 
-    def forward(self, network: Network, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
+    def forward(self, network: Passes, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
         """Returns network(streams, need) for whole batches, of which each rank computes its share.
 
         Random numbers that the network draws differ from rank to rank. A network that draws none moves no generator.
@@ -109,7 +109,7 @@ class Ranks:
             return network(streams, need)
         parts = {name: batch.take(self.share(len(batch))) for name, batch in streams.items()}
         with self._own_draws(next(iter(parts.values())).inputs.device), self._passing():
-            found: dict[str, Outputs] = network(parts, need)
+            found = network(parts, need)
         by_row = {(name, place): tensor for name, outputs in found.items() for place, tensor in outputs.by_row().items()}
         (rows,) = {len(streams[name]) for name in found}  # the batches of a step have one length: see StageRun
         whole: dict[str, dict[str, Tensor]] = {name: {} for name in found}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -14,7 +16,8 @@ from ltrun.engine.cuts import cut_while_decoding
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.network.fold import folded
 from ltrun.parts import Augment, Evidence, Network, PostHoc
-from ltrun.types import Outputs, seed_of
+from ltrun.results import mapped
+from ltrun.types import ROWS, Outputs, seed_of
 
 VIEWS = 250  # inputs augmented at once, on any device: random draws depend on it, and no setting of speed may change results
 
@@ -22,8 +25,9 @@ VIEWS = 250  # inputs augmented at once, on any device: random draws depend on i
 class SplitEvidence:
     """Outputs of one network on one split, in evaluation mode and without gradients, copied to the host batch by batch.
 
-    fields: the fields of Outputs that are copied; outputs of a whole split are kept for the next part that asks for them.
-    augments: applied for `augment=True`. hidden: whether reading the labels raises PermissionError, as for test inputs.
+    fields: the fields of Outputs that are copied. Outputs of a whole split are kept for the next part that asks for them, in a
+    temporary file where they are large. augments: applied for `augment=True`. hidden: whether reading the labels raises
+    PermissionError, as for test inputs.
     """
 
     def __init__(
@@ -37,7 +41,8 @@ class SplitEvidence:
     ):
         self.network, self.context, self.store = network, context, store
         self.fields, self.augments, self.hidden = fields, augments, hidden
-        self.clean: Outputs | None = None
+        self.clean = Outputs()
+        self.held: set[str] = set()  # fields of `clean`
 
     @property
     def labels(self) -> Tensor:
@@ -45,12 +50,34 @@ class SplitEvidence:
             raise PermissionError("a post-hoc part may see test inputs, never test labels")
         return self.store.targets.primary.cpu()
 
-    def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
+    def outputs(self, augment: bool = False, epoch: int = 0, fields: Collection[str] | None = None) -> Outputs:
+        """Returns the whole split in order. fields: those that are needed, null for all."""
+        asked = set(self.fields if fields is None else fields)
         if augment:
-            return Outputs.concatenate(list(self.batches(augment, epoch)))
-        if self.clean is None:
-            self.clean = Outputs.concatenate(list(self.batches()))
+            return self._whole(self.batches(augment, epoch), asked)[0]
+        if not asked <= self.held:
+            self.clean, self.held = self._whole(self.batches(), asked | self.held)
         return self.clean
+
+    def _whole(self, batches: Iterator[Outputs], asked: set[str]) -> tuple[Outputs, set[str]]:
+        """Joins batches; returns the outputs and their fields: all, or, where these are large, only those that are asked."""
+        first = next(batches)
+        rows = {name: len(tensor) for name, tensor in first.by_row().items()}
+        count = len(self.store)
+        size = sum(tensor.nbytes // rows[name] * count for name, tensor in first.by_row().items())
+        held = set(self.fields) if size <= mapped.LARGE else asked
+        whole: dict[str, Tensor] = {}
+        done = 0
+        for found in chain([first], batches):
+            found = found.only(held)
+            for name, dim in ((name, dim) for name, dim in ROWS.items() if getattr(found, name) is not None):
+                part = getattr(found, name)
+                if name not in whole:
+                    shape = [count if d == dim else length for d, length in enumerate(part.shape)]
+                    whole[name] = mapped.empty(shape, part.dtype, f"the {name} of {count:,} images")
+                whole[name].narrow(dim, done, part.shape[dim]).copy_(part)
+            done += len(next(iter(found.by_row().values())))
+        return replace(first.only(held), **whole), held  # type: ignore[arg-type]
 
     @torch.no_grad()
     def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
@@ -94,7 +121,7 @@ class Shown:
         return self.evidence.labels
 
     def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
-        return self.evidence.outputs(augment, epoch).only(self.fields)
+        return self.evidence.outputs(augment, epoch, self.fields).only(self.fields)
 
     def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
         return (outputs.only(self.fields) for outputs in self.evidence.batches(augment, epoch))

@@ -50,6 +50,8 @@ def _wants(runtime: Runtime) -> dict[str, str]:
     found: dict[str, str] = {}
     if runtime.precision != "bf16":
         found["joint_casts"] = f"is for bf16, not {runtime.precision}: set runtime.precision=bf16"
+    if runtime.accumulate > 1:
+        found |= dict.fromkeys(CAPTURED, "works in captured steps alone: set runtime.accumulate=1")
     if runtime.compile is False:
         found |= dict.fromkeys(CAPTURED, "works in captured steps alone: set runtime.compile=auto")
     if runtime.compile is True:

@@ -8,8 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ltrun.engine.accumulation import InParts
 from ltrun.engine.distributed import ALONE, Ranks
-from ltrun.engine.precision import Precision
+from ltrun.engine.precision import Precision, Scaler
 from ltrun.errors import TrainingError
 from ltrun.loss import expect_shape
 from ltrun.parts import Augment, Crop, Mixer, Network, Prepare, Term
@@ -19,8 +20,11 @@ from ltrun.types import Batch, Outputs, Streams
 class Objective(nn.Module):
     """Stored batches by stream -> the value of each term and 'total', the outputs, and the streams as the terms see them.
 
-    fuse: whether a stream's only augmentation and `prepare` are one operation, where the augmentation offers it.
+    fuse: whether a stream's only augmentation and `prepare` are one operation, where the augmentation offers it. part: the most
+    images that pass through the network at once, None for all. scaler: of the gradients of 'total', for fp16.
     """
+
+    scaler: Scaler | None
 
     def __init__(
         self,
@@ -33,11 +37,12 @@ class Objective(nn.Module):
         precision: Precision,
         ranks: Ranks = ALONE,
         fuse: bool = False,
+        part: int | None = None,
     ):
         super().__init__()
         self.network, self.prepare, self.weights, self.precision = network, prepare, dict(weights), precision
-        self.ranks = ranks
         self.crops: dict[str, Crop] = {}  # of the streams whose store cuts photographs while it decodes them
+        self.ranks, self.part, self.scaler = ranks, part, precision.scaler()
         self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
         self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))
         chains = {name: chain for name, chain in augments.items() if fuse and len(chain) == 1}
@@ -51,7 +56,8 @@ class Objective(nn.Module):
             for name, batch in prepared.items():
                 _check_batch(mixer, batch, f"for stream '{name}'")
         with self.precision.autocast():
-            outputs = self.ranks.forward(self.network, prepared, self.need)
+            network = self.network if self.part is None else InParts(self.network, self.part)
+            outputs = self.ranks.forward(network, prepared, self.need)
         return self.values(outputs, prepared), outputs, prepared
 
     def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
@@ -62,6 +68,7 @@ class Objective(nn.Module):
             value, weight = expect_shape(term, term(outputs, prepared), torch.Size(), device), self.weights[name]
             values[name] = value if weight == 1 else weight * value
         total = torch.stack(list(values.values())).sum() if len(values) > 1 else value
+        total = total if self.scaler is None else self.scaler(total)
         return values | {"total": self.ranks.averaging(total, self)}
 
     def _prepare(self, name: str, batch: Batch) -> Batch:

@@ -17,6 +17,7 @@ from ltrun.errors import LtrunError, TrainingError
 from ltrun.loss import expect_shape
 from ltrun.numerics import finite
 from ltrun.parts import Augment, Network, PostHoc
+from ltrun.results import mapped
 from ltrun.tasks.base import Metrics
 from ltrun.types import Labels, Outputs, seed_of
 
@@ -77,21 +78,28 @@ class Predictors:
         return SplitEvidence(self.network, self.context, store, fields, self.augments, hidden=split == "test_inputs")
 
     def measure(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
-        """Returns name -> {"sees": splits, "splits": {split: metrics}}, and name -> scores (N, C) of the test split."""
+        """Returns name -> {"sees": splits, "splits": {split: metrics}}, and name -> scores (N, C) of the test split.
+
+        Large scores are in temporary files: see `mapped.empty`.
+        """
         found: dict[str, dict[str, Any]] = {PLAIN: {"sees": [], "splits": {}}}
         found |= {name: {"sees": sorted(part.sees), "splits": {}} for name, part in self.posthoc.items()}
-        test_scores: dict[str, list[Tensor]] = {name: [] for name in found}
+        test_scores: dict[str, Tensor] = {}
         for split in self.context.evaluated:
-            meters = {name: self.context.meter() for name in found}
+            meters, count, done = {name: self.context.meter() for name in found}, len(self.context.evaluated[split]), 0
             for outputs, targets in evaluated(self.network, self.context, split, self._fields()):
                 for name, scores in self._scores(outputs).items():
                     meters[name].update(scores, targets)
                     if split == "test":
-                        test_scores[name].append(scores.float())
+                        if name not in test_scores:
+                            what = f"the scores of predictor '{name}' for {count:,} images"
+                            test_scores[name] = mapped.empty((count, scores.shape[1]), torch.float32, what)
+                        test_scores[name][done : done + len(scores)] = scores
+                done += len(targets)
             for name, meter in meters.items():
                 found[name]["splits"][split] = meter.compute() if name not in self.lost else None
         kept = {name: rows for name, rows in found.items() if name not in self.lost}
-        return kept, {name: torch.cat(test_scores[name]) for name in kept}
+        return kept, {name: test_scores[name] for name in kept}
 
     def _fields(self) -> set[str]:
         return {"logits"}.union(*(part.reads for part in self.posthoc.values()))

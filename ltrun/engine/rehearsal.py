@@ -14,7 +14,7 @@ from ltrun.config.compose import Job
 from ltrun.config.settings import Settings
 from ltrun.data.source import Splits
 from ltrun.data.stores import Resident
-from ltrun.engine import levers
+from ltrun.engine import accumulation, levers
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
 from ltrun.engine.precision import Precision
@@ -43,6 +43,7 @@ def check(job: Job) -> Recipe:
     recipe = recipe_of(job.config, job.choices, job.settings.plugins)
     recipe.check_settings()
     levers.check(job.settings.runtime)
+    accumulation.check(job.settings)
     if recipe.source.build({}).lacks_validation:
         refuse_without_validation(job.settings, recipe)
     refused: list[ConfigError] = []

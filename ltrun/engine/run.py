@@ -14,7 +14,7 @@ from torch import nn
 
 from ltrun.config.compose import Job
 from ltrun.data.describe import describe
-from ltrun.engine import group, levers
+from ltrun.engine import accumulation, group, levers
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
 from ltrun.engine.device import check_decoder, device_of
@@ -25,6 +25,7 @@ from ltrun.engine.rehearsal import check, predictors_of, refuse_without_validati
 from ltrun.engine.stage import Row, augments_of, own_augments
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
+from ltrun.network import weights
 from ltrun.parts import Network
 from ltrun.recipe.stage import MAIN, Recipe
 from ltrun.results.address import PREDICTIONS
@@ -44,6 +45,7 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     settings, ranks = job.settings, group.ranks()
     recipe = check(job)
     ranks.check(settings.batch_size, settings.runtime.compile)
+    accumulation.check(settings, ranks)
     device = device_of(settings.runtime.device, ranks)
     levers.check(settings.runtime, device, ranks)
     check_decoder(settings.runtime.decode, device)
@@ -158,7 +160,9 @@ class Run:
     ) -> RunRecord:
         """Returns the record. lost: post-hoc part -> why it has no row. A lost headline row is marked in the run's label."""
         job, context = self.job, self.context
-        cost = provenance() | self._cost(trainer, begun) | ({"lost_rows": dict(lost)} if lost else {})
+        file = weights.file_for(self.recipe.backbone.target, self.recipe.backbone.arguments)
+        loaded = {"weights": {"file": file.name, "sha256": weights.sha256(file)}} if file else {}
+        cost = provenance() | loaded | self._cost(trainer, begun) | ({"lost_rows": dict(lost)} if lost else {})
         stands = job.headline in predictors
         return RunRecord(
             task=context.task.name,

@@ -10,15 +10,20 @@ from torch import Tensor, nn
 
 from ltrun.data.crop import drawn
 from ltrun.engine import levers
+from ltrun.engine.accumulation import rows_of_a_part
+from ltrun.engine.average import Average
 from ltrun.engine.context import RunContext
 from ltrun.engine.cuts import cut_while_decoding
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.norms import stop_counting
 from ltrun.engine.objective import Objective
+from ltrun.engine.precision import Scaler
 from ltrun.engine.promises import check_rows
 from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
+from ltrun.errors import ConfigError
 from ltrun.loss import Classification
+from ltrun.optimizer.base import Optimizer
 from ltrun.parts import Augment, Crop, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
 from ltrun.schedule.base import Schedule
@@ -31,8 +36,10 @@ Context = dict[str, Any]  # values that constructors of parts may ask for, by na
 class StageRun(nn.Module):
     """objective, samplers, update: modules whose state is checkpointed. optimizer: updates their parameters. schedule: sets the
     optimizer's learning rate. behind: parts of the loss whose outputs are monitored. best: the best epoch so far on the
-    validation split, with selection=best_val.
+    validation split, with selection=best_val. average: of the network's weights, with runtime.ema.
     """
+
+    average: Average | None
 
     def __init__(
         self,
@@ -51,17 +58,19 @@ class StageRun(nn.Module):
         self.to(context.device)
         self.parts = [module for module in self.modules() if isinstance(module, Part)]
         outer = set(outer_parameters(self))
-        inner = {
-            name.removeprefix("objective."): parameter
-            for name, parameter in self.named_parameters()
-            if parameter.requires_grad and parameter not in outer
-        }
-        self.optimizer: Descent = stage.optimizer.build(context.injected()).build(inner)
+        named = {name.removeprefix("objective."): p for name, p in self.named_parameters() if p not in outer}
+        inner = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
+        self.optimizer = _optimizer(stage, context.injected() | {"parameter_names": list(named)}, inner)
+        if objective.scaler is not None:
+            _scale(self.optimizer, objective.scaler)
+        decay = context.settings.runtime.ema
+        self.average = None if decay is None else Average(objective.network, decay)
         self.base_rates = [group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
         mixers = list(objective.mixers.values())
         self.monitor = LossMonitor(objective.terms, objective.need, mixers, behind, context.device)
         tensors = [*self.parameters(), *self.buffers()]
-        self.step = Step(objective, update, self.optimizer, self.monitor, self.parts, tensors, context)
+        follow = None if self.average is None else self.average.follow
+        self.step = Step(objective, update, self.optimizer, self.monitor, self.parts, tensors, context, follow)
         self.best: Row | None = None
 
     @classmethod
@@ -81,6 +90,11 @@ class StageRun(nn.Module):
     @property
     def network(self) -> Network:
         return self.objective.network
+
+    @property
+    def judged(self) -> Network:
+        """The network that is evaluated and kept: the averaged one, with runtime.ema."""
+        return self.network if self.average is None else self.average.network
 
     def epoch(self, clock: Clock, told: Callable[[Clock, int, int], None] = lambda *_: None) -> Row:
         """Trains one pass over the main stream's rows, with generators seeded from (seed, stage, epoch); returns the row.
@@ -148,7 +162,7 @@ class StageRun(nn.Module):
         metric = self.context.task.metrics[0]
         value = row["evaluation"].get("val", {}).get(metric.name)
         if value is not None and (self.best is None or metric.improves(value, self.best["value"])):
-            network = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+            network = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
             self.best = {"value": value, "epoch": row["epoch"], "network": network}
 
     def _set_modes(self) -> None:
@@ -194,7 +208,9 @@ def _objective(stage: Stage, network: Network, context: RunContext, injected: Co
         crops |= {name: crop} if crop else {}
     mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
     fuse = "image_kernel" in context.settings.runtime.levers
-    objective = Objective(network, context.prepare, augments, mixers, terms, weights, context.precision, context.ranks, fuse)
+    part = rows_of_a_part(context.settings, context.ranks)
+    arithmetic = (context.precision, context.ranks, fuse, part)
+    objective = Objective(network, context.prepare, augments, mixers, terms, weights, *arithmetic)
     objective.crops = crops
     return objective
 
@@ -225,6 +241,25 @@ def set_rates(optimizer: Descent, rates: Sequence[float]) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def _optimizer(stage: Stage, injected: Context, parameters: Mapping[str, nn.Parameter]) -> Descent:
+    """Builds the optimizer of the parameters that a stage trains. Raises ConfigError, with the key path."""
+    made: Optimizer = stage.optimizer.build(injected)
+    try:
+        return made.build(parameters)
+    except ConfigError as error:
+        raise ConfigError(f"{stage.optimizer.path}.{error}") from None
+
+
+def _scale(optimizer: Descent, scaler: Scaler) -> None:
+    """Lets an optimizer divide gradients by the scale of the loss. Raises ConfigError if the optimizer cannot."""
+    if not hasattr(optimizer, "scaling"):
+        raise ConfigError(
+            f"runtime.precision: with fp16 the loss is scaled, and {type(optimizer).__name__} has no attribute `scaling` (see "
+            "Descent in ltrun/parts.py); use bf16 or fp32, or an optimizer of ltrun"
+        )
+    optimizer.scaling = scaler
 
 
 def batches(rows: Tensor, size: int) -> list[Tensor]:

@@ -33,8 +33,9 @@ class Step:
     compiled or captured, `warn` gets one sentence that names the part, and steps run eagerly. On CUDA, run inside
     `own_stream`: the default stream cannot be captured.
 
-    tensors: the tensors that a step writes, without the optimizer's and the monitor's; a failed attempt restores them. spoilt:
-    whether a capture failed in this process; PyTorch 2.11 then never gives back the memory of that capture.
+    tensors: the tensors that a step writes, without the optimizer's and the monitor's; a failed attempt restores them. follow:
+    called after each step, moves an average of the weights. spoilt: whether a capture failed in this process; PyTorch 2.11 then
+    never gives back the memory of that capture.
     """
 
     spoilt: ClassVar[bool] = False
@@ -48,12 +49,14 @@ class Step:
         parts: Sequence[Part],
         tensors: Sequence[Tensor],
         context: RunContext,
+        follow: Callable[[], None] | None = None,
     ) -> None:
         self.objective, self.update, self.optimizer, self.monitor = objective, update, optimizer, monitor
         self.parts, self.tensors, self.device, self.warn = parts, tensors, context.device, context.warn
+        self.follow = follow
         compile, device = context.settings.runtime.compile, context.device
         self.captures, self.compiles = compile is not False and device.type == "cuda", compile is True
-        if not context.ranks.alone:  # messages between ranks, which no machine has captured yet
+        if not context.ranks.alone or context.settings.runtime.accumulate > 1:  # messages between ranks, kept random states
             self.captures = self.compiles = False
         if self.captures and not all(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
             self._give_up(f"{type(optimizer).__name__}, whose learning rate is not a tensor,")
@@ -87,6 +90,8 @@ class Step:
         with torch.no_grad():
             for part in self.parts:
                 part.after_step(outputs, seen)
+        if self.follow is not None:
+            self.follow()
 
     def _run_without_waiting(self, streams: Streams) -> None:
         """Takes a step that raises where the host would wait for the device: a captured step cannot wait."""

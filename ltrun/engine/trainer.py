@@ -86,6 +86,8 @@ class Trainer:
             self.seconds += [0.0] * (index + 1 - len(self.seconds))
             for epoch in range(first_epoch if index == reached else 0, stage.epochs):
                 self._epoch(running, index, Clock(stage.name, epoch, stage.epochs))
+            if running.average is not None:
+                running.average.settle(network)
             if self._selects_best and index == len(self.recipe.stages) - 1 and running.best is not None:
                 network.load_state_dict(running.best["network"])
         return network
@@ -103,7 +105,8 @@ class Trainer:
         """
         ranks = self.context.ranks
         if not ranks.alone:
-            ranks.average([buffer for buffer in running.network.buffers() if buffer.is_floating_point()])
+            networks = dict.fromkeys([running.network, running.judged])
+            ranks.average([buffer for one in networks for buffer in one.buffers() if buffer.is_floating_point()])
             optimizer = {f"optimizer.{index}": tensor for index, tensor in enumerate(leaves(running.optimizer.state_dict()))}
             means = {f"the loss {name}": torch.tensor([value, 1.0]) for name, value in losses.items()}  # 1: also near zero
             ranks.agree(running.state_dict() | optimizer | {n: t.to(self.context.device) for n, t in means.items()})
@@ -148,7 +151,7 @@ class Trainer:
         trained = time.perf_counter() - begun
         last = clock.epoch + 1 == clock.epochs
         if last or (clock.epoch + 1) % settings.evaluation.every == 0:
-            row["evaluation"] = self.evaluate(running.network)
+            row["evaluation"] = self.evaluate(running.judged)
             if self._selects_best:
                 running.remember_best(row)
         self.seconds[index] += time.perf_counter() - begun

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import ClassVar, cast
 
@@ -81,19 +81,25 @@ class Bilevel(Update):
         self, objective: nn.Module, optimizer: Descent, streams: Streams
     ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
         objective = cast(Objective, objective)
+        if objective.scaler is not None:
+            raise ConfigError(
+                "runtime.precision: the loss is scaled with fp16, and Bilevel needs its true gradient; use bf16 or fp32"
+            )
         optimizer.zero_grad(set_to_none=True)
         values, outputs, streams = objective(streams)
-        rate = optimizer.param_groups[0]["lr"]
-        self.adam(self.outer_gradient(objective, values["total"], streams["meta"], rate))
+        rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        self.adam(self.outer_gradient(objective, values["total"], streams["meta"], rates))
         values = objective.values(outputs, streams)  # the same forward pass, with the new phi
         values["total"].backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
         return values, outputs, streams
 
-    def outer_gradient(self, objective: Objective, total: Tensor, meta: Batch, rate: float | Tensor) -> Tensor:
-        """Returns the (P,) gradient of the meta loss with respect to the outer parameters, after a virtual step of size `rate`.
+    def outer_gradient(
+        self, objective: Objective, total: Tensor, meta: Batch, rates: Mapping[nn.Parameter, float | Tensor]
+    ) -> Tensor:
+        """Returns the (P,) gradient of the meta loss with respect to the outer parameters, after a virtual step.
 
-        Raises ConfigError if `virtual` matches no trained parameter.
+        rates: parameter -> its learning rate. Raises ConfigError if `virtual` matches no trained parameter.
         """
         network, ranks = objective.network, objective.ranks
         known = dict(network.named_parameters())
@@ -102,16 +108,16 @@ class Bilevel(Update):
             raise ConfigError(f"update.virtual must match a trained parameter of the network, got {list(self.virtual)}")
         slopes = _gradient(total, list(theta.values()), create_graph=True)
         whole = ranks.mean(slopes)
-        stepped = {n: (p - rate * s).detach().requires_grad_() for (n, p), s in zip(theta.items(), whole, strict=True)}
+        stepped = {n: (p - rates[p] * s).detach().requires_grad_() for (n, p), s in zip(theta.items(), whole, strict=True)}
         state = {name: p.detach() for name, p in known.items()} | _copies(dict(network.named_buffers()))
         with objective.precision.autocast():
             named = {f"network.{name}": tensor for name, tensor in (state | stepped).items()}
             judged = ranks.predict(lambda x: functional_call(_Predictor(network), named, (x,)), meta.inputs)
         loss = Classification().loss(judged.need("logits"), meta.targets, judged)
-        # The chain rule through theta' = theta - rate * slopes, where only the slopes depend on phi.
+        # The chain rule through theta' = theta - rates * slopes, where only the slopes depend on phi.
         pulls = ranks.mean(_gradient(loss, list(stepped.values())))
-        pairs = zip(slopes, pulls, strict=True)  # the slopes of this rank, as it can differentiate no others
-        through = torch.stack([-rate * (slope * pull).sum() for slope, pull in pairs]).sum()
+        steps = zip(theta.values(), slopes, pulls, strict=True)  # the slopes of this rank, as it can differentiate no others
+        through = torch.stack([-rates[p] * (slope * pull).sum() for p, slope, pull in steps]).sum()
         (gradient,) = ranks.mean([torch.cat([gradient.flatten() for gradient in _gradient(through, self.learnt)])])
         return gradient
 

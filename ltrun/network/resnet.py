@@ -11,13 +11,26 @@ from torch.nn import functional as F
 
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
+from ltrun.network.weights import load, opened
 from ltrun.parts import Backbone
+from ltrun.types import Preprocessing
 
 BLOCKS: Mapping[int, tuple[int, int, int, int]] = {
     10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3),
 }  # fmt: skip
 BASIC = (10, 18, 34)  # depths with blocks of two 3x3 convolutions; the others have bottlenecks
 
+PUBLISHED: Mapping[tuple[int, int, int], dict[str, str]] = {  # (depth, groups, width_per_group) -> name -> torchvision's file
+    (18, 1, 64): {"IMAGENET1K_V1": "resnet18-f37072fd.pth"},
+    (34, 1, 64): {"IMAGENET1K_V1": "resnet34-b627a593.pth"},
+    (50, 1, 64): {"IMAGENET1K_V1": "resnet50-0676ba61.pth", "IMAGENET1K_V2": "resnet50-11ad3fa6.pth"},
+    (101, 1, 64): {"IMAGENET1K_V1": "resnet101-63fe2227.pth", "IMAGENET1K_V2": "resnet101-cd907fc2.pth"},
+    (152, 1, 64): {"IMAGENET1K_V1": "resnet152-394f9c45.pth", "IMAGENET1K_V2": "resnet152-f82ba261.pth"},
+    (50, 32, 4): {"IMAGENET1K_V1": "resnext50_32x4d-7cdf4587.pth", "IMAGENET1K_V2": "resnext50_32x4d-1a0047aa.pth"},
+    (101, 32, 8): {"IMAGENET1K_V1": "resnext101_32x8d-8ba56ff5.pth", "IMAGENET1K_V2": "resnext101_32x8d-110c445d.pth"},
+    (101, 64, 4): {"IMAGENET1K_V1": "resnext101_64x4d-173b62eb.pth"},
+}
+IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), size=224, interpolation="bilinear")
 SHORTCUT = (("downsample.0", "downsample.1"),)
 
 Place = tuple[str, str, int, int]  # layer, number in the layer, planes, stride
@@ -32,7 +45,8 @@ class ResNet(Backbone):
     resolution, and global average pooling. Bottlenecks halve it in their 3x3 convolution ("v1.5"). `groups` and
     `width_per_group` make a ResNeXt of a bottleneck network. Depth 10 is OLTR's, with one basic block a layer. Stem 'cifar',
     for small images, is a 3x3 convolution without stride or pool. Convolutions are initialised by `kaiming_normal_` (fan
-    out); the last normalisation of a block starts at 1, not at 0.
+    out); the last normalisation of a block starts at 1, not at 0. weights: a file, its name in torch's hub cache, or a name
+    of torchvision's, such as IMAGENET1K_V1. sha256: the first digits of the file's SHA-256, which ltrun fills in.
 
     He et al., 2016, arXiv 1512.03385; Xie et al., 2017, arXiv 1611.05431.
     """
@@ -46,6 +60,9 @@ class ResNet(Backbone):
         groups: int = 1,
         width_per_group: int = 64,
         stem: Literal["imagenet", "cifar"] = "imagenet",
+        weights: str | None = None,
+        sha256: str | None = None,
+        download: bool = False,
         *,
         in_channels: int,
     ):
@@ -70,6 +87,18 @@ class ResNet(Backbone):
         self.bn1 = nn.BatchNorm2d(64)
         self.features = _add(self, self.block, self.places, 64)
         _initialise(self)
+        self.pretrained = weights is not None
+        if weights is not None:
+            path, tensors = opened(weights, sha256, download, _published(depth, groups, width_per_group))
+            load(self, tensors, path)
+
+    @classmethod
+    def published(cls, arguments: Mapping[str, Any]) -> Mapping[str, str]:
+        return _published(arguments["depth"], arguments.get("groups", 1), arguments.get("width_per_group", 64))
+
+    @classmethod
+    def preprocessing(cls, arguments: Mapping[str, Any]) -> Preprocessing | None:
+        return None if arguments.get("weights") is None else IMAGENET
 
     @classmethod
     def pixels_of(cls, arguments: Mapping[str, Any]) -> tuple[int, int]:
@@ -94,6 +123,10 @@ class ResNet(Backbone):
         branches: list[Backbone] = [
             Branch(self.block, self.places[cuts[after] :], trunk.channels, width) for _ in range(copies)
         ]
+        if self.pretrained and width == 1:
+            trained = self.state_dict()
+            for branch in branches:
+                branch.load_state_dict({name: trained[name] for name in branch.state_dict()})
         return trunk, branches
 
 
@@ -164,6 +197,11 @@ class Bottleneck(nn.Module):
         y = norm_relu(self.bn1, self.conv1(x))
         y = norm_relu(self.bn2, self.conv2(y))
         return norm_relu(self.bn3, self.conv3(y), x if self.downsample is None else self.downsample(x))
+
+
+def _published(depth: int, groups: int, width_per_group: int) -> dict[str, str]:
+    files = PUBLISHED.get((depth, groups, width_per_group), {})
+    return {name: f"https://download.pytorch.org/models/{file}" for name, file in files.items()}
 
 
 def _downsample(inputs: int, channels: int, stride: int) -> nn.Sequential | None:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
+from ltrun.optimizer.fused import Fused
+from ltrun.optimizer.groups import Group, check_rates, groups_of
 
 
 class SGD:
@@ -16,66 +18,74 @@ class SGD:
 
     Weight decay applies to every parameter, biases and normalisation included, as in the published recipes. The defaults
     are LDAM-DRW's (Cao et al., 2019, arXiv 1906.07413).
+
+    clip: the largest norm of all gradients together. rates: pattern over names of parameters -> factor of lr, such as
+    {"backbone.*": 0.1}; the first pattern that matches counts. Names are those of `trainable`.
     """
 
-    def __init__(self, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 2e-4, nesterov: bool = False):
-        if lr <= 0:
-            raise ConfigError(f"lr must be above 0, got {lr}")
+    def __init__(
+        self,
+        lr: float = 0.1,
+        momentum: float = 0.9,
+        weight_decay: float = 2e-4,
+        nesterov: bool = False,
+        clip: float | None = None,
+        rates: Mapping[str, float] | None = None,
+        *,
+        parameter_names: Sequence[str] = (),
+    ):
+        check_rates(lr, weight_decay, clip, rates)
         if not 0 <= momentum < 1:
             raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
-        if weight_decay < 0:
-            raise ConfigError(f"weight_decay must not be negative, got {weight_decay}")
         if nesterov and momentum == 0:
             raise ConfigError("nesterov needs a momentum above 0")
         self.lr, self.momentum, self.weight_decay, self.nesterov = lr, momentum, weight_decay, nesterov
+        self.clip, self.rates, self.names = clip, rates, parameter_names
 
     def build(self, parameters: Mapping[str, nn.Parameter]) -> FusedSGD:
-        return FusedSGD(list(parameters.values()), self.lr, self.momentum, self.weight_decay, self.nesterov)
+        groups = groups_of(parameters, self.names, self.rates)
+        return FusedSGD(groups, self.lr, self.momentum, self.weight_decay, self.nesterov, self.clip)
 
 
-class FusedSGD:
-    """SGD in one kernel, with its learning rate as a tensor on the device; equals torch.optim.SGD(fused=True) bit for bit.
+class FusedSGD(Fused):
+    """SGD in one kernel for each group of parameters; equals torch.optim.SGD(fused=True) bit for bit."""
 
-    A step captured as a CUDA graph therefore sees the current rate. This class does not inherit from torch.optim.Optimizer,
-    because creating the first Optimizer imports torch._dynamo, which takes longer than the first epoch on a small data set.
-    `param_groups` and the methods are those of `Descent`. Parameters without a gradient are not changed.
-    """
-
-    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, momentum: float, weight_decay: float, nesterov: bool):
-        self.parameters = list(parameters)
-        device = self.parameters[0].device if self.parameters else None
-        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
-        rate = {"lr": torch.tensor(lr, device=device), "initial_lr": lr}
-        self.param_groups: list[dict[str, Any]] = [{"params": self.parameters, **rate}]
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        nesterov: bool,
+        clip: float | None = None,
+    ):
+        super().__init__(groups, lr, weight_decay, clip)
+        self.momentum, self.nesterov = momentum, nesterov
         self.buffers = [torch.zeros_like(p) for p in self.parameters] if momentum else []
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for parameter in self.parameters:
-            if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad.zero_()
-
-    @torch.no_grad()
-    def step(self) -> None:
-        gradients = [(index, p.grad) for index, p in enumerate(self.parameters) if p.grad is not None]
-        moved = [index for index, _ in gradients]
+    def move(
+        self,
+        rows: list[int],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        options: dict[str, Any],
+        divisor: Tensor | None,
+        skipped: Tensor | None,
+    ) -> None:
         torch._fused_sgd_(
-            [self.parameters[index] for index in moved],
-            [gradient for _, gradient in gradients],
-            [self.buffers[index] for index in moved] if self.buffers else [],
-            weight_decay=self.weight_decay,
+            parameters,
+            gradients,
+            [self.buffers[row] for row in rows] if self.buffers else [],
+            weight_decay=options["weight_decay"],
             momentum=self.momentum,
-            lr=self.param_groups[0]["lr"],
+            lr=options["lr"],
             dampening=0.0,
             nesterov=self.nesterov,
             maximize=False,
             is_first_step=False,  # momentum buffers of zeros give the same first step
+            grad_scale=divisor,
+            found_inf=skipped,
         )
 
     def state_dict(self) -> dict[str, Any]:
         return {"momentum": self.buffers}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for buffer, saved in zip(self.buffers, state["momentum"], strict=True):
-            buffer.copy_(saved)

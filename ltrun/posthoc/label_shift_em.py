@@ -8,6 +8,7 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.parts import Evidence, PostHoc
 from ltrun.posthoc.effective_prior import LEAST, source_prior
+from ltrun.results import mapped
 from ltrun.types import ClassStats, Outputs
 
 
@@ -17,7 +18,12 @@ def em_prior(posteriors: Tensor, source: Tensor, iterations: int = 1000, toleran
     Starts from the source prior. Each step re-weights the rows' posteriors by current / source prior and normalises them; their
     mean is the next prior. Ends after `iterations` steps, or when a step changes the prior by less than `tolerance` (L1).
     """
-    ratio, prior = posteriors / source, source
+    return maximised(posteriors / source, source, iterations, tolerance)
+
+
+def maximised(ratio: Tensor, source: Tensor, iterations: int, tolerance: float) -> Tensor:
+    """Computes `em_prior` from posteriors over the source prior (N, C)."""
+    prior = source
     for _ in range(iterations):
         prior, before = prior * (ratio.T @ (ratio @ prior).reciprocal()) / len(ratio), prior
         if (prior - before).abs().sum() < tolerance:
@@ -52,7 +58,10 @@ class LabelShiftEM(PostHoc):
         train = (outputs.need("logits") for outputs in splits["train"].batches())
         test = splits["test_inputs"].outputs().need("logits")
         source = source_prior(train, self.present)
-        target = em_prior(test.double().softmax(1), source, self.iterations, self.tolerance)
+        ratio = mapped.empty(test.shape, torch.float64, f"the posteriors of {len(test):,} test images")
+        for some in mapped.spans(test):
+            ratio[some] = test[some].double().softmax(1) / source
+        target = maximised(ratio, source, self.iterations, self.tolerance)
         self.shift = (target.clamp(min=LEAST) / source).log().float()
 
     def forward(self, outputs: Outputs) -> Tensor:

@@ -8,13 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.parts import Evidence, PostHoc
+from ltrun.results.mapped import spans
 from ltrun.types import Outputs
-
-
-def class_means(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """(C, D): the mean feature of each class; nan for a class without rows. features: (N, D). labels: (N,)."""
-    sums = features.new_zeros(num_classes, features.shape[1]).index_add_(0, labels, features)
-    return sums / torch.bincount(labels, minlength=num_classes)[:, None]
 
 
 class NCM(PostHoc):
@@ -43,7 +38,10 @@ class NCM(PostHoc):
         features = splits["train"].outputs().need("features")
         self.shift = features.mean(0) if self.centre else features.new_zeros(features.shape[1])
         labels = splits["train"].labels.to(features.device)
-        self.means = class_means(self._unit(features), labels, self.num_classes)
+        sums = features.new_zeros(self.num_classes, features.shape[1])
+        for some in spans(features):  # the features of all images may lie in a file, and not fit into memory
+            sums.index_add_(0, labels[some], self._unit(features[some]))
+        self.means = sums / torch.bincount(labels, minlength=self.num_classes)[:, None]  # nan for a class without images
 
     def _unit(self, features: Tensor) -> Tensor:
         return F.normalize(features - self.shift, dim=1)

@@ -1,6 +1,7 @@
 """Total direct effect (TDE): logits without the effect of the mean training feature."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from ltrun.classifier.causal import unit_per_head
 from ltrun.errors import ConfigError
 from ltrun.parts import Evidence, PostHoc
+from ltrun.results.mapped import spans
 from ltrun.types import Outputs
 
 
@@ -56,15 +58,21 @@ class TDE(PostHoc):
         outputs = splits["train"].outputs()
         features = outputs.need("features")
         self.mean = features.float().mean(0)
-        if features.shape[1] % self.num_heads or not self._explains(outputs, outputs.need("logits")):
+        if features.shape[1] % self.num_heads or not self._explains(outputs):
             raise ConfigError(
                 f"posthoc=tde: the logits do not come from classifier=causal with num_heads={self.num_heads}; set num_heads "
                 "to the classifier's value, and keep other classifiers out of later stages"
             )
 
-    def _explains(self, outputs: Outputs, logits: Tensor) -> bool:
+    def _explains(self, outputs: Outputs) -> bool:
         """Whether the scores with alpha = 0 equal the network's logits, up to rounding in half precision."""
-        return bool((self._scores(outputs, 0.0) - logits).abs().max() <= 0.05 * logits.abs().max())
+        features, logits = outputs.need("features"), outputs.need("logits")
+        apart, largest = [], []
+        for some in spans(logits):
+            scores = self._scores(replace(outputs, features=features[some]), 0.0)
+            apart.append((scores - logits[some]).abs().max())
+            largest.append(logits[some].abs().max())
+        return bool(torch.stack(apart).max() <= 0.05 * torch.stack(largest).max())
 
     def _scores(self, outputs: Outputs, alpha: float) -> Tensor:
         features, head = outputs.need("features").float(), outputs.need("head").float()

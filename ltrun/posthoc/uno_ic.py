@@ -85,8 +85,7 @@ class LikelihoodFlattening(PostHoc):
         self.register_buffer("std", torch.zeros(()))
 
     def fit(self, splits: Mapping[str, Evidence]) -> None:
-        logits = splits["val"].outputs().need("logits")
-        found = entropy(logits)
+        found = torch.cat([entropy(outputs.need("logits")) for outputs in splits["val"].batches()])
         self.mean, self.std = found.mean(), found.std(correction=0)
 
     def forward(self, outputs: Outputs) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ltrun import parts
 from ltrun.config.bind import Bound, bind
+from ltrun.config.pretrained import backbone_of
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings
 from ltrun.config.values import coerce, mapping
@@ -20,9 +21,10 @@ from ltrun.errors import ConfigError, did_you_mean
 from ltrun.optimizer.base import Optimizer
 from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage, provided_by, too_short
 from ltrun.recipe.contributions import Contributions
+from ltrun.recipe.pretrained import pretrained_otherwise, pretrained_prepare
 from ltrun.recipe.stage import MAIN, Recipe, Stage, Stream
 from ltrun.schedule.base import Schedule
-from ltrun.taxonomy import DATASET_KEYS, NETWORK_KEYS, NETWORK_SLOTS, STAGE_SLOTS
+from ltrun.taxonomy import DATASET_KEYS, NETWORK_SLOTS, STAGE_SLOTS
 from ltrun.types import fraction_of
 
 STAGE_KEYS = {
@@ -34,10 +36,12 @@ LONGEST = 100  # the longest stage, in multiples of the run's epochs
 def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Sequence[str] = ()) -> Recipe:
     """Reads a resolved configuration. choices: group -> option, for messages. Raises ConfigError."""
     reader = _Reader(config, choices, plugins)
+    backbone = backbone_of(config, plugins)
+    prepare = bind(config["dataset"].get("prepare"), "dataset.prepare", parts.Prepare, plugins)
     recipe = Recipe(
         source=source_of(config, plugins),
-        prepare=bind(config["dataset"].get("prepare"), "dataset.prepare", parts.Prepare, plugins),
-        backbone=backbone_of(config, plugins),
+        prepare=pretrained_prepare(backbone, prepare),
+        backbone=backbone,
         stages=reader.stages(),
         posthoc=reader.posthoc(),
     )
@@ -45,7 +49,8 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     for stage, known in zip(recipe.stages, provided, strict=True):
         check_stage(stage, recipe.stages[0], known)
     check_posthoc(recipe, provided[-1])
-    return replace(recipe, warnings=[*balanced_twice(recipe), *too_short(recipe)])
+    warnings = [*balanced_twice(recipe), *too_short(recipe), *pretrained_otherwise(recipe, prepare)]
+    return replace(recipe, warnings=warnings)
 
 
 def source_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[Source]:
@@ -61,13 +66,6 @@ def source_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[S
         if name not in source.arguments:
             raise ConfigError(f"dataset.inert: the data set has no argument '{name}'{did_you_mean(name, source.arguments)}")
     return source
-
-
-def backbone_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[parts.Backbone]:
-    """Binds the network of a resolved configuration, without the keys that other options read. Raises ConfigError."""
-    node = mapping(config.get("network"), "network")
-    arguments = {key: value for key, value in node.items() if key not in NETWORK_KEYS}
-    return bind(arguments, "network", parts.Backbone, plugins)
 
 
 class _Reader:

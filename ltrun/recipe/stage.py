@@ -77,9 +77,10 @@ class Recipe:
         return any(part.target.cuts for stream in streams for part in (stream.augments or {}).values())
 
     def check_settings(self) -> None:
-        """Builds the optimizers and schedules that need no context, to check their values early. Raises ConfigError."""
+        """Builds the optimizers and schedules that need no data, to check their values early. Raises ConfigError."""
+        known: dict[str, object] = {"parameter_names": ()}
         for stage in self.stages:
             settings: tuple[Bound[object], ...] = (stage.optimizer, stage.schedule)
             for setting in settings:
-                if not any(setting.wants(name) for name in parts.CONTEXT):
-                    setting.build({})
+                if not any(setting.wants(name) for name in parts.CONTEXT.keys() - known):
+                    setting.build(known)

@@ -44,10 +44,8 @@ def choice(table: Table) -> str:
     tested = _by_seed(best, "test").values()
     on_test = f" ({math.fsum(tested) / len(tested):.1f}% on the test split, which chose nothing)" if tested else ""
     method = best.runs[0][0].method
-    clauses = [
-        f"Take {names[best.names]} (method={method}): {_printed(best):.1f}% on the validation split as a mean over classes"
-    ]
-    clauses[0] += on_test
+    share = f"{_printed(best):.1f}% on the validation split as a mean over classes{on_test}"
+    clauses = [f"Take {names[best.names]} (method={method}): {share}"]
     clauses.append(_lead(best, others[0], names[others[0].names]) if others else "there is no other method to compare it with")
     if plain is best:
         clauses.append("no other method is better than plain training")

@@ -54,20 +54,25 @@ class Confusion:
         """(C,) shot group of each class: 0 for many, 1 for medium, 2 for few."""
         return np.array([list(GROUPS).index(self.shots.group(n)) for n in self.images.tolist()])
 
-    def counts(self, run: int) -> Integers:
-        """Returns (C, C) numbers of images by label (row) and predicted class (column) in one run, in label order."""
-        labels, predicted = self.runs[run]
-        classes = len(self.names)
-        return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    def rows(self) -> Iterator[Fractions]:
+        """Yields, label by label, the (C,) shares of its images predicted as each class, mean over the runs, all by class size.
+
+        A class without test images has nan. The whole matrix of 8,142 classes would take half a gigabyte.
+        """
+        classes, runs = len(self.names), []
+        for labels, predicted in self.runs:
+            by_label = np.argsort(labels, kind="stable")
+            ends = np.cumsum(np.bincount(labels, minlength=classes))
+            runs.append((predicted[by_label], ends))
+        for c in self.order.tolist():
+            counts = (np.bincount(row[ends[c - 1] if c else 0 : ends[c]], minlength=classes) for row, ends in runs)
+            total = sum(_by_row(count[None])[0] for count in counts)
+            yield np.asarray(total / len(runs))[self.order]
 
     @cached_property
     def shares(self) -> Fractions:
-        """(C, C) share of each label's images (row) predicted as each class (column), mean over the runs, both by class size.
-
-        A class without test images has nan.
-        """
-        total = sum(_by_row(self.counts(run)) for run in range(len(self.runs)))
-        return np.asarray(total / len(self.runs))[np.ix_(self.order, self.order)]
+        """(C, C): all `rows`, for few classes."""
+        return np.stack(list(self.rows()))
 
     def grouped(self) -> Fractions:
         """Returns (3, 4) mean shares over the classes of each shot group (row), mean over the runs.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from ltrun.errors import ConfigError
 from ltrun.report.table import Table
@@ -83,9 +83,13 @@ def plot_confusion(found: Sequence[Confusion], place: Place) -> list[str]:
     for i, confusion in enumerate(found):
         stem = _stem(place, i, confusion.title, len(found))
         said += _write({"confusion": partial(heat_map, confusion)}, place, stem)
-        write_atomically(place.folder / f"{stem}-confusion.csv", matrix(confusion).encode())
+        write_atomically(place.folder / f"{stem}-confusion.csv", partial(_write_lines, matrix(confusion)))
         said.append(f"{place.folder / f'{stem}-confusion.csv'} written")
     return said
+
+
+def _write_lines(lines: Iterable[str], file: BinaryIO) -> None:
+    file.writelines(line.encode() for line in lines)
 
 
 def _need_matplotlib(flag: str) -> None:

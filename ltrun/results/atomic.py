@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ltrun.errors import TrainingError
 
@@ -15,10 +16,11 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
     """Writes a temporary file beside `path`, forces it to the disk and renames it; makes missing folders.
 
-    The temporary name is unique, so that two processes can write the same file. Raises TrainingError, and then leaves the old
+    The temporary name is unique, so that two processes can write the same file. data: the content, or what writes the content
+    to an open file, piece by piece. Raises TrainingError, and then leaves the old
     file as it was.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -63,9 +65,13 @@ def append(path: Path, text: str) -> None:
         raise TrainingError(_sentence(path, error)) from error
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
+        if not isinstance(data, bytes):
+            with os.fdopen(file, "wb", closefd=False) as opened:
+                data(opened)
+            data = b""
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(file, rest) :]

@@ -6,7 +6,6 @@ names of the images (paths below dataset.root for image folders), and test_score
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Mapping
@@ -56,6 +55,5 @@ def _epoch_of(line: str) -> tuple[str, int] | None:
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue())
+    """Writes arrays as an npz file, without a copy in memory."""
+    write_atomically(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]

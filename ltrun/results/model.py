@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +34,7 @@ class Trained:
         """Writes folder/model.pt atomically, with tensors and plain types only. Raises TrainingError."""
         import torch
 
-        buffer = io.BytesIO()
-        torch.save(dict(vars(self)), buffer)
-        write_atomically(folder / MODEL, buffer.getvalue())
+        write_atomically(folder / MODEL, lambda file: torch.save(dict(vars(self)), file))
 
     @classmethod
     def load(cls, folder: Path, record: RunRecord) -> Trained | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from ltrun.errors import ConfigError, DataError, did_you_mean
@@ -17,6 +19,7 @@ from ltrun.results.address import PREDICTIONS
 from ltrun.results.record import RunRecord
 
 AT_ONCE = 2**20  # numbers that are converted to double precision at a time
+LARGE = 2**26  # bytes; larger scores stay in the file
 DAMAGED = (
     OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
@@ -27,7 +30,8 @@ Integers = NDArray[np.int64]
 class Predictions:
     """The predictions of one predictor, a row for each of the N test images.
 
-    labels: (N,). scores: (N, C), higher is likelier. files: (N,) names of the images; None if the run kept none.
+    labels: (N,). scores: (N, C), higher is likelier; large ones are a view of the file. files: (N,) names of images; None if
+    the run kept none.
     """
 
     labels: Integers
@@ -65,7 +69,7 @@ def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictio
         raise DataError(f"{path} is missing, although a run writes it beside its result: {again}")
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            labels, scores = arrays["test_labels"], arrays[f"test_scores_{predictor}"]
+            labels, scores = arrays["test_labels"], _scores(path, arrays, f"test_scores_{predictor}")
             files = arrays.get("test_files")
     except DAMAGED as error:
         raise DataError(f"{path} cannot be read ({error}): {again}") from None
@@ -75,6 +79,25 @@ def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictio
     if not _belongs(read, record.predictors[predictor]["splits"].get("test")):
         raise DataError(f"{path} does not belong to the result beside it: {again}")
     return read
+
+
+def _scores(path: Path, arrays: NpzFile, name: str) -> NDArray[Any]:
+    """Returns an array of the file; one that is large, and not compressed, as a view of the file, after a check of its sum."""
+    info = arrays.zip.getinfo(f"{name}.npy")  # type: ignore[union-attr]
+    if info.file_size <= LARGE or info.compress_type != zipfile.ZIP_STORED:
+        return np.asarray(arrays[name])
+    with path.open("rb") as file, arrays.zip.open(info) as member:  # type: ignore[union-attr]
+        file.seek(info.header_offset + 26)  # of the header before the array: the lengths of its name and of its extra field
+        start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+        if np.lib.format.read_magic(member) != (1, 0):
+            return np.asarray(arrays[name])
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(member)
+        start += member.tell()
+        while member.read(AT_ONCE):  # raises BadZipFile at the end, if the sum is wrong
+            pass
+    if dtype.hasobject:
+        raise ValueError("the scores are Python objects")
+    return np.memmap(path, dtype, "r", start, shape, "F" if by_columns else "C")
 
 
 def _whole(labels: NDArray[Any], scores: NDArray[Any], files: NDArray[Any] | None, classes: int) -> bool:

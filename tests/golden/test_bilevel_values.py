@@ -90,7 +90,7 @@ def outer_gradient(goal: Objective, virtual: tuple[str, ...] = ("*",)) -> tuple[
     phi = [parameter for part in parts for parameter in part.parameters()]
     values, _, prepared = goal(STREAMS)
     bilevel = Bilevel(virtual=virtual, outer=phi)
-    return bilevel.outer_gradient(goal, values["total"], prepared["meta"], RATE), phi
+    return bilevel.outer_gradient(goal, values["total"], prepared["meta"], dict.fromkeys(goal.network.parameters(), RATE)), phi
 
 
 def differences(function: Callable[[], float], phi: list[nn.Parameter], eps: float = 1e-5) -> Tensor:

@@ -17,16 +17,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltrun.data import Resident
 from ltrun.engine.checkpoint import on_host
 from ltrun.engine.distributed import ALONE, Ranks
-from ltrun.engine.stage import Row
+from ltrun.engine.stage import Row, StageRun
 from ltrun.engine.step import leaves
 from ltrun.parts import Prepare
 from ltrun.types import Labels
@@ -122,10 +122,7 @@ def _trained(preset: str, ranks: Ranks, folder: Path, **changes: Any) -> tuple[l
 
     def watched(running: Any, index: int, clock: Any) -> None:
         if torch.get_default_dtype() is torch.float64 and clock.epoch == 0:
-            for augment in (part for chain in running.objective.augments.float().values() for part in chain):
-                # they compute with bytes, in float32
-                augment.register_forward_pre_hook(lambda *_: torch.set_default_dtype(torch.float32))
-                augment.register_forward_hook(lambda *_: torch.set_default_dtype(torch.float64))
+            narrow_augments(running)
         epoch(running, index, clock)
         rows.append(running.monitor.means(clock, 1))
         optimizer = {f"optimizer.{n}": tensor for n, tensor in enumerate(leaves(running.optimizer.state_dict()))}
@@ -134,6 +131,14 @@ def _trained(preset: str, ranks: Ranks, folder: Path, **changes: Any) -> tuple[l
     made._epoch = watched  # type: ignore[method-assign]
     made.run()
     return rows, states[-1]
+
+
+def narrow_augments(running: StageRun) -> None:
+    """Makes augmentations, which compute with bytes, work in float32 where all else is float64."""
+    chains = [cast(nn.Sequential, chain) for chain in running.objective.augments.float().values()]
+    for augment in (part for chain in chains for part in chain):
+        augment.register_forward_pre_hook(lambda *_: torch.set_default_dtype(torch.float32))
+        augment.register_forward_hook(lambda *_: torch.set_default_dtype(torch.float64))
 
 
 class Doubled(Prepare):

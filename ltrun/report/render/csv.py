@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ltrun.metrics import GROUPS
@@ -35,16 +35,19 @@ def comma_separated(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
-def matrix(confusion: Confusion) -> str:
-    """Returns fractions of each label's test images: a line a label, a column a prediction, both by class size."""
+def matrix(confusion: Confusion) -> Iterator[str]:
+    """Yields fractions of each label's test images: a line a label, a column a prediction, both by class size."""
     order, names = confusion.order.tolist(), [text(name) for name in confusion.names]
     keys = list(GROUPS)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["label", "training_images", "group", *(names[c] for c in order)])
-    for c, shares in zip(order, confusion.shares, strict=True):
+    yield _line(["label", "training_images", "group", *(names[c] for c in order)])
+    for c, shares in zip(order, confusion.rows(), strict=True):
         values = ["" if share != share else f"{share:.6g}" for share in shares]
-        writer.writerow([names[c], confusion.images[c], keys[confusion.groups[c]], *values])
+        yield _line([names[c], confusion.images[c], keys[confusion.groups[c]], *values])
+
+
+def _line(values: Sequence[object]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(values)
     return out.getvalue()
 
 

@@ -171,9 +171,9 @@ class Noisy(nn.Module):
 def check_random_numbers_of_a_network_differ_by_rank_and_step_and_move_all_generators_alike(ranks: Ranks) -> None:
     batch = Batch(torch.zeros(ROWS, 2), Labels.hard(torch.zeros(ROWS, dtype=torch.long)), torch.arange(ROWS))
     before = torch.get_rng_state()
-    ranks.forward(Noisy(False), {"main": batch}, ["main"])  # type: ignore[arg-type]
+    ranks.forward(Noisy(False), {"main": batch}, ["main"])
     assert torch.equal(torch.get_rng_state(), before)
-    drawn = [ranks.forward(Noisy(True), {"main": batch}, ["main"])["main"].need("logits") for _ in range(2)]  # type: ignore[arg-type]
+    drawn = [ranks.forward(Noisy(True), {"main": batch}, ["main"])["main"].need("logits") for _ in range(2)]
     assert len(torch.cat(drawn).unique()) == 4 * ROWS
     states = [torch.empty_like(before) for _ in range(ranks.world)]
     torch.distributed.all_gather(states, torch.get_rng_state())

@@ -159,7 +159,7 @@ def test_a_part_that_fails_after_training_loses_only_its_own_row(how: str) -> No
 
 def test_evaluation_never_joins_the_outputs_of_a_whole_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs are joined only for post-hoc parts that ask for a whole split."""
-    monkeypatch.setattr(Outputs, "concatenate", None)
+    monkeypatch.setattr(SplitEvidence, "_whole", None)
     assert 0 <= evaluate(network(), context(evaluation_batch=4))["test"]["accuracy"] <= 1
 
 

@@ -212,7 +212,7 @@ def test_frozen_parameters_take_no_virtual_step() -> None:
         torch.manual_seed(1)
         values, _, prepared = goal(STREAMS)
         bilevel = Bilevel(virtual=[virtual], outer=[sampler.logits])
-        return bilevel.outer_gradient(goal, values["total"], prepared["meta"], 0.1)
+        return bilevel.outer_gradient(goal, values["total"], prepared["meta"], dict.fromkeys(goal.network.parameters(), 0.1))
 
     assert torch.equal(gradient("*"), gradient("*head*")) and gradient("*").any()
     with pytest.raises(ConfigError, match="virtual must match a trained parameter"):

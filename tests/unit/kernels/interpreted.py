@@ -209,7 +209,7 @@ def test_a_bilevel_step() -> None:
         )  # fmt: skip
         update = Bilevel(outer=list(weigh.parameters()))
         values, outputs, streams = goal(STREAMS)
-        gradient = update.outer_gradient(goal, values["total"], streams["meta"], 0.1)
+        gradient = update.outer_gradient(goal, values["total"], streams["meta"], dict.fromkeys(network.parameters(), 0.1))
         goal.values(outputs, streams)["total"].backward()
         found.append([gradient, *(p.grad for p in network.parameters() if p.grad is not None), *network.buffers()])
     for theirs, ours in zip(*found, strict=True):

@@ -11,7 +11,7 @@ from ltrun.optimizer import SGD
 def test_sgd_has_the_given_hyperparameters() -> None:
     parameter = nn.Parameter(torch.ones(3))
     made = SGD(0.05, 0.8, 1e-3, True).build({"weight": parameter})
-    assert (made.momentum, made.weight_decay, made.nesterov) == (0.8, 1e-3, True)
+    assert (made.momentum, made.param_groups[0]["weight_decay"], made.nesterov) == (0.8, 1e-3, True)
     assert made.param_groups[0]["lr"].item() == pytest.approx(0.05) and made.param_groups[0]["params"] == [parameter]
 
 
