@@ -98,13 +98,17 @@ class Decoders:
 
     def read(self, plan: Sequence[Order]) -> Iterator[Tensor]:
         """Yields (B, 3, size, size) uint8 for each order, in turn. Raises DataError for an unreadable image."""
+        for order, read in zip(plan, self.attempt(plan), strict=True):
+            for number, reason in read.reasons.items():
+                raise self._refused(number, reason)
+            yield self._on_device(order, read) if read.jpegs else read.pixels
+
+    def attempt(self, plan: Sequence[Order]) -> Iterator[Read]:
+        """Yields what the workers return for each order, unreadable images among it. Raises DataError for a lost worker."""
         loader = self.idle.pop() if self.idle else self._loader()
         loader.sampler[:] = plan  # type: ignore[index]
         try:
-            for order, read in zip(plan, loader, strict=True):
-                for number, reason in read.reasons.items():
-                    raise self._refused(number, reason)
-                yield self._on_device(order, read) if read.jpegs else read.pixels
+            yield from loader
         except RuntimeError as error:  # DataLoader raises it when a worker was killed
             loader = self._loader()  # starts processes only when it is read
             raise DataError(self._died(error)) from None

@@ -22,7 +22,7 @@ from ltrun.data.missing import check_limit, leave_out
 from ltrun.data.photos import TEST_FRACTION, Photos
 from ltrun.data.published import TITLES, Benchmark, Name, benchmark
 from ltrun.data.source import folder_of
-from ltrun.errors import ConfigError, DataError
+from ltrun.errors import DataError
 from ltrun.machine import at_home
 
 Rows = NDArray[np.int64]
