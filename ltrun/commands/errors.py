@@ -87,9 +87,9 @@ def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) 
     import torch
 
     from ltrun.data.identity import Listing
-    from ltrun.recipe.read import source_of
+    from ltrun.recipe.read import dataset_of
 
-    splits = source_of({"dataset": node}).build({}).open(torch.device("cpu"))
+    splits = dataset_of({"dataset": node}).open(torch.device("cpu"))
     images = record.predictors[record.headline]["splits"]["test"]["images"]
     if len(splits.test) != images or list(splits.names) != list(record.classes["names"]):
         raise ConfigError("the data set has another test split than the run had")
