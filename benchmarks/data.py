@@ -5,8 +5,12 @@
 small: images of 32 x 32 in memory, cropped and mirrored: one by one through PIL and batched by a DataLoader, or as a batch from
 ltrun's resident store. photos: JPEG files of 500 x 375, resized and cropped to 224 x 224: torchvision's ImageFolder and a
 DataLoader, or ltrun's streamed store, both with --workers processes that live through all passes; or ltrun's resident store,
-whose images are decoded once (decoding). Before timing, both sides must give the same photos up to APART, because ltrun crops
-before scaling and torchvision after. The last line is `ratio small=... photos=... resident=...`.
+whose images are decoded once (decoding). crops: the same files, cut at random and mirrored: the reference chain of the
+long-tailed repositories (PIL, RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize), or ltrun's streamed store, whose
+processes decode and cut while the device mirrors and normalises whole batches; `crops, workers` is the part of the processes
+alone, one core of which limits a GPU. Before timing, both sides must give the same photos up to APART, because ltrun crops
+before scaling and torchvision after, and the same crops up to LEVELS. The last line is
+`ratio small=... photos=... resident=... crops=... workers=...`.
 """
 
 from __future__ import annotations
@@ -29,13 +33,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from ltrun.augmentation import Flip
+from ltrun.data.crop import RandomCrop, drawn, uniform
 from ltrun.data.folder import ImageFolder
 from ltrun.data.images import Decoding, decode_all
+from ltrun.data.prepare import Normalise
 from ltrun.data.stores import Store, Streamed
 from ltrun.types import Batch
 
 SIDE, CLASSES = 224, 4
 APART = 4.0  # levels of 255, the largest allowed mean difference between the photos of both sides
+LEVELS = 2  # of 255, the largest allowed difference between the pixels of both sides' crops
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,10 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_photos(Path(folder), args.photos)
         sides, images = small(args, device)
         more, counts, apart = photos(args, device, Path(folder))
-        sides, images = sides | more, images | counts
-        record.result(levels_apart=apart)
-        print(f"mean difference of the photos: {apart:.1f} levels of 255")
-        if apart > APART:
+        cut, cut_counts, levels = crops(args, device, Path(folder))
+        sides, images = sides | more | cut, images | counts | cut_counts
+        record.result(levels_apart=apart, levels_of_crops=levels)
+        print(f"mean difference of the photos: {apart:.1f} levels of 255; largest difference of the crops: {levels}")
+        if apart > APART or levels > LEVELS:
             print("the photos of ltrun and torchvision differ, so nothing is timed")
             return 1
         times = alternate(sides, args.repeats, device, record.times)
@@ -63,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "small": cost["small, plain"] / cost["small, ltrun"],
         "photos": cost["photos, plain"] / cost["photos, streamed"],
         "resident": cost["photos, plain"] / cost["photos, resident"],
+        "crops": cost["crops, plain"] / cost["crops, ltrun"],
+        "workers": cost["crops, plain"] / cost["crops, workers"],
     }
     record.result(microseconds_an_image=cost, ratios=ratios)
     for name, microseconds in cost.items():
@@ -110,7 +122,7 @@ def photos(args: argparse.Namespace, device: torch.device, folder: Path) -> tupl
     )
     files = [Path(path) for path, _ in plain.samples]
     first = next(streamed.open([torch.arange(8)])).inputs.cpu().double()
-    same = [plain.loader(str(streamed.decoders.files.path(file))) for file in streamed.index[:8]]
+    same = [plain.loader(streamed.decoders.images.container.shown(file)) for file in streamed.index[:8]]
     apart = float((first - torch.stack([scaled(image) for image in same]).double()).abs().mean())
     rows = torch.randperm(len(files)).split(args.batch_size)
     sides: dict[str, Callable[[], object]] = {
@@ -120,6 +132,47 @@ def photos(args: argparse.Namespace, device: torch.device, folder: Path) -> tupl
         "decoding": lambda: decode_all(files, Decoding(SIDE), threads=max(args.workers, 1)),
     }
     return sides, dict.fromkeys(sides, len(files)), apart
+
+
+def crops(args: argparse.Namespace, device: torch.device, folder: Path) -> tuple[*Sides, int]:
+    """Both sides work in this process, on one core."""
+    store = cast(Streamed, ImageFolder(str(folder), SIDE, resize=256, workers=0, random_crops=True).open(device).train)
+    crop, flip = RandomCrop(SIDE), Flip()
+    prepare = Normalise(MEAN, STD, in_channels=3, channels_last=True).to(device)
+    chain = [
+        transforms.RandomResizedCrop(SIDE),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ]
+    plain = datasets.ImageFolder(str(folder / "train"), transforms.Compose(chain))
+    loader = DataLoader(plain, args.batch_size, shuffle=True)
+    rows = torch.randperm(len(plain)).split(args.batch_size)
+
+    def cut(finish: Callable[[Batch], object]) -> None:
+        for batch in store.open(rows, cuts=drawn(crop, 0, rows)):
+            finish(batch)
+
+    sides: dict[str, Callable[[], object]] = {
+        "crops, plain": lambda: [images.to(device) for images, _ in loader],
+        "crops, ltrun": lambda: cut(lambda batch: prepare(flip(batch).inputs)),
+        "crops, workers": lambda: cut(lambda batch: batch),
+    }
+    return sides, dict.fromkeys(sides, len(plain)), apart_from_pillow(store, crop)
+
+
+def apart_from_pillow(store: Streamed, crop: RandomCrop) -> int:
+    """The largest difference, in levels, between the pixels of eight crops and Pillow's crop and resize."""
+    plan = [torch.arange(8)]
+    (draws,) = drawn(crop, 0, plan)
+    worst = 0
+    found = next(store.open(plan, cuts=[draws])).inputs.cpu()
+    for pixels, number, uniforms in zip(found, store.index[:8], uniform(draws.keys), strict=True):
+        image = Image.open(store.decoders.images.container.open(int(number)))
+        top, left, height, width = crop.box(image.height, image.width, uniforms)
+        part = image.crop((left, top, left + width, top + height)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        worst = max(worst, int((pixels.int() - transforms.functional.pil_to_tensor(part).int()).abs().max()))
+    return worst
 
 
 def through(store: Store, rows: Iterable[Tensor], augment: Callable[[Batch], Batch] = lambda batch: batch) -> None:

@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
-from ltrun.types import Batch, Clock, Labels, Outputs, Streams, View
+from ltrun.types import Batch, Clock, Labels, Outputs, Preprocessing, Streams, View
 
 CONTEXT = {
     "stats": "ClassStats of the training set",
     "num_classes": "int",
     "in_channels": "int: channels of an image",
+    "input_shape": "torch.Size: of one input as stored, such as (channels, H, W)",
     "channels_last": "bool: whether the channels of a pixel lie side by side in memory, as runtime.channels_last says",
     "classify": "Classification: the run's margin, logit adjustment and weights as one loss",
     "backbone": "Backbone: the network group's choice",
@@ -28,6 +31,8 @@ CONTEXT = {
     "features": "int: D, the length of the features that a head or a projector receives",
     "head": "Head: the head trained so far, for a classifier that wraps it",
     "sampler": "Sampler of stream main",
+    "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
+    "device_decodes": "bool: whether the CUDA device decodes photographs, as runtime.decode says, for a data set",
     "outer": "list of parameters of the parts with `outer`, for the update that learns them",
     "parameter_names": "list of str: names of all parameters, for an optimizer, which gets those that the stage trains",
 }
@@ -66,7 +71,26 @@ class Prepare(Part):
         raise NotImplementedError
 
 
+class Crop(Protocol):
+    """A random crop of a whole photograph. size: pixels of a side of the result. interpolation: of its scaling."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def interpolation(self) -> Literal["bilinear", "bicubic"]: ...
+
+    def box(self, height: int, width: int, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
+        """Returns top, left, height and width of the part to keep. draws: (40,) uniform numbers from 0 to below 1."""
+
+
 class Augment(Part):
+    """cuts: whether it cuts photographs. Where a store decodes whole photographs, `crop` then says how they are cut there, and
+    `forward` is left out; a store of decoded images has `forward` do it."""
+
+    cuts: ClassVar[bool] = False
+    crop: Crop | None = None
+
     def forward(self, batch: Batch) -> Batch:
         """Takes and returns inputs as stored, such as uint8 images; draws for each from the device's default generator."""
         raise NotImplementedError
@@ -152,10 +176,24 @@ class Head(Part):
 
 
 class Backbone(nn.Module):
-    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: least and largest side of its images."""
+    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: least and largest side of its images.
+    Class methods tell what is known from its arguments alone: sides of images, preprocessing, name -> URL of weights.
+    """
 
     features: int
     pixels: ClassVar[tuple[int, int] | None] = None
+
+    @classmethod
+    def pixels_of(cls, arguments: Mapping[str, Any]) -> tuple[int, int] | None:
+        return cls.pixels
+
+    @classmethod
+    def preprocessing(cls, arguments: Mapping[str, Any]) -> Preprocessing | None:
+        return None
+
+    @classmethod
+    def published(cls, arguments: Mapping[str, Any]) -> Mapping[str, str]:
+        return {}
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.
@@ -269,6 +307,6 @@ class Descent(Protocol):
 
 
 __all__ = [
-    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Descent", "Evidence", "Head", "Mixer", "Network",
-    "Part", "PostHoc", "Prepare", "Sampler", "Scaling", "Term", "Update", "Weigh",
+    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Crop", "Descent", "Evidence", "Head", "Mixer", "Network",
+    "Part", "PostHoc", "Prepare", "Sampler", "Term", "Update", "Weigh",
 ]  # fmt: skip

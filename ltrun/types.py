@@ -17,6 +17,16 @@ from ltrun.errors import TrainingError
 from ltrun.metrics import GROUPS, Shots
 
 
+@dataclass(frozen=True)
+class Preprocessing:
+    """Preparation of images that pre-trained weights expect. mean, std: for pixels in 0..1. size: side in pixels."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: int
+    interpolation: str
+
+
 @dataclass(frozen=True, eq=False)
 class ClassStats:
     """Training images per class.
@@ -274,7 +284,8 @@ def seed_of(*keys: object) -> int:
     | seed, stage, "parts" | the parts of a stage |
     | seed, stage, epoch | augmentation, mixing and noise of an epoch; with "samplers", the rows |
     | seed, "posthoc", name | random numbers of a post-hoc part |
-    | seed, "augmented evaluation", epoch | augmented views for a post-hoc part |
+    | seed, "augmented evaluation", epoch | augmented views for a post-hoc part; with "crops", crops of photographs |
+    | seed, stage, epoch, "crops", stream | crops of photographs in an epoch |
     """
     digest = hashlib.sha256(repr(keys).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -62,3 +63,12 @@ def golden(shared: Path) -> Callable[[str], dict[str, Any]]:
 def cifar100_root(shared: Path) -> Path:
     """A dataset.root whose parquet files hold all of CIFAR-100."""
     return shared / "data" / "cifar100"
+
+
+@pytest.fixture(scope="session")
+def shared_lists(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of real lists of large data sets, and of `tiny_imagenet_lt`, 2,048 real photographs of 64 x 64 pixels."""
+    folder = tmp_path_factory.mktemp("lists")
+    with tarfile.open(shared / "data" / "lists.tar.xz") as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "lists"

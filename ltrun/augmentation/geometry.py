@@ -41,14 +41,23 @@ def rotation(degrees: Tensor) -> Tensor:
     return torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
 
 
-def draw_boxes(batch: int, height: int, width: int, smallest: float, device: torch.device) -> tuple[Tensor, ...]:
-    """top, left, height, width (each (B,)) of boxes with at least `smallest` of the area and an aspect from 3:4 to 4:3.
+def draw_boxes(
+    batch: int,
+    height: int,
+    width: int,
+    smallest: float,
+    device: torch.device,
+    largest: float = 1.0,
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> tuple[Tensor, ...]:
+    """top, left, height, width (each (B,)) of boxes with from `smallest` to `largest` of the area and an aspect from `ratio`.
 
     Each image takes the first of ten draws that fits, or the whole image if none fits, as torchvision's RandomResizedCrop on
     square images.
     """
-    area = height * width * torch.empty(batch, 10, device=device).uniform_(smallest, 1)
-    aspect = torch.empty(batch, 10, device=device).uniform_(-1, 1).mul(math.log(4 / 3)).exp()
+    area = height * width * torch.empty(batch, 10, device=device).uniform_(smallest, largest)
+    low, high = map(math.log, ratio)
+    aspect = torch.empty(batch, 10, device=device).uniform_(-1, 1).mul((high - low) / 2).add((low + high) / 2).exp()
     box_height, box_width = (area / aspect).sqrt().round(), (area * aspect).sqrt().round()
     fits = (box_height > 0) & (box_height <= height) & (box_width > 0) & (box_width <= width)
     first = fits.int().argmax(1, keepdim=True)
@@ -61,9 +70,9 @@ def draw_boxes(batch: int, height: int, width: int, smallest: float, device: tor
 
 
 def separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Combines rows and columns linearly: rows (B, H, H) @ image @ columns (B, W, W) transposed. Always float32."""
+    """Combines rows and columns linearly: rows (B, height, H) @ image @ columns (B, width, W) transposed. Always float32."""
     with torch.autocast(images.device.type, enabled=False):
-        across = (images.flatten(1, 2) @ columns.mT).view_as(images)
+        across = (images.flatten(1, 2) @ columns.mT).unflatten(1, images.shape[1:3])
         return rows[:, None] @ across
 
 
@@ -73,6 +82,31 @@ def stretch(start: Tensor, length: Tensor, size: int) -> Tensor:
     source = start[:, None] + (pixel + 0.5) * (length / size)[:, None] - 0.5
     source = source.clamp(start[:, None], (start + length - 1)[:, None])
     return (1 - (source[:, :, None] - pixel).abs()).clamp(min=0)
+
+
+def resample(start: Tensor, length: Tensor, size: int, out: int, interpolation: str) -> Tensor:
+    """(B, out, size) weights that scale the pixels start .. start + length - 1 of `size` to `out` pixels, with antialiasing.
+
+    The kernel is as wide as a pixel of the coarser side, as in Pillow; pixels outside the part do not count.
+    """
+    step = (length / out)[:, None, None]
+    source = torch.arange(size, device=start.device)
+    centre = start[:, None, None] + (torch.arange(out, device=start.device)[:, None] + 0.5) * step
+    distance = (source + 0.5 - centre).abs() / step.clamp(min=1)
+    weight = KERNELS[interpolation](distance)
+    inside = (source >= start[:, None]) & (source < (start + length)[:, None])
+    weight = weight * inside[:, None]
+    return weight / weight.sum(2, keepdim=True)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Keys's kernel with a = -1/2, as Pillow's."""
+    near = (1.5 * distance - 2.5) * distance.square() + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return torch.where(distance < 1, near, far * (distance < 2))
+
+
+KERNELS = {"bilinear": lambda distance: (1 - distance).clamp(min=0), "bicubic": _cubic}
 
 
 def gaussian(sigma: Tensor, size: int, reach: int) -> Tensor:

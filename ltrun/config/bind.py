@@ -56,6 +56,8 @@ class Bound(Generic[T_co]):
         """Builds the object with the context that its constructor names. Raises ConfigError, with the key path."""
         arguments = {k: v.build(context) if isinstance(v, Bound) else v for k, v in self.arguments.items()}
         for name in self.injected:
+            if name not in context and _parameters(cast(Hashable, self.target))[name].default is not inspect.Parameter.empty:
+                continue
             if name not in context:
                 raise ConfigError(f"{self.path}: {public_name(self.target)} needs '{name}', which this slot does not have")
             arguments[name] = context[name]
@@ -63,8 +65,9 @@ class Bound(Generic[T_co]):
             return self.target(**arguments)
         except ConfigError as error:
             names_key = str(error).partition(" ")[0] in self.arguments
-            refused = ConfigError(f"{self.path}.{error}" if names_key else f"{self.path}: {error}")
-            refused.certain = names_key or self.target.__module__.startswith("ltrun.")
+            whole = str(error).startswith(f"{self.path}.")  # the sentence has the key path already
+            refused = error if whole else ConfigError(f"{self.path}.{error}" if names_key else f"{self.path}: {error}")
+            refused.certain = names_key or whole or self.target.__module__.startswith("ltrun.")
             raise refused from None
         except Exception as error:
             if not isinstance(error, MemoryError) and not any(words in str(error) for words in TOO_LARGE):

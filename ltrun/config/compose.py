@@ -23,6 +23,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.plugins import plugins_of
+from ltrun.config.pretrained import resolve_weights
+from ltrun.config.published import ON, with_recipe
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
 from ltrun.config.words import text_of
@@ -31,6 +33,7 @@ from ltrun.machine import at_home
 from ltrun.results.address import JOB, address, fingerprint, inert_keys, labelled
 from ltrun.results.atomic import write_atomically
 from ltrun.results.folder import made
+from ltrun.results.renamed import with_todays_names
 from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 
 OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([\w.]+)\s*\}")
@@ -83,7 +86,7 @@ class Job:
     def load(cls, path: Path) -> Job:
         """Reads a job; its folder is the file's. Raises DataError for a file that `save` did not write."""
         try:
-            return cls(folder=path.parent, **json.loads(path.read_text()))
+            return cls(folder=path.parent, **with_todays_names(json.loads(path.read_text())))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{path} cannot be read as a job ({error}): run the command of its sweep again") from None
 
@@ -104,8 +107,12 @@ class _Composed:
 @lru_cache(maxsize=256)
 def _composed(loader: ConfigLoader, overrides: tuple[str, ...]) -> _Composed:
     """loader: part of the cache key, so that configurations from other search paths are not reused."""
-    cfg = compose("config", list(overrides), return_hydra_config=True)
-    choices = dict(cfg.hydra.runtime.choices)
+    for group, typed in _typed_choices(overrides).items():
+        if group not in MERGING and isinstance(typed.value(), list):
+            said = _as_listed(typed.value())
+            raise ConfigError(f"{group}: takes one option, got {said}; combine slots, as in margin=ldam ensemble=ride")
+    cfg = compose("config", with_recipe(overrides), return_hydra_config=True)
+    choices = {group: option for group, option in cfg.hydra.runtime.choices.items() if not group.startswith(f"{ON}/")}
     hydra = OmegaConf.masked_copy(cfg, "hydra")
     with open_dict(cfg):
         del cfg["hydra"]
@@ -167,6 +174,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     settings = Settings.of(config)
     config["plugins"] = plugins_of(settings, overrides)
     _resolve_root(config)
+    resolve_weights(config, config["plugins"])
     loader = GlobalHydra.instance().config_loader()
     given = {name: str(option) for name, option in choices.items() if isinstance(option, str) and not name.startswith("hydra/")}
     typed = _typed_choices(overrides)
@@ -177,9 +185,6 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     without = ["~local"] if _has_local(loader) else []  # values of the machine's own file count as changes
     if not without:
         given.pop("local", None)
-    for group in GROUPS:
-        if group not in MERGING and given.get(group, "").startswith("["):
-            raise ConfigError(f"{group}: takes one option, got {given[group]}; combine slots, as in margin=ldam ensemble=ride")
     method, dataset = given.get("method"), settings.dataset.name
     if method is None:
         raise ConfigError("method: a run needs a method; method=erm is plain training")
@@ -268,7 +273,8 @@ def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices
     for path, value in found.items():
         if not any(path == name or path.startswith(f"{name}.") for name in untold):
             short = path.removeprefix("stages.train.")
-            changes[path if short in found else short] = None if value == {} else value
+            is_file = path == "network.weights" and isinstance(value, str)  # each machine has it in another folder
+            changes[path if short in found else short] = None if value == {} else Path(value).name if is_file else value
     return changes
 
 

@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.compose import Job, compose_job
+from ltrun.config.pretrained import resolve_weights
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, node_at
 from ltrun.errors import ConfigError, DataError, LtrunError, did_you_mean
@@ -27,7 +28,7 @@ from ltrun.results.address import INERT, address, fingerprint, inert_keys
 from ltrun.results.record import RunRecord
 
 OWN = ("outputs", "force", "plugins")  # keys that are never taken from a record
-FIXED = ("dataset.name", "dataset.inert")  # inert keys that name a run
+FIXED = ("dataset.name", "dataset.inert", "network.cut")  # inert keys that belong to an option
 ROOT = "dataset.root"  # other machines have the same images elsewhere
 PLAIN = re.compile(r"[\w.]+=[\w.,+\[\]-]*")  # words of a command that name only options and numbers
 
@@ -39,12 +40,13 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
     word that would make it another run, and DataError, which names the file, for a record that cannot be trained here.
     """
     given = _values(words, record)
-    own = compose_job([word for word in words if not word.startswith("dataset.")]).config
+    own = compose_job([word for word in words if not word.startswith(("dataset.", "network."))]).config
     config = copy.deepcopy(dict(record.config))
     try:
         _check(record)
         _set_machine(config, own, given)
         _set_data(config, given)
+        _set_weights(config, given)
         settings = Settings.of(config)
         _check_packages(config, settings.plugins, record.config.get("plugins"))
         mark = fingerprint(config)
@@ -61,6 +63,29 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
         headline=record.headline,
         command=command_of(record, words),
     )
+
+
+def config_here(record: RunRecord, file: Path, plugins: Sequence[str]) -> dict[str, Any]:
+    """Returns the configuration with which the network of a recorded run is built here, without its data.
+
+    Weights that it began with are left out, because the trained ones replace them. plugins: packages that this command allows.
+    Hydra must be initialised. Raises DataError, which names the file, for a record that cannot be built here.
+    """
+    own, config = compose_job([]).config, copy.deepcopy(dict(record.config))
+    try:
+        for section in ("evaluation", "runtime"):
+            config[section] = {**own[section], **config.get(section, {})}
+        _set_machine(config, own, {})
+        config["plugins"] = list(plugins)
+        network = config.get("network")
+        if isinstance(network, dict):
+            network |= {
+                key: value for key, value in {"weights": None, "sha256": None, "download": False}.items() if key in network
+            }
+        _check_packages(config, plugins, record.config.get("plugins"), "in LTRUN_PLUGINS={}")
+    except LtrunError as error:
+        raise DataError(f"{file}: {error}") from None
+    return config
 
 
 def command_of(record: RunRecord, words: Sequence[str]) -> list[str]:
@@ -138,6 +163,15 @@ def _set_data(config: dict[str, Any], given: Mapping[str, Any]) -> None:
         dataset["root"] = str(Path(at_home(dataset["root"], ROOT)).resolve())
 
 
+def _set_weights(config: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Sets where pre-trained weights lie. Nothing is downloaded that only the record names."""
+    network = config["network"]
+    if isinstance(network, dict) and network.get("weights") is not None:
+        named = {name: given[f"network.{name}"] for name in ("weights", "download") if f"network.{name}" in given}
+        network |= {"download": False} | named
+        resolve_weights(config, config.get("plugins") or ())
+
+
 def _check(record: RunRecord) -> None:
     """Raises DataError for a record whose fields contradict one another."""
     by_hand = "the record was changed by hand, or another version of ltrun wrote it"
@@ -155,14 +189,14 @@ def _check(record: RunRecord) -> None:
         raise DataError(f"its predictor {record.headline!r} is missing from its configuration: {by_hand}")
 
 
-def _check_packages(config: Mapping[str, Any], plugins: Sequence[str], recorded: object) -> None:
+def _check_packages(config: Mapping[str, Any], plugins: Sequence[str], recorded: object, way: str = "as plugins=[{}]") -> None:
     """Raises ConfigError for a plugin of the record that is not named here. `bind` refuses every other package."""
     used = {target.partition(".")[0] for target in _targets(config)}
     named = recorded if isinstance(recorded, (list, tuple)) else ()
     if missing := [name for name in named if name in used and name not in plugins]:
         packages = ",".join(missing)
         raise ConfigError(
-            f"its parts come from the plugin {packages}: if you trust that code, name it here, as plugins=[{packages}]"
+            f"its parts come from the plugin {packages}: if you trust that code, name it here, {way.format(packages)}"
         )
 
 

@@ -54,6 +54,7 @@ class Runtime:
     threads: int | None
     pack: Literal["auto"] | int
     checkpoint_seconds: float
+    decode: Literal["cpu", "device"]
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
     accumulate: int
     ema: float | None

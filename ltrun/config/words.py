@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from ltrun.config import catalogue
 from ltrun.errors import ConfigError, did_you_mean, nearest
 from ltrun.machine import at_home, written
+from ltrun.results.renamed import todays_words
 from ltrun.taxonomy import MERGING
 
 MULTIRUN = ("-m", "--multirun")
@@ -45,7 +46,7 @@ def for_hydra(argv: Sequence[str], allowed: Sequence[str] = (*WITH_VALUE, *ALONE
 
     Raises ConfigError for a flag that is not allowed, and for a word that is not an override.
     """
-    flags, overrides = _sorted(argv)
+    flags, overrides = flags_and_overrides(argv)
     if wrong := next((word for word in argv if word.startswith("-") and word.partition("=")[0] not in allowed), None):
         raise ConfigError(f"{wrong}: this command has no such flag; leave it out")
     if "-sc" in flags or "--shell-completion" in flags:
@@ -53,7 +54,7 @@ def for_hydra(argv: Sequence[str], allowed: Sequence[str] = (*WITH_VALUE, *ALONE
     sweep = any(flag in MULTIRUN for flag in flags)
     names = catalogue.names([Path(folder) for flag, folder in itertools.pairwise(flags) if flag in CONFIG_DIR])
     quoted: dict[str, str] = {}
-    for word in overrides:
+    for word in todays_words(overrides):
         read = word if word.startswith("~") else _quoted(word, names, sweep)
         key = word.lstrip("+~").partition("=")[0]
         if quoted.setdefault(key, read) != read:
@@ -73,7 +74,7 @@ def command_line(words: Sequence[str], *command: str) -> str:
     return shlex.join(["ltrun", *command, *words])
 
 
-def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def flags_and_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Separates flags, each with its value, from overrides: Hydra wants its flags before the first override."""
     flags: list[str] = []
     overrides: list[str] = []
@@ -113,9 +114,7 @@ def _quoted(word: str, names: Mapping[str, set[str]], sweep: bool) -> str:
     if group in names:
         return f"{key}={_Choice(key, sweep, names[group]).spelled(value)}"
     last = re.split(r"[._]", bare)[-1]
-    if last in PATHS or bare in TEXTS:
-        return f"{key}={_Path(key, sweep).spelled(value)}"
-    kind = _File if last in FILES else _Value
+    kind = _Path if last in PATHS or bare in TEXTS else _File if last in FILES else _Value
     return f"{key}={kind(key, sweep).spelled(value)}"
 
 

@@ -17,7 +17,7 @@ from ltrun.contracts.contract import BrokenContract, Contract, require
 from ltrun.contracts.library import Library, content_of
 from ltrun.errors import did_you_mean
 from ltrun.parts import CONTEXT
-from ltrun.taxonomy import DATASET_KEYS, GROUPS
+from ltrun.taxonomy import GROUPS, NOT_ARGUMENTS
 
 GLOBAL = "# @package _global_"
 UPDATE = "ltrun.engine.update"  # classes of a role without a group
@@ -183,8 +183,7 @@ def targets_bind(file: File) -> None:
             listed or module.__name__ == UPDATE,
             f"{path}._target_: {module.__name__} has no '{target.__name__}' in __all__; add it",
         )
-        if place == "dataset":
-            node = {key: value for key, value in node.items() if key not in DATASET_KEYS}
+        node = {key: value for key, value in node.items() if key not in NOT_ARGUMENTS.get(place, ())}
         if "${" not in str(node):
             bind(node, path, plugins=plugins)
             continue

@@ -35,7 +35,8 @@ def tail(classes: int) -> ClassStats:
 
 def given(stats: ClassStats, **more: Any) -> dict[str, Any]:
     """Returns the context of a constructor."""
-    return {"stats": stats, "num_classes": stats.num_classes, "in_channels": 1, "channels_last": False, **more}
+    images = {"in_channels": 1, "input_shape": torch.Size((1, 8, 8)), "channels_last": False}
+    return {"stats": stats, "num_classes": stats.num_classes, **images, **more}
 
 
 def blind_view(clock: Clock, counts: ClassStats) -> View:

@@ -3,8 +3,14 @@
 from ltrun.data.cifar import CIFARLT
 from ltrun.data.digits import DigitsLT
 from ltrun.data.folder import ImageFolder
+from ltrun.data.image_lists import ImageLists, PublishedLists
+from ltrun.data.parquet_images import ParquetImages
 from ltrun.data.prepare import Normalise
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident, Streamed
+from ltrun.data.table import ImageTable
 
-__all__ = ["CIFARLT", "DigitsLT", "ImageFolder", "Normalise", "Resident", "Source", "Splits", "Streamed"]
+__all__ = [
+    "CIFARLT", "DigitsLT", "ImageFolder", "ImageLists", "ImageTable", "Normalise", "ParquetImages", "PublishedLists",
+    "Resident", "Source", "Splits", "Streamed",
+]  # fmt: skip

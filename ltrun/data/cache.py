@@ -41,25 +41,29 @@ DAMAGED = (MemoryError, OSError, OverflowError, ValueError, TypeError, struct.er
 log = logging.getLogger(__name__)
 
 
-def cached(make: Callable[[], Arrays], *key: object, stamps: Stamps | None = None) -> Arrays:
+def cached(
+    make: Callable[[], Arrays], *key: object, stamps: Stamps | None = None, images: bool = True, anew: bool = False
+) -> Arrays:
     """Returns the arrays of `make`, from the cache if an earlier run left them there. Keeps nothing if the cache is unusable.
 
     key: names the arrays and the place of their files; the entry is replaced when the files change. stamps: stamps of the files
-    that `make` reads, taken before it reads them. Of several runs that ask at once, one makes the arrays and the others wait.
+    that `make` reads, taken before it reads them. images: whether the arrays have a row per image, which verification compares.
+    anew: makes the arrays even if the cache holds them. Of several runs that ask at once, one makes them and the others wait.
     The arrays are mapped: writing to one changes neither the file nor the arrays of other runs. Raises ConfigError for an
     LTRUN_CACHE with a ~ that stands for no home.
     """
-    folder, verification = _folder(), VERIFICATION.get()
-    if folder is None:
+    place, verification = cache_folder(), VERIFICATION.get()
+    if place is None:
         return make()
-    path = folder / f"{hashlib.sha256(repr((FORMAT, _decoder(), key)).encode()).hexdigest()[:32]}.arrays"
-    if verification is None and (kept := _fitting(path, stamps)) is not None:
+    path = place / f"{name_of(*key)}.arrays"
+    anew |= verification is not None
+    if not anew and (kept := _fitting(path, stamps)) is not None:
         return kept
     with _alone(path):
-        if verification is None and (kept := _fitting(path, stamps)) is not None:  # another run made it meanwhile
+        if not anew and (kept := _fitting(path, stamps)) is not None:  # another run made it meanwhile
             return kept
         arrays = make()
-        if verification is not None:
+        if verification is not None and images:
             verification.compare(_read(path), arrays, stamps)
         if stamps is None or stamps.settled:
             with suppress(OSError):
@@ -100,12 +104,18 @@ def _decoder() -> str:
     return __version__
 
 
-def _folder() -> Path | None:
+def name_of(*key: object) -> str:
+    """Returns the name of an entry, without its ending."""
+    return hashlib.sha256(repr((FORMAT, _decoder(), key)).encode()).hexdigest()[:32]
+
+
+def cache_folder() -> Path | None:
+    """Returns the folder of the cache; None for an account without a home."""
     if given := os.environ.get("LTRUN_CACHE"):
         return Path(at_home(given, "LTRUN_CACHE"))
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ltrun"
-    except RuntimeError:  # an account without a home
+    except RuntimeError:
         return None
 
 

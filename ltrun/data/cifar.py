@@ -42,7 +42,6 @@ class CIFARLT(Source):
         validation_per_class: int = 0,
         download: bool = True,
     ) -> None:
-        self.name = f"cifar{num_classes}_lt"
         self.release = RELEASES[num_classes]
         self.root = folder_of(root)
         self.tail = LongTail(profile, imbalance, validation_per_class)

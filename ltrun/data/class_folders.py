@@ -1,8 +1,7 @@
-"""Class folders of images: scanning them, ordering their classes, decoding. Nothing outside the root is ever read."""
+"""Class folders of images: scanning them, and ordering their classes. Nothing outside the root is ever read."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import unicodedata
@@ -10,20 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltrun.data.cache import Arrays, cached
-from ltrun.data.files import digests_of
-from ltrun.data.images import SUFFIXES, Decoding, decode_all, shown
+from ltrun.data.containers import OnDisk
+from ltrun.data.files import Files
+from ltrun.data.images import SUFFIXES, shown
+from ltrun.data.listed import Listed
 from ltrun.data.stamps import Stamps
 from ltrun.errors import DataError, did_you_mean
 
 KINDS = "PNG, JPEG, BMP, GIF, TIFF, WebP or PPM"
 ENDINGS = tuple(SUFFIXES)
-AT_ONCE = 1000  # images that `find_unreadable` decodes together
 # Prefixes of the names of hidden folders and of system folders: macOS, Synology, Windows, ext4.
 HIDDEN = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
@@ -44,54 +42,10 @@ class Folder:
         """Stamps of the image files, which change when the images do."""
         return Stamps.of(self.paths, self.root)
 
-    @cached_property
-    def place(self) -> tuple[str, str]:
-        """The resolved root and a digest of the file names, whatever the files contain. Only the root is resolved, because
-        resolving each file takes longer than reading it."""
-        names = b"\0".join(self.stamps.names.tolist())
-        return str(self.root.resolve()), hashlib.sha256(names).hexdigest()
-
-
-class Decoded(NamedTuple):
-    """images: (N, 3, size, size) uint8. digests: (N, 16) uint8 of their pixels. reasons: row -> why its image is unreadable."""
-
-    images: NDArray[np.uint8]
-    digests: NDArray[np.uint8]
-    reasons: dict[int, str]
-
-
-def read_images(folder: Folder, how: Decoding) -> Decoded:
-    """Returns the images of a folder, decoded once and then read from the cache."""
-
-    def decode() -> Arrays:
-        images, reasons = decode_all(folder.paths, how)
-        return {"images": images, "digests": digests_of(images)} | _arrays(reasons)
-
-    arrays = cached(decode, "folder", how, folder.place, stamps=folder.stamps)
-    return Decoded(arrays["images"], arrays["digests"], _reasons(arrays))
-
-
-def find_unreadable(folder: Folder, how: Decoding) -> dict[int, str]:
-    """Returns row -> why its image is unreadable. Keeps no images; the reasons are cached."""
-
-    def check() -> Arrays:
-        log.info("looking for unreadable images among %s", f"{len(folder.paths):,}")
-        reasons: dict[int, str] = {}
-        for first in range(0, len(folder.paths), AT_ONCE):
-            _, found = decode_all(folder.paths[first : first + AT_ONCE], how)
-            reasons |= {first + row: reason for row, reason in found.items()}
-        return _arrays(reasons)
-
-    return _reasons(cached(check, "unreadable", how, folder.place, stamps=folder.stamps))
-
-
-def _arrays(reasons: Mapping[int, str]) -> Arrays:
-    rows = np.array(list(reasons), dtype=np.int64)
-    return {"unreadable": rows, "reasons": np.array(list(reasons.values()), dtype=np.str_)}
-
-
-def _reasons(arrays: Arrays) -> dict[int, str]:
-    return dict(zip(arrays["unreadable"].tolist(), arrays["reasons"].tolist(), strict=True))
+    def listed(self, boundary: Path) -> Listed:
+        """Returns the images as a split of a data set whose root is `boundary`."""
+        files = Files.below(boundary, self.paths).holding(self.stamps.sizes, None, self.stamps.times)
+        return Listed(self.root, OnDisk(self.paths), self.labels, files, self.stamps)
 
 
 def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial: bool = False) -> Folder:

@@ -1,47 +1,80 @@
-"""Decoding of image files in worker processes, while the network trains."""
+"""Decoding of images in worker processes, while the network trains."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltrun.data.images import Decoding, decode_all, unreadable
+from ltrun.data.containers import Container
+from ltrun.data.crop import Draws, uniform
+from ltrun.data.images import Decoding, Encoded, Unreadable, decode_all, explained, quiet, unreadable
 from ltrun.errors import DataError
-from ltrun.machine import end_with_parent, shorten_sockets
+from ltrun.machine import cores, end_with_parent, processes_here, shorten_sockets
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 MOST = 16  # worker processes, unless `workers` says otherwise
-Read = tuple[Tensor, dict[int, str]]
 
 
-class Files:
-    """Image files as the data set of a DataLoader. Their names are one array, because reading a list of paths counts references
-    and so copies the list's memory to every worker."""
+class Order(NamedTuple):
+    """What a worker decodes: (B,) numbers of images, and their random crops; None for the view of evaluation."""
 
-    def __init__(self, paths: Sequence[Path], how: Decoding) -> None:
-        self.names, self.how = np.array([os.fsencode(path) for path in paths]), how
+    images: NDArray[np.int64]
+    draws: Draws | None = None
 
-    def path(self, row: int) -> Path:
-        return Path(os.fsdecode(self.names[row]))
+
+class Read(NamedTuple):
+    """What a worker returns: (B, 3, size, size) uint8 pixels; number of an image -> why it is unreadable, because an exception
+    would show the worker's traceback instead of the image's name; and row -> bytes of a JPEG that is left to the device."""
+
+    pixels: Tensor
+    reasons: dict[int, str]
+    jpegs: dict[int, Tensor]
+
+
+class Images:
+    """A container as the data set of a DataLoader, whose items are whole batches. leave: leave JPEGs to a device."""
+
+    def __init__(self, container: Container, how: Decoding, leave: bool = False) -> None:
+        self.container, self.how, self.leave = container, how, leave
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.container)
 
-    def __getitem__(self, rows: list[int]) -> Read:
-        """Returns (B, 3, size, size) uint8, and row -> why its file is unreadable: an exception would show the worker's
-        traceback instead of the file's name."""
-        images, reasons = decode_all([self.path(row) for row in rows], self.how, threads=1)
-        return torch.from_numpy(images), {rows[i]: reason for i, reason in reasons.items()}
+    def __getitem__(self, order: Order) -> Read:
+        numbers = order.images.tolist()
+        sources: list[Encoded] = [partial(self.container.read, number) for number in numbers]
+        if order.draws is None and not (self.leave and self.how.resize):
+            pixels, found = decode_all(sources, self.how, threads=1)
+            return Read(torch.from_numpy(pixels), {numbers[row]: reason for row, reason in found.items()}, {})
+        return self._views(numbers, sources, order.draws)
+
+    def _views(self, numbers: Sequence[int], sources: Sequence[Encoded], draws: Draws | None) -> Read:
+        from ltrun.data.views import is_plain_jpeg, photograph, view
+
+        crop, uniforms = (draws.crop, uniform(draws.keys)) if draws else (None, [None] * len(sources))
+        size = crop.size if crop else self.how.size
+        read = Read(torch.zeros(len(sources), 3, size, size, dtype=torch.uint8), {}, {})
+
+        def one(content: bytes, row: int) -> None:
+            if self.leave and is_plain_jpeg(content, self.how):
+                read.jpegs[row] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+            else:
+                read.pixels[row] = view(photograph(content, self.how), self.how, crop, uniforms[row])
+
+        with quiet():
+            for row, (number, source) in enumerate(zip(numbers, sources, strict=True)):
+                if reason := explained(source, partial(one, row=row)):
+                    read.reasons[number] = reason
+        return read
 
 
 class Decoders:
@@ -49,24 +82,33 @@ class Decoders:
 
     A loader whose epoch has ended, or was given up midway, serves the next epoch, so that no epoch pays for starting processes.
     The processes end with their parent. workers: 0 decodes in the caller's process; None is one process per thread of torch, up
-    to MOST, so that runs that share a machine share its cores. pinned: whether batches lie in page-locked memory, from which a
-    GPU copies by itself.
+    to MOST, so that runs that share a machine share its cores; processes of torchrun have one thread each, and share all cores.
+    pinned: whether batches lie in page-locked memory, from which a GPU copies by itself. device: decodes the JPEGs, in place of
+    the workers; None for none.
     """
 
-    def __init__(self, paths: Sequence[Path], how: Decoding, workers: int | None, pinned: bool) -> None:
-        self.files, self.pinned = Files(paths, how), pinned
-        self.workers = min(torch.get_num_threads(), MOST) if workers is None else workers
+    def __init__(
+        self, container: Container, how: Decoding, workers: int | None, pinned: bool, device: torch.device | None = None
+    ) -> None:
+        self.images, self.pinned, self.device = Images(container, how, leave=device is not None), pinned, device
+        threads, ranks = torch.get_num_threads(), processes_here()
+        usual = threads if ranks == 1 else max(threads, cores() // ranks)
+        self.workers = min(usual, MOST) if workers is None else workers
         self.idle: list[DataLoader[Read]] = []
 
-    def read(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
-        """Yields (B, 3, size, size) uint8 for each array of file numbers, in that order. Raises DataError."""
+    def read(self, plan: Sequence[Order]) -> Iterator[Tensor]:
+        """Yields (B, 3, size, size) uint8 for each order, in turn. Raises DataError for an unreadable image."""
+        for order, read in zip(plan, self.attempt(plan), strict=True):
+            for number, reason in read.reasons.items():
+                raise self._refused(number, reason)
+            yield self._on_device(order, read) if read.jpegs else read.pixels
+
+    def attempt(self, plan: Sequence[Order]) -> Iterator[Read]:
+        """Yields what the workers return for each order, unreadable images among it. Raises DataError for a lost worker."""
         loader = self.idle.pop() if self.idle else self._loader()
-        loader.sampler[:] = [rows.tolist() for rows in plan]  # type: ignore[index]
+        loader.sampler[:] = plan  # type: ignore[index]
         try:
-            for images, reasons in loader:
-                for row, reason in reasons.items():
-                    raise unreadable(self.files.path(row), reason)
-                yield images
+            yield from loader
         except RuntimeError as error:  # DataLoader raises it when a worker was killed
             loader = self._loader()  # starts processes only when it is read
             raise DataError(self._died(error)) from None
@@ -82,7 +124,7 @@ class Decoders:
             except OSError as error:
                 raise DataError(f"no worker can decode images ({error.strerror}): dataset.workers=0 decodes without") from None
         return DataLoader(
-            self.files,  # type: ignore[arg-type]
+            self.images,  # type: ignore[arg-type]
             batch_size=None,  # the sampler's items are whole batches
             sampler=[],
             num_workers=self.workers,
@@ -94,6 +136,46 @@ class Decoders:
             collate_fn=_as_it_is,  # type: ignore[arg-type]
             generator=torch.Generator(),  # the default would draw from torch's generator, on which training depends
         )
+
+    def _refused(self, number: int, reason: str) -> DataError:
+        """Returns the error for an image: it is damaged, or its disk is gone, which a second attempt to read it tells."""
+        container = self.images.container
+        try:
+            container.read(number)
+        except OSError as error:
+            return DataError(
+                f"{container.shown(number)} cannot be read any more ({error.strerror or error}): make its disk readable and "
+                "give the same command again, which resumes the run"
+            )
+        except Unreadable:
+            pass
+        return unreadable(container.shown(number), reason)
+
+    def _on_device(self, order: Order, read: Read) -> Tensor:
+        """Returns the pixels of a batch whose JPEGs the device decodes. Raises DataError for a JPEG that it cannot read."""
+        from ltrun.data.views import jpegs, view
+
+        assert self.device is not None
+
+        draws = order.draws
+        pixels, uniforms = read.pixels.to(self.device), uniform(draws.keys) if draws else None
+        try:
+            whole = jpegs(list(read.jpegs.values()), self.device)
+        except RuntimeError:  # of any of them, which decoding them one by one tells
+            whole = [self._alone(int(order.images[row]), jpeg) for row, jpeg in read.jpegs.items()]
+        for row, photograph in zip(read.jpegs, whole, strict=True):
+            numbers = None if uniforms is None else uniforms[row]
+            pixels[row] = view(photograph, self.images.how, draws.crop if draws else None, numbers)
+        return pixels
+
+    def _alone(self, number: int, jpeg: Tensor) -> Tensor:
+        """Returns one photograph, decoded by a worker's way and copied to the device."""
+        from ltrun.data.views import photograph
+
+        whole = explained(jpeg.numpy().tobytes(), lambda content: photograph(content, self.images.how))
+        if isinstance(whole, str):
+            raise self._refused(number, whole)
+        return whole.to(self.device)
 
     def _died(self, error: RuntimeError) -> str:
         reason = str(error).partition(". ")[0]

@@ -19,7 +19,8 @@ LABEL_WIDTH = 24
 def describe(
     name: str, splits: Splits, console: Console, chart: bool = True, many: int = Shots.many, few: int = Shots.few
 ) -> None:
-    """Prints the classes, the images of each split, the imbalance factor, the Gini coefficient and the shot groups.
+    """Prints the classes, the images of each split, the imbalance factor, the Gini coefficient, the notes of the data set and
+    the shot groups.
 
     chart: also a bar chart of the training images of each class, from the largest class to the smallest.
     """
@@ -34,7 +35,7 @@ def describe(
     if splits.skipped:
         were = "image was" if splits.skipped == 1 else "images were"
         lines.append(f"{splits.skipped:,} unreadable {were} left out")
-    for line in lines:
+    for line in (*lines, *splits.notes):
         console.print(Text(line))
     console.print(_groups(stats, shots))
     if chart:

@@ -27,8 +27,6 @@ class DigitsLT(Source):
     (Alpaydin and Kaynak, 1998, UCI Machine Learning Repository: Optical Recognition of Handwritten Digits)
     """
 
-    name = "digits_lt"
-
     def __init__(
         self,
         profile: Profile = "exponential",

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from ltrun.data import official, parquet
 from ltrun.data.cache import Arrays, cached
-from ltrun.data.class_folders import Folder, has_folders, read_images, scan
+from ltrun.data.class_folders import Folder, has_folders, scan
+from ltrun.data.decoded import read_images
 from ltrun.data.export import Note
 from ltrun.data.files import Files, digests_of
-from ltrun.data.images import Decoding, shown
+from ltrun.data.images import Decoding
 from ltrun.data.official import Raw
 from ltrun.data.profiles import LongTail
 from ltrun.data.releases import Release
@@ -126,11 +127,11 @@ def class_folders(release: Release, place: Path) -> Found | None:
 
 
 def _folder(folder: Folder, place: Path) -> Raw:
-    decoded = read_images(folder, Decoding(SIZE, crop=False))
+    listed = folder.listed(place)
+    decoded = read_images(listed, Decoding(SIZE, crop=False))
     for row, reason in decoded.reasons.items():
-        raise DataError(f"{shown(folder.paths[row])} {reason}: replace it")
-    files = Files.below(place, folder.paths).holding(folder.stamps.sizes, decoded.digests)
-    return Raw(decoded.images, folder.labels, files)
+        raise DataError(f"{listed.images.shown(row)} {reason}: replace it")
+    return Raw(decoded.images, folder.labels, listed.files.holding(listed.files.sizes, decoded.digests))
 
 
 FORMS = (pickles, archive, parquet_files, class_folders)

@@ -8,13 +8,13 @@ import os
 import stat
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,19 @@ POINTER = b"version https://"  # git-lfs.github.com/spec/v1
 TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that hold no pixels
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+Encoded = Path | bytes | Callable[[], bytes]  # an encoded image: its file, its bytes, or a call that reads them
 
 
 @dataclass(frozen=True)
 class Decoding:
     """How image files are decoded: to `size` x `size` pixels.
 
-    crop: cut the centre square and scale it to `size`; otherwise an image of another size counts as unreadable.
+    crop: cut the centre square and scale it to `size`; otherwise an image of another size counts as unreadable. resize: scale
+    the shorter side to so many pixels and cut the centre, in place of the largest square; see `ltrun.data.views`.
+    interpolation: of that scaling. upright: turn images as their EXIF orientation says.
     grey_range: the values of black and white in grey images of more than 8 bits whose range is not in the file.
     max_pixels: an image that decodes to more pixels is refused, because it would fill the memory.
     """
@@ -51,10 +57,13 @@ class Decoding:
     crop: bool = True
     grey_range: tuple[float, float] | None = None
     max_pixels: int = MAX_PIXELS
+    resize: int | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    upright: bool = True
 
 
 def decode_all(
-    sources: Sequence[Path | bytes], how: Decoding, threads: int | None = None
+    sources: Sequence[Encoded], how: Decoding, threads: int | None = None
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """Returns (N, 3, size, size) images, and row -> why its image is unreadable; the pixels of such a row are zero.
 
@@ -76,10 +85,15 @@ def decode_all(
     return images, reasons
 
 
-def unreadable(path: Path, reason: str, others: int = 0) -> DataError:
-    """Returns the error for an unreadable image that the user may also leave out. others: how many more are unreadable."""
+class Unreadable(Exception):
+    """An image cannot be read, for a reason in words that follow its name."""
+
+
+def unreadable(name: str, reason: str, others: int = 0) -> DataError:
+    """Returns the error for an unreadable image that the user may also leave out. name: of the image, as a sentence shows it.
+    others: how many more are unreadable."""
     more = f", and {others} more cannot be read" if others else ""
-    return DataError(f"{shown(path)} {reason}{more}: repair or remove it, or leave it out with dataset.skip_unreadable=true")
+    return DataError(f"{name} {reason}{more}: repair or remove it, or leave it out with dataset.skip_unreadable=true")
 
 
 def shown(path: Path | str) -> str:
@@ -138,19 +152,18 @@ def no_file(path: Path) -> str | None:
     return None if stat.S_ISDIR(status.st_mode) else "is a pipe, a socket or a device, not a file"
 
 
-def _decode(source: Path | bytes, how: Decoding) -> NDArray[np.uint8] | str:
+def _decode(source: Encoded, how: Decoding) -> NDArray[np.uint8] | str:
     """Returns (3, size, size) pixels, or in words why the image is unreadable."""
-    if reason := (None if source else "is empty (0 bytes)") if isinstance(source, bytes) else no_file(source):
-        return reason
+    return explained(source, lambda content: decoded(content, how))
+
+
+def explained(source: Encoded, decode: Callable[[bytes], T]) -> T | str:
+    """Returns decode(bytes of an encoded image), or in words why the image is unreadable."""
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-            try:
-                return _read(file, how)
-            except ValueError as error:
-                if "MAX_TEXT" not in str(error):  # in Pillow's message for too much text
-                    raise
-            file.seek(0)
-            return _read(io.BytesIO(_without_text(file.read())), how)
+        content = contents(source)
+        return decode(content) if content else "is empty (0 bytes)"
+    except Unreadable as error:
+        return str(error)
     except Pointer:
         return "is a Git LFS pointer, not an image (`git lfs pull` fetches the image)"
     except UnknownKind:
@@ -160,21 +173,48 @@ def _decode(source: Path | bytes, how: Decoding) -> NDArray[np.uint8] | str:
         return f"cannot be read ({shown(' '.join(words.split()))})"
 
 
-def _read(file: IO[bytes], how: Decoding) -> NDArray[np.uint8] | str:
-    """Returns (3, size, size) pixels, or in words why the image is refused. Raises Pillow's errors for a damaged file."""
-    with opened(file, getattr(file, "name", "")) as image:
+def contents(source: Encoded) -> bytes:
+    """Returns the bytes of an encoded image. Raises OSError, or Unreadable for a path that is not a file."""
+    if isinstance(source, Path):
+        if reason := no_file(source):
+            raise Unreadable(reason)
+        return source.read_bytes()
+    return source if isinstance(source, bytes) else source()
+
+
+def decoded(content: bytes, how: Decoding) -> NDArray[np.uint8]:
+    """Returns (3, size, size) pixels. Raises Unreadable, or Pillow's errors for a damaged image."""
+    if how.resize is not None:
+        from ltrun.data.views import photograph, view
+
+        return view(photograph(content, how), how).numpy()
+    try:
+        return _read(io.BytesIO(content), how)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):  # in Pillow's message for too much text
+            raise
+    return _read(io.BytesIO(without_text(content)), how)
+
+
+def _read(file: IO[bytes], how: Decoding) -> NDArray[np.uint8]:
+    with opened(file) as image:
         whole = image.size
         if not how.crop and whole != (how.size, how.size):
-            return f"is {image.width} x {image.height} pixels, not {how.size} x {how.size}"
+            raise Unreadable(f"is {image.width} x {image.height} pixels, not {how.size} x {how.size}")
         image.draft(image.mode, (2 * how.size, 2 * how.size))  # lets JPEG skip detail that the scaling would throw away
         width, height = whole if "progressive" in image.info else image.size  # progressive: all coefficients are held at once
-        if width * height > how.max_pixels:
-            return (
-                f"has {whole[0]:,} x {whole[1]:,} pixels and is refused, as it could fill the memory: allow it with "
-                f"dataset.max_pixels={width * height}"
-            )
-        pixels = _square(_rgb(image, _range(image, how)), how.size)
+        refuse_large(whole, width * height, how)
+        pixels = _square(rgb(image, how), how.size)
     return np.asarray(pixels).transpose(2, 0, 1)
+
+
+def refuse_large(whole: tuple[int, int], pixels: int, how: Decoding) -> None:
+    """Raises Unreadable for an image that decodes to too many pixels. whole: its width and height."""
+    if pixels > how.max_pixels:
+        raise Unreadable(
+            f"has {whole[0]:,} x {whole[1]:,} pixels and is refused, as it could fill the memory: allow it with "
+            f"dataset.max_pixels={pixels}"
+        )
 
 
 def known_range(image: ImageFile) -> tuple[float, float] | None:
@@ -199,12 +239,16 @@ def _range(image: ImageFile, how: Decoding) -> tuple[float, float] | None:
     return ends
 
 
-def _rgb(image: Image, grey_range: tuple[float, float] | None) -> Image:
-    """Returns the image upright, as RGB of 8 bits per channel; transparent pixels are laid on white, as viewers show them."""
+def rgb(file: ImageFile, how: Decoding) -> Image:
+    """Returns the image as RGB of 8 bits per channel, upright if `how` says so.
+
+    Transparent pixels are laid on white, as viewers show them.
+    """
     from PIL import Image as pillow
     from PIL import ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    grey_range = _range(file, how)
+    image: Image = ImageOps.exif_transpose(file) if how.upright else file
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow's own conversion would clip at 255 and turn the image white
         if grey_range is None:
             kind = "floating-point" if image.mode == "F" else "integer"
@@ -224,7 +268,7 @@ def _to_8_bits(grey: NDArray[np.generic], black: float, white: float) -> NDArray
     return np.floor((values - black) * (256 / (white - black))).clip(0, 255).astype(np.uint8)
 
 
-def _without_text(png: bytes) -> bytes:
+def without_text(png: bytes) -> bytes:
     """Returns a PNG file without its texts and colour profile, whose megabytes may unpack to gigabytes."""
     kept, at = [png[:8]], 8
     while at + 8 <= len(png):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ltrun.data.class_folders import HIDDEN, inside, is_folder, is_image, refuse_lost, tell_loose
@@ -65,6 +65,20 @@ def loosely(name: str) -> str | None:
     """Returns train, test, val or eval, for a name that says one of them among other words: `asl_alphabet_train`."""
     found = {WORDS[word] for word in _words(name) if word in WORDS}
     return found.pop() if len(found) == 1 else None
+
+
+def splits_meant(words: Iterable[str]) -> dict[str, str | None]:
+    """Returns word -> train, test or val, for words that name splits in place of folders; None for a word that names none.
+
+    As with folders, `eval` is the test split, or the validation split beside another test split, and `val`, `valid` and `dev`
+    are the test split where no other word is.
+    """
+    found = {word: split_of(word) for word in words}
+    evaluation = "val" if "test" in found.values() else "test"
+    found = {word: evaluation if split == "eval" else split for word, split in found.items()}
+    if "test" not in found.values():
+        found = {word: "test" if split == "val" else split for word, split in found.items()}
+    return found
 
 
 def _words(name: str) -> list[str]:

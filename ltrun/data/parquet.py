@@ -36,7 +36,7 @@ def read(files: Sequence[Path], label_columns: Sequence[str], size: int, split: 
 
 def note_of(file: Path) -> bytes:
     """Returns the note that `write` put into a file; empty for any other parquet file."""
-    with _opened(file) as parquet:
+    with opened(file) as parquet:
         return bytes((parquet.schema_arrow.metadata or {}).get(NOTE, b""))
 
 
@@ -76,7 +76,7 @@ def _read(
 
 
 def _columns(file: Path, label_columns: Sequence[str]) -> tuple[list[Any], list[Any], list[Any]]:
-    with _opened(file) as parquet:
+    with opened(file) as parquet:
         names = parquet.schema_arrow.names
         image = next((name for name in IMAGE_COLUMNS if name in names), None)
         label = next((name for name in label_columns if name in names), None)
@@ -91,7 +91,7 @@ def _columns(file: Path, label_columns: Sequence[str]) -> tuple[list[Any], list[
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def opened(file: Path) -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet
 

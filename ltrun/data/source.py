@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ltrun.data.images import shown
+from ltrun.data.images import Decoding, shown
 from ltrun.data.stamps import Stamps
 from ltrun.data.stores import Store
 from ltrun.errors import DataError
@@ -22,6 +22,7 @@ class Splits:
     """train is long-tailed; test is not, nor val if there is a validation split. names: the classes in label order.
 
     skipped: number of unreadable images that were left out (only where the user allows it). stamps: stamps of streamed files.
+    notes: sentences on what was found, for `ltrun data`.
     """
 
     train: Store
@@ -30,6 +31,7 @@ class Splits:
     names: tuple[str, ...]
     skipped: int = 0
     stamps: tuple[Stamps, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def stats(self) -> ClassStats:
@@ -50,8 +52,12 @@ class Splits:
 class Source:
     """A data set. Its constructor takes plain values and checks them, touching no file; `open` reads the files."""
 
-    name: str
     lacks_validation: bool = False  # True where the arguments alone say that there will be no validation split
+
+    @property
+    def how(self) -> Decoding | None:
+        """How an image file becomes a stored input of evaluation; None where stored inputs do not come from image files."""
+        return None
 
     def open(self, device: torch.device) -> Splits:
         """Returns the splits, on the device. They depend on the constructor's arguments and the files alone, and on no seed.

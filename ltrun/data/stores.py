@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltrun.data.decoders import Decoders
+from ltrun.data.crop import Draws
+from ltrun.data.decoders import Decoders, Order
 from ltrun.data.files import Files
 from ltrun.types import Batch, Labels
 
@@ -30,10 +31,11 @@ class Store(Protocol):
     files: Files
     decodes: bool
 
-    def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None) -> Iterator[Batch]:
         """Yields one batch for each tensor of row numbers, in that order, on the device.
 
         late: allows batches that gather their images and labels when these are first read: within a step, rather than before.
+        cuts: of each batch, the random crops that replace the view of evaluation; only a store that decodes makes them.
         """
 
     def __len__(self) -> int: ...
@@ -74,8 +76,9 @@ class Resident:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None) -> Iterator[Batch]:
         """Yields one batch for each tensor of int64 row numbers, in that order; its `rows` are on the device too."""
+        assert cuts is None
         if not rows:
             return
         # The whole plan crosses to the device in one copy, so that no step waits for its row numbers.
@@ -124,9 +127,9 @@ class Drawn(Batch):
 class Streamed:
     """Images of a split that do not fit into memory, decoded each time by processes that read ahead.
 
-    Its batches equal the batches of a `Resident` of the decoded images, bit for bit and in the same order. decoders: decoders
-    of the files of all splits. index: (N,) number of each row's file. targets: Labels of the N rows, on the device. files: the
-    names of the N rows.
+    Its batches equal the batches of a `Resident` of the decoded images, bit for bit and in the same order, unless they are cut
+    at random. decoders: decoders of the images of all splits. index: (N,) number of each row's image. targets: Labels of the N
+    rows, on the device. files: the names of the N rows.
     """
 
     decodes = True
@@ -138,7 +141,7 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.index)
 
-    def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None) -> Iterator[Batch]:
         """Yields one batch for each tensor of int64 row numbers, in that order, on the device of the targets. No batch is late.
 
         Several iterators may be open at once, each with processes of its own. Raises DataError for an unreadable file.
@@ -148,8 +151,9 @@ class Streamed:
         device, lengths = self.targets.index.device, [len(some) for some in rows]
         plan = torch.cat(list(rows))
         files = np.split(self.index[plan.cpu().numpy()], np.cumsum(lengths)[:-1])
+        orders = [Order(some) for some in files] if cuts is None else list(map(Order, files, cuts))
         batches = plan.to(device).split(lengths)
-        for batch, images in zip(batches, self.decoders.read(files), strict=True):
+        for batch, images in zip(batches, self.decoders.read(orders), strict=True):
             # Images for a CUDA device are in pinned memory: the copy does not block the host, which queues the step meanwhile.
             yield Batch(images.to(device, non_blocking=True), self.targets.take(batch), batch)
 

@@ -16,13 +16,16 @@ from ltrun.data.source import Splits
 from ltrun.data.stores import Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
+from ltrun.errors import ConfigError
+from ltrun.network import weights
 from ltrun.parts import Backbone, Prepare
+from ltrun.recipe.pretrained import preprocessing_of
 from ltrun.recipe.stage import Recipe
 from ltrun.tasks.base import Meter, Task
 from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats
 
-ON_CPU, ON_GPU = 250, 2**23  # size of an evaluation batch: inputs on a CPU, values of all inputs together on a GPU
+ON_CPU, TOGETHER = 250, 2**23  # size of an evaluation batch: inputs on a CPU, and values of all inputs together
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +50,12 @@ class RunContext:
         cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None], ranks: Ranks = ALONE
     ) -> RunContext:
         """Opens the data set of a recipe. Raises LtrunError."""
-        splits, task = ranks.first_on_each_machine(lambda: recipe.source.build({}).open(device)), SingleLabel()
+        how = {"random_crops": recipe.cuts_photographs, "device_decodes": settings.runtime.decode == "device"}
+        source = recipe.source.build(how)
+        splits, task = ranks.first_on_each_machine(lambda: source.open(device)), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
+        _warn_of_weights(recipe.backbone, shape, warn)
         if runtime.sync_bn and ranks.alone:
             warn("runtime.sync_bn=true changes no number of a run in one process, only its address; torchrun starts several")
         prepare = recipe.prepare.build({"in_channels": shape[0], "channels_last": runtime.channels_last}).to(device)
@@ -76,7 +82,8 @@ class RunContext:
         size = self.settings.evaluation.batch_size
         if size != "auto":
             return size
-        return max(1, ON_GPU // self.input_shape.numel()) if self.device.type == "cuda" else ON_CPU
+        fitting = max(1, TOGETHER // self.input_shape.numel())
+        return fitting if self.device.type == "cuda" else min(fitting, ON_CPU)
 
     def meter(self) -> Meter:
         evaluation = self.settings.evaluation
@@ -91,6 +98,7 @@ class RunContext:
             "stats": self.stats,
             "num_classes": self.stats.num_classes,
             "in_channels": self.input_shape[0],
+            "input_shape": self.input_shape,
             "channels_last": self.settings.runtime.channels_last,
         }
 
@@ -100,7 +108,7 @@ def _warn_of_size(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[
 
     Larger images cost time, and each feature sees a small piece of them; smaller images are downsampled to almost nothing.
     """
-    pixels = backbone.target.pixels
+    pixels = backbone.target.pixels_of(backbone.arguments)
     if pixels and len(shape) == 3 and not (pixels[0] <= min(shape[1:]) and max(shape[1:]) <= pixels[1]):
         least, most = pixels
         times = shape[1] * shape[2] / most**2
@@ -108,4 +116,33 @@ def _warn_of_size(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[
         warn(
             f"images of {shape[1]} x {shape[2]} pixels: {public_name(backbone.target)} is made for {least} to {most} pixels a "
             f"side{cost}; give dataset.image_size in that range, or another network"
+        )
+
+
+def _warn_of_weights(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[str], None]) -> None:
+    """Says which classifier of a file of weights is left out, and that its images had another size.
+
+    Raises ConfigError for images with another number of channels.
+    """
+    wanted = preprocessing_of(backbone)
+    if wanted is None:
+        return
+    if len(shape) == 3 and len(wanted.mean) != shape[0]:
+        raise ConfigError(
+            f"network.weights: the weights are for images of {len(wanted.mean)} channels, and those of the data set have "
+            f"{shape[0]}; set network.weights=null"
+        )
+    if len(shape) == 3 and set(shape[1:]) != {wanted.size}:
+        side = f"{wanted.size} x {wanted.size}"
+        warn(
+            f"images of {shape[1]} x {shape[2]} pixels: the weights of the network were trained on {side}; give "
+            f"dataset.image_size={wanted.size} for images of that size"
+        )
+    file = weights.file_for(backbone.target, backbone.arguments)
+    found = weights.classifier_of(weights.read(file)) if file else None
+    if file and found:
+        name, classes = found
+        warn(
+            f"network.weights: the classifier in {file.name} ({name}, {classes:,} classes) is left out; this run's own starts "
+            "untrained"
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import torch
 
+from ltrun.data.views import jpegs
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.errors import ConfigError
 
@@ -28,3 +31,20 @@ def device_of(name: str, ranks: Ranks = ALONE) -> torch.device:
     except (RuntimeError, AssertionError):
         raise ConfigError(f"runtime.device: '{name}' is not a device of this machine; use auto, cpu or cuda") from None
     return device
+
+
+def check_decoder(decode: str, device: torch.device) -> None:
+    """Raises ConfigError if runtime.decode asks for JPEGs to be decoded by a device that cannot. decode: cpu or device."""
+    if decode == "cpu":
+        return
+    if device.type != "cuda":
+        raise ConfigError("runtime.decode: only CUDA devices decode JPEGs; use cpu")
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "JPEG")
+    try:
+        jpegs([torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)], device)
+    except (RuntimeError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"runtime.decode: torchvision decodes no JPEG on {device} here ({reason}); use cpu") from None

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ltrun.data.crop import Draws
 from ltrun.data.stores import Store
 from ltrun.engine.checkpoint import on_host
 from ltrun.engine.gathering import Averaging, Gathered, shares
@@ -85,18 +86,17 @@ class Ranks:
     def mine(self, tensor: Tensor) -> Tensor:
         return tensor[self.share(len(tensor))]
 
-    def open(self, store: Store, plan: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
-        """Yields whole batches on every rank. Ranks share the decoding of images that a store does not hold decoded.
-
-        late: see `Store.open`.
-        """
-        if self.alone or not store.decodes:
+    def open(
+        self, store: Store, plan: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None
+    ) -> Iterator[Batch]:
+        """Yields whole batches on every rank; ranks share the decoding of images. late, cuts: see `Store.open`."""
+        if not store.decodes:
             yield from store.open(plan, late)
             return
-        for rows, share in zip(plan, store.open([self.mine(rows) for rows in plan]), strict=True):
+        own = cuts and [some.take(self.share(len(some.keys))) for some in cuts]
+        for rows, share in zip(plan, store.open([self.mine(rows) for rows in plan], cuts=own), strict=True):
             (inputs,) = self.gather([share.inputs], len(rows))
-            rows = rows.to(inputs.device)
-            yield Batch(inputs, store.targets.take(rows), rows)
+            yield Batch(inputs, store.targets.take(rows.to(inputs.device)), rows.to(inputs.device))
 
     # ---------------------------------------------------------------------------------------- passes through the network
 

@@ -9,8 +9,10 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from ltrun.data.crop import drawn
 from ltrun.data.stores import Store
 from ltrun.engine.context import RunContext
+from ltrun.engine.cuts import cut_while_decoding
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.network.fold import folded
 from ltrun.parts import Augment, Evidence, Network, PostHoc
@@ -83,7 +85,7 @@ class SplitEvidence:
             torch.manual_seed(seed_of(self.context.seed, "augmented evaluation", epoch))
         network, precision = folded(self.network), self.context.precision
         plan = torch.arange(len(self.store)).split(VIEWS if augment else self.context.evaluation_batch)
-        for inputs, rows in self._augmented(plan) if augment else self._clean(plan):
+        for inputs, rows in self._augmented(plan, epoch) if augment else self._clean(plan):
             with precision.autocast():
                 found = network.predict(self.context.prepare(inputs)).only(self.fields)
             found = self.context.ranks.whole(found, rows)
@@ -97,10 +99,13 @@ class SplitEvidence:
         for rows, batch in zip(plan, shares, strict=True):
             yield batch.inputs, len(rows)
 
-    def _augmented(self, plan: Sequence[Tensor]) -> Iterator[tuple[Tensor, int]]:
+    def _augmented(self, plan: Sequence[Tensor], epoch: int) -> Iterator[tuple[Tensor, int]]:
         """Yields what `_clean` yields, augmented: as in training, random numbers are drawn for whole batches."""
-        for batch in self.context.ranks.open(self.store, plan):
-            for part in self.augments:
+        crop, augments = cut_while_decoding(self.augments, self.store)
+        seed = seed_of(self.context.seed, "augmented evaluation", epoch, "crops")
+        cuts = drawn(crop, seed, plan) if crop else None
+        for batch in self.context.ranks.open(self.store, plan, cuts=cuts):
+            for part in augments:
                 batch = part(batch)
             yield self.context.ranks.mine(batch.inputs), len(batch)
 

@@ -13,7 +13,7 @@ from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision, Scaler
 from ltrun.errors import TrainingError
 from ltrun.loss import expect_shape
-from ltrun.parts import Augment, Mixer, Network, Prepare, Term
+from ltrun.parts import Augment, Crop, Mixer, Network, Prepare, Term
 from ltrun.types import Batch, Outputs, Streams
 
 
@@ -41,6 +41,7 @@ class Objective(nn.Module):
     ):
         super().__init__()
         self.network, self.prepare, self.weights, self.precision = network, prepare, dict(weights), precision
+        self.crops: dict[str, Crop] = {}  # of the streams whose store cuts photographs while it decodes them
         self.ranks, self.part, self.scaler = ranks, part, precision.scaler()
         self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
         self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -15,9 +15,9 @@ from torch import nn
 from ltrun.config.compose import Job
 from ltrun.data.describe import describe
 from ltrun.engine import accumulation, group, levers
-from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
-from ltrun.engine.device import device_of
+from ltrun.engine.device import check_decoder, device_of
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import PLAIN, Predictors, evaluate
 from ltrun.engine.progress import Reporter
@@ -25,11 +25,13 @@ from ltrun.engine.rehearsal import check, predictors_of, refuse_without_validati
 from ltrun.engine.stage import Row, augments_of, own_augments
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
+from ltrun.network import weights
 from ltrun.parts import Network
 from ltrun.recipe.stage import MAIN, Recipe
 from ltrun.results.address import PREDICTIONS
 from ltrun.results.folder import drop_aside, locked, reset
 from ltrun.results.history import History, save_arrays
+from ltrun.results.model import Trained
 from ltrun.results.provenance import provenance
 from ltrun.results.record import RunRecord
 from ltrun.tasks.base import Metrics
@@ -46,6 +48,7 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     accumulation.check(settings, ranks)
     device = device_of(settings.runtime.device, ranks)
     levers.check(settings.runtime, device, ranks)
+    check_decoder(settings.runtime.decode, device)
     if settings.runtime.threads is not None:
         torch.set_num_threads(settings.runtime.threads)
     for sentence in recipe.warnings:
@@ -116,6 +119,7 @@ class Run:
             arrays = {f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()}
             labels = test.targets.primary.cpu().numpy()
             save_arrays(job.folder / PREDICTIONS, test_labels=labels, test_files=test.files.text(), **arrays)
+            self._keep(network, predictors)
             context.splits.check_files()
             record = self._record(trainer, found, begun, predictors.lost)
             record.save(job.folder)
@@ -134,6 +138,18 @@ class Run:
         if not trainer.checkpoints.entries:
             self.context.listing.save(self.job.folder)
 
+    def _keep(self, network: Network, predictors: Predictors) -> None:
+        """Writes what `ltrun predict` and `ltrun export` use: the network, and the post-hoc parts that have a row."""
+        kept = {name: part for name, part in predictors.posthoc.items() if name not in predictors.lost}
+        trained = Trained(
+            fingerprint=self.job.fingerprint,
+            seed=self.job.seed,
+            input_shape=tuple(self.context.input_shape),
+            network=on_host(cast(nn.Module, network).state_dict()),
+            posthoc={name: on_host(dict([*part.named_buffers(), *part.named_parameters()])) for name, part in kept.items()},
+        )
+        trained.save(self.job.folder)
+
     def _evaluate(self, network: Network) -> dict[str, Metrics]:
         """Returns split -> the task's first metric and its shot groups, by the network's own scores, for an epoch's row."""
         found, shown = evaluate(network, self.context), self.context.task.metrics[0].columns
@@ -144,7 +160,9 @@ class Run:
     ) -> RunRecord:
         """Returns the record. lost: post-hoc part -> why it has no row. A lost headline row is marked in the run's label."""
         job, context = self.job, self.context
-        cost = provenance() | self._cost(trainer, begun) | ({"lost_rows": dict(lost)} if lost else {})
+        file = weights.file_for(self.recipe.backbone.target, self.recipe.backbone.arguments)
+        loaded = {"weights": {"file": file.name, "sha256": weights.sha256(file)}} if file else {}
+        cost = provenance() | loaded | self._cost(trainer, begun) | ({"lost_rows": dict(lost)} if lost else {})
         stands = job.headline in predictors
         return RunRecord(
             task=context.task.name,

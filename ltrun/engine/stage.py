@@ -8,10 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ltrun.data.crop import drawn
 from ltrun.engine import levers
 from ltrun.engine.accumulation import rows_of_a_part
 from ltrun.engine.average import Average
 from ltrun.engine.context import RunContext
+from ltrun.engine.cuts import cut_while_decoding
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.norms import stop_counting
 from ltrun.engine.objective import Objective
@@ -22,7 +24,7 @@ from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.optimizer.base import Optimizer
-from ltrun.parts import Augment, Descent, Network, Part, Sampler, Update
+from ltrun.parts import Augment, Crop, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
 from ltrun.schedule.base import Schedule
 from ltrun.types import Batch, Clock, Outputs, View, seed_of
@@ -102,11 +104,11 @@ class StageRun(nn.Module):
         context = self.context
         rows, rates = self._begin(clock)
         self.monitor.begin()
-        plans = [batches(plan, context.settings.batch_size) for plan in rows.values()]
-        stores = [self._batches(plan) for plan in plans]
-        for done, drawn in enumerate(zip(*stores, strict=True), 1):
-            self.step(dict(zip(rows, drawn, strict=True)))
-            told(clock, done, len(plans[0]))
+        plans = {name: batches(plan, context.settings.batch_size) for name, plan in rows.items()}
+        stores = [self._batches(name, plan, clock) for name, plan in plans.items()]
+        for done, streams in enumerate(zip(*stores, strict=True), 1):
+            self.step(dict(zip(rows, streams, strict=True)))
+            told(clock, done, len(plans[MAIN]))
             yield_turn()
         wait_for_device(context.device)
         images = len(rows[MAIN])
@@ -116,9 +118,10 @@ class StageRun(nn.Module):
 
     def rehearse(self) -> None:
         """Takes a step with the smallest batch of the first epoch. It trains: use it only on a stage that is thrown away."""
-        rows, _ = self._begin(Clock(self.stage.name, 0, self.stage.epochs))
+        clock = Clock(self.stage.name, 0, self.stage.epochs)
+        rows, _ = self._begin(clock)
         few = {name: min(batches(plan, self.context.settings.batch_size), key=len) for name, plan in rows.items()}
-        self.step.take({name: next(self._batches([plan])) for name, plan in few.items()})
+        self.step.take({name: next(self._batches(name, [plan], clock)) for name, plan in few.items()})
 
     def _begin(self, clock: Clock) -> tuple[dict[str, Tensor], list[float]]:
         """Adapts the parts and sets the learning rates; returns the rows of an epoch by stream, and the rate of each group."""
@@ -142,9 +145,11 @@ class StageRun(nn.Module):
         self.network.train(training)
         return outputs
 
-    def _batches(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
+    def _batches(self, stream: str, plan: Sequence[Tensor], clock: Clock) -> Iterator[Batch]:
         late = levers.gathers_in_the_step(self.context.settings.runtime)
-        return self.context.ranks.open(self.context.splits.train, plan, late)
+        crop = self.objective.crops.get(stream)
+        cuts = drawn(crop, seed_of(self.context.seed, clock.stage, clock.epoch, "crops", stream), plan) if crop else None
+        return self.context.ranks.open(self.context.splits.train, plan, late, cuts)
 
     def _open(self, rows: Tensor) -> Batch:
         return next(self.context.ranks.open(self.context.splits.train, [rows]))
@@ -196,11 +201,18 @@ def _objective(stage: Stage, network: Network, context: RunContext, injected: Co
     weights = {name: weight for name, (weight, _) in stage.terms.items()}
     if "classification" not in terms:
         terms, weights = {"classification": injected["classify"], **terms}, {"classification": 1.0, **weights}
-    augments = {name: augments_of(stage, name, injected) for name in stage.streams}
+    store = context.splits.train
+    augments, crops = dict[str, list[Augment]](), dict[str, Crop]()
+    for name in stage.streams:
+        crop, augments[name] = cut_while_decoding(augments_of(stage, name, injected), store)
+        crops |= {name: crop} if crop else {}
     mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
     fuse = "image_kernel" in context.settings.runtime.levers
     part = rows_of_a_part(context.settings, context.ranks)
-    return Objective(network, context.prepare, augments, mixers, terms, weights, context.precision, context.ranks, fuse, part)
+    arithmetic = (context.precision, context.ranks, fuse, part)
+    objective = Objective(network, context.prepare, augments, mixers, terms, weights, *arithmetic)
+    objective.crops = crops
+    return objective
 
 
 def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:

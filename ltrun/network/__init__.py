@@ -4,6 +4,8 @@ from ltrun.network.bilateral import Bilateral
 from ltrun.network.experts import Experts
 from ltrun.network.momentum import Momentum
 from ltrun.network.plain import Plain, Projected, Projector
+from ltrun.network.resnet import ResNet
 from ltrun.network.resnet_cifar import ResNetCIFAR
+from ltrun.network.timm_models import Timm
 
-__all__ = ["Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNetCIFAR"]
+__all__ = ["Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "Timm"]

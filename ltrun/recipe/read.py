@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ltrun import parts
 from ltrun.config.bind import Bound, bind
+from ltrun.config.pretrained import backbone_of
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings
 from ltrun.config.values import coerce, mapping
@@ -20,6 +21,7 @@ from ltrun.errors import ConfigError, did_you_mean
 from ltrun.optimizer.base import Optimizer
 from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage, provided_by, too_short
 from ltrun.recipe.contributions import Contributions
+from ltrun.recipe.pretrained import pretrained_otherwise, pretrained_prepare
 from ltrun.recipe.stage import MAIN, Recipe, Stage, Stream
 from ltrun.schedule.base import Schedule
 from ltrun.taxonomy import DATASET_KEYS, NETWORK_SLOTS, STAGE_SLOTS
@@ -34,10 +36,12 @@ LONGEST = 100  # the longest stage, in multiples of the run's epochs
 def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Sequence[str] = ()) -> Recipe:
     """Reads a resolved configuration. choices: group -> option, for messages. Raises ConfigError."""
     reader = _Reader(config, choices, plugins)
+    backbone = backbone_of(config, plugins)
+    prepare = bind(config["dataset"].get("prepare"), "dataset.prepare", parts.Prepare, plugins)
     recipe = Recipe(
         source=source_of(config, plugins),
-        prepare=bind(config["dataset"].get("prepare"), "dataset.prepare", parts.Prepare, plugins),
-        backbone=bind(config.get("network"), "network", parts.Backbone, plugins),
+        prepare=pretrained_prepare(backbone, prepare),
+        backbone=backbone,
         stages=reader.stages(),
         posthoc=reader.posthoc(),
     )
@@ -45,7 +49,8 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     for stage, known in zip(recipe.stages, provided, strict=True):
         check_stage(stage, recipe.stages[0], known)
     check_posthoc(recipe, provided[-1])
-    return replace(recipe, warnings=[*balanced_twice(recipe), *too_short(recipe)])
+    warnings = [*balanced_twice(recipe), *too_short(recipe), *pretrained_otherwise(recipe, prepare)]
+    return replace(recipe, warnings=warnings)
 
 
 def source_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[Source]:
@@ -61,6 +66,20 @@ def source_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[S
         if name not in source.arguments:
             raise ConfigError(f"dataset.inert: the data set has no argument '{name}'{did_you_mean(name, source.arguments)}")
     return source
+
+
+def dataset_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Source:
+    """Returns the data set of a resolved configuration, as a run opens it: streamed where training cuts whole photographs.
+
+    Raises ConfigError.
+    """
+    cuts = any(part.target.cuts for part in _augments(config, plugins).values())
+    return source_of(config, plugins).build({"random_crops": cuts})
+
+
+def _augments(config: Mapping[str, Any], plugins: Sequence[str]) -> dict[str, Bound[parts.Augment]]:
+    nodes = mapping(config["dataset"].get("augments"), "dataset.augments")
+    return {name: bind(node, f"dataset.augments.{name}", parts.Augment, plugins) for name, node in nodes.items()}
 
 
 class _Reader:
@@ -100,7 +119,9 @@ class _Reader:
                 raise ConfigError(f"{path}: no slot gives this stage a {role}; set {slot}=OPTION")
         if index and "head" in given.diff and "wrap" not in given.one and not reset_head:
             raise ConfigError(f"{path}.classifier: the trained head is kept; set {path}.reset_head=true for a new one")
-        streams = {MAIN: Stream(given.one["sampler"], None, self._dataset_augments() | given.named["augments"], "dataset")}
+        streams = {
+            MAIN: Stream(given.one["sampler"], None, _augments(self.config, self.plugins) | given.named["augments"], "dataset")
+        }
         return Stage(
             name=name,
             epochs=self._epochs(diff, path),
@@ -135,10 +156,6 @@ class _Reader:
     def _setting(self, group: str, diff: Mapping[str, Any], path: str, kind: type) -> Bound[Any]:
         own = diff.get(group) is not None
         return bind(diff[group] if own else self.config.get(group), f"{path}.{group}" if own else group, kind, self.plugins)
-
-    def _dataset_augments(self) -> dict[str, Bound[parts.Augment]]:
-        nodes = mapping(self.config["dataset"].get("augments"), "dataset.augments")
-        return {k: bind(v, f"dataset.augments.{k}", parts.Augment, self.plugins) for k, v in nodes.items()}
 
 
 def _check_keys(diff: Mapping[str, Any], path: str) -> None:

@@ -70,6 +70,12 @@ class Recipe:
     posthoc: dict[str, Bound[parts.PostHoc]]
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def cuts_photographs(self) -> bool:
+        """Whether a stream of a stage cuts whole photographs at random."""
+        streams = [stream for stage in self.stages for stream in stage.streams.values()]
+        return any(part.target.cuts for stream in streams for part in (stream.augments or {}).values())
+
     def check_settings(self) -> None:
         """Builds the optimizers and schedules that need no data, to check their values early. Raises ConfigError."""
         known: dict[str, object] = {"parameter_names": ()}

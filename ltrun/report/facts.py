@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ltrun.report.table import DASH
-from ltrun.results.address import NEUTRAL, as_typed, class_name, inert_keys, labelled
+from ltrun.results.address import FIRST, NEUTRAL, as_typed, class_name, inert_keys, labelled
 from ltrun.results.record import RunRecord
 from ltrun.taxonomy import SLOTS
 
@@ -39,7 +39,7 @@ def fact(record: RunRecord, key: str) -> str | None:
         name = f"{class_name(part)}.{step}" if part else key
         node = node.get(step) if isinstance(node, Mapping) else None
     if node is None:
-        node = "none" if key in SLOTS else NEUTRAL.get(name)
+        node = "none" if key in SLOTS else NEUTRAL.get(FIRST.get(name, name))
     if isinstance(node, Mapping):
         inside = ", ".join(f"{path}: {value}" for path, value in sorted(leaves(node).items()))
         return f"{{{inside}}}" if inside else None

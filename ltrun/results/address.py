@@ -18,26 +18,35 @@ ERROR = "error.log"  # why a job failed: a sentence on the first line, and the t
 EPOCHS = "metrics.jsonl"  # a line for each epoch, written while the run trains
 JOB = "job.json"  # a job that waits for a launcher
 PREDICTIONS = "predictions.npz"
+MODEL = "model.pt"  # the trained network and its fitted post-hoc parts
 LOCK = ".lock"  # held by the process that trains the run
 MANIFEST = "checkpoints.json"  # names the checkpoints from which a run may resume
 INERT = (
-    "seed", "outputs", "force", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",
+    "seed", "outputs", "force", "sweep", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",
     "runtime.device", "runtime.threads", "runtime.channels_last", "runtime.compile", "runtime.pack", "runtime.tensorboard",
     "runtime.checkpoint_seconds", "runtime.levers",
 )  # fmt: skip
 """Keys that name a run, or change only where, how fast or how visibly it runs. All other keys of `runtime` change results."""
 
+OF_NETWORKS = ("network.cut", "network.download")  # inert keys that only some networks have
+
 NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.grey_range": [0, 65535],
     "ltrun.ImageFolder.max_pixels": 89478485,
-    "ltrun.ImageFolder.validation_fraction": 0,
     "runtime.accumulate": 1,
+    "ltrun.ImageFolder.validation_fraction": 0,
     "runtime.sync_bn": False,
+    "runtime.decode": "cpu",
 }
 """Keys that are younger than some results, with the value that reproduces those results; null needs no entry.
 
 A setting is named by its path (`dataset.task`), an argument of a part by the part's class (`ltrun.margin.LDAM.shift`).
 """
+
+RENAMED: Mapping[str, Mapping[str, str]] = {"ltrun.ImageFolder": {"validation_fraction": "validation"}}
+"""Class -> an argument's first name -> its name today. An address has the first name, so that results keep their addresses."""
+
+FIRST = {f"{family}.{new}": f"{family}.{old}" for family, names in RENAMED.items() for old, new in names.items()}
 
 ORDERED = ("augments", "mixers", "streams", "terms")  # mappings whose order sets the order of work or of random draws
 
@@ -67,11 +76,15 @@ def _whole(node: object) -> object:
 
 
 def inert_keys(config: Mapping[str, Any]) -> frozenset[str]:
-    """Returns the keys of `INERT`, and the arguments that the data set of the configuration declares inert."""
+    """Returns the keys of `INERT` and `OF_NETWORKS`, the arguments that the data set of the configuration declares inert, and
+    the place of pre-trained weights whose SHA-256 is known."""
     dataset = config.get("dataset")
     declared = dataset.get("inert") if isinstance(dataset, Mapping) else None
     names = declared if isinstance(declared, (list, tuple)) else ()
-    return frozenset({*INERT, *(f"dataset.{name}" for name in names if name not in ("_target_", *DATASET_KEYS))})
+    network = config.get("network")
+    known = isinstance(network, Mapping) and network.get("sha256") is not None
+    inert = {*INERT, *OF_NETWORKS, *(["network.weights"] if known else [])}
+    return frozenset({*inert, *(f"dataset.{name}" for name in names if name not in ("_target_", *DATASET_KEYS))})
 
 
 def fingerprint(config: Mapping[str, Any], neutral: Mapping[str, Any] = NEUTRAL) -> str:
@@ -123,8 +136,9 @@ class _Canonical:
             else:
                 said = _literal(value, here)
             name = f"{family}.{key}" if argument else here
-            if name not in self.neutral or json.dumps(said) != json.dumps(_literal(self.neutral[name], name)):
-                found[str(key)] = said
+            first = FIRST.get(name, name)
+            if first not in self.neutral or json.dumps(said) != json.dumps(_literal(self.neutral[first], first)):
+                found[str(key) if first == name else first.rpartition(".")[2]] = said
         return found
 
     def _speaks(self, path: str) -> bool:

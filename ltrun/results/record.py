@@ -12,6 +12,7 @@ from ltrun.errors import ConfigError, DataError
 from ltrun.metrics import SINGLE_LABEL
 from ltrun.results.address import RESULT, fingerprint, labelled
 from ltrun.results.atomic import write_atomically
+from ltrun.results.renamed import with_todays_names
 from ltrun.results.schema import FORMAT, LARGEST, Unknown, read
 from ltrun.results.upgrade import upgrade
 
@@ -115,7 +116,7 @@ class RunRecord:
         if content["format"] != FORMAT:
             content = upgrade(content)
             content["fingerprint"] = fingerprint(content["config"])
-        return cls(**content, path=path)
+        return cls(**with_todays_names(content), path=path)
 
 
 class UnknownRecord(DataError):

@@ -69,3 +69,17 @@ def test_an_interrupt_ends_every_process(photos: Path, tmp_path: Path) -> None:
     assert "Traceback" not in output
     with pytest.raises(ProcessLookupError):
         os.killpg(running.pid, 0)
+
+
+def test_runs_on_photographs_are_the_same_with_any_number_of_workers(ltrun: Run, tmp_path: Path) -> None:
+    class_folders(tmp_path / "photos", {"ant": 20, "bee": 8}, size=40)
+    photos = ("dataset=photos", "dataset.image_size=16", "dataset.resize=20", "network=resnet8", "batch_size=8")
+    runs = []
+    for workers in (0, 2):
+        where = (f"dataset.root={tmp_path / 'photos'}", f"dataset.workers={workers}", f"outputs=workers_{workers}")
+        done = ltrun(*photos, *where, "method=paco", "epochs=2", "runtime.device=cpu")
+        assert done.returncode == 0, done.stderr
+        runs.append(result_of(Path(f"workers_{workers}")))
+    lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]
+    assert [line["losses"] for line in lines[0]] == [line["losses"] for line in lines[1]]
+    assert lines[0][0]["loss"] != lines[0][1]["loss"]

@@ -1,6 +1,7 @@
 """Description of a data set before training: its counts, and a chart of its classes that fits the screen."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,3 +81,8 @@ def test_the_chart_fits_the_screen(classes: int, width: int, height: int) -> Non
 def test_a_terminal_without_unicode_gets_plain_bars() -> None:
     text = printed(splits_of(COUNTS), encoding="ascii")
     assert "####" in text
+
+
+def test_notes_of_the_data_set_are_told() -> None:
+    noted = replace(splits_of(COUNTS), notes=("lists: as published", "images: below photos"))
+    assert "lists: as published\nimages: below photos\n" in printed(noted)

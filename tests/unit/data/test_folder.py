@@ -42,8 +42,8 @@ def test_cifar_keeps_label_order(tmp_path: Path) -> None:
     assert (counts[0], counts[-1]) == (12, 3)
 
 
-def test_validation_fraction_holds_out_a_share_of_each_class(skewed: Path) -> None:
-    splits = ImageFolder(str(skewed), image_size=4, validation_fraction=0.1).open(CPU)
+def test_validation_holds_out_a_share_of_each_class(skewed: Path) -> None:
+    splits = ImageFolder(str(skewed), image_size=4, validation=0.1).open(CPU)
     val = present(splits.val)
     assert torch.bincount(val.targets.primary).tolist() == [1, 6, 3, 15, 1, 22]
     assert splits.stats.counts.tolist() == [11, 54, 27, 135, 11, 198]
@@ -53,16 +53,16 @@ def test_validation_fraction_holds_out_a_share_of_each_class(skewed: Path) -> No
 def test_a_class_with_one_image_keeps_it_for_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class_folders(tmp_path / "train", {"ant": 10, "bee": 1}, size=4)
     class_folders(tmp_path / "test", {"ant": 1, "bee": 1}, size=4)
-    splits = ImageFolder(str(tmp_path), image_size=4, validation_fraction=0.2).open(CPU)
+    splits = ImageFolder(str(tmp_path), image_size=4, validation=0.2).open(CPU)
     assert torch.bincount(present(splits.val).targets.primary).tolist() == [2]
     assert "class 'bee': one image to train on, so none is held out for validation" in caplog.messages
 
 
-def test_validation_fraction_of_classes_with_one_image_each_is_refused(tmp_path: Path) -> None:
+def test_validation_of_classes_with_one_image_each_is_refused(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 2, "bee": 2}, size=4)
-    sentence = refused(ImageFolder(str(tmp_path), image_size=4, validation_fraction=0.2))
+    sentence = refused(ImageFolder(str(tmp_path), image_size=4, validation=0.2))
     assert "has more than one image to train on" in sentence
-    assert "dataset.validation_fraction=0," in sentence
+    assert "dataset.validation=0," in sentence
 
 
 def test_validation_per_class_is_refused_for_a_class_with_one_image(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_validation_per_class_is_refused_for_a_class_with_one_image(tmp_path: Pa
 
 def test_without_a_test_folder_validation_is_a_share_of_the_other_images(tmp_path: Path) -> None:
     class_folders(tmp_path, {"ant": 50, "bee": 10}, size=4)
-    splits = ImageFolder(str(tmp_path), image_size=4, validation_fraction=0.25).open(CPU)
+    splits = ImageFolder(str(tmp_path), image_size=4, validation=0.25).open(CPU)
     assert (splits.stats.counts.tolist(), len(present(splits.val)), len(splits.test)) == ([30, 6], 12, 12)
 
 
@@ -82,15 +82,15 @@ def test_too_large_a_validation_per_class_is_refused_with_values_that_fit(skewed
     sentence = refused(ImageFolder(str(skewed), image_size=4, validation_per_class=12))
     assert "the rarest class, 'ant', has 12 images to train on" in sentence
     assert "dataset.validation_per_class=11 or less" in sentence
-    assert "dataset.validation_fraction=0.1" in sentence
+    assert "dataset.validation=0.1" in sentence
     val = present(ImageFolder(str(skewed), image_size=4, validation_per_class=11).open(CPU).val)
     assert (np.bincount(val.targets.primary) == 11).all()
 
 
 def test_a_second_validation_split_is_refused(skewed: Path) -> None:
     class_folders(skewed / "val", dict.fromkeys(SKEWED, 1), size=4)
-    with pytest.raises(ConfigError, match=r"is the validation split already: give dataset\.validation_fraction=0"):
-        ImageFolder(str(skewed), validation_fraction=0.1).open(CPU)
+    with pytest.raises(ConfigError, match=r"is the validation split already: give dataset\.validation=0"):
+        ImageFolder(str(skewed), validation=0.1).open(CPU)
 
 
 def test_a_test_fraction_beside_a_test_folder_is_refused(skewed: Path) -> None:
@@ -101,10 +101,10 @@ def test_a_test_fraction_beside_a_test_folder_is_refused(skewed: Path) -> None:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: ImageFolder("x", validation_fraction=1.0), "validation_fraction must be from 0 to below 1, got 1"),
-        (lambda: ImageFolder("x", validation_fraction=-0.1), "validation_fraction must"),
-        (lambda: ImageFolder("x", validation_fraction=float("nan")), "validation_fraction must"),
-        (lambda: ImageFolder("x", validation_fraction=0.1, validation_per_class=1), "give one of them"),
+        (lambda: ImageFolder("x", validation=1.0), "validation must be from 0 to 0.5, half of each class, got 1"),
+        (lambda: ImageFolder("x", validation=-0.1), "validation must"),
+        (lambda: ImageFolder("x", validation=float("nan")), "validation must"),
+        (lambda: ImageFolder("x", validation=0.1, validation_per_class=1), "give one of them"),
         (lambda: ImageFolder("x", max_pixels=0), "max_pixels must be at least 1"),
         (lambda: ImageFolder("x", imbalance=50), "imbalance is 50 and has no effect with profile=as_is"),
         (lambda: DigitsLT(profile="as_is", imbalance=50), "imbalance is 50 and has no effect with profile=as_is"),
@@ -123,8 +123,8 @@ def test_an_imbalance_without_effect_on_cifar_is_refused(tmp_path: Path) -> None
 
 def test_keys_added_later_do_not_change_the_addresses_of_older_results() -> None:
     node = yaml.safe_load((CONF / "dataset" / "image_folder.yaml").read_text())["dataset"] | {"root": "photos"}
-    young = {"grey_range": [0, 65535], "max_pixels": MAX_PIXELS, "validation_fraction": 0}
+    young = {"grey_range": [0, 65535], "max_pixels": MAX_PIXELS, "validation": 0}
     old = fingerprint({"dataset": {key: value for key, value in node.items() if key not in young}})
     assert old == fingerprint({"dataset": node}) == fingerprint({"dataset": node | young}) == "cda1fd03"
-    for key, value in {"grey_range": [0, 4095], "max_pixels": 10**9, "validation_fraction": 0.1}.items():
+    for key, value in {"grey_range": [0, 4095], "max_pixels": 10**9, "validation": 0.1}.items():
         assert fingerprint({"dataset": node | {key: value}}) != old

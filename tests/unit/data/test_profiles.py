@@ -181,6 +181,11 @@ def test_a_share_leaves_an_image_to_train_on() -> None:
     assert share(np.array([1, 2, 3]), 0.99).tolist() == [0, 1, 2]
 
 
+def test_validation_takes_half_of_a_class_at_most() -> None:
+    assert share(np.array([1, 2, 3, 5, 10]), 0.5, half=True).tolist() == [0, 1, 1, 2, 5]
+    assert share(np.array([1, 2, 3, 10]), 0.01, half=True).tolist() == [0, 1, 1, 1]
+
+
 def test_held_out_images_are_the_last_of_each_class() -> None:
     labels = np.repeat([0, 1], [10, 4])
     train, val = LongTail("as_is").split(labels, NAMES[:2], held=np.array([3, 1]))

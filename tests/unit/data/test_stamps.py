@@ -11,7 +11,8 @@ import PIL
 import pytest
 
 from ltrun.data import ImageFolder, cache, stamps
-from ltrun.data.class_folders import read_images, scan
+from ltrun.data.class_folders import scan
+from ltrun.data.decoded import read_images
 from ltrun.data.images import Decoding
 from ltrun.data.stamps import Stamps
 from tests.support.data_fakes import CPU, cifar, cifar_parquet, class_folders, encoded, images_of, write_parquet
@@ -103,7 +104,7 @@ def test_a_replaced_parquet_file_is_decoded_again(tmp_path: Path) -> None:
 
 
 def test_another_version_of_pillow_decodes_again(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = scan(photos / "train", photos)
+    folder = scan(photos / "train", photos).listed(photos)
     read_images(folder, Decoding(8))
     decoded: list[int] = []
 
@@ -111,7 +112,7 @@ def test_another_version_of_pillow_decodes_again(photos: Path, monkeypatch: pyte
         decoded.append(1)
         return np.zeros((6, 3, 8, 8), np.uint8), {}
 
-    monkeypatch.setattr("ltrun.data.class_folders.decode_all", decode)
+    monkeypatch.setattr("ltrun.data.decoded.decode_all", decode)
     read_images(folder, Decoding(8))
     assert not decoded
     monkeypatch.setattr(PIL, "__version__", "0.1")
@@ -129,7 +130,7 @@ def test_a_changed_folder_replaces_its_entry(photos: Path, tmp_path: Path) -> No
 
 def test_a_folder_has_one_place_for_every_spelling_of_its_path(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos.parent)
-    places = [scan(root / "train", root) for root in (Path("photos"), photos, Path("photos/../photos"))]
+    places = [scan(root / "train", root).listed(root) for root in (Path("photos"), photos, Path("photos/../photos"))]
     assert len({folder.place for folder in places}) == 1
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from ltrun.data import ImageFolder, Resident, Splits, Streamed, folder
+from ltrun.data import ImageFolder, Resident, Splits, Streamed
+from ltrun.data import photos as photos_module
 from ltrun.data.stores import Store
 from ltrun.errors import ConfigError, DataError
 from ltrun.machine import free_memory
@@ -165,7 +166,7 @@ def alive(pid: int) -> bool:
 def test_images_that_exceed_the_free_memory_are_streamed(
     photos: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: type
 ) -> None:
-    monkeypatch.setattr(folder, "free_memory", lambda: free)
+    monkeypatch.setattr(photos_module, "free_memory", lambda: free)
     assert type(ImageFolder(str(photos), image_size=16).open(CPU).train) is kind
 
 

@@ -30,8 +30,8 @@ ROWS = 22
 
 def stepped(preset: str, folder: Path, parts: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Returns the gradients of a step of 32 rows in float64, and the state after it. Normalisation uses running statistics."""
+    targets = digits()[0].targets  # outside: the small set is made once, for all tests
     with doubled():
-        targets = digits()[0].targets
         store = Resident(digits()[0].images, Labels(targets.index, targets.weight.double()))
         recipe = bound(small(composed(f"method={preset}"), 1))
         made = trainer(recipe, folder, accumulate=parts, prepare=Doubled(), train_set=store)
@@ -39,11 +39,12 @@ def stepped(preset: str, folder: Path, parts: int) -> tuple[dict[str, Tensor], d
         made.enter(network, recipe.stages[0], 0)
         running = StageRun.of(recipe.stages[0], network, made.context)
         narrow_augments(running)
-        rows, _ = running._begin(Clock(recipe.stages[0].name, 0, 10))
+        clock = Clock(recipe.stages[0].name, 0, 10)
+        rows, _ = running._begin(clock)
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._NormBase):
                 module.eval()
-        running.step.take({name: next(running._batches([plan[:32]])) for name, plan in rows.items()})
+        running.step.take({name: next(running._batches(name, [plan[:32]], clock)) for name, plan in rows.items()})
         gradients = {name: p.grad for name, p in running.named_parameters() if p.grad is not None}
         return gradients, snapshot(running)
 

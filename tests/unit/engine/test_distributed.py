@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ltrun.classifier import Linear
 from ltrun.config.bind import Bound
+from ltrun.data.crop import Draws, RandomCrop
 from ltrun.data.stores import Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import evaluated
@@ -199,7 +201,8 @@ def check_a_streamed_store_decodes_every_image_on_one_rank(ranks: Ranks) -> None
         decodes, count = True, 0
         targets, files = digits()[0].targets, digits()[0].files
 
-        def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+        def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None) -> Iterator[Batch]:
+            assert cuts and [draws.keys.tolist() for draws in cuts] == [some.tolist() for some in rows]
             self.count += sum(map(len, rows))
             return digits()[0].open(rows)
 
@@ -208,7 +211,8 @@ def check_a_streamed_store_decodes_every_image_on_one_rank(ranks: Ranks) -> None
 
     store: Store = Streamed()
     plan = [torch.arange(10, 20), torch.arange(5), torch.tensor([3, 3, 60, 1, 0, 2, 7])]
-    for found, expected in zip(ranks.open(store, plan), digits()[0].open(plan), strict=True):
+    cuts = [Draws(RandomCrop(8), rows.numpy().astype(np.uint64)) for rows in plan]
+    for found, expected in zip(ranks.open(store, plan, cuts=cuts), digits()[0].open(plan), strict=True):
         assert torch.equal(found.inputs, expected.inputs) and torch.equal(found.rows, expected.rows)
         assert torch.equal(found.targets.primary, expected.targets.primary)
     counts = [torch.empty(1) for _ in range(ranks.world)]

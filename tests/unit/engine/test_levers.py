@@ -174,7 +174,7 @@ def test_a_captured_step_that_gathers_its_images_has_the_bits_of_one_that_receiv
 @GPU
 def test_streamed_images_are_copied_in_as_without_the_lever(tmp_path: Path) -> None:
     class Decoded(Resident):
-        def open(self, rows: Sequence[Tensor], late: bool = False) -> Iterator[Batch]:
+        def open(self, rows: Sequence[Tensor], late: bool = False, cuts: object = None) -> Iterator[Batch]:
             return super().open(rows)
 
     recipe, (train, _) = bound(small(composed(), epochs=6)), digits()

@@ -14,7 +14,7 @@ import yaml
 from ltrun.config.catalogue import folders
 from ltrun.errors import ConfigError
 from ltrun.report.facts import leaves
-from ltrun.results.address import INERT, address, class_name, fingerprint, inert_keys
+from ltrun.results.address import INERT, OF_NETWORKS, address, class_name, fingerprint, inert_keys
 from ltrun.results.address import NEUTRAL as KNOWN
 from ltrun.taxonomy import DATASET_KEYS, GROUPS, STAGE_SLOTS
 from tests.support.cases import CONF, OPTIONS, composed
@@ -43,9 +43,11 @@ def test_other_keys_change_the_fingerprint(key: str) -> None:
 
 
 def test_every_inert_key_exists() -> None:
-    files = [folders()[0] / "config.yaml", *(folders()[0] / "dataset").iterdir()]
-    known = set().union(*(leaves(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files))
-    assert set(INERT) <= known
+    conf = folders()[0]
+    options = [leaves({"network": yaml.safe_load(file.read_text(encoding="utf-8"))}) for file in (conf / "network").iterdir()]
+    files = [conf / "config.yaml", *(conf / "dataset").iterdir()]
+    known = set().union(*options, *(leaves(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files))
+    assert {*INERT, *OF_NETWORKS} <= known
 
 
 def test_fingerprint_is_canonical() -> None:
@@ -232,18 +234,18 @@ def test_a_data_set_declares_inert_arguments() -> None:
 
 @pytest.mark.parametrize("name", [*DATASET_KEYS, "_target_"])
 def test_no_data_set_can_declare_the_keys_of_ltrun_inert(name: str) -> None:
-    own = set(INERT)
+    own = {*INERT, *OF_NETWORKS}
     assert inert_keys({"dataset": {"inert": [name]}}) == own
     assert inert_keys({"dataset": {"inert": name}}) == inert_keys({"dataset": None}) == inert_keys({}) == own
 
 
 @pytest.mark.parametrize("dataset", OPTIONS["dataset"])
-def test_where_images_lie_is_part_of_the_address_of_an_image_folder_alone(dataset: str) -> None:
+def test_where_images_lie_is_part_of_the_address_of_the_users_own_images_alone(dataset: str) -> None:
     assert "dataset" in GROUPS
     node = yaml.safe_load((CONF / "dataset" / f"{dataset}.yaml").read_text())["dataset"]
     inert = {key for key in node if f"dataset.{key}" in inert_keys({"dataset": node})}
-    reading = {"cifar10_lt": {"root", "download"}, "image_folder": {"streamed", "workers"}, "digits_lt": set()}
-    assert inert - {"name", "inert"} == reading[dataset.replace("100", "10")]
+    reading = {"cifar10_lt": {"root", "download"}, "digits_lt": set()}
+    assert inert - {"name", "inert"} == reading.get(dataset.replace("100", "10"), {"streamed", "workers"})
 
 
 # -------------------------------------------------------------------------------------------------------------- addresses

@@ -1,0 +1,260 @@
+"""Base of the data sets of photographs: from listed images to the stores of the splits."""
+
+# No `from __future__ import annotations`: `bind` reads the annotations of inherited fields in the modules of subclasses.
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ltrun.data.class_folders import named
+from ltrun.data.containers import Joined
+from ltrun.data.decoded import find_unreadable, read_images
+from ltrun.data.decoders import Decoders
+from ltrun.data.files import Files
+from ltrun.data.images import MAX_PIXELS, Decoding, shown, unreadable
+from ltrun.data.listed import Found, Listed
+from ltrun.data.profiles import LongTail, Profile, Rows, hold_out, refuse_ignored, share
+from ltrun.data.sample import look_at
+from ltrun.data.source import Source, Splits, folder_of, reading
+from ltrun.data.stores import Resident, Store, Streamed
+from ltrun.errors import ConfigError, DataError
+from ltrun.machine import free_memory
+from ltrun.types import Labels
+
+RESIDENT_SHARE = 0.5  # share of the free memory that decoded images may take
+LARGEST = 4096  # pixels a side
+TEST_FRACTION = 0.2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """The readable images of a split, decoded: (N, 3, size, size) uint8. skipped: number of unreadable images."""
+
+    images: NDArray[np.uint8]
+    labels: Rows
+    files: Files
+    skipped: int
+
+    def store(self, rows: Rows, device: torch.device) -> Store:
+        return Resident.of(self.images, self.labels, rows, device, self.files)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The readable images of a split, decoded when needed. index: (N,) number of each image among the decoders' images."""
+
+    decoders: Decoders
+    index: Rows
+    labels: Rows
+    files: Files
+    skipped: int
+
+    def store(self, rows: Rows, device: torch.device) -> Store:
+        targets = Labels.hard(torch.from_numpy(self.labels[rows])).to(device)
+        return Streamed(self.decoders, self.index[rows], targets, self.files.take(rows))
+
+
+Images = Pixels | Encoded
+
+
+@dataclass(eq=False)
+class Photos(Source):
+    """Images in files, archives or tables, of any size and kind. A subclass finds them; all else happens here.
+
+    An image becomes RGB: its centre square, scaled to image_size; with `resize`, its shorter side scaled to so many pixels and
+    the centre cut out, as ImageNet is evaluated. Where training cuts photographs at random (RandomResizedCrop), they are cut
+    from whole photographs. Of an animation or a file of several pages, the first image counts.
+
+    test_fraction: share of each class, at least one image, that is held out for testing where there is no test split: always
+    the same images. validation: share of each class for the validation split: at least one image where the class has two, and
+    never more than half of a class. validation_per_class: images of each class for the validation split; the rarest class
+    limits it. profile, imbalance: a long tail, cut in the order of the sizes of the classes.
+    grey_range: [black, white], the values of both in all grey images of more than 8 bits whose files do not say them; None:
+    [0, 65535] in 16-bit files, which are refused if all are far darker; other files are refused. max_pixels: of an image as it
+    is decoded (a JPEG at the size that its scaling needs); larger images count as unreadable.
+    skip_unreadable: leave out unreadable images, and count them, instead of refusing the data set.
+    streamed: decode an image each time that it is needed, in `workers` processes for each stream (None: one per thread of the
+    run, up to 16), instead of once; 'auto' streams if all decoded images would take more than half of the free memory, or are
+    cut at random. The results are the same, bit for bit. An unreadable image is then found only when it is needed; with
+    skip_unreadable, a pass over all files finds it before training.
+    """
+
+    root: str
+    image_size: int = 224
+    test_fraction: float = TEST_FRACTION
+    profile: Profile = "as_is"
+    imbalance: float = 100.0
+    validation_per_class: int = 0
+    validation: float = 0.0
+    grey_range: list[float] | None = None
+    max_pixels: int = MAX_PIXELS
+    skip_unreadable: bool = False
+    streamed: bool | Literal["auto"] = "auto"
+    workers: int | None = None
+    resize: int | None = None
+    random_crops: bool = field(default=False, kw_only=True)
+    device_decodes: bool = field(default=False, kw_only=True)
+
+    upright: ClassVar[bool] = True  # whether images are turned as their EXIF orientation says
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.image_size <= LARGEST:
+            raise ConfigError(f"image_size must be from 1 to {LARGEST} pixels, got {self.image_size}")
+        if self.resize is not None and not self.image_size <= self.resize <= LARGEST:
+            raise ConfigError(f"resize must be from image_size ({self.image_size}) to {LARGEST} pixels, got {self.resize}")
+        if not 0 < self.test_fraction < 1:
+            raise ConfigError(f"test_fraction must lie between 0 and 1, got {self.test_fraction:g}")
+        if not 0 <= self.validation <= 0.5:
+            raise ConfigError(f"validation must be from 0 to 0.5, half of each class, got {self.validation:g}")
+        if self.validation and self.validation_per_class:
+            raise ConfigError("validation and validation_per_class both hold images out: give one of them")
+        ends = self.grey_range
+        if ends is not None and not (len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf):
+            raise ConfigError(f"grey_range must be two numbers, black before white, such as [0,4095], got {ends}")
+        if self.max_pixels < 1:
+            raise ConfigError(f"max_pixels must be at least 1, got {self.max_pixels}")
+        refuse_ignored(self.profile, self.imbalance, usual=100)
+        if self.workers is not None and self.workers < 0:
+            raise ConfigError(f"workers must be 0 or more, or null for one per thread, got {self.workers}")
+        if self.random_crops and self.streamed is False:
+            raise ConfigError("streamed is false, but training cuts whole photographs at random: give dataset.streamed=auto")
+        self.tail = LongTail(self.profile, self.imbalance, self.validation_per_class)
+        self.lacks_validation = False
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.root)
+
+    @property
+    def how(self) -> Decoding:
+        """How images are decoded for evaluation."""
+        grey_range = None if self.grey_range is None else (self.grey_range[0], self.grey_range[1])
+        size, resize = self.image_size, self.resize
+        return Decoding(size, True, grey_range, self.max_pixels, resize, upright=self.upright)
+
+    def refuse_ineffective(self, places: Mapping[str, str]) -> None:
+        """Raises ConfigError if images are to be held out for a split that is there. places: split -> where, in a sentence."""
+        if "test" in places and self.test_fraction != TEST_FRACTION:
+            given = f"dataset.test_fraction={self.test_fraction:g}"
+            raise ConfigError(f"{places['test']} is the test split, so {given} has no effect: remove it")
+        for key, value in {"validation_per_class": self.validation_per_class, "validation": self.validation}.items():
+            if "val" in places and value:
+                raise ConfigError(f"{places['val']} is the validation split already: give dataset.{key}=0")
+
+    def find(self) -> Found:
+        """Returns the images of each split. Raises DataError or ConfigError, naming the file and the way out."""
+        raise NotImplementedError
+
+    def open(self, device: torch.device) -> Splits:
+        with reading(self.folder):
+            found = self.find()
+            look_at(Joined(listed.images for listed in found.splits.values()), self.how)
+            streams = self._streams(found.splits, device)
+            own = dict((self._encoded if streams else self._decoded)(found, device))
+        train, names = own["train"], found.names
+        pool, held = hold_out(train.labels, self._held(found, train.labels))
+        labels = train.labels[pool]
+        kept = self.tail.split(labels, names, by_size=True, held=self._validation(names, labels))
+        rows, val_rows = (pool[some] for some in kept)
+        whole = {split: own[split].store(np.arange(len(own[split].labels)), device) for split in own if split != "train"}
+        val = whole.get("val") or (train.store(val_rows, device) if len(val_rows) else None)
+        test = whole.get("test") or train.store(held, device)
+        stamps = tuple(listed.stamps for listed in found.splits.values() if streams and listed.stamps is not None)
+        skipped = sum(images.skipped for images in own.values())
+        return Splits(train.store(rows, device), val, test, names, skipped, stamps, found.notes)
+
+    def _streams(self, splits: Mapping[str, Listed], device: torch.device) -> bool:
+        if self.streamed != "auto" or self.random_crops:
+            return bool(self.streamed)
+        decoded = sum(len(listed.images) for listed in splits.values()) * 3 * self.image_size**2
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+        streams = decoded > RESIDENT_SHARE * free
+        if streams:
+            log.info("%.1f GB of decoded images are too many to hold: streaming them (dataset.streamed)", decoded / 1e9)
+        return streams
+
+    def _decoded(self, found: Found, device: torch.device) -> Iterator[tuple[str, Images]]:
+        for split, listed in found.splits.items():
+            images, digests, reasons = read_images(listed, self.how)
+            readable = self._readable(split, found, reasons)
+            kept = images if readable.all() else images[readable]
+            files = listed.files.holding(listed.files.sizes, digests, listed.files.times).take(np.flatnonzero(readable))
+            yield split, Pixels(kept, listed.labels[readable], files, len(reasons))
+
+    def _encoded(self, found: Found, device: torch.device) -> Iterator[tuple[str, Images]]:
+        images = Joined(listed.images for listed in found.splits.values())
+        decodes = device if self.device_decodes else None
+        decoders = Decoders(images, self.how, self.workers, pinned=device.type == "cuda", device=decodes)
+        first = 0
+        for split, listed in found.splits.items():
+            reasons = find_unreadable(listed, self.how) if self.skip_unreadable else {}
+            readable = self._readable(split, found, reasons)
+            index, files = first + np.flatnonzero(readable), listed.files.take(np.flatnonzero(readable))
+            yield split, Encoded(decoders, index, listed.labels[readable], files, len(reasons))
+            first += len(listed.images)
+
+    def _held(self, found: Found, labels: Rows) -> Rows:
+        """Returns (C,) numbers of images held out for testing: none where there is a test split."""
+        if "test" in found.splits:
+            return np.zeros(len(found.names), dtype=np.int64)
+        counts, where = np.bincount(labels, minlength=len(found.names)), shown(found.splits["train"].root)
+        if (lone := np.flatnonzero(counts < 2)).size:
+            name = found.names[lone[0]]
+            raise DataError(f"class '{name}' in {where} has one readable image, so none is left to test it: add images")
+        held = share(counts, self.test_fraction)
+        log.info(
+            "%s has no test %s: %s of its %s images are held out for testing (dataset.test_fraction=%g of each class)",
+            where, self.of_splits, f"{held.sum():,}", f"{counts.sum():,}", self.test_fraction,
+        )  # fmt: skip
+        return held
+
+    of_splits: ClassVar[str] = "split"  # what a split is made of, in sentences
+
+    def _validation(self, names: tuple[str, ...], labels: Rows) -> Rows:
+        """Returns (C,) numbers of training images held out for validation. Raises DataError if a class has too few."""
+        counts, each = np.bincount(labels, minlength=len(names)), self.tail.validation_per_class
+        if self.validation:
+            held = share(counts, self.validation, half=True)
+            if (lone := np.flatnonzero(held == 0)).size == len(held):
+                raise DataError(
+                    f"no class in {shown(self.folder)} has more than one image to train on, so none is left for validation: "
+                    "give dataset.validation=0, or add images"
+                )
+            if lone.size:
+                which = named([names[label] for label in lone])
+                log.warning("%s: one image to train on, so none is held out for validation", which)
+            return held
+        if each >= counts.min():
+            name, most = names[counts.argmin()], counts.min() - 1
+            images = "1 image" if most == 0 else f"{counts.min()} images"
+            raise DataError(
+                f"the rarest class, '{name}', has {images} to train on, too few to leave {each} for validation: give "
+                f"dataset.validation_per_class={most}{' or less' if most else ''}, or a share of each class by "
+                "dataset.validation=0.1"
+            )
+        return np.full(len(counts), each)
+
+    def _readable(self, split: str, found: Found, reasons: Mapping[int, str]) -> NDArray[np.bool_]:
+        """Returns an (N,) mask of the readable images. Raises DataError for an unreadable image that may not be left out."""
+        listed = found.splits[split]
+        if reasons and not self.skip_unreadable:
+            row, reason = next(iter(reasons.items()))
+            raise unreadable(listed.images.shown(row), reason, others=len(reasons) - 1)
+        readable = np.ones(len(listed.images), dtype=bool)
+        readable[list(reasons)] = False
+        left = set(listed.labels[readable].tolist())
+        if lost := sorted(set(listed.labels.tolist()) - left):
+            sentence = f"class '{found.names[lost[0]]}' in {shown(listed.root)} has no readable image"
+            if split == "train" or not left:
+                row, reason = next((row, said) for row, said in reasons.items() if listed.labels[row] == lost[0])
+                raise DataError(f"{sentence}, because {listed.images.shown(row)} {reason}: repair it or remove it")
+            log.warning("%s, so it is not measured there", sentence)
+        return readable

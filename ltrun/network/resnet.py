@@ -1,0 +1,252 @@
+"""ResNet and ResNeXt for photographs, with torchvision's names of parameters: depths 10 to 152."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ltrun.errors import ConfigError, did_you_mean
+from ltrun.kernels.norm_relu import norm_relu
+from ltrun.network.weights import load, opened
+from ltrun.parts import Backbone
+from ltrun.types import Preprocessing
+
+BLOCKS: Mapping[int, tuple[int, int, int, int]] = {
+    10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3),
+}  # fmt: skip
+BASIC = (10, 18, 34)  # depths with blocks of two 3x3 convolutions; the others have bottlenecks
+
+PUBLISHED: Mapping[tuple[int, int, int], dict[str, str]] = {  # (depth, groups, width_per_group) -> name -> torchvision's file
+    (18, 1, 64): {"IMAGENET1K_V1": "resnet18-f37072fd.pth"},
+    (34, 1, 64): {"IMAGENET1K_V1": "resnet34-b627a593.pth"},
+    (50, 1, 64): {"IMAGENET1K_V1": "resnet50-0676ba61.pth", "IMAGENET1K_V2": "resnet50-11ad3fa6.pth"},
+    (101, 1, 64): {"IMAGENET1K_V1": "resnet101-63fe2227.pth", "IMAGENET1K_V2": "resnet101-cd907fc2.pth"},
+    (152, 1, 64): {"IMAGENET1K_V1": "resnet152-394f9c45.pth", "IMAGENET1K_V2": "resnet152-f82ba261.pth"},
+    (50, 32, 4): {"IMAGENET1K_V1": "resnext50_32x4d-7cdf4587.pth", "IMAGENET1K_V2": "resnext50_32x4d-1a0047aa.pth"},
+    (101, 32, 8): {"IMAGENET1K_V1": "resnext101_32x8d-8ba56ff5.pth", "IMAGENET1K_V2": "resnext101_32x8d-110c445d.pth"},
+    (101, 64, 4): {"IMAGENET1K_V1": "resnext101_64x4d-173b62eb.pth"},
+}
+IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), size=224, interpolation="bilinear")
+SHORTCUT = (("downsample.0", "downsample.1"),)
+
+Place = tuple[str, str, int, int]  # layer, number in the layer, planes, stride
+MakeBlock = Callable[[int, int, int], "Basic | Bottleneck"]  # channels of the input, planes, stride
+
+
+class ResNet(Backbone):
+    """images (B, in_channels, H, W) -> features (B, D); D is 512 for depths 10 to 34, and 2,048 above.
+
+    The networks of torchvision without their last linear layer, with the same names of parameters, so files of weights fit:
+    a 7x7 convolution with stride 2 and a max pool (stem 'imagenet'), four layers of which the last three halve the
+    resolution, and global average pooling. Bottlenecks halve it in their 3x3 convolution ("v1.5"). `groups` and
+    `width_per_group` make a ResNeXt of a bottleneck network. Depth 10 is OLTR's, with one basic block a layer. Stem 'cifar',
+    for small images, is a 3x3 convolution without stride or pool. Convolutions are initialised by `kaiming_normal_` (fan
+    out); the last normalisation of a block starts at 1, not at 0. weights: a file, its name in torch's hub cache, or a name
+    of torchvision's, such as IMAGENET1K_V1. sha256: the first digits of the file's SHA-256, which ltrun fills in.
+
+    He et al., 2016, arXiv 1512.03385; Xie et al., 2017, arXiv 1611.05431.
+    """
+
+    normalised = (("conv1", "bn1"),)
+    sides: ClassVar[Mapping[str, tuple[int, int]]] = {"imagenet": (32, 512), "cifar": (8, 96)}
+
+    def __init__(
+        self,
+        depth: int,
+        groups: int = 1,
+        width_per_group: int = 64,
+        stem: Literal["imagenet", "cifar"] = "imagenet",
+        weights: str | None = None,
+        sha256: str | None = None,
+        download: bool = False,
+        *,
+        in_channels: int,
+    ):
+        super().__init__()
+        if depth not in BLOCKS:
+            raise ConfigError(f"depth must be one of {', '.join(map(str, BLOCKS))}, got {depth}")
+        if depth in BASIC and (groups, width_per_group) != (1, 64):
+            raise ConfigError(
+                f"groups and width_per_group are for depths of at least 50; remove them, or raise depth from {depth}"
+            )
+        if groups < 1 or width_per_group < 1:
+            raise ConfigError(f"groups and width_per_group must be at least 1, got {groups} and {width_per_group}")
+        self.block: MakeBlock = Basic if depth in BASIC else partial(Bottleneck, groups=groups, width_per_group=width_per_group)
+        self.places: list[Place] = [
+            (f"layer{layer + 1}", str(number), 64 * 2**layer, 2 if layer and not number else 1)
+            for layer, size in enumerate(BLOCKS[depth])
+            for number in range(size)
+        ]
+        self.pools = stem == "imagenet"
+        side, stride = (7, 2) if self.pools else (3, 1)
+        self.conv1 = nn.Conv2d(in_channels, 64, side, stride, padding=side // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.features = _add(self, self.block, self.places, 64)
+        _initialise(self)
+        self.pretrained = weights is not None
+        if weights is not None:
+            path, tensors = opened(weights, sha256, download, _published(depth, groups, width_per_group))
+            load(self, tensors, path)
+
+    @classmethod
+    def published(cls, arguments: Mapping[str, Any]) -> Mapping[str, str]:
+        return _published(arguments["depth"], arguments.get("groups", 1), arguments.get("width_per_group", 64))
+
+    @classmethod
+    def preprocessing(cls, arguments: Mapping[str, Any]) -> Preprocessing | None:
+        return None if arguments.get("weights") is None else IMAGENET
+
+    @classmethod
+    def pixels_of(cls, arguments: Mapping[str, Any]) -> tuple[int, int]:
+        return cls.sides[arguments.get("stem", "imagenet")]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return _pool(_through(self, _stem(self, images)))
+
+    def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
+        """Cuts after 'layer1', 'layer2', 'layer3' or 'penultimate_block' (BBN: only the very last block is not shared).
+
+        The trunk keeps this network's modules; the branches are new, and start as copies of the layers that they replace if
+        those are pre-trained and width is 1. Names stay: `trunk.layer2.0.conv1.weight`, `branches.0.layer3.0.conv1.weight`.
+        Raises ConfigError for an unknown block and a width without channels.
+        """
+        last = [max(i for i, place in enumerate(self.places) if place[0] == f"layer{n}") for n in (1, 2, 3)]
+        cuts = dict(zip(("layer1", "layer2", "layer3"), (n + 1 for n in last), strict=True))
+        cuts["penultimate_block"] = len(self.places) - 1
+        if after not in cuts:
+            raise ConfigError(f"after must name a block of the backbone, got '{after}'{did_you_mean(after, cuts)}")
+        trunk = Trunk(self, self.places[: cuts[after]])
+        branches: list[Backbone] = [
+            Branch(self.block, self.places[cuts[after] :], trunk.channels, width) for _ in range(copies)
+        ]
+        if self.pretrained and width == 1:
+            trained = self.state_dict()
+            for branch in branches:
+                branch.load_state_dict({name: trained[name] for name in branch.state_dict()})
+        return trunk, branches
+
+
+class Trunk(nn.Module):
+    """The modules of a network before the cut of a fork; images -> maps (B, channels, H', W')."""
+
+    normalised = (("conv1", "bn1"),)
+
+    def __init__(self, network: ResNet, places: Iterable[Place]):
+        super().__init__()
+        self.pools, self.conv1, self.bn1 = network.pools, network.conv1, network.bn1
+        for layer, number, *_ in places:
+            block = network.get_submodule(f"{layer}.{number}")
+            assert isinstance(block, Basic | Bottleneck)
+            _place(self, layer, number, block)
+            self.channels = block.channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        return _through(self, _stem(self, images))
+
+
+class Branch(Backbone):
+    """The blocks after the cut of a fork, and pooling: maps (B, channels, H, W) -> features (B, D)."""
+
+    def __init__(self, block: MakeBlock, places: Sequence[Place], channels: int, width: float):
+        super().__init__()
+        if any(int(width * planes) < 1 for _, _, planes, _ in places):
+            raise ConfigError(f"width must leave channels in every block, got {width}")
+        self.features = _add(self, block, places, channels, width)
+        _initialise(self)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return _pool(_through(self, maps))
+
+
+class Basic(nn.Module):
+    """Two 3x3 convolutions beside a shortcut: the identity, or a 1x1 convolution where channels or resolution change."""
+
+    def __init__(self, inputs: int, planes: int, stride: int):
+        super().__init__()
+        self.channels = planes
+        self.conv1, self.bn1 = _convolution(inputs, planes, 3, stride), nn.BatchNorm2d(planes)
+        self.conv2, self.bn2 = _convolution(planes, planes, 3), nn.BatchNorm2d(planes)
+        self.downsample = _downsample(inputs, planes, stride)
+        self.normalised = (("conv1", "bn1"), ("conv2", "bn2"), *SHORTCUT[self.downsample is None :])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = norm_relu(self.bn1, self.conv1(x))
+        return norm_relu(self.bn2, self.conv2(y), x if self.downsample is None else self.downsample(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut as in `Basic`. The result has 4 times `planes` channels."""
+
+    def __init__(self, inputs: int, planes: int, stride: int, *, groups: int, width_per_group: int):
+        super().__init__()
+        inner = int(planes * width_per_group / 64) * groups
+        if inner < 1:
+            raise ConfigError(f"width_per_group must leave a channel in each group, got {width_per_group} for {planes} planes")
+        self.channels = 4 * planes
+        self.conv1, self.bn1 = _convolution(inputs, inner, 1), nn.BatchNorm2d(inner)
+        self.conv2, self.bn2 = _convolution(inner, inner, 3, stride, groups), nn.BatchNorm2d(inner)
+        self.conv3, self.bn3 = _convolution(inner, self.channels, 1), nn.BatchNorm2d(self.channels)
+        self.downsample = _downsample(inputs, self.channels, stride)
+        self.normalised = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), *SHORTCUT[self.downsample is None :])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = norm_relu(self.bn1, self.conv1(x))
+        y = norm_relu(self.bn2, self.conv2(y))
+        return norm_relu(self.bn3, self.conv3(y), x if self.downsample is None else self.downsample(x))
+
+
+def _published(depth: int, groups: int, width_per_group: int) -> dict[str, str]:
+    files = PUBLISHED.get((depth, groups, width_per_group), {})
+    return {name: f"https://download.pytorch.org/models/{file}" for name, file in files.items()}
+
+
+def _downsample(inputs: int, channels: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and inputs == channels:
+        return None
+    return nn.Sequential(_convolution(inputs, channels, 1, stride), nn.BatchNorm2d(channels))
+
+
+def _convolution(inputs: int, channels: int, side: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, channels, side, stride, padding=side // 2, groups=groups, bias=False)
+
+
+def _add(module: nn.Module, block: MakeBlock, places: Iterable[Place], channels: int, width: float = 1.0) -> int:
+    """Adds new blocks to a module, the first for maps of `channels` channels. Returns the channels of the last block."""
+    for layer, number, planes, stride in places:
+        made = block(channels, int(width * planes), stride)
+        _place(module, layer, number, made)
+        channels = made.channels
+    return channels
+
+
+def _place(module: nn.Module, layer: str, number: str, block: nn.Module) -> None:
+    """Makes a block the submodule `layer.number`; a branch may have blocks 1 and 2 of a layer without block 0."""
+    if not hasattr(module, layer):
+        module.add_module(layer, nn.Sequential())
+    module.get_submodule(layer).add_module(number, block)
+
+
+def _stem(network: ResNet | Trunk, images: Tensor) -> Tensor:
+    maps = norm_relu(network.bn1, network.conv1(images))
+    return F.max_pool2d(maps, kernel_size=3, stride=2, padding=1) if network.pools else maps
+
+
+def _through(network: nn.Module, maps: Tensor) -> Tensor:
+    for name, layer in network.named_children():
+        if name.startswith("layer"):
+            maps = layer(maps)
+    return maps
+
+
+def _pool(maps: Tensor) -> Tensor:
+    return maps.mean(dim=(2, 3))
+
+
+def _initialise(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

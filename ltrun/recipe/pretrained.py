@@ -1,0 +1,52 @@
+"""Preprocessing of pre-trained networks: their normalisation replaces the data set's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ltrun.config.bind import Bound, public_name
+from ltrun.data.prepare import Normalise
+from ltrun.parts import Backbone, Prepare
+from ltrun.recipe.stage import Recipe
+from ltrun.types import Preprocessing
+
+
+def preprocessing_of(backbone: Bound[Backbone]) -> Preprocessing | None:
+    """Returns the preparation of images that the network's weights expect; None without pre-trained weights."""
+    return backbone.target.preprocessing(backbone.arguments)
+
+
+def pretrained_prepare(backbone: Bound[Backbone], prepare: Bound[Prepare]) -> Bound[Prepare]:
+    """Returns the data set's `prepare` with the mean and std that the network's weights expect.
+
+    Another preparation than Normalise stays: its author knows what it gives the network.
+    """
+    wanted = preprocessing_of(backbone)
+    if wanted is None or prepare.target is not Normalise:
+        return prepare
+    return replace(prepare, arguments={**prepare.arguments, "mean": list(wanted.mean), "std": list(wanted.std)})
+
+
+def pretrained_otherwise(recipe: Recipe, prepare: Bound[Prepare]) -> Iterator[str]:
+    """Yields warnings where a recipe differs from its pre-trained weights. prepare: the data set's own."""
+    wanted = preprocessing_of(recipe.backbone)
+    if wanted is None:
+        return
+    mean, std = (tuple(prepare.arguments.get(name, ())) for name in ("mean", "std"))
+    if prepare.target is Normalise and (mean, std) != (wanted.mean, wanted.std):
+        yield (
+            f"network.weights: the weights expect images normalised by mean {_spelled(wanted.mean)} and std "
+            f"{_spelled(wanted.std)}, which replace dataset.prepare's {_spelled(mean)} and {_spelled(std)}"
+        )
+    for stage in recipe.stages[:1]:
+        width = stage.network.arguments.get("width", 1)
+        if "after" in stage.network.arguments and width != 1:
+            yield (
+                f"{stage.network.path}.width={width:g}: branches of {public_name(stage.network.target)} that are narrower than "
+                "the network start untrained; give width 1 for branches with its pre-trained weights"
+            )
+
+
+def _spelled(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:g}" for value in values)

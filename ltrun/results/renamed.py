@@ -1,0 +1,43 @@
+"""Renamed arguments of data sets: recorded configurations and typed words with their names of today."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ltrun.results.address import RENAMED, class_name
+
+TYPED = {f"dataset.{old}": f"dataset.{new}" for names in RENAMED.values() for old, new in names.items()}
+"""Key of the command line as it was -> as it is."""
+
+
+def with_todays_names(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the content of a record or of a waiting job whose data set, changes and command have the names of today."""
+    found = dict(content)
+    config = found.get("config")
+    dataset = config.get("dataset") if isinstance(config, Mapping) else None
+    if not isinstance(config, Mapping) or not isinstance(dataset, Mapping):
+        return found
+    names = RENAMED.get(str(class_name(dataset.get("_target_"))), {})
+    if not names.keys() & dataset.keys():
+        return found
+    found["config"] = {**config, "dataset": {names.get(key, key): value for key, value in dataset.items()}}
+    found["changes"] = {TYPED.get(key, key): value for key, value in found["changes"].items()}
+    found["command"] = [_word(word) for word in found["command"]]
+    return found
+
+
+def todays_words(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line with the names that their keys have today; says each new name once."""
+    found = [_word(word) for word in words]
+    keys = dict.fromkeys(word.lstrip("+~").partition("=")[0] for word in words)
+    for key in keys.keys() & TYPED.keys():
+        print(f"{key} is called {TYPED[key]} now, and means the same", file=sys.stderr)
+    return found
+
+
+def _word(word: str) -> str:
+    key, equals, value = word.partition("=")
+    bare = key.lstrip("+~")
+    return f"{key.removesuffix(bare)}{TYPED.get(bare, bare)}{equals}{value}"
