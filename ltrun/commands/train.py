@@ -90,6 +90,13 @@ def _ask_hydra(argv: Sequence[str]) -> None:
     """Lets Hydra answer its flags, such as --cfg job. Raises ConfigError for flags with which Hydra would train."""
     import hydra
 
+    from ltrun.config.compose import hydra_ready
+    from ltrun.config.published import with_recipe
+    from ltrun.config.words import flags_and_overrides
+
+    flags, overrides = flags_and_overrides(argv)
+    with hydra_ready():
+        argv = [*flags, *with_recipe(overrides)]
     reached = []
 
     def task(_: object) -> None:
@@ -98,8 +105,8 @@ def _ask_hydra(argv: Sequence[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed with a traceback
     sys.argv[1:] = argv
     hydra.main(config_path="pkg://ltrun.conf", config_name="config", version_base="1.3")(task)()
-    for flags in reached:
-        raise ConfigError(f"{flags}: a run is trained without this flag; leave it out")
+    for flag in reached:
+        raise ConfigError(f"{flag}: a run is trained without this flag; leave it out")
 
 
 def _conclude(outcomes: Sequence[Outcome], sweep: bool, choose: bool) -> int:

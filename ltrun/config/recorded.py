@@ -40,7 +40,7 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
     word that would make it another run, and DataError, which names the file, for a record that cannot be trained here.
     """
     given = _values(words, record)
-    own = compose_job([word for word in words if not word.startswith("dataset.")]).config
+    own = compose_job([word for word in words if not word.startswith(("dataset.", "network."))]).config
     config = copy.deepcopy(dict(record.config))
     try:
         _check(record)
