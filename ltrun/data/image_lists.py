@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: `bind` reads the annotations of inherited fields in the modules of subclasses.
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -18,11 +18,11 @@ from ltrun.data.keys import OWN
 from ltrun.data.list_checks import checked
 from ltrun.data.listed import Found, Listed
 from ltrun.data.lists import ImageList, check_apart, class_folders_of, find_lists, names_of, own_classes, read_list
-from ltrun.data.missing import leave_out
+from ltrun.data.missing import check_limit, leave_out
 from ltrun.data.photos import TEST_FRACTION, Photos
 from ltrun.data.published import TITLES, Benchmark, Name, benchmark
 from ltrun.data.source import folder_of
-from ltrun.errors import ConfigError, DataError
+from ltrun.errors import DataError
 from ltrun.machine import at_home
 
 Rows = NDArray[np.int64]
@@ -49,7 +49,7 @@ class ImageLists(Photos):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_missing(self.missing)
+        check_limit(self.missing)
 
     def find(self) -> Found:
         root = opened(self.folder)
@@ -60,7 +60,7 @@ class ImageLists(Photos):
                 f"{shown(root)} holds no train.txt: give the list of training images as dataset.train=FILE, with lines "
                 "'path label'"
             )
-        check_held_out(self, files)
+        self.refuse_ineffective({split: shown(file) for split, file in files.items()})
         lists = {split: read_list(file) for split, file in files.items()}
         classes = own_classes(lists["train"], [lists[split] for split in lists if split != "train"])
         names = names_of(files["train"].parent, class_folders_of(lists["train"], classes))
@@ -88,6 +88,7 @@ class PublishedLists(Photos):
     """
 
     benchmark: Name
+    test_fraction: float = field(default=TEST_FRACTION, init=False)  # the test list is the test split
     train: str | None = None
     val: str | None = None
     test: str | None = None
@@ -98,7 +99,7 @@ class PublishedLists(Photos):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_missing(self.missing)
+        check_limit(self.missing)
 
     def find(self) -> Found:
         root, known = opened(self.folder), benchmark(self.benchmark)
@@ -109,7 +110,7 @@ class PublishedLists(Photos):
         for split in ("train", "test"):
             if split not in files:
                 raise DataError(lacking(split, root if self.lists is None else folder_of(self.lists), known))
-        check_held_out(self, files)
+        self.refuse_ineffective({split: shown(file) for split, file in files.items()})
         names = names_of(files["train"].parent, known.classes)
         lists, notes = {}, list[str]()
         for split, file in files.items():
@@ -118,11 +119,6 @@ class PublishedLists(Photos):
         check_apart(lists, known.keys)
         splits, found = joined(Root(root, known.keys, self.benchmark), lists, names, self.missing, known)
         return Found(splits, names, (*notes, *found))
-
-
-def check_missing(missing: float) -> None:
-    if not (0 <= missing <= 1 or (missing > 1 and missing % 1 == 0)):
-        raise ConfigError(f"missing must be a number of images, or a share from 0 to 1, got {missing:g}")
 
 
 def opened(root: Path) -> Path:
@@ -151,16 +147,6 @@ def chosen(
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def check_held_out(photos: Photos, files: Mapping[str, Path]) -> None:
-    """Raises ConfigError for images to hold out in place of a list that exists."""
-    if "test" in files and photos.test_fraction != TEST_FRACTION:
-        given = f"dataset.test_fraction={photos.test_fraction:g}"
-        raise ConfigError(f"{shown(files['test'])} is the test split, so {given} has no effect: remove it")
-    for key, value in {"validation_per_class": photos.validation_per_class, "validation": photos.validation}.items():
-        if "val" in files and value:
-            raise ConfigError(f"{shown(files['val'])} is the validation split already: give dataset.{key}=0")
-
-
 def lacking(split: str, place: Path, known: Benchmark) -> str:
     """Returns the sentence for a list that is not there."""
     names = " or ".join(known.lists[split])
@@ -182,9 +168,8 @@ def joined(
     for split, given in lists.items():
         keys = given.keys(root.keys)
         join = root.find(given.paths, keys)
-        limit = int(missing * len(keys) if missing < 1 else missing)
         named = partial(_shown, keys)
-        rows = leave_out(~join.absent, limit, shown(given.file), named, looked(root, given, known))
+        rows = leave_out(~join.absent, missing, shown(given.file), named, looked(root, given, known))
         labels = given.labels[rows]
         if split == "train" and (lost := np.setdiff1d(given.labels, labels)).size:
             raise DataError(
@@ -214,6 +199,7 @@ def looked(root: Root, given: ImageList, known: Benchmark | None) -> str:
     if known is None or root.listing is None:
         return words
     others = root.listing.others
-    found = f"{len(root.listing.index.keys):,} other images and {len(others['tars']):,} tars"
+    files = f"{len(others['tars']):,} tars and {len(others['parquet']):,} Parquet files"
+    found = f"{len(root.listing.index.keys):,} images, {files}"
     packed = f"; {shown(others['packed'][0])} is compressed, and must be unpacked first" if others["packed"] else ""
-    return f"{words}, and by name in {found} below it{packed} (images and lists: {known.source})"
+    return f"{words}, and by name among the {found} below it{packed} (images and lists: {known.source})"

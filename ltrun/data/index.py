@@ -38,6 +38,11 @@ class Index:
     sizes: NDArray[np.int64]
     archive: Archive | None = None
 
+    @classmethod
+    def of(cls, arrays: Arrays, archive: Archive | None = None) -> Index:
+        """Returns an index of the arrays of `sorted_index`."""
+        return cls(arrays["keys"], arrays["names"], arrays["offsets"], arrays["sizes"], archive)
+
     def rows(self, keys: NDArray[np.bytes_]) -> NDArray[np.int64]:
         """Returns the row of each key, -1 where the index has none."""
         if not len(self.keys):
@@ -79,13 +84,13 @@ def listed(root: Path, keys: Keys, kind: str, anew: bool = False) -> Listing:
             elif lower.endswith(PARQUET):
                 others["parquet"].append(os.fsencode(name))
         none = np.zeros(len(names), dtype=np.int64)
-        found = _sorted([os.fsencode(keys.of(os.fsdecode(name))) for name in names], names, none, none)
+        found = sorted_index([os.fsencode(keys.of(os.fsdecode(name))) for name in names], names, none, none)
         return found | {kind: np.array(some, dtype=np.bytes_) for kind, some in others.items()}
 
     tops = [root, *sorted(Path(entry.path) for entry in _entries(root) if is_folder(entry))]
     arrays = cached(make, "listing", kind, str(root.resolve()), stamps=Stamps.of(tops, root), images=False, anew=anew)
     others = {kind: [os.fsdecode(name) for name in sorted(arrays[kind].tolist())] for kind in OTHERS}
-    return Listing(_index(arrays), others, fresh)
+    return Listing(Index.of(arrays), others, fresh)
 
 
 def indexed(root: Path, archive: str, keys: Keys, kind: str) -> Index:
@@ -95,7 +100,7 @@ def indexed(root: Path, archive: str, keys: Keys, kind: str) -> Index:
     def make() -> Arrays:
         log.info("reading the headers of %s, once; the cache keeps the places of its images", path)
         found = [some for some in members(path) if some.name.lower().endswith(ENDINGS)]
-        return _sorted(
+        return sorted_index(
             [os.fsencode(keys.of(some.name.replace(f"{SUFFIX}:", "/"))) for some in found],
             [os.fsencode(some.name) for some in found],
             np.array([some.offset for some in found], dtype=np.int64),
@@ -104,17 +109,13 @@ def indexed(root: Path, archive: str, keys: Keys, kind: str) -> Index:
 
     stamps = Stamps.of([path], root)
     arrays = cached(make, "tar", kind, str(path.resolve()), stamps=stamps, images=False)
-    return _index(arrays, Archive(os.fsencode(archive), int(stamps.sizes[0]), int(stamps.times[0])))
+    return Index.of(arrays, Archive(os.fsencode(archive), int(stamps.sizes[0]), int(stamps.times[0])))
 
 
-def _index(arrays: Arrays, archive: Archive | None = None) -> Index:
-    return Index(arrays["keys"], arrays["names"], arrays["offsets"], arrays["sizes"], archive)
-
-
-def _sorted(
+def sorted_index(
     keys: Sequence[bytes], names: Sequence[bytes], offsets: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> dict[str, NDArray[np.generic]]:
-    """Returns the arrays of an index: one row for each key, the first by name."""
+    """Returns the arrays of an index, for the cache: one row for each key, the first by name."""
     order = np.array(sorted(range(len(keys)), key=lambda row: (keys[row], names[row])), dtype=np.int64)
     ordered = np.array(keys, dtype=np.bytes_)[order]
     first = np.ones(len(order), dtype=bool)

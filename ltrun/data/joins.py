@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from ltrun.data.hub import Rows as ParquetRows
+from ltrun.data.hub import copied, named_rows
 from ltrun.data.index import Index, Listing, indexed, listed
 from ltrun.data.keys import Keys
 from ltrun.data.stamps import GONE, Stamps
@@ -28,10 +30,11 @@ class Root:
     kind: str
     listing: Listing | None = None
     tars: dict[str, Index] = field(default_factory=dict)
+    parquet: dict[str, Index] = field(default_factory=dict)
 
     def find(self, paths: Sequence[str], keys: Sequence[str]) -> Join:
         """Returns where the images of a list lie: the path of a line is tried first, then a list of all files below the root,
-        then its tars; what a kept list of files lacks is looked for in a new one.
+        then its tars and Parquet files; what a kept list of files lacks is looked for in a new one.
 
         paths, keys: of N lines. Raises OSError, and DataError for a tar that cannot be read or trusted.
         """
@@ -54,6 +57,7 @@ class Root:
         if self.listing is None or anew:
             self.listing = listed(self.path, self.keys, self.kind, anew)
             self.tars.clear()
+            self.parquet.clear()
         join.take(self.listing.index, self.listing.index.rows(wanted))
         for archive in self.listing.others["tars"]:
             if not join.absent.any():
@@ -61,6 +65,23 @@ class Root:
             if archive not in self.tars:
                 self.tars[archive] = indexed(self.path, archive, self.keys, self.kind)
             join.take(self.tars[archive], self.tars[archive].rows(wanted))
+        if join.absent.any() and (parts := self._rows_of(wanted[join.absent])):
+            found = copied(self.path, parts)
+            join.take(found, found.rows(wanted))
+
+    def _rows_of(self, wanted: NDArray[np.bytes_]) -> list[ParquetRows]:
+        """Returns the rows of Parquet files that hold images with these keys, each key once."""
+        assert self.listing is not None
+        parts = []
+        for file in self.listing.others["parquet"]:
+            if file not in self.parquet:
+                self.parquet[file] = named_rows(self.path, file, self.keys, self.kind)
+            index = self.parquet[file]
+            rows = index.rows(wanted)
+            if len(held := rows[rows >= 0]):
+                parts.append(ParquetRows(file, index.keys[held], index.names[held], index.offsets[held]))
+            wanted = wanted[rows < 0]
+        return parts
 
 
 class Join:
@@ -98,7 +119,7 @@ class Join:
         """Returns the place of an image below the root: `val/a.jpg`, or `val.tar:a.jpg`."""
         index = self.sources[self.source[row]]
         name = os.fsdecode(index.names[self.row[row]])
-        return f"{os.fsdecode(index.archive.name)}:{name}" if index.archive else name
+        return name if index.archive is None or index.archive.copy else f"{os.fsdecode(index.archive.name)}:{name}"
 
     def stamps_of(self, rows: Rows) -> Stamps:
         """Returns the stamps of the files that hold these images, each file once."""

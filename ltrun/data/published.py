@@ -74,7 +74,7 @@ def _benchmarks() -> dict[str, Benchmark]:
             {split: (f"ImageNet_LT_{split}.txt", f"{split}.txt") for split in ("train", "val", "test")},
             "github.com/zhmiao/OpenLongTailRecognition-OLTR (Liu et al., 2019), images from image-net.org",
             (
-                ("the hub's parquet files", r".*\.parquet$"),
+                ("the hub's parquet files", r".*\.parquet:"),
                 ("a tar of tars", r".*\.tar:.*\.tar:"),
                 ("one tar a class", r".*n\d{8}\.tar:"),
                 ("a tar", r".*\.tar:"),

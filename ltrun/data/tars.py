@@ -101,11 +101,13 @@ class Window(io.RawIOBase):
 
 
 class Archive(NamedTuple):
-    """A tar below a root, as it was when its headers were read. size: in bytes. time: mtime in ns."""
+    """A tar below a root, as it was when its headers were read. size: in bytes. time: mtime in ns. copy: whether it is a file
+    of the cache instead, with images of Parquet files."""
 
     name: bytes
     size: int
     time: int
+    copy: bool = False
 
 
 class Located(Container):
@@ -146,5 +148,7 @@ class Located(Container):
 
     def shown(self, row: int) -> str:
         """Returns how a sentence names an image: a path, or archive.tar:member."""
-        path = shown(self.path(row))
-        return path if self.archive[row] < 0 else f"{path}:{shown(os.fsdecode(self.names[row]))}"
+        if self.archive[row] < 0:
+            return shown(self.path(row))
+        name = shown(os.fsdecode(self.names[row]))
+        return name if self.archives[self.archive[row]].copy else f"{shown(self.path(row))}:{name}"

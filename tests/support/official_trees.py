@@ -121,6 +121,22 @@ def kaggle(root: Path, train: Mapping[str, str], test: Mapping[str, str]) -> Non
     (root / "ILSVRC" / "ImageSets" / "CLS-LOC" / "val.txt").write_text("ILSVRC2012_val_00000000 1\n")
 
 
+def hub(root: Path, train: Mapping[str, str], test: Mapping[str, str]) -> None:
+    """Two files of training images and one of validation images, with images that no list names, in groups of three rows."""
+    import pyarrow
+    import pyarrow.parquet
+
+    (root / "data").mkdir(parents=True)
+    other = {f"n01440764_{70 + k}": f"train/n01440764/n01440764_{70 + k}.JPEG" for k in range(4)}
+    keys = [*train, *other]
+    classes = {key: path.split("/")[1] for key, path in {**train, **test, **other}.items()}
+    files = {"train-00000-of-00002": keys[::2], "train-00001-of-00002": keys[1::2], "validation-00000-of-00001": [*test]}
+    for file, some in files.items():
+        cells = [{"bytes": content_of(key), "path": f"{key}_{classes[key]}.JPEG"} for key in some]
+        table = pyarrow.table({"image": cells, "label": [0] * len(some)})
+        pyarrow.parquet.write_table(table, root / "data" / f"{file}.parquet", row_group_size=3)
+
+
 def imagenet_lt_folders(root: Path, train: Mapping[str, str], test: Mapping[str, str]) -> None:
     put(root, train, lambda path: path.replace("train/", "ImageNet_LT/val/" if "_9" in named(path) else "ImageNet_LT/train/"))
     put(root, test, lambda path: path.replace("val/", "ImageNet_LT/test/", 1))

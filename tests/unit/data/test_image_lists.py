@@ -55,6 +55,11 @@ def test_a_path_outside_the_root_is_refused(root: Path, path: str) -> None:
     assert f"names {path}, a place outside dataset.root" in refused(ImageLists(root=str(root)))
 
 
+def test_images_may_not_be_held_out_in_place_of_a_list(root: Path) -> None:
+    sentence = refused(ImageLists(root=str(root), test_fraction=0.5))
+    assert "test.txt is the test split, so dataset.test_fraction=0.5 has no effect: remove it" in sentence
+
+
 def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
     assert "holds no train.txt: give the list of training images as dataset.train=FILE" in refused(
         ImageLists(root=str(tmp_path))
