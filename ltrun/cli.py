@@ -15,10 +15,10 @@ from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruptio
 from ltrun.machine import Lost, Terminated, processes, terminate
 
 COMMANDS = (
-    "report", "status", "errors", "rerun", "methods", "show", "data", "check", "completion",
+    "report", "status", "errors", "predict", "export", "rerun", "methods", "show", "data", "check", "completion",
 )  # fmt: skip  # modules of ltrun.commands; a command line without a command trains
 MEANT = {"train": "ltrun method=ldam", "run": "ltrun method=ldam", "sweep": "ltrun -m method=erm,ldam", "list": "ltrun methods",
-         "export": "ltrun data export", "info": "ltrun show"}  # fmt: skip
+         "test": "ltrun predict", "infer": "ltrun predict", "info": "ltrun show"}  # fmt: skip
 HELP = """ltrun {version}: one command-line experiment runner for long-tailed recognition
 
   ltrun method=ldam dataset=cifar100_lt             train one run, or resume it
@@ -29,6 +29,8 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
   ltrun status outputs/                             runs that are done, running (with the time left), failed or unfinished
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
+  ltrun predict RUN IMAGES...                       classes of image files; --csv, --json or --parquet OUT writes them
+  ltrun export RUN --to model.onnx                  the model with its preprocessing; also .pt2 and .safetensors
   ltrun rerun RESULT.json                           train a recorded run again on this machine
   ltrun methods                                     every method and option, with its citation
   ltrun show ldam                                   a method or an option: citation, slots, published number, keys

@@ -82,7 +82,16 @@ class Lost(KeyboardInterrupt):
 
 def processes() -> int:
     """Returns the number of processes that torchrun started to train together; 1 without it."""
-    given = os.environ.get("WORLD_SIZE", "1")
+    return _number("WORLD_SIZE")
+
+
+def processes_here() -> int:
+    """Returns the number of those processes on this machine."""
+    return _number("LOCAL_WORLD_SIZE")
+
+
+def _number(variable: str) -> int:
+    given = os.environ.get(variable, "1")
     return max(int(given), 1) if given.isdecimal() else 1
 
 

@@ -10,10 +10,12 @@ from ltrun.augmentation.crop_flip import CropFlip
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
 from ltrun.augmentation.mixup import Mixup
+from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
 
 __all__ = [
-    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "Mixup", "RandomResizedCrop", "Rotation", "SimCLR",
+    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "Mixup", "RandAugment", "RandomResizedCrop",
+    "Rotation", "SimCLR",
 ]  # fmt: skip

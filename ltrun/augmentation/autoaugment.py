@@ -39,7 +39,8 @@ POLICY = (
     (("equalize", 0.8, 0), ("invert", 0.1, 0)),
     (("translate_y", 0.7, 9), ("autocontrast", 0.9, 0)),
 )
-OPERATIONS = ("identity", *sorted({operation for pair in POLICY for operation, _, _ in pair}))
+FURTHER = {"shear_x", "solarize_add"}  # operations of RandAugment alone
+OPERATIONS = ("identity", *sorted(FURTHER | {operation for pair in POLICY for operation, _, _ in pair}))
 
 
 def apply(images: Tensor, operation: Tensor, strength: Tensor, fill: int) -> Tensor:
@@ -58,12 +59,13 @@ def apply(images: Tensor, operation: Tensor, strength: Tensor, fill: int) -> Ten
 def _move(images: Tensor, chosen: dict[str, Tensor], strength: Tensor, fill: int) -> Tensor:
     height, width = images.shape[-2:]
     matrix = rotation(30 * strength * chosen["rotate"])
-    slope = 0.3 * strength * chosen["shear_y"]
+    slope_x, slope_y = (0.3 * strength * chosen[name] for name in ("shear_x", "shear_y"))
     offset_x = (150 / 331 * width * strength).trunc() * chosen["translate_x"]
     offset_y = (150 / 331 * height * strength).trunc() * chosen["translate_y"]
-    zero = torch.zeros_like(slope)
-    # The shear leaves the image's left edge in place, which lies half a width from the centre.
-    added = torch.stack([zero, zero, -offset_x, slope, zero, slope * width / 2 - offset_y], dim=1)
+    zero = torch.zeros_like(slope_y)
+    # A shear leaves the image's left or upper edge in place, which lies half a side from the centre.
+    moved_x, moved_y = slope_x * height / 2 - offset_x, slope_y * width / 2 - offset_y
+    added = torch.stack([zero, slope_x, moved_x, slope_y, zero, moved_y], dim=1)
     return affine(images, matrix + added.view(-1, 2, 3), fill)
 
 
@@ -92,6 +94,8 @@ def _curve(images: Tensor, chosen: dict[str, Tensor], strength: Tensor) -> Tenso
     level = torch.arange(256, device=images.device)
     strength, chosen = strength[:, None, None], {name: mask[:, None, None] for name, mask in chosen.items()}
     curve = torch.where(chosen["invert"] | chosen["solarize"] & (level >= 255 * (1 - strength)), 255 - level, level)
+    added = (level + (110 * strength).floor().long()).clamp(max=255)
+    curve = torch.where(chosen["solarize_add"] & (level < 128), added, curve)
     curve = torch.where(chosen["posterize"], level & -(2 ** (4 * strength).round().long()), curve)
     curve = torch.where(chosen["autocontrast"], _stretch(pixels, level), curve)
     curve = torch.where(chosen["equalize"], _equalize(pixels, level), curve)

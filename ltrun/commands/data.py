@@ -25,7 +25,7 @@ from ltrun.data.verify import verifying
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError, nearest
 from ltrun.machine import at_home
-from ltrun.recipe.read import source_of
+from ltrun.recipe.read import dataset_of
 
 USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
        ltrun data --verify dataset=NAME [dataset.KEY=VALUE ...]
@@ -119,7 +119,7 @@ def _source(argv: Sequence[str]) -> tuple[Settings, Source]:
     overrides = search_path.without_flags(argv)
     config = _composed(argv, overrides)
     settings = Settings.of(config)
-    return settings, source_of(config, plugins_of(settings, overrides)).build({})
+    return settings, dataset_of(config, plugins_of(settings, overrides))
 
 
 def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ltrun.errors import ConfigError, LtrunError
 from ltrun.report.render import wrong as render
@@ -16,7 +18,6 @@ from ltrun.report.wrong import Mistakes, Wrong, mistakes_of
 from ltrun.results.address import inert_keys
 from ltrun.results.atomic import write_atomically
 from ltrun.results.find import run_at
-from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord
 
 if TYPE_CHECKING:
@@ -61,45 +62,30 @@ def _write_page(mistakes: Mistakes, count: int, file: Path, root: Path | None) -
 
 
 def _pictures(record: RunRecord, shown: Sequence[Wrong], root: Path | None) -> dict[int, Thumbnail]:
-    """Returns row of the test split -> thumbnail, from the files of a folder or else from the data set's pixels.
+    """Returns row of the test split -> thumbnail: of the files below the root, where the images are files there, or else of the
+    images that the data set reads, from its archives or arrays.
 
     Raises LtrunError if the data set is missing or is not the run's.
     """
-    from ltrun.data.thumbnails import of_files, of_pixels
+    from ltrun.config.plugins import from_environment
+    from ltrun.data.thumbnails import of_files, of_stored
+    from ltrun.engine.at_hand import TestImages
 
-    dataset = record.config.get("dataset")
-    if not isinstance(dataset, Mapping):
-        raise ConfigError("the record does not name its data set")
-    node = dict(dataset) | ({"root": str(root)} if root else {}) | ({"download": False} if "download" in dataset else {})
     rows = [wrong.row for wrong in shown]
-    if isinstance(node.get("root"), str) and "dataset.root" not in inert_keys(record.config):
-        folder = Path(node["root"])
+    dataset = record.config.get("dataset")
+    place = root or (dataset.get("root") if isinstance(dataset, Mapping) else None)
+    if place is not None and "dataset.root" not in inert_keys(record.config):
+        folder = Path(place)
         if not folder.is_dir():
             raise ConfigError(f"the images were in {folder}, which is not a folder here; say where they are with --root FOLDER")
         names = [wrong.image for wrong in shown if wrong.image is not None]
-        if len(names) == len(shown):
+        if len(names) == len(shown) and any((folder / name).is_file() for name in names):
             return dict(zip(rows, of_files(folder, names, _read_at(record)), strict=True))
-    return dict(zip(rows, of_pixels(_stored(node, record, shown)), strict=True))
-
-
-def _stored(node: Mapping[str, Any], record: RunRecord, shown: Sequence[Wrong]) -> Any:
-    """Returns the test images (R, channels, H, W) uint8. Raises LtrunError if the test split is not the run's."""
-    import torch
-
-    from ltrun.data.identity import Listing
-    from ltrun.recipe.read import source_of
-
-    splits = source_of({"dataset": node}).build({}).open(torch.device("cpu"))
-    images = record.predictors[record.headline]["splits"]["test"]["images"]
-    if len(splits.test) != images or list(splits.names) != list(record.classes["names"]):
-        raise ConfigError("the data set has another test split than the run had")
-    rows = torch.tensor([wrong.row for wrong in shown], dtype=torch.long)
-    labels = [splits.names[label] for label in splits.test.targets.primary[rows].tolist()]
-    if labels != [wrong.label for wrong in shown]:
+    there = TestImages.of(record, root, from_environment())
+    numbers = np.array(rows, dtype=np.int64)
+    if [there.splits.names[label] for label in there.labels(numbers)] != [wrong.label for wrong in shown]:
         raise ConfigError("the data set has other labels than the run had")
-    if told := differences(record.data, Listing.of(splits).data).get("test"):
-        raise ConfigError(f"the data set has changed: {told}")
-    return next(iter(splits.test.open([rows]))).inputs.cpu().numpy() if len(rows) else ()
+    return dict(zip(rows, of_stored(there.pixels, numbers), strict=True))
 
 
 def _read_at(record: RunRecord) -> float:

@@ -6,10 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ltrun import streams
 from ltrun.config.catalogue import Option, groups, options
 from ltrun.errors import ConfigError, DataError, LtrunError
+
+if TYPE_CHECKING:
+    from ltrun.results.record import RunRecord
 
 HEADINGS = {"method": "methods: one recipe a paper, ltrun method=NAME"}
 WRONG = ("damaged", "unknown", "unreadable")  # kinds of problems for which a folder of records is refused
@@ -61,15 +65,26 @@ def _parser() -> argparse.ArgumentParser:
 def _markdown(asked: argparse.Namespace) -> str:
     """Returns the page, or the tables of some groups. Raises LtrunError."""
     from ltrun.report.methods_page import methods_page, tables_of
+    from ltrun.report.recipes_page import recipe_tables
 
-    ours = _ours(asked.records, asked.config_dir) if asked.records else None
-    return tables_of(asked.groups, asked.config_dir, ours) if asked.groups else methods_page(asked.config_dir, ours)
+    more = asked.config_dir
+    ours, states = _ours(_records(asked.records), more) if asked.records else (None, {})
+    return tables_of(asked.groups, more, ours) if asked.groups else methods_page(more, ours, recipe_tables(states, more))
 
 
-def _ours(places: Sequence[Path], more: Sequence[Path]) -> dict[str, str]:
-    """Returns preset -> mean accuracy of its runs among the records. Raises LtrunError."""
+def _ours(records: Sequence[RunRecord], more: Sequence[Path]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    """Returns preset -> mean accuracy of its runs, and (preset, data set) -> that of runs of a recipe. Raises LtrunError."""
     from ltrun.config.presets import composing
-    from ltrun.report.preset_runs import accuracies
+    from ltrun.config.published import recipes
+    from ltrun.report.preset_runs import accuracies, states
+
+    with composing(more):
+        presets = [option.name for option in options("method", more)]
+        return accuracies(records, presets), states(records, recipes(more))
+
+
+def _records(places: Sequence[Path]) -> list[RunRecord]:
+    """Returns the finished runs in files and folders. Raises DataError for a place without any, and for a damaged one."""
     from ltrun.report.records import records_at
 
     records = []
@@ -80,8 +95,7 @@ def _ours(places: Sequence[Path], more: Sequence[Path]) -> dict[str, str]:
         if not found:
             raise DataError(f"{place} has no finished run: name a reproduction.json, a result.json or a folder of runs")
         records += found
-    with composing(more):
-        return accuracies(records, [option.name for option in options("method", more)])
+    return records
 
 
 def _show(chosen: dict[str, list[Option]]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.metrics import TASKS
+from ltrun.report.choice import choice, with_costs
 from ltrun.report.collect import DEFAULT, Problem, collect, places
 from ltrun.report.group import tables
 from ltrun.report.plots import FORMATS as FIGURES
@@ -68,10 +69,17 @@ def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequ
     return per_class(confused) if values else made
 
 
-def print_sweep(run_dirs: Sequence[Path], failures: Sequence[tuple[str, str]]) -> None:
-    """Prints the table of these runs, then the failures. failures: (title of a job, reason)."""
+def print_sweep(run_dirs: Sequence[Path], failures: Sequence[tuple[str, str]], choose: bool = False) -> None:
+    """Prints the table of these runs, then the failures. failures: (title of a job, reason).
+
+    choose: whether to say which method to take, by a table of the validation split.
+    """
     records, problems = collect([folder for folder in run_dirs if folder.is_dir()])
-    if records:
+    if records and choose:
+        for table in with_costs(records):
+            terminal([table])
+            print(plain(choice(table)))
+    elif records:
         terminal(tables(records))
     else:
         _complain(["no run of this sweep has finished"])

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from ltrun.config import catalogue
 from ltrun.config.option import Key, Setting, setting
+from ltrun.config.published import has_defaults, numbers, recipes
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.results.address import EPOCHS, ERROR, JOB, LOCK, MANIFEST, RESULT
 from ltrun.taxonomy import GROUPS
 
+PUBLISHED_ON = "cifar100_lt"  # the data set of the presets' own numbers
 TRACES = (RESULT, ERROR, MANIFEST, EPOCHS, JOB, LOCK)  # files that mark the folder of a run
 
 
@@ -27,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR", help="options of your own")
     asked = parser.parse_args(argv)
     pages = [page for what in asked.what for page in _pages(what, asked.config_dir)]
+    pages += _of_pairs(asked.what, asked.config_dir)
     print("\n\n".join("\n".join(page) for page in pages))
     return 0
 
@@ -78,6 +81,37 @@ def _pages(what: str, more: Sequence[Path]) -> Iterator[list[str]]:
     yield list(run_page(_folder(path)))
 
 
+def _of_pairs(asked: Sequence[str], more: Sequence[Path]) -> Iterator[list[str]]:
+    """Yields a page for each method=NAME and each dataset=NAME of the same command."""
+    named = {
+        group: [word.partition("=")[2] for word in asked if word.startswith(f"{group}=")] for group in ("method", "dataset")
+    }
+    for method, dataset in itertools.product(named["method"], named["dataset"]):
+        if dataset != PUBLISHED_ON:
+            yield list(_recipe(method, dataset, more))
+
+
+def _recipe(method: str, dataset: str, more: Sequence[Path]) -> Iterator[str]:
+    yield f"method={method} dataset={dataset}"
+    found = recipes(more).get((method, dataset))
+    if found is None:
+        whose = "the data set's own optimizer and schedule" if has_defaults(dataset, more) else "its numbers for CIFAR100-LT"
+        yield f"  no published recipe: trains the preset's slots with {whose}"
+    else:
+        yield f"  the published recipe. {found.option.summary}"
+        yield f"  {found.option.citation}"
+        yield f"  published on {dataset}, accuracy in percent (many, medium, few): {found.option.expected}"
+    settings = [*([found] if found else []), *numbers(method, dataset, more)]
+    if chosen := [f"{group}={name}" for group, name, _ in (found.choices if found else ())]:
+        yield f"slots: {' '.join(chosen)}"
+    if keys := [key for each in settings for key in each.keys]:
+        yield "keys, with their values here"
+        yield from _keys(keys)
+    if settings:
+        yield f"files: {', '.join(str(each.file) for each in settings)}"
+    yield f"train it: ltrun {shlex.quote(f'method={method}')} {shlex.quote(f'dataset={dataset}')}"
+
+
 def _order(group: str) -> tuple[int, str]:
     return (GROUPS.index(group) if group in GROUPS else len(GROUPS), group)
 
@@ -104,7 +138,9 @@ def _option(found: Setting, more: Sequence[Path]) -> Iterator[str]:
         yield f"used by: {', '.join(users)}"
     yield f"file: {found.file}"
     if found.group == "method":
-        yield f"train it: ltrun {shlex.quote(found.word)} dataset=cifar100_lt"
+        yield f"train it: ltrun {shlex.quote(found.word)} dataset={PUBLISHED_ON}"
+        if others := [dataset for method, dataset in recipes(more) if method == option.name]:
+            yield f"published recipes on further data sets: {', '.join(f'dataset={dataset}' for dataset in others)}"
 
 
 def _slots(found: Setting, more: Sequence[Path]) -> Iterator[Setting]:

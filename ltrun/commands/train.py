@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Trains the job of a command line, or the jobs of a sweep; lets Hydra answer its own flags, such as `--cfg job`."""
     from ltrun.config import search_path
+    from ltrun.config.experiment import sweep_of
     from ltrun.config.words import CONFIG_DIR, MULTIRUN, for_hydra
 
-    argv = for_hydra(argv)
+    lines = sweep_of(argv)
+    argv = for_hydra([MULTIRUN[0], *argv] if lines and not any(word.startswith("-") for word in argv) else argv)
     search_path.use(argv)
     sweep = any(word in MULTIRUN for word in argv)
     outcomes: list[Outcome] = []
@@ -28,26 +30,33 @@ def main(argv: list[str]) -> int:
             _ask_hydra(argv)
         else:
             streams.outlive()
-            _train(search_path.without_flags(argv), sweep, outcomes, search_path.words_of(argv))
+            _train(search_path.without_flags(argv), sweep, outcomes, search_path.words_of(argv), lines)
     except BaseException as error:
         if outcomes:
-            _conclude(outcomes, sweep)  # the table of a sweep that was cut short
+            _conclude(outcomes, sweep, bool(lines))  # the table of a sweep that was cut short
         if not isinstance(error, Exception):
             raise
         from ltrun.config.explain import explained
 
         raise explained(error, argv) from None
-    return _conclude(outcomes, sweep)
+    return _conclude(outcomes, sweep, bool(lines))
 
 
-def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_path: Sequence[str]) -> None:
+def _train(
+    words: Sequence[str],
+    sweep: bool,
+    outcomes: list[Outcome],
+    search_path: Sequence[str],
+    lines: Sequence[Sequence[str]],
+) -> None:
     """Composes every job, then trains the unfinished ones: here, or with a launcher if an override configures Hydra.
 
-    search_path: words that name folders of options.
+    search_path: words that name folders of options. lines: the sweep of an experiment.
     """
     from ltrun.config.compose import hydra_ready
     from ltrun.engine.progress import show_log
     from ltrun.sweep.combinations import combinations
+    from ltrun.sweep.experiment import commands_of
     from ltrun.sweep.jobs import compose_jobs, train, train_here, without_refused
     from ltrun.sweep.launch import check, launch, overrides_of_hydra, train_under_hydra
     from ltrun.sweep.outcome import tell
@@ -64,7 +73,7 @@ def _train(words: Sequence[str], sweep: bool, outcomes: list[Outcome], search_pa
             refuse_launcher()
             check(hydra)
         words = [word for word in words if word not in hydra]
-        commands = combinations(words) if sweep else [list(words)]
+        commands = commands_of(lines, words) if lines else combinations(words) if sweep else [list(words)]
         jobs = compose_jobs(commands, note, search_path)
         if not sweep:
             for job in jobs:
@@ -81,6 +90,13 @@ def _ask_hydra(argv: Sequence[str]) -> None:
     """Lets Hydra answer its flags, such as --cfg job. Raises ConfigError for flags with which Hydra would train."""
     import hydra
 
+    from ltrun.config.compose import hydra_ready
+    from ltrun.config.published import with_recipe
+    from ltrun.config.words import flags_and_overrides
+
+    flags, overrides = flags_and_overrides(argv)
+    with hydra_ready():
+        argv = [*flags, *with_recipe(overrides)]
     reached = []
 
     def task(_: object) -> None:
@@ -89,16 +105,19 @@ def _ask_hydra(argv: Sequence[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed with a traceback
     sys.argv[1:] = argv
     hydra.main(config_path="pkg://ltrun.conf", config_name="config", version_base="1.3")(task)()
-    for flags in reached:
-        raise ConfigError(f"{flags}: a run is trained without this flag; leave it out")
+    for flag in reached:
+        raise ConfigError(f"{flag}: a run is trained without this flag; leave it out")
 
 
-def _conclude(outcomes: Sequence[Outcome], sweep: bool) -> int:
-    """Prints the table of finished runs, and names the jobs without a result. Returns the exit code."""
+def _conclude(outcomes: Sequence[Outcome], sweep: bool, choose: bool) -> int:
+    """Prints the table of finished runs, and names the jobs without a result. Returns the exit code.
+
+    choose: whether to compare the methods on the validation split.
+    """
     from ltrun.commands.report import print_sweep
 
     done = [outcome.folder for outcome in outcomes if outcome.state == "done" and outcome.folder]
     others = [(outcome.title, outcome.reason) for outcome in outcomes if outcome.state != "done"]
     if done or (sweep and outcomes):
-        print_sweep(done, others if sweep else [])
+        print_sweep(done, others if sweep else [], choose)
     return 1 if others else 0

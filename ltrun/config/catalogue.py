@@ -104,8 +104,13 @@ def options(group: str, more: Sequence[Path] = ()) -> list[Option]:
 def names(more: Sequence[Path] = ()) -> dict[str, set[str]]:
     """Returns group -> the names of its options; always has `experiment`, a group that only users fill."""
     places = folders(more)
-    found = {group: {_name(file) for place in places for file in _yaml(place / group)} for group in groups(more)}
+    found = {group: {name for place in places for name in names_in(place / group)} for group in groups(more)}
     return {"experiment": set(), **found}
+
+
+def names_in(folder: Traversable) -> set[str]:
+    """Returns the names of the options in one folder; none if there is no such folder."""
+    return {_name(file) for file in _yaml(folder)}
 
 
 def suggest(group: str, name: str, more: Sequence[Path] = ()) -> str:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.plugins import plugins_of
 from ltrun.config.pretrained import resolve_weights
+from ltrun.config.published import ON, with_recipe
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
 from ltrun.config.words import text_of
@@ -106,8 +107,12 @@ class _Composed:
 @lru_cache(maxsize=256)
 def _composed(loader: ConfigLoader, overrides: tuple[str, ...]) -> _Composed:
     """loader: part of the cache key, so that configurations from other search paths are not reused."""
-    cfg = compose("config", list(overrides), return_hydra_config=True)
-    choices = dict(cfg.hydra.runtime.choices)
+    for group, typed in _typed_choices(overrides).items():
+        if group not in MERGING and isinstance(typed.value(), list):
+            said = _as_listed(typed.value())
+            raise ConfigError(f"{group}: takes one option, got {said}; combine slots, as in margin=ldam ensemble=ride")
+    cfg = compose("config", with_recipe(overrides), return_hydra_config=True)
+    choices = {group: option for group, option in cfg.hydra.runtime.choices.items() if not group.startswith(f"{ON}/")}
     hydra = OmegaConf.masked_copy(cfg, "hydra")
     with open_dict(cfg):
         del cfg["hydra"]
@@ -180,9 +185,6 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     without = ["~local"] if _has_local(loader) else []  # values of the machine's own file count as changes
     if not without:
         given.pop("local", None)
-    for group in GROUPS:
-        if group not in MERGING and given.get(group, "").startswith("["):
-            raise ConfigError(f"{group}: takes one option, got {given[group]}; combine slots, as in margin=ldam ensemble=ride")
     method, dataset = given.get("method"), settings.dataset.name
     if method is None:
         raise ConfigError("method: a run needs a method; method=erm is plain training")

@@ -40,7 +40,7 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
     word that would make it another run, and DataError, which names the file, for a record that cannot be trained here.
     """
     given = _values(words, record)
-    own = compose_job([word for word in words if not word.startswith("dataset.")]).config
+    own = compose_job([word for word in words if not word.startswith(("dataset.", "network."))]).config
     config = copy.deepcopy(dict(record.config))
     try:
         _check(record)
@@ -63,6 +63,24 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
         headline=record.headline,
         command=command_of(record, words),
     )
+
+
+def config_here(record: RunRecord, file: Path, plugins: Sequence[str]) -> dict[str, Any]:
+    """Returns the configuration with which the network of a recorded run is built here, without its data.
+
+    plugins: packages that this command allows. Hydra must be initialised. Raises DataError, which names the file, for a record
+    that cannot be built here.
+    """
+    own, config = compose_job([]).config, copy.deepcopy(dict(record.config))
+    try:
+        for section in ("evaluation", "runtime"):
+            config[section] = {**own[section], **config.get(section, {})}
+        _set_machine(config, own, {})
+        config["plugins"] = list(plugins)
+        _check_packages(config, plugins, record.config.get("plugins"), "in LTRUN_PLUGINS={}")
+    except LtrunError as error:
+        raise DataError(f"{file}: {error}") from None
+    return config
 
 
 def command_of(record: RunRecord, words: Sequence[str]) -> list[str]:
@@ -166,14 +184,14 @@ def _check(record: RunRecord) -> None:
         raise DataError(f"its predictor {record.headline!r} is missing from its configuration: {by_hand}")
 
 
-def _check_packages(config: Mapping[str, Any], plugins: Sequence[str], recorded: object) -> None:
+def _check_packages(config: Mapping[str, Any], plugins: Sequence[str], recorded: object, way: str = "as plugins=[{}]") -> None:
     """Raises ConfigError for a plugin of the record that is not named here. `bind` refuses every other package."""
     used = {target.partition(".")[0] for target in _targets(config)}
     named = recorded if isinstance(recorded, (list, tuple)) else ()
     if missing := [name for name in named if name in used and name not in plugins]:
         packages = ",".join(missing)
         raise ConfigError(
-            f"its parts come from the plugin {packages}: if you trust that code, name it here, as plugins=[{packages}]"
+            f"its parts come from the plugin {packages}: if you trust that code, name it here, {way.format(packages)}"
         )
 
 

@@ -46,7 +46,7 @@ def for_hydra(argv: Sequence[str], allowed: Sequence[str] = (*WITH_VALUE, *ALONE
 
     Raises ConfigError for a flag that is not allowed, and for a word that is not an override.
     """
-    flags, overrides = _sorted(argv)
+    flags, overrides = flags_and_overrides(argv)
     if wrong := next((word for word in argv if word.startswith("-") and word.partition("=")[0] not in allowed), None):
         raise ConfigError(f"{wrong}: this command has no such flag; leave it out")
     if "-sc" in flags or "--shell-completion" in flags:
@@ -74,7 +74,7 @@ def command_line(words: Sequence[str], *command: str) -> str:
     return shlex.join(["ltrun", *command, *words])
 
 
-def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def flags_and_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Separates flags, each with its value, from overrides: Hydra wants its flags before the first override."""
     flags: list[str] = []
     overrides: list[str] = []

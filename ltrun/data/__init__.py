@@ -8,9 +8,9 @@ from ltrun.data.parquet_images import ParquetImages
 from ltrun.data.prepare import Normalise
 from ltrun.data.source import Source, Splits
 from ltrun.data.stores import Resident, Streamed
-from ltrun.data.table import Table
+from ltrun.data.table import ImageTable
 
 __all__ = [
-    "CIFARLT", "DigitsLT", "ImageFolder", "ImageLists", "Normalise", "ParquetImages", "PublishedLists", "Resident", "Source",
-    "Splits", "Streamed", "Table",
+    "CIFARLT", "DigitsLT", "ImageFolder", "ImageLists", "ImageTable", "Normalise", "ParquetImages", "PublishedLists",
+    "Resident", "Source", "Splits", "Streamed",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from ltrun.data.containers import Container
 from ltrun.data.crop import Draws, uniform
 from ltrun.data.images import Decoding, Encoded, Unreadable, decode_all, explained, quiet, unreadable
 from ltrun.errors import DataError
-from ltrun.machine import end_with_parent, shorten_sockets
+from ltrun.machine import cores, end_with_parent, processes_here, shorten_sockets
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -82,26 +82,33 @@ class Decoders:
 
     A loader whose epoch has ended, or was given up midway, serves the next epoch, so that no epoch pays for starting processes.
     The processes end with their parent. workers: 0 decodes in the caller's process; None is one process per thread of torch, up
-    to MOST, so that runs that share a machine share its cores. pinned: whether batches lie in page-locked memory, from which a
-    GPU copies by itself. device: decodes the JPEGs, in place of the workers; None for none.
+    to MOST, so that runs that share a machine share its cores; processes of torchrun have one thread each, and share all cores.
+    pinned: whether batches lie in page-locked memory, from which a GPU copies by itself. device: decodes the JPEGs, in place of
+    the workers; None for none.
     """
 
     def __init__(
         self, container: Container, how: Decoding, workers: int | None, pinned: bool, device: torch.device | None = None
     ) -> None:
         self.images, self.pinned, self.device = Images(container, how, leave=device is not None), pinned, device
-        self.workers = min(torch.get_num_threads(), MOST) if workers is None else workers
+        threads, ranks = torch.get_num_threads(), processes_here()
+        usual = threads if ranks == 1 else max(threads, cores() // ranks)
+        self.workers = min(usual, MOST) if workers is None else workers
         self.idle: list[DataLoader[Read]] = []
 
     def read(self, plan: Sequence[Order]) -> Iterator[Tensor]:
         """Yields (B, 3, size, size) uint8 for each order, in turn. Raises DataError for an unreadable image."""
+        for order, read in zip(plan, self.attempt(plan), strict=True):
+            for number, reason in read.reasons.items():
+                raise self._refused(number, reason)
+            yield self._on_device(order, read) if read.jpegs else read.pixels
+
+    def attempt(self, plan: Sequence[Order]) -> Iterator[Read]:
+        """Yields what the workers return for each order, unreadable images among it. Raises DataError for a lost worker."""
         loader = self.idle.pop() if self.idle else self._loader()
         loader.sampler[:] = plan  # type: ignore[index]
         try:
-            for order, read in zip(plan, loader, strict=True):
-                for number, reason in read.reasons.items():
-                    raise self._refused(number, reason)
-                yield self._on_device(order, read) if read.jpegs else read.pixels
+            yield from loader
         except RuntimeError as error:  # DataLoader raises it when a worker was killed
             loader = self._loader()  # starts processes only when it is read
             raise DataError(self._died(error)) from None

@@ -29,22 +29,25 @@ def first_of_each(names: Sequence[str], labels: Rows, splits: NDArray[np.str_], 
     again = np.flatnonzero(first != np.arange(len(first)))
     if (leaks := again[splits[again] != splits[first[again]]]).size:
         row, other = int(leaks[0]), int(first[leaks[0]])
-        more = f", and {leaks.size - 1:,} more rows are in two splits" if leaks.size > 1 else ""
+        more = f", and {_rows(leaks.size - 1, 'is', 'are', ' more')} in two splits" if leaks.size > 1 else ""
         raise DataError(
             f"{of}: {names[row]} is in {splits[other]} ({at(other)}) and in {splits[row]} ({at(row)}){more}. This is leakage, "
             "and accuracy on such images means nothing: keep each image in one split"
         )
     if (torn := again[labels[again] != labels[first[again]]]).size:
         row, other = int(torn[0]), int(first[torn[0]])
-        more = f", as {torn.size - 1:,} more rows do" if torn.size > 1 else ""
+        more = f", as {_rows(torn.size - 1, 'does', 'do', ' more')}" if torn.size > 1 else ""
         raise DataError(f"{of}: {names[row]} has one label in {at(other)} and another in {at(row)}{more}: keep one of its rows")
     if again.size:
         row = int(again[0])
-        log.warning(
-            "%s: %s repeated, such as %s for %s: each image counts once",
-            of, "1 row is" if again.size == 1 else f"{again.size:,} rows are", at(row), names[row],
-        )  # fmt: skip
+        rows = _rows(again.size, "is", "are")
+        log.warning("%s: %s repeated, such as %s for %s: each image counts once", of, rows, at(row), names[row])
     return np.flatnonzero(first == np.arange(len(first)))
+
+
+def _rows(count: int, one: str, many: str, more: str = "") -> str:
+    """Returns a number of rows with the verb that goes with it."""
+    return f"1{more} row {one}" if count == 1 else f"{count:,}{more} rows {many}"
 
 
 def digests_of_alike(paths: Sequence[Path], sizes: Rows) -> Digests:

@@ -18,11 +18,11 @@ from ltrun.data.keys import OWN
 from ltrun.data.list_checks import checked
 from ltrun.data.listed import Found, Listed
 from ltrun.data.lists import ImageList, check_apart, class_folders_of, find_lists, names_of, own_classes, read_list
-from ltrun.data.missing import leave_out
+from ltrun.data.missing import check_limit, leave_out
 from ltrun.data.photos import TEST_FRACTION, Photos
 from ltrun.data.published import TITLES, Benchmark, Name, benchmark
 from ltrun.data.source import folder_of
-from ltrun.errors import ConfigError, DataError
+from ltrun.errors import DataError
 from ltrun.machine import at_home
 
 Rows = NDArray[np.int64]
@@ -49,7 +49,7 @@ class ImageLists(Photos):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_missing(self.missing)
+        check_limit(self.missing)
 
     def find(self) -> Found:
         root = opened(self.folder)
@@ -99,7 +99,7 @@ class PublishedLists(Photos):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_missing(self.missing)
+        check_limit(self.missing)
 
     def find(self) -> Found:
         root, known = opened(self.folder), benchmark(self.benchmark)
@@ -119,11 +119,6 @@ class PublishedLists(Photos):
         check_apart(lists, known.keys)
         splits, found = joined(Root(root, known.keys, self.benchmark), lists, names, self.missing, known)
         return Found(splits, names, (*notes, *found))
-
-
-def check_missing(missing: float) -> None:
-    if not (0 <= missing <= 1 or (missing > 1 and missing % 1 == 0)):
-        raise ConfigError(f"missing must be a number of images, or a share from 0 to 1, got {missing:g}")
 
 
 def opened(root: Path) -> Path:
@@ -173,9 +168,8 @@ def joined(
     for split, given in lists.items():
         keys = given.keys(root.keys)
         join = root.find(given.paths, keys)
-        limit = int(missing * len(keys) if missing < 1 else missing)
         named = partial(_shown, keys)
-        rows = leave_out(~join.absent, limit, shown(given.file), named, looked(root, given, known))
+        rows = leave_out(~join.absent, missing, shown(given.file), named, looked(root, given, known))
         labels = given.labels[rows]
         if split == "train" and (lost := np.setdiff1d(given.labels, labels)).size:
             raise DataError(

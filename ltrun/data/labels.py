@@ -51,7 +51,7 @@ def classes_of(
     spelled = {unicodedata.normalize("NFC", cell.strip()): int(row) for cell, row in zip(index, first, strict=True)}
     if "" in spelled:
         count = int((codes == next(code for cell, code in index.items() if not cell.strip())).sum())
-        more = f", as in {count - 1:,} more rows" if count > 1 else ""
+        more = f", as in {count - 1:,} more" if count > 1 else ""
         raise column.error(spelled[""], f"the label '{column.name}' is empty{more}: fill it in, or remove the row")
     if odd := next((cell for cell in spelled if not cell.isprintable()), None):
         raise column.error(spelled[odd], f"the label {odd!a} cannot be printed: rename the class")

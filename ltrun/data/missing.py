@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,18 +17,19 @@ FIRST = 5  # missing images that a sentence names
 log = logging.getLogger(__name__)
 
 
-def check_limit(missing: int) -> None:
-    """Raises ConfigError for a `dataset.missing` that is no number of images."""
-    if missing < 0:
-        raise ConfigError(f"missing must be 0 or more images, got {missing}")
+def check_limit(missing: float) -> None:
+    """Raises ConfigError for a `dataset.missing` that is neither a number of images nor a share of them below 1."""
+    if not (0 <= missing < 1 or (1 <= missing < math.inf and missing % 1 == 0)):
+        raise ConfigError(f"missing must be a number of images, or a share below 1, got {missing:g}")
 
 
-def leave_out(present: NDArray[np.bool_], limit: int, of: str, named: Callable[[int], str], looked: str) -> Rows:
+def leave_out(present: NDArray[np.bool_], limit: float, of: str, named: Callable[[int], str], looked: str) -> Rows:
     """Returns the rows whose images are present, and warns of the others.
 
-    present: (N,) whether the image of each row was found. limit: `dataset.missing`, the most rows that may be left out. of:
-    what has the rows, such as a list's path. named: row -> its name in a sentence. looked: where the images were looked for.
-    Raises DataError, with the first five names, if more rows lack their images than the limit allows, or all.
+    present: (N,) whether the image of each row was found. limit: `dataset.missing`, the most rows that may be left out, or
+    their share below 1. of: what has the rows, such as a list's path. named: row -> its name in a sentence. looked: where the
+    images were looked for. Raises DataError, with the first five names, if more rows lack their images than the limit allows,
+    or all.
     """
     lost = np.flatnonzero(~present)
     if not lost.size:
@@ -38,7 +40,7 @@ def leave_out(present: NDArray[np.bool_], limit: int, of: str, named: Callable[[
     sentence = f"{count} ({listed}); looked in {looked}"
     if lost.size == len(present):
         raise DataError(f"{sentence}: give the folder that holds them as dataset.root=FOLDER")
-    if lost.size > limit:
+    if lost.size > (limit * len(present) if limit < 1 else limit):
         raise DataError(f"{sentence}: put them there, or leave them out with dataset.missing={lost.size}")
-    log.warning("%s: they are left out (dataset.missing=%d)", sentence, limit)
+    log.warning("%s: they are left out (dataset.missing=%g)", sentence, limit)
     return np.flatnonzero(present)

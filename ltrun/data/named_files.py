@@ -53,7 +53,8 @@ def find_files(root: Path, prefix: str, cells: Sequence[str], error: Error) -> N
                 endings = stems.get(name, [])
                 if len(endings) > 1:
                     raise error(
-                        row, f"'{shown(name)}' may be {' or '.join(map(shown, sorted(endings)))}: write the file's whole name"
+                        row,
+                        f"'{shown(name)}' may be {' or '.join(map(shown, sorted(endings)))}: write the whole name of the file",
                     )
                 name = endings[0] if endings else name
                 paths[row] = f"{folder}/{name}" if folder else name

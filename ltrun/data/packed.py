@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -119,7 +120,8 @@ def _pack(files: Sequence[Path], column: str, path: Path) -> Arrays:
     except OSError as error:
         raise DataError(f"{no_room}, which cannot be written ({error.strerror or error}): {way_out}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     return index
 
 

@@ -39,14 +39,15 @@ class ParquetImages(Photos):
     image, label: names of the columns; None: the columns that are called like that. The image column holds encoded images, or
     {bytes, path}, whose path is never followed. Labels are numbers, or names. names: a text file, relative to root, with one
     class name a line, whose numbers from 0 on the labels are; None: the names in the metadata of the files, else the labels
-    that occur. missing: number of rows that may have no image and are left out. The images are unpacked to the cache once.
+    that occur. missing: number of rows, or share below 1, that may have no image and are left out. The images are unpacked to
+    the cache once.
     """
 
     name = "parquet"
     image: str | None = None
     label: str | None = None
     names: str | None = None
-    missing: int = 0
+    missing: float = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

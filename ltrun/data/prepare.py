@@ -36,7 +36,7 @@ class Normalise(Prepare):
         self.register_buffer("shift", (-means / stds).float(), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if inputs.device.type == "cpu" and inputs.numel() > CACHED and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and inputs.device.type == "cpu" and inputs.numel() > CACHED:
             return self._one_by_one(inputs)
         return (inputs * self.scale).add_(self.shift).contiguous(memory_format=self.layout)
 

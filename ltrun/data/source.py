@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ltrun.data.images import shown
+from ltrun.data.images import Decoding, shown
 from ltrun.data.stamps import Stamps
 from ltrun.data.stores import Store
 from ltrun.errors import DataError
@@ -53,6 +53,11 @@ class Source:
     """A data set. Its constructor takes plain values and checks them, touching no file; `open` reads the files."""
 
     lacks_validation: bool = False  # True where the arguments alone say that there will be no validation split
+
+    @property
+    def how(self) -> Decoding | None:
+        """How an image file becomes a stored input of evaluation; None where stored inputs do not come from image files."""
+        return None
 
     def open(self, device: torch.device) -> Splits:
         """Returns the splits, on the device. They depend on the constructor's arguments and the files alone, and on no seed.

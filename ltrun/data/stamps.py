@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -65,6 +65,10 @@ class Stamps:
                     f"{path} was changed while this run read it: restore it and give the same command again to resume, "
                     "or train from scratch with force=true"
                 )
+
+    def take(self, rows: NDArray[np.int64]) -> Stamps:
+        """Returns the stamps of some of the files."""
+        return replace(self, names=self.names[rows], values=self.values[rows])
 
     @property
     def sizes(self) -> NDArray[np.int64]:

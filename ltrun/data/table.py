@@ -1,6 +1,7 @@
 """Tables of images: a row for each image, with its file, its label and perhaps its split."""
 
 # No `from __future__ import annotations`: `bind` reads the annotations of inherited fields here.
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from ltrun.data.cache import Arrays, cached
 from ltrun.data.columns import column, needed
 from ltrun.data.containers import OnDisk
 from ltrun.data.duplicates import digests_of_alike, first_of_each, tell_copies
-from ltrun.data.files import Files
+from ltrun.data.files import Digests, Files
 from ltrun.data.images import shown
 from ltrun.data.labels import Column, classes_of, read_names
 from ltrun.data.layout import TITLES, splits_meant
@@ -29,15 +30,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class Table(Photos):
+class ImageTable(Photos):
     """Images that a table lists: a CSV, TSV, JSON lines or Parquet file with a row for each image.
 
     file: the table, relative to root; None: the only table in root. image, label, split: names of its columns; None: the
     columns that are called like that. Paths are relative to root or, if more of them are found there, to the folder of the
     table; no image outside root is read. Labels are names, or numbers; without `names` the classes are the labels that occur,
     sorted, numerically where all are numbers. names: a text file, relative to root, with one class name a line, whose numbers
-    from 0 on the labels may be. Without a column for splits, test_fraction of each class is held out. missing: number of images
-    that may be missing and are left out. An image that a split repeats counts once; an image in two splits is refused.
+    from 0 on the labels may be. Without a column for splits, test_fraction of each class is held out. missing: number of
+    images, or share below 1, that may be missing and are left out. An image that a split repeats counts once; an image in two
+    splits is refused.
     """
 
     name = "table"
@@ -46,7 +48,7 @@ class Table(Photos):
     label: str | None = None
     split: str | None = None
     names: str | None = None
-    missing: int = 0
+    missing: float = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,8 +75,17 @@ class Table(Photos):
         paths = [files.paths[row] for row in rows.tolist()]
         kept = first_of_each(paths, labels, splits, of, at)
         paths, labels, splits = [paths[row] for row in kept.tolist()], labels[kept], splits[kept]
-        self._tell_copies(root, paths, labels, splits, of)
-        return Found({split: _listed(root, paths, labels, splits == split) for split in TITLES if split in splits}, names)
+        whole = [root / path for path in paths]
+        stamps = Stamps.of(whole, root)
+        tell_copies(_digests(whole, stamps), labels, splits, of, lambda row: shown(paths[row]))
+
+        def listed(split: str) -> Listed:
+            some = np.flatnonzero(splits == split)
+            own = stamps.take(some)
+            files = Files(own.names).holding(own.sizes, times=own.times)
+            return Listed(root, OnDisk([whole[row] for row in some.tolist()]), labels[some], files, own)
+
+        return Found({split: listed(split) for split in TITLES if split in splits}, names)
 
     def _file(self, root: Path) -> Path:
         """Returns the table's path. Raises DataError if it is not given and not the only one, or given and not there."""
@@ -132,21 +143,12 @@ class Table(Photos):
                 log.info("%s: '%s' is the test split, because there is no other", of, word)
         return np.array([meant[word] for word in cells], dtype=np.str_)
 
-    def _tell_copies(
-        self, root: Path, paths: Sequence[str], labels: NDArray[np.int64], splits: NDArray[np.str_], of: str
-    ) -> None:
-        whole = [root / path for path in paths]
-        stamps = Stamps.of(whole, root)
 
-        def make() -> Arrays:
-            return {"digests": digests_of_alike(whole, stamps.sizes)}
+def _digests(paths: Sequence[Path], stamps: Stamps) -> Digests:
+    """Returns (N, 16) digests of the images that may be copies, as `digests_of_alike` does, from the cache if it has them."""
 
-        digests = cached(make, "copies", str(root.resolve()), of, stamps=stamps)["digests"]
-        tell_copies(digests, labels, splits, of, lambda row: shown(paths[row]))
+    def make() -> Arrays:
+        return {"digests": digests_of_alike(paths, stamps.sizes)}
 
-
-def _listed(root: Path, paths: Sequence[str], labels: NDArray[np.int64], mask: NDArray[np.bool_]) -> Listed:
-    some = [root / paths[row] for row in np.flatnonzero(mask).tolist()]
-    stamps = Stamps.of(some, root)
-    files = Files.below(root, some).holding(stamps.sizes, times=stamps.times)
-    return Listed(root, OnDisk(some), labels[mask], files, stamps)
+    names = hashlib.sha256(b"\0".join(stamps.names.tolist())).hexdigest()
+    return cached(make, "copies", str(stamps.place.resolve()), names, stamps=stamps)["digests"]

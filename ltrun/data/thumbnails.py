@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ltrun.data.images import Decoding, decode_all
+from ltrun.errors import DataError
 
 SIDE = 128  # pixels of a thumbnail of a file
 AT_ONCE = 500  # files that are decoded together
@@ -50,9 +52,30 @@ def of_files(root: Path, names: Sequence[str], read_at: float) -> list[Thumbnail
     return found
 
 
-def of_pixels(images: NDArray[np.uint8]) -> list[Thumbnail]:
-    """Returns stored pixels (N, channels, H, W), of one or three channels, at their own size."""
-    return [Thumbnail(_uri(image, "png")) for image in images]
+def of_stored(pixels: Callable[[NDArray[np.int64]], Tensor], rows: NDArray[np.int64]) -> list[Thumbnail]:
+    """Returns the images that a store reads. pixels: rows -> (R, channels, H, W) uint8; raises DataError for an unreadable one.
+
+    Images of at most SIDE pixels a side keep their pixels; an unreadable image has a note instead of a picture.
+    """
+    found: list[Thumbnail] = []
+    for first in range(0, len(rows), AT_ONCE):
+        some = rows[first : first + AT_ONCE]
+        try:
+            found += [_of(image) for image in pixels(some).cpu().numpy()]
+        except DataError:
+            found += [_or_note(pixels, row) for row in some]
+    return found
+
+
+def _or_note(pixels: Callable[[NDArray[np.int64]], Tensor], row: np.int64) -> Thumbnail:
+    try:
+        return _of(pixels(np.array([row]))[0].cpu().numpy())
+    except DataError as error:
+        return Thumbnail(None, str(error).partition(":")[0])
+
+
+def _of(image: NDArray[np.uint8]) -> Thumbnail:
+    return Thumbnail(_uri(image, "png" if max(image.shape[1:]) <= SIDE else "jpeg"))
 
 
 def _missing(path: Path, inside: str) -> str:
@@ -62,11 +85,12 @@ def _missing(path: Path, inside: str) -> str:
 
 
 def _uri(image: NDArray[np.uint8], kind: str) -> str:
-    """Returns the data URI of an image (channels, H, W)."""
+    """Returns the data URI of an image (channels, H, W), at most SIDE pixels a side."""
     from PIL import Image
 
     grey = len(image) == 1
     pixels = Image.fromarray(np.ascontiguousarray(image[0] if grey else image.transpose(1, 2, 0)))
+    pixels.thumbnail((SIDE, SIDE))  # smaller images stay as they are
     data = io.BytesIO()
     pixels.save(data, format=kind, quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import TrainingError
-from ltrun.results.address import MANIFEST
+from ltrun.results.address import MANIFEST, MODEL
 from ltrun.results.atomic import write_atomically
 from ltrun.results.folder import ASIDE
 
@@ -122,7 +122,7 @@ class Checkpoints:
         self._remove_others()
 
     def _remove_others(self) -> None:
-        kept = {entry["file"] for entry in self.entries}
+        kept = {MODEL, *(entry["file"] for entry in self.entries)}
         for path in [*self.folder.glob("*.pt"), *self.folder.glob("*.tmp*")]:
             if path.name not in kept:
                 path.unlink(missing_ok=True)

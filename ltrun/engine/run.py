@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from torch import nn
 from ltrun.config.compose import Job
 from ltrun.data.describe import describe
 from ltrun.engine import accumulation, group, levers
-from ltrun.engine.checkpoint import Checkpoints
+from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
 from ltrun.engine.device import check_decoder, device_of
 from ltrun.engine.distributed import ALONE, Ranks
@@ -31,6 +31,7 @@ from ltrun.recipe.stage import MAIN, Recipe
 from ltrun.results.address import PREDICTIONS
 from ltrun.results.folder import drop_aside, locked, reset
 from ltrun.results.history import History, save_arrays
+from ltrun.results.model import Trained
 from ltrun.results.provenance import provenance
 from ltrun.results.record import RunRecord
 from ltrun.tasks.base import Metrics
@@ -118,6 +119,7 @@ class Run:
             arrays = {f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()}
             labels = test.targets.primary.cpu().numpy()
             save_arrays(job.folder / PREDICTIONS, test_labels=labels, test_files=test.files.text(), **arrays)
+            self._keep(network, predictors)
             context.splits.check_files()
             record = self._record(trainer, found, begun, predictors.lost)
             record.save(job.folder)
@@ -135,6 +137,18 @@ class Run:
             reset(self.job.folder)
         if not trainer.checkpoints.entries:
             self.context.listing.save(self.job.folder)
+
+    def _keep(self, network: Network, predictors: Predictors) -> None:
+        """Writes what `ltrun predict` and `ltrun export` use: the network, and the post-hoc parts that have a row."""
+        kept = {name: part for name, part in predictors.posthoc.items() if name not in predictors.lost}
+        trained = Trained(
+            fingerprint=self.job.fingerprint,
+            seed=self.job.seed,
+            input_shape=tuple(self.context.input_shape),
+            network=on_host(cast(nn.Module, network).state_dict()),
+            posthoc={name: on_host(dict([*part.named_buffers(), *part.named_parameters()])) for name, part in kept.items()},
+        )
+        trained.save(self.job.folder)
 
     def _evaluate(self, network: Network) -> dict[str, Metrics]:
         """Returns split -> the task's first metric and its shot groups, by the network's own scores, for an epoch's row."""

@@ -33,6 +33,8 @@ class Timm(Backbone):
     Wightman, 2019, PyTorch image models, https://github.com/huggingface/pytorch-image-models.
     """
 
+    pixels = (32, 1024)
+
     def __init__(
         self,
         name: str,
@@ -67,7 +69,7 @@ class Timm(Backbone):
             what = f"{KEY}: {path.name} does not fit {name}" if path else f"name: timm cannot build {name} for these images"
             raise ConfigError(f"{what} ({told})") from None
         if path is not None:
-            own = {child for child, _ in self.model.named_children()}
+            own = {key.partition(".")[0] for key in self.model.state_dict()}
             missing = [key for key in seen["missing"] if key.partition(".")[0] not in NEW]
             refuse_misfit(path, missing, [key for key in seen["unexpected"] if key.partition(".")[0] in own])
         self.features = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)

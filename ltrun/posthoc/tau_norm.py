@@ -15,10 +15,9 @@ def tau_normalised(weight: Tensor, tau: float) -> Tensor:
     """
     length = weight.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
     scaled = weight / length**tau
-    if scaled.isfinite().all() and scaled.any(dim=1).all():
-        return scaled
     logs = -tau * length.double().log()
-    return weight * (logs - logs.max()).exp().to(weight)
+    whole = scaled.isfinite().all() & scaled.any(dim=1).all()
+    return torch.where(whole, scaled, weight * (logs - logs.max()).exp().to(weight))  # no branch: exports trace it
 
 
 class TauNorm(PostHoc):

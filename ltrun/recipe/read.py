@@ -68,6 +68,20 @@ def source_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[S
     return source
 
 
+def dataset_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Source:
+    """Returns the data set of a resolved configuration, as a run opens it: streamed where training cuts whole photographs.
+
+    Raises ConfigError.
+    """
+    cuts = any(part.target.cuts for part in _augments(config, plugins).values())
+    return source_of(config, plugins).build({"random_crops": cuts})
+
+
+def _augments(config: Mapping[str, Any], plugins: Sequence[str]) -> dict[str, Bound[parts.Augment]]:
+    nodes = mapping(config["dataset"].get("augments"), "dataset.augments")
+    return {name: bind(node, f"dataset.augments.{name}", parts.Augment, plugins) for name, node in nodes.items()}
+
+
 class _Reader:
     """The stages and post-hoc parts of one configuration."""
 
@@ -105,7 +119,9 @@ class _Reader:
                 raise ConfigError(f"{path}: no slot gives this stage a {role}; set {slot}=OPTION")
         if index and "head" in given.diff and "wrap" not in given.one and not reset_head:
             raise ConfigError(f"{path}.classifier: the trained head is kept; set {path}.reset_head=true for a new one")
-        streams = {MAIN: Stream(given.one["sampler"], None, self._dataset_augments() | given.named["augments"], "dataset")}
+        streams = {
+            MAIN: Stream(given.one["sampler"], None, _augments(self.config, self.plugins) | given.named["augments"], "dataset")
+        }
         return Stage(
             name=name,
             epochs=self._epochs(diff, path),
@@ -140,10 +156,6 @@ class _Reader:
     def _setting(self, group: str, diff: Mapping[str, Any], path: str, kind: type) -> Bound[Any]:
         own = diff.get(group) is not None
         return bind(diff[group] if own else self.config.get(group), f"{path}.{group}" if own else group, kind, self.plugins)
-
-    def _dataset_augments(self) -> dict[str, Bound[parts.Augment]]:
-        nodes = mapping(self.config["dataset"].get("augments"), "dataset.augments")
-        return {k: bind(v, f"dataset.augments.{k}", parts.Augment, self.plugins) for k, v in nodes.items()}
 
 
 def _check_keys(diff: Mapping[str, Any], path: str) -> None:

@@ -11,6 +11,7 @@ from string import Template
 from ltrun.config import catalogue
 from ltrun.config.catalogue import Option
 from ltrun.config.option import root, setting
+from ltrun.config.published import recipes
 from ltrun.report.render.markdown import escaped
 from ltrun.report.table import DASH
 from ltrun.taxonomy import SLOTS
@@ -33,11 +34,11 @@ FAMILIES = tuple(family for families in SECTIONS.values() for family in families
 OTHER = "### Presets without a family"
 
 
-def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = None) -> str:
-    """Returns methods_page.md with a table of presets for each family, and a table of further options.
+def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = None, large: str = "") -> str:
+    """Returns methods_page.md with a table of presets for each family, tables of recipes, and a table of further options.
 
-    more: folders of the user's options. ours: preset -> our accuracy; without it the tables have no such column. Raises
-    ConfigError.
+    more: folders of the user's options. ours: preset -> our accuracy; without it the tables have no such column. large: the
+    tables of `recipe_tables`. Raises ConfigError.
     """
     presets = catalogue.options("method", more)
     tables = {
@@ -46,6 +47,7 @@ def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = Non
     }
     others = [preset for preset in presets if preset.family not in FAMILIES]
     tables["other"] = "\n\n".join([OTHER, _presets(others, ours)]) if others else ""
+    tables["recipes"] = large
     tables["options"] = _options(further_options(presets, more), group=True)
     text = resources.files("ltrun.report").joinpath(WORDS).read_text(encoding="utf-8")
     return re.sub(r"\n{3,}", "\n\n", Template(text).substitute(tables))
@@ -94,6 +96,8 @@ def further_options(presets: Sequence[Option], more: Sequence[Path] = ()) -> Ite
     chosen = {*usual.items()}
     for preset in presets:
         chosen |= {(group, name) for group, name, _ in setting("method", preset.name, more).choices}
+    for recipe in recipes(more).values():
+        chosen |= {(group, name) for group, name, _ in recipe.choices}
     for group in catalogue.groups(more):
         if group in ("method", "dataset"):
             continue

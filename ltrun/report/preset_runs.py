@@ -85,6 +85,23 @@ def accuracies(records: Sequence[RunRecord], methods: Sequence[str]) -> dict[str
     return {method: runs.text for method, runs in runs_of(jobs, records, PUBLISHED_ON).items()}
 
 
+def states(records: Sequence[RunRecord], found: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Returns (method, data set) -> the accuracy of its runs, of each pair that has any. Needs `composing`.
+
+    Raises ConfigError for a pair that does not compose.
+    """
+    ran = {(record.method, record.dataset) for record in records}
+    told = {}
+    for method, dataset in ran.intersection(found):
+        try:
+            runs = runs_of(jobs_of([method], dataset), records, dataset)[method]
+        except Exception as error:
+            raise ConfigError(f"method={method} dataset={dataset} does not compose: {explained(error, [])}") from None
+        if runs.n:
+            told[method, dataset] = runs.text
+    return told
+
+
 def refuse_other_data(records: Iterable[RunRecord]) -> None:
     """Raises DataError if a run was trained on other data than earlier runs of the same training."""
     first: dict[Key, RunRecord] = {}

@@ -1,9 +1,9 @@
-"""Welch's t-test of two means, and the verdict on the best of several means: better than the second, or within noise."""
+"""Welch's t-test of two means, the verdict on the best of several means, and the confidence interval of a mean."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -80,3 +80,17 @@ def exceeding(t: float, freedom: float) -> float:
     heights = [math.sin(i * width) ** (freedom - 1) for i in range(STEPS + 1)]  # from a = pi / 2 down, where cos(a) is 0
     area = width / 3 * (heights[0] + heights[-1] + 4 * math.fsum(heights[1:-1:2]) + 2 * math.fsum(heights[2:-1:2]))
     return min(1.0, area / (math.sqrt(math.pi) / 2 * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Returns the 95% confidence interval of the mean of values, by Student's t; None for fewer than two values."""
+    n = len(values)
+    if n < 2:
+        return None
+    mean = math.fsum(values) / n
+    error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    low, high = 0.0, 1e6  # t exceeds its quantile with probability LEVEL
+    while high - low > 1e-9 * max(1.0, low):
+        middle = (low + high) / 2
+        low, high = (middle, high) if exceeding(middle, n - 1) > LEVEL else (low, middle)
+    return mean - high * error, mean + high * error

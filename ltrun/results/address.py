@@ -18,10 +18,11 @@ ERROR = "error.log"  # why a job failed: a sentence on the first line, and the t
 EPOCHS = "metrics.jsonl"  # a line for each epoch, written while the run trains
 JOB = "job.json"  # a job that waits for a launcher
 PREDICTIONS = "predictions.npz"
+MODEL = "model.pt"  # the trained network and its fitted post-hoc parts
 LOCK = ".lock"  # held by the process that trains the run
 MANIFEST = "checkpoints.json"  # names the checkpoints from which a run may resume
 INERT = (
-    "seed", "outputs", "force", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",
+    "seed", "outputs", "force", "sweep", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",
     "runtime.device", "runtime.threads", "runtime.channels_last", "runtime.compile", "runtime.pack", "runtime.tensorboard",
     "runtime.checkpoint_seconds", "runtime.levers",
 )  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +27,26 @@ def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], object]) -> 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(temporary, data)
+        temporary.replace(path)
+    except OSError as error:
+        raise TrainingError(_sentence(path, error)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, with its suffix, to be written piece by piece; then renames it to `path`.
+
+    After an error or an interruption the old file is as it was, and the temporary one is gone. Raises TrainingError.
+    """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        sync(temporary)
         temporary.replace(path)
     except OSError as error:
         raise TrainingError(_sentence(path, error)) from error

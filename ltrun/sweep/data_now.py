@@ -46,13 +46,13 @@ def _listing(job: Job) -> Listing | None:
     import torch  # imported here, because it takes two seconds
 
     from ltrun.data.identity import Listing
-    from ltrun.recipe.read import source_of
+    from ltrun.recipe.read import dataset_of
 
     dataset = dict(job.config["dataset"])
     if "download" in dataset:
         dataset["download"] = False
     try:
-        source = source_of({**job.config, "dataset": dataset}, job.settings.plugins).build({})
+        source = dataset_of({**job.config, "dataset": dataset}, job.settings.plugins)
         return Listing.of(source.open(torch.device("cpu")))
     except (LtrunError, OSError):
         return None

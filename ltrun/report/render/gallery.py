@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html as hypertext
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
 from ltrun.report.render.common import plain
 from ltrun.report.render.wrong import percent
 from ltrun.report.wrong import Mistakes, Wrong, by_pair
 
-LISTED = 60  # most pairs that the overview lists
+LISTED = 60  # most pairs that the overview lists, and that have a section of their own
 STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1c1e21;--soft:#5f6670;--line:#dfe2e6;--card:#f6f7f9;--wrong:#c2410c}
 @media(prefers-color-scheme:dark){
@@ -24,7 +25,7 @@ h2 small,nav small{color:var(--soft);font-weight:400;font-variant-numeric:tabula
 p{color:var(--soft);margin:.25rem 0}
 .summary{color:var(--ink);font-size:1.05rem}
 nav{display:flex;flex-wrap:wrap;gap:.4rem;margin:1.25rem 0 0}
-nav a{background:var(--card);border:1px solid var(--line);border-radius:1rem;color:inherit;font-size:.85rem;
+nav a,nav span{background:var(--card);border:1px solid var(--line);border-radius:1rem;color:inherit;font-size:.85rem;
 padding:.1rem .7rem;text-decoration:none;overflow-wrap:anywhere}
 nav a:hover,nav a:focus{border-color:var(--wrong)}
 .images{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr));list-style:none;margin:0;padding:0}
@@ -55,6 +56,7 @@ def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Pictur
     """Returns a self-contained page. pictures: row of the test split -> thumbnail. notes: further lines below the summary."""
     shown = mistakes.first(count)
     pairs = by_pair(shown)
+    numbers = {pair: number for number, pair in enumerate(islice(pairs, LISTED), 1)}
     lines = [*mistakes.notes, *notes]
     if len(shown) < len(mistakes.found):
         lines.append(f"This page shows the {len(shown):,} most confident; --top N shows more")
@@ -62,14 +64,12 @@ def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Pictur
         f"<h1>{_text(mistakes.title)}</h1>",
         f'<p class="summary">{_text(mistakes.summary)}</p>',
         *(f"<p>{_text(line)}</p>" for line in lines),
-        *_overview(pairs),
+        *_overview(by_pair(mistakes.found), numbers),
     ]
-    for number, ((label, predicted), images) in enumerate(pairs.items(), 1):
-        body += [
-            f'<section id="pair{number}"><h2>{_pair(label, predicted, len(images))}</h2><ul class="images">',
-            *(_card(wrong, pictures.get(wrong.row)) for wrong in images),
-            "</ul></section>",
-        ]
+    for pair, number in numbers.items():
+        body += _section(f"pair{number}", _pair(*pair, len(pairs[pair])), pairs[pair], pictures)
+    if rest := [wrong for pair, images in pairs.items() if pair not in numbers for wrong in images]:
+        body += _section("others", f"Other pairs <small>{len(rest):,}</small>", rest, pictures)
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>wrong images: {_text(mistakes.title)}</title><style>{STYLE}</style>"
@@ -77,17 +77,23 @@ def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Pictur
     return "\n".join(["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', *body, "</body></html>"]) + "\n"
 
 
-def _overview(pairs: Mapping[tuple[str, str], Sequence[Wrong]]) -> Iterable[str]:
-    """Yields links to the pairs, the pairs with the most images first."""
+def _overview(pairs: Mapping[tuple[str, str], Sequence[Wrong]], numbers: Mapping[tuple[str, str], int]) -> Iterable[str]:
+    """Yields the most confused pairs of all wrong images, linked to their sections. numbers: pair -> number of its section."""
     if len(pairs) < 2:
         return []
-    listed = list(pairs.items())[:LISTED]
     links = [
-        f'<a href="#pair{number}">{_pair(label, predicted, len(images))}</a>'
-        for number, ((label, predicted), images) in enumerate(listed, 1)
+        f'<a href="#pair{numbers[pair]}">{shown}</a>' if pair in numbers else f"<span>{shown}</span>"
+        for pair, images in islice(pairs.items(), LISTED)
+        for shown in [_pair(*pair, len(images))]
     ]
-    rest = len(pairs) - len(listed)
+    rest = len(pairs) - len(links)
     return ["<nav>", *links, *([f"<small>and {rest:,} more pairs</small>"] if rest else []), "</nav>"]
+
+
+def _section(mark: str, heading: str, images: Sequence[Wrong], pictures: Mapping[int, Picture]) -> Iterable[str]:
+    yield f'<section id="{mark}"><h2>{heading}</h2><ul class="images">'
+    yield from (_card(wrong, pictures.get(wrong.row)) for wrong in images)
+    yield "</ul></section>"
 
 
 def _card(wrong: Wrong, picture: Picture | None) -> str:

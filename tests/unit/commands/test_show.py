@@ -144,3 +144,30 @@ def test_help_is_about_the_methods_and_options_of_the_command_line(tmp_path: Pat
     assert about(["seed=1", "method=nosuch", "--help"]) == []
     for words in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"]):
         assert about([*words, "method=ldam", "--help"]) == ["method=ldam", f"--config-dir={tmp_path}"]
+
+
+def test_a_method_on_a_data_set_is_shown_with_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = page(capsys, "method=sade", "dataset=inat18").partition("method=sade dataset=inat18\n")[2]
+    for words in (
+        "  the published recipe. Steps of the rate with Nesterov momentum over 100 epochs; no rotation.\n  Zhang et al., 2022",
+        "72.9, ResNet-50, 100 epochs; README of SADE",
+        "slots: augmentation=none\n",
+        "  batch_size=512\n",
+        "  optimizer.lr=0.2\n",
+        "  ensemble.terms.classification.part.tau=1.0\n",
+        "on/method/sade@inat18.yaml, ",
+        "train it: ltrun method=sade dataset=inat18\n",
+    ):
+        assert words in shown
+    assert "published recipes on further data sets: dataset=imagenet_lt, dataset=inat18, dataset=places_lt" in page(
+        capsys, "sade"
+    )
+
+
+def test_a_method_without_a_recipe_on_a_data_set_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = page(capsys, "method=bbn", "dataset=inat18", "dataset=digits_lt", "dataset=cifar100_lt")
+    assert "no published recipe: trains the preset's slots with the data set's own optimizer and schedule" in shown
+    assert "  optimizer.weight_decay=1.0e-4\n" in shown, "the numbers that plain training has there"
+    assert "no published recipe: trains the preset's slots with its numbers for CIFAR100-LT" in shown
+    assert "\nmethod=bbn dataset=cifar100_lt\n" not in shown, "the preset itself is the recipe"
+    assert "further data sets" not in shown

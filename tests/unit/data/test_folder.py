@@ -101,7 +101,7 @@ def test_a_test_fraction_beside_a_test_folder_is_refused(skewed: Path) -> None:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: ImageFolder("x", validation=1.0), "validation must be from 0 to below 1, got 1"),
+        (lambda: ImageFolder("x", validation=1.0), "validation must be from 0 to 0.5, half of each class, got 1"),
         (lambda: ImageFolder("x", validation=-0.1), "validation must"),
         (lambda: ImageFolder("x", validation=float("nan")), "validation must"),
         (lambda: ImageFolder("x", validation=0.1, validation_per_class=1), "give one of them"),

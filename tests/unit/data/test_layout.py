@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltrun.data import ImageFolder
-from ltrun.data.layout import split_of, splits_of
+from ltrun.data.layout import split_of, splits_meant, splits_of
 from ltrun.errors import DataError
 from tests.support.data_fakes import class_folders, encoded, random_images, refused
 
@@ -176,3 +176,18 @@ def test_images_beside_class_folders_and_splits_are_counted_and_left_out(
     ImageFolder(str(tmp_path), image_size=4).open(CPU)
     said = [line for line in caplog.messages if "beside its folders" in line]
     assert said == [f"images in {where} itself, beside its folders, are left out: 2, such as a.JPG"]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["train", "test", "val"], ["train", "test", "val"]),
+        (["Training", "Testing", "dev set"], ["train", "test", "val"]),
+        (["train", "val"], ["train", "test"]),
+        (["train", "eval", "valid"], ["train", "test", "val"]),
+        (["train", "eval", "test"], ["train", "val", "test"]),
+        (["train", "", "holdout", "1"], ["train", None, None, None]),
+    ],
+)
+def test_words_of_a_column_mean_splits_as_names_of_folders_do(words: list[str], meant: list[str | None]) -> None:
+    assert list(splits_meant(words).values()) == meant

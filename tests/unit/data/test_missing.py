@@ -7,7 +7,7 @@ from ltrun.data.missing import check_limit, leave_out
 from ltrun.errors import ConfigError, DataError
 
 
-def kept(present: list[bool], limit: int) -> list[int]:
+def kept(present: list[bool], limit: float) -> list[int]:
     return leave_out(np.array(present), limit, "labels.csv", lambda row: f"{row}.jpg", "photos").tolist()
 
 
@@ -42,7 +42,15 @@ def test_no_limit_allows_that_all_images_are_missing() -> None:
         kept([False, False], 2)
 
 
-def test_a_limit_below_zero_is_refused() -> None:
-    check_limit(0)
-    with pytest.raises(ConfigError, match="missing must be 0 or more"):
-        check_limit(-1)
+def test_a_limit_below_1_is_a_share() -> None:
+    assert kept([False, True, True, True], 0.25) == [1, 2, 3]
+    with pytest.raises(DataError, match="2 of the 4 images"):
+        kept([False, False, True, True], 0.4)
+
+
+@pytest.mark.parametrize("limit", [-1, 1.5, float("nan"), float("inf")])
+def test_a_limit_that_is_no_number_of_images_is_refused(limit: float) -> None:
+    for good in (0, 0.001, 1, 20):
+        check_limit(good)
+    with pytest.raises(ConfigError, match="missing must be a number of images, or a share below 1"):
+        check_limit(limit)

@@ -220,5 +220,5 @@ class TestImageNet:
 
 @pytest.mark.parametrize("missing", [-1, 1.5, float("nan")])
 def test_a_limit_that_is_no_number_of_images_is_refused(missing: float) -> None:
-    with pytest.raises(ConfigError, match="missing must be a number of images, or a share from 0 to 1"):
+    with pytest.raises(ConfigError, match="missing must be a number of images, or a share below 1"):
         source("imagenet_lt", Path("x"), missing=missing)

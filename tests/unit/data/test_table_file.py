@@ -115,7 +115,7 @@ def test_a_truncated_parquet_table_is_refused(tmp_path: Path) -> None:
 def test_a_parquet_table_of_images_is_sent_to_the_data_set_for_them(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"image": [b"x"], "label": [1]}), path)
-    with pytest.raises(DataError, match="holds images in its column 'image'.*dataset=parquet"):
+    with pytest.raises(DataError, match=r"holds images in its column 'image'.*dataset=parquet"):
         read_table(path).text("image")
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from ltrun.data.thumbnails import SIDE, Thumbnail, of_files, of_pixels
+from ltrun.data.thumbnails import SIDE, Thumbnail, of_files, of_stored
+from ltrun.errors import DataError
 
 NEVER = float("inf")
 
@@ -59,6 +62,20 @@ def test_a_file_written_after_the_run_read_it_is_shown_with_a_note(root: Path) -
 @pytest.mark.parametrize("channels", [1, 3])
 def test_stored_pixels_are_kept_bit_for_bit(channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, channels, 8, 9), dtype=np.uint8)
-    for image, thumbnail in zip(images, of_pixels(images), strict=True):
+    for image, thumbnail in zip(images, of_stored(lambda rows: torch.from_numpy(images[rows]), np.arange(2)), strict=True):
         assert thumbnail.uri is not None and thumbnail.uri.startswith("data:image/png")
         assert np.array_equal(decoded(thumbnail).reshape(8, 9, channels).transpose(2, 0, 1), image)
+
+
+def test_large_images_of_a_store_become_small_pictures_and_an_unreadable_one_a_note() -> None:
+    images = np.full((3, 3, 224, 224), 90, dtype=np.uint8)
+
+    def pixels(rows: NDArray[np.int64]) -> torch.Tensor:
+        if 1 in rows:
+            raise DataError("photos.tar:ant/1.jpg is empty (0 bytes): repair or remove it")
+        return torch.from_numpy(images[rows])
+
+    first, second, third = of_stored(pixels, np.arange(3))
+    assert second.uri is None and second.note.startswith("photos.tar")
+    for thumbnail in (first, third):
+        assert decoded(thumbnail).shape == (SIDE, SIDE, 3) and abs(decoded(thumbnail).mean() - 90) < 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ltrun.errors import ConfigError
-from ltrun.report.render.gallery import gallery
+from ltrun.report.render.gallery import LISTED, gallery
 from ltrun.report.render.wrong import as_json, comma_separated, terminal
 from ltrun.report.wrong import Mistakes, by_pair, mistakes_of
 from ltrun.results.find import run_at
@@ -119,6 +119,17 @@ def test_the_page_fetches_nothing_and_escapes_every_name(tmp_path: Path) -> None
     assert page.count("<li>") == 3 and "no picture" in page and "changed since the run" in page
     assert not re.search(r'(src|href)="(?!data:|#)|@import|url\(|<script', page)
     assert "This page shows the 1 most confident" in gallery(mistakes(tmp_path), 1, pictures)
+
+
+def test_a_page_of_many_classes_has_few_sections_and_counts_the_pairs_of_all_wrong_images(tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(300), 2)
+    scores = np.zeros((600, 300), dtype=np.float32)
+    scores[np.arange(600), (labels + 1) % 300] = 9 - np.arange(600) / 100  # each class is taken for the next one, twice
+    file, record = run_at(save_run(tmp_path, labels, {"plain": scores}, [30] * 300))
+    page = gallery(mistakes_of(record, file.parent), 201, {})
+    assert page.count("<section") == LISTED + 1 and page.count("<li>") == 201
+    assert page.count('<a href="#pair') == LISTED and "and 240 more pairs" in page
+    assert f"Other pairs <small>{201 - 2 * LISTED}</small>" in page
 
 
 def test_a_file_name_that_is_not_utf_8_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

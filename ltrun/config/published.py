@@ -1,0 +1,111 @@
+"""Published recipes of a method on a data set: options and numbers between the method's preset and the command line.
+
+`conf/on/method/sade@inat18.yaml` chooses options for `method=sade dataset=inat18`, and has the batch size and the epochs.
+`conf/on/ensemble/sade@inat18.yaml` has numbers of one option on one data set, so that ensemble=none leaves none of them behind.
+Hydra allows no `override` lines in an option whose name is interpolated, so ltrun itself names the option of `on/method`.
+A preset of ltrun without a recipe on a data set gets `any@DATASET`, where there is one: it takes the optimizer and the
+schedule of the data set, because the preset's own are for small images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ltrun.config import catalogue
+from ltrun.config.option import Setting, root, setting
+
+ON = "on"
+GROUP = f"{ON}/method"
+ANY = "any"
+BETWEEN = "@"
+
+
+def with_recipe(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line, and before them the word that chooses the recipe of its method and data set.
+
+    Hydra must be initialised. Raises Hydra's errors for words that it cannot read.
+    """
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    loader = GlobalHydra.instance().config_loader()
+    known = set(loader.get_group_options(GROUP))
+    parsed = OverridesParser.create(loader).parse_overrides(list(words))
+    if any(override.key_or_group == GROUP or override.is_sweep_override() for override in parsed):
+        return list(words)
+    typed: dict[str, object] = {str(o.key_or_group): o.value() for o in parsed if o.package is None and not o.is_delete()}
+    if not {"method", "dataset"} <= typed.keys():
+        typed = _chosen(words) | typed
+    method, dataset = typed.get("method"), typed.get("dataset")
+    ours = method in catalogue.names_in(catalogue.folders()[0] / "method")
+    named = [f"{name}{BETWEEN}{dataset}" for name in (method, *([ANY] if ours else []))]
+    found = next((name for name in named if name in known), None)
+    return [*([f"{GROUP}={found}"] if found else []), *words]
+
+
+def _chosen(words: Sequence[str]) -> dict[str, object]:
+    """Returns group -> option, as the files that the words name choose them."""
+    from hydra import compose
+
+    return dict(compose("config", list(words), return_hydra_config=True).hydra.runtime.choices)
+
+
+def recipes(more: Sequence[Path] = ()) -> dict[tuple[str, str], Setting]:
+    """Returns (method, data set) -> the file of the published recipe. Raises ConfigError for a file that is not YAML."""
+    found: dict[tuple[str, str], Setting] = {}
+    for name in sorted(_files("method", more)):
+        method, at, dataset = name.partition(BETWEEN)
+        if at and method != ANY:
+            found[method, dataset] = setting(GROUP, name, more)
+    return found
+
+
+def has_defaults(dataset: str, more: Sequence[Path] = ()) -> bool:
+    """Whether presets without a recipe take the optimizer and the schedule of this data set."""
+    return f"{ANY}{BETWEEN}{dataset}" in _files("method", more)
+
+
+def chosen(method: str, dataset: str, more: Sequence[Path] = ()) -> dict[str, str]:
+    """Returns group -> option of a method on a data set, and group@package -> option of its stages, as Hydra would choose."""
+    files = _files("method", more)
+    recipe = next((name for name in (f"{method}{BETWEEN}{dataset}", f"{ANY}{BETWEEN}{dataset}") if name in files), None)
+    found = root()[1] | {"method": method, "dataset": dataset}
+    for group, name in (("dataset", dataset), ("method", method), *([(GROUP, recipe)] if recipe else [])):
+        found |= {slot: option for slot, option, _ in setting(group, name, more).choices}
+    stages = setting("decoupling", found["decoupling"], more).choices
+    return found | {f"{slot}{BETWEEN}{package}": option for slot, option, package in stages}
+
+
+def numbers(method: str, dataset: str, more: Sequence[Path] = ()) -> list[Setting]:
+    """Returns the files of the numbers that the options of a method have on a data set."""
+    found = []
+    for slot, option in chosen(method, dataset, more).items():
+        name = f"{option}{BETWEEN}{dataset}"
+        if slot != "method" and name in _files(slot, more):
+            found.append(setting(f"{ON}/{slot}", name, more, "" if slot == "decoupling" else slot))
+    return found
+
+
+def values(group: str, option: str, dataset: str, more: Sequence[Path] = ()) -> dict[str, Any]:
+    """Returns the content of an option's file with its numbers on a data set; interpolations stay as they are written."""
+    found = _content(group, option, more)
+    name = f"{option}{BETWEEN}{dataset}"
+    return _merged(found, _content(f"{ON}/{group}", name, more)) if name in _files(group, more) else found
+
+
+def _content(group: str, name: str, more: Sequence[Path]) -> dict[str, Any]:
+    found = yaml.safe_load(catalogue.file_of(group, name, more).read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(one[key], other[key]) for key in one.keys() & other.keys() if isinstance(one[key], dict)}
+    return {**one, **other, **both}
+
+
+def _files(group: str, more: Sequence[Path]) -> set[str]:
+    return {name for folder in catalogue.folders(more) for name in catalogue.names_in(folder / ON / group)}

@@ -1,0 +1,89 @@
+"""Image files that a command line names, decoded batch by batch as the images of a run are for its evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltrun.data.containers import OnDisk
+from ltrun.data.decoders import Decoders, Order
+from ltrun.data.images import SUFFIXES, Decoding, shown
+from ltrun.errors import ConfigError, DataError
+
+LISTS = {".txt", ".lst", ".list"}  # suffixes of files that hold a path a line
+LUMA = (19595, 38470, 7471)  # ITU-R 601-2 in 65,536ths, as Pillow makes grey of RGB; grey that was stored as RGB stays exact
+
+
+class Decoded(NamedTuple):
+    """inputs: (B, channels, size, size) uint8. first: number of the first image. reasons: row of the batch -> why its image is
+    unreadable; its pixels are zero."""
+
+    inputs: Tensor
+    first: int
+    reasons: dict[int, str]
+
+
+def images_of(words: Sequence[str], lines: Iterable[str]) -> list[Path]:
+    """Returns the image files that words name: a folder stands for the images in it and below, by name; a file of LISTS for the
+    paths on its lines; `-`, or no word at all, for `lines`. Any other path stands for itself, whether or not it exists.
+
+    Raises ConfigError if there is no image, DataError for a list that cannot be read.
+    """
+    found: list[Path] = []
+    for word in words or ("-",):
+        path = Path(word).expanduser()
+        if word == "-":
+            found += (Path(line) for line in _paths(lines))
+        elif path.is_dir():
+            found += _below(path)
+        elif path.suffix.lower() in LISTS and path.is_file():
+            found += _listed(path)
+        else:
+            found.append(path)
+    if not found:
+        raise ConfigError(f"{', '.join(words) or 'standard input'} names no image: give folders, images, or a list of paths")
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for name, folders, files in os.walk(folder):
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        paths = (Path(name, file) for file in sorted(files) if not file.startswith("."))
+        yield from (path for path in paths if path.suffix.lower() in SUFFIXES)
+
+
+def _listed(file: Path) -> Iterator[Path]:
+    """Yields the paths of a list, from the present folder, or else from the folder of the list."""
+    try:
+        text = file.read_text("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise DataError(f"{shown(file)} cannot be read ({error.strerror}): make it readable, or name the images") from None
+    for line in _paths(text.splitlines()):
+        path = Path(line).expanduser()
+        yield path if path.exists() or not (file.parent / path).exists() else file.parent / path
+
+
+def _paths(lines: Iterable[str]) -> Iterator[str]:
+    return (line for line in (line.rstrip("\r\n") for line in lines) if line.strip())
+
+
+def decoded(paths: Sequence[Path], how: Decoding, channels: int, batch: int, workers: int | None) -> Iterator[Decoded]:
+    """Yields the images in order, `batch` at a time, decoded by `workers` processes: see `Decoders`. Raises DataError."""
+    plan = [rows.numpy() for rows in torch.arange(len(paths)).split(batch)]
+    reads = Decoders(OnDisk(paths), how, workers, pinned=False).attempt([Order(rows) for rows in plan])
+    for rows, read in zip(plan, reads, strict=True):
+        first = int(rows[0])
+        reasons = {number - first: reason for number, reason in read.reasons.items()}
+        yield Decoded(grey(read.pixels) if channels == 1 else read.pixels, first, reasons)
+
+
+def grey(images: Tensor) -> Tensor:
+    """Returns (B, 1, H, W) uint8 of RGB images (B, 3, H, W)."""
+    weights = torch.from_numpy(np.array(LUMA, dtype=np.int32))[:, None, None]
+    return ((images.int() * weights).sum(1, keepdim=True) + 2**15 >> 16).to(torch.uint8)

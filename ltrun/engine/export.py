@@ -1,0 +1,176 @@
+"""Export of trained models: one graph of preparation, network and post-hoc part, as ONNX or torch.export, or weights alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ltrun import __version__
+from ltrun.config.bind import public_name
+from ltrun.engine.model import Model
+from ltrun.engine.predictors import PLAIN
+from ltrun.errors import ConfigError
+from ltrun.metrics import Shots
+from ltrun.parts import Network
+
+INPUT, OUTPUTS = "images", ("probabilities", "logits")
+RUNTIME = {"precision": "fp32", "channels_last": False}  # of an exported model
+NEEDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": (), ".safetensors": ("safetensors",)}  # suffix -> packages
+JSON = "ltrun.json"  # the extra file of a .pt2
+MOST_ONNX = 2**31 - 2**20  # bytes that an ONNX file holds without files beside it
+Scorer = Callable[[Tensor], Tensor]  # stored images (B, channels, H, W) uint8 -> probabilities (B, C)
+
+
+class Graph(nn.Module):
+    """Stored images (B, channels, H, W) uint8 -> probabilities and logits (B, C) float32, in this order.
+
+    The logits are the scores of the row; their softmax are the probabilities.
+    """
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.prepare, self.task = deepcopy(model.context.prepare), model.context.task
+        self.network, self.part = cast(nn.Module, deepcopy(model.evaluated)), deepcopy(model.part)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = cast(Network, self.network).predict(self.prepare(images))
+        scores = self.task.scores(outputs) if self.part is None else self.part(outputs.only(self.part.reads))
+        logits = scores.float()
+        return logits.softmax(1), logits
+
+
+def refuse_missing(suffix: str) -> None:
+    """Raises ConfigError if a format needs packages that are not installed."""
+    if missing := [name for name in NEEDS[suffix] if find_spec(name) is None]:
+        raise ConfigError(f"--to: {suffix} needs {' and '.join(missing)}: pip install 'ltrun[export]'")
+
+
+def write(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:
+    """Writes a model, on the CPU in float32, with its metadata. Returns the model that the file holds, as read from there.
+
+    Raises ConfigError for a model that cannot be exported.
+    """
+    if file.suffix == ".safetensors":
+        return _safetensors(model, file, facts)
+    with _silent():
+        program = _program(model)
+        if file.suffix == ".pt2":
+            torch.export.save(program, file, extra_files={JSON: json.dumps(dict(facts))})
+            module = torch.export.load(file).module()
+            return lambda images: module(images)[0]
+        return _onnx(program, file, facts)
+
+
+def _program(model: Model) -> torch.export.ExportedProgram:
+    """Traces the graph with a free number of images. Raises ConfigError, which names the part that cannot be traced."""
+    graph = Graph(model).eval()
+    images = torch.zeros(3, *model.context.input_shape, dtype=torch.uint8)
+
+    def traced(module: nn.Module) -> torch.export.ExportedProgram:
+        return torch.export.export(module, (images,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}})
+
+    try:
+        return traced(graph)
+    except Exception as error:  # tracing raises errors of any kind
+        said = str(error).strip().partition("\n")[0]
+    if graph.part is None:
+        raise ConfigError(f"this network cannot be exported as a graph ({said}); .safetensors holds its weights")
+    name = public_name(type(graph.part))
+    graph.part = None
+    try:
+        traced(graph)
+    except Exception:
+        raise ConfigError(f"this network cannot be exported as a graph ({said}); .safetensors holds its weights") from None
+    raise ConfigError(
+        f"row '{model.predictor}' cannot be exported, because {name} is no pure function of tensors ({said}): give "
+        f"--predictor {PLAIN} for the network's own prediction"
+    )
+
+
+def _onnx(program: torch.export.ExportedProgram, file: Path, facts: Mapping[str, str]) -> Scorer:
+    import onnxruntime
+
+    if sum(t.numel() * t.element_size() for t in program.state_dict.values()) > MOST_ONNX:
+        raise ConfigError("--to: an ONNX file holds at most 2 GB of weights; export to .pt2")
+    names = {"input_names": [INPUT], "output_names": list(OUTPUTS)}
+    made = torch.onnx.export(program, dynamo=True, verbose=False, external_data=False, **names)  # type: ignore[arg-type]
+    assert made is not None
+    made.model.metadata_props.update(facts)
+    made.save(file, external_data=False)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run([OUTPUTS[0]], {INPUT: images.numpy()})[0])
+
+
+def _safetensors(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:
+    """Writes the network's weights as ltrun names them, and the post-hoc part's as `posthoc.NAME`."""
+    from safetensors.torch import load_file, save
+
+    copy = deepcopy(model)
+    modules = {"": cast(nn.Module, copy.network), **({"posthoc.": copy.part} if copy.part is not None else {})}
+    state = {f"{prefix}{name}": tensor for prefix, module in modules.items() for name, tensor in module.state_dict().items()}
+    file.write_bytes(save({name: tensor.detach().contiguous().clone() for name, tensor in state.items()}, dict(facts)))
+    read = load_file(file)
+    for prefix, module in modules.items():
+        module.load_state_dict({name: read[f"{prefix}{name}"] for name in module.state_dict()})
+    return lambda images: copy.scores(images).softmax(1)
+
+
+def facts_of(model: Model, licence: str | None) -> dict[str, str]:
+    """Returns the metadata of an exported model: name -> text, or JSON."""
+    record, shape = model.record, model.context.input_shape
+    how, shots = model.view, Shots.of(record.config)
+    counts = record.classes["counts"]
+    groups = [shots.group(count) for count in counts]
+    prepare = model.recipe.prepare.arguments
+    run = {
+        "dataset": record.dataset, "method": record.label, "seed": record.seed, "fingerprint": record.fingerprint,
+        "selection": record.selection, "command": list(record.command), "config": record.config, "data": record.data,
+        "stages": record.stages, "provenance": record.provenance,
+        "results": {
+            split: {name: value for name, value in metrics.items() if name != "per_class"}
+            for split, metrics in record.predictors[model.predictor]["splits"].items()
+        },
+    }  # fmt: skip
+    found: dict[str, Any] = {
+        "ltrun": __version__,
+        "class_names": list(model.names),
+        "training_images": counts,
+        "shot_groups": {"of_classes": groups, "many": f"> {shots.many} images", "few": f"< {shots.few} images"},
+        "input": {"name": INPUT, "type": "uint8", "shape": ["batch", *shape], "range": [0, 255], "normalised": "in the graph"},
+        "outputs": {name: {"type": "float32", "shape": ["batch", len(counts)]} for name in OUTPUTS},
+        "view": {key: value for key, value in vars(how).items() if value is not None},
+        "size": list(shape[1:]),
+        "mean": prepare.get("mean"),
+        "std": prepare.get("std"),
+        "predictor": model.predictor,
+        "saw": record.predictors[model.predictor]["sees"],
+        "licence": licence or "not stated; the images, and weights that the network began with, may have licences of their own",
+        "record": run,
+    }
+    return {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name, value in found.items()}
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Silences the warnings and log lines of exporters."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
