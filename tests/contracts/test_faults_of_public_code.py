@@ -127,7 +127,10 @@ def test_recipes_of_ride_and_ldam_do_not_mix() -> None:
         assert cosine == (method in ride | {"ldam_drw"}), method
 
 
-SECOND_STAGE = {"crt": "Power", "lws": "Power", "gcl": "Power", "balms": "MetaSampler", "disalign": "Instance"}
+SECOND_STAGE = {
+    "crt": "Power", "lws": "Power", "gcl": "Power", "balms": "MetaSampler", "disalign": "Instance",
+    "crt_class_aware": "ClassAware", "lws_class_aware": "ClassAware",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS["decoupling"] if option != "none"])
