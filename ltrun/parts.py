@@ -76,10 +76,8 @@ class Crop(Protocol):
 
     @property
     def size(self) -> int: ...
-
     @property
     def interpolation(self) -> Literal["bilinear", "bicubic"]: ...
-
     def box(self, height: int, width: int, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
         """Returns top, left, height and width of the part to keep. draws: (40,) uniform numbers from 0 to below 1."""
 
@@ -279,20 +277,11 @@ class Update(Part):
         raise NotImplementedError
 
 
-class Scaling(Protocol):
-    """The scale of the loss in fp16, see `engine.precision.Scaler`."""
-
-    def seen(self, norm: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes the norm of a step's scaled gradients. Returns the divisor of the gradients, and 1 if the step is to be
-        skipped, else 0; float32 scalars on the device."""
-
-
 class Descent(Protocol):
     """Moves the parameters along their gradients, as a torch.optim.Optimizer does.
 
     param_groups: mappings with 'params' and 'lr'. An lr that is a tensor is written in place, so that a captured step sees it.
-    An optimizer for runtime.precision=fp16 also has an attribute `scaling`, which the engine sets to a `Scaling`; `step` then
-    asks it.
+    An optimizer for fp16 also has an attribute `scaling`: see `Scaling` in ltrun/optimizer/base.py.
     """
 
     param_groups: list[dict[str, Any]]

@@ -14,7 +14,17 @@ from torch import Tensor
 
 from ltrun.data.containers import Container
 from ltrun.data.crop import Draws, uniform
-from ltrun.data.images import Decoding, Encoded, Unreadable, decode_all, explained, quiet, unreadable
+from ltrun.data.images import (
+    Decoding,
+    Encoded,
+    Unreadable,
+    decode_all,
+    explained,
+    is_plain_jpeg,
+    photograph,
+    quiet,
+    unreadable,
+)
 from ltrun.errors import DataError
 from ltrun.machine import cores, end_with_parent, processes_here, shorten_sockets
 
@@ -58,7 +68,7 @@ class Images:
         return self._views(numbers, sources, order.draws)
 
     def _views(self, numbers: Sequence[int], sources: Sequence[Encoded], draws: Draws | None) -> Read:
-        from ltrun.data.views import is_plain_jpeg, photograph, view
+        from ltrun.data.views import view
 
         crop, uniforms = (draws.crop, uniform(draws.keys)) if draws else (None, [None] * len(sources))
         size = crop.size if crop else self.how.size
@@ -68,7 +78,7 @@ class Images:
             if self.leave and is_plain_jpeg(content, self.how):
                 read.jpegs[row] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
             else:
-                read.pixels[row] = view(photograph(content, self.how), self.how, crop, uniforms[row])
+                read.pixels[row] = view(photograph(content, self.how), self.how.size, self.how.resize, crop, uniforms[row])
 
         with quiet():
             for row, (number, source) in enumerate(zip(numbers, sources, strict=True)):
@@ -153,25 +163,23 @@ class Decoders:
 
     def _on_device(self, order: Order, read: Read) -> Tensor:
         """Returns the pixels of a batch whose JPEGs the device decodes. Raises DataError for a JPEG that it cannot read."""
-        from ltrun.data.views import jpegs, view
+        from ltrun.data.jpeg import jpegs
+        from ltrun.data.views import view
 
         assert self.device is not None
-
-        draws = order.draws
+        draws, how = order.draws, self.images.how
         pixels, uniforms = read.pixels.to(self.device), uniform(draws.keys) if draws else None
         try:
             whole = jpegs(list(read.jpegs.values()), self.device)
         except RuntimeError:  # of any of them, which decoding them one by one tells
             whole = [self._alone(int(order.images[row]), jpeg) for row, jpeg in read.jpegs.items()]
-        for row, photograph in zip(read.jpegs, whole, strict=True):
+        for row, decoded in zip(read.jpegs, whole, strict=True):
             numbers = None if uniforms is None else uniforms[row]
-            pixels[row] = view(photograph, self.images.how, draws.crop if draws else None, numbers)
+            pixels[row] = view(decoded, how.size, how.resize, draws.crop if draws else None, numbers)
         return pixels
 
     def _alone(self, number: int, jpeg: Tensor) -> Tensor:
         """Returns one photograph, decoded by a worker's way and copied to the device."""
-        from ltrun.data.views import photograph
-
         whole = explained(jpeg.numpy().tobytes(), lambda content: photograph(content, self.images.how))
         if isinstance(whole, str):
             raise self._refused(number, whole)

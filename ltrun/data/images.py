@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ltrun.data.grey import range_of, to_8_bits
 from ltrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
+    from torch import Tensor
 
 # Pillow knows forty more formats: some start other programs (EPS), some have parsers that nobody maintains.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -33,6 +35,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", "
 MANY = 2000
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
 POINTER = b"version https://"  # git-lfs.github.com/spec/v1
+EXIF, ORIENTATION = 65_536, 0x0112  # bytes in which the EXIF header of a JPEG begins, and its tag
 TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that hold no pixels
 
 log = logging.getLogger(__name__)
@@ -48,7 +51,7 @@ class Decoding:
 
     crop: cut the centre square and scale it to `size`; otherwise an image of another size counts as unreadable. resize: scale
     the shorter side to so many pixels and cut the centre, in place of the largest square; see `ltrun.data.views`.
-    interpolation: of that scaling. upright: turn images as their EXIF orientation says.
+    upright: turn images as their EXIF orientation says.
     grey_range: the values of black and white in grey images of more than 8 bits whose range is not in the file.
     max_pixels: an image that decodes to more pixels is refused, because it would fill the memory.
     """
@@ -58,7 +61,6 @@ class Decoding:
     grey_range: tuple[float, float] | None = None
     max_pixels: int = MAX_PIXELS
     resize: int | None = None
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     upright: bool = True
 
 
@@ -76,7 +78,7 @@ def decode_all(
     # Photos decode outside Python's lock, so threads help; small images of the final size are faster without.
     threads = (threads or min(8, os.cpu_count() or 1)) if how.crop else 1
     with quiet(), ThreadPoolExecutor(threads) as pool:
-        decode = partial(_decode, how=how)
+        decode = partial(explained, decode=partial(decoded, how=how))
         for row, pixels in enumerate(pool.map(decode, sources) if threads > 1 else map(decode, sources)):
             if isinstance(pixels, str):
                 reasons[row] = pixels
@@ -152,11 +154,6 @@ def no_file(path: Path) -> str | None:
     return None if stat.S_ISDIR(status.st_mode) else "is a pipe, a socket or a device, not a file"
 
 
-def _decode(source: Encoded, how: Decoding) -> NDArray[np.uint8] | str:
-    """Returns (3, size, size) pixels, or in words why the image is unreadable."""
-    return explained(source, lambda content: decoded(content, how))
-
-
 def explained(source: Encoded, decode: Callable[[bytes], T]) -> T | str:
     """Returns decode(bytes of an encoded image), or in words why the image is unreadable."""
     try:
@@ -185,15 +182,59 @@ def contents(source: Encoded) -> bytes:
 def decoded(content: bytes, how: Decoding) -> NDArray[np.uint8]:
     """Returns (3, size, size) pixels. Raises Unreadable, or Pillow's errors for a damaged image."""
     if how.resize is not None:
-        from ltrun.data.views import photograph, view
+        from ltrun.data.views import view
 
-        return view(photograph(content, how), how).numpy()
+        return view(photograph(content, how), how.size, how.resize).numpy()
     try:
         return _read(io.BytesIO(content), how)
     except ValueError as error:
         if "MAX_TEXT" not in str(error):  # in Pillow's message for too much text
             raise
     return _read(io.BytesIO(without_text(content)), how)
+
+
+def photograph(content: bytes, how: Decoding) -> Tensor:
+    """Returns (3, H, W) uint8 of a whole encoded image: JPEGs by torchvision, all else by Pillow, which gives the same pixels.
+
+    Raises Unreadable, or the decoders' errors for a damaged image."""
+    import torch
+
+    from ltrun.data.jpeg import jpeg_size, jpegs
+
+    if (size := jpeg_size(content)) is not None:
+        refuse_large(size, size[0] * size[1], how)
+        try:
+            return jpegs([torch.frombuffer(bytearray(content), dtype=torch.uint8)], torch.device("cpu"), how.upright)[0]
+        except (RuntimeError, ImportError):  # of a damaged JPEG Pillow says more; without a decoder it gives the same pixels
+            pass
+    try:
+        return _by_pillow(content, how)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):  # in Pillow's message for too much text
+            raise
+    return _by_pillow(without_text(content), how)
+
+
+def is_plain_jpeg(content: bytes, how: Decoding) -> bool:
+    """Returns whether an image is a JPEG that a device may decode: of a size that `how` allows, and not to be turned."""
+    from ltrun.data.jpeg import jpeg_size
+
+    size = jpeg_size(content)
+    if size is None:
+        return False
+    refuse_large(size, size[0] * size[1], how)
+    if not how.upright or b"Exif\0\0" not in content[:EXIF]:
+        return True
+    with opened(io.BytesIO(content)) as image:
+        return image.getexif().get(ORIENTATION, 1) == 1
+
+
+def _by_pillow(content: bytes, how: Decoding) -> Tensor:
+    import torch
+
+    with opened(io.BytesIO(content)) as image:
+        refuse_large(image.size, image.width * image.height, how)
+        return torch.from_numpy(np.array(rgb(image, how))).permute(2, 0, 1)
 
 
 def _read(file: IO[bytes], how: Decoding) -> NDArray[np.uint8]:
@@ -217,28 +258,6 @@ def refuse_large(whole: tuple[int, int], pixels: int, how: Decoding) -> None:
         )
 
 
-def known_range(image: ImageFile) -> tuple[float, float] | None:
-    """Returns the values of black and white in a grey image of more than 8 bits, or None where its file does not say them."""
-    if image.format == "PPM" and image.mode == "I":
-        args = image.tile[0].args  # with a maximum, Pillow has scaled the pixels to 65535
-        return (0, 65535) if isinstance(args, tuple) and args[1] != 65535 else None
-    bits = image.tag_v2.get(258) if image.format == "TIFF" and image.mode.startswith("I;16") else None  # type: ignore[attr-defined]
-    return (0, 2 ** bits[0] - 1) if bits and bits[0] < 16 else None
-
-
-def is_16_bit(image: ImageFile) -> bool:
-    """Returns whether an image is grey with values from 0 to 65535."""
-    return image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
-
-
-def _range(image: ImageFile, how: Decoding) -> tuple[float, float] | None:
-    """Returns the values of (black, white) in a grey image of more than 8 bits; None if neither file nor settings say them."""
-    ends = known_range(image) or how.grey_range or ((0, 65535) if is_16_bit(image) else None)
-    if ends and image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
-        return ends[1], ends[0]  # white is the least value (WhiteIsZero), which Pillow inverts in 8 bits alone
-    return ends
-
-
 def rgb(file: ImageFile, how: Decoding) -> Image:
     """Returns the image as RGB of 8 bits per channel, upright if `how` says so.
 
@@ -247,25 +266,17 @@ def rgb(file: ImageFile, how: Decoding) -> Image:
     from PIL import Image as pillow
     from PIL import ImageOps
 
-    grey_range = _range(file, how)
+    grey_range = range_of(file, how.grey_range)
     image: Image = ImageOps.exif_transpose(file) if how.upright else file
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow's own conversion would clip at 255 and turn the image white
         if grey_range is None:
             kind = "floating-point" if image.mode == "F" else "integer"
             raise ValueError(f"its {kind} pixels have no known range: give dataset.grey_range=[low,high]")
-        image = pillow.fromarray(_to_8_bits(np.asarray(image), *grey_range))
+        image = pillow.fromarray(to_8_bits(np.asarray(image), *grey_range))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def _to_8_bits(grey: NDArray[np.generic], black: float, white: float) -> NDArray[np.uint8]:
-    """Returns values in 256 steps of equal width from black to white, clipped beyond; for 0 and 65535, the upper 8 bits."""
-    values = grey.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("it has pixels that are not finite")
-    return np.floor((values - black) * (256 / (white - black))).clip(0, 255).astype(np.uint8)
 
 
 def without_text(png: bytes) -> bytes:

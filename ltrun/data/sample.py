@@ -10,7 +10,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ltrun.data.containers import Container
-from ltrun.data.images import Decoding, is_16_bit, known_range, opened, quiet
+from ltrun.data.grey import is_16_bit, known_range
+from ltrun.data.images import Decoding, opened, quiet
 from ltrun.errors import DataError
 
 if TYPE_CHECKING:

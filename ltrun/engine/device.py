@@ -6,7 +6,7 @@ import io
 
 import torch
 
-from ltrun.data.views import jpegs
+from ltrun.data.jpeg import jpegs
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.errors import ConfigError
 

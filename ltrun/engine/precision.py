@@ -71,7 +71,7 @@ class Scaler(nn.Module):
         return _Scaled.apply(total, self.scale) if total.requires_grad else total
 
     def seen(self, norm: Tensor) -> tuple[Tensor, Tensor]:
-        """See `parts.Scaling`."""
+        """See `optimizer.base.Scaling`."""
         divisor, skipped = self.scale.clone(), (~norm.isfinite()).float()
         torch._amp_update_scale_(self.scale, self.growth, skipped, GROWTH, BACKOFF, PATIENCE)
         return divisor, skipped

@@ -262,7 +262,11 @@ def test_every_yaml_builds_a_source_and_offers_its_arguments_as_keys(path: Path)
     bound = source_of(node)
     assert node["dataset"]["name"] == path.stem
     offered = set(inspect.signature(bound.target).parameters)
-    assert offered - {"random_crops"} == set(bound.arguments) == set(node["dataset"]) - {"_target_", *DATASET_KEYS}
+    assert (
+        offered - {"random_crops", "device_decodes"}
+        == set(bound.arguments)
+        == set(node["dataset"]) - {"_target_", *DATASET_KEYS}
+    )
     prepare = node["dataset"]["prepare"]
     assert len(prepare["mean"]) == len(prepare["std"]) == (1 if path.stem == "digits_lt" else 3)
     assert path.read_text().startswith("# @package _global_\n# ")
