@@ -2,8 +2,7 @@
 
 A part is a module in a file of its own, with a YAML file that makes it an option. It changes only itself: it keeps what it
 learns over time in buffers, written in place by `adapt` between epochs or by `after_step`, so that checkpoints save them and
-compiled steps see them. Constructor arguments come from the configuration, except the keyword-only ones named in `CONTEXT`,
-which ltrun injects.
+compiled steps see them. Constructor arguments come from the configuration, but ltrun injects the keyword-only ones of `CONTEXT`.
 """
 
 from __future__ import annotations
@@ -233,7 +232,6 @@ class Network(Part):
 
 class Evidence(Protocol):
     """One split as a post-hoc part sees it: the fields of Outputs that the part's `reads` names, without gradient, on the host.
-
     augment: augments inputs as in training, with a new draw each epoch.
     """
 
@@ -253,7 +251,6 @@ EVIDENCE = frozenset({"train", "val", "test_inputs"})  # splits that a post-hoc 
 
 class PostHoc(Part):
     """Turns the outputs of a trained network into scores: a further row of the table. sees: splits that `fit` uses.
-
     views: augmentation of augmented evidence, after the data set's own; a part without `views` gets the training stream's.
     """
 
@@ -279,20 +276,10 @@ class Update(Part):
         raise NotImplementedError
 
 
-class Scaling(Protocol):
-    """The scale of the loss in fp16, see `engine.precision.Scaler`."""
-
-    def seen(self, norm: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes the norm of a step's scaled gradients. Returns the divisor of the gradients, and 1 if the step is to be
-        skipped, else 0; float32 scalars on the device."""
-
-
 class Descent(Protocol):
     """Moves the parameters along their gradients, as a torch.optim.Optimizer does.
 
     param_groups: mappings with 'params' and 'lr'. An lr that is a tensor is written in place, so that a captured step sees it.
-    An optimizer for runtime.precision=fp16 also has an attribute `scaling`, which the engine sets to a `Scaling`; `step` then
-    asks it.
     """
 
     param_groups: list[dict[str, Any]]

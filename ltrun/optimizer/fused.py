@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ltrun.optimizer.base import Scaling
 from ltrun.optimizer.groups import Group
-from ltrun.parts import Scaling
 
 TINY = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to the norm
 
