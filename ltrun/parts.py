@@ -2,7 +2,7 @@
 
 A part is a module in a file of its own, with a YAML file that makes it an option. It changes only itself: it keeps what it
 learns over time in buffers, written in place by `adapt` between epochs or by `after_step`, so that checkpoints save them and
-compiled steps see them. Constructor arguments come from the configuration, but ltrun injects the keyword-only ones of `CONTEXT`.
+compiled steps see them. Constructor arguments come from the configuration, but ltrun injects those of `CONTEXT`.
 """
 
 from __future__ import annotations

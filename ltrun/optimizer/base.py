@@ -18,7 +18,7 @@ class Optimizer(Protocol):
 
 
 class Scaling(Protocol):
-    """The scale of the loss in fp16. The engine sets it as the attribute `scaling` of an optimizer, whose `step` then asks it."""
+    """The scale of the loss in fp16. The engine sets it as `scaling` of an optimizer, whose `step` then asks it."""
 
     def seen(self, norm: Tensor) -> tuple[Tensor, Tensor]:
         """Takes the norm of a step's scaled gradients. Returns the divisor of the gradients, and 1 if the step is to be
