@@ -95,12 +95,12 @@ def _check_place(kind: str, file: Path) -> None:
 
 def _guesses(model: Model, paths: Sequence[Path], top: int, workers: int | None) -> Iterator[Guess]:
     """Yields the likeliest classes of each image, in order. Probabilities: softmax of the scores of the row."""
-    from ltrun.data.inputs import decoded, view_of
+    from ltrun.data.inputs import decoded
 
     shape, batch, names = model.context.input_shape, model.context.evaluation_batch, model.names
     if workers is None and len(paths) <= batch:
         workers = 0  # starting processes would take longer
-    for found in decoded(paths, view_of(model.source, shape), shape[0], batch, workers):
+    for found in decoded(paths, model.view, shape[0], batch, workers):
         likeliest = model.scores(found.inputs).double().softmax(1).topk(top)
         each = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
         for row, (classes, probabilities) in enumerate(each):

@@ -68,8 +68,8 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
 def config_here(record: RunRecord, file: Path, plugins: Sequence[str]) -> dict[str, Any]:
     """Returns the configuration with which the network of a recorded run is built here, without its data.
 
-    Weights that it began with are left out, because the trained ones replace them. plugins: packages that this command allows.
-    Hydra must be initialised. Raises DataError, which names the file, for a record that cannot be built here.
+    plugins: packages that this command allows. Hydra must be initialised. Raises DataError, which names the file, for a record
+    that cannot be built here.
     """
     own, config = compose_job([]).config, copy.deepcopy(dict(record.config))
     try:
@@ -77,11 +77,6 @@ def config_here(record: RunRecord, file: Path, plugins: Sequence[str]) -> dict[s
             config[section] = {**own[section], **config.get(section, {})}
         _set_machine(config, own, {})
         config["plugins"] = list(plugins)
-        network = config.get("network")
-        if isinstance(network, dict):
-            network |= {
-                key: value for key, value in {"weights": None, "sha256": None, "download": False}.items() if key in network
-            }
         _check_packages(config, plugins, record.config.get("plugins"), "in LTRUN_PLUGINS={}")
     except LtrunError as error:
         raise DataError(f"{file}: {error}") from None

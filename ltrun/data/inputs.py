@@ -14,7 +14,6 @@ from torch import Tensor
 from ltrun.data.containers import OnDisk
 from ltrun.data.decoders import Decoders, Order
 from ltrun.data.images import SUFFIXES, Decoding, shown
-from ltrun.data.source import Source
 from ltrun.errors import ConfigError, DataError
 
 LISTS = {".txt", ".lst", ".list"}  # suffixes of files that hold a path a line
@@ -72,11 +71,6 @@ def _listed(file: Path) -> Iterator[Path]:
 
 def _paths(lines: Iterable[str]) -> Iterator[str]:
     return (line for line in (line.rstrip("\r\n") for line in lines) if line.strip())
-
-
-def view_of(source: Source, shape: Sequence[int]) -> Decoding:
-    """Returns how a file becomes an input (channels, H, W): as the data set of the run does it, or else its centre square."""
-    return source.how or Decoding(shape[-1])
 
 
 def decoded(paths: Sequence[Path], how: Decoding, channels: int, batch: int, workers: int | None) -> Iterator[Decoded]:

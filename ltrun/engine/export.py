@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from ltrun import __version__
 from ltrun.config.bind import public_name
-from ltrun.data.inputs import view_of
 from ltrun.engine.model import Model
 from ltrun.engine.predictors import PLAIN
 from ltrun.errors import ConfigError
@@ -129,11 +128,10 @@ def _safetensors(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:
 def facts_of(model: Model, licence: str | None) -> dict[str, str]:
     """Returns the metadata of an exported model: name -> text, or JSON."""
     record, shape = model.record, model.context.input_shape
-    how, shots = view_of(model.source, shape), Shots.of(record.config)
+    how, shots = model.view, Shots.of(record.config)
     counts = record.classes["counts"]
     groups = [shots.group(count) for count in counts]
-    dataset = record.config["dataset"]
-    prepare = dataset.get("prepare", {})
+    prepare = model.recipe.prepare.arguments
     run = {
         "dataset": record.dataset, "method": record.label, "seed": record.seed, "fingerprint": record.fingerprint,
         "selection": record.selection, "command": list(record.command), "config": record.config, "data": record.data,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.config.settings import Runtime, Settings
-from ltrun.data.source import Source, Splits
+from ltrun.data.images import Decoding
+from ltrun.data.source import Splits
 from ltrun.data.stores import Resident
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
@@ -38,12 +39,12 @@ OLD = "an earlier version of ltrun wrote this run without model.pt"
 class Model:
     """A trained network with the post-hoc part of one row.
 
-    source: the data set of the run, not open. network: as it was trained. part: None for the network's own prediction. notes:
+    network: as it was trained. part: None for the network's own prediction. notes:
     sentences for the user.
     """
 
     record: RunRecord
-    source: Source
+    recipe: Recipe
     context: RunContext
     network: Network
     predictor: str
@@ -53,6 +54,11 @@ class Model:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.record.classes["names"])
+
+    @property
+    def view(self) -> Decoding:
+        """How an image file becomes an input: as for the data set of the run, or else its centre square."""
+        return self.recipe.source.build({}).how or Decoding(self.context.input_shape[-1])
 
     @cached_property
     def evaluated(self) -> Network:
@@ -79,8 +85,7 @@ def model_of(record: RunRecord, folder: Path, config: Mapping[str, Any], predict
     if predictor not in record.predictors:
         raise ConfigError(f"--predictor: the run has no predictor '{predictor}'{did_you_mean(predictor, record.predictors)}")
     settings, notes = _settings(config, device_of(device))
-    recipe = recipe_of(config, record.choices, settings.plugins)
-    source = recipe.source.build({})
+    recipe = _without_weights(recipe_of(config, record.choices, settings.plugins))
     trained = Trained.load(folder, record)
     shape = trained.input_shape if trained else _shape(recipe)
     context = _context(settings, recipe, record, shape)
@@ -91,7 +96,15 @@ def model_of(record: RunRecord, folder: Path, config: Mapping[str, Any], predict
         notes.append(
             f"row '{predictor}' was fitted to the test images of its run, without their labels: it keeps what it learnt there"
         )
-    return Model(record, source, context, network, predictor, part, tuple(notes))
+    return Model(record, recipe, context, network, predictor, part, tuple(notes))
+
+
+def _without_weights(recipe: Recipe) -> Recipe:
+    """Returns the recipe without the weights that its network began with: the trained ones replace them."""
+    backbone = recipe.backbone
+    changed = {"weights": None, "sha256": None, "download": False}
+    arguments = {name: changed.get(name, value) for name, value in backbone.arguments.items()}
+    return replace(recipe, backbone=replace(backbone, arguments=arguments))
 
 
 def _settings(config: Mapping[str, Any], device: torch.device) -> tuple[Settings, list[str]]:

@@ -35,7 +35,7 @@ from ltrun.commands.completion import SCRIPTS, candidates
         (["show", "ldam_"], ["ldam_drw"]),
         (["methods", "marg"], ["margin"]),
         (["data", "dataset=dig"], ["dataset=digits_lt"]),
-        (["data", "ex"], ["export"]),
+        (["data", "ex"], ["experiment=", "export"]),
         (["report", "--mark"], ["--markdown"]),
         (["completion", "z"], ["zsh"]),
         (["dataset.root=/et"], []),

@@ -151,7 +151,7 @@ def test_a_method_on_a_data_set_is_shown_with_its_recipe(capsys: pytest.CaptureF
     for words in (
         "  the published recipe. Steps of the rate with Nesterov momentum over 100 epochs; no rotation.\n  Zhang et al., 2022",
         "72.9, ResNet-50, 100 epochs; README of SADE",
-        "slots: augmentation=none\n",
+        "slots: augmentation=none optimizer=sade\n",
         "  batch_size=512\n",
         "  optimizer.lr=0.2\n",
         "  ensemble.terms.classification.part.tau=1.0\n",
@@ -169,5 +169,5 @@ def test_a_method_without_a_recipe_on_a_data_set_says_so(capsys: pytest.CaptureF
     assert "no published recipe: trains the preset's slots with the data set's own optimizer and schedule" in shown
     assert "  optimizer.weight_decay=1.0e-4\n" in shown, "the numbers that plain training has there"
     assert "no published recipe: trains the preset's slots with its numbers for CIFAR100-LT" in shown
-    assert "method=bbn dataset=cifar100_lt\n" not in shown, "the preset itself is the recipe"
+    assert "\nmethod=bbn dataset=cifar100_lt\n" not in shown, "the preset itself is the recipe"
     assert "further data sets" not in shown
