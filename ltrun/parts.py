@@ -2,8 +2,7 @@
 
 A part is a module in a file of its own, with a YAML file that makes it an option. It changes only itself: it keeps what it
 learns over time in buffers, written in place by `adapt` between epochs or by `after_step`, so that checkpoints save them and
-compiled steps see them. Constructor arguments come from the configuration, except the keyword-only ones named in `CONTEXT`,
-which ltrun injects.
+compiled steps see them. Constructor arguments come from the configuration, but ltrun injects those of `CONTEXT`.
 """
 
 from __future__ import annotations
@@ -231,7 +230,6 @@ class Network(Part):
 
 class Evidence(Protocol):
     """One split as a post-hoc part sees it: the fields of Outputs that the part's `reads` names, without gradient, on the host.
-
     augment: augments inputs as in training, with a new draw each epoch.
     """
 
@@ -251,7 +249,6 @@ EVIDENCE = frozenset({"train", "val", "test_inputs"})  # splits that a post-hoc 
 
 class PostHoc(Part):
     """Turns the outputs of a trained network into scores: a further row of the table. sees: splits that `fit` uses.
-
     views: augmentation of augmented evidence, after the data set's own; a part without `views` gets the training stream's.
     """
 

@@ -92,8 +92,7 @@ class Unreadable(Exception):
 
 
 def unreadable(name: str, reason: str, others: int = 0) -> DataError:
-    """Returns the error for an unreadable image that the user may also leave out. name: of the image, as a sentence shows it.
-    others: how many more are unreadable."""
+    """Returns the error for an unreadable image that may be left out. name: as a sentence shows it. others: unreadable too."""
     more = f", and {others} more cannot be read" if others else ""
     return DataError(f"{name} {reason}{more}: repair or remove it, or leave it out with dataset.skip_unreadable=true")
 

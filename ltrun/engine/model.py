@@ -167,7 +167,8 @@ def _of_checkpoint(trainer: Trainer) -> State:
         raise DataError(f"{folder} has neither model.pt nor a checkpoint, so it has no weights: {AGAIN}")
     if settings.selection == "best_val" and saved.get("best"):
         return cast(State, saved["best"]["network"])
-    prefix = "objective.network."
+    prefixes = ("average.network.", "objective.network.")  # the averaged weights, with runtime.ema
+    prefix = next(prefix for prefix in prefixes if any(name.startswith(prefix) for name in saved["module"]))
     return {name.removeprefix(prefix): tensor for name, tensor in saved["module"].items() if name.startswith(prefix)}
 
 

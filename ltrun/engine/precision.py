@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from ltrun.errors import ConfigError
+from ltrun.parts import Descent
 
 Name = Literal["fp32", "tf32", "bf16", "fp16"]
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -69,6 +70,15 @@ class Scaler(nn.Module):
 
     def forward(self, total: Tensor) -> Tensor:
         return _Scaled.apply(total, self.scale) if total.requires_grad else total
+
+    def serve(self, optimizer: Descent) -> None:
+        """Lets an optimizer divide gradients by the scale. Raises ConfigError if the optimizer cannot."""
+        if not hasattr(optimizer, "scaling"):
+            raise ConfigError(
+                f"runtime.precision: with fp16 the loss is scaled, and {type(optimizer).__name__} has no attribute `scaling` "
+                "(Scaling in ltrun/optimizer/base.py); use bf16 or fp32, or an optimizer of ltrun"
+            )
+        optimizer.scaling = self
 
     def seen(self, norm: Tensor) -> tuple[Tensor, Tensor]:
         """See `optimizer.base.Scaling`."""

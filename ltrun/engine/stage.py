@@ -17,7 +17,6 @@ from ltrun.engine.cuts import cut_while_decoding
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.norms import stop_counting
 from ltrun.engine.objective import Objective
-from ltrun.engine.precision import Scaler
 from ltrun.engine.promises import check_rows
 from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
@@ -62,7 +61,7 @@ class StageRun(nn.Module):
         inner = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
         self.optimizer = _optimizer(stage, context.injected() | {"parameter_names": list(named)}, inner)
         if objective.scaler is not None:
-            _scale(self.optimizer, objective.scaler)
+            objective.scaler.serve(self.optimizer)
         decay = context.settings.runtime.ema
         self.average = None if decay is None else Average(objective.network, decay)
         self.base_rates = [group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
@@ -250,16 +249,6 @@ def _optimizer(stage: Stage, injected: Context, parameters: Mapping[str, nn.Para
         return made.build(parameters)
     except ConfigError as error:
         raise ConfigError(f"{stage.optimizer.path}.{error}") from None
-
-
-def _scale(optimizer: Descent, scaler: Scaler) -> None:
-    """Lets an optimizer divide gradients by the scale of the loss. Raises ConfigError if the optimizer cannot."""
-    if not hasattr(optimizer, "scaling"):
-        raise ConfigError(
-            f"runtime.precision: with fp16 the loss is scaled, and {type(optimizer).__name__} has no attribute `scaling` (see "
-            "Descent in ltrun/parts.py); use bf16 or fp32, or an optimizer of ltrun"
-        )
-    optimizer.scaling = scaler
 
 
 def batches(rows: Tensor, size: int) -> list[Tensor]:
