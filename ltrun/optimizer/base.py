@@ -10,14 +10,6 @@ from torch import Tensor, nn
 from ltrun.parts import Descent
 
 
-class Scaling(Protocol):
-    """The scale of the loss in fp16, see `engine.precision.Scaler`."""
-
-    def seen(self, norm: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes the norm of a step's scaled gradients. Returns the divisor of the gradients, and 1 if the step is to be
-        skipped, else 0; float32 scalars on the device."""
-
-
 class Optimizer(Protocol):
     """Hyper-parameters of an optimizer, known before the network's parameters exist."""
 
