@@ -40,7 +40,7 @@ NAVIGATION = {
         "docs/results",
         "docs/protocol",
         "docs/machines",
-    ],  # fmt: skip
+    ],
     "Methods": ["docs/methods", "docs/decisions", "docs/reproduction", "docs/log"],
     "Project": ["CONTRIBUTING", "docs/structure", "docs/benchmarks", "benchmarks/gpu/README", "docs/releasing", "CHANGELOG"],
 }
