@@ -16,25 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
+from ltrun.taxonomy import CONTEXT
 from ltrun.types import Batch, Clock, Labels, Outputs, Preprocessing, Streams, View
-
-CONTEXT = {
-    "stats": "ClassStats of the training set",
-    "num_classes": "int",
-    "in_channels": "int: channels of an image",
-    "input_shape": "torch.Size: of one input as stored, such as (channels, H, W)",
-    "channels_last": "bool: whether the channels of a pixel lie side by side in memory, as runtime.channels_last says",
-    "classify": "Classification: the run's margin, logit adjustment and weights as one loss",
-    "backbone": "Backbone: the network group's choice",
-    "make_head": "(features) -> Head: the classifier group's choice",
-    "features": "int: D, the length of the features that a head or a projector receives",
-    "head": "Head: the head trained so far, for a classifier that wraps it",
-    "sampler": "Sampler of stream main",
-    "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
-    "device_decodes": "bool: whether the CUDA device decodes photographs, as runtime.decode says, for a data set",
-    "outer": "list of parameters of the parts with `outer`, for the update that learns them",
-    "parameter_names": "list of str: names of all parameters, for an optimizer, which gets those that the stage trains",
-}
 
 
 class Part(nn.Module):

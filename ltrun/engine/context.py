@@ -90,7 +90,7 @@ class RunContext:
         return self.task.meter(self.stats, evaluation.many, evaluation.few)
 
     def injected(self) -> dict[str, Any]:
-        """Returns the values that constructors of parts may ask for by name: see `CONTEXT` in ltrun/parts.py.
+        """Returns the values that constructors of parts may ask for by name: see `CONTEXT` in ltrun/taxonomy.py.
 
         A stage adds its own.
         """
