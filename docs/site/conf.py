@@ -31,7 +31,16 @@ html_show_copyright = False
 
 # caption: pages, in the order of the navigation; unlisted pages follow under Project
 NAVIGATION = {
-    "Use": ["docs/usage", "docs/data", "docs/photos", "docs/big_sets", "docs/results", "docs/protocol", "docs/machines"],
+    "Use": [
+        "docs/usage",
+        "docs/data",
+        "docs/photos",
+        "docs/big_sets",
+        "docs/networks",
+        "docs/results",
+        "docs/protocol",
+        "docs/machines",
+    ],
     "Methods": ["docs/methods", "docs/decisions", "docs/reproduction", "docs/log"],
     "Project": ["CONTRIBUTING", "docs/structure", "docs/benchmarks", "benchmarks/gpu/README", "docs/releasing", "CHANGELOG"],
 }

@@ -65,9 +65,9 @@ class Bound(Generic[T_co]):
             return self.target(**arguments)
         except ConfigError as error:
             names_key = str(error).partition(" ")[0] in self.arguments
-            whole = str(error).startswith(f"{self.path}.")  # the sentence has the key path already
-            refused = error if whole else ConfigError(f"{self.path}.{error}" if names_key else f"{self.path}: {error}")
-            refused.certain = names_key or whole or self.target.__module__.startswith("ltrun.")
+            complete = str(error).startswith(f"{self.path}.")  # the sentence has the key path already
+            refused = error if complete else ConfigError(f"{self.path}.{error}" if names_key else f"{self.path}: {error}")
+            refused.certain = names_key or complete or self.target.__module__.startswith("ltrun.")
             raise refused from None
         except Exception as error:
             if not isinstance(error, MemoryError) and not any(words in str(error) for words in TOO_LARGE):

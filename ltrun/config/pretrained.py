@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ltrun.config.bind import Bound, bind
 from ltrun.config.values import mapping
-from ltrun.parts import Backbone
 from ltrun.taxonomy import NETWORK_KEYS
+
+if TYPE_CHECKING:
+    from ltrun.config.bind import Bound
+    from ltrun.parts import Backbone
 
 
 def backbone_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound[Backbone]:
     """Binds the network of a resolved configuration, without the keys that other options read. Raises ConfigError."""
+    from ltrun.config.bind import bind  # needs torch, which composing does without
+    from ltrun.parts import Backbone
+
     node = mapping(config.get("network"), "network")
     return bind({key: value for key, value in node.items() if key not in NETWORK_KEYS}, "network", Backbone, plugins)
 

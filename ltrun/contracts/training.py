@@ -25,10 +25,14 @@ from ltrun.recipe.stage import Recipe
 from ltrun.taxonomy import STAGE_SLOTS
 from ltrun.types import Clock
 
+DIGIT = 8  # pixels of a side of a digit
+
 
 def of_a_training(choice: Choice) -> Iterator[Contract]:
     """Yields the contracts of an option of any slot, of a preset, or of a network, an optimizer or a schedule."""
     yield Contract("its parts can be built", within(lambda folder: is_built(choice, folder)), decisive=True)
+    if choice.group == "network" and not takes_digits(choice):
+        return
     yield Contract(
         "it trains and predicts on digits",
         within(lambda folder: trains_and_predicts(choice.library.bound(quick(choice, 1)), folder)),
@@ -45,6 +49,13 @@ def quick(choice: Choice, epochs: int) -> Composed:
     """Returns the configuration of an option, with a small network unless the option is a network."""
     own = choice.group == "network"
     return changed(choice.composition, epochs=epochs) if own else small(choice.composition, epochs)
+
+
+def takes_digits(choice: Choice) -> bool:
+    """Whether a network is made for images as small as the digits."""
+    backbone = choice.recipe.backbone
+    sides = backbone.target.pixels_of(backbone.arguments)
+    return sides is None or sides[0] <= DIGIT
 
 
 def within(check: Callable[[Path], None]) -> Callable[[], None]:

@@ -4,7 +4,8 @@ The cache is `$LTRUN_CACHE`, or `~/.cache/ltrun`; it may be deleted at any time.
 memory, so that the runs of a machine share its pages. It holds a CRC-32 of its head and of each array, verified whenever the
 entry is opened (0.3 s per gigabyte); an entry that is truncated or changed anywhere is made again. It also holds the stamps of
 its source files, and is made again when one of them changes. A file that has an entry's name is never written to: it is
-replaced, and a process that has mapped the old file keeps it. Where the cache cannot be written, nothing is kept.
+replaced, and a process that has mapped the old file keeps it. Where the cache cannot be written, nothing is kept. The images of
+Parquet files are too many for a CRC at each opening: `ltrun.data.packed` knows its file by size and seal.
 """
 
 from __future__ import annotations

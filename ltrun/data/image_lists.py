@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ltrun.data.files import Files
 from ltrun.data.images import shown
-from ltrun.data.joins import Join, Root
+from ltrun.data.joins import Join, Root, stays
 from ltrun.data.keys import OWN
 from ltrun.data.list_checks import checked
 from ltrun.data.listed import Found, Listed
@@ -65,7 +65,7 @@ class ImageLists(Photos):
         classes = own_classes(lists["train"], [lists[split] for split in lists if split != "train"])
         names = names_of(files["train"].parent, class_folders_of(lists["train"], classes))
         for some in lists.values():
-            if wrong := next((path for path in some.paths if path.startswith("/") or ".." in path.split("/")), None):
+            if wrong := next((path for path in some.paths if not stays(path)), None):
                 raise DataError(
                     f"{shown(some.file)} names {shown(wrong)}, a place outside dataset.root: write paths relative to the root"
                 )

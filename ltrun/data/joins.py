@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ class Root:
     def _as_written(self, paths: Sequence[str]) -> bool:
         """Returns whether the first, a middle and the last path of a list lead to files, and all stay below the root."""
         some = {paths[0], paths[len(paths) // 2], paths[-1]}
-        return all(map(_stays, paths)) and all((self.path / path).is_file() for path in some)
+        return all(map(stays, paths)) and all((self.path / path).is_file() for path in some)
 
     def _look_up(self, join: Join, wanted: NDArray[np.bytes_], anew: bool) -> None:
         if self.listing is None or anew:
@@ -145,9 +145,9 @@ class Join:
         return Located(self.root, names, archives, archive, offsets, self.sizes[rows])
 
 
-def _stays(path: str) -> bool:
+def stays(path: str) -> bool:
     """Returns whether a path leads to a place below the root, whatever lies there."""
-    return not path.startswith("/") and ".." not in PurePosixPath(path).parts
+    return not path.startswith("/") and (".." not in path or ".." not in path.split("/"))
 
 
 def _files(names: Sequence[bytes]) -> Index:

@@ -33,6 +33,8 @@ class Timm(Backbone):
     Wightman, 2019, PyTorch image models, https://github.com/huggingface/pytorch-image-models.
     """
 
+    pixels = (32, 1024)
+
     def __init__(
         self,
         name: str,

@@ -86,7 +86,10 @@ def accuracies(records: Sequence[RunRecord], methods: Sequence[str]) -> dict[str
 
 
 def states(records: Sequence[RunRecord], found: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Returns (method, data set) -> the accuracy of its runs, of each pair that has runs. Needs `composing`. Raises ConfigError."""
+    """Returns (method, data set) -> the accuracy of its runs, of each pair that has any. Needs `composing`.
+
+    Raises ConfigError for a pair that does not compose.
+    """
     ran = {(record.method, record.dataset) for record in records}
     told = {}
     for method, dataset in ran.intersection(found):

@@ -40,8 +40,8 @@ def recipe_tables(states: Mapping[tuple[str, str], str], more: Sequence[Path] = 
     ConfigError.
     """
     of_dataset: defaultdict[str, dict[str, Setting]] = defaultdict(dict)
-    for (method, dataset), found in recipes(more).items():
-        of_dataset[dataset][method] = found
+    for (method, dataset), recipe in recipes(more).items():
+        of_dataset[dataset][method] = recipe
     methods, datasets = ({option.name: option.title for option in catalogue.options(group, more)} for group in TITLED)
     parts = []
     for dataset, found in sorted(of_dataset.items()):

@@ -169,5 +169,5 @@ def test_a_method_without_a_recipe_on_a_data_set_says_so(capsys: pytest.CaptureF
     assert "no published recipe: trains the preset's slots with the data set's own optimizer and schedule" in shown
     assert "  optimizer.weight_decay=1.0e-4\n" in shown, "the numbers that plain training has there"
     assert "no published recipe: trains the preset's slots with its numbers for CIFAR100-LT" in shown
-    assert "method=bbn dataset=cifar100_lt\n" not in shown, "the preset itself is the recipe"
+    assert "\nmethod=bbn dataset=cifar100_lt\n" not in shown, "the preset itself is the recipe"
     assert "further data sets" not in shown

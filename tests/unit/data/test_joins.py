@@ -13,6 +13,7 @@ from ltrun.data.keys import IMAGENET, OWN, PLACES, Keys
 from ltrun.data.lists import read_list
 from ltrun.data.published import Name, benchmark
 from ltrun.data.stamps import Stamps
+from ltrun.data.verify import verifying
 from ltrun.errors import DataError
 from tests.support.listed_images import content_of, write, write_tar
 
@@ -100,6 +101,15 @@ def test_a_listing_is_kept_and_made_again_when_an_image_is_missed(
     join = find(tmp_path)
     assert join.absent.sum() == 0 and join.place(0) == "x/train/n01440761/n01440760_0.JPEG" and len(walks) == 3
     assert find(tmp_path).absent.sum() == 0 and len(walks) == 3
+
+
+def test_a_verification_lists_again_and_compares_no_images(tmp_path: Path, own_cache: None) -> None:
+    write(tmp_path / "x", PATHS[:6], IMAGENET.of)
+    write_tar(tmp_path / "a.tar", {f"{key}.JPEG": content_of(key) for key in KEYS[6:]})
+    for _ in range(2):
+        with verifying() as found:
+            assert contents(find(tmp_path)) == expected()
+        assert (found.images, found.missing, found.differing) == (0, 0, [])
 
 
 def test_tars_are_read_only_for_what_no_file_has(tmp_path: Path, own_cache: None) -> None:

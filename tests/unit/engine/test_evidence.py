@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -11,11 +12,12 @@ from torch import Tensor
 
 from ltrun.augmentation import CropFlip
 from ltrun.classifier import Linear
-from ltrun.engine.evidence import SplitEvidence, fit
+from ltrun.engine.evidence import Shown, SplitEvidence, fit
 from ltrun.engine.predictors import Predictors, evaluate
 from ltrun.network import Experts, Plain, ResNetCIFAR
 from ltrun.parts import Augment, Evidence, Network, PostHoc
 from ltrun.posthoc import NCM, LogitAdjustment
+from ltrun.results import mapped
 from ltrun.types import Batch, Outputs
 from tests.support.cases import context, digits, normaliser, stats
 
@@ -52,6 +54,37 @@ def test_outputs_cover_the_whole_split_in_order_at_any_batch_size(kind: str) -> 
                 torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
                 assert not value.requires_grad and value.device.type == "cpu"
     assert torch.equal(evidence().labels, store.targets.primary)
+
+
+@pytest.mark.parametrize("kind", ["plain", "experts"])
+@pytest.mark.parametrize("augment", [True, False])
+def test_large_outputs_lie_in_files_with_the_same_bits(
+    kind: str, augment: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    crop = (CropFlip(2, flip=False),)
+    expected = evidence(7, kind=kind, augments=crop).outputs(augment)
+    monkeypatch.setattr(mapped, "LARGE", 0)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    found = evidence(7, kind=kind, augments=crop).outputs(augment)
+    assert str(tmp_path) in Path("/proc/self/maps").read_text() and not list(tmp_path.iterdir())
+    for name in ALL:
+        one, other = getattr(found, name), getattr(expected, name)
+        assert (one is None) == (other is None)
+        assert one is None or (torch.equal(one, other) and one.stride() == other.stride())
+
+
+def test_of_a_large_split_only_the_fields_that_parts_ask_for_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evidence().outputs()
+    monkeypatch.setattr(mapped, "LARGE", 0)
+    split = evidence()
+    for fields in (("features",), ("features",), ("logits",), ("features", "logits")):
+        found = Shown(split, fields).outputs()
+        for name in ALL:
+            one = getattr(found, name)
+            assert one is None if name not in fields else torch.equal(one, getattr(whole, name))
+        held = split.clean
+        assert Shown(split, fields).outputs() is not found and split.clean is held, "the split does not pass again"
+        assert (held.logits is None) == (split.held == {"features"})
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -106,8 +106,8 @@ def test_the_classifier_of_a_file_is_found() -> None:
 def test_branches_of_full_width_start_as_the_pretrained_layers(tmp_path: Path) -> None:
     """As SADE does for Places-LT. From scratch, and with another width, each branch is drawn anew."""
     state, path = trained(), save(trained(), tmp_path / "resnet10.pth")
-    for given, width, kept in (({"weights": path}, 1.0, True), ({"weights": path}, 0.75, False), ({}, 1.0, False)):
-        trunk, branches = ResNet(10, in_channels=3, **given).fork("layer2", 2, width)
+    for given, width, kept in ((path, 1.0, True), (path, 0.75, False), (None, 1.0, False)):
+        trunk, branches = ResNet(10, weights=given, in_channels=3).fork("layer2", 2, width)
         for branch in branches:
             assert all(torch.equal(t, state[name]) for name, t in branch.state_dict().items()) is kept
         assert torch.equal(trunk.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"]) is bool(given)

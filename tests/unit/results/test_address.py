@@ -244,7 +244,8 @@ def test_where_images_lie_is_part_of_the_address_of_the_users_own_images_alone(d
     assert "dataset" in GROUPS
     node = yaml.safe_load((CONF / "dataset" / f"{dataset}.yaml").read_text())["dataset"]
     inert = {key for key in node if f"dataset.{key}" in inert_keys({"dataset": node})}
-    reading = {"cifar10_lt": {"root", "download"}, "digits_lt": set()}
+    published = {key: {"root", "lists", "streamed", "workers"} for key in ("imagenet_lt", "places_lt", "inat18")}
+    reading = {"cifar10_lt": {"root", "download"}, "digits_lt": set()} | published
     assert inert - {"name", "inert"} == reading.get(dataset.replace("100", "10"), {"streamed", "workers"})
 
 

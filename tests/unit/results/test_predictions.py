@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ltrun.errors import ConfigError, DataError
+from ltrun.results import predictions
 from ltrun.results.predictions import Predictions, predictions_of
 from ltrun.results.record import RunRecord
 from tests.support.predicted import save_run, scores_of
@@ -53,6 +54,29 @@ def test_missing_predictions_are_named(folder: Path) -> None:
     (folder / "predictions.npz").unlink()
     with pytest.raises(DataError, match=r"predictions\.npz is missing.*force=true"):
         read(folder)
+
+
+def test_large_scores_stay_in_the_file_and_are_checked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = read(folder, "ncm")
+    monkeypatch.setattr(predictions, "LARGE", 0)
+    found = read(folder, "ncm")
+    assert isinstance(found.scores, np.memmap) and not isinstance(expected.scores, np.memmap)
+    assert np.array_equal(found.scores, expected.scores) and found.scores.dtype == np.float32
+    assert np.array_equal(found.predicted, expected.predicted)
+    file = folder / "predictions.npz"
+    with np.load(file) as arrays:
+        given = dict(arrays)
+    np.savez_compressed(file, **given)
+    assert np.array_equal(read(folder, "ncm").scores, expected.scores), "a compressed file is read as a whole"
+    given["test_scores_ncm"] = np.asfortranarray(given["test_scores_ncm"])
+    np.savez(file, **given)
+    assert np.array_equal(read(folder, "ncm").scores, expected.scores)
+    content = bytearray(file.read_bytes())
+    place = content.index(given["test_scores_ncm"].tobytes("F"))
+    content[place + 5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read \(Bad CRC-32"):
+        read(folder, "ncm")
 
 
 SCORES = scores_of(LABELS, 3)
