@@ -46,15 +46,15 @@ class ImageList:
 
 
 def find_lists(root: Path, lists: str | None, names: Mapping[str, Sequence[str]]) -> dict[str, Path]:
-    """Returns split -> its list, for the lists that exist: of several names the first, in `lists`, or else in the root, or in a
-    folder there that is named like a data set or `lists`.
+    """Returns split -> its list, for the lists that exist: in `lists`, or else in the root, or in a folder there that is named
+    like a data set or `lists`.
 
-    names: split -> names to look for. A path is taken as it is.
+    names: split -> names to look for; the first name that lies anywhere counts.
     """
-    places = [root / folder for folder in FOLDERS] if lists is None else [folder_of(lists)]
+    places = [(root if lists is None else folder_of(lists)) / folder for folder in FOLDERS]
     found = {}
     for split, candidates in names.items():
-        paths = [folder / name for folder in places for name in candidates]
+        paths = [folder / name for name in candidates for folder in places]
         if path := next((path for path in paths if path.is_file()), None):
             found[split] = path
     return found

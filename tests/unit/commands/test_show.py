@@ -151,7 +151,7 @@ def test_a_method_on_a_data_set_is_shown_with_its_recipe(capsys: pytest.CaptureF
     for words in (
         "  the published recipe. Steps of the rate with Nesterov momentum over 100 epochs; no rotation.\n  Zhang et al., 2022",
         "72.9, ResNet-50, 100 epochs; README of SADE",
-        "slots: augmentation=none\n",
+        "slots: augmentation=none optimizer=sade\n",
         "  batch_size=512\n",
         "  optimizer.lr=0.2\n",
         "  ensemble.terms.classification.part.tau=1.0\n",

@@ -40,6 +40,7 @@ def test_rows_are_found_by_their_paths_and_only_they_are_copied(root: Path, monk
     cache = root / "cache"
     monkeypatch.setenv("LTRUN_CACHE", str(cache))
     paths = list(TRAIN.values())[3:9]
+    write_hub(root / "second", TRAIN, {})  # a second copy of all files
     join = find(root, paths)
     expected = [content_of(key) for key in list(TRAIN)[3:9]]
     assert contents(join) == expected

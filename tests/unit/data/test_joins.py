@@ -79,6 +79,14 @@ def test_links_to_folders_are_followed_and_rings_are_not(tmp_path: Path, own_cac
     (root / "linked" / "ring").symlink_to(root)
     (root / "linked" / "n01440760_99.JPEG").symlink_to("nowhere")
     assert contents(find(root)) == expected()
+    assert len(list(index._names(root, ""))) == len(PATHS) + 1
+
+
+def test_of_two_files_with_one_key_the_first_by_name_counts(tmp_path: Path, own_cache: None) -> None:
+    write(tmp_path, ["b/n01440760_0.JPEG", "a/n01440760_0.JPEG", "c/n01440760_0.JPEG"], IMAGENET.of)
+    found = Root(tmp_path, IMAGENET, "test")
+    assert found.find(PATHS[:1], KEYS[:1]).place(0) == "a/n01440760_0.JPEG"
+    assert found.listing is not None and len(found.listing.index.keys) == 1
 
 
 def test_a_listing_is_kept_and_made_again_when_an_image_is_missed(

@@ -97,6 +97,7 @@ def test_lists_are_found_by_name_in_the_root_and_in_folders_of_lists(tmp_path: P
     names = {"train": ("LT_train.txt", "train.txt"), "test": ("LT_test.txt", "test.txt"), "val": ("LT_val.txt",)}
     train, test = written(tmp_path / "data_txt" / "ImageNet_LT", "a 0"), written(tmp_path, "b 0", "LT_test.txt")
     written(tmp_path / "data_txt" / "ImageNet_LT", "c 0", "test.txt")
+    written(tmp_path, "another 0", "test.txt")
     assert find_lists(tmp_path, None, names) == {"train": train, "test": test}
     only = find_lists(tmp_path, str(tmp_path / "data_txt" / "ImageNet_LT"), names)
     assert only == {"train": train, "test": train.with_name("test.txt")}
