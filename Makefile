@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks run test check lint report docs pictures pages dist reproduce bench clean
+.PHONY: help install hooks run photos test check lint report docs pictures pages dist reproduce bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -42,6 +42,9 @@ lint: install  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+photos: .venv/installed  ## from a folder of photos to a model that is used: the ten commands of docs/photos.md
+	$(BIN)/python scripts/photos.py
 
 report: .venv/installed  ## collect all runs below outputs/, or LTRUN_OUTPUTS, into tables
 	$(BIN)/ltrun report

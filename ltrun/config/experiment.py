@@ -13,7 +13,7 @@ from ltrun.config import catalogue
 from ltrun.config.words import CONFIG_DIR, MULTIRUN, for_hydra
 from ltrun.errors import ConfigError
 
-ALONE = "sweep=null"  # in the command of a job: it trains this run, and not its sweep
+ALONE = "sweep=[]"  # in the command of a job: it trains this run, and not its sweep
 
 
 def sweep_of(argv: Sequence[str]) -> list[list[str]]:
@@ -31,8 +31,8 @@ def sweep_of(argv: Sequence[str]) -> list[list[str]]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):  # composing the configuration says why
         return []
     lines = content.get("sweep") if isinstance(content, dict) else None
-    if lines is None:
+    if lines is None or lines == []:
         return []
-    if not isinstance(lines, list) or not lines or not all(isinstance(line, str) and line.strip() for line in lines):
+    if not isinstance(lines, list) or not all(isinstance(line, str) and line.strip() for line in lines):
         raise ConfigError(f"experiment={name}: sweep must be a list of command lines, such as 'method=erm,crt seed=0,1'")
     return [[word for word in for_hydra([MULTIRUN[0], *shlex.split(line)]) if word not in MULTIRUN] for line in lines]

@@ -107,6 +107,9 @@ def writes_below_its_group(file: File) -> None:
     """
     is_global, path, group = file.text.startswith(GLOBAL), file.path, file.group
     keys = set(file.content) if isinstance(file.content, dict) else set()
+    if group == "experiment":
+        require(is_global, f"{path}: an experiment may set any key; begin it with '{GLOBAL}'")
+        return
     if group != "dataset" and group not in MAY:
         require(not is_global, f"{path}: an option of {group} writes below its own group; remove the line '{GLOBAL}'")
         require(

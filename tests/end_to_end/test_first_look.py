@@ -47,7 +47,7 @@ def test_photos_get_a_validation_split_unless_they_have_one(ltrun: Run, tmp_path
 
 def test_a_sweep_that_cannot_be_read_is_refused(ltrun: Run, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
-    for content in ("sweep: method=erm", "sweep: [{method: erm}]", "sweep: []"):
+    for content in ("sweep: method=erm", "sweep: [{method: erm}]"):
         (tmp_path / "mine" / "experiment" / "own.yaml").write_text(f"# @package _global_\n{content}\n")
         said = refused(ltrun("--config-dir", "mine", "experiment=own", "dataset=digits_lt"))
         assert "experiment=own: sweep must be a list of command lines" in said

@@ -74,7 +74,7 @@ def furnish(folder: Path, data: Path, runs: Path) -> None:
     shutil.copytree(data, work / "data")
     shutil.copytree(runs / "outputs", work / "outputs")
     shutil.copy(next((runs / "outputs").glob("*/erm/*/seed0/result.json")), work / "result.json")
-    for root in (home / "my_photos", work / "my_photos"):
+    for root in (home / "my_photos", home / "new_photos", work / "my_photos"):
         photos(root)
     for name in ("my photos (1)", "photos (1)"):
         photos(work / name / "train")

@@ -125,7 +125,7 @@ def shortened(text: str) -> str:
     text = text.replace("glob(*)", "glob(ldam*)")
     keys = dict(word.split("=", 1) for word in words if re.match(r"[\w/.]+=", word))
     more = []
-    if keys.get("dataset", "cifar100_lt") != "digits_lt" and "experiment" not in keys:
+    if keys.get("dataset", "cifar100_lt") != "digits_lt" and keys.get("experiment") in (None, "first_look"):
         text = re.sub(r"(?<=\s)epochs=\S+", "", text)
         more = ["epochs=1"] + ["network=resnet8"] * ("network" not in keys)
     elif "-m" in words and "epochs" not in keys:
