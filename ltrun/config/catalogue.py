@@ -102,10 +102,9 @@ def options(group: str, more: Sequence[Path] = ()) -> list[Option]:
 
 
 def names(more: Sequence[Path] = ()) -> dict[str, set[str]]:
-    """Returns group -> the names of its options; always has `experiment`, a group that only users fill."""
+    """Returns group -> the names of its options."""
     places = folders(more)
-    found = {group: {name for place in places for name in names_in(place / group)} for group in groups(more)}
-    return {"experiment": set(), **found}
+    return {group: {name for place in places for name in names_in(place / group)} for group in groups(more)}
 
 
 def names_in(folder: Traversable) -> set[str]:

@@ -16,10 +16,8 @@ from ltrun.data.source import Splits
 from ltrun.data.stores import Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
-from ltrun.errors import ConfigError
-from ltrun.network import weights
 from ltrun.parts import Backbone, Prepare
-from ltrun.recipe.pretrained import preprocessing_of
+from ltrun.recipe.pretrained import pretrained_elsewhere
 from ltrun.recipe.stage import Recipe
 from ltrun.tasks.base import Meter, Task
 from ltrun.tasks.single_label import SingleLabel
@@ -55,7 +53,8 @@ class RunContext:
         splits, task = ranks.first_on_each_machine(lambda: source.open(device)), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
-        _warn_of_weights(recipe.backbone, shape, warn)
+        for sentence in pretrained_elsewhere(recipe.backbone, shape):
+            warn(sentence)
         if runtime.sync_bn and ranks.alone:
             warn("runtime.sync_bn=true changes no number of a run in one process, only its address; torchrun starts several")
         prepare = recipe.prepare.build({"in_channels": shape[0], "channels_last": runtime.channels_last}).to(device)
@@ -116,33 +115,4 @@ def _warn_of_size(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[
         warn(
             f"images of {shape[1]} x {shape[2]} pixels: {public_name(backbone.target)} is made for {least} to {most} pixels a "
             f"side{cost}; give dataset.image_size in that range, or another network"
-        )
-
-
-def _warn_of_weights(backbone: Bound[Backbone], shape: torch.Size, warn: Callable[[str], None]) -> None:
-    """Says which classifier of a file of weights is left out, and that its images had another size.
-
-    Raises ConfigError for images with another number of channels.
-    """
-    wanted = preprocessing_of(backbone)
-    if wanted is None:
-        return
-    if len(shape) == 3 and len(wanted.mean) != shape[0]:
-        raise ConfigError(
-            f"network.weights: the weights are for images of {len(wanted.mean)} channels, and those of the data set have "
-            f"{shape[0]}; set network.weights=null"
-        )
-    if len(shape) == 3 and set(shape[1:]) != {wanted.size}:
-        side = f"{wanted.size} x {wanted.size}"
-        warn(
-            f"images of {shape[1]} x {shape[2]} pixels: the weights of the network were trained on {side}; give "
-            f"dataset.image_size={wanted.size} for images of that size"
-        )
-    file = weights.file_for(backbone.target, backbone.arguments)
-    found = weights.classifier_of(weights.read(file)) if file else None
-    if file and found:
-        name, classes = found
-        warn(
-            f"network.weights: the classifier in {file.name} ({name}, {classes:,} classes) is left out; this run's own starts "
-            "untrained"
         )

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
+
 from ltrun.config.bind import Bound, public_name
 from ltrun.data.prepare import Normalise
+from ltrun.errors import ConfigError
+from ltrun.network import weights
 from ltrun.parts import Backbone, Prepare
 from ltrun.recipe.stage import Recipe
 from ltrun.types import Preprocessing
@@ -46,6 +50,34 @@ def pretrained_otherwise(recipe: Recipe, prepare: Bound[Prepare]) -> Iterator[st
                 f"{stage.network.path}.width={width:g}: branches of {public_name(stage.network.target)} that are narrower than "
                 "the network start untrained; give width 1 for branches with its pre-trained weights"
             )
+
+
+def pretrained_elsewhere(backbone: Bound[Backbone], shape: torch.Size) -> Iterator[str]:
+    """Yields what differs where the weights were trained: the size of the images, and a classifier that is left out.
+
+    shape: of an input. Raises ConfigError for images with another number of channels.
+    """
+    wanted = preprocessing_of(backbone)
+    if wanted is None:
+        return
+    if len(shape) == 3 and len(wanted.mean) != shape[0]:
+        raise ConfigError(
+            f"network.weights: the weights are for images of {len(wanted.mean)} channels, and those of the data set have "
+            f"{shape[0]}; set network.weights=null"
+        )
+    if len(shape) == 3 and set(shape[1:]) != {wanted.size}:
+        yield (
+            f"images of {shape[1]} x {shape[2]} pixels: the weights of the network were trained on {wanted.size} x "
+            f"{wanted.size}; give dataset.image_size={wanted.size} for images of that size"
+        )
+    file = weights.file_for(backbone.target, backbone.arguments)
+    found = weights.classifier_of(weights.read(file)) if file else None
+    if file and found:
+        name, classes = found
+        yield (
+            f"network.weights: the classifier in {file.name} ({name}, {classes:,} classes) is left out; this run's own starts "
+            "untrained"
+        )
 
 
 def _spelled(values: tuple[float, ...]) -> str:

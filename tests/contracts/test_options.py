@@ -34,7 +34,7 @@ def all_targets() -> set[str]:
 
 
 def test_every_slot_is_a_group_and_every_group_a_folder() -> None:
-    assert set(GROUPS) == {path.parent.name for path in OPTION_FILES}
+    assert {*GROUPS, "experiment"} == {path.parent.name for path in OPTION_FILES}
     assert set(STAGE_SLOTS) < set(SLOTS) < set(GROUPS)
     for slot in SLOTS:
         if slot not in ("resampling", "classifier"):  # there is always a sampler and a head
