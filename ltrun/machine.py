@@ -15,6 +15,7 @@ from ltrun.errors import ConfigError
 
 PATH, NAMES = 103, 32  # bytes: the longest path of a socket, and the part of it that multiprocessing adds to a folder
 SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # folders for sockets if the path of TMPDIR is too long
+MOST_WORKERS = 256  # processes that decode, more than any data set needs; thousands would bring a machine down
 LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 

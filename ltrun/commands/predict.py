@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ltrun.errors import ConfigError
+from ltrun.machine import MOST_WORKERS
 from ltrun.report.render.common import plain
 from ltrun.report.render.predicted import TEXTS, Guess, lines, write
 from ltrun.results.find import run_at
@@ -51,7 +52,8 @@ def main(argv: Sequence[str]) -> int:
     if len(problems) > NAMED:
         print(f"and {len(problems) - NAMED:,} more", file=sys.stderr)
     if kind and file != STDOUT:
-        print(f"{len(paths) - len(problems):,} images predicted by {title(model)}: {file}")
+        count = len(paths) - len(problems)
+        print(f"{count:,} image{'' if count == 1 else 's'} predicted by {title(model)}: {file}")
     if problems:
         where = f"; the others are in {file}" if kind and file != STDOUT else ""
         noun = "image" if len(paths) == 1 else "images"
@@ -161,13 +163,21 @@ def _parser() -> argparse.ArgumentParser:
     formats.add_argument("--json", type=Path, metavar="OUT", help="write JSON; - prints it")
     formats.add_argument("--parquet", type=Path, metavar="OUT", help="write a Parquet file")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1")
-    parser.add_argument("--workers", type=_whole, metavar="N", help="processes that decode; default: one per thread, up to 16")
+    parser.add_argument(
+        "--workers", type=_workers, metavar="N", help="processes that decode; default: one per thread, up to 16"
+    )
     return parser
 
 
 def _positive(text: str) -> int:
     if (number := _whole(text)) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return number
+
+
+def _workers(text: str) -> int:
+    if (number := _whole(text)) > MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"expected at most {MOST_WORKERS}, got {text!r}")
     return number
 
 

@@ -82,9 +82,11 @@ def _pages(what: str, more: Sequence[Path]) -> Iterator[list[str]]:
 
 
 def _of_pairs(asked: Sequence[str], more: Sequence[Path]) -> Iterator[list[str]]:
-    """Yields a page for each method=NAME and each dataset=NAME of the same command."""
+    """Yields a page for each method and each data set of the same command, named as method=NAME, dataset=NAME or NAME alone."""
+    names = catalogue.names(more)
     named = {
-        group: [word.partition("=")[2] for word in asked if word.startswith(f"{group}=")] for group in ("method", "dataset")
+        group: [word.removeprefix(f"{group}=") for word in asked if word.startswith(f"{group}=") or word in names[group]]
+        for group in ("method", "dataset")
     }
     for method, dataset in itertools.product(named["method"], named["dataset"]):
         if dataset != PUBLISHED_ON:

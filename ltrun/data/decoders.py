@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -133,6 +134,8 @@ class Decoders:
                 shorten_sockets()  # batches come through a socket
             except OSError as error:
                 raise DataError(f"no worker can decode images ({error.strerror}): dataset.workers=0 decodes without") from None
+        # torch warns of more workers than cores, which dataset.workers may ask for.
+        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
         return DataLoader(
             self.images,  # type: ignore[arg-type]
             batch_size=None,  # the sampler's items are whole batches

@@ -196,10 +196,12 @@ def layout(join: Join, split: str, rows: Rows, known: Benchmark | None) -> str:
 def looked(root: Root, given: ImageList, known: Benchmark | None) -> str:
     """Returns where the images of a list were looked for, and what lies there that might hold them."""
     words = f"{shown(root.path)} for {shown(given.paths[0])} and so on"
-    if known is None or root.listing is None:
+    if root.listing is None:
         return words
     others = root.listing.others
     files = f"{len(others['tars']):,} tars and {len(others['parquet']):,} Parquet files"
     found = f"{len(root.listing.index.keys):,} images, {files}"
     packed = f"; {shown(others['packed'][0])} is compressed, and must be unpacked first" if others["packed"] else ""
+    if known is None:
+        return words + packed
     return f"{words}, and by name among the {found} below it{packed} (images and lists: {known.source})"

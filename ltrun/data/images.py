@@ -252,8 +252,8 @@ def refuse_large(whole: tuple[int, int], pixels: int, how: Decoding) -> None:
     """Raises Unreadable for an image that decodes to too many pixels. whole: its width and height."""
     if pixels > how.max_pixels:
         raise Unreadable(
-            f"has {whole[0]:,} x {whole[1]:,} pixels and is refused, as it could fill the memory: allow it with "
-            f"dataset.max_pixels={pixels}"
+            f"has {whole[0]:,} x {whole[1]:,} pixels and is refused, as it could fill the memory (scale it down, or "
+            f"train with dataset.max_pixels={pixels})"
         )
 
 

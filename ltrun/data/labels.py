@@ -18,6 +18,8 @@ from ltrun.data.images import no_file, shown
 from ltrun.errors import DataError, did_you_mean
 
 NUMBER = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
+# What programs write into empty cells, and into cells whose formula failed.
+VOID = re.compile(r"nan|<na>|n/a|null|#(n/a|ref!|value!|name\?|div/0!|num!|null!)", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,9 @@ def classes_of(
         raise column.error(spelled[""], f"the label '{column.name}' is empty{more}: fill it in, or remove the row")
     if odd := next((cell for cell in spelled if not cell.isprintable()), None):
         raise column.error(spelled[odd], f"the label {odd!a} cannot be printed: rename the class")
+    for cell in filter(VOID.fullmatch, spelled):
+        sentence = "%s, %s: the label '%s' is taken for a class: remove such rows if it stands for an empty cell"
+        log.warning(sentence, column.of, column.at(spelled[cell]), cell)
     looks = [unicodedata.normalize("NFC", cell.strip()) for cell in index]
     numbers = _numbers(spelled, known, column)
     order = list(known) if known else sorted(spelled, key=lambda cell: (numbers[cell], cell) if numbers else (0, cell))
@@ -72,6 +77,9 @@ def read_names(path: Path) -> tuple[str, ...]:
         raise DataError(f"{shown(path)} {reason}: give a file with one class name a line as dataset.names=FILE")
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
+        raise DataError(f"{shown(path)} {reason}: give a file with one class name a line as dataset.names=FILE") from None
     except UnicodeDecodeError:
         raise DataError(f"{shown(path)} is not encoded as UTF-8: save it as UTF-8, with one class name a line") from None
     names = [unicodedata.normalize("NFC", line.strip()) for line in lines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from ltrun.data.class_folders import ENDINGS, inside
 from ltrun.data.images import shown
 from ltrun.errors import DataError
+
+DRIVE = re.compile(r"[A-Za-z]:/")  # absolute paths of Windows
 
 Error = Callable[[int, str], DataError]
 
@@ -76,8 +79,8 @@ def _below(root: Path, prefix: str, cells: Sequence[str], error: Error) -> tuple
         if name.startswith(("http:", "https:", "s3:", "gs:")):
             raise error(row, f"{shown(name)} is an address, and ltrun downloads no images: fetch them and name the files")
         path = prefix + name
-        if name[0] in "/." or "/." in name or "//" in name:
-            if name[0] == "/":
+        if name[0] in "/." or "/." in name or "//" in name or DRIVE.match(name):
+            if name[0] == "/" or DRIVE.match(name):
                 path = next((name.removeprefix(top) for top in tops if name.startswith(top)), "..")
             path = os.path.normpath(path)
             if path.startswith(("/", "../")) or path == "..":

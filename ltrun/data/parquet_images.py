@@ -66,6 +66,9 @@ class ParquetImages(Photos):
             labelled["test"] = labelled.pop("val")
         self.refuse_ineffective({split: shown(some[0]) for split, some in shards.items()})
         files = [file for some in shards.values() for file in some]
+        for file in files:
+            with opened(file) as parquet:
+                _refuse_without_images(file, parquet.schema_arrow, image)
         stamps = Stamps.of(files, root)
         packed = unpacked(files, image, stamps)
         splits = np.concatenate([np.full(len(labelled[split]), split) for split in shards])
@@ -82,19 +85,11 @@ class ParquetImages(Photos):
 
     def _columns(self, file: Path) -> tuple[str, str, tuple[str, ...]]:
         """Returns the columns of images and labels, and the names of the classes, if known."""
-        import pyarrow
-
         with opened(file) as parquet:
             schema = parquet.schema_arrow
         image = needed("image", schema.names, self.image, shown(file))
         label = needed("label", schema.names, self.label, shown(file))
-        kind = schema.field(image).type
-        inner = kind.field("bytes").type if pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
-        if "binary" not in str(inner):
-            paths = (
-                ", but paths: dataset=table reads tables of paths" if "string" in str(kind) else ": give dataset.image=COLUMN"
-            )
-            raise DataError(f"{shown(file)}: its column '{image}' ({kind}) holds no encoded images{paths}")
+        _refuse_without_images(file, schema, image)
         if self.names is not None:
             return image, label, read_names(self.folder / self.names)
         return image, label, class_names(schema.metadata, label)
@@ -108,6 +103,19 @@ class ParquetImages(Photos):
                 "followed: store the images themselves in it"
             )
         return leave_out(present, self.missing, shown(root), packed.shown, f"their column '{image}'")
+
+
+def _refuse_without_images(file: Path, schema: Any, image: str) -> None:
+    """Raises DataError for a file whose column of images is not there, or holds no encoded images."""
+    import pyarrow
+
+    if image not in schema.names:
+        raise DataError(f"{shown(file)} has no column '{image}', unlike the files beside it: replace it, or move it away")
+    kind = schema.field(image).type
+    inner = kind.field("bytes").type if pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+    if pyarrow.types.is_nested(inner) or "binary" not in str(inner):
+        paths = ", but paths: dataset=table reads tables of paths" if "string" in str(kind) else ": give dataset.image=COLUMN"
+        raise DataError(f"{shown(file)}: its column '{image}' ({kind}) holds no encoded images{paths}")
 
 
 def _cells(files: Sequence[Path], column: str) -> list[str]:

@@ -24,7 +24,7 @@ from ltrun.data.sample import look_at
 from ltrun.data.source import Source, Splits, folder_of, reading
 from ltrun.data.stores import Resident, Store, Streamed
 from ltrun.errors import ConfigError, DataError
-from ltrun.machine import free_memory
+from ltrun.machine import MOST_WORKERS, free_memory
 from ltrun.types import Labels
 
 RESIDENT_SHARE = 0.5  # share of the free memory that decoded images may take
@@ -122,8 +122,8 @@ class Photos(Source):
         if self.max_pixels < 1:
             raise ConfigError(f"max_pixels must be at least 1, got {self.max_pixels}")
         refuse_ignored(self.profile, self.imbalance, usual=100)
-        if self.workers is not None and self.workers < 0:
-            raise ConfigError(f"workers must be 0 or more, or null for one per thread, got {self.workers}")
+        if self.workers is not None and not 0 <= self.workers <= MOST_WORKERS:
+            raise ConfigError(f"workers must be from 0 to {MOST_WORKERS}, or null for one per thread, got {self.workers}")
         if self.random_crops and self.streamed is False:
             raise ConfigError("streamed is false, but training cuts whole photographs at random: give dataset.streamed=auto")
         self.tail = LongTail(self.profile, self.imbalance, self.validation_per_class)

@@ -121,7 +121,8 @@ class ImageTable(Photos):
                 log.info("the paths in %s are taken relative to its folder, %s", shown(table.path), shown(beside))
                 files = near
         if files.outside:
-            path, way_out = shown(cells[files.outside[0]]), "give a folder that holds all images as dataset.root=FOLDER"
+            path = shown(cells[files.outside[0]])
+            way_out = "write it relative to dataset.root, or give a folder that holds all images as dataset.root=FOLDER"
             raise error(files.outside[0], f"{path} lies outside {shown(root)} and is refused: {way_out}")
         return files
 

@@ -107,8 +107,10 @@ def _separated(path: Path, delimiters: str) -> TableFile:
             if not any(cells):  # a blank line, or the empty rows that spreadsheet programs append
                 continue
             if len(cells) != len(header):
-                where = f"{shown(path)}, line {reader.line_num}, has {len(cells)} cells, but the header {len(header)}"
-                raise DataError(f"{where}: put a cell that holds {delimiter!r} between double quotes")
+                more = len(cells) > len(header)
+                way_out = f"put a cell that holds {delimiter!r} between double quotes" if more else "fill in the others"
+                where = f"{shown(path)}, line {reader.line_num}"
+                raise DataError(f"{where}, has {len(cells)} of {len(header)} cells that the header names: {way_out}")
             rows.append(cells)
             lines.append(reader.line_num)
     except csv.Error as error:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -50,9 +51,15 @@ class Graph(nn.Module):
 
 
 def refuse_missing(suffix: str) -> None:
-    """Raises ConfigError if a format needs packages that are not installed."""
+    """Raises ConfigError if a format needs packages that are not installed, or cannot be imported."""
     if missing := [name for name in NEEDS[suffix] if find_spec(name) is None]:
         raise ConfigError(f"--to: {suffix} needs {' and '.join(missing)}: pip install 'ltrun[export]'")
+    for name in NEEDS[suffix]:
+        try:
+            import_module(name)
+        except Exception as error:  # a broken installation raises errors of any kind
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"--to: {suffix} needs {name}, which cannot be imported ({reason}): install it again") from None
 
 
 def write(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:

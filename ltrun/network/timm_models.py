@@ -66,8 +66,8 @@ class Timm(Backbone):
                 self.model: nn.Module = timm.create_model(name, num_classes=0, in_chans=in_channels, **given)
         except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
             told = " ".join(str(error).split())[:200]
-            what = f"{KEY}: {path.name} does not fit {name}" if path else f"name: timm cannot build {name} for these images"
-            raise ConfigError(f"{what} ({told})") from None
+            what = f"{KEY}: {path.name} does not fit" if path else "network.name: for these images timm cannot build"
+            raise ConfigError(f"{what} {name} ({told})") from None
         if path is not None:
             own = {key.partition(".")[0] for key in self.model.state_dict()}
             missing = [key for key in seen["missing"] if key.partition(".")[0] not in NEW]
@@ -115,11 +115,10 @@ def _checked(name: str) -> str:
         base, _, weights = name.partition(".")
         if not weights:
             return name
-        raise ConfigError(f"name: {name} names weights too; write network.name={base} network.weights={weights}")
+        raise ConfigError(f"network.name: {name} names weights too; write network.name={base} network.weights={weights}")
     near = get_close_matches(name, timm.list_models(), cutoff=0.5)
-    raise ConfigError(
-        f"name: timm has no model '{name}'; " + (f"nearest: {', '.join(near)}" if near else "timm.list_models() has all")
-    )
+    way_out = f"nearest: {', '.join(near)}" if near else "timm.list_models() has all"
+    raise ConfigError(f"network.name: timm has no model '{name}'; {way_out}")
 
 
 def _config(name: str, weights: str | None) -> Any:

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import urllib.request
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,8 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             start = file.read(64).lstrip()
+        if not start:
+            raise ConfigError(f"{KEY}: {path} is empty; get the file again")
         if start.startswith(b"<"):
             raise ConfigError(f"{KEY}: {path} is a web page, which a server sent in place of the weights; get the file again")
         if start.startswith(b"version https://git-lfs"):
@@ -186,9 +189,11 @@ def read(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # a file of another kind makes torch and safetensors raise errors of any class
         told = str(error).strip().partition("\n")[0].partition(". ")[0][:120]
-        reason = (
-            "is a TorchScript archive, which holds code" if "TorchScript" in str(error) else f"holds no plain weights ({told})"
-        )
+        reason = f"holds no plain weights ({told})"
+        if "TorchScript" in str(error):
+            reason = "is a TorchScript archive, which holds code"
+        elif told == "Weights only load failed":
+            reason = "holds more than tensors, such as a whole model, and reading it could run code; save its state_dict()"
         raise ConfigError(f"{KEY}: {path} {reason}; give a .pth or .safetensors file of tensors") from None
     while isinstance(content, Mapping) and (inner := next((key for key in WRAPPERS if _wraps(content, key)), None)):
         content = content[inner]
@@ -211,7 +216,9 @@ def _content(path: Path) -> Any:
         except ImportError:
             raise ConfigError(f"{KEY}: {path} needs safetensors: pip install 'ltrun[pretrained]'") from None
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def classifier_of(tensors: Mapping[str, Tensor]) -> tuple[str, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +47,14 @@ class Trained:
 
         path = folder / MODEL
         try:
-            found: Any = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+                found: Any = torch.load(path, map_location="cpu", weights_only=True)
             trained = cls(**{**found, "input_shape": tuple(found["input_shape"])})
         except FileNotFoundError:
             return None
         except Exception as error:  # torch.load raises errors of any kind on foreign bytes
-            said = str(error).partition("\n")[0]
+            said = str(error).partition("\n")[0].partition(". ")[0]
             raise DataError(f"{path} is damaged or not a model of ltrun ({said}): {AGAIN}") from None
         if (trained.fingerprint, trained.seed) != (record.fingerprint, record.seed):
             raise DataError(f"{path} belongs to another run than the {record.path or 'result'} beside it: {AGAIN}")

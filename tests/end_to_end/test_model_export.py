@@ -120,6 +120,9 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
     with monkeypatch.context() as changed:
         changed.setattr("ltrun.engine.export.find_spec", without)
         assert "needs onnxruntime: pip install 'ltrun[export]'" in refused(ltrun("export", "outputs", "--to", "model.onnx"))
+    with monkeypatch.context() as changed:
+        changed.setattr("ltrun.engine.export.import_module", broken)
+        assert "needs onnx, which cannot be imported (no libc)" in refused(ltrun("export", "outputs", "--to", "model.onnx"))
     monkeypatch.setattr("ltrun.posthoc.tau_norm.TauNorm.forward", lambda self, outputs: branching(outputs.need("features")))
     assert ltrun("method=tau_norm", *SHORT, "seed=1").returncode == 0
     said = refused(ltrun("export", "outputs/digits_lt/tau_norm", "--to", "model.pt2"))
@@ -130,3 +133,7 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
 def branching(features: torch.Tensor) -> torch.Tensor:
     """Scores whose graph depends on a value."""
     return features[:, :10] if features.sum() > 1e9 else features[:, 10:20]
+
+
+def broken(name: str) -> None:
+    raise ImportError("no libc")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -118,7 +119,11 @@ def test_bad_input_is_refused_before_anything_is_written(ltrun: Run, tmp_path: P
     assert "name a file that ends in .csv" in refused(ltrun("predict", "outputs", "empty", "--csv", "mine.txt"))
     assert "not text" in refused(ltrun("predict", "outputs", "empty", "--parquet", "-"))
     assert "not a device" in refused(ltrun("predict", "outputs", "mine.txt", "--device", "cuda:99"))
+    with pytest.raises(SystemExit, match="2"):
+        ltrun("predict", "outputs", "mine.txt", "--workers", "100000")
     (model,) = tmp_path.rglob("model.pt")
-    model.write_bytes(b"nothing")
-    assert "damaged" in refused(ltrun("predict", "outputs", "mine.txt"))
+    for content in (b"nothing", pickle.dumps({"network": print}, protocol=4)):
+        model.write_bytes(content)
+        said = refused(ltrun("predict", "outputs", "mine.txt"))
+        assert "model.pt is damaged or not a model of ltrun (Weights only load failed): copy it" in said
     assert (tmp_path / "mine.txt").read_text() == "gone.png\n"

@@ -159,6 +159,7 @@ def test_a_method_on_a_data_set_is_shown_with_its_recipe(capsys: pytest.CaptureF
         "train it: ltrun method=sade dataset=inat18\n",
     ):
         assert words in shown
+    assert page(capsys, "sade", "inat18").endswith(shown)
     assert "published recipes on further data sets: dataset=imagenet_lt, dataset=inat18, dataset=places_lt" in page(
         capsys, "sade"
     )

@@ -33,6 +33,13 @@ def test_lists_beside_the_images_are_found_and_classes_named_as_their_folders(ro
     assert "my photos/ant/1.jpg" in splits.train.files and splits.test.files[0] == "my photos/ant/0.jpg"
 
 
+def test_a_compressed_archive_is_named_when_images_are_missing(root: Path) -> None:
+    (root / "my photos").rename(root / ".hidden")
+    (root / "photos.tar.gz").write_bytes(b"")
+    said = refused(ImageLists(root=str(root), image_size=32))
+    assert f"looked in {root} for my photos/ant/1.jpg and so on; photos.tar.gz is compressed, and must be unpacked" in said
+
+
 def test_without_a_test_list_images_are_held_out(root: Path) -> None:
     (root / "test.txt").unlink()
     splits = opened(root)

@@ -56,6 +56,17 @@ def test_classes_without_images_are_left_out_and_named(caplog: pytest.LogCapture
     assert "has no images of class 'bee': left out, with 2 classes left" in caplog.text
 
 
+@pytest.mark.parametrize("cell", ["nan", "NaN", "N/A", "#N/A", "#REF!", "<NA>", "null"])
+def test_a_name_that_programs_write_into_empty_cells_is_told(cell: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert found(["1", cell, "1", cell])[1] == sorted(["1", cell])
+    assert f"labels.csv, line 3: the label '{cell}' is taken for a class" in caplog.text
+
+
+def test_a_class_of_nothing_is_a_class(caplog: pytest.LogCaptureFixture) -> None:
+    assert found(["none", "crack", "Nantes", "none"])[1] == ["Nantes", "crack", "none"]
+    assert not caplog.text
+
+
 def test_names_that_differ_in_case_are_told(caplog: pytest.LogCaptureFixture) -> None:
     assert found(["ant", "Ant", "ant"]) == ([1, 0, 1], ["Ant", "ant"])
     assert "the classes 'ant' and 'Ant' differ only in case" in caplog.text
@@ -87,6 +98,11 @@ def test_names_of_classes_are_read_a_line_each(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_bytes(b"\xef\xbb\xbfant\r\n  bee, honey\r\n\r\n")
     assert read_names(path) == ("ant", "bee, honey")
+
+
+def test_a_file_of_names_that_is_not_there_names_its_key(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none.txt cannot be read \(No such file or directory\): .* dataset.names=FILE"):
+        read_names(tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize(

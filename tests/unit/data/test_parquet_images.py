@@ -161,6 +161,8 @@ def test_a_label_beyond_the_names_is_refused_with_its_row(tmp_path: Path) -> Non
     ("columns", "said"),
     [
         ({"image": ["a.jpg"] * 4, "label": [0, 1] * 2}, "(string) holds no encoded images, but paths: dataset=table reads"),
+        ({"image": [[b"x"]] * 4, "label": [0, 1] * 2}, "holds no encoded images: give dataset.image=COLUMN"),
+        ({"image": [{"data": b"x"}] * 4, "label": [0, 1] * 2}, "holds no encoded images: give dataset.image=COLUMN"),
         ({"image": [1, 2, 3, 4], "label": [0, 1] * 2}, "(int64) holds no encoded images: give dataset.image=COLUMN"),
         ({"image": pyarrow.array([None] * 4, pyarrow.binary()), "label": [0, 1] * 2}, "holds no image in any row"),
         ({"image": CELLS[:4], "label": [0, None, 1, 0]}, "row 1: the label 'label' is empty"),
@@ -185,3 +187,9 @@ def test_the_real_cifar100_is_read(cifar100_root: Path) -> None:
     splits = ParquetImages(str(cifar100_root), image_size=32, streamed=True, workers=0, label="coarse_label").open(CPU)
     assert (len(splits.train), len(splits.test), len(splits.names)) == (50_000, 10_000, 20)
     assert np.array_equal(splits.stats.counts, [2500] * 20)
+
+
+def test_a_file_of_other_columns_among_the_files_of_a_split_is_named(tmp_path: Path) -> None:
+    file = hub(tmp_path) / "data" / "train-00001-of-00002.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"x": [1, 2]}), file)
+    assert f"{file} has no column 'image', unlike the files beside it" in refused(source(tmp_path))

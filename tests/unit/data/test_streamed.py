@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,9 +185,18 @@ def test_free_memory_respects_the_limit_of_a_container(tmp_path: Path) -> None:
     assert free_memory(tmp_path, machine) == 0
 
 
-def test_a_negative_number_of_workers_is_refused() -> None:
-    with pytest.raises(ConfigError, match="workers"):
-        ImageFolder("x", workers=-1)
+@pytest.mark.parametrize("workers", [-1, 257])
+def test_a_number_of_workers_that_no_machine_can_start_is_refused(workers: int) -> None:
+    with pytest.raises(ConfigError, match="workers must be from 0 to 256"):
+        ImageFolder("x", workers=workers)
+
+
+def test_more_workers_than_cores_print_no_warning_of_torch(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    train = opened(photos, streamed=True).train
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(next(iter(train.open(plan(train, 0)))).inputs) == 8
 
 
 @pytest.fixture(autouse=True)

@@ -131,6 +131,7 @@ def test_equal_files_in_two_splits_are_told(tmp_path: Path, caplog: pytest.LogCa
     [
         (("../up.png", "ant", "train"), "line 12: ../up.png lies outside"),
         (("/etc/passwd", "ant", "train"), "line 12: /etc/passwd lies outside"),
+        (("C:\\photos\\a.png", "ant", "train"), "and is refused: write it relative to dataset.root"),
         (("", "ant", "train"), "line 12: it names no image"),
         (("z.png", "", "train"), "line 12: the label 'label' is empty"),
         (("z.png", "ant", "holdout"), "line 12: 'holdout' names no split: write train, val or test into its column 'split'"),

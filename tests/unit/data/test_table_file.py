@@ -70,8 +70,11 @@ def test_numbers_are_text_and_null_is_empty(tmp_path: Path) -> None:
         (b"\n\n", "has no header"),
         (b"a.jpg,ant\nb.jpg,bee\n", "has no header, as its first line names a.jpg: put image,label above it"),
         (b"image,label,label\na.jpg,1,2\n", "has two columns called 'label'"),
-        (b"image,label\na.jpg,ant\nb.jpg,bee,fly\n", "line 3, has 3 cells, but the header 2"),
-        (b"image,label\na.jpg\n", "line 2, has 1 cells, but the header 2"),
+        (
+            b"image,label\na.jpg,ant\nb.jpg,bee,fly\n",
+            "line 3, has 3 of 2 cells that the header names: put a cell that holds ',' between",
+        ),
+        (b"image,label\na.jpg\n", "line 2, has 1 of 2 cells that the header names: fill in the others"),
         (b'image,label\na.jpg,"ant\nb.jpg,bee\n', "line 3, cannot be read (unexpected end of data)"),
         ("image,label\na.jpg,ant\nb.jpg,Bär\n".encode("latin-1"), "is not encoded as UTF-8 (byte 0xe4 in line 3)"),
         (codecs.BOM_UTF16_LE + "image,label\n".encode("utf-16-le"), "is encoded as UTF-16"),

@@ -150,7 +150,7 @@ def test_a_model_says_which_images_its_weights_expect() -> None:
     [
         ("vit_base_patch16_24", None, "name: timm has no model 'vit_base_patch16_24'; nearest: vit_base_patch16_224, "),
         ("vit_tiny_patch16_224.augreg_in21k", None, "network.name=vit_tiny_patch16_224 network.weights=augreg_in21k"),
-        (VIT, {"wrong": 3}, "timm cannot build vit_base_patch16_224 for these images .*unexpected keyword argument 'wrong'"),
+        (VIT, {"wrong": 3}, "for these images timm cannot build vit_base_patch16_224 .*unexpected keyword argument 'wrong'"),
         (VIT, {"num_classes": 3}, "arguments.num_classes: ltrun sets 'num_classes' itself; remove it"),
         (VIT, [3], r"arguments must map names .*, got \[3\]"),
     ],

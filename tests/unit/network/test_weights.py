@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import socket
 import time
 import urllib.request
@@ -236,6 +237,7 @@ def content(kind: str) -> bytes:
         "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
         "text": b"hello",
         "empty": b"",
+        "pickle": pickle.dumps({"hook": print}, protocol=4),
     }
     return given.get(kind, made.getvalue())
 
@@ -247,8 +249,9 @@ def content(kind: str) -> bytes:
         ("page", "is a web page, which a server sent in place of the weights"),
         ("pointer", "is a pointer of Git LFS"),
         ("text", "holds no plain weights"),
-        ("empty", "holds no plain weights"),
-        ("code", "holds no plain weights"),
+        ("empty", "is empty; get the file again"),
+        ("code", "holds more than tensors, such as a whole model, and reading it could run code"),
+        ("pickle", "holds more than tensors, such as a whole model, and reading it could run code"),
         ("TorchScript", "is a TorchScript archive, which holds code"),
         ("no tensors", "holds no weights, but the keys epoch"),
         ("a list", "holds no weights, but list"),
