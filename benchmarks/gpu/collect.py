@@ -29,7 +29,7 @@ EXPLAINED = (
     "*of the time*: of the step without levers, for *a + b* of the step without *b*; median, quartiles of rounds in turns. "
     "*distance*: of the results from that step's; up to 1 is rounding. *busy us*: time of a step's kernels."
 )
-PARTIAL = ("levers", "lanes", "ranks", "probe")  # benchmarks whose incomplete records can be shown
+PARTIAL = ("levers", "lanes", "ranks", "photographs", "probe")  # benchmarks whose incomplete records can be shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ set -u
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 KIT=$REPO/.gpu GPU=$REPO/benchmarks/gpu
 BUDGET=${BUDGET:-520} SLOW=${SLOW:-1} DEVICE=${DEVICE:-cuda} SMOKE=${SMOKE:-} PYTHON=${PYTHON:-python3} OUT=${OUT:-$KIT/out}
-STEPS=${STEPS:-tests presets levers ranks pack levered loop_bf16 loop_tf32 erm ldam_drw loop table}
+STEPS=${STEPS:-tests presets levers ranks photographs pack levered loop_bf16 loop_tf32 erm ldam_drw loop table}
 TABLE=${TABLE:-erm ldam_drw balanced_softmax ce_drw crt lws drs class_balanced_sampling inverse_frequency logit_adjustment mixup cmo}
 SEEDS=${SEEDS:-0 1 2}
 [[ $PYTHON == */* ]] && PYTHON=$(realpath -s "$PYTHON")  # the steps run in another folder
@@ -93,6 +93,7 @@ for name in $STEPS; do
     bench levers 170 gpu/levers levers --time $((155 * SLOW))
     ;;
   ranks) bench ranks 70 gpu/ranks ranks --time $((55 * SLOW)) ;;
+  photographs) bench photographs 70 gpu/photographs photographs --time $((50 * SLOW)) ;;
   pack) bench pack 100 gpu/lanes lanes --time $((88 * SLOW)) --levers "$FOUND/levers.json" ;;
   levered)
     read -ra levers < <("$PYTHON" "$GPU/levers.py" --words "$PRECISION" --json "$FOUND/levers.json" 2>>"$LOG")

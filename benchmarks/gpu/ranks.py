@@ -69,7 +69,7 @@ def command(name: str, device: torch.device) -> list[str]:
 
 
 def trained(command: Sequence[str], seconds: float) -> dict[str, Any]:
-    """Returns the losses of the epochs that a command of python's trains, or its error."""
+    """Returns the losses, and the images a second, of the epochs that a command of python's trains, or its error."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
     with tempfile.TemporaryDirectory(prefix="ltrun-ranks-") as folder, TemporaryFile("w+") as output:
         whole = [sys.executable, *command, f"outputs={folder}"]
@@ -89,7 +89,8 @@ def trained(command: Sequence[str], seconds: float) -> dict[str, Any]:
             print(said[-6000:], flush=True)
             return {"error": f"exit code {code}: {reason(said)}"}
         lines = [line for path in Path(folder).rglob("metrics.jsonl") for line in path.read_text().splitlines()]
-    return {"losses": [json.loads(line)["loss"] for line in lines]}
+    rows = [json.loads(line) for line in lines]
+    return {"losses": [row["loss"] for row in rows], "rates": [row["images_per_second"] for row in rows]}
 
 
 def reason(output: str) -> str:

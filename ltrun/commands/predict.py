@@ -56,8 +56,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"{count:,} image{'' if count == 1 else 's'} predicted by {title(model)}: {file}")
     if problems:
         where = f"; the others are in {file}" if kind and file != STDOUT else ""
-        verb = "image" if len(paths) == 1 else "images"
-        print(f"ltrun: {len(problems):,} of {len(paths):,} {verb} could not be read{where}", file=sys.stderr)
+        noun = "image" if len(paths) == 1 else "images"
+        print(f"ltrun: {len(problems):,} of {len(paths):,} {noun} could not be read{where}", file=sys.stderr)
     return 1 if problems else 0
 
 

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.plugins import plugins_of
 from ltrun.config.pretrained import resolve_weights
-from ltrun.config.published import ON, with_recipe
+from ltrun.config.published import ON, composed_with_recipe
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
 from ltrun.config.words import text_of
@@ -111,7 +111,7 @@ def _composed(loader: ConfigLoader, overrides: tuple[str, ...]) -> _Composed:
         if group not in MERGING and isinstance(typed.value(), list):
             said = _as_listed(typed.value())
             raise ConfigError(f"{group}: takes one option, got {said}; combine slots, as in margin=ldam ensemble=ride")
-    cfg = compose("config", with_recipe(overrides), return_hydra_config=True)
+    cfg = composed_with_recipe(overrides)
     choices = {group: option for group, option in cfg.hydra.runtime.choices.items() if not group.startswith(f"{ON}/")}
     hydra = OmegaConf.masked_copy(cfg, "hydra")
     with open_dict(cfg):

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ltrun.config import catalogue
 from ltrun.config.option import Setting, root, setting
 
+if TYPE_CHECKING:  # the pages of methods and parts need no Hydra
+    from hydra.core.config_loader import ConfigLoader
+    from omegaconf import DictConfig
+
 ON = "on"
 GROUP = f"{ON}/method"
 ANY = "any"
 BETWEEN = "@"
+NAMED = {"method", "dataset"}
 
 
 def with_recipe(words: Sequence[str]) -> list[str]:
@@ -29,29 +34,61 @@ def with_recipe(words: Sequence[str]) -> list[str]:
 
     Hydra must be initialised. Raises Hydra's errors for words that it cannot read.
     """
-    from hydra.core.global_hydra import GlobalHydra
+    typed = _typed(words)
+    if typed is None:
+        return list(words)
+    if not typed.keys() >= NAMED:
+        typed = _chosen(_composed(words)) | typed
+    return [*_recipe(typed), *words]
+
+
+def composed_with_recipe(words: Sequence[str]) -> DictConfig:
+    """Returns the configuration of `with_recipe`, with Hydra's own section.
+
+    Composes twice only where the words leave the method or the data set to other files, and there is a recipe for them.
+    """
+    typed = _typed(words)
+    if typed is None or typed.keys() >= NAMED:
+        return _composed(with_recipe(words))
+    config = _composed(words)
+    recipe = _recipe(_chosen(config) | typed)
+    return _composed([*recipe, *words]) if recipe else config
+
+
+def _typed(words: Sequence[str]) -> dict[str, object] | None:
+    """Returns group -> the option that the words choose; None for words that choose a recipe themselves, and for a sweep."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    loader = GlobalHydra.instance().config_loader()
-    known = set(loader.get_group_options(GROUP))
-    parsed = OverridesParser.create(loader).parse_overrides(list(words))
+    parsed = OverridesParser.create(_loader()).parse_overrides(list(words))
     if any(override.key_or_group == GROUP or override.is_sweep_override() for override in parsed):
-        return list(words)
-    typed: dict[str, object] = {str(o.key_or_group): o.value() for o in parsed if o.package is None and not o.is_delete()}
-    if not {"method", "dataset"} <= typed.keys():
-        typed = _chosen(words) | typed
-    method, dataset = typed.get("method"), typed.get("dataset")
+        return None
+    return {str(o.key_or_group): o.value() for o in parsed if o.package is None and not o.is_delete()}
+
+
+def _recipe(choices: Mapping[str, object]) -> list[str]:
+    """Returns the word that chooses the recipe of a method and a data set; no word where there is none."""
+    method, dataset = choices.get("method"), choices.get("dataset")
     ours = method in catalogue.names_in(catalogue.folders()[0] / "method")
+    known = set(_loader().get_group_options(GROUP))
     named = [f"{name}{BETWEEN}{dataset}" for name in (method, *([ANY] if ours else []))]
-    found = next((name for name in named if name in known), None)
-    return [*([f"{GROUP}={found}"] if found else []), *words]
+    return [f"{GROUP}={name}" for name in named if name in known][:1]
 
 
-def _chosen(words: Sequence[str]) -> dict[str, object]:
-    """Returns group -> option, as the files that the words name choose them."""
+def _loader() -> ConfigLoader:
+    from hydra.core.global_hydra import GlobalHydra
+
+    return GlobalHydra.instance().config_loader()
+
+
+def _composed(words: Sequence[str]) -> DictConfig:
     from hydra import compose
 
-    return dict(compose("config", list(words), return_hydra_config=True).hydra.runtime.choices)
+    return compose("config", list(words), return_hydra_config=True)
+
+
+def _chosen(config: DictConfig) -> dict[str, object]:
+    """Returns group -> option, as the files that the words name choose them."""
+    return dict(config.hydra.runtime.choices)
 
 
 def recipes(more: Sequence[Path] = ()) -> dict[tuple[str, str], Setting]:

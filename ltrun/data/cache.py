@@ -67,8 +67,8 @@ def cached(
         if verification is not None and images:
             verification.compare(_read(path), arrays, stamps)
         if stamps is None or stamps.settled:
-            with suppress(OSError):
-                _write(path, arrays | _stamped(stamps))
+            with suppress(OSError), appearing(path) as file:
+                _write(file, arrays | _stamped(stamps))
             _warn_of(stamps)
     return _fitting(path, stamps) or arrays
 
@@ -139,23 +139,28 @@ def _read(path: Path) -> Arrays | None:
     return None
 
 
-def _write(path: Path, arrays: Arrays) -> None:
-    """Writes an entry under a temporary name and renames it, so that parallel runs and kills leave intact entries only."""
+@contextmanager
+def appearing(path: Path) -> Iterator[IO[bytes]]:
+    """Yields a file under a temporary name, which is renamed to `path` at the end: parallel runs and kills leave no part of it.
+
+    Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            _write_entry(file, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
+            yield file
         temporary.replace(path)
     finally:
         _remove(temporary)
 
 
-def _write_entry(file: IO[bytes], arrays: Arrays) -> None:
+def _write(file: IO[bytes], arrays: Arrays) -> None:
     """Writes the arrays, each from the start of a page on, and then the head, which holds their offsets, to the first page."""
     described = []
     offset = mmap.PAGESIZE
-    for name, array in arrays.items():
+    for name, given in arrays.items():
+        array = np.ascontiguousarray(given)
         content = array.reshape(-1).view(np.uint8).data
         described.append([name, array.dtype.str, array.shape, offset, zlib.crc32(content)])
         file.seek(offset)

@@ -174,7 +174,7 @@ class Decoders:
         pixels, uniforms = read.pixels.to(self.device), uniform(draws.keys) if draws else None
         try:
             whole = jpegs(list(read.jpegs.values()), self.device)
-        except RuntimeError:  # of any of them, which decoding them one by one tells
+        except (RuntimeError, ImportError):  # of any of them, which decoding them one by one tells
             whole = [self._alone(int(order.images[row]), jpeg) for row, jpeg in read.jpegs.items()]
         for row, decoded in zip(read.jpegs, whole, strict=True):
             numbers = None if uniforms is None else uniforms[row]

@@ -1,7 +1,6 @@
 """Images in the Parquet files of a hub: found by the paths that the files store, and copied to the cache to be read by row.
 
-Parquet is read by groups of rows, so an image at random costs its whole group, six milliseconds. Of ImageNet's 1.28 million
-images, the lists of ImageNet-LT name an eighth: only these are copied, once.
+Of ImageNet's 1.28 million images, the lists of ImageNet-LT name an eighth: only these are copied, once.
 """
 
 from __future__ import annotations
@@ -9,17 +8,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltrun.data.cache import Arrays, cache_folder, cached, name_of
+from ltrun.data.cache import Arrays, cached
+from ltrun.data.copies import copying, place_of
 from ltrun.data.images import shown
 from ltrun.data.index import Index, sorted_index
 from ltrun.data.keys import Keys
@@ -64,13 +61,10 @@ def named_rows(root: Path, file: str, keys: Keys, kind: str) -> Index:
 
 def copied(root: Path, parts: Sequence[Rows]) -> Index:
     """Returns the images of these rows in one file of the cache, copied there unless they are there. Raises DataError."""
-    place = cache_folder()
-    if place is None:
-        raise DataError("images of Parquet files are copied to ltrun's cache, which has no home: set LTRUN_CACHE=FOLDER")
     digest = hashlib.sha256(b"\0".join(key for part in parts for key in part.keys.tolist())).hexdigest()
     key = ("hub copy", str(root.resolve()), digest)
     stamps = Stamps.of([root / part.file for part in parts], root)
-    file = place / f"{name_of(*key)}.images"
+    file = place_of(".images", *key)
     arrays = cached(lambda: _copy(root, parts, file), *key, stamps=stamps, images=False)
     if not _whole(file, arrays):
         arrays = cached(lambda: _copy(root, parts, file), *key, stamps=stamps, images=False, anew=True)
@@ -86,26 +80,13 @@ def _whole(file: Path, arrays: Arrays) -> bool:
 def _copy(root: Path, parts: Sequence[Rows], file: Path) -> Arrays:
     """Writes the images one after the other, the file whole or not at all. Returns the arrays of an index."""
     log.info("copying %s images of Parquet files to %s, once", f"{sum(len(part.rows) for part in parts):,}", file)
-    temporary = file.with_name(f".{file.stem}.{secrets.token_hex(4)}.tmp")
     keys, names, sizes = list[bytes](), list[bytes](), list[int]()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as target:
-            for part in parts:
-                order = np.argsort(part.rows)
-                sizes += _written(target, root / part.file, part.rows[order])
-                keys += part.keys[order].tolist()
-                names += [os.fsencode(f"{part.file}:") + name for name in part.names[order].tolist()]
-        temporary.replace(file)
-    except OSError as error:
-        free = shutil.disk_usage(file.parent).free / 1e9 if file.parent.is_dir() else 0
-        raise DataError(
-            f"images of Parquet files cannot be copied to {shown(file.parent)}, which has {free:.1f} GB left "
-            f"({error.strerror or error}): set LTRUN_CACHE to a folder with room for them"
-        ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with copying(root, file) as target:
+        for part in parts:
+            order = np.argsort(part.rows)
+            sizes += _written(target, root / part.file, part.rows[order])
+            keys += part.keys[order].tolist()
+            names += [os.fsencode(f"{part.file}:") + name for name in part.names[order].tolist()]
     lengths = np.array(sizes, dtype=np.int64)
     return sorted_index(keys, names, lengths.cumsum() - lengths, lengths)
 

@@ -1,7 +1,4 @@
-"""Packed images: the encoded images of Parquet files, unpacked once to one file of bytes from which any row can be read.
-
-Parquet is read by row groups: one row at random costs a whole group, six milliseconds; from a mapped file, ten microseconds.
-"""
+"""Packed images: the encoded images of Parquet files, unpacked once to one file of bytes from which any row can be read."""
 
 from __future__ import annotations
 
@@ -9,22 +6,19 @@ import hashlib
 import logging
 import mmap
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from ltrun.data.cache import Arrays, cache_folder, cached, name_of
+from ltrun.data.cache import Arrays, cached
 from ltrun.data.containers import Container
+from ltrun.data.copies import copying, place_of
 from ltrun.data.files import DIGEST, Rows
 from ltrun.data.images import Unreadable, shown
 from ltrun.data.parquet import opened
 from ltrun.data.stamps import Stamps
-from ltrun.errors import DataError
 
 AT_ONCE = 256  # rows that are read together
 SEAL = 32  # bytes at the end of the packed file, by which its index knows it
@@ -87,10 +81,7 @@ def unpacked(files: Sequence[Path], column: str, stamps: Stamps) -> Packed:
     stamps: of the files. Raises DataError for a file that cannot be read, and where the cache has no room.
     """
     key = ("packed", column, *(str(file.resolve()) for file in files))
-    place = cache_folder()
-    if place is None:
-        raise DataError("images of Parquet files are unpacked to ltrun's cache, which has no home: set LTRUN_CACHE=FOLDER")
-    path = place / f"{name_of(*key)}.packed"
+    path = place_of(".packed", *key)
 
     def make() -> Arrays:
         return _pack(files, column, path)
@@ -106,23 +97,10 @@ def unpacked(files: Sequence[Path], column: str, stamps: Stamps) -> Packed:
 def _pack(files: Sequence[Path], column: str, path: Path) -> Arrays:
     """Writes the packed file, whole or not at all, and returns its index."""
     total = sum(file.stat().st_size for file in files)
-    no_room = f"the images of {shown(files[0].parent)} take {total / 1e9:.1f} GB of ltrun's cache, {shown(path.parent)}"
-    way_out = "set LTRUN_CACHE to a folder with room for them"
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(path.parent).free) < total:
-            raise DataError(f"{no_room}, which has {free / 1e9:.1f} GB left: {way_out}")
-        log.info("%s: unpacking their images once, so that each can be read by itself", no_room)
-        with temporary.open("xb") as file:
-            index = _index(file, files, column)
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"{no_room}, which cannot be written ({error.strerror or error}): {way_out}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    return index
+    with copying(files[0].parent, path, total) as file:
+        taken = f"the images of {shown(files[0].parent)} take {total / 1e9:.1f} GB of ltrun's cache, {shown(path.parent)}"
+        log.info("%s: unpacking their images once, so that each can be read by itself", taken)
+        return _index(file, files, column)
 
 
 def _index(target: IO[bytes], files: Sequence[Path], column: str) -> Arrays:

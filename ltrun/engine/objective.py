@@ -20,8 +20,9 @@ from ltrun.types import Batch, Outputs, Streams
 class Objective(nn.Module):
     """Stored batches by stream -> the value of each term and 'total', the outputs, and the streams as the terms see them.
 
-    fuse: whether a stream's only augmentation and `prepare` are one operation, where the augmentation offers it. part: the most
-    images that pass through the network at once, None for all. scaler: of the gradients of 'total', for fp16.
+    crops: stream -> the crop that its store makes while it decodes photographs. fuse: whether a stream's only augmentation and
+    `prepare` are one operation, where the augmentation offers it. part: the most images that pass through the network at once,
+    None for all. scaler: of the gradients of 'total', for fp16.
     """
 
     scaler: Scaler | None
@@ -35,14 +36,15 @@ class Objective(nn.Module):
         terms: Mapping[str, Term],
         weights: Mapping[str, float],
         precision: Precision,
+        *,
+        crops: Mapping[str, Crop] | None = None,
         ranks: Ranks = ALONE,
         fuse: bool = False,
         part: int | None = None,
     ):
         super().__init__()
         self.network, self.prepare, self.weights, self.precision = network, prepare, dict(weights), precision
-        self.crops: dict[str, Crop] = {}  # of the streams whose store cuts photographs while it decodes them
-        self.ranks, self.part, self.scaler = ranks, part, precision.scaler()
+        self.crops, self.ranks, self.part, self.scaler = dict(crops or {}), ranks, part, precision.scaler()
         self.augments = nn.ModuleDict({name: nn.Sequential(*chain) for name, chain in augments.items()})
         self.mixers, self.terms = nn.ModuleDict(dict(mixers)), nn.ModuleDict(dict(terms))
         chains = {name: chain for name, chain in augments.items() if fuse and len(chain) == 1}

@@ -208,10 +208,8 @@ def _objective(stage: Stage, network: Network, context: RunContext, injected: Co
     mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
     fuse = "image_kernel" in context.settings.runtime.levers
     part = rows_of_a_part(context.settings, context.ranks)
-    arithmetic = (context.precision, context.ranks, fuse, part)
-    objective = Objective(network, context.prepare, augments, mixers, terms, weights, *arithmetic)
-    objective.crops = crops
-    return objective
+    what = (network, context.prepare, augments, mixers, terms, weights)
+    return Objective(*what, context.precision, crops=crops, ranks=context.ranks, fuse=fuse, part=part)
 
 
 def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
-from ltrun.optimizer.fused import Fused
+from ltrun.optimizer.fused import Fused, Moved
 from ltrun.optimizer.groups import Group, check_rates, groups_of
 
 
@@ -73,22 +73,14 @@ class FusedAdamW(Fused):
         self.means, self.squares = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
         self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
 
-    def move(
-        self,
-        rows: list[int],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        options: dict[str, Any],
-        divisor: Tensor | None,
-        skipped: Tensor | None,
-    ) -> None:
-        steps = [self.steps[row] for row in rows]
+    def move(self, moved: Moved, options: dict[str, Any], divisor: Tensor | None, skipped: Tensor | None) -> None:
+        steps = [self.steps[row] for row in moved.rows]
         torch._foreach_add_(steps, 1)
         torch._fused_adamw_(
-            parameters,
-            gradients,
-            [self.means[row] for row in rows],
-            [self.squares[row] for row in rows],
+            moved.parameters,
+            moved.gradients,
+            [self.means[row] for row in moved.rows],
+            [self.squares[row] for row in moved.rows],
             [],
             steps,
             lr=options["lr"],

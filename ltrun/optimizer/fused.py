@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,14 @@ from ltrun.optimizer.base import Scaling
 from ltrun.optimizer.groups import Group
 
 TINY = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to the norm
+
+
+class Moved(NamedTuple):
+    """Parameters that have a gradient. rows: their places among all parameters."""
+
+    rows: list[int]
+    parameters: list[Tensor]
+    gradients: list[Tensor]
 
 
 class Fused:
@@ -53,22 +61,13 @@ class Fused:
     def step(self) -> None:
         divisor, skipped = self._divisor([p.grad for p in self.parameters if p.grad is not None])
         for group, options in zip(self.groups, self.param_groups, strict=True):
-            moved = [(row, p, p.grad) for row, p in zip(group.rows, group.parameters, strict=True) if p.grad is not None]
-            if moved:
-                rows, parameters, gradients = (list(column) for column in zip(*moved, strict=True))
-                self.move(rows, parameters, gradients, options, divisor, skipped)
+            found = [(row, p, p.grad) for row, p in zip(group.rows, group.parameters, strict=True) if p.grad is not None]
+            if found:
+                self.move(Moved(*map(list, zip(*found, strict=True))), options, divisor, skipped)
 
-    def move(
-        self,
-        rows: list[int],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        options: dict[str, Any],
-        divisor: Tensor | None,
-        skipped: Tensor | None,
-    ) -> None:
-        """Moves parameters of one group. rows: their places among all. divisor: of the gradients. skipped: 1 leaves all as it
-        is. Both are float32 scalars, or None."""
+    def move(self, moved: Moved, options: dict[str, Any], divisor: Tensor | None, skipped: Tensor | None) -> None:
+        """Moves parameters of one group, which has these options. divisor: of the gradients. skipped: 1 leaves all as it is.
+        Both are float32 scalars, or None."""
         raise NotImplementedError
 
     def _divisor(self, gradients: list[Tensor]) -> tuple[Tensor | None, Tensor | None]:

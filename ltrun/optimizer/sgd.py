@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
-from ltrun.optimizer.fused import Fused
+from ltrun.optimizer.fused import Fused, Moved
 from ltrun.optimizer.groups import Group, check_rates, groups_of
 
 
@@ -63,19 +63,11 @@ class FusedSGD(Fused):
         self.momentum, self.nesterov = momentum, nesterov
         self.buffers = [torch.zeros_like(p) for p in self.parameters] if momentum else []
 
-    def move(
-        self,
-        rows: list[int],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        options: dict[str, Any],
-        divisor: Tensor | None,
-        skipped: Tensor | None,
-    ) -> None:
+    def move(self, moved: Moved, options: dict[str, Any], divisor: Tensor | None, skipped: Tensor | None) -> None:
         torch._fused_sgd_(
-            parameters,
-            gradients,
-            [self.buffers[row] for row in rows] if self.buffers else [],
+            moved.parameters,
+            moved.gradients,
+            [self.buffers[row] for row in moved.rows] if self.buffers else [],
             weight_decay=options["weight_decay"],
             momentum=self.momentum,
             lr=options["lr"],

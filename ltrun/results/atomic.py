@@ -20,20 +20,10 @@ def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], object]) -> 
     """Writes a temporary file beside `path`, forces it to the disk and renames it; makes missing folders.
 
     The temporary name is unique, so that two processes can write the same file. data: the content, or what writes the content
-    to an open file, piece by piece. Raises TrainingError, and then leaves the old
-    file as it was.
+    to an open file, piece by piece. Raises TrainingError, and then leaves the old file as it was.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         _write(temporary, data)
-        temporary.replace(path)
-    except OSError as error:
-        raise TrainingError(_sentence(path, error)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 @contextmanager
@@ -75,7 +65,6 @@ def _write(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(file, rest) :]
-        os.fsync(file)
     finally:
         os.close(file)
 

@@ -74,7 +74,8 @@ MIXES = [*OPTIONS["augmentation"], ["cmo", "mixup"], ["mixup", "cmo"]]
 def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupling: str) -> list[set[str]]:
     """Returns pairs of slots that exclude each other; a refusal must name one of them. Written anew, from the papers."""
     found = []
-    paco, several = loss.get("representation") == "paco", [augmentation] if isinstance(augmentation, str) else augmentation
+    paco = loss.get("representation") in ("paco", "paco_large")
+    several = [augmentation] if isinstance(augmentation, str) else augmentation
     if loss.get("margin") == "ldam" and loss["classifier"] != "cosine":
         found.append({"margin", "classifier"})  # a margin on a cosine
     if decoupling == "gcl" and loss.get("classifier") != "cosine":

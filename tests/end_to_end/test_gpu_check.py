@@ -20,6 +20,7 @@ STEPS = (
     "presets",
     "levers",
     "ranks",
+    "photographs",
     "pack",
     "probe",
     "erm",
@@ -71,7 +72,7 @@ def test_the_gpu_check_is_prepared_and_runs_on_a_cpu(checkout: Path, tmp_path: P
     assert {path.name for path in out.iterdir()} == written
     bench = json.loads((out / "bench.json").read_text())
     assert [(step["step"], step["code"]) for step in bench["steps"]] == [(name, 0) for name in STEPS], log
-    assert {record["benchmark"] for record in bench["records"]} == {"levers", "ranks", "lanes", "probe"}
+    assert {record["benchmark"] for record in bench["records"]} == {"levers", "ranks", "photographs", "lanes", "probe"}
     assert all(record["complete"] for record in bench["records"])
     presets = json.loads((out / "presets.json").read_text())["results"]["presets"]
     assert [row["verdict"] for row in presets] == ["same bits"] * 2
@@ -83,6 +84,7 @@ def test_the_gpu_check_is_prepared_and_runs_on_a_cpu(checkout: Path, tmp_path: P
     assert "* same bits: 2" in summary and "| erm" in summary
     assert "* fp32: not measured, needs CUDA: rows_in_graph, " in summary and "it failed" not in summary
     assert "* erm, 2 ranks, sync_bn: the losses of one process" in summary
+    assert "* decoding: the same pictures, pixels 0.00 levels of 255 apart in the mean, 0 at most" in summary
     assert "* fp32 NHWC: one run does" in summary and "fp32 NHWC: 4 at once" in summary and "fp32, no graph" in summary
 
 

@@ -129,7 +129,7 @@ def test_a_cache_without_room_is_named(tmp_path: Path, cache: Path, monkeypatch:
     monkeypatch.undo()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LTRUN_CACHE", str(tmp_path / "file"))
-    assert "which cannot be written" in refused(source(root))
+    assert f"cannot be copied to {tmp_path / 'file'} (" in refused(source(root))
 
 
 def test_rows_without_images_are_counted_and_left_out_up_to_a_limit(tmp_path: Path) -> None:
