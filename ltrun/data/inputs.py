@@ -39,7 +39,7 @@ def images_of(words: Sequence[str], lines: Iterable[str]) -> list[Path]:
     for word in words or ("-",):
         path = Path(word).expanduser()
         if word == "-":
-            found += (Path(line) for line in _paths(lines))
+            found += (Path(line) for line in _paths(lines, "standard input"))
         elif path.is_dir():
             found += _below(path)
         elif path.suffix.lower() in LISTS and path.is_file():
@@ -64,13 +64,18 @@ def _listed(file: Path) -> Iterator[Path]:
         text = file.read_text("utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise DataError(f"{shown(file)} cannot be read ({error.strerror}): make it readable, or name the images") from None
-    for line in _paths(text.splitlines()):
+    for line in _paths(text.splitlines(), shown(file)):
         path = Path(line).expanduser()
         yield path if path.exists() or not (file.parent / path).exists() else file.parent / path
 
 
-def _paths(lines: Iterable[str]) -> Iterator[str]:
-    return (line for line in (line.rstrip("\r\n") for line in lines) if line.strip())
+def _paths(lines: Iterable[str], of: str) -> Iterator[str]:
+    """Yields the paths on the lines. of: whose lines they are. Raises DataError for lines that are no text."""
+    for line in lines:
+        if "\0" in line:
+            raise DataError(f"{of} holds zero bytes, so it is no list of paths: give one path a line")
+        if line.strip():
+            yield line.rstrip("\r\n")
 
 
 def decoded(paths: Sequence[Path], how: Decoding, channels: int, batch: int, workers: int | None) -> Iterator[Decoded]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from ltrun import __version__
 from ltrun.config.bind import public_name
+from ltrun.data.images import Decoding
 from ltrun.engine.model import Model
 from ltrun.engine.predictors import PLAIN
 from ltrun.errors import ConfigError
@@ -72,7 +74,9 @@ def write(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:
     with _silent():
         program = _program(model)
         if file.suffix == ".pt2":
-            torch.export.save(program, file, extra_files={JSON: json.dumps(dict(facts))})
+            made = io.BytesIO()  # into a file, torch would hide the reason of an OSError
+            torch.export.save(program, made, extra_files={JSON: json.dumps(dict(facts))})
+            file.write_bytes(made.getbuffer())
             module = torch.export.load(file).module()
             return lambda images: module(images)[0]
         return _onnx(program, file, facts)
@@ -155,7 +159,7 @@ def facts_of(model: Model, licence: str | None) -> dict[str, str]:
         "shot_groups": {"of_classes": groups, "many": f"> {shots.many} images", "few": f"< {shots.few} images"},
         "input": {"name": INPUT, "type": "uint8", "shape": ["batch", *shape], "range": [0, 255], "normalised": "in the graph"},
         "outputs": {name: {"type": "float32", "shape": ["batch", len(counts)]} for name in OUTPUTS},
-        "view": {key: value for key, value in vars(how).items() if value is not None},
+        "view": {**{key: value for key, value in vars(how).items() if value is not None}, "steps": steps_of(how, shape[0])},
         "size": list(shape[1:]),
         "mean": prepare.get("mean"),
         "std": prepare.get("std"),
@@ -165,6 +169,23 @@ def facts_of(model: Model, licence: str | None) -> dict[str, str]:
         "record": run,
     }
     return {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name, value in found.items()}
+
+
+def steps_of(how: Decoding, channels: int) -> list[str]:
+    """Returns, step by step, how an image file becomes an input of the graph."""
+    size = f"{how.size} x {how.size}"
+    if how.resize is not None:
+        scaled = f"scale the shorter side to {how.resize} pixels, bilinear with antialiasing, and cut out the centre, {size}"
+    elif how.crop:
+        scaled = f"cut out the centre square and scale it to {size}, bicubic with antialiasing"
+    else:
+        scaled = f"use images of {size} alone"
+    return [
+        *(["turn it as its EXIF orientation says"] if how.upright else []),
+        "convert it to RGB of 8 bits, with transparent pixels on white",
+        scaled,
+        *(["convert it to grey, ITU-R 601-2 luma"] if channels == 1 else []),
+    ]
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`ltrun export` on real runs: reloaded in a process without ltrun, refused by name, tested before the file appears."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from ltrun.commands import export
 from ltrun.data import DigitsLT
+from ltrun.data.images import Decoding
+from ltrun.engine.export import steps_of
 from ltrun.results.record import RunRecord
 from tests.support.commands import SHORT, Run, refused
 from tests.support.data_fakes import class_folders
@@ -97,6 +101,10 @@ def test_without_its_images_the_self_test_uses_random_ones_and_says_so(ltrun: Ru
     assert ltrun("method=erm", *PHOTOS, f"dataset.root={tmp_path / 'photos'}").returncode == 0
     done = ltrun("export", "outputs", "--to", "model.safetensors")
     assert done.returncode == 0 and "the run's predictions" in done.stdout and "8 images" in done.stdout, done.stderr
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        steps = json.loads(file.metadata()["view"])["steps"]
+    assert steps[0] == "turn it as its EXIF orientation says"
+    assert steps[-1] == "cut out the centre square and scale it to 16 x 16, bicubic with antialiasing"
     (tmp_path / "photos").rename(tmp_path / "moved")
     done = ltrun("export", "outputs", "--to", "model.safetensors")
     assert done.returncode == 0 and "the network in ltrun" in done.stdout and "random images" in done.stderr
@@ -123,6 +131,10 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
     with monkeypatch.context() as changed:
         changed.setattr("ltrun.engine.export.import_module", broken)
         assert "needs onnx, which cannot be imported (no libc)" in refused(ltrun("export", "outputs", "--to", "model.onnx"))
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "write_bytes", full)
+        said = refused(ltrun("export", "outputs", "--to", "model.pt2"))
+        assert "model.pt2 could not be written because the disk or the quota is full" in said
     monkeypatch.setattr("ltrun.posthoc.tau_norm.TauNorm.forward", lambda self, outputs: branching(outputs.need("features")))
     assert ltrun("method=tau_norm", *SHORT, "seed=1").returncode == 0
     said = refused(ltrun("export", "outputs/digits_lt/tau_norm", "--to", "model.pt2"))
@@ -135,5 +147,23 @@ def branching(features: torch.Tensor) -> torch.Tensor:
     return features[:, :10] if features.sum() > 1e9 else features[:, 10:20]
 
 
+def full(path: Path, content: bytes) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def broken(name: str) -> None:
     raise ImportError("no libc")
+
+
+@pytest.mark.parametrize(
+    ("how", "channels", "last"),
+    [
+        (Decoding(224, resize=256, upright=False), 3, "scale the shorter side to 256 pixels, bilinear with antialiasing, and "),
+        (Decoding(32, crop=False), 3, "use images of 32 x 32 alone"),
+        (Decoding(8), 1, "convert it to grey, ITU-R 601-2 luma"),
+    ],
+)
+def test_the_steps_from_a_file_to_an_input_are_told(how: Decoding, channels: int, last: str) -> None:
+    found = steps_of(how, channels)
+    assert found[-1].startswith(last)
+    assert any("EXIF" in step for step in found) is how.upright

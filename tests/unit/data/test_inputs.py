@@ -9,7 +9,7 @@ from PIL import Image
 
 from ltrun.data.images import Decoding
 from ltrun.data.inputs import decoded, grey, images_of
-from ltrun.errors import ConfigError
+from ltrun.errors import ConfigError, DataError
 
 
 def test_folders_are_walked_by_name_and_lists_are_read_from_here_or_beside_them(
@@ -27,6 +27,14 @@ def test_folders_are_walked_by_name_and_lists_are_read_from_here_or_beside_them(
     assert images_of(["one", "-"], ["two"]) == [Path("one"), Path("two")]
     with pytest.raises(ConfigError, match="standard input names no image"):
         images_of([], [])
+
+
+def test_lines_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="standard input holds zero bytes, so it is no list of paths: give one path a line"):
+        images_of([], ["a.png\0b.png\0"])
+    (tmp_path / "list.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    with pytest.raises(DataError, match=r"list\.txt holds zero bytes"):
+        images_of([str(tmp_path / "list.txt")], [])
 
 
 def test_grey_images_that_became_rgb_become_the_same_grey_again() -> None:
