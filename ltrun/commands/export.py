@@ -29,6 +29,11 @@ CLOSE = 1e-4  # the largest difference of two probabilities
 
 def main(argv: Sequence[str]) -> int:
     """Writes the model of a run to a file. Raises LtrunError, and then writes nothing."""
+    if words := [word for word in argv if word.startswith(("dataset=", "to="))]:
+        raise ConfigError(
+            f"{words[0]}: ltrun export writes the model of a run (ltrun export RUN --to model.onnx); did you mean "
+            "'ltrun data export'?"
+        )
     asked = _parser().parse_args(argv)
     file: Path = asked.to
     if file.suffix not in FORMATS:
