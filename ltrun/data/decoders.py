@@ -119,7 +119,10 @@ class Decoders:
         loader = self.idle.pop() if self.idle else self._loader()
         loader.sampler[:] = plan  # type: ignore[index]
         try:
-            yield from loader
+            for read in loader:
+                if read is None:
+                    raise DataError(self._full())
+                yield read
         except RuntimeError as error:  # DataLoader raises it when a worker was killed
             loader = self._loader()  # starts processes only when it is read
             raise DataError(self._died(error)) from None
@@ -146,7 +149,7 @@ class Decoders:
             persistent_workers=self.workers > 0,
             pin_memory=self.pinned,
             worker_init_fn=_begin,
-            collate_fn=_as_it_is,  # type: ignore[arg-type]
+            collate_fn=_shared if self.workers else _as_it_is,  # type: ignore[arg-type]
             generator=torch.Generator(),  # the default would draw from torch's generator, on which training depends
         )
 
@@ -188,6 +191,12 @@ class Decoders:
             raise self._refused(number, whole)
         return whole.to(self.device)
 
+    def _full(self) -> str:
+        return (
+            f"/dev/shm has no room for the batches that workers decode ahead: give fewer than dataset.workers={self.workers}, "
+            "0 to decode without workers, or enlarge /dev/shm (for a container, --shm-size), and repeat the command"
+        )
+
     def _died(self, error: RuntimeError) -> str:
         reason = str(error).partition(". ")[0]
         return (
@@ -202,4 +211,15 @@ def _begin(worker: int) -> None:
 
 
 def _as_it_is(read: Read) -> Read:
+    return read
+
+
+def _shared(read: Read) -> Read | None:
+    """Moves a batch to shared memory; returns None if that is full. DataLoader itself would move it in a thread, and lose a
+    batch that has no room, for which the run would wait without end."""
+    try:
+        for tensor in (read.pixels, *read.jpegs.values()):
+            tensor.share_memory_()
+    except RuntimeError:
+        return None
     return read

@@ -133,6 +133,15 @@ def test_killed_workers_are_reported_in_a_sentence_and_replaced(photos: Path) ->
     assert not processes(train) & killed
 
 
+def test_full_shared_memory_is_a_sentence_and_not_an_endless_wait(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(Tensor, "share_memory_", full)
+    sentence = refused(opened(photos, True).train)
+    assert sentence.startswith("/dev/shm has no room") and "dataset.workers=2" in sentence and "\n" not in sentence
+
+
 def test_workers_end_when_their_parent_is_killed(photos: Path) -> None:
     ours, theirs = multiprocessing.Pipe(duplex=False)
 
