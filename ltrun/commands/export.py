@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--to {file}: the suffix says the format; name a file that ends in {', '.join(FORMATS)}")
     if file.is_dir():
         raise ConfigError(f"--to {file}: this is a folder; name a file")
+    if asked.root is not None and not asked.root.is_dir():
+        raise ConfigError(f"--root {asked.root}: this is not a folder; name the folder of the images, or leave it out")
     from ltrun.engine.export import RUNTIME, facts_of, refuse_missing, write
 
     refuse_missing(file.suffix)

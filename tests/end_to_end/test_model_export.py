@@ -117,6 +117,7 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
 ) -> None:
     assert ltrun("method=erm", *SHORT).returncode == 0
     assert "ends in .onnx, .pt2, .safetensors" in refused(ltrun("export", "outputs", "--to", "model.pkl"))
+    assert "--root gone: this is not a folder" in refused(ltrun("export", "outputs", "--to", "model.pt2", "--root", "gone"))
     with monkeypatch.context() as changed:
         changed.setattr(export, "CLOSE", 1e-12)
         assert "nothing is written" in refused(ltrun("export", "outputs", "--to", "model.pt2"))
