@@ -29,9 +29,9 @@ CLOSE = 1e-4  # the largest difference of two probabilities
 
 def main(argv: Sequence[str]) -> int:
     """Writes the model of a run to a file. Raises LtrunError, and then writes nothing."""
-    if words := [word for word in argv if word.startswith(("dataset=", "to="))]:
+    if not argv or any(word.startswith(("dataset=", "to=")) for word in argv):
         raise ConfigError(
-            f"{words[0]}: ltrun export writes the model of a run (ltrun export RUN --to model.onnx); did you mean "
+            "ltrun export writes the model of a run: ltrun export RUN --to model.onnx; for the images of a data set, did you mean "
             "'ltrun data export'?"
         )
     asked = _parser().parse_args(argv)

@@ -90,13 +90,13 @@ def _ask_hydra(argv: Sequence[str]) -> None:
     """Lets Hydra answer its flags, such as --cfg job. Raises ConfigError for flags with which Hydra would train."""
     import hydra
 
-    from ltrun.config.compose import hydra_ready
+    from ltrun.config.compose import composed_by_hydra, hydra_ready
     from ltrun.config.published import with_recipe
     from ltrun.config.words import flags_and_overrides
 
     flags, overrides = flags_and_overrides(argv)
     with hydra_ready():
-        argv = [*flags, *with_recipe(overrides)]
+        argv = [*flags, *with_recipe(overrides, composed_by_hydra)]
     reached = []
 
     def task(_: object) -> None:

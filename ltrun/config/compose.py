@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -108,10 +108,11 @@ class _Composed:
 def _composed(loader: ConfigLoader, overrides: tuple[str, ...]) -> _Composed:
     """loader: part of the cache key, so that configurations from other search paths are not reused."""
     for group, typed in _typed_choices(overrides).items():
-        if group not in MERGING and isinstance(typed.value(), list):
-            said = _as_listed(typed.value())
+        chosen, known = typed.value(), loader.get_group_options(group)
+        if group not in MERGING and isinstance(chosen, list) and all(str(option) in known for option in chosen):
+            said = _as_listed(chosen)
             raise ConfigError(f"{group}: takes one option, got {said}; combine slots, as in margin=ldam ensemble=ride")
-    cfg = composed_with_recipe(overrides)
+    cfg = composed_with_recipe(overrides, composed_by_hydra)
     choices = {group: option for group, option in cfg.hydra.runtime.choices.items() if not group.startswith(f"{ON}/")}
     hydra = OmegaConf.masked_copy(cfg, "hydra")
     with open_dict(cfg):
@@ -127,6 +128,11 @@ def _groups(loader: ConfigLoader) -> frozenset[str]:
 @lru_cache(maxsize=1)
 def _has_local(loader: ConfigLoader) -> bool:
     return "default" in loader.get_group_options("local")
+
+
+def composed_by_hydra(words: Sequence[str]) -> DictConfig:
+    """Returns the configuration of the words, with Hydra's own section. Raises Hydra's errors."""
+    return compose("config", list(words), return_hydra_config=True)
 
 
 def composed(overrides: Sequence[str]) -> _Composed:

@@ -12,6 +12,7 @@ import yaml
 from ltrun.config import catalogue
 from ltrun.config.words import CONFIG_DIR, MULTIRUN, for_hydra
 from ltrun.errors import ConfigError
+from ltrun.machine import at_home
 
 ALONE = "sweep=[]"  # in the command of a job: it trains this run, and not its sweep
 
@@ -23,8 +24,10 @@ def sweep_of(argv: Sequence[str]) -> list[list[str]]:
     """
     given = {key: value for word in argv for key, equals, value in [word.partition("=")] if equals}
     name = given.get("experiment", "null")
-    more = [Path(folder) for flag, folder in itertools.pairwise(argv) if flag in CONFIG_DIR]
-    if "sweep" in given or name not in catalogue.names(more)["experiment"]:
+    if "sweep" in given or name == "null":
+        return []
+    more = [Path(at_home(folder, flag)) for flag, folder in itertools.pairwise(argv) if flag in CONFIG_DIR]
+    if name not in catalogue.names(more)["experiment"]:
         return []
     try:
         content = yaml.safe_load(catalogue.file_of("experiment", name, more).read_text(encoding="utf-8"))

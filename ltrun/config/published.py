@@ -9,7 +9,7 @@ schedule of the data set, because the preset's own are for small images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,32 +27,34 @@ GROUP = f"{ON}/method"
 ANY = "any"
 BETWEEN = "@"
 NAMED = {"method", "dataset"}
+Composed = Callable[[Sequence[str]], "DictConfig"]
 
 
-def with_recipe(words: Sequence[str]) -> list[str]:
+def with_recipe(words: Sequence[str], composed: Composed) -> list[str]:
     """Returns the words of a command line, and before them the word that chooses the recipe of its method and data set.
 
-    Hydra must be initialised. Raises Hydra's errors for words that it cannot read.
+    composed: words -> configuration, with Hydra's own section. Hydra must be initialised. Raises Hydra's errors for words that
+    it cannot read.
     """
     typed = _typed(words)
     if typed is None:
         return list(words)
     if not typed.keys() >= NAMED:
-        typed = _chosen(_composed(words)) | typed
+        typed = _chosen(composed(words)) | typed
     return [*_recipe(typed), *words]
 
 
-def composed_with_recipe(words: Sequence[str]) -> DictConfig:
+def composed_with_recipe(words: Sequence[str], composed: Composed) -> DictConfig:
     """Returns the configuration of `with_recipe`, with Hydra's own section.
 
     Composes twice only where the words leave the method or the data set to other files, and there is a recipe for them.
     """
     typed = _typed(words)
     if typed is None or typed.keys() >= NAMED:
-        return _composed(with_recipe(words))
-    config = _composed(words)
+        return composed(with_recipe(words, composed))
+    config = composed(words)
     recipe = _recipe(_chosen(config) | typed)
-    return _composed([*recipe, *words]) if recipe else config
+    return composed([*recipe, *words]) if recipe else config
 
 
 def _typed(words: Sequence[str]) -> dict[str, object] | None:
@@ -67,7 +69,7 @@ def _typed(words: Sequence[str]) -> dict[str, object] | None:
 
 def _recipe(choices: Mapping[str, object]) -> list[str]:
     """Returns the word that chooses the recipe of a method and a data set; no word where there is none."""
-    method, dataset = choices.get("method"), choices.get("dataset")
+    method, dataset = (str(choices.get(group)) for group in ("method", "dataset"))
     ours = method in catalogue.names_in(catalogue.folders()[0] / "method")
     known = set(_loader().get_group_options(GROUP))
     named = [f"{name}{BETWEEN}{dataset}" for name in (method, *([ANY] if ours else []))]
@@ -78,12 +80,6 @@ def _loader() -> ConfigLoader:
     from hydra.core.global_hydra import GlobalHydra
 
     return GlobalHydra.instance().config_loader()
-
-
-def _composed(words: Sequence[str]) -> DictConfig:
-    from hydra import compose
-
-    return compose("config", list(words), return_hydra_config=True)
 
 
 def _chosen(config: DictConfig) -> dict[str, object]:

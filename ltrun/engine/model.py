@@ -32,7 +32,7 @@ from ltrun.results.record import RunRecord
 from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats, Labels
 
-OLD = "an earlier version of ltrun wrote this run without model.pt"
+OLD = "an earlier version of ltrun wrote this run without model.pth"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def _settings(config: Mapping[str, Any], device: torch.device) -> tuple[Settings
 
 
 def _shape(recipe: Recipe) -> tuple[int, ...]:
-    """Returns the shape of the inputs of a run without model.pt."""
+    """Returns the shape of the inputs of a run without model.pth."""
     size, mean = recipe.source.arguments.get("image_size"), recipe.prepare.arguments.get("mean")
     if not isinstance(size, int) or mean is None:
         raise DataError(f"{OLD}, so the size of its images is not known: train it again with force=true")
@@ -145,7 +145,7 @@ def _context(settings: Settings, recipe: Recipe, record: RunRecord, shape: tuple
 
 
 def _network(trainer: Trainer, trained: Trained | None) -> Network:
-    """Returns the network as it was trained. Without model.pt, the last checkpoint has the weights."""
+    """Returns the network as it was trained. Without model.pth, the last checkpoint has the weights."""
     network = trainer.network()
     for index, stage in enumerate(trainer.recipe.stages):
         trainer.enter(network, stage, index)
@@ -164,7 +164,7 @@ def _of_checkpoint(trainer: Trainer) -> State:
     folder, settings = trainer.checkpoints.folder, trainer.context.settings
     saved = trainer.checkpoints.load(torch.device("cpu"), lambda sentence: None)
     if saved is None:
-        raise DataError(f"{folder} has neither model.pt nor a checkpoint, so it has no weights: {AGAIN}")
+        raise DataError(f"{folder} has neither model.pth nor a checkpoint, so it has no weights: {AGAIN}")
     if settings.selection == "best_val" and saved.get("best"):
         return cast(State, saved["best"]["network"])
     prefixes = ("average.network.", "objective.network.")  # the averaged weights, with runtime.ema
@@ -183,7 +183,7 @@ def _part(predictor: str, recipe: Recipe, context: RunContext, trained: Trained 
             )
         return part.eval()
     if predictor not in trained.posthoc:
-        raise DataError(f"model.pt does not hold the row '{predictor}': train the run again with force=true")
+        raise DataError(f"model.pth does not hold the row '{predictor}': train the run again with force=true")
     for name, tensor in trained.posthoc[predictor].items():
         place, _, leaf = name.rpartition(".")
         owner = part.get_submodule(place)

@@ -1,4 +1,4 @@
-"""The trained model of a finished run, in model.pt: weights of the network, fitted state of the post-hoc parts, input shape."""
+"""The trained model of a finished run, model.pth: weights of the network, fitted state of the post-hoc parts, input shape."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Trained:
     posthoc: Mapping[str, State]
 
     def save(self, folder: Path) -> None:
-        """Writes folder/model.pt atomically, with tensors and plain types only. Raises TrainingError."""
+        """Writes folder/model.pth atomically, with tensors and plain types only. Raises TrainingError."""
         import torch
 
         write_atomically(folder / MODEL, lambda file: torch.save(dict(vars(self)), file))

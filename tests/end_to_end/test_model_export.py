@@ -87,7 +87,7 @@ def test_safetensors_hold_weights_fitted_state_and_metadata(ltrun: Run, tmp_path
     assert ltrun("method=erm", *SHORT, "posthoc=ncm").returncode == 0
     done = ltrun("export", "outputs", "--to", "new/model.safetensors", "--predictor", "ncm")
     assert done.returncode == 0, done.stderr
-    (model,) = tmp_path.rglob("model.pt")
+    (model,) = tmp_path.rglob("model.pth")
     trained = torch.load(model, weights_only=True)
     with safe_open(tmp_path / "new" / "model.safetensors", "pt") as file:
         assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in trained["network"].items())

@@ -60,7 +60,7 @@ def test_a_run_of_an_earlier_version_predicts_what_needs_no_fitted_state(ltrun: 
     assert ltrun("method=erm", *SHORT, ERM).returncode == 0
     digits(tmp_path / "digits")
     before = ltrun("predict", "outputs", "digits", "--json", "-").stdout
-    (model,) = tmp_path.rglob("model.pt")
+    (model,) = tmp_path.rglob("model.pth")
     assert ltrun("predict", "outputs", "digits", "--predictor", "ncm").returncode == 0
     model.unlink()
     said = refused(ltrun("predict", "outputs", "digits"))
@@ -88,7 +88,7 @@ def test_photos_are_predicted_as_the_run_predicted_them(ltrun: Run, tmp_path: Pa
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["image"] for row in rows] == sorted(files)
     assert {row["class"] for row in rows} <= {"ant", "bee", "'=cmd"}
-    model = result.with_name("model.pt")
+    model = result.with_name("model.pth")
     model.unlink()
     assert "ncm" in refused(ltrun("predict", str(result), "list.txt", "--predictor", "ncm"))
     assert ltrun("predict", str(result), "list.txt", "--predictor", "plain", "--top", "9", "--json", "old.json").returncode == 0
@@ -121,9 +121,9 @@ def test_bad_input_is_refused_before_anything_is_written(ltrun: Run, tmp_path: P
     assert "not a device" in refused(ltrun("predict", "outputs", "mine.txt", "--device", "cuda:99"))
     with pytest.raises(SystemExit, match="2"):
         ltrun("predict", "outputs", "mine.txt", "--workers", "100000")
-    (model,) = tmp_path.rglob("model.pt")
+    (model,) = tmp_path.rglob("model.pth")
     for content in (b"nothing", pickle.dumps({"network": print}, protocol=4)):
         model.write_bytes(content)
         said = refused(ltrun("predict", "outputs", "mine.txt"))
-        assert "model.pt is damaged or not a model of ltrun (Weights only load failed): copy it" in said
+        assert "model.pth is damaged or not a model of ltrun (Weights only load failed): copy it" in said
     assert (tmp_path / "mine.txt").read_text() == "gone.png\n"

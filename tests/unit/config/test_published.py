@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ltrun.config import published
-from ltrun.config.compose import Job, compose_job
+from ltrun.config.compose import Job, compose_job, composed_by_hydra
 from ltrun.config.presets import composing
 from ltrun.sweep.combinations import combinations
 
@@ -94,9 +94,11 @@ def test_records_and_labels_know_nothing_of_the_files() -> None:
 
 
 def test_the_word_of_a_recipe_comes_first_and_only_where_there_is_one() -> None:
-    assert published.with_recipe(["dataset=digits_lt", "method=mine"])[0] == "on/method=mine@digits_lt"
-    assert published.with_recipe(["method=mine"]) == ["method=mine"]
-    assert published.with_recipe(["on/method=null", "dataset=digits_lt", "method=mine"])[0] == "on/method=null"
+    assert published.with_recipe(["dataset=digits_lt", "method=mine"], composed_by_hydra)[0] == "on/method=mine@digits_lt"
+    assert published.with_recipe(["method=mine"], composed_by_hydra) == ["method=mine"]
+    assert (
+        published.with_recipe(["on/method=null", "dataset=digits_lt", "method=mine"], composed_by_hydra)[0] == "on/method=null"
+    )
 
 
 def test_recipes_and_numbers_are_found_without_composing(own: Path) -> None:
