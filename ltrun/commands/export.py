@@ -31,8 +31,8 @@ def main(argv: Sequence[str]) -> int:
     """Writes the model of a run to a file. Raises LtrunError, and then writes nothing."""
     if not argv or any(word.startswith(("dataset=", "to=")) for word in argv):
         raise ConfigError(
-            "ltrun export writes the model of a run: ltrun export RUN --to model.onnx; for the images of a data set, did you mean "
-            "'ltrun data export'?"
+            "ltrun export writes the model of a run: ltrun export RUN --to model.onnx. For images, "
+            "did you mean 'ltrun data export'?"
         )
     asked = _parser().parse_args(argv)
     file: Path = asked.to
