@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
 SINGLE_LABEL = "single_label"  # also the task of records of format 1, which do not name a task
+BALANCED = "macro"  # the metric in which classes count alike
 LARGEST = 1e100  # above every measurement; its square is still finite
 GROUPS = {"many": "Many", "medium": "Medium", "few": "Few"}  # shot groups: key in a record -> heading
 
@@ -76,7 +77,7 @@ TASKS = {
     SINGLE_LABEL: (
         Metric("accuracy", "Top-1 accuracy", "All", by_shots=True),
         Metric("error", "Top-1 error", "All", better="lower", by_shots=True, complements="accuracy"),
-        Metric("macro", "Macro accuracy", "Macro", by_shots=True),
+        Metric(BALANCED, "Macro accuracy", "Macro", by_shots=True),
         Metric("ece", "Expected calibration error", "ECE", better="lower"),
     ),
 }

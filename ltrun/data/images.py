@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data.grey import range_of, to_8_bits
+from ltrun.data.png import without_text
 from ltrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ MANY = 2000
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
 POINTER = b"version https://"  # git-lfs.github.com/spec/v1
 EXIF, ORIENTATION = 65_536, 0x0112  # bytes in which the EXIF header of a JPEG begins, and its tag
-TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that hold no pixels
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def decode_all(
     # Photos decode outside Python's lock, so threads help; small images of the final size are faster without.
     threads = (threads or min(8, os.cpu_count() or 1)) if how.crop else 1
     with quiet(), ThreadPoolExecutor(threads) as pool:
-        decode = partial(explained, decode=partial(decoded, how=how))
+        decode = partial(_decode, how=how)
         for row, pixels in enumerate(pool.map(decode, sources) if threads > 1 else map(decode, sources)):
             if isinstance(pixels, str):
                 reasons[row] = pixels
@@ -151,6 +151,11 @@ def no_file(path: Path) -> str | None:
     if stat.S_ISREG(status.st_mode):
         return None if status.st_size else "is empty (0 bytes)"
     return None if stat.S_ISDIR(status.st_mode) else "is a pipe, a socket or a device, not a file"
+
+
+def _decode(source: Encoded, how: Decoding) -> NDArray[np.uint8] | str:
+    """Returns (3, size, size) pixels, or in words why the image is unreadable."""
+    return explained(source, lambda content: decoded(content, how))
 
 
 def explained(source: Encoded, decode: Callable[[bytes], T]) -> T | str:
@@ -276,17 +281,6 @@ def rgb(file: ImageFile, how: Decoding) -> Image:
         image = image.convert("RGBA")
         image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def without_text(png: bytes) -> bytes:
-    """Returns a PNG file without its texts and colour profile, whose megabytes may unpack to gigabytes."""
-    kept, at = [png[:8]], 8
-    while at + 8 <= len(png):
-        length, kind = struct.unpack_from(">I4s", png, at)
-        if kind not in TEXT_CHUNKS:
-            kept.append(png[at : at + 12 + length])
-        at += 12 + length
-    return b"".join(kept)
 
 
 def _square(image: Image, size: int) -> Image:

@@ -156,7 +156,7 @@ def facts_of(model: Model, licence: str | None) -> dict[str, str]:
         "ltrun": __version__,
         "class_names": list(model.names),
         "training_images": counts,
-        "shot_groups": {"of_classes": groups, "many": f"> {shots.many} images", "few": f"< {shots.few} images"},
+        "shot_groups": {"of_classes": groups} | {group: f"{images} images" for group, images in shots.ranges().items()},
         "input": {"name": INPUT, "type": "uint8", "shape": ["batch", *shape], "range": [0, 255], "normalised": "in the graph"},
         "outputs": {name: {"type": "float32", "shape": ["batch", len(counts)]} for name in OUTPUTS},
         "view": {**{key: value for key, value in vars(how).items() if value is not None}, "steps": steps_of(how, shape[0])},

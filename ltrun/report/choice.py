@@ -7,14 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ltrun.metrics import COST, GROUPS, is_number
+from ltrun.metrics import BALANCED, COST, GROUPS, is_number
 from ltrun.report.group import tables
 from ltrun.report.measure import Measure
 from ltrun.report.statistics import interval
 from ltrun.report.table import Cell, Row, Table
 from ltrun.results.record import RunRecord
 
-METRIC, SPLIT = "macro", "val"  # classes count alike: validation images may be as long-tailed as training images
+METRIC, SPLIT = BALANCED, "val"  # classes count alike: validation images may be as long-tailed as training images
 SECONDS = next(metric for metric in COST if metric.name == "seconds")
 LEAST = 0.05  # points; less is printed as 0.0
 
@@ -74,7 +74,8 @@ def _lead(best: Row, second: Row, name: str) -> str:
 def _exchange(best: Row, plain: Row, name: str) -> str:
     """Returns the clause on what the tail gains and the head loses against plain training, its `name`, and at which cost."""
     words = []
-    for group, whose in (("few", "the tail"), ("many", "the head")):
+    many, _, few = GROUPS
+    for group, whose in ((few, "the tail"), (many, "the head")):
         place = 1 + list(GROUPS).index(group)
         one, other = best.cells[place].mean, plain.cells[place].mean
         if one is None or other is None:

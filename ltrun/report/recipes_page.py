@@ -14,6 +14,7 @@ from typing import Any
 from ltrun.config import catalogue
 from ltrun.config.option import Setting
 from ltrun.config.published import GROUP, chosen, recipes, values
+from ltrun.metrics import GROUPS
 from ltrun.report.render.markdown import escaped
 
 BREAK = "<br>"
@@ -64,7 +65,7 @@ def _published(expected: str) -> str:
     said = EXPECTED.fullmatch(expected)
     if said is None:
         return escaped(expected)
-    groups = " / ".join(filter(None, said.group("many", "medium", "few")))
+    groups = " / ".join(filter(None, said.group(*GROUPS)))
     return BREAK.join(filter(None, (said["all"], groups, escaped(f"{said['network']}, {said['epochs']}; {said['source']}"))))
 
 
