@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import traceback
@@ -56,8 +57,9 @@ def main(module: str, folder: str, rank: str, world: str) -> None:
         except Exception:
             found[name] = traceback.format_exc()
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
-    dist.barrier()  # else a thread of gloo's may still free the last message when Python ends
+    dist.barrier()  # else another rank may miss the last message
     dist.destroy_process_group()
+    os._exit(0)  # a thread of gloo's may still free the last message, which aborts an orderly end
 
 
 if __name__ == "__main__":
