@@ -127,8 +127,10 @@ def startups(records: Sequence[Record]) -> list[str]:
 
 
 def images(records: Sequence[Record]) -> list[str]:
-    names = list(dict.fromkeys(name for record in records for name in record["results"]["microseconds_an_image"]))
-    rows = [[where(r), *(f"{r['results']['microseconds_an_image'][name]:.0f}" for name in names), *noted(r)] for r in records]
+    costs = [record["results"]["microseconds_an_image"] for record in records]
+    names = list(dict.fromkeys(name for cost in costs for name in cost))
+    cells = [[f"{cost[name]:.0f}" if name in cost else "–" for name in names] for cost in costs]  # older records have no crops
+    rows = [[where(record), *some, *noted(record)] for record, some in zip(records, cells, strict=True)]
     return markdown(["microseconds per image", *names, "n (set aside)", "torch", "date"], rows)
 
 
