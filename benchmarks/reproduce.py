@@ -32,11 +32,13 @@ from ltrun.config import catalogue
 from ltrun.config.compose import compose_job
 from ltrun.config.explain import explained
 from ltrun.config.presets import composing, words_of
+from ltrun.config.published import recipes
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError, LtrunError, did_you_mean
 from ltrun.machine import Terminated, terminate
 from ltrun.report.methods_page import methods_page
-from ltrun.report.preset_runs import accuracies
+from ltrun.report.preset_runs import accuracies, states
+from ltrun.report.recipes_page import recipe_tables
 from ltrun.report.records import records_at
 from ltrun.results.atomic import write_atomically
 from ltrun.sweep.server import has_cuda
@@ -153,7 +155,8 @@ def _show(published: Literature, kept: Records, pages: Path) -> None:
     runs = kept.runs()
     write_atomically(pages / "reproduction.md", page(published, runs).encode())
     ours = accuracies(runs, [preset.name for preset in catalogue.options("method")])
-    write_atomically(pages / "methods.md", methods_page(ours=ours).encode())
+    large = recipe_tables(states(runs, recipes()))
+    write_atomically(pages / "methods.md", methods_page(ours=ours, large=large).encode())
 
 
 def _runtime(asked: argparse.Namespace) -> list[str]:

@@ -69,7 +69,7 @@ def _markdown(asked: argparse.Namespace) -> str:
 
     more = asked.config_dir
     ours, states = _ours(_records(asked.records), more) if asked.records else (None, {})
-    return tables_of(asked.groups, more, ours) if asked.groups else methods_page(more, ours, recipe_tables(states, more))
+    return tables_of(asked.groups, more, ours) if asked.groups else methods_page(more, ours, large=recipe_tables(states, more))
 
 
 def _ours(records: Sequence[RunRecord], more: Sequence[Path]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:

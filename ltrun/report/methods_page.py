@@ -34,7 +34,7 @@ FAMILIES = tuple(family for families in SECTIONS.values() for family in families
 OTHER = "### Presets without a family"
 
 
-def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = None, large: str = "") -> str:
+def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = None, *, large: str) -> str:
     """Returns methods_page.md with a table of presets for each family, tables of recipes, and a table of further options.
 
     more: folders of the user's options. ours: preset -> our accuracy; without it the tables have no such column. large: the
