@@ -17,7 +17,7 @@ from ltrun.errors import TrainingError
 from ltrun.results.atomic import FULL
 
 LARGE = 2**28  # bytes; a larger tensor lies in a file
-AT_ONCE = 2**22  # numbers that are worked on at a time
+AT_ONCE = 2**20  # numbers that are worked on at a time
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, what: str) -> Tensor:

@@ -18,7 +18,7 @@ from ltrun.errors import ConfigError, DataError, did_you_mean
 from ltrun.results.address import PREDICTIONS
 from ltrun.results.record import RunRecord
 
-AT_ONCE = 2**20  # numbers that are converted to double precision at a time
+AT_ONCE = 2**20  # scores that are worked on in memory at a time
 LARGE = 2**26  # bytes; larger scores stay in the file
 DAMAGED = (
     OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error,
@@ -41,18 +41,21 @@ class Predictions:
     @cached_property
     def predicted(self) -> Integers:
         """(N,) classes with the highest score."""
-        return self.scores.argmax(1)
+        parts = [self.scores[some].argmax(1) for some in self._spans(len(self.scores))]  # of all, NumPy would copy the file
+        return np.concatenate(parts)
 
     def probabilities(self, rows: Integers, classes: Integers) -> NDArray[np.float64]:
         """Returns (R,) the softmax of the scores of each row, at the class of that row. rows, classes: (R,)."""
         found = np.empty(len(rows))
-        step = max(1, AT_ONCE // self.scores.shape[1])
-        for first in range(0, len(rows), step):
-            some = slice(first, first + step)
+        for some in self._spans(len(rows)):
             scores = self.scores[rows[some]].astype(np.float64)
             powers = np.exp(scores - scores.max(1, keepdims=True))
             found[some] = powers[np.arange(len(powers)), classes[some]] / powers.sum(1)
         return found
+
+    def _spans(self, rows: int) -> list[slice]:
+        step = max(1, AT_ONCE // self.scores.shape[1])
+        return [slice(first, first + step) for first in range(0, rows, step)]
 
 
 def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictions:

@@ -1,6 +1,6 @@
 """Predictors, files and reports of as many classes as iNaturalist 2018 has, within a limit of memory.
 
-    python -m tests.support.many_classes FOLDER GIGABYTES [IMAGES]
+    python -m tests.support.many_classes FOLDER GIGABYTES IMAGES
 
 GIGABYTES: memory beyond what the process has once its modules are imported; files mapped into memory do not count. Prints the
 numbers of classes, of test images, and of the first lines of the confusion matrix.
@@ -71,17 +71,18 @@ class Looked(Network):
         return Outputs(features=features, logits=features @ self.weight.T)
 
 
-def main(folder: str, gigabytes: str, images: str = "2000") -> None:
+def main(folder: str, gigabytes: str, images: str) -> None:
     torch.set_num_threads(1)
     mapped.LARGE = predictions.LARGE = 2**20
+    counts = ClassStats((1000 * torch.arange(1, CLASSES + 1) ** -0.9).long().clamp(min=2), tuple(map(str, range(CLASSES))))
+    stores: Any = {"train_set": Numbers(TRAINING), "test_set": Numbers(int(images))}
+    run = context(**stores, counts=counts, prepare=Unchanged())  # imports what composes a recipe
+
     status = Path("/proc/self/status").read_text().splitlines()
     used = int(next(line for line in status if line.startswith("VmData")).split()[1]) * 1024
     limit = used + int(float(gigabytes) * 1e9)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
-    counts = ClassStats((1000 * torch.arange(1, CLASSES + 1) ** -0.9).long().clamp(min=2), tuple(map(str, range(CLASSES))))
-    stores: Any = {"train_set": Numbers(TRAINING), "test_set": Numbers(int(images))}
-    run = context(**stores, counts=counts, prepare=Unchanged())
     parts = {
         "em": LabelShiftEM(iterations=3, stats=counts),
         "ncm": NCM(num_classes=CLASSES),
