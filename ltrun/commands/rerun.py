@@ -99,7 +99,7 @@ def _check(file: Path, record: RunRecord, job: Job) -> None:
     try:
         recipe = recipe_of(job.config, job.choices, job.settings.plugins)
         recipe.check_settings()
-        source = recipe.source.build({"random_crops": recipe.cuts_photographs})
+        source = recipe.dataset()
     except ConfigError as error:
         raise ConfigError(f"{file}: this version of ltrun cannot train its configuration: {error}") from None
     splits = source.open(torch.device("cpu"))

@@ -18,8 +18,8 @@ from ltrun.data.keys import OWN
 from ltrun.data.list_checks import checked
 from ltrun.data.listed import Found, Listed
 from ltrun.data.lists import ImageList, check_apart, class_folders_of, find_lists, names_of, own_classes, read_list
-from ltrun.data.missing import check_limit, leave_out
-from ltrun.data.photos import TEST_FRACTION, Photos
+from ltrun.data.missing import leave_out
+from ltrun.data.photos import TEST_FRACTION, NamedPhotos
 from ltrun.data.published import TITLES, Benchmark, Name, benchmark
 from ltrun.data.source import folder_of
 from ltrun.errors import DataError
@@ -30,26 +30,21 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(kw_only=True, eq=False)
-class ImageLists(Photos):
+class ImageLists(NamedPhotos):
     """Lists of one's own: text files with a line `path label` for each image, labels from 0 on, paths relative to the root.
 
     train, val, test: the lists, relative to `lists` or the root; null: train.txt, val.txt and test.txt where they exist. lists:
-    the folder of the lists; null: the root. missing: images of each list that the root may lack, a number, or a share below 1.
-    The classes are named as their folders, if each class has one of its own, or by a classnames.txt beside the lists, with
-    lines of a folder and a name. An image may lie in a tar below the root; its path is the member's name then.
+    the folder of the lists; null: the root. `missing` counts for each list. The classes are named as their folders, if each
+    class has one of its own, or by a classnames.txt beside the lists, with lines of a folder and a name. An image may lie in a
+    tar below the root; its path is the member's name then.
     """
 
     train: str | None = None
     val: str | None = None
     test: str | None = None
     lists: str | None = None
-    missing: float = 0
 
     of_splits: ClassVar[str] = "list"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_limit(self.missing)
 
     def find(self) -> Found:
         root = opened(self.folder)
@@ -75,14 +70,14 @@ class ImageLists(Photos):
 
 
 @dataclass(kw_only=True, eq=False)
-class PublishedLists(Photos):
+class PublishedLists(NamedPhotos):
     """ImageNet-LT, Places-LT or iNaturalist 2018, in every layout in which their images are common; see `ltrun.data.published`.
 
     A line of a list is a key: its path is tried first, then the image is looked for by its name everywhere below the root, in
     folders and in tars. The lists must have the published images of each class. train, val, test: the lists, relative to
     `lists` or the root; null: found by their usual names. lists: the folder of the lists; null: the root, or a folder in it.
-    missing: images of each list that the root may lack, a number, or a share below 1. The names of the classes come from
-    classnames.txt or categories.json beside the training list; without them they are wnids, folders or numbers.
+    `missing` counts for each list. The names of the classes come from classnames.txt or categories.json beside the training
+    list; without them they are wnids, folders or numbers.
 
     (Liu et al., 2019, arXiv 1904.05160; Van Horn et al., 2018, arXiv 1707.06642)
     """
@@ -93,13 +88,8 @@ class PublishedLists(Photos):
     val: str | None = None
     test: str | None = None
     lists: str | None = None
-    missing: float = 0
 
     upright: ClassVar[bool] = False  # the reference code ignores the orientation that a file's EXIF says
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_limit(self.missing)
 
     def find(self) -> Found:
         root, known = opened(self.folder), benchmark(self.benchmark)

@@ -17,10 +17,10 @@ from ltrun.data.files import Files, Rows
 from ltrun.data.images import shown
 from ltrun.data.labels import Column, classes_of, read_names
 from ltrun.data.listed import Found, Listed
-from ltrun.data.missing import check_limit, leave_out
+from ltrun.data.missing import leave_out
 from ltrun.data.packed import Packed, Part, unpacked
 from ltrun.data.parquet import opened
-from ltrun.data.photos import Photos
+from ltrun.data.photos import NamedPhotos
 from ltrun.data.shards import class_names, shards_of
 from ltrun.data.stamps import Stamps
 from ltrun.data.table_file import text_of
@@ -32,26 +32,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class ParquetImages(Photos):
+class ParquetImages(NamedPhotos):
     """Encoded images and labels in the Parquet files of root, of root/data or of one folder in root.
 
     Files are named like their split: train-00000-of-00002.parquet, test-*, validation-*; a split without labels is left out.
     image, label: names of the columns; None: the columns that are called like that. The image column holds encoded images, or
     {bytes, path}, whose path is never followed. Labels are numbers, or names. names: a text file, relative to root, with one
     class name a line, whose numbers from 0 on the labels are; None: the names in the metadata of the files, else the labels
-    that occur. missing: number of rows, or share below 1, that may have no image and are left out. The images are unpacked to
-    the cache once.
+    that occur. `missing` counts rows without an image. The images are unpacked to the cache once.
     """
 
-    name = "parquet"
     image: str | None = None
     label: str | None = None
     names: str | None = None
-    missing: float = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_limit(self.missing)
 
     def find(self) -> Found:
         root = self.folder

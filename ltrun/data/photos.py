@@ -19,6 +19,7 @@ from ltrun.data.decoders import Decoders
 from ltrun.data.files import Files
 from ltrun.data.images import MAX_PIXELS, Decoding, shown, unreadable
 from ltrun.data.listed import Found, Listed
+from ltrun.data.missing import check_limit
 from ltrun.data.profiles import LongTail, Profile, Rows, hold_out, refuse_ignored, share
 from ltrun.data.sample import look_at
 from ltrun.data.source import Source, Splits, folder_of, reading
@@ -127,7 +128,6 @@ class Photos(Source):
         if self.random_crops and self.streamed is False:
             raise ConfigError("streamed is false, but training cuts whole photographs at random: give dataset.streamed=auto")
         self.tail = LongTail(self.profile, self.imbalance, self.validation_per_class)
-        self.lacks_validation = False
 
     @property
     def folder(self) -> Path:
@@ -258,3 +258,17 @@ class Photos(Source):
                 raise DataError(f"{sentence}, because {listed.images.shown(row)} {reason}: repair it or remove it")
             log.warning("%s, so it is not measured there", sentence)
         return readable
+
+
+@dataclass(eq=False)
+class NamedPhotos(Photos):
+    """Photographs that a list, a table or a Parquet file names; the images of some may be missing.
+
+    missing: number of images, or share of them below 1, that may be missing and are left out.
+    """
+
+    missing: float = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_limit(self.missing)

@@ -19,9 +19,9 @@ from ltrun.data.images import shown
 from ltrun.data.labels import Column, classes_of, read_names
 from ltrun.data.layout import TITLES, splits_meant
 from ltrun.data.listed import Found, Listed
-from ltrun.data.missing import check_limit, leave_out
+from ltrun.data.missing import leave_out
 from ltrun.data.named_files import NamedFiles, find_files
-from ltrun.data.photos import Photos
+from ltrun.data.photos import NamedPhotos
 from ltrun.data.stamps import Stamps
 from ltrun.data.table_file import KINDS, TableFile, read_table
 from ltrun.errors import ConfigError, DataError, did_you_mean
@@ -30,29 +30,22 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class ImageTable(Photos):
+class ImageTable(NamedPhotos):
     """Images that a table lists: a CSV, TSV, JSON lines or Parquet file with a row for each image.
 
     file: the table, relative to root; None: the only table in root. image, label, split: names of its columns; None: the
     columns that are called like that. Paths are relative to root or, if more of them are found there, to the folder of the
     table; no image outside root is read. Labels are names, or numbers; without `names` the classes are the labels that occur,
     sorted, numerically where all are numbers. names: a text file, relative to root, with one class name a line, whose numbers
-    from 0 on the labels may be. Without a column for splits, test_fraction of each class is held out. missing: number of
-    images, or share below 1, that may be missing and are left out. An image that a split repeats counts once; an image in two
-    splits is refused.
+    from 0 on the labels may be. Without a column for splits, test_fraction of each class is held out. An image that a split
+    repeats counts once; an image in two splits is refused.
     """
 
-    name = "table"
     file: str | None = None
     image: str | None = None
     label: str | None = None
     split: str | None = None
     names: str | None = None
-    missing: float = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_limit(self.missing)
 
     def find(self) -> Found:
         root = self.folder

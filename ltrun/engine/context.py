@@ -48,8 +48,7 @@ class RunContext:
         cls, settings: Settings, recipe: Recipe, device: torch.device, warn: Callable[[str], None], ranks: Ranks = ALONE
     ) -> RunContext:
         """Opens the data set of a recipe. Raises LtrunError."""
-        how = {"random_crops": recipe.cuts_photographs, "device_decodes": settings.runtime.decode == "device"}
-        source = recipe.source.build(how)
+        source = recipe.dataset(device_decodes=settings.runtime.decode == "device")
         splits, task = ranks.first_on_each_machine(lambda: source.open(device)), SingleLabel()
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)

@@ -44,7 +44,7 @@ def check(job: Job) -> Recipe:
     recipe.check_settings()
     levers.check(job.settings.runtime)
     accumulation.check(job.settings)
-    if recipe.source.build({}).lacks_validation:
+    if recipe.dataset().lacks_validation:
         refuse_without_validation(job.settings, recipe)
     refused: list[ConfigError] = []
     state = random_state(CPU)

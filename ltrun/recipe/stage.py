@@ -76,6 +76,10 @@ class Recipe:
         streams = [stream for stage in self.stages for stream in stage.streams.values()]
         return any(part.target.cuts for stream in streams for part in (stream.augments or {}).values())
 
+    def dataset(self, **known: object) -> Source:
+        """Returns the data set, built for what its training does to photographs. known: what else the options may ask for."""
+        return self.source.build({"random_crops": self.cuts_photographs} | known)
+
     def check_settings(self) -> None:
         """Builds the optimizers and schedules that need no data, to check their values early. Raises ConfigError."""
         known: dict[str, object] = {"parameter_names": ()}

@@ -6,6 +6,7 @@ import pytest
 
 from ltrun.results.record import RunRecord
 from tests.support.commands import Run
+from tests.support.files import write_files
 
 FILES = {
     "dataset/squares.yaml": """# @package _global_
@@ -44,10 +45,7 @@ batch_size: 64
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    for name, text in FILES.items():
-        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "own" / name).write_text(text)
-    return tmp_path / "own"
+    return write_files(tmp_path / "own", FILES)
 
 
 def test_a_packed_sweep_over_data_sets_trains_each_by_its_recipe(ltrun: Run, own: Path, tmp_path: Path) -> None:

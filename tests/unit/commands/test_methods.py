@@ -14,6 +14,7 @@ from ltrun.config.compose import compose_job
 from ltrun.config.presets import composing
 from ltrun.results.record import RunRecord
 from tests.support.cases import METHODS
+from tests.support.files import write_files
 from tests.support.recorded import record
 from tests.support.tree import ROOT
 
@@ -58,11 +59,7 @@ def own(tmp_path: Path) -> Path:
         "margin/mine.yaml": "# Widens margins.\nadjust: {}\n",
         "margin/spare.yaml": "# Widens them | more.\nadjust: {}\n",
     }
-    for name, text in files.items():
-        path = tmp_path / "own" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return tmp_path / "own"
+    return write_files(tmp_path / "own", files)
 
 
 def test_the_page_has_a_row_for_every_preset_with_the_words_of_its_header(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from ltrun.config import catalogue
 from ltrun.config.catalogue import Option, groups, options, suggest, titles
 from ltrun.errors import ConfigError
 from ltrun.taxonomy import GROUPS, SLOTS
+from tests.support.files import write_files
 
 
 @pytest.fixture
@@ -29,10 +30,7 @@ def own(tmp_path: Path) -> Path:
         "hydra/launcher/cluster.yaml": "# Not for choosing here.\n",
         "other/thing.yaml": "# A user's group.\n",
     }
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_files(tmp_path, files)
     (tmp_path / "margin" / "latin.yaml").write_bytes("# caf\u00e9".encode("latin-1"))
     (tmp_path / "margin" / "folder.yaml").mkdir()
     return tmp_path

@@ -11,6 +11,7 @@ from ltrun.config import published
 from ltrun.config.compose import Job, compose_job, composed_by_hydra
 from ltrun.config.presets import composing
 from ltrun.sweep.combinations import combinations
+from tests.support.files import write_files
 
 FILES = {
     "method/mine.yaml": "# @package _global_\ndefaults:\n  - override /optimizer: ride\n  - override /margin: ldam\n"
@@ -28,10 +29,7 @@ FILES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("options")
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+    folder = write_files(tmp_path_factory.mktemp("options"), FILES)
     with composing([folder]):
         yield folder
 

@@ -14,6 +14,7 @@ from ltrun.config.published import chosen, recipes, values
 from ltrun.config.settings import leaves
 from ltrun.report.preset_runs import states
 from ltrun.report.recipes_page import EXPECTED, NOT_YET, recipe_tables, schedule_words, training
+from tests.support.files import write_files
 from tests.support.recorded import record
 
 FILES = {
@@ -27,10 +28,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("options")
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+    folder = write_files(tmp_path_factory.mktemp("options"), FILES)
     with composing([folder]):
         yield folder
 

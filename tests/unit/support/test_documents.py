@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import Page, block_faults, braces, link_faults, of_git, path_faults, unreached
+from tests.support.files import write_files
 
 Made = Callable[..., Page]
 
@@ -19,9 +20,7 @@ def page(tmp_path: Path) -> Made:
         "ltrun/cli.py": "",
         "conf/margin/none.yaml": "",
     }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    write_files(tmp_path, files)
 
     def made(text: str, name: str = "docs/page.md") -> Page:
         (tmp_path / name).write_text(text)
