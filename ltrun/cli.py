@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ltrun import __version__, streams
 from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
-from ltrun.machine import Lost, Terminated, processes, terminate
+from ltrun.machine import Lost, Terminated, machines, processes, processes_here, terminate
 
 COMMANDS = (
     "report", "status", "errors", "predict", "export", "rerun", "methods", "show", "data", "check", "completion",
@@ -89,6 +89,7 @@ def _resuming(argv: Sequence[str]) -> str:
     """Returns what to say of training that was interrupted, with the command that resumes it."""
     again = [word for word in argv if not re.match(r"\+*force=", word)]  # force=true would start over
     goes_on = "The same command" if again == argv else "Without force=true the command"
+    goes_on += ", on every machine," if machines() > 1 else ""
     return (
         f"\nltrun: interrupted; nothing finished is lost. {goes_on} resumes from the last checkpoint:\n"
         f"  {shlex.join([*_launcher(), *again])}"
@@ -99,7 +100,11 @@ def _launcher() -> list[str]:
     """Returns the words before the overrides of a command that trains."""
     if processes() == 1:
         return ["ltrun"]
-    return ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", str(processes())), "-m", "ltrun"]
+    meet = []
+    if machines() > 1:
+        endpoint = f"{os.environ.get('MASTER_ADDR', 'HOST')}:29400"  # 29400 is torchrun's own choice
+        meet = ["--nnodes", str(machines()), "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]
+    return ["torchrun", *meet, "--nproc-per-node", str(processes_here()), "-m", "ltrun"]
 
 
 def _dispatch(argv: list[str]) -> int:

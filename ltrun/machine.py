@@ -91,6 +91,11 @@ def processes_here() -> int:
     return _number("LOCAL_WORLD_SIZE")
 
 
+def machines() -> int:
+    """Returns the number of machines on which torchrun started them."""
+    return _number("GROUP_WORLD_SIZE")
+
+
 def _number(variable: str) -> int:
     given = os.environ.get(variable, "1")
     return max(int(given), 1) if given.isdecimal() else 1

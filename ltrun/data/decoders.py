@@ -95,13 +95,15 @@ class Decoders:
     The processes end with their parent. workers: 0 decodes in the caller's process; None is one process per thread of torch, up
     to MOST, so that runs that share a machine share its cores; processes of torchrun have one thread each, and share all cores.
     pinned: whether batches lie in page-locked memory, from which a GPU copies by itself. device: decodes the JPEGs, in place of
-    the workers; None for none.
+    the workers; None for none. setting: how the user gives their number, up to the number.
     """
 
     def __init__(
-        self, container: Container, how: Decoding, workers: int | None, pinned: bool, device: torch.device | None = None
-    ) -> None:
+        self, container: Container, how: Decoding, workers: int | None, pinned: bool, device: torch.device | None = None,
+        setting: str = "dataset.workers=",
+    ) -> None:  # fmt: skip
         self.images, self.pinned, self.device = Images(container, how, leave=device is not None), pinned, device
+        self.setting = setting
         threads, ranks = torch.get_num_threads(), processes_here()
         usual = threads if ranks == 1 else max(threads, cores() // ranks)
         self.workers = min(usual, MOST) if workers is None else workers
@@ -136,8 +138,8 @@ class Decoders:
             try:
                 shorten_sockets()  # batches come through a socket
             except OSError as error:
-                raise DataError(f"no worker can decode images ({error.strerror}): dataset.workers=0 decodes without") from None
-        # torch warns of more workers than cores, which dataset.workers may ask for.
+                raise DataError(f"no worker can decode images ({error.strerror}): {self.setting}0 decodes without") from None
+        # torch warns of more workers than cores, which the user may ask for.
         warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
         return DataLoader(
             self.images,  # type: ignore[arg-type]
@@ -193,7 +195,7 @@ class Decoders:
 
     def _full(self) -> str:
         return (
-            f"/dev/shm has no room for the batches that workers decode ahead: give fewer than dataset.workers={self.workers}, "
+            f"/dev/shm has no room for the batches that workers decode ahead: give fewer than {self.setting}{self.workers}, "
             "0 to decode without workers, or enlarge /dev/shm (for a container, --shm-size), and repeat the command"
         )
 
@@ -201,7 +203,7 @@ class Decoders:
         reason = str(error).partition(". ")[0]
         return (
             f"a worker that decodes images was killed, perhaps because memory or /dev/shm was full ({reason}): "
-            f"give fewer than dataset.workers={self.workers}, or 0 to decode without workers"
+            f"give fewer than {self.setting}{self.workers}, or 0 to decode without workers"
         )
 
 

@@ -81,7 +81,7 @@ def _paths(lines: Iterable[str], of: str) -> Iterator[str]:
 def decoded(paths: Sequence[Path], how: Decoding, channels: int, batch: int, workers: int | None) -> Iterator[Decoded]:
     """Yields the images in order, `batch` at a time, decoded by `workers` processes: see `Decoders`. Raises DataError."""
     plan = [rows.numpy() for rows in torch.arange(len(paths)).split(batch)]
-    reads = Decoders(OnDisk(paths), how, workers, pinned=False).attempt([Order(rows) for rows in plan])
+    reads = Decoders(OnDisk(paths), how, workers, pinned=False, setting="--workers ").attempt([Order(rows) for rows in plan])
     for rows, read in zip(plan, reads, strict=True):
         first = int(rows[0])
         reasons = {number - first: reason for number, reason in read.reasons.items()}

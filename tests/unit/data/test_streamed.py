@@ -15,6 +15,8 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ltrun.data import ImageFolder, Resident, Splits, Streamed
 from ltrun.data import photos as photos_module
+from ltrun.data.images import Decoding
+from ltrun.data.inputs import decoded
 from ltrun.data.stores import Store
 from ltrun.errors import ConfigError, DataError
 from ltrun.machine import free_memory
@@ -140,6 +142,8 @@ def test_full_shared_memory_is_a_sentence_and_not_an_endless_wait(photos: Path, 
     monkeypatch.setattr(Tensor, "share_memory_", full)
     sentence = refused(opened(photos, True).train)
     assert sentence.startswith("/dev/shm has no room") and "dataset.workers=2" in sentence and "\n" not in sentence
+    with pytest.raises(DataError, match="give fewer than --workers 2, "):
+        list(decoded(sorted(photos.rglob("*.png")), Decoding(16), 3, 4, workers=2))
 
 
 def test_workers_end_when_their_parent_is_killed(photos: Path) -> None:
