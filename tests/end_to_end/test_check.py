@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from tests.support.commands import PROGRAM, environment, refused
-from tests.support.mypackage import FILES, INIT, PART, write
+from tests.support.files import write_files
+from tests.support.mypackage import FILES, INIT, PART
 
 
 def checked(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +21,7 @@ def checked(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_class_of_a_package_that_lies_here_is_checked(tmp_path: Path) -> None:
-    done = checked(write(tmp_path, FILES), "CDT", "mypackage")
+    done = checked(write_files(tmp_path, FILES), "CDT", "mypackage")
     assert done.returncode == 0, done.stdout + done.stderr
     folder, package, part, summary = done.stdout.splitlines()
     assert folder == "options are also read from options"
@@ -30,13 +31,13 @@ def test_a_class_of_a_package_that_lies_here_is_checked(tmp_path: Path) -> None:
 
 
 def test_a_package_that_does_not_compile_is_one_sentence(tmp_path: Path) -> None:
-    done = checked(write(tmp_path, FILES | {PART: "class CDT(:\n"}))
+    done = checked(write_files(tmp_path, FILES | {PART: "class CDT(:\n"}))
     said = f"ltrun: mypackage cannot be imported: SyntaxError: invalid syntax ({tmp_path / PART}, line 1); correct it there"
     assert refused(done) == said
 
 
 def test_an_interruption_promises_no_checkpoint(tmp_path: Path) -> None:
-    write(tmp_path, FILES | {INIT: "import pathlib, time\n\npathlib.Path('begun').touch()\ntime.sleep(60)\n"})
+    write_files(tmp_path, FILES | {INIT: "import pathlib, time\n\npathlib.Path('begun').touch()\ntime.sleep(60)\n"})
     words = [*PROGRAM, "check", "mypackage"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(words, cwd=tmp_path, env=environment(PYTHONPATH="."), stdout=pipe, stderr=pipe, text=True)
@@ -50,7 +51,7 @@ def test_an_interruption_promises_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_on_a_terminal_progress_is_shown_and_is_not_what_the_package_prints(tmp_path: Path) -> None:
-    write(tmp_path, FILES)
+    write_files(tmp_path, FILES)
     own = environment(PYTHONPATH=".", TERM="xterm-256color", CI="")
     ours, theirs = pty.openpty()
     command = [*PROGRAM, "check", "mypackage", "--config-dir", "options", "mypackage"]

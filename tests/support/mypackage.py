@@ -11,6 +11,7 @@ import yaml
 
 from ltrun.contracts.library import Choice, Library
 from ltrun.errors import LtrunError
+from tests.support.files import write_files
 from tests.support.tree import PACKAGE
 
 PART, INIT = "mypackage/cdt.py", "mypackage/__init__.py"
@@ -36,17 +37,9 @@ defaults:
 }
 
 
-def write(folder: Path, files: Mapping[str, str]) -> Path:
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
-
-
 def option(folder: Path, group: str, node: Mapping[str, Any], name: str = "mine") -> Choice:
     """Writes an option, whose _target_ may be a class of the tests."""
-    write(folder, {f"{group}/{name}.yaml": yaml.safe_dump(dict(node))})
+    write_files(folder, {f"{group}/{name}.yaml": yaml.safe_dump(dict(node))})
     return Choice(Library([folder], ["tests"]), group, name)
 
 

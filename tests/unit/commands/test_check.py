@@ -13,7 +13,8 @@ import pytest
 from ltrun.cli import dispatch
 from ltrun.commands.completion import candidates
 from ltrun.contracts import guard
-from tests.support.mypackage import FILES, INIT, OPTION, PART, PRESET, write
+from tests.support.files import write_files
+from tests.support.mypackage import FILES, INIT, OPTION, PART, PRESET
 
 Check = Callable[..., tuple[int, str, str]]
 
@@ -24,7 +25,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(os.environ, "CUDA_VISIBLE_DEVICES", "")
-    write(tmp_path, FILES)
+    write_files(tmp_path, FILES)
     importlib.invalidate_caches()
 
     def run(*argv: str) -> tuple[int, str, str]:
@@ -59,7 +60,7 @@ def test_all_contracts_of_the_package_in_contributing_hold(check: Check) -> None
 
 
 def test_a_broken_contract_prints_one_sentence_and_exits_with_1(check: Check) -> None:
-    write(Path.cwd(), {OPTION: FILES[OPTION].replace("gamma", "gama").replace("2020, ", "")})
+    write_files(Path.cwd(), {OPTION: FILES[OPTION].replace("gamma", "gama").replace("2020, ", "")})
     code, out, _ = check(*WITH, "temperatures")
     assert code == 1
     said = "    options/logit_adjustment/temperatures.yaml: logit_adjustment.adjust.gama: mypackage.CDT takes no 'gama'"
@@ -69,7 +70,7 @@ def test_a_broken_contract_prints_one_sentence_and_exits_with_1(check: Check) ->
 
 
 def test_an_exception_in_the_package_is_reported_with_its_file_and_line(check: Check) -> None:
-    write(Path.cwd(), {PART: FILES[PART].replace("        if gamma < 0:", "        1 / 0\n        if gamma < 0:")})
+    write_files(Path.cwd(), {PART: FILES[PART].replace("        if gamma < 0:", "        1 / 0\n        if gamma < 0:")})
     code, out, _ = check(*WITH, "logit_adjustment=temperatures")
     line = FILES[PART].splitlines().index("        if gamma < 0:") + 1
     assert code == 1
@@ -119,7 +120,7 @@ def test_a_missing_package_or_folder_is_refused_by_name(check: Check, argv: list
 
 
 def test_a_package_of_this_folder_outside_pythonpath_is_refused_with_the_command(check: Check) -> None:
-    write(Path.cwd(), {"elsewhere/nearby/__init__.py": ""})
+    write_files(Path.cwd(), {"elsewhere/nearby/__init__.py": ""})
     os.chdir("elsewhere")
     assert check("nearby")[2].rstrip().endswith("to PYTHONPATH: it is in this folder, so put PYTHONPATH=. before the command")
 
@@ -138,7 +139,7 @@ def test_a_package_whose_import_fails_is_refused_with_the_line(
     check: Check, text: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "SECONDS", 0.2)
-    write(Path.cwd(), {INIT: text})
+    write_files(Path.cwd(), {INIT: text})
     code, _, err = check("mypackage")
     assert (code, err) == (1, f"ltrun: mypackage cannot be imported: {said.format(file=Path.cwd() / INIT)}\n")
 
@@ -149,13 +150,13 @@ def test_a_package_without_parts_is_told_to_export_them(check: Check) -> None:
 
 
 def test_a_file_with_a_yaml_error_is_named(check: Check) -> None:
-    write(Path.cwd(), {OPTION: "adjust: ["})
+    write_files(Path.cwd(), {OPTION: "adjust: ["})
     code, _, err = check(*WITH)
     assert code == 1 and err.startswith("ltrun: options/logit_adjustment/temperatures.yaml cannot be read as YAML: ")
 
 
 def test_a_repeated_key_is_named_with_its_line(check: Check) -> None:
-    write(Path.cwd(), {OPTION: FILES[OPTION] + "  gamma: 0.4\n"})
+    write_files(Path.cwd(), {OPTION: FILES[OPTION] + "  gamma: 0.4\n"})
     code, out, _ = check(*WITH, "logit_adjustment=temperatures")
     assert (
         code == 1 and "options/logit_adjustment/temperatures.yaml cannot be read as YAML: while constructing a mapping" in out
@@ -181,7 +182,7 @@ def test_the_help_names_the_folders_of_options(check: Check) -> None:
 
 
 def test_package_flags_and_options_are_completed(tmp_path: Path) -> None:
-    write(tmp_path, {"margin/mine.yaml": FILES[PRESET]})
+    write_files(tmp_path, {"margin/mine.yaml": FILES[PRESET]})
     assert candidates(["chec"]) == ["check"]
     assert candidates(["check", "--con"]) == ["--config-dir"]
     assert candidates(["check", "mypackage", "--config-dir", str(tmp_path), "margin=mi"]) == ["margin=mine"]

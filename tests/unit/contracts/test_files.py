@@ -10,7 +10,8 @@ import pytest
 from ltrun.contracts import files
 from ltrun.contracts.files import File
 from ltrun.contracts.library import Library
-from tests.support.mypackage import FILES, OPTION, PRESET, sentence_of, write
+from tests.support.files import write_files
+from tests.support.mypackage import FILES, OPTION, PRESET, sentence_of
 
 ADJUST = FILES[OPTION].replace("mypackage.CDT", "ltrun.logit_adjustment.CDT")
 GLOBAL = "# @package _global_\n"
@@ -18,7 +19,7 @@ Check = Callable[[File], None]
 
 
 def file(folder: Path, text: str, name: str = "logit_adjustment/temperatures.yaml") -> File:
-    write(folder, {"logit_adjustment/temperatures.yaml": ADJUST, name: text})
+    write_files(folder, {"logit_adjustment/temperatures.yaml": ADJUST, name: text})
     return File(Library([folder], ["tests"]), folder / name)
 
 

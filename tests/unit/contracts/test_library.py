@@ -12,7 +12,8 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Adjust
 from ltrun.types import Outputs
 from tests.support.cases import choice
-from tests.support.mypackage import option, target, write
+from tests.support.files import write_files
+from tests.support.mypackage import option, target
 
 
 class Counted(Adjust):
@@ -65,6 +66,6 @@ def test_a_library_does_not_find_the_options_of_another(tmp_path: Path) -> None:
 
 
 def test_a_file_that_configures_hydra_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, {"margin/mine.yaml": "# @package _global_\nhydra:\n  callbacks: {}\n"})
+    write_files(tmp_path, {"margin/mine.yaml": "# @package _global_\nhydra:\n  callbacks: {}\n"})
     with pytest.raises(ConfigError, match="configures Hydra itself"):
         Library([tmp_path]).composed("margin=mine")

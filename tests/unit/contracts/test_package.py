@@ -11,7 +11,8 @@ import pytest
 
 from ltrun.contracts import package
 from ltrun.contracts.package import Package
-from tests.support.mypackage import FILES, INIT, OPTION, PART, sentence_of, write
+from tests.support.files import write_files
+from tests.support.mypackage import FILES, INIT, OPTION, PART, sentence_of
 
 TARGETS = {"mypackage.CDT"}
 Opened = Callable[[dict[str, str]], Package]
@@ -23,7 +24,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     monkeypatch.syspath_prepend(tmp_path)
 
     def one(changes: dict[str, str]) -> Package:
-        write(tmp_path, {name: FILES[name] for name in (INIT, PART)} | changes)
+        write_files(tmp_path, {name: FILES[name] for name in (INIT, PART)} | changes)
         importlib.invalidate_caches()
         return Package.opened("mypackage")
 
@@ -49,7 +50,7 @@ def test_parts_of_subpackages_are_found_by_their_shortest_name(opened: Opened) -
 
 
 def test_a_single_module_is_opened_as_a_package(tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, {"single.py": FILES[PART] + '\n\n__all__ = ["CDT"]\n'})
+    write_files(tmp_path, {"single.py": FILES[PART] + '\n\n__all__ = ["CDT"]\n'})
     importlib.invalidate_caches()
     found = Package.opened("single")
     assert list(found.parts) == ["single.CDT"] and found.hidden == {} and found.options is None
@@ -118,5 +119,5 @@ def test_a_part_without_an_option_is_reported(opened: Opened) -> None:
     ],
 )
 def test_a_file_outside_the_groups_or_with_another_ending_is_reported(tmp_path: Path, file: str, said: str) -> None:
-    write(tmp_path, {file: "{}"})
+    write_files(tmp_path, {file: "{}"})
     assert said in sentence_of(package.lies_in_groups, [tmp_path])

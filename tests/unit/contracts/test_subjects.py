@@ -15,7 +15,8 @@ from ltrun.contracts.library import Choice
 from ltrun.contracts.subjects import Subject, broken, broken_of, is_a_dataset, of_an_option
 from ltrun.data import DigitsLT
 from tests.support.cases import CONF, LIBRARY, choice
-from tests.support.mypackage import option, sentence_of, target, write
+from tests.support.files import write_files
+from tests.support.mypackage import option, sentence_of, target
 
 HERE = Path(__file__)
 
@@ -125,7 +126,7 @@ DATASET = {"name": "mine", "prepare": {"_target_": "ltrun.data.Normalise", "mean
 def a_dataset(folder: Path, **changes: object) -> Choice:
     made = option(folder, "dataset", {"dataset": {**target(DigitsLT), "_target_": "ltrun.data.DigitsLT", **DATASET, **changes}})
     file = folder / "dataset" / "mine.yaml"
-    write(folder, {"dataset/mine.yaml": f"# @package _global_\n{file.read_text()}"})
+    write_files(folder, {"dataset/mine.yaml": f"# @package _global_\n{file.read_text()}"})
     return made
 
 
