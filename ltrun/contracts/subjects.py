@@ -102,7 +102,7 @@ def is_a_dataset(choice: Choice) -> None:
         f"{choice.word}: dataset.prepare has {len(mean)} means and {len(std)} standard deviations; give one of each per "
         "channel, 1 or 3",
     )
-    choice.recipe.source.build({})
+    choice.recipe.dataset()
 
 
 def broken_of(subject: Subject) -> Iterator[Broken | None]:

@@ -17,7 +17,6 @@ import logging
 import math
 import mmap
 import os
-import secrets
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from ltrun.data.stamps import Stamps
 from ltrun.data.verify import VERIFICATION
 from ltrun.machine import at_home
+from ltrun.results.atomic import appearing
 
 Arrays = dict[str, NDArray[Any]]
 FORMAT = 4  # raise it when the same file decodes to other pixels
@@ -67,7 +67,7 @@ def cached(
         if verification is not None and images:
             verification.compare(_read(path), arrays, stamps)
         if stamps is None or stamps.settled:
-            with suppress(OSError), appearing(path) as file:
+            with suppress(OSError), appearing(path) as temporary, temporary.open("xb") as file:
                 _write(file, arrays | _stamped(stamps))
             _warn_of(stamps)
     return _fitting(path, stamps) or arrays
@@ -137,22 +137,6 @@ def _read(path: Path) -> Arrays | None:
             arrays[name] = array
         return arrays
     return None
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[IO[bytes]]:
-    """Yields a file under a temporary name, which is renamed to `path` at the end: parallel runs and kills leave no part of it.
-
-    Raises OSError.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        _remove(temporary)
 
 
 def _write(file: IO[bytes], arrays: Arrays) -> None:

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ltrun.data.cache import appearing, cache_folder, name_of
+from ltrun.data.cache import cache_folder, name_of
 from ltrun.data.images import shown
 from ltrun.errors import DataError
+from ltrun.results.atomic import appearing
 
 
 def place_of(suffix: str, *key: str) -> Path:
@@ -36,7 +37,7 @@ def copying(root: Path, copy: Path, size: int = 0) -> Iterator[IO[bytes]]:
         copy.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(copy.parent).free) < size:
             raise DataError(f"{refused}: they may take {size / 1e9:.1f} GB, and it has {free / 1e9:.1f} GB left: {way_out}")
-        with appearing(copy) as file:
+        with appearing(copy) as temporary, temporary.open("xb") as file:
             yield file
     except OSError as error:
         raise DataError(f"{refused} ({error.strerror or error}): {way_out}") from None

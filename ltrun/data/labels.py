@@ -73,20 +73,21 @@ def classes_of(
 
 def read_names(path: Path) -> tuple[str, ...]:
     """Returns the class names in a text file, one a line in label order. Raises DataError."""
+    way_out = "give a file with one class name a line as dataset.names=FILE"
     if reason := no_file(path):
-        raise DataError(f"{shown(path)} {reason}: give a file with one class name a line as dataset.names=FILE")
+        raise DataError(f"{shown(path)} {reason}: {way_out}")
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except OSError as error:
-        reason = f"cannot be read ({error.strerror or error})"
-        raise DataError(f"{shown(path)} {reason}: give a file with one class name a line as dataset.names=FILE") from None
+        raise DataError(f"{shown(path)} cannot be read ({error.strerror or error}): {way_out}") from None
     except UnicodeDecodeError:
         raise DataError(f"{shown(path)} is not encoded as UTF-8: save it as UTF-8, with one class name a line") from None
     names = [unicodedata.normalize("NFC", line.strip()) for line in lines]
     while names and not names[-1]:
         names.pop()
+    first = {name: number for number, name in reversed(list(enumerate(names)))}
     for number, name in enumerate(names):
-        if not name or not name.isprintable() or name in names[:number]:
+        if not name or not name.isprintable() or first[name] < number:
             what = "is empty" if not name else "cannot be printed" if not name.isprintable() else f"names '{name}' again"
             raise DataError(f"{shown(path)}, line {number + 1}, {what}: give one class name a line, in label order")
     if len(names) < 2:

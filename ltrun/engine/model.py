@@ -58,7 +58,7 @@ class Model:
     @property
     def view(self) -> Decoding:
         """How an image file becomes an input: as for the data set of the run, or else its centre square."""
-        return self.recipe.source.build({}).how or Decoding(self.context.input_shape[-1])
+        return self.recipe.dataset().how or Decoding(self.context.input_shape[-1])
 
     @cached_property
     def evaluated(self) -> Network:

@@ -9,9 +9,7 @@ import http.client
 import json
 import os
 import re
-import secrets
 import urllib.request
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,8 @@ from ltrun.data.cache import cache_folder
 from ltrun.errors import ConfigError, TrainingError, did_you_mean
 from ltrun.machine import at_home
 from ltrun.parts import Backbone
-from ltrun.results.atomic import write_atomically
+from ltrun.results import tensors as saved
+from ltrun.results.atomic import appearing, write_atomically
 
 KEY = "network.weights"
 DIGITS = 8  # hex digits of the SHA-256 that name a file of weights, as in torchvision's file names
@@ -122,28 +121,25 @@ def _of_huggingface(url: str) -> Path | None:
 def _fetched(url: str) -> Path:
     """Downloads a published file into torch's hub cache. Of several processes one downloads and the others wait."""
     path = hub() / file_of(url)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_name(f".{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if path.is_file():
                 return path
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as response, temporary.open("xb") as file:
-                while block := response.read(1 << 20):
-                    file.write(block)
-            stated = NAMED.search(path.name)
-            if stated and not sha256(temporary).startswith(stated[1]):
-                raise OSError("the answer is another file: its SHA-256 is not the one in its name")
-            temporary.replace(path)
+            with appearing(path) as temporary:
+                with urllib.request.urlopen(url, timeout=TIMEOUT) as response, temporary.open("xb") as file:
+                    while block := response.read(1 << 20):
+                        file.write(block)
+                stated = NAMED.search(path.name)
+                if stated and not sha256(temporary).startswith(stated[1]):
+                    raise OSError("the answer is another file: its SHA-256 is not the one in its name")
             return path
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error  # urllib's errors wrap the informative one
         raise ConfigError(
             f"{KEY}: {url} could not be fetched ({reason}); put the file into {path.parent}, or give its path, {KEY}=PATH"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
@@ -216,9 +212,7 @@ def _content(path: Path) -> Any:
         except ImportError:
             raise ConfigError(f"{KEY}: {path} needs safetensors: pip install 'ltrun[pretrained]'") from None
         return load_file(path)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
-        return torch.load(path, map_location="cpu", weights_only=True)
+    return saved.read(path)
 
 
 def classifier_of(tensors: Mapping[str, Tensor]) -> tuple[str, int] | None:

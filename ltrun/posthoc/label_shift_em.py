@@ -9,6 +9,7 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Evidence, PostHoc
 from ltrun.posthoc.effective_prior import LEAST, source_prior
 from ltrun.results import mapped
+from ltrun.results.spans import spans
 from ltrun.types import ClassStats, Outputs
 
 
@@ -59,7 +60,7 @@ class LabelShiftEM(PostHoc):
         test = splits["test_inputs"].outputs().need("logits")
         source = source_prior(train, self.present)
         ratio = mapped.empty(test.shape, torch.float64, f"the posteriors of {len(test):,} test images")
-        for some in mapped.spans(test):
+        for some in spans(test.shape):
             ratio[some] = test[some].double().softmax(1) / source
         target = maximised(ratio, source, self.iterations, self.tolerance)
         self.shift = (target.clamp(min=LEAST) / source).log().float()

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.parts import Evidence, PostHoc
-from ltrun.results.mapped import spans
+from ltrun.results.spans import spans
 from ltrun.types import Outputs
 
 
@@ -39,7 +39,7 @@ class NCM(PostHoc):
         self.shift = features.mean(0) if self.centre else features.new_zeros(features.shape[1])
         labels = splits["train"].labels.to(features.device)
         sums = features.new_zeros(self.num_classes, features.shape[1])
-        for some in spans(features):  # the features of all images may lie in a file, and not fit into memory
+        for some in spans(features.shape):  # the features of all images may lie in a file, and not fit into memory
             sums.index_add_(0, labels[some], self._unit(features[some]))
         self.means = sums / torch.bincount(labels, minlength=self.num_classes)[:, None]  # nan for a class without images
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ltrun.classifier.causal import unit_per_head
 from ltrun.errors import ConfigError
 from ltrun.parts import Evidence, PostHoc
-from ltrun.results.mapped import spans
+from ltrun.results.spans import spans
 from ltrun.types import Outputs
 
 
@@ -68,7 +68,7 @@ class TDE(PostHoc):
         """Whether the scores with alpha = 0 equal the network's logits, up to rounding in half precision."""
         features, logits = outputs.need("features"), outputs.need("logits")
         apart, largest = [], []
-        for some in spans(logits):
+        for some in spans(logits.shape):
             scores = self._scores(replace(outputs, features=features[some]), 0.0)
             apart.append((scores - logits[some]).abs().max())
             largest.append(logits[some].abs().max())

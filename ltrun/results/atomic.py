@@ -28,22 +28,31 @@ def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], object]) -> 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
+    """Does what `appearing` does, and forces the file to the disk. Raises TrainingError."""
+    try:
+        with appearing(path) as temporary:
+            yield temporary
+            sync(temporary)
+    except OSError as error:
+        raise TrainingError(_sentence(path, error)) from error
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, with its suffix, to be written piece by piece; then renames it to `path`.
 
-    After an error or an interruption the old file is as it was, and the temporary one is gone. Raises TrainingError.
+    Makes missing folders. After an error or an interruption the old file is as it was, and the temporary one is gone. What a
+    power failure may take can be written so; `replacing` is for all else. Raises OSError.
     """
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        sync(temporary)
         temporary.replace(path)
-    except OSError as error:
-        raise TrainingError(_sentence(path, error)) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def append(path: Path, text: str) -> None:

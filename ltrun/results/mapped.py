@@ -17,7 +17,6 @@ from ltrun.errors import TrainingError
 from ltrun.results.atomic import FULL
 
 LARGE = 2**28  # bytes; a larger tensor lies in a file
-AT_ONCE = 2**20  # numbers that are worked on at a time
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, what: str) -> Tensor:
@@ -42,12 +41,6 @@ def empty(shape: Sequence[int], dtype: torch.dtype, what: str) -> Tensor:
             "the command"
         ) from None
     return torch.frombuffer(space, dtype=dtype).view(*shape)
-
-
-def spans(tensor: Tensor) -> list[slice]:
-    """Returns the rows of a tensor (N, ...) in pieces, each of which is worked on in memory at once."""
-    step = max(1, AT_ONCE // max(1, tensor[:1].numel()))
-    return [slice(first, first + step) for first in range(0, len(tensor), step)]
 
 
 def _folder() -> Path:

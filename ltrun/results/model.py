@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ltrun.errors import DataError
 from ltrun.results.address import MODEL
@@ -43,13 +42,11 @@ class Trained:
 
         Raises DataError for a file that is damaged, or belongs to another run.
         """
-        import torch
+        from ltrun.results.tensors import read
 
         path = folder / MODEL
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
-                found: Any = torch.load(path, map_location="cpu", weights_only=True)
+            found = read(path)
             trained = cls(**{**found, "input_shape": tuple(found["input_shape"])})
         except FileNotFoundError:
             return None

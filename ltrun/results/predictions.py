@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from ltrun.errors import ConfigError, DataError, did_you_mean
 from ltrun.results.address import PREDICTIONS
 from ltrun.results.record import RunRecord
+from ltrun.results.spans import spans
 
-AT_ONCE = 2**20  # scores that are worked on in memory at a time
-LARGE = 2**26  # bytes; larger scores stay in the file
+LARGE, PIECE = 2**26, 2**20  # bytes: larger scores stay in the file, which is checked piece by piece
 DAMAGED = (
     OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
@@ -41,21 +41,17 @@ class Predictions:
     @cached_property
     def predicted(self) -> Integers:
         """(N,) classes with the highest score."""
-        parts = [self.scores[some].argmax(1) for some in self._spans(len(self.scores))]  # of all, NumPy would copy the file
+        parts = [self.scores[some].argmax(1) for some in spans(self.scores.shape)]  # of all, NumPy would copy the file
         return np.concatenate(parts)
 
     def probabilities(self, rows: Integers, classes: Integers) -> NDArray[np.float64]:
         """Returns (R,) the softmax of the scores of each row, at the class of that row. rows, classes: (R,)."""
         found = np.empty(len(rows))
-        for some in self._spans(len(rows)):
+        for some in spans((len(rows), self.scores.shape[1])):
             scores = self.scores[rows[some]].astype(np.float64)
             powers = np.exp(scores - scores.max(1, keepdims=True))
             found[some] = powers[np.arange(len(powers)), classes[some]] / powers.sum(1)
         return found
-
-    def _spans(self, rows: int) -> list[slice]:
-        step = max(1, AT_ONCE // self.scores.shape[1])
-        return [slice(first, first + step) for first in range(0, rows, step)]
 
 
 def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictions:
@@ -96,7 +92,7 @@ def _scores(path: Path, arrays: NpzFile, name: str) -> NDArray[Any]:
             return np.asarray(arrays[name])
         shape, by_columns, dtype = np.lib.format.read_array_header_1_0(member)
         start += member.tell()
-        while member.read(AT_ONCE):  # raises BadZipFile at the end, if the sum is wrong
+        while member.read(PIECE):  # raises BadZipFile at the end, if the sum is wrong
             pass
     if dtype.hasobject:
         raise ValueError("the scores are Python objects")

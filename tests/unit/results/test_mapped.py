@@ -55,12 +55,3 @@ def test_a_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     with pytest.raises(TrainingError, match=r"/gone: No such file or directory; set TMPDIR"):
         mapped.empty((1000,), torch.float32, "the scores")
-
-
-def test_pieces_hold_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapped, "AT_ONCE", 10)
-    rows = torch.arange(9)
-    for width, pieces in ((3, 3), (10, 9), (40, 9), (1, 1)):
-        tensor = rows[:, None].expand(9, width)
-        spans = mapped.spans(tensor)
-        assert len(spans) == pieces and torch.cat([rows[some] for some in spans]).equal(rows)
