@@ -7,15 +7,19 @@ from ltrun.augmentation.autoaugment import AutoAugment
 from ltrun.augmentation.cmo import CMO
 from ltrun.augmentation.colour_jitter import ColourJitter
 from ltrun.augmentation.crop_flip import CropFlip
+from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
+from ltrun.augmentation.mamix import MAMix
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
+from ltrun.augmentation.remix import Remix
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
+from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "Mixup", "RandAugment", "RandomResizedCrop",
-    "Rotation", "SimCLR",
+    "CMO", "AutoAugment", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "MAMix", "Mixup", "RandAugment",
+    "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
 ]  # fmt: skip
