@@ -12,6 +12,7 @@ from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
 from ltrun.augmentation.mamix import MAMix
 from ltrun.augmentation.mixup import Mixup
+from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
 from ltrun.augmentation.remix import Remix
@@ -20,6 +21,6 @@ from ltrun.augmentation.simclr import SimCLR
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "CMO", "AutoAugment", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "MAMix", "Mixup", "RandAugment",
+    "CMO", "AutoAugment", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "MAMix", "Mixup", "OPeN", "RandAugment",
     "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
 ]  # fmt: skip
