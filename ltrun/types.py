@@ -265,13 +265,13 @@ class View:
     """Read-only access to the training set and the network, for a part's `adapt`.
 
     open: row numbers (N,) of the training set -> Batch, inputs as stored. predict: inputs as stored -> Outputs, without
-    gradient, in evaluation mode.
+    gradient, in evaluation mode; of a teacher, if it is named: predict(inputs, "teacher").
     """
 
     clock: Clock
     stats: ClassStats
     open: Callable[[Tensor], Batch]
-    predict: Callable[[Tensor], Outputs]
+    predict: Callable[..., Outputs]
     generator: torch.Generator
 
 
@@ -279,7 +279,7 @@ def seed_of(*keys: object) -> int:
     """Returns a 63-bit seed, a function of its keys alone.
 
     | keys | draws |
-    | seed, "network" | the weights of a new network |
+    | seed, "network" | the weights of a new network; with a stage, of the network that it resets |
     | seed, stage, "enter" | heads that a stage resets or wraps |
     | seed, stage, "parts" | the parts of a stage |
     | seed, stage, epoch | augmentation, mixing and noise of an epoch; with "samplers", the rows |

@@ -16,9 +16,9 @@ from ltrun.data.source import Splits
 from ltrun.data.stores import Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
-from ltrun.parts import Backbone, Prepare
+from ltrun.parts import Backbone, Network, Prepare
 from ltrun.recipe.pretrained import pretrained_elsewhere
-from ltrun.recipe.stage import Recipe
+from ltrun.recipe.stage import Recipe, Teacher
 from ltrun.tasks.base import Meter, Task
 from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats
@@ -30,6 +30,7 @@ ON_CPU, TOGETHER = 250, 2**23  # size of an evaluation batch: inputs on a CPU, a
 class RunContext:
     """stats: class statistics of the training set. prepare: stored inputs -> inputs of the network. input_shape: shape of one
     stored input, such as (channels, H, W). warn: takes a sentence for the user. ranks: the processes that train this run.
+    teach: returns the network of a teacher; without it, untrained copies of the network in training stand for teachers.
     """
 
     settings: Settings
@@ -42,6 +43,7 @@ class RunContext:
     input_shape: torch.Size
     warn: Callable[[str], None]
     ranks: Ranks = ALONE
+    teach: Callable[[Teacher, RunContext], Network] | None = None
 
     @classmethod
     def open(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,6 +26,21 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A frozen network beside the network in training: of a run of its own, or, with `previous`, as the last stage left it.
+
+    words: command line of the run, on the data set of the student, which trains it where it is missing. run: folder of a
+    finished run in its place. path: key of the configuration.
+    """
+
+    path: str
+    origin: str
+    words: Sequence[str] = ()
+    run: str | None = None
+    previous: bool = False
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stretch of training with its own parts, optimizer and schedule; it continues with the previous stage's network."""
 
@@ -33,6 +48,7 @@ class Stage:
     epochs: int
     streams: dict[str, Stream]
     mixers: dict[str, Bound[parts.Mixer]]
+    feature_mixers: dict[str, Bound[parts.FeatureMixer]]
     terms: dict[str, tuple[float, Bound[parts.Term]]]  # without 'classification', adjusts and weighs make up the loss
     adjusts: list[Bound[parts.Adjust]]
     weighs: list[Bound[parts.Weigh]]
@@ -43,8 +59,10 @@ class Stage:
     criterion: Bound[parts.Criterion] | None
     optimizer: Bound[Optimizer]
     schedule: Bound[Schedule]
+    teachers: dict[str, Teacher] = field(default_factory=dict)
     trainable: list[str] | None = None  # patterns over the network's parameter names; None trains all
     reset_head: bool = False
+    reset_network: bool = False
     norm: Literal["follow", "track", "hold"] = "follow"
 
     def parts(self) -> Iterator[Bound[parts.Part]]:
@@ -53,6 +71,7 @@ class Stage:
             yield from [stream.sampler] if stream.sampler else []
             yield from (stream.augments or {}).values()
         yield from self.mixers.values()
+        yield from self.feature_mixers.values()
         yield from (part for _, part in self.terms.values())
         yield from self.adjusts
         yield from self.weighs
