@@ -34,7 +34,9 @@ CONTEXT = {
     "sampler": "Sampler of stream main",
     "samplers": "mapping of streams to their Samplers",
     "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
+    "reads_unlabelled": "bool: whether training reads unlabelled images, for a data set",
     "device_decodes": "bool: whether the CUDA device decodes photographs, as runtime.decode says, for a data set",
+    "unlabelled": "int: number of unlabelled images",
     "outer": "list of parameters of the parts with `outer`, for the update that learns them",
     "parameter_names": "list of str: names of all parameters, for an optimizer, which gets those that the stage trains",
 }

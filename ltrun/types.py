@@ -264,13 +264,13 @@ def fraction_of(epochs: int, fraction: float) -> int:
 class View:
     """Read-only access to the training set and the network, for a part's `adapt`.
 
-    open: row numbers (N,) of the training set -> Batch, inputs as stored. predict: inputs as stored -> Outputs, without
-    gradient, in evaluation mode; of a teacher, if it is named: predict(inputs, "teacher").
+    open: row numbers (N,) of the training set -> Batch, inputs as stored; split="unlabelled": of the unlabelled images.
+    predict: inputs as stored -> Outputs, without gradient, in evaluation mode; predict(inputs, "teacher"): of that teacher.
     """
 
     clock: Clock
     stats: ClassStats
-    open: Callable[[Tensor], Batch]
+    open: Callable[..., Batch]
     predict: Callable[..., Outputs]
     generator: torch.Generator
 

@@ -16,6 +16,7 @@ from ltrun.data.source import Splits
 from ltrun.data.stores import Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
+from ltrun.errors import ConfigError
 from ltrun.parts import Backbone, Network, Prepare
 from ltrun.recipe.pretrained import pretrained_elsewhere
 from ltrun.recipe.stage import Recipe, Teacher
@@ -52,6 +53,12 @@ class RunContext:
         """Opens the data set of a recipe. Raises LtrunError."""
         source = recipe.dataset(device_decodes=settings.runtime.decode == "device")
         splits, task = ranks.first_on_each_machine(lambda: source.open(device)), SingleLabel()
+        if recipe.reads_unlabelled and splits.unlabelled is None:
+            readers = {s.origin for stage in recipe.stages for s in stage.streams.values() if s.split == "unlabelled"}
+            raise ConfigError(
+                f"{' and '.join(sorted(readers))} reads unlabelled images, which this data set does not have: choose CIFAR or "
+                "digits_lt with a long tail, whose left-over images serve as such"
+            )
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
         for sentence in pretrained_elsewhere(recipe.backbone, shape):
@@ -75,6 +82,13 @@ class RunContext:
     def evaluated(self) -> dict[str, Store]:
         """The stores of the splits on which predictors are measured, by name."""
         return {"test": self.splits.test} | ({"val": self.splits.val} if self.splits.val is not None else {})
+
+    def store(self, split: str) -> Store:
+        """Returns the images that a stream draws: 'train' or 'unlabelled'. Raises ConfigError if there are none."""
+        store = {"train": self.splits.train, "unlabelled": self.splits.unlabelled}[split]
+        if store is None:
+            raise ConfigError("this data set has no unlabelled images")
+        return store
 
     @property
     def evaluation_batch(self) -> int:
@@ -100,6 +114,7 @@ class RunContext:
             "in_channels": self.input_shape[0],
             "input_shape": self.input_shape,
             "channels_last": self.settings.runtime.channels_last,
+            "unlabelled": 0 if self.splits.unlabelled is None else len(self.splits.unlabelled),
         }
 
 

@@ -131,7 +131,7 @@ def _stand_ins(settings: Settings, recipe: Recipe) -> Iterator[RunContext]:
                 settings=replace(settings, runtime=runtime),
                 device=CPU,
                 precision=Precision("fp32", CPU),
-                splits=Splits(store, store, store, names),
+                splits=Splits(store, store, store, names, unlabelled=store),
                 stats=ClassStats(counts, names),
                 task=SingleLabel(),
                 prepare=recipe.prepare.build({"in_channels": channels, "channels_last": settings.runtime.channels_last}),

@@ -155,10 +155,10 @@ class StageRun(nn.Module):
         late = levers.gathers_in_the_step(self.context.settings.runtime)
         crop = self.objective.crops.get(stream)
         cuts = drawn(crop, seed_of(self.context.seed, clock.stage, clock.epoch, "crops", stream), plan) if crop else None
-        return self.context.ranks.open(self.context.splits.train, plan, late, cuts)
+        return self.context.ranks.open(self.context.store(self.stage.split_of(stream)), plan, late, cuts)
 
-    def _open(self, rows: Tensor) -> Batch:
-        return next(self.context.ranks.open(self.context.splits.train, [rows]))
+    def _open(self, rows: Tensor, split: str = "train") -> Batch:
+        return next(self.context.ranks.open(self.context.store(split), [rows]))
 
     def remember_best(self, row: Row) -> None:
         """Keeps the network of an epoch that is the best so far on the validation split, by the task's first metric.
@@ -183,11 +183,12 @@ class StageRun(nn.Module):
 
     def _draw(self, clock: Clock, generator: torch.Generator) -> dict[str, Tensor]:
         """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows."""
-        targets, streams = self.context.splits.train.targets, self.stage.streams
+        streams = self.stage.streams
         samplers = {name: cast(Sampler, self.samplers[name]) for name in streams if name in self.samplers}
-        drawn = {name: sampler.draw(targets, clock, generator) for name, sampler in samplers.items()}
+        targets = {name: self.context.store(streams[name].split).targets for name in samplers}
+        drawn = {name: sampler.draw(targets[name], clock, generator) for name, sampler in samplers.items()}
         for name, plan in drawn.items():
-            check_rows(plan, len(targets), samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
+            check_rows(plan, len(targets[name]), samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
         rows = self.context.ranks.from_first(lambda: drawn)  # all ranks drew, so that all samplers and generators move alike
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
@@ -209,9 +210,9 @@ def _objective(
     weights = {name: weight for name, (weight, _) in stage.terms.items()}
     if "classification" not in terms:
         terms, weights = {"classification": injected["classify"], **terms}, {"classification": 1.0, **weights}
-    store = context.splits.train
     augments, crops = dict[str, list[Augment]](), dict[str, Crop]()
     for name in stage.streams:
+        store = context.store(stage.split_of(name))
         crop, augments[name] = cut_while_decoding(augments_of(stage, name, injected), store)
         crops |= {name: crop} if crop else {}
     mixers = {name: part.build(injected) for name, part in stage.mixers.items()}

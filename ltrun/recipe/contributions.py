@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -96,15 +96,19 @@ class Contributions:
             self.named[role][name] = bind(item, path, KEYED[role], self.plugins, origin)
 
     def _stream(self, item: Any, path: str, origin: str) -> Stream:
-        if not isinstance(item, Mapping) or set(item) - {"sampler", "of", "augments"} or ("of" in item) == ("sampler" in item):
-            raise ConfigError(f"{path}: expected 'sampler' or 'of', and optionally 'augments', got {item!r}")
+        keys = {"sampler", "of", "augments", "split"}
+        if not isinstance(item, Mapping) or set(item) - keys or ("of" in item) == ("sampler" in item):
+            raise ConfigError(f"{path}: expected 'sampler' or 'of', and optionally 'augments' and 'split', got {item!r}")
+        if "of" in item and "split" in item:
+            raise ConfigError(f"{path}.split: a stream with 'of' has the images of stream '{item['of']}'; remove it")
         sampler = bind(item["sampler"], f"{path}.sampler", parts.Sampler, self.plugins, origin) if "sampler" in item else None
         augments = None
         if item.get("augments") is not None:
             nodes = mapping(item["augments"], f"{path}.augments")
             augments = {k: bind(v, f"{path}.augments.{k}", parts.Augment, self.plugins, origin) for k, v in nodes.items()}
         of = coerce(item["of"], str, f"{path}.of") if "of" in item else None
-        return Stream(sampler, of, augments, origin)
+        split = coerce(item.get("split", "train"), Literal["train", "unlabelled"], f"{path}.split")
+        return Stream(sampler, of, augments, origin, split)
 
     def _claim(self, what: str, origin: str) -> None:
         if what in self.owner:

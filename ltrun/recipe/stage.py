@@ -17,12 +17,16 @@ MAIN = "main"  # the stream of resampling and augmentation
 
 @dataclass(frozen=True)
 class Stream:
-    """A sampler, or the rows of another stream (`of`). augments: None for the augmentations of the main stream."""
+    """A sampler, or the rows of another stream (`of`). augments: None for the augmentations of the main stream.
+
+    split: the images that the sampler draws; a stream with `of` has those of the other stream.
+    """
 
     sampler: Bound[parts.Sampler] | None
     of: str | None
     augments: dict[str, Bound[parts.Augment]] | None
     origin: str
+    split: Literal["train", "unlabelled"] = "train"
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class Stage:
     reset_network: bool = False
     norm: Literal["follow", "track", "hold"] = "follow"
 
+    def split_of(self, stream: str) -> str:
+        """Returns the split whose images a stream has: 'train' or 'unlabelled'."""
+        return self.streams[self.streams[stream].of or stream].split
+
     def parts(self) -> Iterator[Bound[parts.Part]]:
         """Yields every part that the stage's options contribute, without nested parts."""
         for stream in self.streams.values():
@@ -95,9 +103,15 @@ class Recipe:
         streams = [stream for stage in self.stages for stream in stage.streams.values()]
         return any(part.target.cuts for stream in streams for part in (stream.augments or {}).values())
 
+    @property
+    def reads_unlabelled(self) -> bool:
+        """Whether a stream of a stage has unlabelled images."""
+        return any(stream.split == "unlabelled" for stage in self.stages for stream in stage.streams.values())
+
     def dataset(self, **known: object) -> Source:
-        """Returns the data set, built for what its training does to photographs. known: what else the options may ask for."""
-        return self.source.build({"random_crops": self.cuts_photographs} | known)
+        """Returns the data set, built for what its training does with images. known: what else the options may ask for."""
+        used = {"random_crops": self.cuts_photographs, "reads_unlabelled": self.reads_unlabelled}
+        return self.source.build(used | known)
 
     def check_settings(self) -> None:
         """Builds the optimizers and schedules that need no data, to check their values early. Raises ConfigError."""
