@@ -11,6 +11,7 @@ from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
 from ltrun.augmentation.mamix import MAMix
+from ltrun.augmentation.manifold_mixup import ManifoldMixup
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
@@ -21,6 +22,6 @@ from ltrun.augmentation.simclr import SimCLR
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "CMO", "AutoAugment", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "MAMix", "Mixup", "OPeN", "RandAugment",
-    "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
+    "CMO", "AutoAugment", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "MAMix", "ManifoldMixup", "Mixup", "OPeN",
+    "RandAugment", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
 ]  # fmt: skip
