@@ -265,7 +265,7 @@ class View:
     """Read-only access to the training set and the network, for a part's `adapt`.
 
     open: row numbers (N,) of the training set -> Batch, inputs as stored. predict: inputs as stored -> Outputs, without
-    gradient, in evaluation mode.
+    gradient, in evaluation mode. labels: (N,) of the training set. augment: batch as stored -> batch as stream main augments it.
     """
 
     clock: Clock
@@ -273,6 +273,8 @@ class View:
     open: Callable[[Tensor], Batch]
     predict: Callable[[Tensor], Outputs]
     generator: torch.Generator
+    labels: Tensor
+    augment: Callable[[Batch], Batch]
 
 
 def seed_of(*keys: object) -> int:
