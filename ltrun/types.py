@@ -265,7 +265,7 @@ class View:
     """Read-only access to the training set and the network, for a part's `adapt`.
 
     open: row numbers (N,) of the training set -> Batch, inputs as stored. predict: inputs as stored -> Outputs, without
-    gradient, in evaluation mode. labels: (N,) of the training set. augment: batch as stored -> batch as stream main augments it.
+    gradient, in evaluation mode. labels: (N,) of the training set. augment: stored batch -> batch as stream main augments it.
     """
 
     clock: Clock
