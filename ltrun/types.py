@@ -262,10 +262,10 @@ def fraction_of(epochs: int, fraction: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Read-only access to the training set and the network, for a part's `adapt`.
+    """Read-only access of a part to the training set and the network, for its `adapt`.
 
     open: row numbers (N,) of the training set -> Batch, inputs as stored. predict: inputs as stored -> Outputs, without
-    gradient, in evaluation mode. labels: (N,) of the training set. augment: stored batch -> batch as stream main augments it.
+    gradient, in evaluation mode. labels: (N,) of the training set. augment: stored batch -> batch as its stream has it.
     """
 
     clock: Clock

@@ -96,6 +96,7 @@ class CUDA(Augment):
             raise ConfigError(f"accept must be a share of correct predictions, at least 0 and below 1, got {accept}")
         self.probability, self.tests, self.accept, self.most = probability, tests, accept, operations
         turns, magnitudes = strengths(magnitude, operations)
+        self.levels = len(turns)
         values = [[value_of(name, m) for m in range(magnitude + 1)] for name in CHOICES]
         self.register_buffer("level", torch.zeros(num_classes, dtype=torch.long))
         self.register_buffer("turns", torch.tensor(turns), persistent=False)
@@ -103,12 +104,11 @@ class CUDA(Augment):
         self.register_buffer("choices", torch.tensor([INDEX[name] for name in CHOICES]), persistent=False)
         self.register_buffer("values", torch.tensor(values, dtype=torch.float64), persistent=False)
         self.register_buffer("signed", torch.tensor([name in SIGNED for name in CHOICES]), persistent=False)
-        self.tested: Tensor | None = None  # the level of each image of a test
 
     def forward(self, batch: Batch) -> Batch:
         images, device = batch.inputs, batch.inputs.device
         on = torch.rand(len(batch), device=device) < self.probability
-        level = self.level[batch.targets.primary] * on if self.tested is None else self.tested
+        level = self.level[batch.targets.primary] * on if self.level_given is None else self.level_given
         size = (self.most, len(batch))
         drawn = torch.randint(len(CHOICES), size, device=device)
         negative = torch.rand(size, device=device) > 0.5
@@ -121,19 +121,19 @@ class CUDA(Augment):
 
     @torch.no_grad()
     def adapt(self, view: View) -> None:
-        levels, counts = len(self.turns), view.stats.counts
-        trials = trials_of(self.level.cpu(), self.tests, levels) * (counts > 0)[:, None]
+        counts = view.stats.counts
+        trials = trials_of(self.level.cpu(), self.tests, self.levels) * (counts > 0)[:, None]
         cell = torch.arange(trials.numel()).repeat_interleave(trials.flatten())  # of each test: class * levels + level
         by_class = view.labels.cpu().argsort(stable=True)
-        first, label = counts.cumsum(0) - counts, cell // levels
+        first, label = counts.cumsum(0) - counts, cell // self.levels
         draw = torch.rand(len(cell), generator=view.generator, dtype=torch.float64) * counts[label]
         rows = by_class[first[label] + draw.long()]
         correct = torch.zeros(trials.numel(), dtype=torch.long, device=self.level.device)
         for some, where in zip(rows.split(AT_ONCE), cell.to(correct.device).split(AT_ONCE), strict=True):
             batch = view.open(some)
-            self.tested = where % levels
+            self.level_given = where % self.levels
             logits = view.predict(view.augment(batch).inputs).need("logits")
-            self.tested = None
+            self.level_given = None
             correct.index_add_(0, where, (logits.argmax(1) == batch.targets.primary).long())
         level = updated(self.level, correct.view_as(trials), trials.to(correct.device), self.accept)
         self.level.copy_(level * (counts > 0).to(level.device))

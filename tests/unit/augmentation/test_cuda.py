@@ -126,7 +126,7 @@ def test_a_test_augments_as_in_training_and_by_its_own_level() -> None:
     assert len(plain) == 3 * (1 + 2 + 3) + 3 * (1 + 2) + 0 + 3, "3 images at level 0, 6 at level 1, 9 at level 2"
     assert all(plain[:3]) and all(plain[18:21]) and all(plain[27:]), "level 0 augments nothing"
     assert sum(plain) < 14, "higher levels augment all images of the test, not a share"
-    assert part.tested is None
+    assert part.level_given is None
 
 
 def test_an_image_has_its_classs_level_with_the_probability() -> None:

@@ -210,7 +210,7 @@ def test_cmo_mixup_ldam_drw_and_cosine_in_one_step(epoch: int, order: list[str],
     run = StageRun.of(recipe.stages[0], network, made.context)
     clock = Clock("train", epoch, 10)
     for module in run.parts:
-        module.adapt(run.view(clock, torch.Generator()))
+        module.adapt(run.view(clock, torch.Generator(), module))
     run.train()
     rows = {"main": torch.arange(0, 64, 2), "tail": torch.arange(69, 37, -1)}
     drawn = {name: next(iter(digits()[0].open([plan]))) for name, plan in rows.items()}
