@@ -7,6 +7,7 @@ from ltrun.augmentation.autoaugment import AutoAugment
 from ltrun.augmentation.cmo import CMO
 from ltrun.augmentation.colour_jitter import ColourJitter
 from ltrun.augmentation.crop_flip import CropFlip
+from ltrun.augmentation.cuda import CUDA
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
 from ltrun.augmentation.mixup import Mixup
@@ -16,6 +17,6 @@ from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
 
 __all__ = [
-    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "Mixup", "RandAugment", "RandomResizedCrop",
+    "AutoAugment", "CMO", "CUDA", "ColourJitter", "CropFlip", "Cutout", "Flip", "Mixup", "RandAugment", "RandomResizedCrop",
     "Rotation", "SimCLR",
 ]  # fmt: skip
