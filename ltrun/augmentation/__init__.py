@@ -9,6 +9,7 @@ from ltrun.augmentation.colour_jitter import ColourJitter
 from ltrun.augmentation.crop_flip import CropFlip
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
+from ltrun.augmentation.isda import ISDA
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
@@ -16,6 +17,6 @@ from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
 
 __all__ = [
-    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "Mixup", "RandAugment", "RandomResizedCrop",
+    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "ISDA", "Mixup", "RandAugment", "RandomResizedCrop",
     "Rotation", "SimCLR",
 ]  # fmt: skip
