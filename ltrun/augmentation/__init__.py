@@ -10,6 +10,7 @@ from ltrun.augmentation.crop_flip import CropFlip
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
 from ltrun.augmentation.isda import ISDA
+from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
@@ -17,6 +18,6 @@ from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
 
 __all__ = [
-    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "ISDA", "Mixup", "RandAugment", "RandomResizedCrop",
-    "Rotation", "SimCLR",
+    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "ISDA", "MetaSAug", "Mixup", "RandAugment",
+    "RandomResizedCrop", "Rotation", "SimCLR",
 ]  # fmt: skip

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltrun.augmentation import ISDA
+from ltrun.augmentation import ISDA, MetaSAug
 from ltrun.augmentation.isda import isda_logits
 from ltrun.augmentation.moments import Moments, joined
 from ltrun.loss import Classification
+from ltrun.margin.ldam import ldam_margins
+from ltrun.reweighting import EffectiveNumber
+from ltrun.reweighting.effective_number import effective_number_weights
 from ltrun.types import Batch, Clock, Labels, Outputs
 from tests.support.cases import blind_view
-from tests.support.golden import STATS, Golden, close, every_case
+from tests.support.golden import COUNTS, STATS, Golden, close, every_case
 
 BATCHES = {"batch 1": ("features", "labels"), "batch 2": ("features_view2", "labels_b")}
 PRECISIONS = [(torch.float64, 1e-9), (torch.float32, 2e-5)]
@@ -67,3 +70,27 @@ def test_isda_as_a_part_of_the_loss(golden: Golden) -> None:
         part.after_step({"main": outputs.detach()}, {"main": main})
         close(part.moments.covariances, expected["CoVariance"], 2e-5)
         assert part.moments.counts.tolist() == expected["Amount"]
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.0])
+def test_metasaug(golden: Golden, ratio: float) -> None:
+    """The loss under given covariances, as the part and the class weights of the run make it up."""
+    data = golden("metasaug")
+    assert data["inputs"]["cls_num_list"] == COUNTS.tolist()
+    left_out = {f"LDAM_meta ratio={other}": "the other parameter of this test" for other in {0.2, 0.0} - {ratio}}
+    with every_case(data, left_out) as take:
+        outputs = take(f"LDAM_meta ratio={ratio}")["outputs"]
+        for dtype, rtol in PRECISIONS:
+            features, labels, weight, bias, cov = tensors(data, dtype, "features", "labels", "fc_weight", "fc_bias", "cov")
+            part = MetaSAug(strength=ratio, initial=1.0, stats=STATS, features=8).to(dtype)
+            part.margins.copy_(ldam_margins(COUNTS, 0.5))
+            weights = EffectiveNumber(stats=STATS).to(dtype)
+            weights.weights.copy_(effective_number_weights(COUNTS, 0.9999))
+            part.ratio.fill_(ratio)  # exactly, in double precision
+            part.moments.covariances.copy_(cov.detach())
+            made = Outputs(features=features, logits=F.linear(features, weight, bias), head=weight)
+            main = Batch(torch.zeros(16), Labels.hard(labels), torch.arange(16))
+            loss = Classification(adjusts=[part], weighs=[weights])({"main": made}, {"main": main})
+            assert loss.item() == pytest.approx(outputs["loss"], rel=rtol)
+            for x, name in ((features, "grad_features"), (part.change, "grad_cov")):
+                close(torch.autograd.grad(loss, x, retain_graph=True)[0], outputs[name], rtol)
