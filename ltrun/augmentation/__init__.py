@@ -11,7 +11,9 @@ from ltrun.augmentation.cuda import CUDA
 from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
+from ltrun.augmentation.isda import ISDA
 from ltrun.augmentation.mamix import MAMix
+from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
@@ -22,6 +24,6 @@ from ltrun.augmentation.simclr import SimCLR
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AutoAugment", "CMO", "CUDA", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "MAMix", "Mixup", "OPeN",
-    "RandAugment", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
+    "AutoAugment", "CMO", "CUDA", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "ISDA", "MAMix", "MetaSAug",
+    "Mixup", "OPeN", "RandAugment", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
 ]  # fmt: skip
