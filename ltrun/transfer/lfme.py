@@ -83,7 +83,7 @@ class LFME(Term):
     Xiang et al., 2020, arXiv 2001.01536.
     """
 
-    teachers = GROUPS
+    teachers = tuple(GROUPS)
     correct: Tensor
     seen: Tensor
     weights: Tensor
