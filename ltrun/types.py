@@ -264,14 +264,14 @@ def fraction_of(epochs: int, fraction: float) -> int:
 class View:
     """Read-only access to the training set and the network, for a part's `adapt`.
 
-    open: row numbers (N,) of the training set -> Batch, inputs as stored. predict: inputs as stored -> Outputs, without
-    gradient, in evaluation mode.
+    open: row numbers (N,) of the training set -> Batch, inputs as stored; split="unlabelled": of the unlabelled images.
+    predict: inputs as stored -> Outputs, without gradient, in evaluation mode; predict(inputs, "teacher"): of that teacher.
     """
 
     clock: Clock
     stats: ClassStats
-    open: Callable[[Tensor], Batch]
-    predict: Callable[[Tensor], Outputs]
+    open: Callable[..., Batch]
+    predict: Callable[..., Outputs]
     generator: torch.Generator
 
 
@@ -279,7 +279,7 @@ def seed_of(*keys: object) -> int:
     """Returns a 63-bit seed, a function of its keys alone.
 
     | keys | draws |
-    | seed, "network" | the weights of a new network |
+    | seed, "network" | the weights of a new network; with a stage, of the network that it resets |
     | seed, stage, "enter" | heads that a stage resets or wraps |
     | seed, stage, "parts" | the parts of a stage |
     | seed, stage, epoch | augmentation, mixing and noise of an epoch; with "samplers", the rows |

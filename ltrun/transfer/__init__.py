@@ -1,4 +1,4 @@
-"""Knowledge transfer: students of frozen teachers, of their own past, and of pre-training."""
+"""Transfer of knowledge: pre-training, distillation from teachers, transfer from head to tail classes, self-training."""
 
 from ltrun.transfer.class_balanced_distillation import ClassBalancedDistillation
 from ltrun.transfer.dive import DiVE
