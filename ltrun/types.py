@@ -266,10 +266,11 @@ def fraction_of(epochs: int, fraction: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Read-only access to the training set and the network, for a part's `adapt`.
+    """Read-only access of a part to the training set and the network, for its `adapt`.
 
     open: row numbers (N,) of the training set -> Batch, inputs as stored; split="unlabelled": of the unlabelled images.
     predict: inputs as stored -> Outputs, without gradient, in evaluation mode; predict(inputs, "teacher"): of that teacher.
+    labels: (N,) of the training set. augment: stored batch -> the batch as stream main augments it.
     """
 
     clock: Clock
@@ -277,6 +278,8 @@ class View:
     open: Callable[..., Batch]
     predict: Callable[..., Outputs]
     generator: torch.Generator
+    labels: Tensor
+    augment: Callable[[Batch], Batch]
 
 
 def seed_of(*keys: object) -> int:

@@ -7,11 +7,14 @@ from ltrun.augmentation.autoaugment import AutoAugment
 from ltrun.augmentation.cmo import CMO
 from ltrun.augmentation.colour_jitter import ColourJitter
 from ltrun.augmentation.crop_flip import CropFlip
+from ltrun.augmentation.cuda import CUDA
 from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
+from ltrun.augmentation.isda import ISDA
 from ltrun.augmentation.mamix import MAMix
 from ltrun.augmentation.manifold_mixup import ManifoldMixup
+from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
@@ -22,6 +25,6 @@ from ltrun.augmentation.simclr import SimCLR
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "CMO", "AutoAugment", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "MAMix", "ManifoldMixup", "Mixup", "OPeN",
-    "RandAugment", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
+    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "CUDA", "CutMix", "Cutout", "Flip", "ISDA", "MAMix", "ManifoldMixup",
+    "MetaSAug", "Mixup", "OPeN", "RandAugment", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
 ]  # fmt: skip
