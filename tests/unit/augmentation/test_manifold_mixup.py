@@ -25,7 +25,7 @@ def test_a_batch_is_mixed_at_one_of_the_places() -> None:
     for _ in range(30):
         mixers = nn.ModuleDict({"manifold_mixup": part})
         outputs, streams, further = mixed_on_the_way(
-            network, mixers, {"main": batch}, ["main"], lambda piece, streams, need: piece(streams, need)
+            network, mixers, {"main": batch}, ["main"], lambda piece, streams, need, _: piece(streams, need)
         )
         targets = streams["main"].targets
         assert targets.index.shape == (4, 2) and further == {}
