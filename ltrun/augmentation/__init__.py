@@ -13,6 +13,7 @@ from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
 from ltrun.augmentation.isda import ISDA
 from ltrun.augmentation.mamix import MAMix
+from ltrun.augmentation.manifold_mixup import ManifoldMixup
 from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.pure_noise import OPeN
@@ -24,6 +25,6 @@ from ltrun.augmentation.simclr import SimCLR
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AutoAugment", "CMO", "CUDA", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "ISDA", "MAMix", "MetaSAug",
-    "Mixup", "OPeN", "RandAugment", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
+    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "CUDA", "CutMix", "Cutout", "Flip", "ISDA", "MAMix", "ManifoldMixup",
+    "MetaSAug", "Mixup", "OPeN", "RandAugment", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
 ]  # fmt: skip
