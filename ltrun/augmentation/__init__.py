@@ -14,10 +14,11 @@ from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
+from ltrun.augmentation.risda import RISDA
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
 
 __all__ = [
     "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "ISDA", "MetaSAug", "Mixup", "RandAugment",
-    "RandomResizedCrop", "Rotation", "SimCLR",
+    "RandomResizedCrop", "RISDA", "Rotation", "SimCLR",
 ]  # fmt: skip
