@@ -1,4 +1,4 @@
-"""Updates: plain gradient descent, and a bilevel step that learns outer parameters."""
+"""Updates: plain gradient descent, a bilevel step that learns outer parameters, a step with a corrected gradient."""
 
 from __future__ import annotations
 
@@ -141,6 +141,49 @@ class Bilevel(Update):
         return self.lr * mean / (square.sqrt() + 1e-8)
 
 
+def corrected(base: Tensor, other: Tensor) -> Tensor:
+    """Returns base + other, without the component of `other` along `base` where the two point apart. Both: of one parameter."""
+    along = (base * other).sum().clamp(max=0) / base.square().sum().clamp(min=torch.finfo(base.dtype).tiny)
+    return base + other - along * base
+
+
+class KnowledgeCorrection(Update):
+    """LTRL's knowledge correction: a term's gradient loses its component against the gradient of all other terms.
+
+    For each parameter tensor, with g the gradient of the other terms and k the gradient of the term: if g . k < 0, k becomes
+    k - (g . k / g . g) g, which is orthogonal to g. The step is taken along g + k. term: name of the term. A step has two
+    backward passes.
+
+    Zhao et al., 2024, arXiv 2407.12568.
+    """
+
+    def __init__(self, term: str = "review"):
+        super().__init__()
+        self.term = term
+
+    def forward(
+        self, objective: nn.Module, optimizer: Descent, streams: Streams
+    ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
+        objective = cast(Objective, objective)
+        if objective.scaler is not None:
+            raise ConfigError(
+                "runtime.precision: the loss is scaled with fp16, and KnowledgeCorrection needs its true gradient; "
+                "use bf16 or fp32"
+            )
+        values, outputs, streams = objective(streams)
+        others = [value for name, value in values.items() if name not in (self.term, "total")]
+        if self.term not in values or not others:
+            raise ConfigError(f"update.term must be one of several terms, {', '.join(values)}, got {self.term}")
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        base = _gradient(torch.stack(others).sum(), parameters, again=True)
+        term = _gradient(values[self.term], parameters)
+        slopes = objective.ranks.mean([*base, *term])
+        for parameter, *pair in zip(parameters, slopes[: len(base)], slopes[len(base) :], strict=True):
+            parameter.grad = corrected(*pair)
+        optimizer.step()
+        return values, outputs, streams
+
+
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns copies under the same names, made by one kernel and not by one for each tensor."""
     copies = {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
@@ -160,6 +203,9 @@ class _Predictor(nn.Module):
         return self.network.predict(inputs)
 
 
-def _gradient(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
-    """Returns the derivatives of a scalar; zeros for inputs that it does not depend on."""
-    return torch.autograd.grad(value, inputs, create_graph=create_graph, allow_unused=True, materialize_grads=True)
+def _gradient(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False, again: bool = False) -> tuple[Tensor, ...]:
+    """Returns the derivatives of a scalar; zeros for inputs that it does not depend on. again: whether more follow."""
+    keep = create_graph or again
+    return torch.autograd.grad(
+        value, inputs, retain_graph=keep, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
