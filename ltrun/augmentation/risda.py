@@ -46,17 +46,17 @@ def risda_logits(
 class RISDA(Adjust):
     """Reasoning-based implicit semantic augmentation: tail classes borrow means and covariances from similar classes.
 
-    Before the first epoch of its stage it reads the training set: K, the confusion matrix of the network (see
-    knowledge_graph), and the class means m, both in evaluation mode. The borrowed direction of a class is d = K m - m. Classes
+    Before the first epoch of its stage it reads the training images, augmented as in training, in evaluation mode: K, the
+    confusion matrix (see knowledge_graph), and the class means m. The borrowed direction of a class is d = K m - m. Classes
     outside the `head_share` of the largest ones replace their running covariance by sum_j K_cj S_j, in every step and for good,
     as in the authors' code, so that it tends to the covariances of head classes. `alpha` and `beta` grow linearly over the
     stage from `initial` times their value: the authors' grow from epoch 0 of 200, and the stage begins at epoch 160.
 
     alpha = 1: the authors have 0.5 and add alpha * d to the features and once more to the logits, which gives the same loss as
     twice alpha in the logits alone. beta = 0.75 is for imbalance 100, 1 for 200. Differences: the authors keep K of the epoch
-    with the best training accuracy, and evaluate augmented images; here K and m are of the network that the stage begins with,
-    on images as stored. Their head is 20 of 100 classes by index; here it is a share of the classes by count. Their covariances
-    are of features shifted by alpha * d, which is the same but for the growth of alpha. covariance: see RunningMoments.
+    with the best training accuracy; here K and m are of the network that the stage begins with. Their head is 20 of 100 classes
+    by index; here it is a share of the classes by count. Their covariances are of features shifted by alpha * d, which is the
+    same but for the growth of alpha. covariance: see RunningMoments.
 
     Chen et al., 2022, arXiv 2112.07928.
     """
@@ -101,8 +101,8 @@ class RISDA(Adjust):
             return
         confusions, sums = torch.zeros_like(self.graph), torch.zeros_like(self.directions)
         classes = torch.arange(len(confusions), device=confusions.device)[:, None]
-        for rows in torch.arange(int(view.stats.counts.sum())).split(CHUNK):
-            batch = view.open(rows)
+        for rows in torch.arange(len(view.labels)).split(CHUNK):
+            batch = view.augment(view.open(rows))
             outputs = view.predict(batch.inputs)
             own = (batch.targets.primary == classes).to(sums.dtype)  # (C, N)
             taken = (outputs.need("logits").argmax(dim=1) == classes).to(sums.dtype)
