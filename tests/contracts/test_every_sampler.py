@@ -39,6 +39,7 @@ FORMULAE: dict[str, tuple[list[float], list[float]]] = {
     "progressively_balanced": (as_they_come, balanced),
     "repeat_factor": (shares(lambda n: n * max(1.0, math.sqrt(776 / 7 / n))),) * 2,
     "reversed": (shares(lambda n: 1 / n),) * 2,
+    "shot_group": (shares(lambda n: n * (n > 100)),) * 2,
     "square_root": (shares(lambda n: math.sqrt(n)),) * 2,
 }
 
