@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Bilevel(Update):
     at the current learning rate, theta' = theta - lr * d total(theta, phi) / d theta, is judged by the meta loss: the plain
     cross-entropy of theta' on stream `meta`. Adam moves phi by the exact gradient of the meta loss through theta', second
     derivatives included. Then the network takes its real step with the new phi, on the same augmented and mixed images.
-    `lr` and `weight_decay` are Adam's and follow no schedule.
+    `lr` and `weight_decay` are Adam's, or with by='descent' a plain step's, and follow no schedule.
 
     virtual: patterns over the names of the network's parameters; theta is the set of matching parameters that the stage trains.
     "*" is true to both originals: Meta-Weight-Net trains the whole network and BALMS the classifier alone, and each takes the
@@ -62,6 +62,7 @@ class Bilevel(Update):
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         virtual: Sequence[str] = ("*",),
+        by: Literal["adam", "descent"] = "adam",
         *,
         outer: Sequence[nn.Parameter],
     ):
@@ -70,11 +71,11 @@ class Bilevel(Update):
             raise ConfigError(f"lr must be above 0, got {lr}")
         if weight_decay < 0:
             raise ConfigError(f"weight_decay must not be negative, got {weight_decay}")
-        self.lr, self.weight_decay, self.virtual = lr, weight_decay, virtual
+        self.lr, self.weight_decay, self.virtual, self.by = lr, weight_decay, virtual, by
         self.learnt = list(outer)  # a plain list, because the parts that own the parameters save them
         self.sizes = [parameter.numel() for parameter in outer]
         for name in ("mean", "square"):
-            self.register_buffer(name, torch.zeros(sum(self.sizes)))
+            self.register_buffer(name, torch.zeros(sum(self.sizes) if by == "adam" else 0))
         self.register_buffer("steps", torch.zeros(()))
 
     def forward(
@@ -88,7 +89,7 @@ class Bilevel(Update):
         optimizer.zero_grad(set_to_none=True)
         values, outputs, streams = objective(streams)
         rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        self.adam(self.outer_gradient(objective, values["total"], streams["meta"], rates))
+        self.move(self.outer_gradient(objective, values["total"], streams["meta"], rates))
         values = objective.values(outputs, streams)  # the same forward pass, with the new phi
         values["total"].backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
@@ -122,18 +123,22 @@ class Bilevel(Update):
         return gradient
 
     @torch.no_grad()
-    def adam(self, gradient: Tensor) -> None:
-        """Takes one step of Adam (Kingma and Ba, 2015, arXiv 1412.6980) with its usual constants; its moments are buffers."""
+    def move(self, gradient: Tensor) -> None:
+        """Moves the outer parameters down their gradient (P,), by one step of `by`."""
         gradient = gradient + self.weight_decay * torch.cat([parameter.flatten() for parameter in self.learnt])
+        change = self.adam(gradient) if self.by == "adam" else self.lr * gradient
+        for parameter, part in zip(self.learnt, change.split(self.sizes), strict=True):
+            parameter.sub_(part.view_as(parameter))
+
+    def adam(self, gradient: Tensor) -> Tensor:
+        """(P,): what a step of Adam (Kingma and Ba, 2015, arXiv 1412.6980) subtracts; its moments are buffers."""
         self.steps += 1
         self.mean.lerp_(gradient.to(self.mean), 1 - 0.9)
         self.square.lerp_(gradient.square().to(self.square), 1 - 0.999)
         mean, square = (
             moment / -torch.expm1(self.steps * math.log(b)) for moment, b in ((self.mean, 0.9), (self.square, 0.999))
         )
-        change = self.lr * mean / (square.sqrt() + 1e-8)
-        for parameter, part in zip(self.learnt, change.split(self.sizes), strict=True):
-            parameter.sub_(part.view_as(parameter))
+        return self.lr * mean / (square.sqrt() + 1e-8)
 
 
 def corrected(base: Tensor, other: Tensor) -> Tensor:
