@@ -27,8 +27,8 @@ class _DARBatchNorm(nn.modules.batchnorm._BatchNorm):
         self._check_input_dim(inputs)
         x = widened(inputs)
         generated = self.generated.view(-1, *[1] * (x.dim() - 1))
-        natural, count, moments = self._normalised(x, ~generated)
-        self._follow(*(moment.detach() for moment in moments), count)
+        natural, count, (mean, variance) = self._normalised(x, ~generated)
+        self._follow(mean.detach(), variance.detach(), count)
         with torch.no_grad():
             other, _, _ = self._normalised(x, generated)
         return torch.where(generated, other, natural).to(inputs.dtype)

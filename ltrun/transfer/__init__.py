@@ -10,6 +10,6 @@ from ltrun.transfer.ssd import SSD, LabelledContrast
 from ltrun.transfer.xerm import XERM
 
 __all__ = [
-    "LFME", "SSD", "XERM", "ClassBalancedDistillation", "DiVE", "KnowledgeReview", "KnowledgeSummary", "LabelledContrast",
-    "RIDEDistillation",
+    "ClassBalancedDistillation", "DiVE", "KnowledgeReview", "KnowledgeSummary", "LFME", "LabelledContrast",
+    "RIDEDistillation", "SSD", "XERM",
 ]  # fmt: skip

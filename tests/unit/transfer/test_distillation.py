@@ -28,7 +28,7 @@ def batch(rows: Tensor) -> Batch:
 
 
 def view(epoch: int, predict: Callable[..., Outputs], epochs: int = 4) -> View:
-    return View(Clock("train", epoch, epochs), STATS, batch, predict, torch.Generator(), TRAIN, lambda images: images)
+    return View(Clock("train", epoch, epochs), STATS, batch, predict, torch.Generator(), TRAIN, lambda batch: batch)
 
 
 def outputs(rows: int, *names: str) -> dict[str, Outputs]:
