@@ -130,7 +130,7 @@ class LFME(Term):
         found, known = [], view.labels.to(self.initial.device)
         for rows in torch.arange(len(self.initial)).split(CHUNK):
             batch, labels = view.open(rows), known[rows]
-            own = torch.zeros_like(labels, dtype=self.initial.dtype)
+            own = torch.zeros_like(labels, dtype=self.floors.dtype)
             for number, (name, classes) in enumerate(zip(GROUPS, self.groups(), strict=True)):
                 logits = widened(view.predict(batch.inputs, name).need("logits"))
                 given = torch.full_like(logits, -torch.inf).index_copy(1, classes, logits[:, classes]).softmax(dim=1)
