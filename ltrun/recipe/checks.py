@@ -15,6 +15,7 @@ GIVES = {
     "cosines": "classifier 'cosine'",
     "products": "classifier 'linear' or 'lws'",
     "heads of cosines": "classifier 'causal'",
+    "shapes": "classifier 'gist'",
     "experts": "ensemble 'ride' or 'sade'",
 }
 NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # slots without an option 'none'
