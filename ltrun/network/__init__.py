@@ -1,5 +1,6 @@
 """Backbones (from images to features) and networks (from the streams of a step to outputs)."""
 
+from ltrun.network.auxiliary import Auxiliary
 from ltrun.network.bilateral import Bilateral
 from ltrun.network.experts import Experts
 from ltrun.network.momentum import Momentum
@@ -8,4 +9,4 @@ from ltrun.network.resnet import ResNet
 from ltrun.network.resnet_cifar import ResNetCIFAR
 from ltrun.network.timm_models import Timm
 
-__all__ = ["Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "Timm"]
+__all__ = ["Auxiliary", "Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "Timm"]
