@@ -7,15 +7,23 @@ from ltrun.augmentation.autoaugment import AutoAugment
 from ltrun.augmentation.cmo import CMO
 from ltrun.augmentation.colour_jitter import ColourJitter
 from ltrun.augmentation.crop_flip import CropFlip
+from ltrun.augmentation.cuda import CUDA
+from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
+from ltrun.augmentation.isda import ISDA
+from ltrun.augmentation.mamix import MAMix
+from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
+from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
+from ltrun.augmentation.remix import Remix
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
+from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AutoAugment", "CMO", "ColourJitter", "CropFlip", "Cutout", "Flip", "Mixup", "RandAugment", "RandomResizedCrop",
-    "Rotation", "SimCLR",
+    "AutoAugment", "CMO", "CUDA", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "ISDA", "MAMix", "MetaSAug",
+    "Mixup", "OPeN", "RandAugment", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
 ]  # fmt: skip

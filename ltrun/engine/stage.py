@@ -133,13 +133,18 @@ class StageRun(nn.Module):
         key = seed_of(self.context.seed, clock.stage, clock.epoch)
         torch.manual_seed(key)
         generator = torch.Generator().manual_seed(seed_of(key, "samplers"))
-        view = View(clock, self.context.stats, self._open, self.predict, generator)
         for part in self.parts:
-            part.adapt(view)
+            part.adapt(self.view(clock, generator, part))
         rates = [rate * self.schedule.factor(clock) for rate in self.base_rates]
         set_rates(self.optimizer, rates)
         self._set_modes()
         return self._draw(clock, generator), rates
+
+    def view(self, clock: Clock, generator: torch.Generator, part: Part) -> View:
+        """Returns what a part may look at before an epoch."""
+        labels, chains = self.context.splits.train.targets.primary, self.objective.augments
+        augment = next((chain for chain in chains.values() if part in chain.children()), chains[MAIN])
+        return View(clock, self.context.stats, self._open, self.predict, generator, labels, augment)
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, by: str | None = None) -> Outputs:
