@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ltrun.network.plain import Plain, classify
-from ltrun.parts import Backbone, Head
+from ltrun.network.plain import classify
+from ltrun.parts import Backbone, Head, Network
 from ltrun.types import Outputs
 
 
-class Auxiliary(Plain):
+class Auxiliary(Network):
     """images -> backbone -> features -> two classifiers, both made by the classifier slot.
 
     experts: (2, B, C), the logits of the classifier and of the auxiliary classifier. logits and head: the classifier's in
@@ -23,16 +23,20 @@ class Auxiliary(Plain):
     Lee et al., 2021, arXiv 2110.10368.
     """
 
-    provides = Plain.provides | {"experts", "auxiliary"}
+    provides = Network.provides | {"experts", "auxiliary"}
     terms = ("auxiliary",)
 
     def __init__(self, *, backbone: Backbone, make_head: Callable[[int], Head]):
-        super().__init__(backbone=backbone, make_head=make_head)
-        self.auxiliary_head = make_head(backbone.features)
+        super().__init__()
+        self.backbone = backbone
+        self.head, self.auxiliary_head = make_head(backbone.features), make_head(backbone.features)
 
     @property
     def features(self) -> int:
-        return self.head.classes.shape[1]
+        return self.backbone.features
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        return self.backbone(inputs)
 
     def decide(self, features: Tensor) -> Outputs:
         found = classify(self.head, features), classify(self.auxiliary_head, features)

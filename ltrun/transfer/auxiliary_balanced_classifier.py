@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltrun.errors import ConfigError
 from ltrun.numerics import widened
 from ltrun.parts import Term
-from ltrun.transfer.fixmatch import confident, consistency
+from ltrun.transfer.fixmatch import confident, consistency, probability
 from ltrun.types import ClassStats, Outputs, Streams, View, as_rarest
 
 AUXILIARY = 1  # its logits in Outputs.experts, after the other classifier's
@@ -70,6 +69,8 @@ class ABCConsistency(Term):
     1 - epoch / epochs * (1 - n_min / n_c), 1 at first and n_min / n_c at last. The losses of both views are added. n_c are
     labelled images: the rates answer the classifier's bias, which comes from them, whatever the shares of the unlabelled ones.
 
+    FixMatch trains the other classifier with one of the strong views; the authors average its losses for both.
+
     Lee et al., 2021, arXiv 2110.10368, equation 4.
     """
 
@@ -80,9 +81,7 @@ class ABCConsistency(Term):
 
     def __init__(self, threshold: float = 0.95, *, stats: ClassStats):
         super().__init__()
-        if not 0 <= threshold <= 1:
-            raise ConfigError(f"threshold must be a probability, from 0 to 1, got {threshold}")
-        self.threshold = threshold
+        self.threshold = probability(threshold)
         self.register_buffer("last", keep_rates(stats.counts).float(), persistent=False)
         self.register_buffer("rates", torch.ones_like(self.last))
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
-from ltrun.transfer.fixmatch import FixMatchTwice, predicted
+from ltrun.numerics import widened
+from ltrun.parts import Term
+from ltrun.transfer.fixmatch import confident, consistency, one_hot, predicted, probability
 from ltrun.transfer.pool_shares import Shares, pool_shares
 from ltrun.types import ClassStats, Outputs, Streams, View
 
@@ -49,21 +51,23 @@ def refined(probabilities: Tensor, wanted: Tensor, rounds: int) -> Tensor:
     return (log_p + entropy * multipliers).softmax(dim=1)
 
 
-class DARP(FixMatchTwice):
+class DARP(Term):
     """Distribution-aligning refinery of pseudo-labels: FixMatch whose pseudo-labels have the wanted numbers per class.
 
     The latest prediction for each unlabelled image is kept. From fraction `start` of the stage on, once an epoch, the kept
     predictions are thinned (`without_noise`) and refined (equation 3 of the paper) to the wanted numbers of images; the
-    likeliest class of a refined row is the label of both strong views, where it is at least as likely as the threshold.
+    likeliest class of a refined row is the label of the strong view, where it is at least as likely as the threshold.
 
     shares: the assumed shares of the unlabelled images, see `Shares`; the authors' pool has the labelled shares or known ones.
     The authors refine every 10 steps and stop Newton's method early; between two epochs it costs little and is solved exactly.
+    They average the losses of two strong views.
     An image that was not drawn yet counts as uniform. A class without share is wanted for a millionth of the images. delta: 2
     in the paper. rounds: of the coordinate ascent. The code's default for `start`, all epochs, never refines.
 
     Kim et al., 2020, arXiv 2007.08844.
     """
 
+    streams = ("weak", "strong")
     acts_from = 1
     predictions: Tensor
     labels: Tensor
@@ -81,12 +85,12 @@ class DARP(FixMatchTwice):
         stats: ClassStats,
         unlabelled: int,
     ):
-        super().__init__(threshold)
+        super().__init__()
         if not 0 <= start <= 1:
             raise ConfigError(f"start must be a fraction of the stage, from 0 to 1, got {start}")
         if delta <= 0 or rounds < 1:
             raise ConfigError(f"delta must be above 0 and rounds at least 1, got {delta} and {rounds}")
-        self.start, self.delta, self.rounds = start, delta, rounds
+        self.threshold, self.start, self.delta, self.rounds = probability(threshold), start, delta, rounds
         found = pool_shares(stats.counts, shares).clamp(min=LEAST)
         self.register_buffer("shares", found / found.sum(), persistent=False)
         for name in ("predictions", "labels"):
@@ -100,9 +104,10 @@ class DARP(FixMatchTwice):
             thinned = without_noise(self.predictions.double(), wanted, self.delta)
             self.labels.copy_(refined(thinned, wanted, self.rounds))
 
-    def pseudo_labels(self, probabilities: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        stored = self.labels[rows].to(probabilities.dtype)
-        return super().pseudo_labels(torch.where(self.active, stored, probabilities), rows)
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        found = predicted(outputs["weak"])
+        found = torch.where(self.active, self.labels[streams["weak"].rows].to(found.dtype), found)
+        return consistency(widened(outputs["strong"].need("logits")), one_hot(found), confident(found, self.threshold))
 
     @torch.no_grad()
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
-from ltrun.transfer.fixmatch import FixMatch, confident, one_hot, predicted
+from ltrun.numerics import widened
+from ltrun.parts import Term
+from ltrun.transfer.fixmatch import confident, consistency, one_hot, predicted, probability
 from ltrun.transfer.pool_shares import Shares, pool_shares
 from ltrun.types import ClassStats, Outputs, Streams
 
@@ -40,7 +42,7 @@ def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
     return raised / raised.sum(dim=1, keepdim=True)
 
 
-class DistributionAlignment(FixMatch):
+class DistributionAlignment(Term):
     """FixMatch with aligned pseudo-labels, as CReST+: a prediction is multiplied by target share / mean predicted share.
 
     The target is the normalised power t of the assumed shares; t falls from 1 in generation 0 to `least_power` in the last of
@@ -53,6 +55,7 @@ class DistributionAlignment(FixMatch):
     Wei et al., 2021, arXiv 2102.09559.
     """
 
+    streams = ("weak", "strong")
     history: Tensor
     target: Tensor
 
@@ -67,20 +70,25 @@ class DistributionAlignment(FixMatch):
         *,
         stats: ClassStats,
     ):
-        super().__init__(threshold)
+        super().__init__()
         if temperature < 0 or not 0 <= least_power <= 1:
             raise ConfigError(f"temperature must be at least 0 and least_power from 0 to 1, got {temperature}, {least_power}")
         if not 0 <= generation < generations:
             raise ConfigError(f"generation must be from 0 to generations - 1, got {generation} of {generations}")
-        self.temperature = temperature
+        self.threshold, self.temperature = probability(threshold), temperature
         power = power_of_generation(generation, generations, least_power)
         target = tempered(pool_shares(stats.counts, shares), power).float()
         self.register_buffer("target", target, persistent=False)
         self.register_buffer("history", torch.full((BATCHES, len(target)), 1 / len(target)))
 
-    def pseudo_labels(self, probabilities: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def pseudo_labels(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns labels (B, C) of the images, and (B,): 1 for those that count, else 0."""
         found = aligned(probabilities, self.history.mean(dim=0), self.target)
         return sharpened(found, self.temperature), confident(found, self.threshold)
+
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        labels, kept = self.pseudo_labels(predicted(outputs["weak"]))
+        return consistency(widened(outputs["strong"].need("logits")), labels, kept)
 
     @torch.no_grad()
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:

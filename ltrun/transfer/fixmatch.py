@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +33,18 @@ def consistency(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
     return (-(labels * F.log_softmax(logits, dim=1)).sum(dim=1) * kept).mean()
 
 
+def probability(threshold: float) -> float:
+    """Returns the threshold. Raises ConfigError unless it is from 0 to 1."""
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold must be a probability, from 0 to 1, got {threshold}")
+    return threshold
+
+
+def predicted(outputs: Outputs) -> Tensor:
+    """(B, C) probabilities of the network's classes, without gradient."""
+    return F.softmax(widened(outputs.need("logits").detach()), dim=1)
+
+
 class FixMatch(Term):
     """FixMatch: the cross-entropy of strong views with the likeliest class of their weak views, where it is likely enough.
 
@@ -44,38 +55,12 @@ class FixMatch(Term):
     Sohn et al., 2020, arXiv 2001.07685.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("weak", "strong")
+    streams = ("weak", "strong")
 
     def __init__(self, threshold: float = 0.95):
         super().__init__()
-        if not 0 <= threshold <= 1:
-            raise ConfigError(f"threshold must be a probability, from 0 to 1, got {threshold}")
-        self.threshold = threshold
-
-    def pseudo_labels(self, probabilities: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns labels (B, C) of unlabelled images and the weight (B,) of each.
-
-        probabilities: (B, C) predictions for weak views. rows: (B,) numbers of the images.
-        """
-        return one_hot(probabilities), confident(probabilities, self.threshold)
+        self.threshold = probability(threshold)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        weak, *views = self.streams
-        probabilities = predicted(outputs[weak])
-        labels, kept = self.pseudo_labels(probabilities, streams[weak].rows)
-        losses = [consistency(widened(outputs[view].need("logits")), labels, kept) for view in views]
-        return torch.stack(losses).mean()
-
-
-class FixMatchTwice(FixMatch):
-    """FixMatch with two strong views of each image, whose losses are averaged, as in the code of DARP and ABC.
-
-    Sohn et al., 2020, arXiv 2001.07685; Kim et al., 2020, arXiv 2007.08844.
-    """
-
-    streams = ("weak", "strong", "again")
-
-
-def predicted(outputs: Outputs) -> Tensor:
-    """(B, C) probabilities of the network's classes, without gradient."""
-    return F.softmax(widened(outputs.need("logits").detach()), dim=1)
+        found = predicted(outputs["weak"])
+        return consistency(widened(outputs["strong"].need("logits")), one_hot(found), confident(found, self.threshold))
