@@ -31,7 +31,8 @@ def strengths(magnitude: int, operations: int) -> tuple[list[int], list[int]]:
 def value_of(name: str, magnitude: int) -> float:
     """The value of an operation, in its own unit."""
     low, high = CHOICES[name]
-    return magnitude / SCALE * (high - low) + low
+    value = magnitude / SCALE * (high - low) + low
+    return max(1, value) if name == "posterize" else value
 
 
 def trials_of(level: Tensor, tests: int, levels: int) -> Tensor:
