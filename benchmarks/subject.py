@@ -20,11 +20,11 @@ from common import current_flags, flags
 from rich.console import Console
 from torch import Tensor
 
-from ltrun.config.compose import Job, compose_job, hydra_ready
+from ltrun.config.compose import compose_job, hydra_ready
+from ltrun.config.job import Job
 from ltrun.data.stores import Store
 from ltrun.engine.progress import Bar
 from ltrun.engine.run import Run
-from ltrun.engine.stage import StageRun
 from ltrun.engine.step import WARM_UP
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import MAIN
@@ -80,8 +80,7 @@ class Subject:
     def enter(self, index: int) -> None:
         """Begins a stage with the present network."""
         stage = self.stages[index]
-        self.trainer.enter(self.network, stage, index)
-        self.stage = StageRun.of(stage, self.network, self.trainer.context)
+        self.stage = self.trainer.begin(self.network, stage, index)
         sampler = cast(Any, self.stage.samplers[MAIN])
         sampler.draw = self._cut(sampler.draw)
         self.clock = Clock(stage.name, stage.epochs // 2, stage.epochs)  # in the middle, after all warm-ups

@@ -46,6 +46,8 @@ def largest(output: object) -> Tensor | None:
 
     Returns a scalar, without gradient, or None for an output without numbers. Takes one kernel for a tensor.
     """
+    if isinstance(output, tuple):  # of a feature mixer: streams and losses
+        output = output[0]
     if isinstance(output, Mapping):
         output = [batch.inputs for batch in output.values() if isinstance(batch, Batch)]
     tensors = output if isinstance(output, list) else [output]

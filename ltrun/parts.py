@@ -8,16 +8,16 @@ compiled steps see them. Constructor arguments come from the configuration, but 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ltrun.errors import ConfigError
+from ltrun.backbone import Backbone, Piece
 from ltrun.taxonomy import CONTEXT
-from ltrun.types import Batch, Clock, Labels, Outputs, Preprocessing, Streams, View
+from ltrun.types import Batch, Clock, Labels, Outputs, Streams, View
 
 
 class Part(nn.Module):
@@ -96,6 +96,24 @@ class Mixer(Part):
         raise NotImplementedError
 
 
+class FeatureMixer(Part):
+    """Changes images, maps or features of streams on their way through the network, in training alone.
+
+    points: where it acts, in order: 'inputs' (prepared images), a place inside the backbone such as 'layer2' (maps after it),
+    or 'features' (as `Network.encode` returns them, with the dimension of rows in front). streams: names of the streams that it
+    needs there.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("main",)
+    points: Sequence[str] = ()
+
+    def forward(self, streams: Streams, point: str) -> tuple[dict[str, Batch], dict[str, Tensor]]:
+        """Takes whole batches whose `inputs` are the maps (B, ...) at a point. Returns the batches to go on with, and further
+        scalar losses by name. Labels and the number of rows may change, alike in all streams that terms read.
+        """
+        raise NotImplementedError
+
+
 class Adjust(Part):
     reads = frozenset({"logits"})
 
@@ -126,9 +144,13 @@ class Criterion(Part):
 
 
 class Term(Part):
-    """One summand of the objective. streams: names of those whose outputs it reads. mixed: whether it accepts mixed labels."""
+    """One summand of the objective. streams: names of those whose outputs it reads. mixed: whether it accepts mixed labels.
+
+    teachers: names of the teachers whose outputs for stream main it reads, beside the outputs of its streams.
+    """
 
     streams: ClassVar[tuple[str, ...]] = ("main",)
+    teachers: Sequence[str] = ()
     mixed: ClassVar[bool] = True
     reads = frozenset({"logits"})
 
@@ -158,35 +180,6 @@ class Head(Part):
         raise NotImplementedError
 
 
-class Backbone(nn.Module):
-    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: least and largest side of its images.
-    Class methods tell what is known from its arguments alone: sides of images, preprocessing, name -> URL of weights.
-    """
-
-    features: int
-    pixels: ClassVar[tuple[int, int] | None] = None
-
-    @classmethod
-    def pixels_of(cls, arguments: Mapping[str, Any]) -> tuple[int, int] | None:
-        return cls.pixels
-
-    @classmethod
-    def preprocessing(cls, arguments: Mapping[str, Any]) -> Preprocessing | None:
-        return None
-
-    @classmethod
-    def published(cls, arguments: Mapping[str, Any]) -> Mapping[str, str]:
-        return {}
-
-    def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
-        """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.
-
-        The branches are new modules with `width` times the channels. The backbone must not be used
-        afterwards. Raises ConfigError for a backbone that cannot be forked.
-        """
-        raise ConfigError(f"network: {type(self).__name__} cannot be forked into branches; choose ensemble=none")
-
-
 class Network(Part):
     """provides: fields of Outputs that it fills. streams: names of the streams that its forward pass reads together."""
 
@@ -200,6 +193,17 @@ class Network(Part):
     def decide(self, features: Tensor) -> Outputs:
         """Returns the outputs for features as `encode` returns them."""
         raise NotImplementedError
+
+    @property
+    def features(self) -> int:
+        """The length of Outputs.features: of the features that its heads read, side by side."""
+        heads = [cast(Head, self.get_submodule(name)) for name in self.head_names()]
+        return sum(head.classes.shape[1] for head in heads)
+
+    def pieces(self) -> list[Piece]:
+        """Returns the pieces that `encode` consists of, as a backbone does."""
+        backbone = dict(self.named_children()).get("backbone")
+        return backbone.pieces() if isinstance(backbone, Backbone) else [("features", self.encode)]
 
     def predict(self, inputs: Tensor) -> Outputs:
         """Returns the outputs of one batch of prepared inputs, as at test time."""
@@ -279,6 +283,6 @@ class Descent(Protocol):
 
 
 __all__ = [
-    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Crop", "Descent", "Evidence", "Head", "Mixer", "Network",
-    "Part", "PostHoc", "Prepare", "Sampler", "Term", "Update", "Weigh",
+    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Crop", "Descent", "Evidence", "FeatureMixer", "Head", "Mixer",
+    "Network", "Part", "Piece", "PostHoc", "Prepare", "Sampler", "Term", "Update", "Weigh",
 ]  # fmt: skip

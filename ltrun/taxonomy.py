@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 STAGE_SLOTS = (
-    "resampling", "reweighting", "margin", "logit_adjustment", "augmentation", "representation", "classifier", "ensemble",
+    "resampling", "reweighting", "margin", "logit_adjustment", "augmentation", "transfer", "representation", "classifier",
+    "ensemble",
 )  # fmt: skip  # slots of every stage, in the order in which they contribute
 SLOTS = (*STAGE_SLOTS, "decoupling", "posthoc")
 SETTINGS = ("network", "optimizer", "schedule")
@@ -26,11 +27,16 @@ CONTEXT = {
     "classify": "Classification: the run's margin, logit adjustment and weights as one loss",
     "backbone": "Backbone: the network group's choice",
     "make_head": "(features) -> Head: the classifier group's choice",
-    "features": "int: D, the length of the features that a head or a projector receives",
+    "features": "int: D, the length of the features that a head or a projector receives, or of Outputs.features",
     "head": "Head: the head trained so far, for a classifier that wraps it",
+    "network": "Network in training, which a part may call but not change",
+    "teachers": "mapping of names to the frozen Networks of the stage",
     "sampler": "Sampler of stream main",
+    "samplers": "mapping of streams to their Samplers",
     "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
+    "reads_unlabelled": "bool: whether training reads unlabelled images, for a data set",
     "device_decodes": "bool: whether the CUDA device decodes photographs, as runtime.decode says, for a data set",
+    "unlabelled": "int: number of unlabelled images",
     "outer": "list of parameters of the parts with `outer`, for the update that learns them",
     "parameter_names": "list of str: names of all parameters, for an optimizer, which gets those that the stage trains",
 }
@@ -42,3 +48,16 @@ def emptied(stage: Mapping[str, Any]) -> tuple[str, ...]:
     kept = stage.get("keep")
     going_on = (*NETWORK_SLOTS, *(kept if isinstance(kept, (list, tuple)) else ()))
     return tuple(slot for slot in STAGE_SLOTS if slot not in going_on) if stage.get("base") == "plain" else ()
+
+
+def teachers_in(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the key path and the node of each teacher in the slots of a run and of its stages."""
+    stages = config.get("stages")
+    places = {"": config} | {f"stages.{name}.": node for name, node in (stages if isinstance(stages, Mapping) else {}).items()}
+    for place, node in places.items():
+        for slot in STAGE_SLOTS if isinstance(node, Mapping) else ():
+            option = node.get(slot)
+            teachers = option.get("teachers") if isinstance(option, Mapping) else None
+            for name, teacher in teachers.items() if isinstance(teachers, Mapping) else ():
+                if isinstance(teacher, dict):
+                    yield f"{place}{slot}.teachers.{name}", teacher

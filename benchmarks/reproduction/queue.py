@@ -6,7 +6,8 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from ltrun.config.compose import Job, compose_job
+from ltrun.config.compose import compose_job
+from ltrun.config.job import Job
 from ltrun.config.presets import Key, key_of, keys_in
 from ltrun.errors import DataError
 from ltrun.results.address import RESULT

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.config.presets import Recipe, jobs_of, recipe_of
 from ltrun.errors import ConfigError
 from ltrun.report.preset_runs import PresetRuns, runs_of

@@ -10,18 +10,26 @@ from ltrun.augmentation.cmo import CMO
 from ltrun.augmentation.colour_jitter import ColourJitter
 from ltrun.augmentation.crop_flip import CropFlip
 from ltrun.augmentation.cuda import CUDA
+from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
 from ltrun.augmentation.grey import Grey
+from ltrun.augmentation.isda import ISDA
+from ltrun.augmentation.mamix import MAMix
+from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
+from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_erasing import RandomErasing
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
+from ltrun.augmentation.remix import Remix
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
 from ltrun.augmentation.trivial_augment import TrivialAugment
+from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AugMix", "AutoAugment", "Blur", "CMO", "CUDA", "ColourJitter", "CropFlip", "Cutout", "Flip", "Grey", "Mixup",
-    "RandAugment", "RandomErasing", "RandomResizedCrop", "Rotation", "SimCLR", "TrivialAugment",
+    "AugMix", "AutoAugment", "Blur", "CMO", "CUDA", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "Grey", "ISDA",
+    "MAMix", "MetaSAug", "Mixup", "OPeN", "RandAugment", "RandomErasing", "RandomResizedCrop", "Remix", "Rotation",
+    "SimCLR", "TrivialAugment", "UniMix",
 ]  # fmt: skip

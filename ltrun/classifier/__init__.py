@@ -3,7 +3,8 @@
 from ltrun.classifier.causal import Causal
 from ltrun.classifier.cosine import Cosine
 from ltrun.classifier.disalign import DisAlign
+from ltrun.classifier.learnt_cosine import LearntCosine
 from ltrun.classifier.linear import Linear
 from ltrun.classifier.lws import LWS
 
-__all__ = ["LWS", "Causal", "Cosine", "DisAlign", "Linear"]
+__all__ = ["LWS", "Causal", "Cosine", "DisAlign", "LearntCosine", "Linear"]

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from ltrun import streams
-from ltrun.config.compose import Job, hydra_ready
+from ltrun.config.compose import hydra_ready
 from ltrun.config.explain import explained
+from ltrun.config.job import Job
 from ltrun.config.recorded import command_of, drift, job_of_record
 from ltrun.config.words import command_line, for_hydra, words_of
 from ltrun.data.identity import Listing

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -22,20 +21,20 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from ltrun.config.job import Job
 from ltrun.config.plugins import plugins_of
 from ltrun.config.pretrained import resolve_weights
 from ltrun.config.published import ON, composed_with_recipe
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, refuse_unknown_keys
+from ltrun.config.teachers import resolve_teachers
 from ltrun.config.words import text_of
-from ltrun.errors import ConfigError, DataError
+from ltrun.errors import ConfigError
 from ltrun.machine import at_home
-from ltrun.results.address import JOB, address, fingerprint, inert_keys, labelled
-from ltrun.results.atomic import write_atomically
-from ltrun.results.folder import made
-from ltrun.results.renamed import with_todays_names
+from ltrun.results.address import address, fingerprint, inert_keys
 from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 
+STAGED = {"decoupling": ("plan", "stages"), "transfer": ("before", "stages", "transfer")}  # slots that may set stages
 OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([\w.]+)\s*\}")
 FORCE = re.compile(r"\+*force=")
 
@@ -46,49 +45,6 @@ def hydra_ready() -> Iterator[None]:
     GlobalHydra.instance().clear()
     with initialize_config_module("ltrun.conf", version_base="1.3"):
         yield
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run to train. changes: differences from the method's preset on this data set, for the row's label. command: the
-    words after `ltrun` that train this run alone, without force."""
-
-    config: Mapping[str, Any]
-    choices: Mapping[str, str]
-    changes: Mapping[str, Any]
-    method: str
-    dataset: str
-    fingerprint: str
-    folder: Path
-    headline: str
-    command: Sequence[str] = ()
-
-    @cached_property
-    def settings(self) -> Settings:
-        return Settings.of(self.config)
-
-    @property
-    def seed(self) -> int:
-        return self.settings.seed
-
-    @property
-    def title(self) -> str:
-        return f"{labelled(self.method, self.changes)} on {self.dataset}, seed {self.seed}"
-
-    def save(self) -> Path:
-        """Writes folder/job.json, so that another process can train the job without composing it. Raises LtrunError."""
-        made(self.folder)
-        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "folder"}
-        write_atomically(self.folder / JOB, json.dumps(kept, indent=1).encode() + b"\n")
-        return self.folder / JOB
-
-    @classmethod
-    def load(cls, path: Path) -> Job:
-        """Reads a job; its folder is the file's. Raises DataError for a file that `save` did not write."""
-        try:
-            return cls(folder=path.parent, **with_todays_names(json.loads(path.read_text())))
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{path} cannot be read as a job ({error}): run the command of its sweep again") from None
 
 
 @dataclass(frozen=True)
@@ -202,6 +158,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     refuse_unknown_keys(raw, same.plain)
     if config["dataset"].get("inert") != same.plain["dataset"].get("inert"):
         raise ConfigError("dataset.inert: only a data set's own file says which arguments an address leaves out; remove it")
+    teachers = resolve_teachers(config, overrides, compose_job)
     mark = fingerprint(config)
     return Job(
         config=config,
@@ -213,6 +170,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         folder=address(Path(at_home(settings.outputs, "outputs")), dataset, method, mark, settings.seed),
         headline=_headline(preset.plain, config),
         command=[word for word in overrides if not FORCE.match(word)],
+        teachers=teachers,
     )
 
 
@@ -268,7 +226,7 @@ def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices
     """
     changes: dict[str, Any] = {}
     for group in (*SETTINGS, *SLOTS):
-        nodes = ("plan", "stages") if group == "decoupling" else (group,)
+        nodes = STAGED.get(group, (group,))
         differs = choices.get(group) != preset.choices.get(group)
         if differs and any(same.plain.get(node) != preset.plain.get(node) for node in nodes):
             changes[group] = choices.get(group, "?")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ltrun.config import catalogue, search_path
-from ltrun.config.compose import Job, compose_job, hydra_ready
+from ltrun.config.compose import compose_job, hydra_ready
+from ltrun.config.job import Job
 from ltrun.config.rows import rows_of
 from ltrun.results.address import as_typed, fingerprint
 from ltrun.results.record import RunRecord

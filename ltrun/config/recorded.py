@@ -7,6 +7,7 @@ and whether an old run is replaced; the record never does.
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,15 +18,18 @@ from hydra.core.override_parser.types import OverrideType
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ltrun.config.compose import Job, compose_job
+from ltrun.config.compose import compose_job
+from ltrun.config.job import Job
 from ltrun.config.pretrained import resolve_weights
 from ltrun.config.rows import rows_of
 from ltrun.config.settings import Settings, leaves, node_at
+from ltrun.config.teachers import resolve_teachers
 from ltrun.errors import ConfigError, DataError, LtrunError, did_you_mean
 from ltrun.machine import at_home
 from ltrun.report.render.common import plain
 from ltrun.results.address import INERT, address, fingerprint, inert_keys
 from ltrun.results.record import RunRecord
+from ltrun.taxonomy import teachers_in
 
 OWN = ("outputs", "force", "plugins")  # keys that are never taken from a record
 FIXED = ("dataset.name", "dataset.inert", "network.cut")  # inert keys that belong to an option
@@ -47,6 +51,7 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
         _set_machine(config, own, given)
         _set_data(config, given)
         _set_weights(config, given)
+        teachers = _set_teachers(config, given, command_of(record, words))
         settings = Settings.of(config)
         _check_packages(config, settings.plugins, record.config.get("plugins"))
         mark = fingerprint(config)
@@ -62,6 +67,7 @@ def job_of_record(record: RunRecord, file: Path, words: Sequence[str]) -> Job:
         folder=address(Path(at_home(settings.outputs, "outputs")), record.dataset, record.method, mark, settings.seed),
         headline=record.headline,
         command=command_of(record, words),
+        teachers=teachers,
     )
 
 
@@ -165,6 +171,16 @@ def _set_weights(config: dict[str, Any], given: Mapping[str, Any]) -> None:
         named = {name: given[f"network.{name}"] for name in ("weights", "download") if f"network.{name}" in given}
         network |= {"download": False} | named
         resolve_weights(config, config.get("plugins") or ())
+
+
+def _set_teachers(config: dict[str, Any], given: Mapping[str, Any], command: Sequence[str]) -> dict[str, Job]:
+    """Sets where finished teachers lie; returns the jobs of the others, which train on this machine's terms."""
+    nodes = dict(teachers_in(config))
+    for path, node in nodes.items():
+        if f"{path}.run" in given:
+            node["run"] = given[f"{path}.run"]
+    here = [f"{key}={json.dumps(config[key])}" for key in OWN if key != "force"] if nodes else []
+    return resolve_teachers(config, [*(word for word in command if _key(word) not in OWN), *here], compose_job)
 
 
 def _check(record: RunRecord) -> None:

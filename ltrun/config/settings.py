@@ -72,6 +72,7 @@ class Settings:
     seed: int
     epochs: int
     batch_size: int
+    before: list[str]
     plan: list[str]
     selection: Literal["last", "best_val"]
     outputs: str

@@ -35,14 +35,14 @@ def tail(classes: int) -> ClassStats:
 
 def given(stats: ClassStats, **more: Any) -> dict[str, Any]:
     """Returns the context of a constructor."""
-    images = {"in_channels": 1, "input_shape": torch.Size((1, 8, 8)), "channels_last": False}
+    images = {"in_channels": 1, "input_shape": torch.Size((1, 8, 8)), "channels_last": False, "unlabelled": 20}
     return {"stats": stats, "num_classes": stats.num_classes, **images, **more}
 
 
 def blind_view(clock: Clock, counts: ClassStats) -> View:
     """Returns a view between epochs that fails if a part looks at images or at the network."""
 
-    def refuse(what: object) -> Any:
+    def refuse(*what: object) -> Any:
         raise AssertionError("the part looks at images or at the network")
 
     return View(clock, counts, refuse, refuse, torch.Generator(), torch.empty(0), refuse)
@@ -51,7 +51,7 @@ def blind_view(clock: Clock, counts: ClassStats) -> View:
 def view(clock: Clock, counts: ClassStats) -> View:
     """Returns a view between epochs: black images with labels of all classes, and random outputs."""
 
-    def images(rows: Tensor) -> Batch:
+    def images(rows: Tensor, split: str = "train") -> Batch:
         return batch((rows % counts.num_classes).tolist())
 
     def predict(inputs: Tensor) -> Outputs:

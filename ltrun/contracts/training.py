@@ -75,7 +75,7 @@ def keeps_state_in_buffers(recipe: Recipe, folder: Path) -> None:
     the next step; a copy has the same values and shares no tensor.
     """
     made = trainer(recipe, folder)
-    run = StageRun.of(recipe.stages[0], made.network(), made.context)
+    run = made.begin(made.network(), recipe.stages[0], 0)
     fresh = copy.deepcopy(run.objective)
     named = differing(_buffers(fresh), _buffers(run.objective))
     require(
@@ -92,7 +92,7 @@ def keeps_state_in_buffers(recipe: Recipe, folder: Path) -> None:
 
     # a checkpoint restores all buffers; those that are not persistent must depend on the constructor's arguments only
     other = trainer(recipe, folder / "other", seed=1)
-    second = StageRun.of(recipe.stages[0], other.network(), other.context)
+    second = other.begin(other.network(), recipe.stages[0], 0)
     require(differing(snapshot(second), snapshot(run)), "two epochs of training change nothing")
     second.load_state_dict(run.state_dict())
     named = differing(_buffers(second), _buffers(run))
@@ -192,7 +192,6 @@ def is_built(choice: Choice, folder: Path) -> None:
     made = trainer(recipe, folder)
     network = made.network()
     for index, stage in enumerate(recipe.stages):
-        made.enter(network, stage, index)
-        StageRun.of(stage, network, made.context)
+        made.begin(network, stage, index)
     for part in recipe.posthoc.values():
         part.build(made.context.injected())

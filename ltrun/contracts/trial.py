@@ -46,6 +46,14 @@ def digits() -> tuple[Resident, Resident]:
     return some(splits.train, COUNTS.tolist()), some(splits.test, [3] * len(COUNTS))
 
 
+@cache
+def unlabelled() -> Resident:
+    """Returns eighty images of digits_lt without labels, most of them of the rare classes."""
+    store = DigitsLT(reads_unlabelled=True).open(CPU).unlabelled
+    assert isinstance(store, Resident)
+    return Resident(store.images[:80], store.targets.take(torch.arange(80)))
+
+
 def stats() -> ClassStats:
     return ClassStats(COUNTS, tuple("0123456789"))
 
@@ -99,7 +107,7 @@ def context(
         settings=chosen,
         device=device,
         precision=Precision(chosen.runtime.precision, device),
-        splits=Splits(train_set or train, None, test_set or test, counts.names),
+        splits=Splits(train_set or train, None, test_set or test, counts.names, unlabelled=unlabelled()),
         stats=counts,
         task=SingleLabel(),
         prepare=prepare or normaliser(),

@@ -12,7 +12,7 @@ import torch
 from ltrun.data import official
 from ltrun.data.forms import FORMS, Found
 from ltrun.data.official import Raw
-from ltrun.data.profiles import LongTail, Profile, Rows, refuse_ignored
+from ltrun.data.profiles import LongTail, Profile, Rows, left_over, refuse_ignored
 from ltrun.data.releases import RELEASES
 from ltrun.data.source import Source, Splits, folder_of, reading
 from ltrun.data.stores import Resident
@@ -30,6 +30,9 @@ class CIFARLT(Source):
     counts but other images; a warning says so. An export of `ltrun data export` is found as parquet files: it is used as it is
     for profile=as_is or for its own profile, and refused for any other profile.
 
+    The images that the long tail and validation leave over are unlabelled images for a training that reads them: 500 - n_c of
+    class c of CIFAR-100, the reverse of the labelled shares. An export, like profile=as_is, has none.
+
     (Krizhevsky, 2009; Cui et al., 2019, arXiv 1901.05555; Cao et al., 2019, arXiv 1906.07413)
     """
 
@@ -41,21 +44,25 @@ class CIFARLT(Source):
         imbalance: float = 100.0,
         validation_per_class: int = 0,
         download: bool = True,
+        *,
+        reads_unlabelled: bool = False,
     ) -> None:
         self.release = RELEASES[num_classes]
         self.root = folder_of(root)
         self.tail = LongTail(profile, imbalance, validation_per_class)
         self.lacks_validation = validation_per_class == 0
         self.download = download
+        self.reads_unlabelled = reads_unlabelled
 
     def open(self, device: torch.device) -> Splits:
         stores = {
             split: Resident.of(raw.images, raw.labels, rows, device, raw.files) for split, (raw, rows) in self.splits().items()
         }
-        return Splits(stores["train"], stores.get("validation"), stores["test"], self.release.names)
+        names, unlabelled = self.release.names, stores.get("unlabelled")
+        return Splits(stores["train"], stores.get("validation"), stores["test"], names, unlabelled=unlabelled)
 
     def splits(self) -> dict[str, tuple[Raw, Rows]]:
-        """Returns split -> (all its images, the rows to use), for train, test and, if asked for, validation."""
+        """Returns split -> (all its images, the rows to use), for train, test and, if asked for, validation and unlabelled."""
         with reading(self.root):
             found = self._find()
             if found is None:
@@ -69,7 +76,10 @@ class CIFARLT(Source):
             return splits
         refuse_ignored(self.tail.profile, self.tail.imbalance, usual=100)
         rows, held = self.tail.split(found.train.labels, self.release.names)
-        return splits | {"train": (found.train, rows)} | ({"validation": (found.train, held)} if len(held) else {})
+        splits |= {"train": (found.train, rows)} | ({"validation": (found.train, held)} if len(held) else {})
+        rest = left_over(len(found.train.labels), rows, held)
+        hidden = found.train._replace(labels=np.zeros_like(found.train.labels))
+        return splits | ({"unlabelled": (hidden, rest)} if self.reads_unlabelled and len(rest) else {})
 
     def _check_tail(self, tail: LongTail) -> None:
         """Raises DataError unless the settings are as_is or the export's own.

@@ -128,6 +128,8 @@ def _stores(splits: Splits) -> Iterator[tuple[str, Store]]:
     if splits.val is not None:
         yield "val", splits.val
     yield "test", splits.test
+    if splits.unlabelled is not None:
+        yield "unlabelled", splits.unlabelled
 
 
 def _listed(store: Store) -> tuple[SplitIdentity, dict[str, NDArray[Any]]]:

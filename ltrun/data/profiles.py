@@ -130,6 +130,11 @@ def hold_out(labels: Rows, held: Rows) -> tuple[Rows, Rows]:
     return np.sort(rest), np.sort(out)
 
 
+def left_over(images: int, *used: Rows) -> Rows:
+    """Returns the rows of a pool of images that no split uses, in file order."""
+    return np.setdiff1d(np.arange(images), np.concatenate(used))
+
+
 @dataclass(frozen=True)
 class LongTail:
     """Settings of a long tail, for every data set. Raises ConfigError for values that make no sense."""

@@ -22,7 +22,8 @@ class Splits:
     """train is long-tailed; test is not, nor val if there is a validation split. names: the classes in label order.
 
     skipped: number of unreadable images that were left out (only where the user allows it). stamps: stamps of streamed files.
-    notes: sentences on what was found, for `ltrun data`.
+    notes: sentences on what was found, for `ltrun data`. unlabelled: images that the other splits leave over, where training
+    reads them; their labels are all 0, so that no true label can leak.
     """
 
     train: Store
@@ -32,6 +33,7 @@ class Splits:
     skipped: int = 0
     stamps: tuple[Stamps, ...] = ()
     notes: tuple[str, ...] = ()
+    unlabelled: Store | None = None
 
     @property
     def stats(self) -> ClassStats:

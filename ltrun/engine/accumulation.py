@@ -6,8 +6,9 @@ once more in the backward pass, so that those of one part alone are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -15,7 +16,6 @@ from ltrun.config.settings import Settings
 from ltrun.engine.distributed import ALONE, LEAST, Ranks
 from ltrun.engine.gathering import shares
 from ltrun.errors import ConfigError
-from ltrun.parts import Network
 from ltrun.types import Outputs, Streams
 
 
@@ -45,6 +45,14 @@ def rows_of_a_part(settings: Settings, ranks: Ranks) -> int | None:
     return None if parts == 1 else -(-settings.batch_size // (ranks.world * parts))
 
 
+class Passes(Protocol):
+    """A network, or a piece of it, as it is called in training."""
+
+    def __call__(self, streams: Streams, need: Sequence[str], /) -> dict[str, Outputs]: ...
+
+    def modules(self) -> Iterator[nn.Module]: ...
+
+
 class InParts:
     """Calls a network as the network is called in training, in parts of at most so many rows. Outputs have all rows.
 
@@ -52,7 +60,7 @@ class InParts:
     the same when a part is computed again. A last batch passes in fewer parts, of at least two rows.
     """
 
-    def __init__(self, network: Network, rows: int):
+    def __init__(self, network: Passes, rows: int):
         self.network, self.rows = network, rows
 
     def __call__(self, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
@@ -81,7 +89,7 @@ class _Again:
     A class, because a graph that is differentiated twice, as by `Bilevel`, enters the same context each time.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Passes):
         self.network = network
 
     def __enter__(self) -> None:

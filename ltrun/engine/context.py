@@ -16,9 +16,10 @@ from ltrun.data.source import Splits
 from ltrun.data.stores import Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.precision import Precision
-from ltrun.parts import Backbone, Prepare
+from ltrun.errors import ConfigError
+from ltrun.parts import Backbone, Network, Prepare
 from ltrun.recipe.pretrained import pretrained_elsewhere
-from ltrun.recipe.stage import Recipe
+from ltrun.recipe.stage import Recipe, Teacher
 from ltrun.tasks.base import Meter, Task
 from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats
@@ -30,6 +31,7 @@ ON_CPU, TOGETHER = 250, 2**23  # size of an evaluation batch: inputs on a CPU, a
 class RunContext:
     """stats: class statistics of the training set. prepare: stored inputs -> inputs of the network. input_shape: shape of one
     stored input, such as (channels, H, W). warn: takes a sentence for the user. ranks: the processes that train this run.
+    teach: returns the network of a teacher; without it, untrained copies of the network in training stand for teachers.
     """
 
     settings: Settings
@@ -42,6 +44,7 @@ class RunContext:
     input_shape: torch.Size
     warn: Callable[[str], None]
     ranks: Ranks = ALONE
+    teach: Callable[[Teacher, RunContext], Network] | None = None
 
     @classmethod
     def open(
@@ -50,6 +53,12 @@ class RunContext:
         """Opens the data set of a recipe. Raises LtrunError."""
         source = recipe.dataset(device_decodes=settings.runtime.decode == "device")
         splits, task = ranks.first_on_each_machine(lambda: source.open(device)), SingleLabel()
+        if recipe.reads_unlabelled and splits.unlabelled is None:
+            readers = {s.origin for stage in recipe.stages for s in stage.streams.values() if s.split == "unlabelled"}
+            raise ConfigError(
+                f"{' and '.join(sorted(readers))} reads unlabelled images, which this data set does not have: choose CIFAR or "
+                "digits_lt with a long tail, whose left-over images serve as such"
+            )
         shape, runtime = splits.input_shape, settings.runtime
         _warn_of_size(recipe.backbone, shape, warn)
         for sentence in pretrained_elsewhere(recipe.backbone, shape):
@@ -73,6 +82,13 @@ class RunContext:
     def evaluated(self) -> dict[str, Store]:
         """The stores of the splits on which predictors are measured, by name."""
         return {"test": self.splits.test} | ({"val": self.splits.val} if self.splits.val is not None else {})
+
+    def store(self, split: str) -> Store:
+        """Returns the images that a stream draws: 'train' or 'unlabelled'. Raises ConfigError if there are none."""
+        store = {"train": self.splits.train, "unlabelled": self.splits.unlabelled}[split]
+        if store is None:
+            raise ConfigError("this data set has no unlabelled images")
+        return store
 
     @property
     def evaluation_batch(self) -> int:
@@ -98,6 +114,7 @@ class RunContext:
             "in_channels": self.input_shape[0],
             "input_shape": self.input_shape,
             "channels_last": self.settings.runtime.channels_last,
+            "unlabelled": 0 if self.splits.unlabelled is None else len(self.splits.unlabelled),
         }
 
 

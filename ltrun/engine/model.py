@@ -25,6 +25,7 @@ from ltrun.engine.trainer import Trainer
 from ltrun.errors import ConfigError, DataError, did_you_mean
 from ltrun.network.fold import folded
 from ltrun.parts import Network, PostHoc
+from ltrun.recipe.pretrained import without_weights
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe
 from ltrun.results.model import AGAIN, State, Trained
@@ -85,7 +86,7 @@ def model_of(record: RunRecord, folder: Path, config: Mapping[str, Any], predict
     if predictor not in record.predictors:
         raise ConfigError(f"--predictor: the run has no predictor '{predictor}'{did_you_mean(predictor, record.predictors)}")
     settings, notes = _settings(config, device_of(device))
-    recipe = _without_weights(recipe_of(config, record.choices, settings.plugins))
+    recipe = without_weights(recipe_of(config, record.choices, settings.plugins))
     trained = Trained.load(folder, record)
     shape = trained.input_shape if trained else _shape(recipe)
     context = _context(settings, recipe, record, shape)
@@ -97,14 +98,6 @@ def model_of(record: RunRecord, folder: Path, config: Mapping[str, Any], predict
             f"row '{predictor}' was fitted to the test images of its run, without their labels: it keeps what it learnt there"
         )
     return Model(record, recipe, context, network, predictor, part, tuple(notes))
-
-
-def _without_weights(recipe: Recipe) -> Recipe:
-    """Returns the recipe without the weights that its network began with: the trained ones replace them."""
-    backbone = recipe.backbone
-    changed = {"weights": None, "sha256": None, "download": False}
-    arguments = {name: changed.get(name, value) for name, value in backbone.arguments.items()}
-    return replace(recipe, backbone=replace(backbone, arguments=arguments))
 
 
 def _settings(config: Mapping[str, Any], device: torch.device) -> tuple[Settings, list[str]]:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from ltrun.engine.accumulation import InParts
 from ltrun.engine.distributed import ALONE, Ranks
+from ltrun.engine.pieces import Stretch, check_points, mixed_on_the_way
 from ltrun.engine.precision import Precision, Scaler
 from ltrun.errors import TrainingError
 from ltrun.loss import expect_shape
-from ltrun.parts import Augment, Crop, Mixer, Network, Prepare, Term
+from ltrun.network.frozen import Frozen
+from ltrun.parts import Augment, Crop, FeatureMixer, Mixer, Network, Prepare, Term
 from ltrun.types import Batch, Outputs, Streams
 
 
@@ -22,7 +24,8 @@ class Objective(nn.Module):
 
     crops: stream -> the crop that its store makes while it decodes photographs. fuse: whether a stream's only augmentation and
     `prepare` are one operation, where the augmentation offers it. part: the most images that pass through the network at once,
-    None for all. scaler: of the gradients of 'total', for fp16.
+    None for all. scaler: of the gradients of 'total', for fp16. teachers: frozen networks; outputs have an entry for each that
+    a term reads, for stream main.
     """
 
     scaler: Scaler | None
@@ -41,6 +44,8 @@ class Objective(nn.Module):
         ranks: Ranks = ALONE,
         fuse: bool = False,
         part: int | None = None,
+        feature_mixers: Mapping[str, FeatureMixer] | None = None,
+        teachers: Mapping[str, Frozen] | None = None,
     ):
         super().__init__()
         self.network, self.prepare, self.weights, self.precision = network, prepare, dict(weights), precision
@@ -50,6 +55,9 @@ class Objective(nn.Module):
         chains = {name: chain for name, chain in augments.items() if fuse and len(chain) == 1}
         self.fused = {name: way for name, (augment,) in chains.items() if (way := augment.fused_with(prepare))}
         self.need = list(dict.fromkeys(name for term in terms.values() for name in term.streams))
+        self.feature_mixers, self.teachers = nn.ModuleDict(dict(feature_mixers or {})), nn.ModuleDict(dict(teachers or {}))
+        check_points(feature_mixers or {}, network)
+        self.asked = list(dict.fromkeys(name for term in terms.values() for name in term.teachers))
 
     def forward(self, streams: Streams) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
         prepared: Streams = {name: self._prepare(name, batch) for name, batch in streams.items()}
@@ -58,14 +66,30 @@ class Objective(nn.Module):
             for name, batch in prepared.items():
                 _check_batch(mixer, batch, f"for stream '{name}'")
         with self.precision.autocast():
-            network = self.network if self.part is None else InParts(self.network, self.part)
-            outputs = self.ranks.forward(network, prepared, self.need)
-        return self.values(outputs, prepared), outputs, prepared
+            taught = {name: self._taught(name, prepared["main"]) for name in self.asked}
+            further: dict[str, Tensor] = {}
+            if self.feature_mixers:
+                mixers = self.feature_mixers
+                outputs, prepared, further = mixed_on_the_way(self.network, mixers, prepared, self.need, self._passed)
+            else:
+                outputs = self._passed(self.network, prepared, self.need)
+        outputs |= taught
+        return self.values(outputs, prepared, further), outputs, prepared
 
-    def values(self, outputs: Mapping[str, Outputs], prepared: Streams) -> dict[str, Tensor]:
-        """Returns the weighted value of each term, and their sum as 'total'."""
+    def _passed(self, network: Network | Stretch, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
+        return self.ranks.forward(network if self.part is None else InParts(network, self.part), streams, need)
+
+    @torch.no_grad()
+    def _taught(self, name: str, batch: Batch) -> Outputs:
+        """Returns the outputs of a teacher, in evaluation mode."""
+        return self.ranks.predict(cast(Frozen, self.teachers[name]).predict, batch.inputs)
+
+    def values(
+        self, outputs: Mapping[str, Outputs], prepared: Streams, further: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Returns the weighted value of each term, the further losses, and their sum as 'total'."""
         device = next(iter(prepared.values())).inputs.device
-        values = {}
+        values = dict(further or {})
         for name, term in self.terms.items():
             value, weight = expect_shape(term, term(outputs, prepared), torch.Size(), device), self.weights[name]
             values[name] = value if weight == 1 else weight * value

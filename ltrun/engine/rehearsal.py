@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.config.bind import Bound
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.config.settings import Settings
 from ltrun.data.source import Splits
 from ltrun.data.stores import Resident
@@ -40,6 +40,11 @@ def check(job: Job) -> Recipe:
     Parts are built on stand-ins for a data set. A recipe is refused only if no stand-in suits it, because some values fit one
     number of classes alone; and not if a plugin's part refuses without naming a value, because it may refuse the stand-in.
     """
+    for path, teacher in job.teachers.items():
+        try:
+            check(teacher)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
     recipe = recipe_of(job.config, job.choices, job.settings.plugins)
     recipe.check_settings()
     levers.check(job.settings.runtime)
@@ -109,8 +114,7 @@ def _stages(trainer: Trainer) -> Iterator[tuple[Network, StageRun]]:
     """Yields the network and each stage as the stage begins, all on one new network."""
     network = trainer.network()
     for index, stage in enumerate(trainer.recipe.stages):
-        trainer.enter(network, stage, index)
-        yield network, StageRun.of(stage, network, trainer.context)
+        yield network, trainer.begin(network, stage, index)
 
 
 def _stand_ins(settings: Settings, recipe: Recipe) -> Iterator[RunContext]:
@@ -127,7 +131,7 @@ def _stand_ins(settings: Settings, recipe: Recipe) -> Iterator[RunContext]:
                 settings=replace(settings, runtime=runtime),
                 device=CPU,
                 precision=Precision("fp32", CPU),
-                splits=Splits(store, store, store, names),
+                splits=Splits(store, store, store, names, unlabelled=store),
                 stats=ClassStats(counts, names),
                 task=SingleLabel(),
                 prepare=recipe.prepare.build({"in_channels": channels, "channels_last": settings.runtime.channels_last}),

@@ -6,15 +6,15 @@ import resource
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.data.describe import describe
-from ltrun.engine import accumulation, group, levers
+from ltrun.engine import accumulation, group, levers, teachers
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
 from ltrun.engine.device import check_decoder, device_of
@@ -58,7 +58,9 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
         ranks.from_first(lambda: held.enter_context(locked(job.folder, held_by)))
         held.enter_context(own_stream(device))
         held.enter_context(levers.searching(settings.runtime))
-        return Run.open(job, recipe, device, progress, at_once, ranks).result()
+        opened = Run.open(job, recipe, device, progress, at_once, ranks)
+        rehearse(opened.trainer())
+        return opened.taught().result()
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,14 @@ class Run:
         describe(job.dataset, context.splits, progress.console, chart=False, many=evaluation.many, few=evaluation.few)
         if context.splits.val is None:
             refuse_without_validation(job.settings, recipe)
+        context = replace(context, teach=teachers.untrained(recipe, job.teachers))
         return cls(job, recipe, context, progress, at_once)
+
+    def taught(self) -> Run:
+        """Trains the teachers that are missing; returns the run with their trained networks. Raises LtrunError."""
+        jobs = teachers.on_demand(self.recipe, self.job)
+        teachers.trained(jobs, self.context, lambda job: run(job, self.progress, self.at_once))
+        return replace(self, context=replace(self.context, teach=teachers.taught(self.recipe, jobs)))
 
     def trainer(self, report: Any = lambda row: None, step: Any = lambda *_: None) -> Trainer:
         """Returns the trainer that trains or resumes this run. report: takes a row per epoch. step: see `Reporter.step`."""
@@ -92,7 +101,6 @@ class Run:
         """Trains and measures the network; writes the record and returns it. Rank 0 alone writes to the folder."""
         job, context = self.job, self.context
         ranks = context.ranks
-        rehearse(self.trainer())
         if context.device.type == "cuda" and self.at_once == 1:
             torch.cuda.reset_peak_memory_stats(context.device)  # an earlier run in this process left its own peak
         history = History(job.folder, job.settings.runtime.tensorboard) if ranks.first else None

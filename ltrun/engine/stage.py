@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -22,12 +23,14 @@ from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
+from ltrun.network.frozen import Frozen
 from ltrun.optimizer.base import Optimizer
 from ltrun.parts import Augment, Crop, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
 from ltrun.schedule.base import Schedule
 from ltrun.types import Batch, Clock, Outputs, View, seed_of
 
+NONE: Mapping[str, Any] = MappingProxyType({})
 Row = dict[str, Any]
 Context = dict[str, Any]  # values that constructors of parts may ask for, by name
 
@@ -55,7 +58,8 @@ class StageRun(nn.Module):
         self.objective, self.samplers, self.update = objective, nn.ModuleDict(dict(samplers)), update
         stop_counting(self)
         self.to(context.device)
-        self.parts = [module for module in self.modules() if isinstance(module, Part)]
+        frozen = set(objective.teachers.modules())
+        self.parts = [module for module in self.modules() if isinstance(module, Part) and module not in frozen]
         outer = set(outer_parameters(self))
         named = {name.removeprefix("objective."): p for name, p in self.named_parameters() if p not in outer}
         inner = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
@@ -65,7 +69,7 @@ class StageRun(nn.Module):
         decay = context.settings.runtime.ema
         self.average = None if decay is None else Average(objective.network, decay)
         self.base_rates = [group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
-        mixers = list(objective.mixers.values())
+        mixers = [*objective.mixers.values(), *objective.feature_mixers.values()]
         self.monitor = LossMonitor(objective.terms, objective.need, mixers, behind, context.device)
         tensors = [*self.parameters(), *self.buffers()]
         follow = None if self.average is None else self.average.follow
@@ -73,14 +77,16 @@ class StageRun(nn.Module):
         self.best: Row | None = None
 
     @classmethod
-    def of(cls, stage: Stage, network: Network, context: RunContext) -> StageRun:
+    def of(cls, stage: Stage, network: Network, context: RunContext, teachers: Mapping[str, Frozen] = NONE) -> StageRun:
         """Builds the parts of a stage; their random draws depend on the seed and the stage alone."""
         torch.manual_seed(seed_of(context.seed, stage.name, "parts"))
-        injected = context.injected()
+        injected = context.injected() | {"network": network, "teachers": teachers}
+        if any(part.wants("features") for part in stage.parts() if part not in (stage.network, stage.head, stage.wrap)):
+            injected["features"] = network.features
         samplers = {name: stream.sampler.build(injected) for name, stream in stage.streams.items() if stream.sampler}
-        injected["sampler"] = samplers[MAIN]
+        injected |= {"sampler": samplers[MAIN], "samplers": samplers}
         classify = injected["classify"] = _classification(stage, injected)
-        objective = _objective(stage, network, context, injected)
+        objective = _objective(stage, network, context, injected, teachers)
         injected["outer"] = outer_parameters(objective, *samplers.values())
         update, schedule = stage.update.build(injected), stage.schedule.build(injected)
         behind = [*classify.adjusts, classify.criterion, *classify.weighs]
@@ -141,22 +147,23 @@ class StageRun(nn.Module):
         return View(clock, self.context.stats, self._open, self.predict, generator, labels, augment)
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor) -> Outputs:
-        """Returns the outputs of stored inputs, in evaluation mode."""
-        training = self.network.training
+    def predict(self, inputs: Tensor, by: str | None = None) -> Outputs:
+        """Returns the outputs of stored inputs, in evaluation mode. by: name of a teacher, None for the network."""
+        network, training = self.network, self.network.training
+        asked = network.eval() if by is None else cast(Frozen, self.objective.teachers[by])
         with self.context.precision.autocast():
-            outputs = self.context.ranks.predict(self.network.eval().predict, self.context.prepare(inputs))
-        self.network.train(training)
+            outputs = self.context.ranks.predict(asked.predict, self.context.prepare(inputs))
+        network.train(training)
         return outputs
 
     def _batches(self, stream: str, plan: Sequence[Tensor], clock: Clock) -> Iterator[Batch]:
         late = levers.gathers_in_the_step(self.context.settings.runtime)
         crop = self.objective.crops.get(stream)
         cuts = drawn(crop, seed_of(self.context.seed, clock.stage, clock.epoch, "crops", stream), plan) if crop else None
-        return self.context.ranks.open(self.context.splits.train, plan, late, cuts)
+        return self.context.ranks.open(self.context.store(self.stage.split_of(stream)), plan, late, cuts)
 
-    def _open(self, rows: Tensor) -> Batch:
-        return next(self.context.ranks.open(self.context.splits.train, [rows]))
+    def _open(self, rows: Tensor, split: str = "train") -> Batch:
+        return next(self.context.ranks.open(self.context.store(split), [rows]))
 
     def remember_best(self, row: Row) -> None:
         """Keeps the network of an epoch that is the best so far on the validation split, by the task's first metric.
@@ -181,11 +188,12 @@ class StageRun(nn.Module):
 
     def _draw(self, clock: Clock, generator: torch.Generator) -> dict[str, Tensor]:
         """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows."""
-        targets, streams = self.context.splits.train.targets, self.stage.streams
+        streams = self.stage.streams
         samplers = {name: cast(Sampler, self.samplers[name]) for name in streams if name in self.samplers}
-        drawn = {name: sampler.draw(targets, clock, generator) for name, sampler in samplers.items()}
+        targets = {name: self.context.store(streams[name].split).targets for name in samplers}
+        drawn = {name: sampler.draw(targets[name], clock, generator) for name, sampler in samplers.items()}
         for name, plan in drawn.items():
-            check_rows(plan, len(targets), samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
+            check_rows(plan, len(targets[name]), samplers[name], f"stage '{clock.stage}': the sampler of stream '{name}'")
         rows = self.context.ranks.from_first(lambda: drawn)  # all ranks drew, so that all samplers and generators move alike
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
@@ -199,22 +207,38 @@ def _classification(stage: Stage, injected: Context) -> Classification:
     return Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
 
 
-def _objective(stage: Stage, network: Network, context: RunContext, injected: Context) -> Objective:
+def _objective(
+    stage: Stage, network: Network, context: RunContext, injected: Context, teachers: Mapping[str, Frozen]
+) -> Objective:
     """Builds the loss of a stage: the class-sensitive loss, unless a term replaces it, and the stage's further terms."""
     terms = {name: part.build(injected) for name, (_, part) in stage.terms.items()}
     weights = {name: weight for name, (weight, _) in stage.terms.items()}
     if "classification" not in terms:
         terms, weights = {"classification": injected["classify"], **terms}, {"classification": 1.0, **weights}
-    store = context.splits.train
     augments, crops = dict[str, list[Augment]](), dict[str, Crop]()
     for name in stage.streams:
+        store = context.store(stage.split_of(name))
         crop, augments[name] = cut_while_decoding(augments_of(stage, name, injected), store)
         crops |= {name: crop} if crop else {}
     mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
     fuse = "image_kernel" in context.settings.runtime.levers
     part = rows_of_a_part(context.settings, context.ranks)
-    what = (network, context.prepare, augments, mixers, terms, weights)
-    return Objective(*what, context.precision, crops=crops, ranks=context.ranks, fuse=fuse, part=part)
+    inside = {name: part.build(injected) for name, part in stage.feature_mixers.items()}
+    return Objective(
+        network,
+        context.prepare,
+        augments,
+        mixers,
+        terms,
+        weights,
+        context.precision,
+        crops=crops,
+        ranks=context.ranks,
+        fuse=fuse,
+        part=part,
+        feature_mixers=inside,
+        teachers=teachers,
+    )
 
 
 def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:

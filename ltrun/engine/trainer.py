@@ -23,8 +23,9 @@ from ltrun.engine.step import leaves
 from ltrun.engine.sync_norm import synchronise
 from ltrun.engine.turns import released
 from ltrun.errors import ConfigError, DataError, TrainingError
+from ltrun.network.frozen import Frozen
 from ltrun.parts import Head, Network
-from ltrun.recipe.stage import Recipe, Stage
+from ltrun.recipe.stage import Recipe, Stage, Teacher
 from ltrun.types import Clock, seed_of
 
 log = logging.getLogger(__name__)
@@ -76,10 +77,10 @@ class Trainer:
         self.images = saved.get("images", 0) if saved else 0
         network = self.network()
         for index, stage in enumerate(self.recipe.stages):
-            self.enter(network, stage, index)
             if index < reached:
+                self.enter(network, stage, index)
                 continue
-            running = StageRun.of(stage, network, self.context)
+            running = self.begin(network, stage, index)
             if index == reached and saved:
                 self._go_on(running, saved)
             self._agree(running)
@@ -206,9 +207,9 @@ class Trainer:
         except TrainingError as error:
             log.warning(str(error))
 
-    def network(self) -> Network:
-        """Builds the network of the first stage; its random draws depend on the seed alone."""
-        torch.manual_seed(seed_of(self.context.seed, "network"))
+    def network(self, *stage: str) -> Network:
+        """Builds the network of the first stage; its random draws depend on the seed, and on the stage that resets it."""
+        torch.manual_seed(seed_of(self.context.seed, "network", *stage))
         first, injected = self.recipe.stages[0], self.context.injected()
         backbone = injected["backbone"] = self.recipe.backbone.build(injected)
         check_backbone(backbone)
@@ -220,8 +221,21 @@ class Trainer:
         levers.use(network, self.context.settings.runtime)
         return cast(Network, network.to(self.context.device, memory_format=layout))  # type: ignore[call-overload]
 
+    def begin(self, network: Network, stage: Stage, index: int) -> StageRun:
+        """Enters a stage with its teachers; the network as the previous stage left it may be one of them."""
+        left = {name: Frozen(network) for name, teacher in stage.teachers.items() if teacher.previous}
+        self.enter(network, stage, index)
+        teachers = {name: left.get(name) or self._teacher(teacher, network) for name, teacher in stage.teachers.items()}
+        return StageRun.of(stage, network, self.context, teachers)
+
+    def _teacher(self, teacher: Teacher, network: Network) -> Frozen:
+        teach = self.context.teach
+        return Frozen(network if teach is None else teach(teacher, self.context))
+
     def enter(self, network: Network, stage: Stage, index: int) -> None:
         """Resets, wraps and freezes the parts of the network that the stage names; draws depend on seed and stage alone."""
+        if stage.reset_network and index:
+            self._reset(network, stage)
         torch.manual_seed(seed_of(self.context.seed, stage.name, "enter"))
         injected = self.context.injected()
         for name in network.head_names():
@@ -239,6 +253,15 @@ class Trainer:
             chosen = stage.trainable is None or any(fnmatch(name, pattern) for pattern in stage.trainable)
             if parameter.is_floating_point() or parameter.is_complex():  # integers have no gradient
                 parameter.requires_grad_(chosen)
+
+    def _reset(self, network: Network, stage: Stage) -> None:
+        """Gives a network the weights of a new one, drawn for this stage. Raises ConfigError if its heads were wrapped."""
+        fresh = self.network(stage.name)
+        if fresh.state_dict().keys() != network.state_dict().keys():
+            raise ConfigError(
+                f"stages.{stage.name}.reset_network: an earlier stage has wrapped the classifier; drop one of them"
+            )
+        network.load_state_dict(fresh.state_dict())
 
 
 def rescue_all() -> None:

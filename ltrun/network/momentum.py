@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
+from ltrun.network.frozen import with_buffers
 from ltrun.network.plain import Projected
 from ltrun.numerics import in_float32, widened
 from ltrun.parts import Network
@@ -34,7 +34,7 @@ class Momentum(Network):
             raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
         self.momentum, self.slow = momentum, slow
         self.network = network
-        self.twin = _frozen(nn.ModuleDict({"backbone": network.backbone, "projector": network.projector}))
+        self.twin = with_buffers(nn.ModuleDict({"backbone": network.backbone, "projector": network.projector}))
 
     def encode(self, inputs: Tensor) -> Tensor:
         return self.network.encode(inputs)
@@ -56,13 +56,3 @@ class Momentum(Network):
         twin, network = dict(self.twin.named_buffers()), dict(self.network.named_parameters())
         shared = [name for name in network if name in twin]
         torch._foreach_lerp_([twin[name] for name in shared], [network[name] for name in shared], 1 - self.momentum)
-
-
-def _frozen(module: nn.ModuleDict) -> nn.ModuleDict:
-    """A copy whose parameters are buffers of the same names and values."""
-    copy = deepcopy(module)
-    for part in copy.modules():
-        for name, parameter in list(part.named_parameters(recurse=False)):
-            delattr(part, name)
-            part.register_buffer(name, parameter.detach())
-    return copy

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
 from ltrun.network.weights import load, opened
-from ltrun.parts import Backbone
+from ltrun.parts import Backbone, Piece
 from ltrun.types import Preprocessing
 
 BLOCKS: Mapping[int, tuple[int, int, int, int]] = {
@@ -106,6 +106,11 @@ class ResNet(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         return _pool(_through(self, _stem(self, images)))
+
+    def pieces(self) -> list[Piece]:
+        layers: list[Piece] = [(name, layer) for name, layer in self.named_children() if name.startswith("layer")]
+        first = layers[0][1]
+        return [(layers[0][0], lambda images: first(_stem(self, images))), *layers[1:], ("features", _pool)]
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts after 'layer1', 'layer2', 'layer3' or 'penultimate_block' (BBN: only the very last block is not shared).

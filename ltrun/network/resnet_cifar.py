@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
-from ltrun.parts import Backbone
+from ltrun.parts import Backbone, Piece
 
 
 class ResNetCIFAR(Backbone):
@@ -39,8 +41,13 @@ class ResNetCIFAR(Backbone):
         self.layer3 = _layer(2 * width, 4 * width, blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = norm_relu(self.bn1, self.conv1(images))
-        return _pool(self.layer3(self.layer2(self.layer1(x))))
+        return _pool(self.layer3(self.layer2(self._first(images))))
+
+    def _first(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.layer1(norm_relu(self.bn1, self.conv1(images))))
+
+    def pieces(self) -> list[Piece]:
+        return [("layer1", self._first), ("layer2", self.layer2), ("layer3", self.layer3), ("features", _pool)]
 
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts after 'layer1', 'layer2' or 'penultimate_block' (BBN: only the very last block is not shared).

@@ -53,7 +53,9 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
     for name, stream in stage.streams.items():
         if stream.of is not None and (stream.of not in stage.streams or stage.streams[stream.of].sampler is None):
             raise ConfigError(f"{stream.origin}: stream '{name}' needs the rows of a stream with a sampler, got '{stream.of}'")
-    for part in [*(p for _, p in stage.terms.values()), *stage.mixers.values(), network, stage.update]:
+    _check_inside(stage, first)
+    terms = [part for _, part in stage.terms.values()]
+    for part in [*terms, *stage.mixers.values(), *stage.feature_mixers.values(), network, stage.update]:
         for name in getattr(part.target, "streams", ()):
             if name not in stage.streams:
                 raise ConfigError(
@@ -62,10 +64,36 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
     for part in stage.parts():
         _check_reads(part, provided)
     _check_outer(stage, stage.update)
-    for mixer in stage.mixers.values():
+    for mixer in [*stage.mixers.values(), *stage.feature_mixers.values()]:
         for _, term in stage.terms.values():
             if not term.target.mixed:
                 raise ConfigError(f"{mixer.origin} mixes labels, which {term.origin} cannot use; drop one of them")
+
+
+def _check_inside(stage: Stage, first: Stage) -> None:
+    """Raises ConfigError for feature mixers in a network that reads streams together, and for teachers that cannot be."""
+    network, mixer = first.network, next(iter(stage.feature_mixers.values()), None)
+    if mixer is not None and network.target.forward is not parts.Network.forward:
+        raise ConfigError(
+            f"{mixer.origin} changes features inside the network, and {network.origin or network.path} has a way of its own "
+            "there; drop one of them"
+        )
+    if mixer is not None and stage.update.wants("outer"):
+        raise ConfigError(
+            f"{mixer.origin} changes features inside the network, which {stage.update.origin or stage.update.path} cannot "
+            "differentiate twice; drop one of them"
+        )
+    for name, teacher in stage.teachers.items():
+        if name in stage.streams:
+            raise ConfigError(f"{teacher.path}: '{name}' is the name of a stream; choose another name")
+        if teacher.previous and stage is first:
+            raise ConfigError(f"{teacher.path}: '{stage.name}' is the first stage, before which there is no network; drop it")
+    for _, term in stage.terms.values():
+        for name in getattr(term.target, "teachers", ()):
+            if name not in stage.teachers:
+                raise ConfigError(
+                    f"{term.origin or term.path} needs the teacher '{name}', which no slot of stage '{stage.name}' provides"
+                )
 
 
 def _check_outer(stage: Stage, update: Bound[parts.Update]) -> None:

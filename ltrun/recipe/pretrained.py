@@ -80,5 +80,12 @@ def pretrained_elsewhere(backbone: Bound[Backbone], shape: torch.Size) -> Iterat
         )
 
 
+def without_weights(recipe: Recipe) -> Recipe:
+    """Returns the recipe without the weights that its network began with, where trained ones replace them."""
+    changed = {"weights": None, "sha256": None, "download": False}
+    arguments = {name: changed.get(name, value) for name, value in recipe.backbone.arguments.items()}
+    return replace(recipe, backbone=replace(recipe.backbone, arguments=arguments))
+
+
 def _spelled(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in values)

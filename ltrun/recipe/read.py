@@ -28,7 +28,8 @@ from ltrun.taxonomy import DATASET_KEYS, NETWORK_SLOTS, STAGE_SLOTS
 from ltrun.types import fraction_of
 
 STAGE_KEYS = {
-    "base", "keep", "fraction", "epochs", "trainable", "reset_head", "norm", "optimizer", "schedule", *STAGE_SLOTS,
+    "base", "keep", "fraction", "epochs", "trainable", "reset_head", "reset_network", "norm", "optimizer", "schedule",
+    *STAGE_SLOTS,
 }  # fmt: skip
 LONGEST = 100  # the longest stage, in multiples of the run's epochs
 
@@ -98,10 +99,11 @@ class _Reader:
         }
 
     def stages(self) -> list[Stage]:
-        plan = self.settings.plan
+        plan = [*self.settings.before, *self.settings.plan]
         known = mapping(self.config.get("stages"), "stages")
         if not plan or len(set(plan)) < len(plan):
-            raise ConfigError(f"plan: expected a list of different stage names, got {plan!r}")
+            where = "before and plan" if self.settings.before else "plan"
+            raise ConfigError(f"{where}: expected a list of different stage names, got {plan!r}")
         for name in plan:
             if name not in known:
                 raise ConfigError(f"plan: there is no stage '{name}'{did_you_mean(str(name), known)}")
@@ -127,6 +129,7 @@ class _Reader:
             epochs=self._epochs(diff, path),
             streams=streams | given.streams,
             mixers=given.named["mixers"],
+            feature_mixers=given.named["feature_mixers"],
             terms=given.terms,
             adjusts=given.chain["adjust"],
             weighs=given.chain["weigh"],
@@ -137,8 +140,10 @@ class _Reader:
             criterion=given.one.get("criterion"),
             optimizer=self._setting("optimizer", diff, path, Optimizer),
             schedule=self._setting("schedule", diff, path, Schedule),
+            teachers=given.teachers,
             trainable=_patterns(diff.get("trainable"), f"{path}.trainable"),
             reset_head=reset_head,
+            reset_network=coerce(diff.get("reset_network", False), bool, f"{path}.reset_network"),
             norm=coerce(diff.get("norm", "follow"), Literal["follow", "track", "hold"], f"{path}.norm"),
         )
 

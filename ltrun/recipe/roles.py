@@ -17,6 +17,6 @@ SINGLE: Roles = {
 """Roles that one slot of a stage may fill."""
 ORDERED: Roles = {"weigh": parts.Weigh, "adjust": parts.Adjust}
 """Roles that every slot may add a part to; the parts apply in slot order."""
-KEYED: Roles = {"augments": parts.Augment, "mixers": parts.Mixer}
+KEYED: Roles = {"augments": parts.Augment, "mixers": parts.Mixer, "feature_mixers": parts.FeatureMixer}
 """Roles that every slot may add several parts to, each with a name."""
-ROLES = (*SINGLE, *ORDERED, *KEYED, "streams", "terms")
+ROLES = (*SINGLE, *ORDERED, *KEYED, "streams", "terms", "teachers")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ltrun.config.compose import Job
 from ltrun.config.explain import explained
+from ltrun.config.job import Job
 from ltrun.config.presets import Key, Recipe, jobs_of, key_of, keys_in, recipe_of
 from ltrun.errors import ConfigError, DataError
 from ltrun.metrics import SINGLE_LABEL, TASKS

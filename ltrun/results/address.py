@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ltrun.errors import ConfigError
-from ltrun.taxonomy import DATASET_KEYS, GROUPS, SLOTS, STAGE_SLOTS, emptied
+from ltrun.taxonomy import DATASET_KEYS, GROUPS, SLOTS, STAGE_SLOTS, emptied, teachers_in
 
 RESULT = "result.json"
 ERROR = "error.log"  # why a job failed: a sentence on the first line, and the traceback below if it is a defect
@@ -37,6 +37,7 @@ NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.validation_fraction": 0,
     "runtime.sync_bn": False,
     "runtime.decode": "cpu",
+    "before": [],
 }
 """Keys that are younger than some results, with the value that reproduces those results; null needs no entry.
 
@@ -48,7 +49,8 @@ RENAMED: Mapping[str, Mapping[str, str]] = {"ltrun.ImageFolder": {"validation_fr
 
 FIRST = {f"{family}.{new}": f"{family}.{old}" for family, names in RENAMED.items() for old, new in names.items()}
 
-ORDERED = ("augments", "mixers", "streams", "terms")  # mappings whose order sets the order of work or of random draws
+ORDERED = ("augments", "mixers", "feature_mixers", "streams", "terms")
+"""Mappings whose order sets the order of work or of random draws."""
 
 
 def labelled(name: str, changes: Mapping[str, Any]) -> str:
@@ -77,13 +79,14 @@ def _whole(node: object) -> object:
 
 def inert_keys(config: Mapping[str, Any]) -> frozenset[str]:
     """Returns the keys of `INERT` and `OF_NETWORKS`, the arguments that the data set of the configuration declares inert, and
-    the place of pre-trained weights whose SHA-256 is known."""
+    the places of pre-trained weights and teachers whose SHA-256 is known."""
     dataset = config.get("dataset")
     declared = dataset.get("inert") if isinstance(dataset, Mapping) else None
     names = declared if isinstance(declared, (list, tuple)) else ()
     network = config.get("network")
     known = isinstance(network, Mapping) and network.get("sha256") is not None
     inert = {*INERT, *OF_NETWORKS, *(["network.weights"] if known else [])}
+    inert |= {f"{path}.run" for path, teacher in teachers_in(config) if teacher.get("sha256") is not None}
     return frozenset({*inert, *(f"dataset.{name}" for name in names if name not in ("_target_", *DATASET_KEYS))})
 
 

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-SPLITS = {"train": "training images", "val": "validation images", "test": "test images"}
+UNLABELLED = "unlabelled"
+SPLITS = {"train": "training images", "val": "validation images", "test": "test images", UNLABELLED: "unlabelled images"}
 HEX = 16
 
 
@@ -23,7 +24,8 @@ class SplitIdentity(TypedDict):
 
 
 class Identity(TypedDict):
-    """The identity of a data set. digest: of labels and pixels, or names and sizes of files where there are no pixels.
+    """The identity of a data set. digest: of labels and pixels, or names and sizes of files where there are no pixels; not of
+    unlabelled images, which only some methods read, so that their runs and others share a table.
 
     classes: digest of the names of the classes in label order.
     """
@@ -44,6 +46,7 @@ def identity(classes: Sequence[str], splits: Mapping[str, SplitIdentity]) -> Ide
     decides = {
         split: [found["labels"], *([found["pixels"]] if found["pixels"] else [found["files"], found["sizes"]])]
         for split, found in splits.items()
+        if split != UNLABELLED
     }
     whole = json.dumps([named, decides], sort_keys=True)
     return {"digest": digest(whole.encode()), "classes": named, "splits": dict(splits)}
@@ -53,9 +56,12 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, s
     """Returns how `other`, the present data, differ from `one`: "classes" or split -> a clause, for each that differs.
 
     Pixels decide if both identities have them: names may then differ, as they do between the formats of CIFAR. Records of
-    earlier formats have no identity, `{}`, and differ from nothing.
+    earlier formats have no identity, `{}`, and differ from nothing. Unlabelled images are compared where both runs read them.
     """
-    if not one or not other or one["digest"] == other["digest"]:
+    if not one or not other:
+        return {}
+    hidden = [data["splits"].get(UNLABELLED) for data in (one, other)]
+    if one["digest"] == other["digest"] and (None in hidden or hidden[0] == hidden[1]):
         return {}
     found = {"classes": "the names of the classes, or their order, differ"} if one["classes"] != other["classes"] else {}
     for split, title in SPLITS.items():
@@ -63,7 +69,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, s
         if before and now:
             if told := _split_difference(title, before, now):
                 found[split] = told
-        elif before or now:
+        elif (before or now) and split != UNLABELLED:
             found[split] = f"there are {title} now" if now else f"there are no {title} any more"
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.machine import cores, free_memory
 from ltrun.sweep.server import has_cuda
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.errors import LtrunError
 from ltrun.machine import end_with_parent
 from ltrun.sweep.server import CONTEXT, start_server

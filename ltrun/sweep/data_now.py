@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.errors import LtrunError
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ltrun.config.compose import Job, compose_job
+from ltrun.config.compose import compose_job
 from ltrun.config.experiment import ALONE
+from ltrun.config.job import Job
 from ltrun.recipe.read import source_of
 from ltrun.sweep.combinations import combinations
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ltrun.config.compose import Job, compose_job
+from ltrun.config.compose import compose_job
+from ltrun.config.job import Job
 from ltrun.config.words import command_line, words_of
 from ltrun.engine.progress import Bar, say
 from ltrun.errors import DataError, LtrunError, heed_interruption

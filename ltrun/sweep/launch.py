@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from ltrun import streams
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError
 from ltrun.machine import at_home, terminate

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.engine.progress import Reporter
 from ltrun.errors import BusyError, LtrunError, TrainingError, heed_interruption
 from ltrun.results.address import ERROR, RESULT

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.progress import Progress, TaskID
 
 from ltrun import streams
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.engine.course import Pace, duration
 from ltrun.engine.progress import Line, say, warn
 from ltrun.sweep.messages import Advanced, Cautioned, Finished, Logged, Shown

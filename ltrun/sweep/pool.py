@@ -13,7 +13,7 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.machine import end, end_with_parent
 from ltrun.sweep.messages import Ended, LogRelay, Message, Relay
 from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, attempt, outcome_of

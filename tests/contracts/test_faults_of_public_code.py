@@ -26,10 +26,9 @@ import torch
 from torch import Tensor
 
 import ltrun
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.engine.progress import Bar
 from ltrun.engine.run import run
-from ltrun.engine.stage import StageRun
 from ltrun.parts import Augment, Term
 from ltrun.reweighting.label_aware_smoothing import smoothed_cross_entropy
 from ltrun.types import Batch, Clock, Outputs, Streams
@@ -58,7 +57,7 @@ def test_steps_train_on_the_rows_of_the_sampler(option: str, tmp_path: Path) -> 
     seen = {"weight": 1.0, "part": {"_target_": f"{__name__}.Seen"}}
     composition = changed(small(assembled({"resampling": option}), epochs=10), representation__terms={"seen": seen})
     made = trainer(bound(composition, HERE), tmp_path)
-    going = StageRun.of(made.recipe.stages[0], made.network(), made.context)
+    going = made.begin(made.network(), made.recipe.stages[0], 0)
     sampler, drawn = going.samplers["main"], []
     draw: Any = sampler.draw
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from ltrun.config.catalogue import header_of, option_of
-from ltrun.config.compose import Job, compose_job, hydra_ready
+from ltrun.config.compose import compose_job, hydra_ready
+from ltrun.config.job import Job
 from ltrun.config.published import ANY, recipes
 from ltrun.contracts import files
 from ltrun.contracts.files import File

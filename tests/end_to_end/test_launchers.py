@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.sweep.outcome import Outcome
 from tests.end_to_end.test_packed_sweep import below, gone, training, until
 from tests.support.commands import PROGRAM, SHORT, Run, environment, refused

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.sweep.outcome import Outcome
 from tests.support.commands import SHORT, Run
 

@@ -28,7 +28,8 @@ def runs(folder: Path) -> dict[Key, tuple[Path, dict[str, Any]]]:
     found: dict[Key, tuple[Path, dict[str, Any]]] = {}
     for file in sorted(folder.rglob("result.json")):
         record = json.loads(file.read_text())
-        options = sorted(f"{slot}={option}" for slot, option in record["choices"].items() if "@" not in slot)
+        chosen = {slot: option for slot, option in record["choices"].items() if "@" not in slot and option != "none"}
+        options = sorted(f"{slot}={option}" for slot, option in chosen.items())  # a slot that is younger has 'none'
         changes = sorted(f"{key}={value}" for key, value in record["changes"].items())
         key = (record["dataset"], " ".join([record["method"], *options, *changes]), record["seed"])
         assert key not in found, f"{file} and {found[key][0]} are one run"

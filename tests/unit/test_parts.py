@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from ltrun.engine.stage import StageRun
 from ltrun.errors import TrainingError
 from ltrun.logit_adjustment import BalancedSoftmax, LogitAdjustment
 from ltrun.loss import Classification
@@ -77,7 +76,7 @@ def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_a_term_must_be_a_scalar_and_augmented_images_must_stay_bytes(tmp_path: Path) -> None:
     made = trainer(bound(small(assembled({}))), tmp_path)
-    run = StageRun.of(made.recipe.stages[0], made.network(), made.context)
+    run = made.begin(made.network(), made.recipe.stages[0], 0)
     batch = next(made.context.splits.train.open([torch.arange(8)]))
     run.objective.terms["more"], run.objective.weights["more"] = Returns(torch.ones(1)), 1.0
     with pytest.raises(TrainingError, match=r"Returns returns a tensor of shape \(1,\)"):

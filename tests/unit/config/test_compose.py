@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict
 
-from ltrun.config.compose import Job, job_of
+from ltrun.config.compose import job_of
+from ltrun.config.job import Job
 from ltrun.errors import ConfigError
 from ltrun.recipe.read import recipe_of
 from ltrun.results.address import fingerprint

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ltrun.config.compose import Job, compose_job, hydra_ready
+from ltrun.config.compose import compose_job, hydra_ready
+from ltrun.config.job import Job
 from ltrun.config.recorded import job_of_record
 from ltrun.errors import ConfigError, DataError
 from ltrun.results.record import RunRecord

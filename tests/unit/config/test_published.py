@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ltrun.config import published
-from ltrun.config.compose import Job, compose_job, composed_by_hydra
+from ltrun.config.compose import compose_job, composed_by_hydra
+from ltrun.config.job import Job
 from ltrun.config.presets import composing
 from ltrun.sweep.combinations import combinations
 from tests.support.files import write_files

@@ -11,7 +11,8 @@ import pytest
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from ltrun.config.compose import Job, compose_job
+from ltrun.config.compose import compose_job
+from ltrun.config.job import Job
 from ltrun.config.recorded import command_of, drift, job_of_record
 from ltrun.errors import ConfigError, DataError
 from ltrun.results.address import fingerprint

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ltrun.data import CIFARLT, ImageFolder, Resident, Splits
+from ltrun.data import CIFARLT, DigitsLT, ImageFolder, Resident, Splits
 from ltrun.data.export import export
 from ltrun.data.identity import Listing
 from ltrun.data.releases import RELEASES
@@ -127,3 +127,17 @@ def test_pixel_digests_are_computed_where_the_source_has_none() -> None:
     order = torch.randperm(5000)
     assert of(pixels[order]) == of(pixels, order)
     assert of(pixels) != of(pixels, order)
+
+
+def test_unlabelled_images_change_no_digest_and_other_ones_are_noticed(tmp_path: Path) -> None:
+    plain, read = (Listing.of(DigitsLT(reads_unlabelled=reads).open(CPU)) for reads in (False, True))
+    assert read.data["digest"] == plain.data["digest"], "runs that read them share a table with others"
+    assert plain.difference(read.data, tmp_path) is None and read.difference(plain.data, tmp_path) is None
+    assert set(read.data["splits"]) - set(plain.data["splits"]) == {"unlabelled"}
+    splits = DigitsLT(reads_unlabelled=True).open(CPU)
+    assert isinstance(splits.unlabelled, Resident)
+    fewer = replace(
+        splits, unlabelled=Resident(splits.unlabelled.images[1:], splits.unlabelled.targets.take(torch.arange(887)))
+    )
+    told = Listing.of(fewer).difference(read.data, tmp_path)
+    assert told is not None and "unlabelled images" in told

@@ -263,7 +263,7 @@ def test_every_yaml_builds_a_source_and_offers_its_arguments_as_keys(path: Path)
     assert node["dataset"]["name"] == path.stem
     offered = set(inspect.signature(bound.target).parameters)
     assert (
-        offered - {"random_crops", "device_decodes"}
+        offered - {"random_crops", "reads_unlabelled", "device_decodes"}
         == set(bound.arguments)
         == set(node["dataset"]) - {"_target_", *DATASET_KEYS}
     )

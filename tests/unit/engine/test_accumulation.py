@@ -16,7 +16,6 @@ from ltrun.data import Resident
 from ltrun.engine.accumulation import InParts, check
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.gathering import shares
-from ltrun.engine.stage import StageRun
 from ltrun.errors import ConfigError
 from ltrun.parts import Network
 from ltrun.types import Batch, Clock, Labels, Outputs
@@ -36,8 +35,7 @@ def stepped(preset: str, folder: Path, parts: int) -> tuple[dict[str, Tensor], d
         recipe = bound(small(composed(f"method={preset}"), 1))
         made = trainer(recipe, folder, accumulate=parts, prepare=Doubled(), train_set=store)
         network = made.network()
-        made.enter(network, recipe.stages[0], 0)
-        running = StageRun.of(recipe.stages[0], network, made.context)
+        running = made.begin(network, recipe.stages[0], 0)
         narrow_augments(running)
         clock = Clock(recipe.stages[0].name, 0, 10)
         rows, _ = running._begin(clock)

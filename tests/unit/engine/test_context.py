@@ -9,8 +9,9 @@ import torch
 
 from ltrun.config.settings import Settings
 from ltrun.engine.context import RunContext
+from ltrun.errors import ConfigError
 from ltrun.recipe.stage import Recipe
-from tests.support.cases import bound, composed, small
+from tests.support.cases import bound, changed, composed, small
 from tests.support.data_fakes import class_folders
 
 
@@ -37,3 +38,16 @@ def test_image_sizes_within_the_range_of_the_network_are_not_warned_of(tmp_path:
 def test_synchronised_normalisation_in_one_process_is_warned_of(tmp_path: Path) -> None:
     (warning,) = opened(tmp_path, 8, "runtime.sync_bn=true")[2]
     assert warning.startswith("runtime.sync_bn=true changes no number") and "torchrun" in warning
+
+
+def test_a_data_set_without_unlabelled_images_is_refused(tmp_path: Path) -> None:
+    stream = {"sampler": {"_target_": "ltrun.resampling.Instance"}, "split": "unlabelled"}
+    for changes in ({}, {"dataset__profile": "as_is"}):
+        composition = changed(small(composed("dataset=digits_lt"), 1), representation={"streams": {"pool": stream}}, **changes)
+        settings, recipe = Settings.of(composition[0]), bound(composition)
+        if not changes:
+            context = RunContext.open(settings, recipe, torch.device("cpu"), lambda sentence: None)
+            assert context.injected()["unlabelled"] == len(context.store("unlabelled")) == 888
+            continue
+        with pytest.raises(ConfigError, match=r"^representation=.* unlabelled images, which this data set does not have"):
+            RunContext.open(settings, recipe, torch.device("cpu"), lambda sentence: None)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ltrun.data import Normalise
 from ltrun.engine.objective import Objective
-from ltrun.engine.stage import StageRun
 from ltrun.loss import Classification
 from ltrun.parts import Augment, Mixer, Network, Prepare, Term
 from ltrun.types import Batch, Clock, Labels, Outputs, Streams
@@ -175,7 +174,7 @@ def test_a_stream_uses_its_own_augmentations_or_else_the_main_streams(tmp_path: 
     }
     recipe = bound(small((config, choices)))
     made = trainer(recipe, tmp_path)
-    run = StageRun.of(recipe.stages[0], made.network(), made.context)
+    run = made.begin(made.network(), recipe.stages[0], 0)
     found = {name: [type(part).__name__ for part in chain.children()] for name, chain in run.objective.augments.items()}
     main = ["CropFlip", "Cutout"]
     assert found == {"main": main, "same": main, "bare": [], "own": ["Rotation"]}
@@ -187,8 +186,7 @@ def test_a_stage_builds_its_classification_loss_from_its_own_parts(tmp_path: Pat
     network = made.network()
     kinds = []
     for index, stage in enumerate(recipe.stages):
-        made.enter(network, stage, index)
-        run = StageRun.of(stage, network, made.context)
+        run = made.begin(network, stage, index)
         (term,) = run.objective.terms.values()
         assert isinstance(term, Classification)
         kinds.append([[type(p).__name__ for p in parts] for parts in (term.adjusts, term.weighs, [term.criterion])])
@@ -207,7 +205,7 @@ def test_cmo_mixup_ldam_drw_and_cosine_in_one_step(epoch: int, order: list[str],
     recipe = bound(small(assembled(picked), epochs=10))
     made = trainer(recipe, tmp_path)
     network = made.network()
-    run = StageRun.of(recipe.stages[0], network, made.context)
+    run = made.begin(network, recipe.stages[0], 0)
     clock = Clock("train", epoch, 10)
     for module in run.parts:
         module.adapt(run.view(clock, torch.Generator(), module))

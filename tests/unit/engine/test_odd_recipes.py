@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ltrun.data import Resident
 from ltrun.engine.rehearsal import rehearse
-from ltrun.engine.stage import Row, StageRun
+from ltrun.engine.stage import Row
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.parts import Sampler
 from ltrun.types import Clock, Labels
@@ -39,7 +39,7 @@ def test_a_stream_a_term_or_a_mixer_of_any_name_trains_or_is_refused(role: str, 
         made = trainer(recipe, tmp_path)
         network = made.network()
         try:
-            StageRun.of(recipe.stages[0], network, made.context).epoch(Clock("train", 0, 1))
+            made.begin(network, recipe.stages[0], 0).epoch(Clock("train", 0, 1))
         except KeyError as error:
             crashed.append(f"{name!r}: {error}")
     assert crashed == []

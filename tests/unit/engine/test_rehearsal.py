@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.engine.rehearsal import check, rehearse
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import ConfigError, LtrunError, TrainingError

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from torch import Tensor
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.engine.progress import Bar
 from ltrun.engine.run import run
 from ltrun.errors import ConfigError

@@ -16,7 +16,6 @@ import ltrun.engine.step
 from ltrun.data import Resident
 from ltrun.engine.evidence import SplitEvidence
 from ltrun.engine.precision import Precision
-from ltrun.engine.stage import StageRun
 from ltrun.engine.step import captured, culprit, own_stream
 from ltrun.errors import ConfigError
 from ltrun.network import ResNetCIFAR
@@ -92,7 +91,7 @@ def test_a_part_is_named_even_if_a_library_raises_an_error_of_its_own() -> None:
 def test_a_failed_attempt_leaves_no_trace(tmp_path: Path) -> None:
     """Weights, statistics, momentum, the monitor and the random state are restored before the eager step."""
     made = trainer(bound(small(composed("method=ldam_drw"))), tmp_path)
-    run = StageRun.of(made.recipe.stages[0], made.network(), made.context)
+    run = made.begin(made.network(), made.recipe.stages[0], 0)
     batch = {"main": next(made.context.splits.train.open([torch.arange(16)]))}
     warned: list[str] = []
     step, twin = run.step, copy.deepcopy(run.state_dict())

@@ -49,3 +49,16 @@ def test_balancing_twice_is_allowed_and_warned_about_once() -> None:
     (sentence,) = bound(assembled({"reweighting": "drw", "resampling": "square_root"})).warnings
     assert "reweighting=drw" in sentence, "a nested part balances too"
     assert bound(assembled({"decoupling": "crt", "logit_adjustment": "balanced_softmax"})).warnings == []
+
+
+def test_a_stream_with_the_rows_of_another_has_its_images() -> None:
+    instance = {"_target_": "ltrun.resampling.Instance"}
+    streams = {"weak": {"sampler": instance, "split": "unlabelled"}, "strong": {"of": "weak"}, "tail": {"sampler": instance}}
+    recipe = bound(changed(composed(), ensemble={"streams": streams}))
+    (stage,) = recipe.stages
+    assert recipe.reads_unlabelled and not bound(composed()).reads_unlabelled
+    assert [stage.split_of(name) for name in stage.streams] == ["train", "unlabelled", "unlabelled", "train"]
+    sentence = refused(changed(composed(), ensemble={"streams": streams | {"strong": {"of": "weak", "split": "train"}}}))
+    assert sentence.startswith("ensemble.streams.strong.split: ") and "remove it" in sentence
+    sentence = refused(changed(composed(), ensemble={"streams": {"weak": {"sampler": instance, "split": "val"}}}))
+    assert sentence.startswith("ensemble.streams.weak.split: ") and "unlabelled" in sentence

@@ -11,7 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from ltrun.config.compose import Job, compose_job
+from ltrun.config.compose import compose_job
+from ltrun.config.job import Job
 from ltrun.errors import ConfigError, DataError
 from ltrun.sweep.launch import check, overrides_of_hydra, quoted
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.sweep.messages import Advanced, Cautioned, Finished, Logged, LogRelay, Message, Relay
 from ltrun.sweep.overview import Overview

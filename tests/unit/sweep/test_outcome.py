@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ltrun.config.compose import Job
+from ltrun.config.job import Job
 from ltrun.engine.progress import Bar
 from ltrun.errors import BusyError, TrainingError
 from ltrun.parts import Sampler

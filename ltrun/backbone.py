@@ -1,0 +1,46 @@
+"""Base class of backbones: images to features, in pieces between which feature mixers act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ltrun.errors import ConfigError
+from ltrun.types import Preprocessing
+
+Piece = tuple[str, Callable[[Tensor], Tensor]]  # the place where a piece of a network ends, and the piece
+
+
+class Backbone(nn.Module):
+    """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: least and largest side of its images.
+    Class methods tell what is known from its arguments alone: sides of images, preprocessing, name -> URL of weights.
+    """
+
+    features: int
+    pixels: ClassVar[tuple[int, int] | None] = None
+
+    @classmethod
+    def pixels_of(cls, arguments: Mapping[str, Any]) -> tuple[int, int] | None:
+        return cls.pixels
+
+    @classmethod
+    def preprocessing(cls, arguments: Mapping[str, Any]) -> Preprocessing | None:
+        return None
+
+    @classmethod
+    def published(cls, arguments: Mapping[str, Any]) -> Mapping[str, str]:
+        return {}
+
+    def pieces(self) -> list[Piece]:
+        """Returns the pieces that `forward` consists of, each with the name of the place where it ends, 'features' last."""
+        return [("features", self)]
+
+    def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
+        """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.
+
+        The branches are new modules with `width` times the channels. The backbone must not be used
+        afterwards. Raises ConfigError for a backbone that cannot be forked.
+        """
+        raise ConfigError(f"network: {type(self).__name__} cannot be forked into branches; choose ensemble=none")
