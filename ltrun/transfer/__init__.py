@@ -13,7 +13,7 @@ from ltrun.transfer.knowledge_review import KnowledgeReview
 from ltrun.transfer.knowledge_summary import KnowledgeSummary
 from ltrun.transfer.lfme import LFME
 from ltrun.transfer.ride_distillation import RIDEDistillation
-from ltrun.transfer.ssd import LabelledContrast, SSD
+from ltrun.transfer.ssd import SSD, LabelledContrast
 from ltrun.transfer.xerm import XERM
 
 __all__ = [
