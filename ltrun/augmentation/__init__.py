@@ -14,6 +14,7 @@ from ltrun.augmentation.flip import Flip
 from ltrun.augmentation.isda import ISDA
 from ltrun.augmentation.m2m import M2m
 from ltrun.augmentation.mamix import MAMix
+from ltrun.augmentation.manifold_mixup import ManifoldMixup
 from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.pure_noise import OPeN
@@ -26,6 +27,7 @@ from ltrun.augmentation.simclr import SimCLR
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AutoAugment", "CMO", "CUDA", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "ISDA", "M2m", "MAMix", "MetaSAug",
-    "Mixup", "OPeN", "RandAugment", "RandomResizedCrop", "Remix", "RISDA", "Rotation", "SimCLR", "UniMix",
+    "AutoAugment", "CMO", "CUDA", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "ISDA", "M2m", "MAMix",
+    "ManifoldMixup", "MetaSAug", "Mixup", "OPeN", "RISDA", "RandAugment", "RandomResizedCrop", "Remix", "Rotation",
+    "SimCLR", "UniMix",
 ]  # fmt: skip
