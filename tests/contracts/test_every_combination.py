@@ -92,7 +92,7 @@ def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupl
         found.append({"augmentation", "reweighting"})  # both bring an update
     if "metasaug" in several and decoupling == "balms":
         found.append({"augmentation", "decoupling"})  # the same in its second stage
-    if paco and set(several) & {"cmo", "mixup"}:
+    if paco and set(several) & {"cmo", "m2m", "mixup"}:
         found.append({"representation", "augmentation"})  # positives have one label
     if paco and ensemble != "none":
         found.append({"representation", "ensemble"})  # both bring a network
