@@ -12,18 +12,22 @@ from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.flip import Flip
 from ltrun.augmentation.isda import ISDA
+from ltrun.augmentation.m2m import M2m
 from ltrun.augmentation.mamix import MAMix
+from ltrun.augmentation.manifold_mixup import ManifoldMixup
 from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
 from ltrun.augmentation.remix import Remix
+from ltrun.augmentation.risda import RISDA
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.simclr import SimCLR
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AutoAugment", "CMO", "CUDA", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "ISDA", "MAMix", "MetaSAug",
-    "Mixup", "OPeN", "RandAugment", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
+    "AutoAugment", "CMO", "CUDA", "ColourJitter", "CropFlip", "CutMix", "Cutout", "Flip", "ISDA", "M2m", "MAMix",
+    "ManifoldMixup", "MetaSAug", "Mixup", "OPeN", "RISDA", "RandAugment", "RandomResizedCrop", "Remix", "Rotation",
+    "SimCLR", "UniMix",
 ]  # fmt: skip
