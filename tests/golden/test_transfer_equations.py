@@ -165,7 +165,7 @@ def test_the_review_of_ltrl() -> None:
 
 def test_reviewed_logits_are_divided_by_the_images_of_their_class() -> None:
     """Zhao et al., 2024, arXiv 2407.12568, in their code: the number of images of the label's class in the batch."""
-    counts = np.array([(LABELS == label).sum() for label in LABELS])
+    counts = np.array([(label == LABELS).sum() for label in LABELS])
     assert counts.max() > 1
     near(per_image(double(STUDENT), torch.tensor(LABELS)), STUDENT / counts[:, None])
 

@@ -10,7 +10,7 @@ from ltrun.errors import ConfigError
 from ltrun.logit_adjustment import BalancedSoftmax
 from ltrun.loss import Classification
 from ltrun.transfer import KnowledgeReview, KnowledgeSummary
-from ltrun.transfer.knowledge_review import last_of_each, per_image
+from ltrun.transfer.knowledge_review import last_of_each
 from ltrun.transfer.knowledge_summary import class_medians, soft_cross_entropy
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
 from tests.support.cases import Count, blind_view
