@@ -36,6 +36,8 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun show ldam                                   a method or an option: citation, slots, published number, keys
   ltrun show outputs/.../seed0                      a run: command, metrics, stages, files
   ltrun data dataset=image_folder dataset.root=DIR  classes, counts and the bar chart of the tail
+  ltrun data dataset=digits_lt augmentation=cuda --show sheet.png
+                                                    augmented images of each class, at each level
   ltrun data export dataset=cifar100_lt to=DIR      the exact long-tailed images, for a machine without network
 
   ltrun method=ldam --cfg job --resolve             what a command would run

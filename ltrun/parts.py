@@ -66,10 +66,13 @@ class Crop(Protocol):
 
 class Augment(Part):
     """cuts: whether it cuts photographs. Where a store decodes whole photographs, `crop` then says how they are cut there, and
-    `forward` is left out; a store of decoded images has `forward` do it."""
+    `forward` is left out; a store of decoded images has `forward` do it. levels: number of strengths that it has. level_given:
+    (B,) strength of each image, while a test or a picture asks for it; None in training."""
 
     cuts: ClassVar[bool] = False
     crop: Crop | None = None
+    levels: int = 1
+    level_given: Tensor | None = None
 
     def forward(self, batch: Batch) -> Batch:
         """Takes and returns inputs as stored, such as uint8 images; draws for each from the device's default generator."""

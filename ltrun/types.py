@@ -141,12 +141,14 @@ class Column:
 class Batch:
     """inputs: (B, ...) as stored, such as uint8 images (B, channels, H, W), or float32 once prepared for the network.
 
-    rows: (B,) row numbers in the store.
+    rows: (B,) row numbers in the store. generated: (B,) bool, whether a row's image is generated, for networks that treat such
+    rows apart; None if no row's is.
     """
 
     inputs: Tensor
     targets: Labels
     rows: Tensor
+    generated: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -160,14 +162,16 @@ class Batch:
         return replace(self, **changes)  # type: ignore[arg-type]
 
     def take(self, rows: slice) -> Batch:
-        return Batch(self.inputs[rows], Labels(self.targets.index[rows], self.targets.weight[rows]), self.rows[rows])
+        targets = Labels(self.targets.index[rows], self.targets.weight[rows])
+        return Batch(self.inputs[rows], targets, self.rows[rows], None if self.generated is None else self.generated[rows])
 
     def clone(self) -> Batch:
-        return Batch(self.inputs.clone(), self.targets.clone(), self.rows.clone())
+        generated = None if self.generated is None else self.generated.clone()
+        return Batch(self.inputs.clone(), self.targets.clone(), self.rows.clone(), generated)
 
     def tensors(self) -> list[Tensor]:
         """Returns the tensors that determine the batch, in a fixed order."""
-        return [self.inputs, *self.targets.tensors(), self.rows]
+        return [self.inputs, *self.targets.tensors(), self.rows, *([] if self.generated is None else [self.generated])]
 
 
 Streams = Mapping[str, Batch]
@@ -262,10 +266,11 @@ def fraction_of(epochs: int, fraction: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Read-only access to the training set and the network, for a part's `adapt`.
+    """Read-only access of a part to the training set and the network, for its `adapt`.
 
     open: row numbers (N,) of the training set -> Batch, inputs as stored; split="unlabelled": of the unlabelled images.
     predict: inputs as stored -> Outputs, without gradient, in evaluation mode; predict(inputs, "teacher"): of that teacher.
+    labels: (N,) of the training set. augment: stored batch -> the batch as stream main augments it.
     """
 
     clock: Clock
@@ -273,6 +278,8 @@ class View:
     open: Callable[..., Batch]
     predict: Callable[..., Outputs]
     generator: torch.Generator
+    labels: Tensor
+    augment: Callable[[Batch], Batch]
 
 
 def seed_of(*keys: object) -> int:

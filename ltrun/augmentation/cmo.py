@@ -5,31 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ltrun.augmentation.mixup import draw_share
+from ltrun.augmentation.cutmix import draw_box, paste
+from ltrun.augmentation.mixup import beta_of
 from ltrun.errors import ConfigError
 from ltrun.parts import Mixer
 from ltrun.types import Batch, Streams, View, fraction_of
-
-
-def box(height: int, width: int, keep: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """(H, W) mask of a box around the pixel (y, x) whose sides are sqrt(1 - keep) of the image's, clipped at the edges.
-
-    keep, y, x: scalar tensors. Sides and their halves are rounded down, so a side is up to 2 pixels shorter.
-    """
-    ratio = (1 - keep).sqrt()
-    half_height, half_width = (height * ratio).long() // 2, (width * ratio).long() // 2
-    rows = torch.arange(height, device=keep.device)[:, None] - y
-    columns = torch.arange(width, device=keep.device) - x
-    return (rows >= -half_height) & (rows < half_height) & (columns >= -half_width) & (columns < half_width)
-
-
-def paste(background: Batch, foreground: Batch, mask: Tensor) -> Batch:
-    """Puts the foreground where the mask (H, W) is true; mixes the labels by the exact area."""
-    keep = 1 - mask.float().mean()
-    return background.replace(
-        inputs=torch.where(mask, foreground.inputs, background.inputs),
-        targets=background.targets.mix(foreground.targets, keep.expand(len(background))),
-    )
 
 
 class CMO(Mixer):
@@ -51,12 +31,10 @@ class CMO(Mixer):
         super().__init__()
         if not 0 <= probability <= 1:
             raise ConfigError(f"probability must lie between 0 and 1, got {probability}")
-        if beta <= 0:
-            raise ConfigError(f"beta must be above 0, got {beta}")
         if not 0 <= plain < 0.5:
             raise ConfigError(f"plain must be a share of the epochs, at least 0 and below 0.5, got {plain}")
         self.probability, self.plain = probability, plain
-        self.register_buffer("beta", torch.tensor(beta, dtype=torch.float64), persistent=False)
+        self.register_buffer("beta", beta_of(beta, "beta"), persistent=False)
         self.register_buffer("active", torch.tensor(True))
 
     def adapt(self, view: View) -> None:
@@ -66,9 +44,6 @@ class CMO(Mixer):
 
     def forward(self, streams: Streams) -> dict[str, Batch]:
         main, tail = streams["main"], streams["tail"]
-        device, (height, width) = main.inputs.device, main.inputs.shape[-2:]
-        keep = draw_share(self.beta)
-        y, x = torch.randint(height, (), device=device), torch.randint(width, (), device=device)
-        on = self.active & (torch.rand((), device=device) < self.probability)
-        mixed = paste(main, tail, box(height, width, keep, y, x) & on)
-        return {name: batch for name, batch in streams.items() if name != "tail"} | {"main": mixed}
+        mask = draw_box(main.inputs, self.beta)
+        on = self.active & (torch.rand((), device=main.inputs.device) < self.probability)
+        return {name: batch for name, batch in streams.items() if name != "tail"} | {"main": paste(main, tail, mask & on)}

@@ -16,6 +16,14 @@ def greyscale(images: Tensor) -> Tensor:
     return (0.2989 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)[:, None]
 
 
+def luma(images: Tensor) -> Tensor:
+    """(B, 1, H, W) grey levels as Pillow rounds them, of float images with whole levels; others than 3 channels unchanged."""
+    if images.shape[1] != 3:
+        return images
+    red, green, blue = images.unbind(1)
+    return ((19595 * red + 38470 * green + 7471 * blue + 32768) / 65536).floor_()[:, None]
+
+
 def blend(images: Tensor, reference: Tensor, factor: Tensor) -> Tensor:
     """Blends with a reference image: factor 0 is the reference, 1 the image, 2 twice as far away. Floats, clamped to 0..255."""
     return reference.lerp(images, factor[:, None, None, None]).clamp_(0, 255)

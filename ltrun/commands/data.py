@@ -1,7 +1,8 @@
-"""`ltrun data`: description of a data set without training, verification of its cache, and export to a folder."""
+"""`ltrun data`: description of a data set without training, a sheet of augmented images, verification of its cache, export."""
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import torch
 
 from ltrun import streams
 from ltrun.config import catalogue, search_path
-from ltrun.config.compose import composed, hydra_ready, resolved
+from ltrun.config.compose import Job, compose_job, composed, hydra_ready, resolved
 from ltrun.config.explain import explained
 from ltrun.config.plugins import plugins_of
 from ltrun.config.settings import Settings
@@ -25,14 +26,18 @@ from ltrun.data.verify import verifying
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError, nearest
 from ltrun.machine import at_home
-from ltrun.recipe.read import dataset_of
+from ltrun.recipe.read import dataset_of, recipe_of
+from ltrun.results.atomic import write_atomically
 
 USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
+       ltrun data dataset=NAME [augmentation=NAME] [KEY=VALUE ...] --show FILE.png
        ltrun data --verify dataset=NAME [dataset.KEY=VALUE ...]
        ltrun data export dataset=NAME [dataset.KEY=VALUE ...] to=FOLDER"""
 
-VERIFY = "--verify"
+VERIFY, SHOW = "--verify", "--show"
 SHOWN = 20  # the largest number of images to name that differ from the cache
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
         return 0 if argv in (["--help"], ["-h"]) else 1
     if argv[0] == "export":
         _export(argv[1:])
+    elif any(word.partition("=")[0] == SHOW for word in argv):
+        _show(argv)
     elif VERIFY in argv:
         return _verify(argv)
     else:
@@ -57,10 +64,16 @@ def _check_words(argv: Sequence[str]) -> None:
     """Raises ConfigError for a word that this command does not have."""
     for index, word in enumerate(argv):
         key = word.partition("=")[0]
-        if word == VERIFY or (index and argv[index - 1] in CONFIG_DIR) or (word.startswith("-") and key in CONFIG_DIR):
+        if (
+            word == VERIFY
+            or key == SHOW
+            or (index and argv[index - 1] in (*CONFIG_DIR, SHOW))
+            or (word.startswith("-") and key in CONFIG_DIR)
+        ):
             continue
-        if nearest(f"--{key.lstrip('-')}", [VERIFY]):
-            raise ConfigError(f"ltrun data has no '{word}': did you mean 'ltrun data {VERIFY} dataset=NAME'?")
+        if near := nearest(f"--{key.lstrip('-')}", [VERIFY, SHOW]):
+            meant = f"ltrun data {VERIFY} dataset=NAME" if near == VERIFY else f"ltrun data dataset=NAME {SHOW} FILE.png"
+            raise ConfigError(f"ltrun data has no '{word}': did you mean '{meant}'?")
         if word == "export" and (index or VERIFY in argv):
             raise ConfigError(
                 "export stands first and alone: write ltrun data export dataset=NAME to=FOLDER, or, to compare the images with "
@@ -92,6 +105,35 @@ def _verify(argv: Sequence[str]) -> int:
     return 1 if differing else 0
 
 
+def _show(argv: Sequence[str]) -> None:
+    """Writes a sheet of augmented training images."""
+    from ltrun.engine.sheet import sheet_of
+
+    rest, files = list[str](), list[str]()
+    words = iter(argv)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key == SHOW:
+            files.append(value if equals else next(words, ""))
+        else:
+            rest.append(word)
+    if VERIFY in rest:
+        raise ConfigError(f"{SHOW} and {VERIFY} are two commands: give one of them")
+    if len(files) != 1 or not files[0]:
+        raise ConfigError(f"{SHOW}: name one file to write, as in 'ltrun data dataset=cifar100_lt {SHOW} sheet.png'")
+    path = Path(at_home(files[0], SHOW))
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise ConfigError(f"{SHOW}: the sheet is a PNG file, so name a file that ends in .png, not {path}")
+    argv = for_hydra(rest, CONFIG_DIR)
+    search_path.use(argv)
+    job = _job(argv, search_path.without_flags(argv))
+    recipe = recipe_of(job.config, job.choices, job.settings.plugins)
+    write_atomically(path, sheet_of(job.settings, recipe, log.warning))
+    print(f"written to {path}")
+    if unseen := ", ".join(recipe.stages[0].mixers):
+        print(f"not on the sheet: {unseen}, which mixes the images of a batch once they are prepared")
+
+
 def _export(argv: Sequence[str]) -> None:
     targets = [word.removeprefix("to=") for word in argv if word.startswith("to=")]
     if len(targets) != 1 or not targets[0]:
@@ -120,6 +162,15 @@ def _source(argv: Sequence[str]) -> tuple[Settings, Source]:
     config = _composed(argv, overrides)
     settings = Settings.of(config)
     return settings, dataset_of(config, plugins_of(settings, overrides))
+
+
+def _job(argv: Sequence[str], overrides: Sequence[str]) -> Job:
+    """Returns the job that a command line would train. Raises LtrunError."""
+    try:
+        with hydra_ready():
+            return compose_job(overrides)
+    except Exception as error:
+        raise explained(error, argv) from None
 
 
 def _composed(argv: Sequence[str], overrides: Sequence[str]) -> Any:

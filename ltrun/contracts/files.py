@@ -24,7 +24,12 @@ UPDATE = "ltrun.engine.update"  # classes of a role without a group
 MONTH = "(0[1-9]|1[0-2])"
 ARXIV = re.compile(rf"((0\d|1[0-4]){MONTH}\.\d{{4}}|(1[5-9]|[2-9]\d){MONTH}\.\d{{5}})(v\d+)?[,;:.)]?")  # five digits since 2015
 LONGEST = 128  # characters of a header's sentence
-MAY = {"method": {"defaults"}, "decoupling": {"defaults", "plan", "stages"}}
+MAY = {
+    "method": {"defaults"},
+    "decoupling": {"defaults", "plan", "stages"},
+    "transfer": {"defaults", "before", "stages", "transfer"},
+}
+STAGED = "transfer"  # a group whose options may set stages, then as a global package, or parts alone
 OF_A_DATASET = {"defaults", "dataset", "epochs", "batch_size", "runtime", "evaluation"}
 
 
@@ -110,7 +115,7 @@ def writes_below_its_group(file: File) -> None:
     if group == "experiment":
         require(is_global, f"{path}: an experiment may set any key; begin it with '{GLOBAL}'")
         return
-    if group != "dataset" and group not in MAY:
+    if group != "dataset" and (group not in MAY or (group == STAGED and not is_global)):
         require(not is_global, f"{path}: an option of {group} writes below its own group; remove the line '{GLOBAL}'")
         require(
             "defaults" not in keys,
@@ -153,7 +158,7 @@ def says_its_command(file: File) -> None:
     for key, lines in said.items():
         require(len(lines) == 1, f"{path}: its header has {len(lines) or 'no'} lines '{key}:'; write one, '{example[key]}'")
     (command,), (expected,) = said["command"], said["expected"]
-    number = re.search(r"\d\d\.\d|nothing published", expected)
+    number = re.search(r"\d\d\.\d|nothing (published|verified)", expected)
     require(number, f"{path}: '{expected}' states no accuracy such as 42.0; give the published number, or 'nothing published'")
     program, *words = command.removeprefix("command: ").split()
     right = program == "ltrun" and f"method={name}" in words

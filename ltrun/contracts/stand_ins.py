@@ -45,7 +45,7 @@ def blind_view(clock: Clock, counts: ClassStats) -> View:
     def refuse(*what: object) -> Any:
         raise AssertionError("the part looks at images or at the network")
 
-    return View(clock, counts, refuse, refuse, torch.Generator())
+    return View(clock, counts, refuse, refuse, torch.Generator(), torch.empty(0), refuse)
 
 
 def view(clock: Clock, counts: ClassStats) -> View:
@@ -57,7 +57,8 @@ def view(clock: Clock, counts: ClassStats) -> View:
     def predict(inputs: Tensor) -> Outputs:
         return outputs_of(len(inputs), counts.num_classes).detach()
 
-    return View(clock, counts, images, predict, torch.Generator().manual_seed(0))
+    labels = torch.arange(counts.num_classes).repeat_interleave(counts.counts)
+    return View(clock, counts, images, predict, torch.Generator().manual_seed(0), labels, lambda batch: batch)
 
 
 class Loss(nn.Module):

@@ -80,7 +80,7 @@ class StageRun(nn.Module):
     def of(cls, stage: Stage, network: Network, context: RunContext, teachers: Mapping[str, Frozen] = NONE) -> StageRun:
         """Builds the parts of a stage; their random draws depend on the seed and the stage alone."""
         torch.manual_seed(seed_of(context.seed, stage.name, "parts"))
-        injected = context.injected() | {"network": network, "teachers": teachers}
+        injected = context.injected() | {"network": network, "teachers": teachers, "prepare": context.prepare}
         if any(part.wants("features") for part in stage.parts() if part not in (stage.network, stage.head, stage.wrap)):
             injected["features"] = network.features
         samplers = {name: stream.sampler.build(injected) for name, stream in stage.streams.items() if stream.sampler}
@@ -133,13 +133,18 @@ class StageRun(nn.Module):
         key = seed_of(self.context.seed, clock.stage, clock.epoch)
         torch.manual_seed(key)
         generator = torch.Generator().manual_seed(seed_of(key, "samplers"))
-        view = View(clock, self.context.stats, self._open, self.predict, generator)
         for part in self.parts:
-            part.adapt(view)
+            part.adapt(self.view(clock, generator, part))
         rates = [rate * self.schedule.factor(clock) for rate in self.base_rates]
         set_rates(self.optimizer, rates)
         self._set_modes()
         return self._draw(clock, generator), rates
+
+    def view(self, clock: Clock, generator: torch.Generator, part: Part) -> View:
+        """Returns what a part may look at before an epoch."""
+        labels, chains = self.context.splits.train.targets.primary, self.objective.augments
+        augment = next((chain for chain in chains.values() if part in chain.children()), chains[MAIN])
+        return View(clock, self.context.stats, self._open, self.predict, generator, labels, augment)
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, by: str | None = None) -> Outputs:

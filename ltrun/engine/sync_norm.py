@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from ltrun.engine.distributed import Ranks
+from ltrun.network.dar_norm import DARBatchNorm1d, DARBatchNorm2d
 from ltrun.numerics import widened
 
 
@@ -39,12 +40,9 @@ class _Synchronised(nn.modules.batchnorm._BatchNorm):
         mean = x.mean(dims)
         spread = (x - mean.view(shape)).square().sum(dims)
         count = torch.full_like(mean[:1], x.numel() / len(mean))
-        means, spreads, counts = _All.apply(torch.cat([mean, spread, count]), self.ranks).split(
-            [len(mean), len(mean), 1], dim=1
-        )
-        mean = (means * counts).sum(0) / counts.sum()
-        variance = (spreads + counts * (means - mean).square()).sum(0) / counts.sum()
-        self._follow(mean.detach(), variance.detach(), counts.detach().sum())
+        mean, spread, count = joined(mean, spread, count, self.ranks)
+        variance = spread / count
+        self._follow(mean.detach(), variance.detach(), count.detach())
         y = (x - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
         if self.weight is not None:
             y = y * self.weight.view(shape) + self.bias.view(shape)
@@ -76,11 +74,46 @@ class Synchronised3d(_Synchronised, nn.BatchNorm3d):
     pass
 
 
+class SynchronisedDAR1d(DARBatchNorm1d):
+    """DAR-BN over the shares of all ranks."""
+
+    ranks: Ranks
+
+    def moments(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return _shared(super().moments(x, rows), self.ranks)
+
+
+class SynchronisedDAR2d(DARBatchNorm2d):
+    """DAR-BN over the shares of all ranks."""
+
+    ranks: Ranks
+
+    def moments(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return _shared(super().moments(x, rows), self.ranks)
+
+
 SYNCHRONISED: dict[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm1d: Synchronised1d,
     nn.BatchNorm2d: Synchronised2d,
     nn.BatchNorm3d: Synchronised3d,
+    DARBatchNorm1d: SynchronisedDAR1d,
+    DARBatchNorm2d: SynchronisedDAR2d,
 }
+
+
+def _shared(moments: tuple[Tensor, Tensor, Tensor], ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+    return joined(*moments, ranks) if ranks.passing_share else moments
+
+
+def joined(mean: Tensor, spread: Tensor, count: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns mean, sum of squared distances from it and (1,) number of values of all ranks, from a rank's own.
+
+    A rank may have no values; if none has any, the mean is 0.
+    """
+    means, spreads, counts = _All.apply(torch.cat([mean, spread, count]), ranks).split([len(mean), len(mean), 1], dim=1)
+    total = counts.sum(0)
+    mean = (means * counts).sum(0) / total.clamp(min=1)
+    return mean, (spreads + counts * (means - mean).square()).sum(0), total
 
 
 class _All(Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from ltrun.results.address import RESULT
 from ltrun.results.model import Trained
 from ltrun.results.record import RunRecord
 
+log = logging.getLogger(__name__)
 PAUSE = 2.0  # seconds between two looks at a teacher that another process trains
 Teach = Callable[[Teacher, RunContext], Network]
 
@@ -37,15 +39,16 @@ def on_demand(recipe: Recipe, job: Job) -> dict[str, Job]:
 def trained(jobs: Mapping[str, Job], context: RunContext, train: Callable[[Job], object]) -> None:
     """Trains each teacher that has no result yet, or waits for the process that does. Raises LtrunError, with the key path."""
     ranks = context.ranks
+    tell = log.info if ranks.first else log.debug
     for path, job in jobs.items():
-        told = False
+        waits = False
         while not ranks.from_first(lambda job=job: (job.folder / RESULT).exists()):  # type: ignore[misc]
-            if not told:
-                context.warn(f"{path}: trains the teacher {job.title}, in {job.folder}")
-                told = True
+            if not waits:
+                tell(f"the teacher {job.title} comes first, in {job.folder}")
             try:
                 train(job)
             except BusyError:
+                waits = True
                 with released():
                     time.sleep(PAUSE)
             except LtrunError as error:

@@ -1,11 +1,11 @@
-"""Updates: plain gradient descent, and a bilevel step that learns outer parameters."""
+"""Updates: plain gradient descent, a bilevel step that learns outer parameters, a step with a corrected gradient."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Bilevel(Update):
     at the current learning rate, theta' = theta - lr * d total(theta, phi) / d theta, is judged by the meta loss: the plain
     cross-entropy of theta' on stream `meta`. Adam moves phi by the exact gradient of the meta loss through theta', second
     derivatives included. Then the network takes its real step with the new phi, on the same augmented and mixed images.
-    `lr` and `weight_decay` are Adam's and follow no schedule.
+    `lr` and `weight_decay` are Adam's, or with by='descent' a plain step's, and follow no schedule.
 
     virtual: patterns over the names of the network's parameters; theta is the set of matching parameters that the stage trains.
     "*" is true to both originals: Meta-Weight-Net trains the whole network and BALMS the classifier alone, and each takes the
@@ -62,6 +62,7 @@ class Bilevel(Update):
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         virtual: Sequence[str] = ("*",),
+        by: Literal["adam", "descent"] = "adam",
         *,
         outer: Sequence[nn.Parameter],
     ):
@@ -70,11 +71,11 @@ class Bilevel(Update):
             raise ConfigError(f"lr must be above 0, got {lr}")
         if weight_decay < 0:
             raise ConfigError(f"weight_decay must not be negative, got {weight_decay}")
-        self.lr, self.weight_decay, self.virtual = lr, weight_decay, virtual
+        self.lr, self.weight_decay, self.virtual, self.by = lr, weight_decay, virtual, by
         self.learnt = list(outer)  # a plain list, because the parts that own the parameters save them
         self.sizes = [parameter.numel() for parameter in outer]
         for name in ("mean", "square"):
-            self.register_buffer(name, torch.zeros(sum(self.sizes)))
+            self.register_buffer(name, torch.zeros(sum(self.sizes) if by == "adam" else 0))
         self.register_buffer("steps", torch.zeros(()))
 
     def forward(
@@ -88,7 +89,7 @@ class Bilevel(Update):
         optimizer.zero_grad(set_to_none=True)
         values, outputs, streams = objective(streams)
         rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        self.adam(self.outer_gradient(objective, values["total"], streams["meta"], rates))
+        self.move(self.outer_gradient(objective, values["total"], streams["meta"], rates))
         values = objective.values(outputs, streams)  # the same forward pass, with the new phi
         values["total"].backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
@@ -122,18 +123,65 @@ class Bilevel(Update):
         return gradient
 
     @torch.no_grad()
-    def adam(self, gradient: Tensor) -> None:
-        """Takes one step of Adam (Kingma and Ba, 2015, arXiv 1412.6980) with its usual constants; its moments are buffers."""
+    def move(self, gradient: Tensor) -> None:
+        """Moves the outer parameters down their gradient (P,), by one step of `by`."""
         gradient = gradient + self.weight_decay * torch.cat([parameter.flatten() for parameter in self.learnt])
+        change = self.adam(gradient) if self.by == "adam" else self.lr * gradient
+        for parameter, part in zip(self.learnt, change.split(self.sizes), strict=True):
+            parameter.sub_(part.view_as(parameter))
+
+    def adam(self, gradient: Tensor) -> Tensor:
+        """(P,): what a step of Adam (Kingma and Ba, 2015, arXiv 1412.6980) subtracts; its moments are buffers."""
         self.steps += 1
         self.mean.lerp_(gradient.to(self.mean), 1 - 0.9)
         self.square.lerp_(gradient.square().to(self.square), 1 - 0.999)
         mean, square = (
             moment / -torch.expm1(self.steps * math.log(b)) for moment, b in ((self.mean, 0.9), (self.square, 0.999))
         )
-        change = self.lr * mean / (square.sqrt() + 1e-8)
-        for parameter, part in zip(self.learnt, change.split(self.sizes), strict=True):
-            parameter.sub_(part.view_as(parameter))
+        return self.lr * mean / (square.sqrt() + 1e-8)
+
+
+def corrected(base: Tensor, other: Tensor) -> Tensor:
+    """Returns base + other, without the component of `other` along `base` where the two point apart. Both: of one parameter."""
+    along = (base * other).sum().clamp(max=0) / base.square().sum().clamp(min=torch.finfo(base.dtype).tiny)
+    return base + other - along * base
+
+
+class KnowledgeCorrection(Update):
+    """LTRL's knowledge correction: a term's gradient loses its component against the gradient of all other terms.
+
+    For each parameter tensor, with g the gradient of the other terms and k the gradient of the term: if g . k < 0, k becomes
+    k - (g . k / g . g) g, which is orthogonal to g. The step is taken along g + k. term: name of the term. A step has two
+    backward passes.
+
+    Zhao et al., 2024, arXiv 2407.12568.
+    """
+
+    def __init__(self, term: str = "review"):
+        super().__init__()
+        self.term = term
+
+    def forward(
+        self, objective: nn.Module, optimizer: Descent, streams: Streams
+    ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
+        objective = cast(Objective, objective)
+        if objective.scaler is not None:
+            raise ConfigError(
+                "runtime.precision: the loss is scaled with fp16, and KnowledgeCorrection needs its true gradient; "
+                "use bf16 or fp32"
+            )
+        values, outputs, streams = objective(streams)
+        others = [value for name, value in values.items() if name not in (self.term, "total")]
+        if self.term not in values or not others:
+            raise ConfigError(f"update.term must be one of several terms, {', '.join(values)}, got {self.term}")
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        base = _gradient(torch.stack(others).sum(), parameters, again=True)
+        term = _gradient(values[self.term], parameters)
+        slopes = objective.ranks.mean([*base, *term])
+        for parameter, *pair in zip(parameters, slopes[: len(base)], slopes[len(base) :], strict=True):
+            parameter.grad = corrected(*pair)
+        optimizer.step()
+        return values, outputs, streams
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -155,6 +203,9 @@ class _Predictor(nn.Module):
         return self.network.predict(inputs)
 
 
-def _gradient(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
-    """Returns the derivatives of a scalar; zeros for inputs that it does not depend on."""
-    return torch.autograd.grad(value, inputs, create_graph=create_graph, allow_unused=True, materialize_grads=True)
+def _gradient(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False, again: bool = False) -> tuple[Tensor, ...]:
+    """Returns the derivatives of a scalar; zeros for inputs that it does not depend on. again: whether more follow."""
+    keep = create_graph or again
+    return torch.autograd.grad(
+        value, inputs, retain_graph=keep, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )

@@ -6,6 +6,11 @@ from ltrun.network.momentum import Momentum
 from ltrun.network.plain import Plain, Projected, Projector
 from ltrun.network.resnet import ResNet
 from ltrun.network.resnet_cifar import ResNetCIFAR
+from ltrun.network.routed import Routed
 from ltrun.network.timm_models import Timm
+from ltrun.network.two_heads import TwoHeads
 
-__all__ = ["Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "Timm"]
+__all__ = [
+    "Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "Routed", "Timm",
+    "TwoHeads",
+]  # fmt: skip

@@ -10,8 +10,9 @@ from ltrun.resampling.meta import MetaSampler, RateRatio
 from ltrun.resampling.power import Power
 from ltrun.resampling.progressive import Progressive
 from ltrun.resampling.repeat_factor import RepeatFactor
+from ltrun.resampling.shot_group import ShotGroup
 
 __all__ = [
     "ClassAware", "ClassDifficulty", "Deferred", "DynamicCurriculum", "EffectiveNumber", "Instance", "MetaSampler", "Power",
-    "Progressive", "RateRatio", "RepeatFactor",
+    "Progressive", "RateRatio", "RepeatFactor", "ShotGroup",
 ]  # fmt: skip

@@ -1,6 +1,17 @@
 """Transfer of knowledge: pre-training, distillation from teachers, transfer from head to tail classes, self-training."""
 
+from ltrun.transfer.class_balanced_distillation import ClassBalancedDistillation
+from ltrun.transfer.dive import DiVE
 from ltrun.transfer.ftl import FTL
 from ltrun.transfer.gist import GIST
+from ltrun.transfer.knowledge_review import KnowledgeReview
+from ltrun.transfer.knowledge_summary import KnowledgeSummary
+from ltrun.transfer.lfme import LFME
+from ltrun.transfer.ride_distillation import RIDEDistillation
+from ltrun.transfer.ssd import SSD, LabelledContrast
+from ltrun.transfer.xerm import XERM
 
-__all__ = ["FTL", "GIST"]
+__all__ = [
+    "ClassBalancedDistillation", "DiVE", "FTL", "GIST", "KnowledgeReview", "KnowledgeSummary", "LFME", "LabelledContrast",
+    "RIDEDistillation", "SSD", "XERM",
+]  # fmt: skip

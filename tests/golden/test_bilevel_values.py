@@ -1,50 +1,21 @@
 """Bilevel methods against independent float64 evaluations: no golden file of the original authors' code exists."""
 
-from collections.abc import Callable
 from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from ltrun.classifier import Linear
-from ltrun.engine.objective import Objective
-from ltrun.engine.precision import Precision
 from ltrun.engine.update import Bilevel
 from ltrun.engine.update import Plain as PlainStep
 from ltrun.loss import Classification
-from ltrun.network import Plain, ResNetCIFAR
-from ltrun.parts import Backbone, Network, Prepare, Weigh
+from ltrun.parts import Weigh
 from ltrun.resampling import MetaSampler, RateRatio
 from ltrun.reweighting import MetaWeightNet
-from ltrun.types import Batch, ClassStats, Labels, Outputs
-
-COUNTS = torch.tensor([40, 12, 5])
-STATS = ClassStats(COUNTS)
-CLASSES, PIXELS, RATE = 3, 64, 0.3
-
-
-class Flat(Backbone):
-    """The pixels are the features."""
-
-    features = PIXELS
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.flatten(1)
-
-
-class Doubles(Prepare):
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.double() / 128 - 1
-
-
-def network(depth: int | None) -> Network:
-    """A linear classifier, or a residual network with batch normalisation, in float64."""
-    torch.manual_seed(0)
-    backbone = Flat() if depth is None else ResNetCIFAR(depth, width=2, in_channels=1)
-    return Plain(backbone=backbone, make_head=lambda features: Linear(features=features, num_classes=CLASSES)).double()
+from ltrun.types import Labels, Outputs
+from tests.support.bilevel import CLASSES, COUNTS, RATE, STATS, STREAMS, differences, objective, outer_gradient
 
 
 def meta_weight_net() -> Weigh:
@@ -61,50 +32,6 @@ def rate_ratio() -> Weigh:
 
 
 WEIGHS = {"meta_weight_net": meta_weight_net, "rate_ratio": rate_ratio}
-
-
-def objective(weigh: Weigh, depth: int | None) -> Objective:
-    names = ("main", "meta")
-    return Objective(
-        network(depth),
-        Doubles(),
-        {name: [] for name in names},
-        {},
-        {"classification": Classification(weighs=[weigh])},
-        {"classification": 1.0},
-        Precision("fp32", torch.device("cpu")),
-    )
-
-
-def batch(seed: int, labels: list[int]) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 256, (len(labels), 1, 8, 8), generator=generator, dtype=torch.uint8)
-    return Batch(images, Labels.hard(torch.tensor(labels)), torch.arange(len(labels)))
-
-
-STREAMS = {"main": batch(2, [0, 0, 0, 0, 1, 1, 2]), "meta": batch(3, [0, 1, 2, 0, 1, 2])}
-
-
-def outer_gradient(goal: Objective, virtual: tuple[str, ...] = ("*",)) -> tuple[Tensor, list[nn.Parameter]]:
-    parts = [module for module in goal.modules() if getattr(module, "outer", False)]
-    phi = [parameter for part in parts for parameter in part.parameters()]
-    values, _, prepared = goal(STREAMS)
-    bilevel = Bilevel(virtual=virtual, outer=phi)
-    return bilevel.outer_gradient(goal, values["total"], prepared["meta"], dict.fromkeys(goal.network.parameters(), RATE)), phi
-
-
-def differences(function: Callable[[], float], phi: list[nn.Parameter], eps: float = 1e-5) -> Tensor:
-    """Central differences of `function`, which reads phi, in each entry of phi."""
-    found = []
-    for parameter in phi:
-        for entry in parameter.data.view(-1).unbind():  # views: writing to them moves the parameter
-            kept, ends = entry.item(), []
-            for sign in (1, -1):
-                entry.fill_(kept + sign * eps)
-                ends.append(function())
-            entry.fill_(kept)
-            found.append((ends[0] - ends[1]) / (2 * eps))
-    return torch.tensor(found, dtype=torch.float64)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -133,7 +60,7 @@ def weights_by_hand(weigh: Weigh, losses: np.ndarray, labels: np.ndarray) -> tup
 def test_outer_gradient_of_a_linear_model(name: str) -> None:
     """The gradients of a linear softmax classifier have a closed form, so that only the central differences are inexact."""
     weigh = WEIGHS[name]()
-    goal = objective(weigh, None)
+    goal = objective(Classification(weighs=[weigh]), None)
     theta, bias = (goal.network.get_parameter(f"head.{name}").detach().numpy() for name in ("weight", "bias"))
     (x, y), (xm, ym) = (
         (b.inputs.double().flatten(1).numpy() / 128 - 1, b.targets.primary.numpy()) for b in (STREAMS["main"], STREAMS["meta"])
@@ -158,7 +85,7 @@ def test_outer_gradient_of_a_linear_model(name: str) -> None:
 @pytest.mark.parametrize("name", WEIGHS)
 def test_outer_gradient_of_a_residual_network(name: str, virtual: str) -> None:
     """Central differences of the meta loss after a step of torch's own SGD on a copy, with batch normalisation."""
-    goal = objective(WEIGHS[name](), 8)
+    goal = objective(Classification(weighs=[WEIGHS[name]()]), 8)
     gradient, phi = outer_gradient(goal, (virtual,))
 
     def meta_loss() -> float:
@@ -179,7 +106,7 @@ def test_adam_of_the_outer_parameters_matches_torch() -> None:
     adam = torch.optim.Adam(torchs, lr=0.01, weight_decay=0.1)
     for step in range(20):
         gradient = torch.randn(10) * 10.0 ** (step % 5 - 3)
-        bilevel.adam(gradient)
+        bilevel.move(gradient)
         torchs[0].grad, torchs[1].grad = gradient[:6].view(2, 3), gradient[6:]
         adam.step()
     for a, b in zip(mine, torchs, strict=True):

@@ -34,7 +34,7 @@ BALANCED = "BSCE for RIDE-style experts: sum_e CE(z^e+log n)"
 SADE_CASES = ["tau=2", "tau=1", "tau=3", "tau=2, classes not sorted by count"]
 BBN_CASES = ["alpha schedule", *(f"bbn_mix epoch {epoch} of 200" for epoch in (1, 150, 200))]
 LEFT_OUT = {
-    "ride": {"RIDELossWithDistill, epoch 161, T_distill=1.5": "needs the teacher of distillation"},
+    "ride": {"RIDELossWithDistill, epoch 161, T_distill=1.5": "test_transfer_values.py has it"},
     "bbn": {
         "reverse-sampler weights": "the samplers have tests of their own",
         "class index drawn for a given uniform number (cumulative search, <=)": "the samplers have tests of their own",

@@ -16,8 +16,8 @@ from ltrun.data import Normalise
 from ltrun.engine.objective import Objective
 from ltrun.loss import Classification
 from ltrun.parts import Augment, Mixer, Network, Prepare, Term
-from ltrun.types import Batch, Clock, Labels, Outputs, Streams, View
-from tests.support.cases import COUNTS, FP32, assembled, bound, digits, small, snapshot, stats, trainer
+from ltrun.types import Batch, Clock, Labels, Outputs, Streams
+from tests.support.cases import COUNTS, FP32, assembled, bound, digits, small, snapshot, trainer
 
 # -------------------------------------------------------------------------------------------------------------- Objective
 
@@ -208,7 +208,7 @@ def test_cmo_mixup_ldam_drw_and_cosine_in_one_step(epoch: int, order: list[str],
     run = made.begin(network, recipe.stages[0], 0)
     clock = Clock("train", epoch, 10)
     for module in run.parts:
-        module.adapt(View(clock, stats(), run._open, run.predict, torch.Generator()))
+        module.adapt(run.view(clock, torch.Generator(), module))
     run.train()
     rows = {"main": torch.arange(0, 64, 2), "tail": torch.arange(69, 37, -1)}
     drawn = {name: next(iter(digits()[0].open([plan]))) for name, plan in rows.items()}
