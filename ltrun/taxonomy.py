@@ -31,6 +31,7 @@ CONTEXT = {
     "head": "Head: the head trained so far, for a classifier that wraps it",
     "network": "Network in training, which a part may call but not change",
     "teachers": "mapping of names to the frozen Networks of the stage",
+    "prepare": "Prepare: inputs as stored to inputs of the network",
     "sampler": "Sampler of stream main",
     "samplers": "mapping of streams to their Samplers",
     "random_crops": "bool: whether training cuts whole photographs at random, for a data set",

@@ -33,7 +33,6 @@ class MetaSAug(Adjust):
     """
 
     outer = True
-    balances = True
     reads = frozenset({"logits", "features", "head", "products"})
     margins: Tensor
     ratio: Tensor

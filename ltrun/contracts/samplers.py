@@ -15,6 +15,7 @@ from ltrun.contracts.losses import built_or_refused, no_loop
 from ltrun.contracts.stand_ins import FIRST, INATURALIST, LAST, RARE, SHORT, SMALL, STATS, at_the_edges, built, loss_of
 from ltrun.contracts.trial import Count
 from ltrun.engine.promises import check_rows
+from ltrun.metrics import GROUPS
 from ltrun.parts import Sampler
 from ltrun.recipe.stage import MAIN
 from ltrun.types import ClassStats, Clock, Labels
@@ -75,8 +76,9 @@ def draws_without_a_loop(choice: Choice) -> None:
         with Count() as count:
             drawn = draw(sampler, LAST, labels)
         require(
-            len(drawn) >= rows,
-            f"{public_name(type(sampler))} draws {len(drawn):,} rows where the set has {rows:,}; draw at least as many",
+            len(drawn) * len(GROUPS) >= rows,
+            f"{public_name(type(sampler))} draws {len(drawn):,} rows where the set has {rows:,}; draw as many, or those of a "
+            "shot group",
         )
         calls.append(count.calls)
     no_loop(choice.word, calls, "classes or images")

@@ -100,8 +100,8 @@ class Ranks:
 
     # ---------------------------------------------------------------------------------------- passes through the network
 
-    def forward(self, network: Passes, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
-        """Returns network(streams, need) for whole batches, of which each rank computes its share.
+    def forward(self, network: Passes, streams: Streams, need: Sequence[str], inside: bool = False) -> dict[str, Outputs]:
+        """Returns network(streams, need) for whole batches, of which each rank computes its share. inside: see `Gathered`.
 
         Random numbers that the network draws differ from rank to rank. A network that draws none moves no generator.
         """
@@ -113,7 +113,7 @@ class Ranks:
         by_row = {(name, place): tensor for name, outputs in found.items() for place, tensor in outputs.by_row().items()}
         (rows,) = {len(streams[name]) for name in found}  # the batches of a step have one length: see StageRun
         whole: dict[str, dict[str, Tensor]] = {name: {} for name in found}
-        for (name, place), tensor in zip(by_row, self.gather(list(by_row.values()), rows), strict=True):
+        for (name, place), tensor in zip(by_row, self.gather(list(by_row.values()), rows, inside), strict=True):
             whole[name][place] = tensor
         return {name: outputs.of_rows(whole[name]) for name, outputs in found.items()}
 
@@ -132,9 +132,9 @@ class Ranks:
         by_row = outputs.by_row()
         return outputs.of_rows(dict(zip(by_row, self.gather(list(by_row.values()), rows), strict=True)))
 
-    def gather(self, shares: Sequence[Tensor], rows: int) -> list[Tensor]:
-        """Returns the tensors of a whole batch from their shares (b, ...), in one message, with gradient."""
-        return list(Gathered.apply(self, rows, *shares)) if shares and self.splits(rows) else list(shares)
+    def gather(self, shares: Sequence[Tensor], rows: int, inside: bool = False) -> list[Tensor]:
+        """Returns the tensors of a whole batch from their shares (b, ...), in one message, with gradient: see `Gathered`."""
+        return list(Gathered.apply(self, rows, inside, *shares)) if shares and self.splits(rows) else list(shares)
 
     @contextmanager
     def _passing(self) -> Iterator[None]:

@@ -23,11 +23,15 @@ class Gathered(Function):
     therefore the rows of this rank times the number of ranks: the average is then the gradient of the whole batch, whether a
     parameter acts through the network or in the loss itself. This gradient can be differentiated once more by parameters that
     act in the loss, as `Bilevel` does; not by parameters of the network, because it holds the rows of one rank alone.
+
+    inside: whether the batches are maps on their way through the network. Each rank then passes on its share of them, which
+    mixing has made of rows of all ranks, so that the gradients of the ranks differ and their sum takes the place of that
+    multiple. It cannot be differentiated again.
     """
 
     @staticmethod
-    def forward(ctx: Any, ranks: Any, rows: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.ranks, ctx.rows = ranks, rows
+    def forward(ctx: Any, ranks: Any, rows: int, inside: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.ranks, ctx.rows, ctx.inside = ranks, rows, inside
         ctx.set_materialize_grads(False)
         own = [share.reshape(len(share), -1).contiguous().view(torch.uint8) for share in tensors]
         widths = [tensor.shape[1] for tensor in own]
@@ -45,7 +49,16 @@ class Gathered(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         mine = ctx.ranks.share(ctx.rows)
-        return None, None, *(None if whole is None else whole[mine] * ctx.ranks.world for whole in gradients)
+        return None, None, None, *(None if whole is None else Gathered._of_all(ctx, whole)[mine] for whole in gradients)
+
+    @staticmethod
+    def _of_all(ctx: Any, whole: Tensor) -> Tensor:
+        if not ctx.inside:
+            return whole * ctx.ranks.world
+        total = whole.clone(memory_format=torch.contiguous_format)  # a message of another layout is refused
+        with ctx.ranks.spoken():
+            dist.all_reduce(total)
+        return total
 
 
 class Averaging(Function):

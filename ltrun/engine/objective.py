@@ -76,8 +76,10 @@ class Objective(nn.Module):
         outputs |= taught
         return self.values(outputs, prepared, further), outputs, prepared
 
-    def _passed(self, network: Network | Stretch, streams: Streams, need: Sequence[str]) -> dict[str, Outputs]:
-        return self.ranks.forward(network if self.part is None else InParts(network, self.part), streams, need)
+    def _passed(
+        self, network: Network | Stretch, streams: Streams, need: Sequence[str], inside: bool = False
+    ) -> dict[str, Outputs]:
+        return self.ranks.forward(network if self.part is None else InParts(network, self.part), streams, need, inside)
 
     @torch.no_grad()
     def _taught(self, name: str, batch: Batch) -> Outputs:

@@ -13,7 +13,7 @@ from ltrun.parts import FeatureMixer, Network
 from ltrun.types import Batch, Outputs, Streams
 
 INPUTS = "inputs"  # the place before the first piece
-Send = Callable[["Stretch", Streams, Sequence[str]], dict[str, Outputs]]
+Send = Callable[["Stretch", Streams, Sequence[str], bool], dict[str, Outputs]]
 
 
 class Stretch:
@@ -68,7 +68,8 @@ def mixed_on_the_way(
 ) -> tuple[dict[str, Outputs], Streams, dict[str, Tensor]]:
     """Returns the outputs, the streams with mixed labels, and the further losses of the mixers by `mixer_loss`.
 
-    send: passes streams through a stretch, on several devices or in parts. The inputs of the streams become the last maps.
+    send: passes streams through a stretch, on several devices or in parts, and is told whether it ends inside. The inputs of
+    the streams become the last maps.
     """
     further: dict[str, Tensor] = {}
     start = INPUTS
@@ -80,13 +81,13 @@ def mixed_on_the_way(
         if place != INPUTS:
             wanted = [*need, *(stream for mixer in acting.values() for stream in mixer.streams)]
             inside = [name for name in dict.fromkeys(wanted) if name in streams]
-            found = send(Stretch(network, start, place), streams, inside)
+            found = send(Stretch(network, start, place), streams, inside, True)
             streams = {name: streams[name].replace(inputs=found[name].need("features")) for name in inside}
         for name, mixer in here.items():
             streams, losses = mixer(streams, place)
             further |= {f"{name}_{key}": _scalar(mixer, value, streams) for key, value in losses.items()}
         start = place
-    return send(Stretch(network, start, None), streams, need), streams, further
+    return send(Stretch(network, start, None), streams, need, False), streams, further
 
 
 def _scalar(mixer: FeatureMixer, value: Tensor, streams: Mapping[str, Batch]) -> Tensor:

@@ -80,7 +80,7 @@ class StageRun(nn.Module):
     def of(cls, stage: Stage, network: Network, context: RunContext, teachers: Mapping[str, Frozen] = NONE) -> StageRun:
         """Builds the parts of a stage; their random draws depend on the seed and the stage alone."""
         torch.manual_seed(seed_of(context.seed, stage.name, "parts"))
-        injected = context.injected() | {"network": network, "teachers": teachers}
+        injected = context.injected() | {"network": network, "teachers": teachers, "prepare": context.prepare}
         if any(part.wants("features") for part in stage.parts() if part not in (stage.network, stage.head, stage.wrap)):
             injected["features"] = network.features
         samplers = {name: stream.sampler.build(injected) for name, stream in stage.streams.items() if stream.sampler}

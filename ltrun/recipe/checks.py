@@ -15,6 +15,7 @@ GIVES = {
     "cosines": "classifier 'cosine'",
     "products": "classifier 'linear' or 'lws'",
     "heads of cosines": "classifier 'causal'",
+    "shapes": "classifier 'gist'",
     "experts": "ensemble 'ride' or 'sade'",
     "auxiliary": "transfer 'abc'",
 }

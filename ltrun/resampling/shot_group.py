@@ -17,16 +17,15 @@ def shot_groups(stats: ClassStats) -> dict[str, Tensor]:
     Where one of the three has no images, as in CIFAR-10-LT, the classes with images are cut into thirds by count instead, and
     classes without images join the rarest third. Raises ConfigError for fewer than three classes with images.
     """
-    shots = stats.shots()
-    present = stats.counts > 0
-    if all(bool((mask & present).any()) for mask in shots.values()):
-        return shots
+    shots, present = torch.stack(list(stats.shots().values())), stats.counts > 0
     classes = int(present.sum())
     if classes < len(GROUPS):
         raise ConfigError(f"shots must name one of three groups, which need three classes with images; there are {classes}")
     rank = stats.counts.argsort(descending=True, stable=True).argsort()
     third = (rank * len(GROUPS) // classes).clamp(max=len(GROUPS) - 1)
-    return {name: third == number for number, name in enumerate(GROUPS)}
+    thirds = third == torch.arange(len(GROUPS))[:, None]
+    masks = torch.where((shots & present).any(dim=1).all(), shots, thirds)
+    return dict(zip(GROUPS, masks, strict=True))
 
 
 class ShotGroup(Sampler):

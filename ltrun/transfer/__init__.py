@@ -7,6 +7,8 @@ from ltrun.transfer.darp import DARP
 from ltrun.transfer.distribution_alignment import DistributionAlignment
 from ltrun.transfer.dive import DiVE
 from ltrun.transfer.fixmatch import FixMatch
+from ltrun.transfer.ftl import FTL
+from ltrun.transfer.gist import GIST
 from ltrun.transfer.knowledge_review import KnowledgeReview
 from ltrun.transfer.knowledge_summary import KnowledgeSummary
 from ltrun.transfer.lfme import LFME
@@ -16,6 +18,6 @@ from ltrun.transfer.xerm import XERM
 
 __all__ = [
     "ABC", "ABCConsistency", "CReST", "CReSTPool", "ClassBalancedDistillation", "DARP", "DiVE", "DistributionAlignment",
-    "FixMatch", "KnowledgeReview", "KnowledgeSummary", "LFME", "LabelledContrast", "RIDEDistillation", "SSD",
+    "FTL", "FixMatch", "GIST", "KnowledgeReview", "KnowledgeSummary", "LFME", "LabelledContrast", "RIDEDistillation", "SSD",
     "XERM",
 ]  # fmt: skip

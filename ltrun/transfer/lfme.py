@@ -127,18 +127,16 @@ class LFME(Term):
 
     def confidences(self, view: View) -> Tensor:
         """(N,): the initial weight of each training image, from the experts' predictions."""
-        found, known = [], []
+        found, known = [], view.labels.to(self.initial.device)
         for rows in torch.arange(len(self.initial)).split(CHUNK):
-            batch = view.open(rows)
-            labels = batch.targets.primary
-            own = torch.zeros_like(labels, dtype=self.initial.dtype)
+            batch, labels = view.open(rows), known[rows]
+            own = torch.zeros_like(labels, dtype=self.floors.dtype)
             for number, (name, classes) in enumerate(zip(GROUPS, self.groups(), strict=True)):
                 logits = widened(view.predict(batch.inputs, name).need("logits"))
                 given = torch.full_like(logits, -torch.inf).index_copy(1, classes, logits[:, classes]).softmax(dim=1)
                 own += given.gather(1, labels[:, None])[:, 0] * (self.group_of[labels] == number)
             found.append(own)
-            known.append(labels)
-        return initial_weights(torch.cat(found), torch.cat(known), self.floors)
+        return initial_weights(torch.cat(found), known, self.floors)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         output, batch = outputs["main"], streams["main"]

@@ -81,6 +81,18 @@ def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupl
         found.append({"margin", "classifier"})  # a margin on a cosine
     if decoupling == "gcl" and loss.get("classifier") != "cosine":
         found.append({"decoupling", "classifier"})  # the same in its second stage
+    own = set(several) & {"isda", "metasaug", "risda"}
+    slots = (["augmentation"] if own else []) + (["decoupling"] if decoupling in ("metasaug", "risda") else [])
+    if loss.get("classifier", "linear") not in ("linear", "lws"):
+        found += [{slot, "classifier"} for slot in slots]  # the variance of a linear product
+    if ensemble in ("ride", "sade"):
+        found += [{slot, "ensemble"} for slot in slots]  # one matrix of class weights
+    if paco and (own or decoupling == "metasaug"):  # the second stage of risda is without PaCo
+        found += [{slot, "representation"} for slot in slots]
+    if "metasaug" in several and loss.get("reweighting") == "meta_weight_net":
+        found.append({"augmentation", "reweighting"})  # both bring an update
+    if "metasaug" in several and decoupling == "balms":
+        found.append({"augmentation", "decoupling"})  # the same in its second stage
     if paco and set(several) & {"cmo", "mixup"}:
         found.append({"representation", "augmentation"})  # positives have one label
     if paco and ensemble != "none":
@@ -100,9 +112,10 @@ def test_every_combination_of_losses_mixes_experts_and_stages_binds_or_names_bot
         except ConfigError as error:
             named = {name for name, _ in PAIR.findall(str(error))}
             assert any(pair <= named for pair in expected), f"{picked} was refused: {error}"
+            of_stages = {(key.partition("@")[0], option) for key, option in nodes()["decoupling"][decoupling][1].items()}
             for slot, value in PAIR.findall(str(error)):
                 chosen = picked.get(slot, "none")
-                if isinstance(chosen, str) and (slot, value, decoupling) != ("margin", "gcl", "gcl"):
+                if isinstance(chosen, str) and (slot, value) not in of_stages:
                     assert value in (chosen, "linear", "none"), f"{slot}={value} was not chosen: {error}"
         else:
             assert not expected, f"{picked} makes no sense and binds"

@@ -39,7 +39,10 @@ def test_two_students_share_a_teacher_that_is_trained_once(ltrun: Run, tmp_path:
     assert done.returncode == 0, done.stderr
     (teacher,) = of("balanced_softmax", tmp_path)
     assert len(of("dive", tmp_path)) == 2 and len(results(tmp_path)) == 3
-    assert "the teacher balanced_softmax [epochs=4, schedule=dive] on digits_lt, seed 0 comes first, in o/" in done.stdout
+    assert (
+        "the teacher balanced_softmax [epochs=4, evaluation.every=2, schedule=dive] on digits_lt, seed 0 comes first, in o/"
+        in done.stdout
+    )
     written = (teacher / RESULT).stat().st_mtime_ns
     again = ltrun(*STUDENT, "transfer.terms.classification.part.temperature=3", "outputs=o")
     assert again.returncode == 0 and "comes first" not in again.stdout + again.stderr

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ltrun.augmentation import MetaSAug
+from ltrun.augmentation import RISDA, MetaSAug
 from ltrun.augmentation.isda import isda_logits
 from ltrun.augmentation.moments import Moments, joined
+from ltrun.augmentation.risda import risda_logits
 from ltrun.engine.objective import Objective
 from ltrun.engine.update import Bilevel
 from ltrun.engine.update import Plain as PlainStep
 from ltrun.loss import Classification
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
 from tests.support.bilevel import CLASSES, RATE, STATS, STREAMS, differences, objective, outer_gradient
 
 RESIDUAL = 8  # features of the residual network of tests.support.bilevel
@@ -125,3 +127,69 @@ def test_the_loss_of_isda_is_the_limit_of_shifted_features(diagonal: bool) -> No
         deviation = np.sqrt(ratio * np.einsum("jd,de,je->j", apart, covariance, apart))
         expected = (np.exp(apart @ feature + deviation * nodes[:, None]) * weights[:, None]).sum(0) / weights.sum()
         assert loss == pytest.approx(np.log(expected.sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_the_logits_of_risda_are_those_of_shifted_features_in_the_limit(diagonal: bool) -> None:
+    """RISDA, Chen et al., 2022, as defined by its authors' loss.py: rows, classes and features one after the other in NumPy.
+
+    The authors add alpha * d to the feature and alpha * (w_j - w_y) d to the logit; here the logit has twice alpha, and the
+    loss is the same.
+    """
+    features, labels = drawn(12, 4, 3)
+    generator = torch.Generator().manual_seed(7)
+    head, directions = (torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(2))
+    covariances = joined(nothing(3, (4,) if diagonal else (4, 4)), features, labels, torch.ones(12, dtype=torch.float64))[2]
+    alpha, beta = 0.3, 0.6
+    found = risda_logits(features @ head.T, labels, head, covariances, directions, 2 * alpha, beta)
+    losses = F.cross_entropy(found, labels, reduction="none")
+    w, d = head.numpy(), directions.numpy()
+    for feature, y, loss in zip(features.numpy(), labels.tolist(), losses.tolist(), strict=True):
+        own = covariances[y].numpy()
+        covariance = np.diag(own) if diagonal else own
+        z = [
+            w[j] @ (feature + alpha * d[y])
+            + beta / 2 * (w[j] - w[y]) @ covariance @ (w[j] - w[y])
+            + alpha * (w[j] - w[y]) @ d[y]
+            for j in range(3)
+        ]
+        assert loss == pytest.approx(np.log(np.exp(z).sum()) - z[y], rel=1e-12)
+
+
+def test_risda_borrows_means_and_covariances_of_confused_classes() -> None:
+    """A training set of ten rows in four classes: K, d = K m - m, and S_c = sum_j K_cj S_j for the classes of the tail."""
+    stats = ClassStats(torch.tensor([4, 3, 2, 1, 0]))
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
+    taken = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1, 2, 4])
+    features = torch.randn(10, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def opened(rows: Tensor) -> Batch:
+        return Batch(rows, Labels.hard(labels[rows]), rows)
+
+    def predicted(rows: Tensor) -> Outputs:
+        return Outputs(features=features[9 - rows], logits=F.one_hot(taken[9 - rows], 5).double())
+
+    def view(epoch: int) -> View:
+        """Images are their row numbers, which augmentation turns round."""
+        what = stats, opened, predicted, torch.Generator(), labels
+        return View(Clock("classifier", epoch, 40), *what, lambda batch: batch.replace(inputs=9 - batch.inputs))
+
+    part = RISDA(head_share=0.4, stats=stats, features=3).double()
+    part.adapt(view(0))
+    k = np.array([[0.75, 0.25, 0, 0, 0], [0.33, 0.67, 0, 0, 0], [0, 0.5, 0.5, 0, 0], [0, 0, 0, 0, 1], [0] * 5])
+    m = np.array([features[labels == c].numpy().mean(0) if c < 4 else np.zeros(3) for c in range(5)])
+    np.testing.assert_allclose(part.directions, k @ m - m, atol=1e-12)
+    seen = joined(part.moments.now(), features, labels, torch.ones(10, dtype=torch.float64))
+    found = part.borrowed(seen).covariances.numpy()
+    s = seen.covariances.numpy()
+    for c in range(5):
+        np.testing.assert_allclose(found[c], s[c] if c < 2 else sum(k[c, j] * s[j] for j in range(5)), atol=1e-12)
+    np.testing.assert_allclose(part.now, [0.8, 0.6], rtol=1e-6)
+    part.adapt(view(20))
+    np.testing.assert_allclose(part.now, [0.9, 0.675], rtol=1e-6)
+    main, other = (Outputs(features=x, logits=x @ x.T, head=None) for x in (features, features + 1))
+    part.after_step({"main": main}, {"main": Batch(labels, Labels.hard(labels), labels)})
+    np.testing.assert_allclose(part.moments.covariances, found, atol=1e-12)  # for good: the next step borrows again
+    expected = part.borrowed(joined(part.moments.now(), features + 1, labels, torch.ones(10, dtype=torch.float64)))
+    part.after_step({"main": other}, {"main": Batch(labels, Labels.hard(labels), labels)})
+    np.testing.assert_allclose(part.moments.covariances, expected.covariances, atol=1e-12)
