@@ -10,15 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from ltrun.contracts.trial import unlabelled
+from ltrun.data import Resident
 from ltrun.engine.stage import StageRun
-from ltrun.errors import ConfigError
+from ltrun.errors import ConfigError, DataError
 from ltrun.parts import Network
 from ltrun.recipe.stage import Stage
 from ltrun.transfer import DARP, ABCConsistency, CReST, CReSTPool, DistributionAlignment, FixMatch
 from ltrun.transfer.crest import rates
 from ltrun.transfer.pool_shares import pool_shares
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
-from tests.support.cases import assembled, blind_view, bound, small, trainer
+from tests.support.cases import CPU, assembled, blind_view, bound, small, trainer
 from tests.support.recipes import refused
 
 STATS = ClassStats(torch.tensor([50, 20, 8, 2]))
@@ -162,6 +164,16 @@ def test_certain_predictions_and_a_class_without_a_share_are_refined_to_finite_l
     term.predictions.copy_(torch.eye(4)[torch.zeros(POOL, dtype=torch.int64)])
     term.adapt(blind_view(Clock("train", 0, 5), STATS))
     assert term.labels.isfinite().all() and torch.allclose(term.labels.sum(dim=1), torch.ones(POOL))
+
+
+def test_a_run_does_not_go_on_with_other_unlabelled_images(tmp_path: Path) -> None:
+    recipe = bound(small(assembled({"transfer": "darp"}), 1))
+    trainer(recipe, tmp_path).run()
+    made = trainer(recipe, tmp_path)
+    fewer = Resident(unlabelled(CPU).images[1:], Labels.hard(torch.zeros(len(unlabelled(CPU)) - 1)))
+    made.context = replace(made.context, splits=replace(made.context.splits, unlabelled=fewer))
+    with pytest.raises(DataError, match=r"begun with other data: .*unlabelled images"):
+        made.run()
 
 
 # -------------------------------------------------------------------------------------------------------------------- ABC
