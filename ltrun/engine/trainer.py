@@ -258,7 +258,8 @@ class Trainer:
     def _reset(self, network: Network, stage: Stage) -> None:
         """Gives a network the weights of a new one, drawn for this stage. Raises ConfigError if its heads were wrapped."""
         fresh = self.network(stage.name)
-        stop_counting(fresh)  # as in the stage that trained the other
+        for one in (fresh, network):  # a stage that was trained counts no batches, one that a resumed run leaves out still does
+            stop_counting(one)
         if fresh.state_dict().keys() != network.state_dict().keys():
             raise ConfigError(
                 f"stages.{stage.name}.reset_network: an earlier stage has wrapped the classifier; drop one of them"

@@ -15,11 +15,11 @@ from ltrun.transfer.lfme import LFME
 from ltrun.transfer.moco import MoCo
 from ltrun.transfer.ride_distillation import RIDEDistillation
 from ltrun.transfer.rotation import RotationPrediction, Rotations
-from ltrun.transfer.ssd import SSD, LabelledContrast
+from ltrun.transfer.ssd import LabelledContrast, SSD
 from ltrun.transfer.xerm import XERM
 
 __all__ = [
-    "ABC", "ABCConsistency", "ClassBalancedDistillation", "CReST", "CReSTPool", "DARP", "DistributionAlignment", "DiVE",
-    "FixMatch", "FTL", "GIST", "KnowledgeReview", "KnowledgeSummary", "LabelledContrast", "LFME", "MoCo", "RIDEDistillation",
-    "RotationPrediction", "Rotations", "SSD", "XERM",
+    "ABC", "ABCConsistency", "CReST", "CReSTPool", "ClassBalancedDistillation", "DARP", "DiVE", "DistributionAlignment",
+    "FTL", "FixMatch", "GIST", "KnowledgeReview", "KnowledgeSummary", "LFME", "LabelledContrast", "MoCo",
+    "RIDEDistillation", "RotationPrediction", "Rotations", "SSD", "XERM",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ltrun.numerics import widened
 from ltrun.parts import Term
 from ltrun.transfer.fixmatch import confident, consistency, probability
+from ltrun.transfer.pool_shares import Shares, pool_shares
 from ltrun.types import ClassStats, Outputs, Streams, View, as_rarest
 
 AUXILIARY = 1  # its logits in Outputs.experts, after the other classifier's
@@ -79,10 +80,10 @@ class ABCConsistency(Term):
     rates: Tensor
     last: Tensor
 
-    def __init__(self, threshold: float = 0.95, *, stats: ClassStats):
+    def __init__(self, threshold: float = 0.95, shares: Shares = "complement", *, stats: ClassStats):
         super().__init__()
         self.threshold = probability(threshold)
-        self.register_buffer("last", keep_rates(stats.counts).float(), persistent=False)
+        self.register_buffer("last", keep_rates(pool_shares(stats.counts, shares)).float(), persistent=False)
         self.register_buffer("rates", torch.ones_like(self.last))
 
     def adapt(self, view: View) -> None:

@@ -134,7 +134,7 @@ def test_abc_is_equation_2_with_masks_drawn_by_class() -> None:
 @pytest.mark.parametrize("epoch", [0, 5, 9])
 def test_abc_consistency_is_equation_4_with_falling_rates(epoch: int) -> None:
     found = {name: logits(seed) for seed, name in enumerate(("weak", "strong", "again"), 10)}
-    term = ABCConsistency(0.8, stats=STATS)
+    term = ABCConsistency(0.8, "labelled", stats=STATS)
     term.adapt(blind_view(Clock("train", epoch, 10), STATS))
     given = {name: outputs(tensor) for name, tensor in found.items()}
     torch.manual_seed(0)
