@@ -23,16 +23,16 @@ SHAPE = torch.Size((2, 4, 4))
 
 
 class Flat(Backbone):
-    """The pixels are the features, behind a batch normalisation that only an evaluation leaves alone."""
+    """The pixels are the features, behind two batch normalisations, whose statistics only an evaluation leaves alone."""
 
     features = SHAPE.numel()
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm = torch.nn.BatchNorm2d(SHAPE[0])
+        self.norm, self.frozen = torch.nn.BatchNorm2d(SHAPE[0]), torch.nn.BatchNorm2d(SHAPE[0])
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.norm(images).flatten(1)
+        return self.frozen(self.norm(images)).flatten(1)
 
 
 def network() -> Plain:
@@ -71,6 +71,15 @@ def test_images_of_small_classes_are_replaced_as_often_as_the_counts_say() -> No
     torch.testing.assert_close(times[2:] / 500, torch.tensor([0.8, 0.98, 1.0]), rtol=0, atol=0.06)
 
 
+def test_a_seed_that_is_hardly_larger_is_seldom_taken() -> None:
+    """Class 2 has 490 images fewer than class 0: P = 1 - 0.999 ** 490 = 0.39, and it is a slot in 98 of 100 draws."""
+    mixer = part(beta=0.999, iterations=1)
+    times = sum(
+        replaced(main, mixer({"main": main})["main"])[1] for main in (batch_of([0, 2], mixer, draw) for draw in range(500))
+    )
+    assert float(times) / 500 == pytest.approx(0.98 * (1 - 0.999**490), abs=0.06)
+
+
 def test_a_seed_is_an_image_of_a_larger_class_with_noise() -> None:
     """Steps have almost no length here, and the one larger class than class 1 is class 0."""
     mixer, found = part(beta=1e-9, step=1e-9, iterations=1), 0
@@ -99,7 +108,7 @@ def test_an_image_that_the_generator_does_not_take_for_the_class_is_refused() ->
 def test_images_stay_in_range_and_the_networks_as_they_are() -> None:
     mixer = part(beta=1e-9, step=20.0)
     main, net = batch_of([0, 2, 1, 3], mixer), mixer.held[0]
-    net.get_submodule("backbone").eval()  # as a frozen stage has it, inside a network in training
+    net.get_submodule("backbone.frozen").eval()  # as a stage that holds statistics has it, inside a network in training
     modes = [module.training for module in net.modules()]
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     after = mixer({"main": main})["main"]
