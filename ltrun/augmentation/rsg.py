@@ -164,6 +164,7 @@ class RSG(FeatureMixer):
     """
 
     acts_from = 1
+    reads = frozenset({"head"})  # only networks with one classifier have maps inside
     head: Tensor
     active: Tensor
 

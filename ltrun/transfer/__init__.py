@@ -12,12 +12,14 @@ from ltrun.transfer.gist import GIST
 from ltrun.transfer.knowledge_review import KnowledgeReview
 from ltrun.transfer.knowledge_summary import KnowledgeSummary
 from ltrun.transfer.lfme import LFME
+from ltrun.transfer.moco import MoCo
 from ltrun.transfer.ride_distillation import RIDEDistillation
+from ltrun.transfer.rotation import RotationPrediction, Rotations
 from ltrun.transfer.ssd import SSD, LabelledContrast
 from ltrun.transfer.xerm import XERM
 
 __all__ = [
     "ABC", "ABCConsistency", "CReST", "CReSTPool", "ClassBalancedDistillation", "DARP", "DiVE", "DistributionAlignment",
-    "FTL", "FixMatch", "GIST", "KnowledgeReview", "KnowledgeSummary", "LFME", "LabelledContrast", "RIDEDistillation", "SSD",
-    "XERM",
+    "FTL", "FixMatch", "GIST", "KnowledgeReview", "KnowledgeSummary", "LFME", "LabelledContrast", "MoCo",
+    "RIDEDistillation", "RotationPrediction", "Rotations", "SSD", "XERM",
 ]  # fmt: skip

@@ -39,6 +39,7 @@ REFUSED_ALONE = {
     *(f"margin={option}" for option in ("gcl", "ldam", "pml", "robal", "uncertainty")),  # need classifier=cosine
     "decoupling=gcl",  # needs classifier=cosine in its second stage
     "posthoc=sade_aggregation",  # needs experts
+    "transfer=gist",  # needs classifier=gist
     "posthoc=sade_aggregation_jitter",
     *(f"posthoc={option}" for option in ("tde", "tde_sweep")),  # needs classifier=causal
 }
@@ -93,7 +94,7 @@ def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupl
         found.append({"augmentation", "reweighting"})  # both bring an update
     if "metasaug" in several and decoupling == "balms":
         found.append({"augmentation", "decoupling"})  # the same in its second stage
-    if paco and set(several) & {"cmo", "mixup"}:
+    if paco and set(several) & {"cmo", "m2m", "mixup"}:
         found.append({"representation", "augmentation"})  # positives have one label
     if paco and ensemble != "none":
         found.append({"representation", "ensemble"})  # both bring a network
