@@ -21,7 +21,7 @@ from ltrun.augmentation.mamix import MAMix
 from ltrun.augmentation.manifold_mixup import ManifoldMixup
 from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
-from ltrun.augmentation.ofa import Confusing, OFA
+from ltrun.augmentation.ofa import OFA, Confusing
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_erasing import RandomErasing

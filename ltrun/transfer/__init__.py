@@ -15,7 +15,7 @@ from ltrun.transfer.lfme import LFME
 from ltrun.transfer.moco import MoCo
 from ltrun.transfer.ride_distillation import RIDEDistillation
 from ltrun.transfer.rotation import RotationPrediction, Rotations
-from ltrun.transfer.ssd import LabelledContrast, SSD
+from ltrun.transfer.ssd import SSD, LabelledContrast
 from ltrun.transfer.xerm import XERM
 
 __all__ = [

@@ -105,7 +105,8 @@ class CReST(Mixer):
 
     Each image of `main` is replaced with the probability S / (N + S), N labelled and S selected images, which in expectation
     draws from both sets together; an epoch has N images, where the authors' has N + S. Class counts that losses use stay those
-    of the labelled images. The batch keeps the row numbers of `main`, of which no unlabelled image has one.
+    of the labelled images. The batch keeps the row numbers of `main`, of which no unlabelled image has one. Mixers of the
+    augmentation come first and leave selected images alone; an augmentation that depends on the class sees class 0 there.
 
     Wei et al., 2021, arXiv 2102.09559.
     """
