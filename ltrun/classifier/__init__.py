@@ -3,8 +3,9 @@
 from ltrun.classifier.causal import Causal
 from ltrun.classifier.cosine import Cosine
 from ltrun.classifier.disalign import DisAlign
+from ltrun.classifier.gist import GISTHead
 from ltrun.classifier.learnt_cosine import LearntCosine
 from ltrun.classifier.linear import Linear
 from ltrun.classifier.lws import LWS
 
-__all__ = ["LWS", "Causal", "Cosine", "DisAlign", "LearntCosine", "Linear"]
+__all__ = ["Causal", "Cosine", "DisAlign", "GISTHead", "LWS", "LearntCosine", "Linear"]

@@ -26,8 +26,8 @@ Picked = Mapping[str, str | Sequence[str]]  # slot -> option, or options
 
 DIGITS = "dataset=digits_lt"
 COSINE = {"classifier": "cosine"}
-COMPANIONS: tuple[dict[str, str], ...] = ({}, COSINE, {"classifier": "causal"}, {"ensemble": "sade"})
-"""Options of other slots that an option may need: cosines, a de-confounded head, experts."""
+COMPANIONS: tuple[dict[str, str], ...] = ({}, COSINE, {"classifier": "causal"}, {"classifier": "gist"}, {"ensemble": "sade"})
+"""Options of other slots that an option may need: cosines, a de-confounded head, shared offsets, experts."""
 
 
 class Library:

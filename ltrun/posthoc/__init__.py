@@ -3,6 +3,7 @@
 from ltrun.posthoc.effective_prior import EffectivePrior
 from ltrun.posthoc.label_shift_em import LabelShiftEM
 from ltrun.posthoc.logit_adjustment import LogitAdjustment
+from ltrun.posthoc.meta_model_net import MetaModelNet
 from ltrun.posthoc.ncm import NCM
 from ltrun.posthoc.pc_softmax import PCSoftmax
 from ltrun.posthoc.sade_aggregation import SADEAggregation
@@ -11,6 +12,6 @@ from ltrun.posthoc.tde import TDE
 from ltrun.posthoc.uno_ic import UNOIC, LikelihoodFlattening
 
 __all__ = [
-    "NCM", "TDE", "UNOIC", "EffectivePrior", "LabelShiftEM", "LikelihoodFlattening", "LogitAdjustment", "PCSoftmax",
-    "SADEAggregation", "TauNorm",
+    "NCM", "TDE", "UNOIC", "EffectivePrior", "LabelShiftEM", "LikelihoodFlattening", "LogitAdjustment", "MetaModelNet",
+    "PCSoftmax", "SADEAggregation", "TauNorm",
 ]  # fmt: skip
