@@ -38,9 +38,9 @@ REFUSED_ALONE = {
     *(f"margin={option}" for option in ("gcl", "ldam", "pml", "robal", "uncertainty")),  # need classifier=cosine
     "decoupling=gcl",  # needs classifier=cosine in its second stage
     "posthoc=sade_aggregation",  # needs experts
-    "transfer=gist",  # needs classifier=gist
     "posthoc=sade_aggregation_jitter",
     *(f"posthoc={option}" for option in ("tde", "tde_sweep")),  # needs classifier=causal
+    "transfer=gist",  # needs classifier=gist
 }
 
 
