@@ -9,40 +9,42 @@ from ltrun.posthoc import MetaModelNet
 from ltrun.posthoc.meta_model_net import Chain
 from ltrun.types import Outputs
 
-COUNTS = torch.tensor([60, 60, 60, 50, 40, 40, 33, 32, 2, 2, 1, 1, 0])
-CENTRES = 1.2 * torch.randn(13, 8, generator=torch.Generator().manual_seed(0))
+CLASSES, LENGTH = 41, 12
+COUNTS = torch.cat([(200 * 0.01 ** (torch.arange(40) / 39)).long(), torch.zeros(1, dtype=torch.long)])
+CENTRES = 0.8 * torch.randn(CLASSES, LENGTH, generator=torch.Generator().manual_seed(0))
 
 
 def images(counts: torch.Tensor, seed: int) -> tuple[Outputs, torch.Tensor]:
-    labels = torch.arange(13).repeat_interleave(counts)
-    noise = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(seed))
-    noise[:, :4] *= 0.2  # few images show four directions well and four badly, the same for all classes
+    labels = torch.arange(CLASSES).repeat_interleave(counts)
+    noise = torch.randn(len(labels), LENGTH, generator=torch.Generator().manual_seed(seed))
+    noise[:, : LENGTH // 2] *= 0.3  # few images show half of the directions well and half badly, the same for all classes
     return Outputs(features=CENTRES[labels] + noise), labels
 
 
 def fitted(**given: float) -> MetaModelNet:
     torch.manual_seed(0)
-    part = MetaModelNet(**given, num_classes=13)  # type: ignore[arg-type]
+    part = MetaModelNet(**given, num_classes=CLASSES)  # type: ignore[arg-type]
     part.fit({"train": Split(*images(COUNTS, 1))})
     return part
 
 
 def accuracy(part: MetaModelNet) -> float:
-    outputs, labels = images(torch.tensor([0] * 8 + [200] * 4 + [0]), 2)
+    outputs, labels = images(torch.where((COUNTS > 0) & (COUNTS < 10), 100, 0), 2)
     return float((part(outputs).argmax(1) == labels).float().mean())
 
 
 def test_the_chain_helps_few_shot_classes() -> None:
     plain, moved = fitted(blocks=5, epochs=0), fitted(blocks=5)
     assert accuracy(moved) > accuracy(plain) + 0.02, (accuracy(moved), accuracy(plain))
-    torch.testing.assert_close(moved.weights[:8], plain.weights[:8])
-    assert not torch.equal(moved.weights[8:12], plain.weights[8:12])
+    large = COUNTS >= 32
+    torch.testing.assert_close(moved.weights[large], plain.weights[large])
+    assert not torch.equal(moved.weights[~large], plain.weights[~large])
 
 
 def test_a_class_without_images_is_never_predicted() -> None:
     part = fitted(blocks=2)
-    scores = part(Outputs(features=10 * torch.randn(50, 8)))
-    assert (scores.argmax(1) != 12).all() and scores.isfinite().all()
+    scores = part(Outputs(features=10 * torch.randn(50, LENGTH)))
+    assert (scores.argmax(1) != CLASSES - 1).all() and scores.isfinite().all()
 
 
 def test_a_row_enters_the_chain_at_its_own_block() -> None:
