@@ -68,7 +68,7 @@ reproduce: .venv/installed  ## the queue of published numbers: DATA= TIME= METHO
 	$(BIN)/python benchmarks/reproduce.py $(foreach name,DATA TIME METHODS SEEDS DEVICE PACK,$(call option,$(name))) \
 		$(if $(EPOCHS),epochs=$(EPOCHS)) $(SET) $(if $(TAKE),--take $(TAKE))
 
-BENCHES := step floor ablation pack methods startup data
+BENCHES := step floor ablation pack methods startup data augmentation
 BENCH ?= $(BENCHES)
 ifneq ($(filter-out $(BENCHES),$(BENCH)),)
 $(error there is no benchmark $(filter-out $(BENCHES),$(BENCH)): give some of BENCH="$(BENCHES)")

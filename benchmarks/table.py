@@ -134,6 +134,17 @@ def images(records: Sequence[Record]) -> list[str]:
     return markdown(["microseconds per image", *names, "n (set aside)", "torch", "date"], rows)
 
 
+def augmentations(records: Sequence[Record]) -> list[str]:
+    """Returns the table of augmentations of a batch: ltrun's time, its share of a training step, and Pillow's time over it."""
+    rows = []
+    for record in records:
+        cost, shares = (record["results"][key] for key in ("milliseconds_a_batch", "shares"))
+        rows.append([f"{where(record)}: the step", f"{cost['step']:.0f}", "100 %", "–"])
+        for name, share in shares.items():
+            rows.append([name, f"{cost[name]:.2f}", f"{100 * share:.1f} %", f"{cost[f'{name}, Pillow'] / cost[name]:.1f}"])
+    return markdown(["", "ms per batch", "of the step", "Pillow's time / ltrun's"], rows)
+
+
 def ways(records: Sequence[Record]) -> list[str]:
     """Returns the table of the ways to compute a step on CUDA."""
     rows = []
@@ -201,6 +212,7 @@ def ranks(records: Sequence[Record]) -> list[str]:
 
 TABLES = {
     "step": steps, "ablation": levers, "floor": floors, "pack": packs, "methods": methods, "startup": startups, "data": images,
+    "augmentation": augmentations,
     "probe": ways, "levers": captured_levers, "lanes": lanes, "ranks": ranks,
 }  # fmt: skip
 

@@ -181,10 +181,13 @@ class Head(Part):
 
 
 class Network(Part):
-    """provides: fields of Outputs that it fills. streams: names of the streams that its forward pass reads together."""
+    """provides: fields of Outputs that it fills. streams: names of the streams that its forward pass reads together. terms:
+    names of the terms without which a part of it is not trained.
+    """
 
     provides: ClassVar[frozenset[str]] = frozenset({"features", "logits", "head"})
     streams: ClassVar[tuple[str, ...]] = ()
+    terms: ClassVar[tuple[str, ...]] = ()
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Returns the features (..., B, D) of prepared inputs; a network with branches stacks theirs in front."""

@@ -270,7 +270,7 @@ class View:
 
     open: row numbers (N,) of the training set -> Batch, inputs as stored; split="unlabelled": of the unlabelled images.
     predict: inputs as stored -> Outputs, without gradient, in evaluation mode; predict(inputs, "teacher"): of that teacher.
-    labels: (N,) of the training set. augment: stored batch -> the batch as stream main augments it.
+    labels: (N,) of the training set. augment: stored batch -> the batch as the stream of the part augments it, else main.
     """
 
     clock: Clock

@@ -35,6 +35,7 @@ NAVIGATION = {
         "docs/usage",
         "docs/data",
         "docs/photos",
+        "docs/augmentation",
         "docs/big_sets",
         "docs/networks",
         "docs/results",

@@ -3,7 +3,9 @@
 All parts work on whole batches on their device, with static shapes, and draw from the device's default generator.
 """
 
+from ltrun.augmentation.aug_mix import AugMix
 from ltrun.augmentation.autoaugment import AutoAugment
+from ltrun.augmentation.blur import Blur
 from ltrun.augmentation.cmo import CMO
 from ltrun.augmentation.colour_jitter import ColourJitter
 from ltrun.augmentation.crop_flip import CropFlip
@@ -12,6 +14,7 @@ from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.fasa import FASA
 from ltrun.augmentation.flip import Flip
+from ltrun.augmentation.grey import Grey
 from ltrun.augmentation.isda import ISDA
 from ltrun.augmentation.m2m import M2m
 from ltrun.augmentation.mamix import MAMix
@@ -21,16 +24,18 @@ from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.ofa import OFA, Confusing
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
+from ltrun.augmentation.random_erasing import RandomErasing
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
 from ltrun.augmentation.remix import Remix
 from ltrun.augmentation.risda import RISDA
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.rsg import RSG
 from ltrun.augmentation.simclr import SimCLR
+from ltrun.augmentation.trivial_augment import TrivialAugment
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AutoAugment", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout", "FASA", "Flip", "ISDA",
-    "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "RISDA", "RSG", "RandAugment",
-    "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "UniMix",
+    "AugMix", "AutoAugment", "Blur", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout", "FASA",
+    "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "RISDA", "RSG",
+    "RandAugment", "RandomErasing", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "TrivialAugment", "UniMix",
 ]  # fmt: skip

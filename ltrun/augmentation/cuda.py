@@ -31,7 +31,8 @@ def strengths(magnitude: int, operations: int) -> tuple[list[int], list[int]]:
 def value_of(name: str, magnitude: int) -> float:
     """The value of an operation, in its own unit."""
     low, high = CHOICES[name]
-    return magnitude / SCALE * (high - low) + low
+    value = magnitude / SCALE * (high - low) + low
+    return max(1, value) if name == "posterize" else value
 
 
 def trials_of(level: Tensor, tests: int, levels: int) -> Tensor:
@@ -96,7 +97,7 @@ class CUDA(Augment):
             raise ConfigError(f"accept must be a share of correct predictions, at least 0 and below 1, got {accept}")
         self.probability, self.tests, self.accept, self.most = probability, tests, accept, operations
         turns, magnitudes = strengths(magnitude, operations)
-        self.levels = len(turns)
+        self.levels, self.level_given = len(turns), None
         values = [[value_of(name, m) for m in range(magnitude + 1)] for name in CHOICES]
         self.register_buffer("level", torch.zeros(num_classes, dtype=torch.long))
         self.register_buffer("turns", torch.tensor(turns), persistent=False)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Augment
 from ltrun.types import Batch
+
+
+def holes(y: Tensor, x: Tensor, reach: int, height: int, width: int) -> Tensor:
+    """(B, 1, H, W) true in a square round each pixel (y, x) (B,): `reach` pixels before it, and reach - 1 behind."""
+    rows = torch.arange(height, device=y.device)[:, None] - y[:, None, None, None]
+    columns = torch.arange(width, device=y.device) - x[:, None, None, None]
+    return (rows >= -reach) & (rows < reach) & (columns >= -reach) & (columns < reach)
 
 
 class Cutout(Augment):
@@ -29,9 +37,6 @@ class Cutout(Augment):
         images = batch.inputs
         height, width = images.shape[-2:]
         reach = min(self.size, height // 2, width // 2) // 2
-        y = torch.randint(height, (len(batch), 1, 1, 1), device=images.device)
-        x = torch.randint(width, (len(batch), 1, 1, 1), device=images.device)
-        rows = torch.arange(height, device=images.device)[:, None] - y
-        columns = torch.arange(width, device=images.device) - x
-        hole = (rows >= -reach) & (rows < reach) & (columns >= -reach) & (columns < reach)
-        return batch.replace(inputs=images.masked_fill(hole, 0))
+        y = torch.randint(height, (len(batch),), device=images.device)
+        x = torch.randint(width, (len(batch),), device=images.device)
+        return batch.replace(inputs=images.masked_fill(holes(y, x, reach, height, width), 0))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
+from ltrun.network.frozen import Frozen
 from ltrun.parts import Mixer, Network, Prepare
 from ltrun.types import Batch, ClassStats, Labels, Streams
 
@@ -100,7 +101,7 @@ class M2m(Mixer):
         input_shape: torch.Size,
         prepare: Prepare,
         network: Network,
-        teachers: Mapping[str, Network],
+        teachers: Mapping[str, Frozen],
     ):
         super().__init__()
         if not 0 < beta < 1:
@@ -128,7 +129,7 @@ class M2m(Mixer):
         ready = likely.gather(1, seed[:, None])[:, 0]
         slot = torch.rand_like(counts) >= counts / self.counts.max()
 
-        def classifier(network: Network) -> Classifier:
+        def classifier(network: Network | Frozen) -> Classifier:
             return lambda images: network.predict(self.black + span * images).need("logits")
 
         network, generator = self.held

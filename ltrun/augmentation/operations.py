@@ -7,7 +7,8 @@ Images are (B, channels, H, W) uint8. An operation has one value, or ignores it:
 | translate_* | pixels by which the source lies further right or down |
 | gaussian_blur | radius in pixels, below 1.4 |
 | resize_crop | enlargement, from 1, before the middle is cut out |
-| posterize | bits to keep, at least 1 |
+| posterize | bits to keep |
+| cut | side in pixels of a coloured square |
 | solarize | lowest level that is inverted |
 | solarize_add | levels added to those below 128 |
 | add_solarize | levels added to all, before those from 128 on are inverted |
@@ -31,14 +32,17 @@ BLURS = ("gaussian_blur",)
 ZOOMS = ("resize_crop",)
 BLENDS = ("color", "contrast", "brightness")
 CURVES = ("autocontrast", "equalize", "invert", "posterize", "solarize", "solarize_add", "add_solarize")
-OPERATIONS = ("identity", *MOVES, *SLANTS, *FILTERS, *BLURS, *ZOOMS, *BLENDS, *CURVES)
+CUTS = ("cut",)
+OPERATIONS = ("identity", *MOVES, *SLANTS, *FILTERS, *BLURS, *ZOOMS, *BLENDS, *CURVES, *CUTS)
+HOLE = (125, 123, 114)  # colour of a square that is cut out
 INDEX = {name: index for index, name in enumerate(OPERATIONS)}
 
 
-def apply(images: Tensor, operation: Tensor, value: Tensor, fill: int) -> Tensor:
+def apply(images: Tensor, operation: Tensor, value: Tensor, fill: int, place: Tensor | None = None) -> Tensor:
     """Applies one operation to each image. operation: (B,) index into OPERATIONS. value: (B,) float64.
 
-    Pixels from outside an image have the grey level `fill`. Each kind of operation runs once for the batch.
+    Pixels from outside an image have the grey level `fill`. place: (B, 2) random numbers from 0 to 1, for `cut` alone. Each
+    kind of operation runs once for the batch.
     """
 
     def move(images: Tensor, operation: Tensor, value: Tensor) -> Tensor:
@@ -53,7 +57,16 @@ def apply(images: Tensor, operation: Tensor, value: Tensor, fill: int) -> Tensor
     for names, function in kinds.items():
         chosen = (operation >= INDEX[names[0]]) & (operation <= INDEX[names[-1]])
         images = on_chosen(images, chosen, function, operation, value)
+    if place is not None:
+        images = on_chosen(images, operation == INDEX["cut"], cut, value, place)
     return images
+
+
+def in_pixels(operation: Tensor, value: Tensor, shape: torch.Size) -> Tensor:
+    """Returns the values with translations, given as shares of the side, in pixels. shape: (B, channels, H, W)."""
+    height, width = shape[-2:]
+    value = torch.where(operation == INDEX["translate_x"], value * width, value)
+    return torch.where(operation == INDEX["translate_y"], value * height, value)
 
 
 def moved(images: Tensor, operation: Tensor, value: Tensor, fill: int) -> Tensor:
@@ -91,12 +104,12 @@ def _slanted(images: Tensor, value: Tensor, fill: int) -> Tensor:
     y = torch.arange(height, device=images.device)[:, None] + 0.5
     place = torch.arange(width, device=images.device) + 0.5 + value[:, None, None] * y
     left = (place - 0.5).floor()
-    d = (place - 0.5 - left)[:, None].float()
+    d = (place - 0.5 - left)[:, None]
     source = [(left.long() + shift).clamp(0, width - 1)[:, None].expand(images.shape) for shift in (-1, 0, 1, 2)]
-    v1, v2, v3, v4 = (images.gather(3, columns).float() for columns in source)
+    v1, v2, v3, v4 = (images.gather(3, columns).double() for columns in source)
     sheared = v2 + d * (v3 - v1 + d * (2 * (v1 - v2) + v3 - v4 + d * (v2 - v1 - v3 + v4)))
     inside = ((place >= 0) & (place < width))[:, None]
-    return torch.where(inside, (sheared + 0.5).clamp(0, 255).to(torch.uint8), fill)
+    return torch.where(inside, sheared.clamp(0, 255).to(torch.uint8), fill)
 
 
 def filtered(images: Tensor, operation: Tensor, value: Tensor) -> Tensor:
@@ -142,7 +155,7 @@ def curved(images: Tensor, operation: Tensor, value: Tensor) -> Tensor:
     level = torch.arange(256, device=images.device)
     on, value = {name: (operation == INDEX[name])[:, None, None] for name in CURVES}, value[:, None, None]
     curve = torch.where(on["invert"] | on["solarize"] & (level >= value), 255 - level, level)
-    bits = value.floor().clamp(1, 8).long()
+    bits = value.floor().clamp(0, 8).long()
     curve = torch.where(on["posterize"], level & -(1 << (8 - bits)), curve)
     added = (level + value).floor().clamp(0, 255).long()
     curve = torch.where(on["solarize_add"] & (level < 128), added, curve)
@@ -168,6 +181,19 @@ def equalized(pixels: Tensor, level: Tensor) -> Tensor:
     step = (pixels.shape[2] - highest) // 255
     below = counts.cumsum(2) - counts
     return torch.where(step > 0, ((below + step // 2) // step.clamp(min=1)).clamp(max=255), level)
+
+
+def cut(images: Tensor, side: Tensor, place: Tensor) -> Tensor:
+    """Colours a square round a random place, cut off at the edges of the image."""
+    channels, height, width = images.shape[1:]
+    inside = torch.ones_like(images[:, :1], dtype=torch.bool)
+    for dim, size in ((2, height), (3, width)):
+        first = (place[:, dim - 2].double() * size - side / 2).clamp(min=0).trunc()
+        pixel = torch.arange(size, device=images.device)
+        along = (pixel >= first[:, None]) & (pixel <= (first + side).trunc()[:, None])
+        inside = inside & (along[:, None, :, None] if dim == 2 else along[:, None, None, :])
+    colour = torch.stack([torch.full_like(images[0, 0], level) for level in (HOLE if channels == 3 else (HOLE[1],))])
+    return torch.where(inside, colour, images)
 
 
 def _column(values: Tensor) -> Tensor:

@@ -8,4 +8,4 @@ from ltrun.classifier.learnt_cosine import LearntCosine
 from ltrun.classifier.linear import Linear
 from ltrun.classifier.lws import LWS
 
-__all__ = ["LWS", "Causal", "Cosine", "DisAlign", "GISTHead", "LearntCosine", "Linear"]
+__all__ = ["Causal", "Cosine", "DisAlign", "GISTHead", "LWS", "LearntCosine", "Linear"]

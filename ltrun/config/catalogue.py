@@ -7,8 +7,8 @@ preset also has
 * `expected:`, the published accuracy on CIFAR100-LT and its band, with which the reproduction compares ltrun's runs,
 * `checked:`, how far tests check its arithmetic: `matches ldam; shared parts match resnet32` names files of reference values,
   `implemented, agrees with the paper's equation` says what a test compares it with,
-* `family:`, the slot under which the page of methods lists it, or `plain`.
-Other options may have `expected:` and `checked:` too.
+* `family:`, the slot or the leaf of the taxonomy under which the page of methods lists it, or `plain`.
+Other options may have these lines too.
 """
 
 from __future__ import annotations

@@ -31,11 +31,12 @@ from ltrun.config.teachers import resolve_teachers
 from ltrun.config.words import text_of
 from ltrun.errors import ConfigError
 from ltrun.machine import at_home
-from ltrun.results.address import address, fingerprint, inert_keys
+from ltrun.results.address import MODEL, address, fingerprint, inert_keys
 from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 
 STAGED = {"decoupling": ("plan", "stages"), "transfer": ("before", "stages", "transfer")}  # slots that may set stages
 OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([\w.]+)\s*\}")
+OF_RUN = re.compile(r"([^/]+/[0-9a-f]{8}/seed\d+)/?([^/]*)$")  # in the place of weights: method, fingerprint, seed, file
 FORCE = re.compile(r"\+*force=")
 
 
@@ -238,8 +239,14 @@ def _changes(raw: Mapping[str, Any], same: _Composed, preset: _Composed, choices
         if not any(path == name or path.startswith(f"{name}.") for name in untold):
             short = path.removeprefix("stages.train.")
             is_file = path == "network.weights" and isinstance(value, str)  # each machine has it in another folder
-            changes[path if short in found else short] = None if value == {} else Path(value).name if is_file else value
+            changes[path if short in found else short] = None if value == {} else _weights(value) if is_file else value
     return changes
+
+
+def _weights(value: str) -> str:
+    """Returns the name of a file of weights; for the model of a run, the run's address without its data set."""
+    found = OF_RUN.search(value)
+    return Path(value).name if found is None else found[1] if found[2] in ("", MODEL) else f"{found[1]}/{found[2]}"
 
 
 def _taken_out(path: str, raw: Mapping[str, Any]) -> str | None:

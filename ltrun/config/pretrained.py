@@ -23,7 +23,8 @@ def backbone_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Bound
 
 
 def resolve_weights(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> None:
-    """Adds network.sha256, the first digits of the SHA-256 of network.weights, and makes their path absolute.
+    """Adds network.sha256, the first digits of the SHA-256 of network.weights, and makes their path absolute; those of a run of
+    ltrun get `run:` before it.
 
     Published weights that are not here have the digits of their file's name, or are fetched if network.download says so; an
     address counts the names of others. Raises ConfigError for weights other than a network.sha256 that is already there.
@@ -31,10 +32,12 @@ def resolve_weights(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> N
     node = config.get("network")
     if not isinstance(node, dict) or node.get("weights") is None:
         return
-    from ltrun.network import weights  # needs torch
+    from ltrun.network import run_weights, weights  # need torch
 
     backbone = backbone_of(config, plugins)
     given, published = str(node["weights"]), backbone.target.published(backbone.arguments)
+    if given not in published and (model := run_weights.model_of(given, str(config.get("outputs", "")))):
+        given = str(model)
     digits = weights.digits_of(given, published)
     path = weights.located(given, published)
     if path is None and digits is None and node.get("download"):
@@ -42,6 +45,6 @@ def resolve_weights(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> N
     if path is not None:
         digits = weights.agreed(weights.sha256(path), node.get("sha256"), path)
         if given not in published:
-            node["weights"] = str(path)
+            node["weights"] = run_weights.marked(path)
     if digits is not None:
         node["sha256"] = digits

@@ -169,7 +169,7 @@ def _set_weights(config: dict[str, Any], given: Mapping[str, Any]) -> None:
     network = config["network"]
     if isinstance(network, dict) and network.get("weights") is not None:
         named = {name: given[f"network.{name}"] for name in ("weights", "download") if f"network.{name}" in given}
-        network |= {"download": False} | named
+        network |= ({"download": False} if "download" in network else {}) | named
         resolve_weights(config, config.get("plugins") or ())
 
 

@@ -47,11 +47,11 @@ def digits() -> tuple[Resident, Resident]:
 
 
 @cache
-def unlabelled() -> Resident:
+def unlabelled(device: torch.device) -> Resident:
     """Returns eighty images of digits_lt without labels, most of them of the rare classes."""
     store = DigitsLT(reads_unlabelled=True).open(CPU).unlabelled
     assert isinstance(store, Resident)
-    return Resident(store.images[:80], store.targets.take(torch.arange(80)))
+    return Resident(store.images[:80].to(device), store.targets.take(torch.arange(80)).to(device))
 
 
 def stats() -> ClassStats:
@@ -107,7 +107,7 @@ def context(
         settings=chosen,
         device=device,
         precision=Precision(chosen.runtime.precision, device),
-        splits=Splits(train_set or train, None, test_set or test, counts.names, unlabelled=unlabelled()),
+        splits=Splits(train_set or train, None, test_set or test, counts.names, unlabelled=unlabelled(device)),
         stats=counts,
         task=SingleLabel(),
         prepare=prepare or normaliser(),

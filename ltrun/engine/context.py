@@ -56,7 +56,7 @@ class RunContext:
         if recipe.reads_unlabelled and splits.unlabelled is None:
             readers = {s.origin for stage in recipe.stages for s in stage.streams.values() if s.split == "unlabelled"}
             raise ConfigError(
-                f"{' and '.join(sorted(readers))} reads unlabelled images, which this data set does not have: choose CIFAR or "
+                f"{min(readers, key=len)} reads unlabelled images, which this data set does not have: choose CIFAR or "
                 "digits_lt with a long tail, whose left-over images serve as such"
             )
         shape, runtime = splits.input_shape, settings.runtime

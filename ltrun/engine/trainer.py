@@ -17,6 +17,7 @@ from torch import nn
 from ltrun.engine import levers
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
+from ltrun.engine.norms import stop_counting
 from ltrun.engine.promises import check_backbone
 from ltrun.engine.stage import Row, StageRun
 from ltrun.engine.step import leaves
@@ -257,6 +258,8 @@ class Trainer:
     def _reset(self, network: Network, stage: Stage) -> None:
         """Gives a network the weights of a new one, drawn for this stage. Raises ConfigError if its heads were wrapped."""
         fresh = self.network(stage.name)
+        for one in (fresh, network):  # a stage that was trained counts no batches, one that a resumed run leaves out still does
+            stop_counting(one)
         if fresh.state_dict().keys() != network.state_dict().keys():
             raise ConfigError(
                 f"stages.{stage.name}.reset_network: an earlier stage has wrapped the classifier; drop one of them"

@@ -74,9 +74,10 @@ class Bilevel(Update):
         self.lr, self.weight_decay, self.virtual, self.by = lr, weight_decay, virtual, by
         self.learnt = list(outer)  # a plain list, because the parts that own the parameters save them
         self.sizes = [parameter.numel() for parameter in outer]
-        for name in ("mean", "square"):
-            self.register_buffer(name, torch.zeros(sum(self.sizes) if by == "adam" else 0))
-        self.register_buffer("steps", torch.zeros(()))
+        if by == "adam":
+            for name in ("mean", "square"):
+                self.register_buffer(name, torch.zeros(sum(self.sizes)))
+            self.register_buffer("steps", torch.zeros(()))
 
     def forward(
         self, objective: nn.Module, optimizer: Descent, streams: Streams

@@ -1,5 +1,6 @@
 """Backbones (from images to features) and networks (from the streams of a step to outputs)."""
 
+from ltrun.network.auxiliary import Auxiliary
 from ltrun.network.bilateral import Bilateral
 from ltrun.network.experts import Experts
 from ltrun.network.momentum import Momentum
@@ -11,6 +12,6 @@ from ltrun.network.timm_models import Timm
 from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
-    "Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "Routed", "Timm",
-    "TwoHeads",
+    "Auxiliary", "Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "Routed",
+    "Timm", "TwoHeads",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
+from ltrun.network.run_weights import of_run
 from ltrun.network.weights import load, opened
 from ltrun.parts import Backbone, Piece
 from ltrun.types import Preprocessing
@@ -45,8 +46,9 @@ class ResNet(Backbone):
     resolution, and global average pooling. Bottlenecks halve it in their 3x3 convolution ("v1.5"). `groups` and
     `width_per_group` make a ResNeXt of a bottleneck network. Depth 10 is OLTR's, with one basic block a layer. Stem 'cifar',
     for small images, is a 3x3 convolution without stride or pool. Convolutions are initialised by `kaiming_normal_` (fan
-    out); the last normalisation of a block starts at 1, not at 0. weights: a file, its name in torch's hub cache, or a name
-    of torchvision's, such as IMAGENET1K_V1. sha256: the first digits of the file's SHA-256, which ltrun fills in.
+    out); the last normalisation of a block starts at 1, not at 0. weights: a file, its name in torch's hub cache, a name of
+    torchvision's, such as IMAGENET1K_V1, or a run of ltrun. sha256: the first digits of the file's SHA-256, which ltrun fills
+    in.
 
     He et al., 2016, arXiv 1512.03385; Xie et al., 2017, arXiv 1611.05431.
     """
@@ -98,7 +100,7 @@ class ResNet(Backbone):
 
     @classmethod
     def preprocessing(cls, arguments: Mapping[str, Any]) -> Preprocessing | None:
-        return None if arguments.get("weights") is None else IMAGENET
+        return None if arguments.get("weights") is None or of_run(arguments["weights"]) else IMAGENET
 
     @classmethod
     def pixels_of(cls, arguments: Mapping[str, Any]) -> tuple[int, int]:

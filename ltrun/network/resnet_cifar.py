@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
+from ltrun.network.weights import load, opened
 from ltrun.parts import Backbone, Piece
 
 
@@ -18,7 +19,8 @@ class ResNetCIFAR(Backbone):
     A 3x3 convolution, then three layers of (depth - 2) / 6 basic blocks with width, 2 and 4 times width channels, the second
     and third of which halve the resolution; global average pooling. Shortcuts have no parameters (option A). Convolutions are
     initialised by `kaiming_normal_` (fan in). Two networks are called "ResNet-32": this is LDAM-DRW's (464,154 parameters with
-    a linear head for 10 classes), not Google's with blocks of three convolutions (300,762).
+    a linear head for 10 classes), not Google's with blocks of three convolutions (300,762). weights: a file, such as the model
+    of another run of ltrun. sha256: the first digits of the file's SHA-256, which ltrun fills in.
 
     He et al., 2016, arXiv 1512.03385, section 4.2; Cao et al., 2019, arXiv 1906.07413.
     """
@@ -26,7 +28,15 @@ class ResNetCIFAR(Backbone):
     normalised = (("conv1", "bn1"),)
     pixels = (8, 64)
 
-    def __init__(self, depth: int = 32, width: int = 16, *, in_channels: int):
+    def __init__(
+        self,
+        depth: int = 32,
+        width: int = 16,
+        weights: str | None = None,
+        sha256: str | None = None,
+        *,
+        in_channels: int,
+    ):
         super().__init__()
         if depth < 8 or depth % 6 != 2:
             raise ConfigError(f"depth must be 6n + 2 with n of at least 1, such as 8, 20 or 32, got {depth}")
@@ -39,6 +49,10 @@ class ResNetCIFAR(Backbone):
         self.layer1 = nn.Sequential(*(Block(width, width) for _ in range(blocks)))
         self.layer2 = _layer(width, 2 * width, blocks)
         self.layer3 = _layer(2 * width, 4 * width, blocks)
+        self.pretrained = weights is not None
+        if weights is not None:
+            path, tensors = opened(weights, sha256, download=False, published={})
+            load(self, tensors, path)
 
     def forward(self, images: Tensor) -> Tensor:
         return _pool(self.layer3(self.layer2(self._first(images))))
@@ -52,8 +66,9 @@ class ResNetCIFAR(Backbone):
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts after 'layer1', 'layer2' or 'penultimate_block' (BBN: only the very last block is not shared).
 
-        The trunk keeps this network's modules; the branches are new. Raises ConfigError for an unknown block, or for a width
-        that leaves fewer channels after the cut than before it, which a shortcut without parameters cannot bridge.
+        The trunk keeps this network's modules; the branches are new, and start as copies of the blocks that they replace if
+        those are pre-trained and width is 1. Raises ConfigError for an unknown block, or for a width that leaves fewer channels
+        after the cut than before it, which a shortcut without parameters cannot bridge.
         """
         blocks = [*self.layer1, *self.layer2, *self.layer3]
         cuts = {"layer1": len(self.layer1), "layer2": len(self.layer1) + len(self.layer2), "penultimate_block": len(blocks) - 1}
@@ -68,6 +83,9 @@ class ResNetCIFAR(Backbone):
         branches: list[Backbone] = [
             Branch([Block(*shape) for shape in zip(inputs, widths, strides, strict=False)]) for _ in range(copies)
         ]
+        if self.pretrained and width == 1:
+            for branch in branches:
+                cast(Branch, branch).blocks.load_state_dict(nn.Sequential(*rest).state_dict())
         return Trunk(self.conv1, self.bn1, nn.ReLU(inplace=True), *trunk), branches
 
 

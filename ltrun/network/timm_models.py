@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
+from ltrun.network.run_weights import of_run
 from ltrun.network.weights import KEY, opened, refuse_misfit
 from ltrun.parts import Backbone
 from ltrun.types import Preprocessing
@@ -25,10 +26,10 @@ NEW = ("fc_norm",)  # modules that a network may have in place of its file's: no
 class Timm(Backbone):
     """images (B, in_channels, H, W) -> features (B, D): a model of timm without its classifier.
 
-    name: of a model, without weights, such as vit_base_patch16_224; weights: null, a file, or a name that timm gives weights of
-    this model, such as augreg_in21k. arguments: further arguments of timm.create_model, such as {drop_path_rate: 0.1}. A model
-    for one size of images, as vision transformers are, is built for the size of the data set; timm interpolates its position
-    embeddings. sha256: the first digits of the file's SHA-256, which ltrun fills in.
+    name: of a model, without weights, such as vit_base_patch16_224; weights: null, a file, a name that timm gives weights of
+    this model, such as augreg_in21k, or a run of ltrun. arguments: further arguments of timm.create_model, such as
+    {drop_path_rate: 0.1}. A model for one size of images, as vision transformers are, is built for the size of the data set;
+    timm interpolates its position embeddings. sha256: the first digits of the file's SHA-256, which ltrun fills in.
 
     Wightman, 2019, PyTorch image models, https://github.com/huggingface/pytorch-image-models.
     """
@@ -50,6 +51,8 @@ class Timm(Backbone):
         timm = _timm()
         published = _published(name)
         path, tensors = opened(weights, sha256, download, published) if weights is not None else (None, {})
+        if of_run(weights):
+            tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
         given = _further(arguments)
         if len(input_shape) == 3 and min(input_shape[1:]) > 1 and "img_size" not in given:  # stand-ins for data have 1 pixel
             config = _config(name, weights)
@@ -80,7 +83,7 @@ class Timm(Backbone):
 
     @classmethod
     def preprocessing(cls, arguments: Mapping[str, Any]) -> Preprocessing | None:
-        if arguments.get("weights") is None:
+        if arguments.get("weights") is None or of_run(arguments["weights"]):
             return None
         config = _config(arguments["name"], arguments["weights"])
         return Preprocessing(tuple(config.mean), tuple(config.std), config.input_size[-1], config.interpolation)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ltrun.data.cache import cache_folder
 from ltrun.errors import ConfigError, TrainingError, did_you_mean
 from ltrun.machine import at_home
+from ltrun.network.run_weights import RUN, backbone_in, of_run
 from ltrun.parts import Backbone
 from ltrun.results import tensors as saved
 from ltrun.results.atomic import appearing, write_atomically
@@ -28,7 +29,9 @@ KEY = "network.weights"
 DIGITS = 8  # hex digits of the SHA-256 that name a file of weights, as in torchvision's file names
 NAMED = re.compile(rf"-([0-9a-f]{{{DIGITS}}})\.(?:pth|pt|safetensors)$")
 HUB = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/resolve/main/(.+)")
-WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state")  # keys under which checkpoints hold the weights
+WRAPPERS = (
+    "state_dict", "model", "model_state_dict", "model_state", "network", "module",
+)  # fmt: skip  # keys under which checkpoints hold the weights; the last two are ltrun's
 HEADS = ("fc", "head", "heads", "classifier", "linear", "last_linear")  # names of classifiers in files of weights
 TIMEOUT = 20  # seconds without an answer
 STAMPS = "weights.json"  # in the cache: path -> stamp and SHA-256, so that a file is not hashed twice
@@ -53,6 +56,7 @@ def find(weights: str, published: Mapping[str, str], download: bool = False) -> 
                 f"{digest[:DIGITS]}; remove it and get it again"
             )
         return path
+    weights = weights.removeprefix(RUN)
     if "/" in weights or (weights not in published and not weights.endswith((".pth", ".pt", ".safetensors", ".bin"))):
         kept = (path.name for path in hub().glob("*") if path.suffix in (".pth", ".pt", ".safetensors"))
         near = "" if "/" in weights else did_you_mean(weights, {*published, *kept})
@@ -78,6 +82,7 @@ def file_for(network: type[Backbone], arguments: Mapping[str, Any]) -> Path | No
 
 def located(weights: str, published: Mapping[str, str]) -> Path | None:
     """Returns the file of weights if it is on this machine."""
+    weights = weights.removeprefix(RUN)
     path = Path(at_home(weights, KEY))
     if path.is_file() and weights not in published:
         return path.resolve()
@@ -225,7 +230,7 @@ def opened(weights: str, stated: str | None, download: bool, published: Mapping[
     """Returns the file of weights and its tensors. stated: the first digits of its SHA-256, or None. Raises ConfigError."""
     path = find(weights, published, download)
     agreed(sha256(path), stated, path)
-    return path, read(path)
+    return path, backbone_in(read(path), path) if of_run(weights) else read(path)
 
 
 def agreed(digest: str, stated: str | None, path: Path) -> str:

@@ -17,6 +17,7 @@ GIVES = {
     "heads of cosines": "classifier 'causal'",
     "shapes": "classifier 'gist'",
     "experts": "ensemble 'ride' or 'sade'",
+    "auxiliary": "transfer 'abc'",
 }
 NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # slots without an option 'none'
 
@@ -65,6 +66,12 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
     for part in stage.parts():
         _check_reads(part, provided)
     _check_outer(stage, stage.update)
+    for name in network.target.terms:
+        if name not in stage.terms:
+            raise ConfigError(
+                f"{network.origin or network.path} predicts with a classifier that only its term '{name}' trains, which stage "
+                f"'{stage.name}' drops; set decoupling=none, or keep the slot in that stage"
+            )
     for mixer in [*stage.mixers.values(), *stage.feature_mixers.values()]:
         for _, term in stage.terms.values():
             if not term.target.mixed:

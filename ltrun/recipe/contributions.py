@@ -48,8 +48,10 @@ class Contributions:
             if node is not None and not isinstance(node, Mapping):
                 raise ConfigError(f"{place}: expected an option of this group, got {node!r}")
             self.diff |= set(node or {}) if own else set()
-            whose = f" in stage '{stage}' of decoupling={choices.get('decoupling', 'none')}" if place != slot else ""
-            self._slot(node or {}, place, f"{slot}={option or _names(node)}{whose}")
+            setter = "transfer" if stage in (config.get("before") or ()) else "decoupling"
+            whose = f" in stage '{stage}'" + ("" if slot == setter else f" of {setter}={choices.get(setter, 'none')}")
+            option = option or (choices.get(setter) if slot == setter else None)
+            self._slot(node or {}, place, f"{slot}={option or _names(node)}{whose if place != slot else ''}")
 
     def _chosen(self, slot: str, place: str, own: bool, gone: bool, diff: Mapping[str, Any]) -> tuple[str | None, Any]:
         """Returns name and node of a slot's option: the stage's own, the plain one, or the run's."""

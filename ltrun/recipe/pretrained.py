@@ -35,14 +35,22 @@ def pretrained_prepare(backbone: Bound[Backbone], prepare: Bound[Prepare]) -> Bo
 def pretrained_otherwise(recipe: Recipe, prepare: Bound[Prepare]) -> Iterator[str]:
     """Yields warnings where a recipe differs from its pre-trained weights. prepare: the data set's own."""
     wanted = preprocessing_of(recipe.backbone)
-    if wanted is None:
-        return
+    if wanted is not None:
+        yield from _normalised_otherwise(wanted, prepare)
+    if recipe.backbone.arguments.get("weights") is not None:
+        yield from _narrower(recipe)
+
+
+def _normalised_otherwise(wanted: Preprocessing, prepare: Bound[Prepare]) -> Iterator[str]:
     mean, std = (tuple(prepare.arguments.get(name, ())) for name in ("mean", "std"))
     if prepare.target is Normalise and (mean, std) != (wanted.mean, wanted.std):
         yield (
             f"network.weights: the weights expect images normalised by mean {_spelled(wanted.mean)} and std "
             f"{_spelled(wanted.std)}, which replace dataset.prepare's {_spelled(mean)} and {_spelled(std)}"
         )
+
+
+def _narrower(recipe: Recipe) -> Iterator[str]:
     for stage in recipe.stages[:1]:
         width = stage.network.arguments.get("width", 1)
         if "after" in stage.network.arguments and width != 1:

@@ -28,8 +28,15 @@ SECTIONS: Mapping[str, Sequence[str]] = {  # table of the template -> the famili
     "logit_adjustment": ("logit_adjustment",),
     "posthoc": ("posthoc",),
     "decoupling": ("decoupling",),
-    "inputs_and_networks": ("augmentation", "representation", "ensemble"),
+    "non_transfer_augmentation": ("augmentation",),
+    "head_to_tail_augmentation": ("head_to_tail_augmentation",),
+    "pre_training": ("pre_training",),
+    "distillation": ("distillation",),
+    "model_transfer": ("model_transfer",),
+    "self_training": ("self_training",),
+    "networks": ("representation", "ensemble"),
 }
+IMAGES = "image_augmentation"  # a leaf of the taxonomy that has options alone
 FAMILIES = tuple(family for families in SECTIONS.values() for family in families)
 OTHER = "### Presets without a family"
 
@@ -47,6 +54,9 @@ def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = Non
     }
     others = [preset for preset in presets if preset.family not in FAMILIES]
     tables["other"] = "\n\n".join([OTHER, _presets(others, ours)]) if others else ""
+    tables[IMAGES] = _options(
+        (("augmentation", o) for o in catalogue.options("augmentation", more) if o.family == IMAGES), True
+    )
     tables["recipes"] = large
     tables["options"] = _options(further_options(presets, more), group=True)
     text = resources.files("ltrun.report").joinpath(WORDS).read_text(encoding="utf-8")
@@ -103,6 +113,8 @@ def further_options(presets: Sequence[Option], more: Sequence[Path] = ()) -> Ite
             continue
         for option in catalogue.options(group, more):
             alone = group in SLOTS or not (shipped / group / f"{option.name}{catalogue.SUFFIX}").is_file()
+            if option.family == IMAGES:
+                continue
             if option.checked or (alone and option.name != "none" and (group, option.name) not in chosen):
                 yield group, option
 

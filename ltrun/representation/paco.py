@@ -11,6 +11,7 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
 from ltrun.parts import Term
+from ltrun.representation.queue import enqueue
 from ltrun.types import ClassStats, Outputs, Streams, as_rarest
 
 EMPTY = -1  # label of an empty slot of the queue
@@ -111,12 +112,6 @@ class PaCo(Term):
                 self.temperature,
             )
 
-    @torch.no_grad()
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        """Writes the step's keys to the queue, after the last ones and round its end."""
-        key, size = outputs["key"].need("embedding"), len(self.keys)
-        key, labels = key[-size:], streams["key"].targets.primary[-size:]
-        slots = (self.cursor + torch.arange(len(key), device=key.device)) % size
-        self.keys[slots] = key.to(self.keys.dtype)
-        self.key_labels[slots] = labels
-        self.cursor.copy_((self.cursor + len(key)) % size)
+        key, labels = outputs["key"].need("embedding"), streams["key"].targets.primary
+        enqueue(self.cursor, (self.keys, key), (self.key_labels, labels))

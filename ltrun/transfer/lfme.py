@@ -131,10 +131,10 @@ class LFME(Term):
         for rows in torch.arange(len(self.initial)).split(CHUNK):
             batch, labels = view.open(rows), known[rows]
             own = torch.zeros_like(labels, dtype=self.floors.dtype)
-            for number, (name, classes) in enumerate(zip(GROUPS, self.groups(), strict=True)):
+            for name, classes in zip(GROUPS, self.groups(), strict=True):
                 logits = widened(view.predict(batch.inputs, name).need("logits"))
                 given = torch.full_like(logits, -torch.inf).index_copy(1, classes, logits[:, classes]).softmax(dim=1)
-                own += given.gather(1, labels[:, None])[:, 0] * (self.group_of[labels] == number)
+                own += given.gather(1, labels[:, None])[:, 0]  # 0 for labels of other groups
             found.append(own)
         return initial_weights(torch.cat(found), known, self.floors)
 

@@ -12,6 +12,7 @@ from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.numerics import widened
 from ltrun.parts import Term
+from ltrun.representation.queue import enqueue
 from ltrun.transfer.divergence import check_temperature, divergence
 from ltrun.types import ClassStats, Outputs, Streams
 
@@ -68,15 +69,9 @@ class LabelledContrast(Term):
         with torch.autocast(key.device.type, enabled=False):
             return labelled_contrast(query, key, self.keys, labels, self.key_labels, self.temperature)
 
-    @torch.no_grad()
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        """Writes the step's keys to the queue, after the last ones and round its end."""
-        size = len(self.keys)
-        key, labels = outputs["key"].need("embedding")[-size:], streams["key"].targets.primary[-size:]
-        slots = (self.cursor + torch.arange(len(key), device=key.device)) % size
-        self.keys[slots] = key.to(self.keys.dtype)
-        self.key_labels[slots] = labels
-        self.cursor.copy_((self.cursor + len(key)) % size)
+        key, labels = outputs["key"].need("embedding"), streams["key"].targets.primary
+        enqueue(self.cursor, (self.keys, key), (self.key_labels, labels))
 
 
 class SSD(Term):

@@ -31,7 +31,8 @@ def test_every_option_composes_and_binds_or_is_refused_by_name(slot: str, option
         assert named.get(slot) == option and len(named) >= 2, f"the sentence does not name both slots: {error}"
         assert "Traceback" not in str(error) and "\n" not in str(error)
     else:
-        assert len(recipe.stages) == len(assembled({slot: option})[0]["plan"])
+        config, _ = assembled({slot: option})
+        assert [stage.name for stage in recipe.stages] == [*config["before"], *config["plan"]]
 
 
 REFUSED_ALONE = {
@@ -93,7 +94,7 @@ def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupl
         found.append({"augmentation", "reweighting"})  # both bring an update
     if "metasaug" in several and decoupling == "balms":
         found.append({"augmentation", "decoupling"})  # the same in its second stage
-    if paco and set(several) & {"cmo", "mixup"}:
+    if paco and set(several) & {"cmo", "m2m", "mixup"}:
         found.append({"representation", "augmentation"})  # positives have one label
     if paco and ensemble != "none":
         found.append({"representation", "ensemble"})  # both bring a network

@@ -17,7 +17,7 @@ DEFERRED = {
     "margin": {"uncertainty"},
     "logit_adjustment": {"deferred_balanced_softmax", "deferred_cdt"},
     "resampling": {"drs", "dynamic_curriculum", "progressively_balanced"},
-    "augmentation": {"isda"},
+    "augmentation": {"cuda", "isda"},
     "ensemble": {"bbn"},
 }  # fmt: skip
 

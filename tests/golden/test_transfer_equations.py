@@ -11,7 +11,7 @@ from ltrun.engine.update import corrected
 from ltrun.loss import Classification
 from ltrun.transfer import SSD, XERM, ClassBalancedDistillation
 from ltrun.transfer.class_balanced_distillation import cosine_distance
-from ltrun.transfer.knowledge_review import review
+from ltrun.transfer.knowledge_review import per_image, review
 from ltrun.transfer.knowledge_summary import class_medians, soft_cross_entropy, soft_labels
 from ltrun.transfer.ssd import EMPTY, labelled_contrast
 from ltrun.transfer.xerm import balanced_weight, xerm
@@ -161,6 +161,13 @@ def test_the_review_of_ltrl() -> None:
     near(gradient(value, current), slope(loss, STUDENT), 1e-7)
     nothing = review(double(TEACHER), current, torch.tensor(labels), torch.zeros(12, dtype=torch.bool), 2.0)
     assert nothing == 0 and not gradient(nothing, current).any()
+
+
+def test_reviewed_logits_are_divided_by_the_images_of_their_class() -> None:
+    """Zhao et al., 2024, arXiv 2407.12568, in their code: the number of images of the label's class in the batch."""
+    counts = np.array([(label == LABELS).sum() for label in LABELS])
+    assert counts.max() > 1
+    near(per_image(double(STUDENT), torch.tensor(LABELS)), STUDENT / counts[:, None])
 
 
 def test_the_summary_of_ltrl() -> None:

@@ -77,11 +77,17 @@ def choice(group: str, name: str) -> Choice:
 def nodes() -> dict[str, dict[str, Composed]]:
     """slot -> option -> (what the option writes into the configuration, its choices), for every option of every slot.
 
-    Each composition takes one option of every slot, so the slot with most options sets the number of compositions.
+    Each composition takes one option of every slot, so the slot with most options sets the number of compositions; but options
+    of transfer are composed alone, because they may set stages, as options of decoupling do.
     """
     found: dict[str, dict[str, Composed]] = {slot: {} for slot in SLOTS}
-    for turn in range(max(len(OPTIONS[slot]) for slot in SLOTS)):
-        picked = {slot: OPTIONS[slot][turn % len(OPTIONS[slot])] for slot in SLOTS}
+    for option in OPTIONS["transfer"]:
+        config, choices = composed(f"transfer={option}")
+        written = {key: config.get(key) for key in ("transfer", "before", "stages")}
+        found["transfer"][option] = written, {k: v for k, v in choices.items() if k == "transfer" or "transfer@stages." in k}
+    together = [slot for slot in SLOTS if slot != "transfer"]
+    for turn in range(max(len(OPTIONS[slot]) for slot in together)):
+        picked = {slot: OPTIONS[slot][turn % len(OPTIONS[slot])] for slot in together}
         config, choices = composed(*(f"{slot}={option}" for slot, option in picked.items()))
         for slot, option in picked.items():
             written = {"plan": config["plan"], "stages": config["stages"]} if slot == "decoupling" else {slot: config.get(slot)}
@@ -102,7 +108,8 @@ def assembled(picked: Picked) -> Composed:
                 for role, content in (written[slot] or {}).items():
                     merged[role] = merged.get(role, {}) | content
                 written = {slot: merged}
-            config |= written
+            stages = {name: config["stages"].get(name, {}) | node for name, node in written.get("stages", {}).items()}
+            config |= written | {"stages": config["stages"] | stages}
             choices |= own
         if len(many) > 1:
             del choices[slot]  # as Hydra does

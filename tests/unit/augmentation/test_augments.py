@@ -2,12 +2,29 @@
 
 from collections.abc import Callable
 from itertools import product
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from ltrun.augmentation import CMO, AutoAugment, CropFlip, Cutout, Mixup, Rotation, SimCLR
+from ltrun.augmentation import (
+    CMO,
+    CUDA,
+    AugMix,
+    AutoAugment,
+    Blur,
+    ColourJitter,
+    CropFlip,
+    Cutout,
+    Grey,
+    Mixup,
+    RandAugment,
+    RandomErasing,
+    Rotation,
+    SimCLR,
+    TrivialAugment,
+)
 from ltrun.augmentation.crop_flip import crop_flip
 from ltrun.augmentation.geometry import affine, rotation
 from ltrun.data import Normalise
@@ -16,7 +33,22 @@ from ltrun.parts import Augment, Mixer
 from ltrun.types import Batch, Labels
 from tests.support.photographs import SHAPES, batch_of, photographs
 
-AUGMENTS: list[Callable[[], Augment]] = [CropFlip, Rotation, Cutout, AutoAugment, SimCLR]
+
+def cuda() -> CUDA:
+    part = CUDA(num_classes=2)
+    part.level.fill_(4)
+    return part
+
+
+def lt_table() -> RandAugment:
+    return RandAugment(2, 14.0, 0.0, 1.0, 0, "long_tailed")
+
+
+AUGMENTS: list[Callable[[], Augment]] = [
+    CropFlip, Rotation, Cutout, AutoAugment, SimCLR, ColourJitter, RandAugment, lt_table, TrivialAugment, AugMix, RandomErasing,
+    Blur, cuda,
+]  # fmt: skip
+COLOURED: list[Callable[[], Augment]] = [Grey]
 MIXERS: dict[str, Callable[[], Mixer]] = {"mixup": Mixup, "cmo": CMO, "always": lambda: CMO(probability=1.0)}
 
 
@@ -44,12 +76,15 @@ def test_each_image_has_its_own_draw(make: Callable[[], Augment]) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("make", [*AUGMENTS, *MIXERS.values()])
+@pytest.mark.parametrize("make", [*AUGMENTS, *COLOURED, *MIXERS.values()])
 def test_an_augment_never_waits_for_the_device(make: Callable[[], Augment | Mixer], device: str) -> None:
-    """Fake tensors have no values: `.item()`, a branch or a shape that depends on data, or a stray CPU tensor raises."""
+    """Fake tensors have no values: `.item()`, a branch or a shape that depends on data, or a stray CPU tensor raises.
+
+    On a CPU, whose eager steps may look at values, this is a step that is compiled.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    with FakeTensorMode():
+    with FakeTensorMode(), patch.object(torch.compiler, "is_compiling", return_value=device == "cpu"):
         part = make().to(device)
         images = torch.empty(4, 3, 32, 32, dtype=torch.uint8, device=device)
         labels = Labels(torch.empty(4, 1, dtype=torch.long, device=device), torch.empty(4, 1, device=device))

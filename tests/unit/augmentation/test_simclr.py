@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from ltrun.augmentation import SimCLR
-from ltrun.augmentation.autoaugment import OPERATIONS, apply
 from ltrun.augmentation.colour import HUE, greyscale, jitter, shift_hue
 from ltrun.augmentation.geometry import draw_boxes, gaussian, separable, stretch
+from ltrun.augmentation.operations import INDEX, apply
 from tests.support.photographs import assert_close, batch_of, photographs
 
 
@@ -108,8 +108,8 @@ def test_simclr_with_everything_off_is_the_identity() -> None:
 def test_colour_operations_leave_images_of_one_channel_alone() -> None:
     digits = photographs(32, (1, 8, 8))
     assert torch.equal(simclr(jitter=1.0, hue=0.5, grey=1.0)(batch_of(digits)).inputs, digits)
-    operation = torch.full((32,), OPERATIONS.index("color"))
-    assert torch.equal(apply(digits, operation, torch.ones(32), fill=128), digits)
+    operation = torch.full((32,), INDEX["color"])
+    assert torch.equal(apply(digits, operation, torch.ones(32, dtype=torch.float64), fill=128), digits)
 
 
 def test_simclr_blurs_small_images_less() -> None:

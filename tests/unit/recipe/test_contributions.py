@@ -62,3 +62,8 @@ def test_a_stream_with_the_rows_of_another_has_its_images() -> None:
     assert sentence.startswith("ensemble.streams.strong.split: ") and "remove it" in sentence
     sentence = refused(changed(composed(), ensemble={"streams": {"weak": {"sampler": instance, "split": "val"}}}))
     assert sentence.startswith("ensemble.streams.weak.split: ") and "unlabelled" in sentence
+
+
+def test_a_refusal_in_a_stage_ahead_of_the_plan_names_the_option_that_sets_it() -> None:
+    sentence = refused(assembled({"transfer": "crest", "representation": "paco"}))
+    assert sentence.startswith("transfer=crest in stage 'generation1' mixes labels, which representation=paco cannot use")

@@ -1,0 +1,20 @@
+"""Queues of earlier rows: the newest replace the oldest."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def enqueue(cursor: Tensor, *pairs: tuple[Tensor, Tensor]) -> None:
+    """Writes rows (B, ...) to queues (Q, ...) of one length, after the last ones and round their end. pairs: queue, rows.
+
+    cursor: the next slot, moved in place. Of more rows than slots the last are kept.
+    """
+    size, rows = len(pairs[0][0]), len(pairs[0][1])
+    kept = min(size, rows)
+    slots = (cursor + torch.arange(kept, device=cursor.device)) % size
+    for queue, new in pairs:
+        queue[slots] = new[-kept:].to(queue.dtype)
+    cursor.copy_((cursor + kept) % size)
