@@ -80,7 +80,7 @@ class ABCConsistency(Term):
     rates: Tensor
     last: Tensor
 
-    def __init__(self, threshold: float = 0.95, shares: Shares = "complement", *, stats: ClassStats):
+    def __init__(self, threshold: float = 0.95, shares: Shares = "uniform", *, stats: ClassStats):
         super().__init__()
         self.threshold = probability(threshold)
         self.register_buffer("last", keep_rates(pool_shares(stats.counts, shares)).float(), persistent=False)
