@@ -72,15 +72,16 @@ def test_a_mixer_that_changes_nothing_changes_no_bit(points: list[str], tmp_path
 
 
 def test_experts_are_mixed_at_their_features(tmp_path: Path) -> None:
-    """Rows stand in front there, and a layer inside a branch is no place."""
-    recipe = with_mixer(node(Watcher, points=["features"]), "ensemble=ride", "classifier=cosine")
+    """Rows stand in front there. The block at which the trunk ends is a place, a layer inside a branch is none."""
+    recipe = with_mixer(node(Watcher, points=["layer1", "features"]), "ensemble=ride", "classifier=cosine")
     made = trainer(recipe, tmp_path)
     running = made.begin(made.network(), recipe.stages[0], 0)
     running.epoch(Clock("train", 0, 1))
     watcher = running.objective.feature_mixers["mine"]
     assert isinstance(watcher, Watcher)
-    (point, shape), *_ = watcher.seen
-    assert point == "features" and shape[1] == 3 and len(shape) == 3
+    (first, maps), (second, features), *_ = watcher.seen
+    assert (first, second) == ("layer1", "features") and len(maps) == 4
+    assert features[:2] == (maps[0], 3) and len(features) == 3
     with pytest.raises(ConfigError, match="acts at 'layer2', a place that this network does not have"):
         recipe = with_mixer(node(Watcher, points=["layer2"]), "ensemble=ride", "classifier=cosine")
         made.begin(made.network(), recipe.stages[0], 0)
