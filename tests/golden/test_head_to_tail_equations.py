@@ -81,7 +81,8 @@ def test_a_fusion_takes_each_pixel_from_the_object_or_the_background() -> None:
             expected[b, :, y, x] = tail[b, :, y, x] if tail_cam[b, y, x] > 0.8 else 0
         else:
             expected[b, :, y, x] = head[b, :, y, x] if head_cam[b, y, x] < 0.2 else 0
-    close(fused(*map(torch.tensor, (tail, tail_cam, head, head_cam, mask)), 0.8, 0.2), expected)
+    first, first_cam, second, second_cam, chosen = (torch.tensor(x) for x in (tail, tail_cam, head, head_cam, mask))
+    close(fused(first, first_cam, second, second_cam, chosen, 0.8, 0.2), expected)
 
 
 @pytest.mark.parametrize("energy", [0.5, 0.95, 1.0])
@@ -117,7 +118,7 @@ def test_the_regressions_of_meta_model_net_are_scikit_learns() -> None:
     own, others = RNG.standard_normal((3, 8, 4)) + 1, RNG.standard_normal((30, 4))
     apart = (RNG.random((3, 30)) > 0.2).astype(float)
     ridge = 0.05
-    found = regressions(*map(torch.tensor, (own, others, apart)), ridge)
+    found = regressions(torch.tensor(own), torch.tensor(others), torch.tensor(apart), ridge)
     for p in range(3):
         x = np.concatenate([own[p], others])
         y = np.repeat([1, 0], [8, 30])

@@ -50,7 +50,7 @@ def test_a_class_without_images_is_never_predicted() -> None:
 def test_a_row_enters_the_chain_at_its_own_block() -> None:
     chain = Chain(3, 2)
     for block in chain.blocks:
-        torch.nn.init.ones_(block[2].bias)  # type: ignore[index,arg-type,operator]
+        torch.nn.init.ones_(block[2].bias)  # type: ignore[index]
     weights = torch.randn(4, 3)
     moved = chain(weights, torch.tensor([0, 1, 2, 9])) - weights
     torch.testing.assert_close(moved, torch.tensor([2.0, 1, 0, 0])[:, None].expand(4, 3))
