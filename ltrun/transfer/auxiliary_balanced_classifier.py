@@ -67,10 +67,11 @@ class ABCConsistency(Term):
     """Auxiliary balanced classifier, unlabelled part: its prediction for a weak view is the soft label of two strong views.
 
     An image counts if the largest probability reaches the threshold, and then with the probability of its likeliest class c:
-    1 - epoch / epochs * (1 - n_min / n_c), 1 at first and n_min / n_c at last. The losses of both views are added. n_c are
-    labelled images: the rates answer the classifier's bias, which comes from them, whatever the shares of the unlabelled ones.
+    1 - epoch / epochs * (1 - n_min / n_c), 1 at first and n_min / n_c at last. The losses of both views are added.
 
-    FixMatch trains the other classifier with one of the strong views; the authors average its losses for both.
+    shares: the assumed shares n of the classes, see `Shares`. 'labelled' are the authors' rates, 'uniform' keeps every image:
+    on a pool that is the reverse of the labelled shares, the rates of either cost accuracy. FixMatch trains the other
+    classifier with one of the strong views; the authors average its losses for both.
 
     Lee et al., 2021, arXiv 2110.10368, equation 4.
     """
