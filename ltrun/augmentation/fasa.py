@@ -55,7 +55,7 @@ def adapted_rates(rates: Tensor, change: Tensor, group: Tensor, up: float, down:
     change: (C,) new loss less old loss. group: (C,) numbers below 2 C.
     """
     whole = change.new_zeros(2 * len(change)).index_add(0, group, change)[group]
-    factor = torch.where(whole < 0, up, torch.where(whole > 0, down, 1.0))
+    factor = torch.where(whole < 0, up, torch.where(whole > 0, down, torch.ones_like(whole)))
     return (rates * factor).clamp(0, 1)
 
 

@@ -74,8 +74,9 @@ class M2m(Mixer):
     image, whose label stays, if the generator takes it for class k with probability gamma and a draw of probability P succeeds.
 
     It stands for deferred re-balancing: `main` is class-balanced (resampling=class_balanced), in the last part of training
-    (decoupling=m2m). A step costs `iterations` passes of both networks, forward and backward. In a mixed row the first label is
-    the slot's class and, once replaced, the only label.
+    (decoupling=m2m). A step costs `iterations` passes of both networks, forward and backward, of the whole batch on every rank,
+    which runtime.accumulate does not divide. In a mixed row the first label is the slot's class and, once replaced, the only
+    label.
 
     Differences: noise is bounded for each image, as the authors intend; their code bounds each channel of the whole batch. The
     largest class is the one with most images; in their code, the first. All images pass through the translation, because shapes

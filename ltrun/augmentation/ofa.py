@@ -36,7 +36,7 @@ def known_head(stats: ClassStats, head_share: float) -> Tensor:
 
 def look(view: View) -> Iterator[tuple[Tensor, Outputs]]:
     """Yields the labels and the network's outputs of the whole training set, batch by batch."""
-    for rows in torch.arange(int(view.stats.counts.sum())).split(AT_ONCE):
+    for rows in torch.arange(len(view.labels)).split(AT_ONCE):
         batch = view.open(rows)
         yield batch.targets.primary, view.predict(batch.inputs)
 

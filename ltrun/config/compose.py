@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.job import Job
+from ltrun.config.option import clash
 from ltrun.config.plugins import plugins_of
 from ltrun.config.pretrained import resolve_weights
 from ltrun.config.published import ON, composed_with_recipe
@@ -195,6 +196,10 @@ def _typed_choices(overrides: Sequence[str]) -> dict[str, Override]:
         value = override.value()
         if isinstance(value, list) and (twice := [o for n, o in enumerate(value) if o in value[:n]]):
             raise ConfigError(f"{group}: {twice[0]} stands twice in {_as_listed(value)}; name each option once")
+        options = [str(option) for option in value] if isinstance(value, list) and group == "augmentation" else []
+        if clashing := clash(group, options):  # rows of post-hoc options merge on purpose
+            place, first, second = clashing
+            raise ConfigError(f"{group}: {first} and {second} both set '{place}' and cannot be combined; choose one of them")
     return found
 
 

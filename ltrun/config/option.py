@@ -18,6 +18,9 @@ GLOBAL = re.compile(r"^#\s*@package\s+_global_", re.MULTILINE)
 CHOICE = re.compile(r"(?:override )?/?(?P<group>\w+)(?:@(?P<package>[\w.]+))?")
 
 
+NAMED = ("augments", "mixers", "feature_mixers", "streams", "terms", "teachers")  # roles of several parts
+
+
 @dataclass(frozen=True)
 class Key:
     """A dotted key as a user types it, its default as the file spells it, and the comment beside it."""
@@ -59,6 +62,25 @@ def setting(group: str, name: str, more: Sequence[Path] = (), package: str | Non
     keys = [key for key in keys if not key.path.endswith("_target_")]
     option = catalogue.option_of(file)
     return Setting(group, option, Path(str(file)), tuple(keys), tuple(parts), tuple(_choices(node)), package or "")
+
+
+def clash(group: str, names: Sequence[str], more: Sequence[Path] = ()) -> tuple[str, str, str] | None:
+    """Returns the first place that two options of one list fill differently, and the two: the second would silently win.
+
+    Raises ConfigError for an option that there is not.
+    """
+    filled: dict[str, tuple[str, dict[str, str]]] = {}
+    for name in names:
+        node, text = _read(catalogue.file_of(group, name, more))
+        own: dict[str, dict[str, str]] = {}
+        for key in _leaves(node, "", text):
+            role, *steps = key.path.split(".")
+            own.setdefault(".".join([role, *steps[:1]]) if role in NAMED else role, {})[key.path] = key.default
+        for place, content in own.items():
+            first, before = filled.setdefault(place, (name, content))
+            if before != content:
+                return place, first, name
+    return None
 
 
 def root() -> tuple[list[Key], dict[str, str]]:

@@ -12,6 +12,7 @@ from ltrun.engine.accumulation import InParts
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.pieces import Stretch, check_points, mixed_on_the_way
 from ltrun.engine.precision import Precision, Scaler
+from ltrun.engine.promises import check_batch
 from ltrun.errors import TrainingError
 from ltrun.loss import expect_shape
 from ltrun.network.frozen import Frozen
@@ -64,7 +65,7 @@ class Objective(nn.Module):
         for mixer in self.mixers.values():
             prepared = mixer(prepared)
             for name, batch in prepared.items():
-                _check_batch(mixer, batch, f"for stream '{name}'")
+                check_batch(mixer, batch, f"for stream '{name}'")
         with self.precision.autocast():
             taught = {name: self._taught(name, prepared["main"]) for name in self.asked}
             further: dict[str, Tensor] = {}
@@ -105,18 +106,7 @@ class Objective(nn.Module):
         stored = batch.inputs.dtype
         for augment in cast(nn.Sequential, self.augments[name]):
             batch = augment(batch)
-            _check_batch(augment, batch, f"for stream '{name}'")
+            check_batch(augment, batch, f"for stream '{name}'")
             if batch.inputs.dtype != stored:
                 raise TrainingError(f"{type(augment).__name__} returns {batch.inputs.dtype}, where {stored} is needed")
         return batch.replace(inputs=self.prepare(batch.inputs))
-
-
-def _check_batch(part: nn.Module, batch: object, where: str) -> None:
-    """Raises TrainingError unless the part returned a Batch with as many labels as inputs, at least one."""
-    if not isinstance(batch, Batch):
-        raise TrainingError(f"{type(part).__name__} returns {type(batch).__name__} {where}, where a Batch is needed")
-    inputs, labels = len(batch.inputs), len(batch.targets)
-    if inputs != labels or not inputs:
-        raise TrainingError(
-            f"{type(part).__name__} returns {inputs} inputs and {labels} labels {where}, where equal numbers above 0 are needed"
-        )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
-from ltrun.errors import ConfigError, TrainingError, did_you_mean
+from ltrun.engine.promises import check_batch
+from ltrun.errors import ConfigError, did_you_mean
 from ltrun.loss import expect_shape
 from ltrun.parts import FeatureMixer, Network
-from ltrun.types import Batch, Outputs, Streams
+from ltrun.types import Outputs, Streams
 
 INPUTS = "inputs"  # the place before the first piece
 Send = Callable[["Stretch", Streams, Sequence[str], bool], dict[str, Outputs]]
@@ -85,16 +87,9 @@ def mixed_on_the_way(
             streams = {name: streams[name].replace(inputs=found[name].need("features")) for name in inside}
         for name, mixer in here.items():
             streams, losses = mixer(streams, place)
-            further |= {f"{name}_{key}": _scalar(mixer, value, streams) for key, value in losses.items()}
+            for stream, batch in streams.items():
+                check_batch(mixer, batch, f"for stream '{stream}' at '{place}'")
+            scalars = {key: expect_shape(mixer, value, torch.Size(), batch.inputs.device) for key, value in losses.items()}
+            further |= {f"{name}_{key}": value for key, value in scalars.items()}
         start = place
     return send(Stretch(network, start, None), streams, need, False), streams, further
-
-
-def _scalar(mixer: FeatureMixer, value: Tensor, streams: Mapping[str, Batch]) -> Tensor:
-    batch = next(iter(streams.values()))
-    if len(batch.inputs) != len(batch.targets):
-        raise TrainingError(
-            f"{type(mixer).__name__} returns {len(batch.inputs)} maps and {len(batch.targets)} labels, where equal numbers are "
-            "needed"
-        )
-    return expect_shape(mixer, value, value.new_empty(()).shape, batch.inputs.device)

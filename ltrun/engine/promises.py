@@ -1,4 +1,4 @@
-"""Checks of the promises of parts: the features of a backbone, the rows of a sampler."""
+"""Checks of the promises of parts: the features of a backbone, the rows of a sampler, the batches of a mixer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError, TrainingError
+from ltrun.types import Batch
 
 
 def check_backbone(backbone: nn.Module) -> None:
@@ -32,3 +33,14 @@ def check_rows(rows: object, images: int, sampler: nn.Module, whose: str) -> Non
     if int(rows.min()) < 0 or int(rows.max()) >= images:
         row = int(rows.min()) if int(rows.min()) < 0 else int(rows.max())
         raise TrainingError(f"{whose}, {type(sampler).__name__}, draws row {row}, but the rows are 0 to {images - 1}")
+
+
+def check_batch(part: nn.Module, batch: object, where: str) -> None:
+    """Raises TrainingError unless the part returned a Batch with as many labels as inputs, at least one."""
+    if not isinstance(batch, Batch):
+        raise TrainingError(f"{type(part).__name__} returns {type(batch).__name__} {where}, where a Batch is needed")
+    inputs, labels = len(batch.inputs), len(batch.targets)
+    if inputs != labels or not inputs:
+        raise TrainingError(
+            f"{type(part).__name__} returns {inputs} inputs and {labels} labels {where}, where equal numbers above 0 are needed"
+        )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
 from ltrun.numerics import in_float32, widened
-from ltrun.parts import Backbone, Head, Network
+from ltrun.parts import Backbone, Head, Network, Piece
 from ltrun.types import Outputs
 
 
@@ -39,14 +39,21 @@ class Experts(Network):
         super().__init__()
         if num_experts < 2:
             raise ConfigError(f"num_experts must be at least 2, got {num_experts}")
+        self.after = after
         self.trunk, branches = backbone.fork(after, num_experts, width)
         self.branches = nn.ModuleList(branches)
         self.heads = nn.ModuleList(make_head(branch.features) for branch in branches)
 
     def encode(self, inputs: Tensor) -> Tensor:
         """(E, B, D): the features of each expert."""
-        shared = self.trunk(inputs)
+        return self._branched(self.trunk(inputs))
+
+    def _branched(self, shared: Tensor) -> Tensor:
         return torch.stack([widened(branch(shared)) for branch in self.branches])
+
+    def pieces(self) -> list[Piece]:
+        """The trunk, which ends after the block `after`, and the branches."""
+        return [(self.after, self.trunk), ("features", self._branched)]
 
     def decide(self, features: Tensor) -> Outputs:
         experts = torch.stack([in_float32(head, x) for head, x in zip(self.heads, features, strict=True)])

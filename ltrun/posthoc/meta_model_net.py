@@ -78,7 +78,8 @@ class MetaModelNet(PostHoc):
 
     An adaptation: no code of the authors was found. They train weights of a network's last layer; a block's form (linear,
     leaky ReLU, linear, at first the identity), `blocks`, `draws`, `ridge`, `epochs` (steps of Adam for a block, of 256 weights
-    each) and `task_weight` are chosen here.
+    each) and `task_weight` are chosen here. A chain that is trained for long knows the larger classes by heart: on 60 Gaussian
+    classes the rarest third gains with 20 steps and loses with 300.
 
     Wang et al., 2017, NeurIPS 2017.
     """
@@ -96,7 +97,7 @@ class MetaModelNet(PostHoc):
         draws: int = 4,
         ridge: float = 0.01,
         task_weight: float = 1.0,
-        epochs: int = 100,
+        epochs: int = 20,
         *,
         num_classes: int,
     ):
@@ -117,7 +118,6 @@ class MetaModelNet(PostHoc):
     def fit(self, splits: Mapping[str, Evidence]) -> None:
         features, labels = splits["train"].outputs().need("features"), splits["train"].labels
         counts = torch.bincount(labels, minlength=self.num_classes)
-        most = 2**self.depth
         # One more draw than `draws`: of it, all of a class's images count.
         order = torch.rand(self.draws + 1, len(labels)).argsort(1)
         by_class = order.gather(1, labels[order].argsort(dim=1, stable=True))  # images by class, shuffled within
@@ -141,9 +141,9 @@ class MetaModelNet(PostHoc):
         levels = []  # of each block: classes, and their weights from few images in units of `size`
         for level in range(self.depth):
             large, few = every[counts >= 2 ** (level + 1)], 2**level
-            shown = [images(large, draw, torch.full((len(large),), few), few) for draw in range(self.draws)]
-            found = [regressions(some, others, apart[large], self.ridge) / size for some in shown]
-            levels.append((large.repeat(self.draws), torch.cat(found)))
+            shown = torch.cat([images(large, d, torch.full((len(large),), few), few) for d in range(self.draws)])
+            classes = large.repeat(self.draws)
+            levels.append((classes, regressions(shown, others, apart[classes], self.ridge) / size))
         chain = Chain(full.shape[1], self.depth)
 
         def loss(weights: Tensor, classes: Tensor, entry: Tensor) -> Tensor:

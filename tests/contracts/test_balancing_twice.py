@@ -78,7 +78,7 @@ def test_three_balancing_options_give_one_warning() -> None:
 def test_every_option_that_uses_the_counts_or_is_named_balanced_says_that_it_balances() -> None:
     """Combines each option with balanced softmax. The options without a warning are listed: they leave the prior alone."""
     leaves_it = {
-        "resampling": {"instance", "meta"},
+        "resampling": {"instance", "meta", "shot_group"},
         "reweighting": {
             "none", "focal", "focal_detached", "focal_sigmoid", "adaptive_class_suppression", "class_difficulty_balanced",
             "label_aware_smoothing", "drw_label_aware_smoothing",

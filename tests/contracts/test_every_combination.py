@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -39,9 +39,9 @@ REFUSED_ALONE = {
     *(f"margin={option}" for option in ("gcl", "ldam", "pml", "robal", "uncertainty")),  # need classifier=cosine
     "decoupling=gcl",  # needs classifier=cosine in its second stage
     "posthoc=sade_aggregation",  # needs experts
-    "transfer=gist",  # needs classifier=gist
     "posthoc=sade_aggregation_jitter",
     *(f"posthoc={option}" for option in ("tde", "tde_sweep")),  # needs classifier=causal
+    "transfer=gist",  # needs classifier=gist
 }
 
 
@@ -70,6 +70,7 @@ LOSSES = [
     {"representation": "paco", "reweighting": "focal"},
     {"representation": "paco", "classifier": "cosine"},
 ]
+MIXING = {"class_weighted_mixup", "cmo", "cutmix", "m2m", "mamix", "manifold_mixup", "mixup", "remix", "unimix", "ofa", "rsg"}
 MIXES = [*OPTIONS["augmentation"], ["cmo", "mixup"], ["mixup", "cmo"]]
 
 
@@ -94,12 +95,34 @@ def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupl
         found.append({"augmentation", "reweighting"})  # both bring an update
     if "metasaug" in several and decoupling == "balms":
         found.append({"augmentation", "decoupling"})  # the same in its second stage
-    if paco and set(several) & {"cmo", "m2m", "mixup"}:
-        found.append({"representation", "augmentation"})  # positives have one label
+    found += _inside_the_network(loss, set(several), ensemble, decoupling)
+    if loss.get("representation", "none") != "none":  # positives have one label
+        found += [{"representation", "augmentation"}] if set(several) & MIXING else []
+        found += [{"representation", "decoupling"}] if decoupling == "m2m" else []
     if paco and ensemble != "none":
         found.append({"representation", "ensemble"})  # both bring a network
     if paco and loss.keys() & {"reweighting", "margin", "logit_adjustment"}:
         found.append({"representation", next(iter(loss.keys() & {"reweighting", "margin", "logit_adjustment"}))})
+    return found
+
+
+def _inside_the_network(loss: Mapping[str, str], several: set[str], ensemble: str, decoupling: str) -> list[set[str]]:
+    """Pairs that exclude each other because both have a way of their own through the network."""
+    network = {"ensemble": ensemble, "representation": loss.get("representation", "none")}
+    own = {slot for slot, option in network.items() if option != "none"} | ({"augmentation"} if "open" in several else set())
+    together = own - ({"ensemble"} if ensemble in ("ride", "sade") else set())  # experts pass each stream alone
+    found = [set(pair) for pair in combinations(sorted(own), 2)]  # one network
+    inside = ["augmentation"] * bool(several & {"manifold_mixup", "ofa", "rsg"}) + ["decoupling"] * (
+        decoupling in ("ftl", "ofa")
+    )
+    found += [{slot, other} for slot in inside for other in together if slot != other]
+    heads = ["augmentation"] * bool(several & {"fasa", "ofa", "rsg"}) + ["decoupling"] * (decoupling == "ofa")
+    found += [{slot, "ensemble"} for slot in heads if ensemble in ("ride", "sade")]  # one matrix of class weights
+    found += [{slot, "classifier"} for slot in heads if loss.get("classifier") == "disalign"]
+    if "augmentation" in inside and loss.get("reweighting") == "meta_weight_net":
+        found.append({"augmentation", "reweighting"})  # a gradient of a gradient
+    if "augmentation" in inside and decoupling == "balms":
+        found.append({"augmentation", "decoupling"})  # the same in its second stage
     return found
 
 

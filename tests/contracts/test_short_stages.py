@@ -12,12 +12,12 @@ LOSSES = [(slot, o) for slot in ("reweighting", "margin", "logit_adjustment") fo
 DEFERRED = {
     "reweighting": {
         "drw", "drw_class_balanced_focal", "drw_inverse_frequency", "drw_label_aware_smoothing", "influence_balanced",
-        "influence_balanced_focal", "class_difficulty_balanced",
+        "influence_balanced_focal", "class_difficulty_balanced", "drw_mean_of_rows",
     },
     "margin": {"uncertainty"},
     "logit_adjustment": {"deferred_balanced_softmax", "deferred_cdt"},
     "resampling": {"drs", "dynamic_curriculum", "progressively_balanced"},
-    "augmentation": {"cuda", "isda"},
+    "augmentation": {"cuda", "fasa", "isda", "open", "rsg"},
     "ensemble": {"bbn"},
 }  # fmt: skip
 

@@ -129,3 +129,17 @@ def test_an_option_that_is_named_twice_is_refused(override: str) -> None:
     """The second option would stand in the label of the row and do nothing."""
     with pytest.raises(ConfigError, match=r"(ncm|cutout) stands twice in \["):
         job(override)
+
+
+@pytest.mark.parametrize(
+    ("options", "place"), [("[isda,metasaug]", "adjust"), ("[randaugment,randaugment_lt]", "augments.randaugment")]
+)
+def test_two_augmentations_that_fill_one_place_differently_are_refused(options: str, place: str) -> None:
+    """Hydra would merge them, and the second would silently win."""
+    with pytest.raises(ConfigError, match=rf"augmentation: \w+ and \w+ both set '{place}'"):
+        job(f"augmentation={options}")
+
+
+def test_two_augmentations_may_share_what_they_fill_alike() -> None:
+    config = job("augmentation=[autoaugment,cutout]").config
+    assert list(config["augmentation"]["augments"]) == ["autoaugment", "cutout"]
