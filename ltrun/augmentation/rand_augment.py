@@ -32,12 +32,12 @@ class RandAugment(Augment):
 
     def __init__(
         self,
+        table: Literal["timm", "torchvision", "long_tailed"],
         operations: int = 2,
         magnitude: float = 10.0,
         spread: float = 0.5,
         probability: float = 0.5,
         fill: int = 116,
-        table: Literal["timm", "torchvision", "long_tailed"] = "timm",
     ):
         super().__init__()
         self.table, (_, self.largest) = table, TABLES[table]  # the name, because functions of a table cannot be pickled
