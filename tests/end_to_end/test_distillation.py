@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ltrun.config.compose import compose_job, hydra_ready
 from tests.support.cases import bound, composed
 from tests.support.commands import Run
 from tests.support.recipes import refused
@@ -49,6 +50,16 @@ def test_the_teacher_of_ssd_ends_with_a_classifier_on_class_aware_samples() -> N
     sampler = second.streams["main"].sampler
     assert sampler is not None and sampler.arguments["images_per_turn"] == 2
     assert (first.epochs, second.epochs) == (200, 7)
+
+
+@pytest.mark.parametrize("dataset", ["imagenet_lt", "inat18", "places_lt"])
+def test_the_teachers_of_cbd_have_the_students_rates_on_large_data_sets(dataset: str) -> None:
+    with hydra_ready():
+        job = compose_job(["method=class_balanced_distillation", f"dataset={dataset}"])
+    for teacher in job.teachers.values():
+        for key in ("lr", "weight_decay", "rates"):
+            assert teacher.config["optimizer"][key] == job.config["optimizer"][key], key
+        assert teacher.config["batch_size"] == job.config["batch_size"]
 
 
 def test_presets_have_the_settings_of_their_sources() -> None:
