@@ -51,6 +51,20 @@ def test_the_teacher_of_ssd_ends_with_a_classifier_on_class_aware_samples() -> N
     assert (first.epochs, second.epochs) == (200, 7)
 
 
+def test_presets_have_the_settings_of_their_sources() -> None:
+    """CBD: batches of 512 at 0.2, weight decay 5e-4, a cosine of 100 epochs, for the teachers too. LFME: CurricSampler, which
+    draws four images of each class in turn; its experts draw images evenly."""
+    config, _ = composed("method=class_balanced_distillation", "dataset=cifar100_lt")
+    teachers = [composed(*teacher["words"], "dataset=cifar100_lt")[0] for teacher in config["transfer"]["teachers"].values()]
+    assert len(teachers) == 3
+    for made in (config, *teachers):
+        optimizer = made["optimizer"]
+        assert (optimizer["lr"] * 512 / made["batch_size"], optimizer["weight_decay"]) == (0.2, 5e-4)
+        assert (made["epochs"], made["schedule"]["_target_"]) == (100, "ltrun.schedule.Cosine")
+    student = bound(composed("method=lfme", "dataset=cifar100_lt")).stages[0].streams["main"].sampler
+    assert student is not None and student.target.__name__ == "ClassAware" and student.arguments["images_per_turn"] == 4
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

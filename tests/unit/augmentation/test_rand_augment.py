@@ -1,5 +1,7 @@
 """RandAugment: the number of operations, how often they are left out, and impossible values."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -37,3 +39,7 @@ def test_the_long_tailed_table_cuts_coloured_squares() -> None:
 def test_impossible_values_are_refused(values: dict[str, float], named: str) -> None:
     with pytest.raises(ConfigError, match=f"^{named} must"):
         RandAugment(**{"table": "timm"} | values)  # type: ignore[arg-type]
+
+
+def test_it_can_be_sent_to_another_process() -> None:
+    assert pickle.dumps(RandAugment(table="torchvision", magnitude=9.0))
