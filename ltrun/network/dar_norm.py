@@ -28,7 +28,7 @@ class _DARBatchNorm(nn.modules.batchnorm._BatchNorm):
         x = widened(inputs)
         generated = self.generated.view(-1, *[1] * (x.dim() - 1))
         natural, count, (mean, variance) = self._normalised(x, ~generated)
-        self._follow(mean.detach(), variance.detach(), count)
+        self._follow(mean.detach(), variance.detach(), count.detach())
         with torch.no_grad():
             other, _, _ = self._normalised(x, generated)
         return torch.where(generated, other, natural).to(inputs.dtype)

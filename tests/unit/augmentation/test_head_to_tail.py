@@ -10,7 +10,7 @@ from ltrun.augmentation.rsg import evenly, pairs
 from ltrun.classifier import Linear
 from ltrun.errors import ConfigError
 from ltrun.network import Plain, ResNetCIFAR
-from ltrun.parts import Backbone, Network
+from ltrun.parts import Network, Piece
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
 from tests.support.narrow import present
 from tests.support.photographs import batch_of, view
@@ -252,17 +252,16 @@ def test_values_without_sense_are_refused() -> None:
         Confusing(stats=ClassStats(torch.tensor([5, 0])))
 
 
-class Whole(Backbone):
-    """One piece from images to features."""
-
-    features = 3
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.flatten(1)[:, :3]
-
-
 def test_networks_without_maps_are_refused() -> None:
-    whole = Plain(backbone=Whole(), make_head=lambda features: Linear(features=features, num_classes=5))
+    class Whole(Plain):
+        """A network in one piece."""
+
+        def pieces(self) -> list[Piece]:
+            return [("features", self.encode)]
+
+    whole = Whole(
+        backbone=ResNetCIFAR(8, 4, in_channels=1), make_head=lambda features: Linear(features=features, num_classes=5)
+    )
     with pytest.raises(ConfigError, match=r"^network: it has no maps"):
         OFA(stats=COUNTS, network=whole)
     with pytest.raises(ConfigError, match=r"choose ensemble=none"):

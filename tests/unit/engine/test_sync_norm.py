@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ltrun.engine.distributed import Ranks
 from ltrun.engine.sync_norm import synchronise
+from ltrun.network import dar_norm
 from ltrun.types import Outputs
 from tests.support.on_ranks import checks_of, verdicts
 
@@ -86,6 +87,22 @@ def check_a_copied_layer_speaks_to_the_same_ranks(ranks: Ranks) -> None:
     whole, synced = pair(nn.BatchNorm1d(4, dtype=DOUBLE), ranks)
     inputs = torch.randn(ROWS, 4, dtype=DOUBLE)
     torch.testing.assert_close(apply(deepcopy(synced), inputs, ranks), whole(inputs))
+
+
+def check_layers_that_normalise_generated_rows_apart(ranks: Ranks) -> None:
+    """Equal to the layer on the whole batch; a graph behind its statistics would grow from step to step."""
+    whole = nn.Sequential(nn.BatchNorm2d(3, dtype=DOUBLE))
+    dar_norm.use(whole)
+    synced, rows = deepcopy(whole), ranks.share(ROWS)
+    synchronise(synced, ranks)
+    for step in range(2):
+        inputs, flags = torch.randn(ROWS, 3, 2, 2, dtype=DOUBLE) + step, torch.arange(ROWS) % 3 == 0
+        dar_norm.route(whole, flags)
+        dar_norm.route(synced, flags[rows])
+        torch.testing.assert_close(apply(synced, inputs.requires_grad_(), ranks), whole(inputs))
+    for mine, statistics in zip(synced.buffers(), whole.buffers(), strict=True):
+        assert not mine.requires_grad
+        torch.testing.assert_close(mine, statistics)
 
 
 @pytest.fixture(scope="module")
