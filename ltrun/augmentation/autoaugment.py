@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -38,12 +40,20 @@ POLICY = (
     (("equalize", 0.8, 0), ("invert", 0.1, 0)),
     (("translate_y", 0.7, 9), ("autocontrast", 0.9, 0)),
 )
-NAMES = {"shear_x": "bicubic_shear_x", "shear_y": "bicubic_shear_y"}  # of the policy -> of OPERATIONS
+Table = Literal["long_tailed", "torchvision"]
+BICUBIC = {"shear_x": "bicubic_shear_x", "shear_y": "bicubic_shear_y"}
 
 
-def value_of(name: str, ninths: int, sign: int = 1) -> float:
+def operation_of(name: str, table: Table) -> str:
+    """The operation, of OPERATIONS, that a name of the policy stands for."""
+    return BICUBIC.get(name, name) if table == "long_tailed" else name
+
+
+def value_of(name: str, ninths: int, sign: int, table: Table) -> float:
     """The value of an operation, in its own unit; of a translation as a share of the side."""
     level = ninths / 9
+    if table == "torchvision" and name in ("rotate", "solarize"):
+        return sign * 30 * level if name == "rotate" else 255 - 255 * level
     if name in ("color", "contrast", "brightness", "sharpness"):
         return 1 + sign * 0.9 * level
     signed = {"shear_x": 0.3, "shear_y": 0.3, "translate_x": 150 / 331, "translate_y": 150 / 331}
@@ -55,24 +65,28 @@ def value_of(name: str, ninths: int, sign: int = 1) -> float:
 class AutoAugment(Augment):
     """Applies one of 25 sub-policies to each image: two operations, each with its own probability.
 
-    CIFAR-10's policy (Cubuk et al., 2018, arXiv 1805.09501) with the pixels of the file that the long-tailed repositories share
-    (autoaug.py of PaCo, NCL, ProCo, CUDA): shears, translations and enhancements have a random sign, rotations are
-    counter-clockwise; shears are bicubic, and pixels from outside the image are grey (`fill`, 0 to 255). Images of one channel
-    have no colour, so `color` leaves them unchanged.
+    CIFAR-10's policy. Shears, translations and enhancements have a random sign, and pixels from outside the image are grey
+    (`fill`, 0 to 255). Images of one channel have no colour, so `color` leaves them unchanged.
+
+    table: 'long_tailed' has the pixels of the file that the long-tailed repositories share (autoaug.py of PaCo, NCL, ProCo,
+    CUDA): shears are bicubic, rotations counter-clockwise. 'torchvision': shears take the nearest pixel, rotations have a
+    random sign, Solarize inverts from one level less, translations are cut to whole pixels.
+
+    Cubuk et al., 2018, arXiv 1805.09501.
     """
 
     operation: Tensor
     probability: Tensor
     values: Tensor
 
-    def __init__(self, fill: int = 128):
+    def __init__(self, table: Table, fill: int = 128):
         super().__init__()
         if not 0 <= fill <= 255:
             raise ConfigError(f"fill must lie between 0 and 255, got {fill}")
-        self.fill = fill
+        self.fill, self.whole = fill, table == "torchvision"
         operation, probability, _ = zip(*(step for pair in POLICY for step in pair), strict=True)
-        index = torch.tensor([INDEX[NAMES.get(name, name)] for name in operation])
-        values = [[[value_of(name, ninths, sign) for sign in (1, -1)] for name, _, ninths in pair] for pair in POLICY]
+        index = torch.tensor([INDEX[operation_of(name, table)] for name in operation])
+        values = [[[value_of(name, ninths, sign, table) for sign in (1, -1)] for name, _, ninths in pair] for pair in POLICY]
         self.register_buffer("operation", index.view(-1, 2), persistent=False)
         self.register_buffer("probability", torch.tensor(probability).view(-1, 2), persistent=False)
         self.register_buffer("values", torch.tensor(values, dtype=torch.float64), persistent=False)
@@ -84,6 +98,6 @@ class AutoAugment(Augment):
         on = torch.rand(size, 2, device=device) < self.probability[policy]
         for step in range(2):
             operation = self.operation[policy, step] * on[:, step]  # 0 is the identity
-            value = in_pixels(operation, self.values[policy, step, sign[:, step]], images.shape)
+            value = in_pixels(operation, self.values[policy, step, sign[:, step]], images.shape, self.whole)
             images = apply(images, operation, value, self.fill)
         return batch.replace(inputs=images)

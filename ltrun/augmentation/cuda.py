@@ -53,7 +53,7 @@ def updated(level: Tensor, correct: Tensor, trials: Tensor, accept: float) -> Te
 class CUDA(Augment):
     """CUDA, curriculum of data augmentation: strong augmentation only for classes that the network recognises under it.
 
-    Each class has a level, 0 in the first epoch. Level l applies l of 22 operations, drawn with replacement, at magnitude l of
+    Each class has a level, 0 at first. Level l applies l of 22 operations, drawn with replacement, at magnitude l of
     30, to half of the images of the class (`probability`). `magnitude` and `operations` limit both, as in the authors' table.
     Before each epoch, every level l up to the class's own is tested on tests * (l + 1) training images of the class, augmented
     as in training. If the share of correct predictions is above `accept` at all of them, the level rises by one, else it falls

@@ -165,9 +165,7 @@ class OFA(FeatureMixer):
             weights = self.held[0].decide(maps.mean((2, 3))).need("head")[labels]
             cam = activation_maps(widened(maps), widened(weights))
         rows, tail = torch.arange(len(maps), device=maps.device), self.tail[labels]
-        before = (
-            torch.where(tail, rows, -1).cummax(0).values
-        )  # the tail row at or before each row; -1: the batch has none there
+        before = torch.where(tail, rows, -1).cummax(0).values  # the last tail row up to each row; -1 where there is none
         own = torch.where(tail | (before < 0), rows, before)
         share = torch.rand(len(maps), 1, 1, device=maps.device)
         mask = torch.rand_like(cam) > share

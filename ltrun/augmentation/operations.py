@@ -62,11 +62,15 @@ def apply(images: Tensor, operation: Tensor, value: Tensor, fill: int, place: Te
     return images
 
 
-def in_pixels(operation: Tensor, value: Tensor, shape: torch.Size) -> Tensor:
-    """Returns the values with translations, given as shares of the side, in pixels. shape: (B, channels, H, W)."""
-    height, width = shape[-2:]
-    value = torch.where(operation == INDEX["translate_x"], value * width, value)
-    return torch.where(operation == INDEX["translate_y"], value * height, value)
+def in_pixels(operation: Tensor, value: Tensor, shape: torch.Size, whole: bool = False) -> Tensor:
+    """Returns the values with translations, given as shares of the side, in pixels. shape: (B, channels, H, W).
+
+    whole: whether they are cut to whole pixels.
+    """
+    for name, side in (("translate_x", shape[-1]), ("translate_y", shape[-2])):
+        pixels = value * side
+        value = torch.where(operation == INDEX[name], pixels.trunc() if whole else pixels, value)
+    return value
 
 
 def moved(images: Tensor, operation: Tensor, value: Tensor, fill: int) -> Tensor:

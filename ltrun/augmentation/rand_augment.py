@@ -32,15 +32,15 @@ class RandAugment(Augment):
 
     def __init__(
         self,
+        table: Literal["timm", "torchvision", "long_tailed"],
         operations: int = 2,
         magnitude: float = 10.0,
         spread: float = 0.5,
         probability: float = 0.5,
         fill: int = 116,
-        table: Literal["timm", "torchvision", "long_tailed"] = "timm",
     ):
         super().__init__()
-        self.table, self.largest = TABLES[table]
+        self.table, (_, self.largest) = table, TABLES[table]  # the name, because functions of a table cannot be pickled
         if operations < 1:
             raise ConfigError(f"operations must be at least 1, got {operations}")
         if not 0 <= magnitude <= self.largest:
@@ -57,7 +57,7 @@ class RandAugment(Augment):
     def forward(self, batch: Batch) -> Batch:
         images, size, device = batch.inputs, (self.operations, len(batch)), batch.inputs.device
         level = (self.magnitude + self.spread * torch.randn(size, device=device)).clamp(0, self.largest) / self.largest
-        operation, value = self.table.draw(level, images.shape)
+        operation, value = TABLES[self.table][0].draw(level, images.shape)
         operation = operation * (torch.rand(size, device=device) < self.probability)  # 0 is the identity
         place = torch.rand(*size, 2, device=device)
         for each in range(self.operations):

@@ -52,10 +52,7 @@ class Table:
                 found = 1 + sign * (found - 1) if name in ENHANCEMENTS else sign * found
             chosen = drawn == number
             operation, value = operation + chosen * INDEX[name], torch.where(chosen, found, value)
-        if self.shares:
-            pixels = in_pixels(operation, value, shape)
-            value = torch.where(pixels != value, pixels.trunc(), value)
-        return operation, value
+        return operation, in_pixels(operation, value, shape, whole=True) if self.shares else value
 
 
 def _nothing(level: Tensor) -> Tensor:

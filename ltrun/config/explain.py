@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from ltrun.config import catalogue, search_path
 from ltrun.config.compose import hydra_ready
+from ltrun.config.teachers import TeacherWordsError
 from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
 
 
@@ -26,6 +27,8 @@ def explained(error: Exception, argv: Sequence[str]) -> LtrunError:
     heed_interruption(error)
     if isinstance(error, LtrunError):
         return error
+    if isinstance(error, TeacherWordsError) and isinstance(error.__cause__, Exception):
+        return ConfigError(f"{error.key}: {explained(error.__cause__, error.words)}")
     if isinstance(error, YAMLError):
         return ConfigError(f"a file of options cannot be read as YAML: {' '.join(str(error).split())}")
     return explain(error, argv) or ConfigError(_first_line(error))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltrun.config.values import coerce
 from ltrun.config.words import for_hydra
-from ltrun.errors import ConfigError, DataError
+from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.machine import at_home
 from ltrun.results.address import MODEL, RESULT
 from ltrun.results.find import run_at
@@ -40,6 +40,14 @@ DEEPEST = 3  # a teacher may have teachers, but not be its own
 _above: ContextVar[int] = ContextVar("teachers above the one that is composed", default=0)
 
 
+class TeacherWordsError(Exception):
+    """Words of a teacher that do not compose, at a key path; its cause says why."""
+
+    def __init__(self, key: str, words: Sequence[str]):
+        super().__init__(key)
+        self.key, self.words = key, words
+
+
 def resolve_teachers(
     config: dict[str, Any], overrides: Sequence[str], compose: Callable[[Sequence[str]], Job]
 ) -> dict[str, Job]:
@@ -56,7 +64,7 @@ def resolve_teachers(
             node |= {"run": str(folder), "sha256": _digest(folder / MODEL, path, node.get("sha256"))}
         elif words:
             with _one_deeper(path):
-                jobs[path] = job = compose(words_of_teacher(overrides, words, path))
+                jobs[path] = job = _composed(words_of_teacher(overrides, words, path), compose, path)
             if (stated := node.get("fingerprint")) not in (None, job.fingerprint):
                 raise ConfigError(
                     f"{path}: its words train the run {job.fingerprint} here, not the recorded {stated}, because options have "
@@ -64,6 +72,16 @@ def resolve_teachers(
                 )
             node["fingerprint"] = job.fingerprint
     return jobs
+
+
+def _composed(words: Sequence[str], compose: Callable[[Sequence[str]], Job], path: str) -> Job:
+    """Returns the job of a teacher. Raises TeacherWordsError around an error that is not ltrun's own."""
+    try:
+        return compose(words)
+    except (LtrunError, TeacherWordsError):
+        raise
+    except Exception as error:
+        raise TeacherWordsError(f"{path}.words", words) from error
 
 
 def words_of_teacher(overrides: Sequence[str], words: Sequence[str], path: str) -> list[str]:

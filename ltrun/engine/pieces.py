@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.engine.promises import check_batch
-from ltrun.errors import ConfigError, did_you_mean
+from ltrun.errors import ConfigError
 from ltrun.loss import expect_shape
 from ltrun.parts import FeatureMixer, Network
 from ltrun.types import Outputs, Streams
@@ -61,7 +61,7 @@ def check_points(mixers: Mapping[str, FeatureMixer], network: Network) -> None:
             if point not in places:
                 raise ConfigError(
                     f"feature_mixers.{name}: {type(mixer).__name__} acts at '{point}', a place that this network does not have"
-                    f"{did_you_mean(point, places)}; its places are {', '.join(places)}"
+                    f"; its places are {', '.join(places)}"
                 )
 
 

@@ -82,11 +82,7 @@ class Bilevel(Update):
     def forward(
         self, objective: nn.Module, optimizer: Descent, streams: Streams
     ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
-        objective = cast(Objective, objective)
-        if objective.scaler is not None:
-            raise ConfigError(
-                "runtime.precision: the loss is scaled with fp16, and Bilevel needs its true gradient; use bf16 or fp32"
-            )
+        objective = unscaled(objective, self)
         optimizer.zero_grad(set_to_none=True)
         values, outputs, streams = objective(streams)
         rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -165,12 +161,7 @@ class KnowledgeCorrection(Update):
     def forward(
         self, objective: nn.Module, optimizer: Descent, streams: Streams
     ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
-        objective = cast(Objective, objective)
-        if objective.scaler is not None:
-            raise ConfigError(
-                "runtime.precision: the loss is scaled with fp16, and KnowledgeCorrection needs its true gradient; "
-                "use bf16 or fp32"
-            )
+        objective = unscaled(objective, self)
         values, outputs, streams = objective(streams)
         others = [value for name, value in values.items() if name not in (self.term, "total")]
         if self.term not in values or not others:
@@ -183,6 +174,17 @@ class KnowledgeCorrection(Update):
             parameter.grad = corrected(*pair)
         optimizer.step()
         return values, outputs, streams
+
+
+def unscaled(objective: nn.Module, update: Update) -> Objective:
+    """Returns the objective. Raises ConfigError if it scales its loss, whose gradient is then not the true one."""
+    made = cast(Objective, objective)
+    if made.scaler is not None:
+        raise ConfigError(
+            f"runtime.precision: the loss is scaled with fp16, and {type(update).__name__} needs its true gradient; use bf16 "
+            "or fp32"
+        )
+    return made
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

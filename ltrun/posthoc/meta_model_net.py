@@ -18,6 +18,7 @@ NEGATIVES = 512  # images of other classes against which a class is told
 STEPS = 200  # of a logistic regression
 RATE = 1e-3  # of Adam
 TASKS = 256  # weights in one of its steps
+AT_ONCE = 2**24  # numbers of the images whose regressions are solved together: 64 MB
 
 
 def logistic_loss(weights: Tensor, own: Tensor, others: Tensor, apart: Tensor) -> Tensor:
@@ -128,27 +129,34 @@ class MetaModelNet(PostHoc):
         self.scale = others.square().sum(1).mean().sqrt().clamp(min=1e-12)
         others = self._extended(features[chosen])
 
-        def images(classes: Tensor, draw: int, number: Tensor, length: int) -> Tensor:
-            """(K, length, D + 1): images of each class, the first `number` (K,) of a draw over and over."""
-            within = torch.arange(length) % number[:, None]
-            return self._extended(features[by_class[draw][(first[classes, None] + within).clamp(max=len(labels) - 1)]])
-
         every, most = torch.arange(self.num_classes), 2**self.depth
         apart = (every[:, None] != labels[chosen]).to(others)
-        own = images(every, self.draws, counts.clamp(1, most), most)
-        full = regressions(own, others, apart, self.ridge)
+
+        def images(classes: Tensor, draw: Tensor, number: Tensor, length: int) -> Tensor:
+            """(K, length, D + 1): images of each class, the first `number` (K,) of a draw (K,) over and over."""
+            within = first[classes, None] + torch.arange(length) % number[:, None]
+            return self._extended(features[by_class[draw[:, None], within.clamp(max=len(labels) - 1)]])
+
+        def solved(classes: Tensor, draw: Tensor, number: Tensor, length: int) -> Tensor:
+            """(K, D + 1): the weights of each class from these images; as many classes at a time as memory allows."""
+            pieces = torch.arange(len(classes)).split(max(1, AT_ONCE // (length * others.shape[1])))
+            rows = [(classes[piece], draw[piece], number[piece]) for piece in pieces]
+            return torch.cat([regressions(images(*row, length), others, apart[row[0]], self.ridge) for row in rows])
+
+        whole, several = torch.full_like(every, self.draws), counts.clamp(1, most)
+        full = solved(every, whole, several, most)
         size = full.square().mean().sqrt().clamp(min=1e-12)
         levels = []  # of each block: classes, and their weights from few images in units of `size`
         for level in range(self.depth):
             large, few = every[counts >= 2 ** (level + 1)], 2**level
-            shown = torch.cat([images(large, d, torch.full((len(large),), few), few) for d in range(self.draws)])
-            classes = large.repeat(self.draws)
-            levels.append((classes, regressions(shown, others, apart[classes], self.ridge) / size))
+            classes, draws = large.repeat(self.draws), torch.arange(self.draws).repeat_interleave(len(large))
+            levels.append((classes, solved(classes, draws, torch.full_like(classes, few), few) / size))
         chain = Chain(full.shape[1], self.depth)
 
         def loss(weights: Tensor, classes: Tensor, entry: Tensor) -> Tensor:
             moved = chain(weights, entry)
-            task = logistic_loss(size * moved, own[classes], others, apart[classes])
+            own = images(classes, whole[classes], several[classes], most)
+            task = logistic_loss(size * moved, own, others, apart[classes])
             return ((moved - full[classes] / size).square().mean(1) + self.task_weight * task).sum() / max(1, len(classes))
 
         self._train(chain, levels, loss)

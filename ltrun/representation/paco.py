@@ -11,7 +11,7 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
 from ltrun.parts import Term
-from ltrun.representation.queue import enqueue
+from ltrun.representation.queue import check_length, enqueue
 from ltrun.types import ClassStats, Outputs, Streams, as_rarest
 
 EMPTY = -1  # label of an empty slot of the queue
@@ -97,8 +97,7 @@ class PaCo(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         main, key = outputs["main"], outputs["key"].need("embedding")
-        if key.shape[1] != self.keys.shape[1]:
-            raise ConfigError(f"dim must equal the projector's out, {key.shape[1]}, got {self.keys.shape[1]}")
+        check_length(self.keys, key)
         with torch.autocast(key.device.type, enabled=False):  # bf16 would lose the third digit of similarity / 0.05
             return paco(
                 widened(main.need("logits")) + self.log_prior,

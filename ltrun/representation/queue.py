@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ltrun.errors import ConfigError
+
 
 @torch.no_grad()
 def enqueue(cursor: Tensor, *pairs: tuple[Tensor, Tensor]) -> None:
@@ -18,3 +20,9 @@ def enqueue(cursor: Tensor, *pairs: tuple[Tensor, Tensor]) -> None:
     for queue, new in pairs:
         queue[slots] = new[-kept:].to(queue.dtype)
     cursor.copy_((cursor + kept) % size)
+
+
+def check_length(queue: Tensor, rows: Tensor) -> None:
+    """Raises ConfigError unless embeddings (B, P) fit a queue (Q, dim)."""
+    if rows.shape[1] != queue.shape[1]:
+        raise ConfigError(f"dim must equal the projector's out, {rows.shape[1]}, got {queue.shape[1]}")

@@ -69,11 +69,12 @@ class LFME(Term):
     """LFME: the run's classification loss, and experts of the many-shot, medium-shot and few-shot classes as teachers.
 
     Each expert was trained on its group's images (resampling=shot_group), and the student's logits of the group's classes
-    follow its own. An expert's weight is 1 until the student's accuracy on the group's images has reached `threshold` of the
-    expert's, then falls to 0, which it has where the student is as good. Easy images come first: the student's logits are
-    multiplied by a weight that starts at the image's confidence, scaled within its class to run from the group's floor to 1,
-    and passes 1 after half of the epochs. The floor is the mean count of the few-shot classes over the group's mean count: in
-    the authors' code 1, 12/53 and 12/230, those of ImageNet-LT.
+    follow its own. The student draws classes evenly (resampling=class_aware), as in the authors' code. An expert's weight is 1
+    until the student's accuracy on the group's images has reached `threshold` of the expert's, then falls to 0, which it has
+    where the student is as good. Easy images come first: the student's logits are multiplied by a weight that starts at the
+    image's confidence, scaled within its class to run from the group's floor to 1, and passes 1 after half of the epochs. The
+    floor is the mean count of the few-shot classes over the group's mean count: in the authors' code 1, 12/53 and 12/230, those
+    of ImageNet-LT.
 
     As in the authors' code, the images' weights multiply the logits, not the loss as in the paper, and exceed 1 in the second
     half. Equal confidences within a class, which divide 0 by 0 there, have weights of 1. The authors measure both accuracies on

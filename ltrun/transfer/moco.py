@@ -10,18 +10,18 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
 from ltrun.parts import Term
-from ltrun.representation.queue import enqueue
+from ltrun.representation.queue import check_length, enqueue
 from ltrun.transfer.divergence import check_temperature
 from ltrun.types import Outputs, Streams
 
 
-def info_nce(query: Tensor, key: Tensor, queue: Tensor, filled: Tensor, temperature: float) -> Tensor:
-    """A scalar: the mean of -log(p), the share of a row's own key among it and the filled slots of the queue.
+def info_nce(query: Tensor, key: Tensor, queue: Tensor, negative: Tensor, temperature: float) -> Tensor:
+    """A scalar: the mean of -log(p), the share of a row's own key among it and its negatives in the queue.
 
-    query, key: (B, P), queue: (Q, P), all unit vectors. filled: (Q,) bool.
+    query, key: (B, P), queue: (Q, P), all unit vectors. negative: (Q,) or (B, Q) bool, the slots that count.
     """
     own = (query * key).sum(dim=1, keepdim=True)
-    others = (query @ queue.T).masked_fill(~filled, -torch.inf)
+    others = (query @ queue.T).masked_fill(~negative, -torch.inf)
     return -(torch.cat([own, others], dim=1) / temperature).log_softmax(dim=1)[:, 0].mean()
 
 
@@ -54,8 +54,7 @@ class MoCo(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         query, key = widened(outputs["main"].need("embedding")), widened(outputs["key"].need("embedding"))
-        if key.shape[1] != self.keys.shape[1]:
-            raise ConfigError(f"dim must equal the projector's out, {key.shape[1]}, got {self.keys.shape[1]}")
+        check_length(self.keys, key)
         with torch.autocast(key.device.type, enabled=False):
             return info_nce(query, key, self.keys, self.filled, self.temperature)
 

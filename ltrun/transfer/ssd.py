@@ -12,8 +12,9 @@ from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.numerics import widened
 from ltrun.parts import Term
-from ltrun.representation.queue import enqueue
+from ltrun.representation.queue import check_length, enqueue
 from ltrun.transfer.divergence import check_temperature, divergence
+from ltrun.transfer.moco import info_nce
 from ltrun.types import ClassStats, Outputs, Streams
 
 EMPTY = -1  # label of an empty slot of the queue
@@ -26,10 +27,7 @@ def labelled_contrast(
 
     query, key: (B, P), queue: (Q, P), all unit vectors. labels: (B,), queue_labels: (Q,), EMPTY for a slot to ignore.
     """
-    own = (query * key).sum(dim=1, keepdim=True)
-    same = (labels[:, None] == queue_labels) | (queue_labels == EMPTY)
-    others = (query @ queue.T).masked_fill(same, -torch.inf)
-    return -(torch.cat([own, others], dim=1) / temperature).log_softmax(dim=1)[:, 0].mean()
+    return info_nce(query, key, queue, (labels[:, None] != queue_labels) & (queue_labels != EMPTY), temperature)
 
 
 class LabelledContrast(Term):
@@ -63,8 +61,7 @@ class LabelledContrast(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         query, key = widened(outputs["main"].need("embedding")), widened(outputs["key"].need("embedding"))
-        if key.shape[1] != self.keys.shape[1]:
-            raise ConfigError(f"dim must equal the projector's out, {key.shape[1]}, got {self.keys.shape[1]}")
+        check_length(self.keys, key)
         labels = streams["main"].targets.primary
         with torch.autocast(key.device.type, enabled=False):
             return labelled_contrast(query, key, self.keys, labels, self.key_labels, self.temperature)

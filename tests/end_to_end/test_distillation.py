@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ltrun.config.compose import compose_job, hydra_ready
 from tests.support.cases import bound, composed
 from tests.support.commands import Run
 from tests.support.recipes import refused
@@ -49,6 +50,30 @@ def test_the_teacher_of_ssd_ends_with_a_classifier_on_class_aware_samples() -> N
     sampler = second.streams["main"].sampler
     assert sampler is not None and sampler.arguments["images_per_turn"] == 2
     assert (first.epochs, second.epochs) == (200, 7)
+
+
+@pytest.mark.parametrize("dataset", ["imagenet_lt", "inat18", "places_lt"])
+def test_the_teachers_of_cbd_have_the_students_rates_on_large_data_sets(dataset: str) -> None:
+    with hydra_ready():
+        job = compose_job(["method=class_balanced_distillation", f"dataset={dataset}"])
+    for teacher in job.teachers.values():
+        for key in ("lr", "weight_decay", "rates"):
+            assert teacher.config["optimizer"][key] == job.config["optimizer"][key], key
+        assert teacher.config["batch_size"] == job.config["batch_size"]
+
+
+def test_presets_have_the_settings_of_their_sources() -> None:
+    """CBD: batches of 512 at 0.2, weight decay 5e-4, a cosine of 100 epochs, for the teachers too. LFME: CurricSampler, which
+    draws four images of each class in turn; its experts draw images evenly."""
+    config, _ = composed("method=class_balanced_distillation", "dataset=cifar100_lt")
+    teachers = [composed(*teacher["words"], "dataset=cifar100_lt")[0] for teacher in config["transfer"]["teachers"].values()]
+    assert len(teachers) == 3
+    for made in (config, *teachers):
+        optimizer = made["optimizer"]
+        assert (optimizer["lr"] * 512 / made["batch_size"], optimizer["weight_decay"]) == (0.2, 5e-4)
+        assert (made["epochs"], made["schedule"]["_target_"]) == (100, "ltrun.schedule.Cosine")
+    student = bound(composed("method=lfme", "dataset=cifar100_lt")).stages[0].streams["main"].sampler
+    assert student is not None and student.target.__name__ == "ClassAware" and student.arguments["images_per_turn"] == 4
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltrun.augmentation.autoaugment import NAMES as KINDS
-from ltrun.augmentation.autoaugment import POLICY
+from ltrun.augmentation.autoaugment import POLICY, operation_of
 from ltrun.augmentation.autoaugment import value_of as policy_value
 from ltrun.augmentation.cuda import CHOICES, SIGNED, strengths, trials_of, updated, value_of
 from ltrun.augmentation.cutout import holes
@@ -111,8 +110,10 @@ def test_autoaugments_sub_policies_have_the_recorded_pixels(golden: Golden) -> N
     for pair, expected in zip(POLICY, case["outputs"]["pixels"], strict=True):
         image = image_of(golden, "augment_tables")
         for name, _, ninths in pair:
-            operation = torch.tensor([INDEX[KINDS.get(name, name)]])
-            value = torch.tensor([policy_value(name, ninths, case["hyperparameters"]["sign"])], dtype=torch.float64)
+            operation = torch.tensor([INDEX[operation_of(name, "long_tailed")]])
+            value = torch.tensor(
+                [policy_value(name, ninths, case["hyperparameters"]["sign"], "long_tailed")], dtype=torch.float64
+            )
             image = apply(image[None], operation, in_pixels(operation, value, image[None].shape), 128)[0]
         assert image.permute(1, 2, 0).tolist() == expected, pair
 

@@ -41,11 +41,19 @@ def cuda() -> CUDA:
 
 
 def lt_table() -> RandAugment:
-    return RandAugment(2, 14.0, 0.0, 1.0, 0, "long_tailed")
+    return RandAugment("long_tailed", 2, 14.0, 0.0, 1.0, 0)
+
+
+def autoaugment() -> AutoAugment:
+    return AutoAugment("long_tailed")
+
+
+def randaugment() -> RandAugment:
+    return RandAugment("timm")
 
 
 AUGMENTS: list[Callable[[], Augment]] = [
-    CropFlip, Rotation, Cutout, AutoAugment, SimCLR, ColourJitter, RandAugment, lt_table, TrivialAugment, AugMix, RandomErasing,
+    CropFlip, Rotation, Cutout, autoaugment, SimCLR, ColourJitter, randaugment, lt_table, TrivialAugment, AugMix, RandomErasing,
     Blur, cuda,
 ]  # fmt: skip
 COLOURED: list[Callable[[], Augment]] = [Grey]
@@ -103,7 +111,7 @@ def test_an_augment_never_waits_for_the_device(make: Callable[[], Augment | Mixe
         lambda: CropFlip(padding=-1),
         lambda: Rotation(degrees=-1.0),
         lambda: Cutout(size=0),
-        lambda: AutoAugment(fill=256),
+        lambda: AutoAugment("long_tailed", fill=256),
         lambda: SimCLR(smallest=0.0),
         lambda: SimCLR(jitter=1.5),
         lambda: SimCLR(hue=0.6),

@@ -9,8 +9,8 @@ from ltrun.augmentation.ofa import joined
 from ltrun.augmentation.rsg import evenly, pairs
 from ltrun.classifier import Linear
 from ltrun.errors import ConfigError
-from ltrun.network import Experts, Plain, ResNetCIFAR
-from ltrun.parts import Network
+from ltrun.network import Plain, ResNetCIFAR
+from ltrun.parts import Network, Piece
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
 from tests.support.narrow import present
 from tests.support.photographs import batch_of, view
@@ -253,10 +253,16 @@ def test_values_without_sense_are_refused() -> None:
 
 
 def test_networks_without_maps_are_refused() -> None:
-    experts = Experts(
+    class Whole(Plain):
+        """A network in one piece."""
+
+        def pieces(self) -> list[Piece]:
+            return [("features", self.encode)]
+
+    whole = Whole(
         backbone=ResNetCIFAR(8, 4, in_channels=1), make_head=lambda features: Linear(features=features, num_classes=5)
     )
     with pytest.raises(ConfigError, match=r"^network: it has no maps"):
-        OFA(stats=COUNTS, network=experts)
+        OFA(stats=COUNTS, network=whole)
     with pytest.raises(ConfigError, match=r"choose ensemble=none"):
-        RSG(stats=COUNTS, network=experts, input_shape=SHAPE)
+        RSG(stats=COUNTS, network=whole, input_shape=SHAPE)

@@ -111,7 +111,10 @@ def test_rows_that_do_not_depend_on_the_generator_alone_are_reported(part: type[
 
 @pytest.mark.parametrize(
     ("part", "said"),
-    [(Looping, "with few classes or images and"), (Few, "Few draws 10 rows where the set has 12; draw at least as many")],
+    [
+        (Looping, "with few classes or images and"),
+        (Few, "Few draws 10 rows where the set has 20,000; draw as many, or those of a shot group"),
+    ],
 )
 def test_a_loop_over_classes_or_a_short_epoch_is_reported(part: type[Sampler], said: str, tmp_path: Path) -> None:
     assert said in sentence_of(samplers.draws_without_a_loop, sampling(tmp_path, part))

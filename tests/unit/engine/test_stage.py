@@ -158,30 +158,6 @@ def test_each_stream_is_augmented_on_its_own(tmp_path: Path) -> None:
     assert bare == pytest.approx(float(normaliser()(images).double().sum()))
 
 
-class Looking(Augment):
-    """Adds 2 to each pixel, and notes what augmentation makes of black images when it is asked between epochs."""
-
-    found: ClassVar[list[float]] = []
-
-    def forward(self, batch: Batch) -> Batch:
-        return batch.replace(inputs=batch.inputs + 2)
-
-    def adapt(self, view: View) -> None:
-        batch = view.open(torch.arange(4))
-        Looking.found.append(float(view.augment(batch.replace(inputs=0 * batch.inputs)).inputs.double().mean()))
-
-
-def test_a_part_augments_as_its_own_stream_does(tmp_path: Path) -> None:
-    Looking.found = []
-    copy = {"count": node(Counter), "look": node(Looking), "again": node(Counter)}
-    streams = {"copy": {"of": "main", "augments": copy}, "bare": {"of": "main", "augments": {}}}
-    recipe = with_term(
-        node(Images), epochs=1, ensemble={"streams": streams}, dataset__augments={"count": node(Counter), "look": node(Looking)}
-    )
-    trainer(recipe, tmp_path, batch_size=N).run()
-    assert sorted(Looking.found) == [3, 4]
-
-
 # ------------------------------------------------------------------------------------------------------------------ clock
 
 

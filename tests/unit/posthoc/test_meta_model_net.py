@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from ltrun.contracts.stand_ins import Split
 from ltrun.errors import ConfigError
-from ltrun.posthoc import MetaModelNet
+from ltrun.posthoc import MetaModelNet, meta_model_net
 from ltrun.posthoc.meta_model_net import Chain
 from ltrun.types import Outputs
 
@@ -39,6 +40,20 @@ def test_the_chain_helps_few_shot_classes() -> None:
     large = COUNTS >= 32
     torch.testing.assert_close(moved.weights[large], plain.weights[large])
     assert not torch.equal(moved.weights[~large], plain.weights[~large])
+
+
+def test_regressions_of_many_classes_are_solved_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8,142 classes with 2,048 features have gigabytes of images; the weights do not depend on the pieces."""
+    expected, sizes, solve = fitted(blocks=4).weights, list[int](), meta_model_net.regressions
+
+    def counted(own: Tensor, others: Tensor, apart: Tensor, ridge: float) -> Tensor:
+        sizes.append(own.numel())
+        return solve(own, others, apart, ridge)
+
+    monkeypatch.setattr(meta_model_net, "regressions", counted)
+    monkeypatch.setattr(meta_model_net, "AT_ONCE", 1000)
+    torch.testing.assert_close(fitted(blocks=4).weights, expected, rtol=1e-4, atol=1e-5)
+    assert max(sizes) <= 1000 and len(sizes) > 10
 
 
 def test_a_class_without_images_is_never_predicted() -> None:

@@ -1,5 +1,7 @@
 """FTL and GIST: features that are replaced, the state between epochs, what each loss trains, arguments without sense."""
 
+from fnmatch import fnmatch
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from ltrun.loss import Classification
 from ltrun.network import Plain, ResNetCIFAR
 from ltrun.transfer import FTL, GIST
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
+from tests.support.cases import composed
 from tests.support.narrow import present
 from tests.support.photographs import batch_of
 
@@ -100,6 +103,19 @@ def test_the_offsets_of_gist_learn_from_instance_sampled_images_alone() -> None:
     torch.testing.assert_close(trained[0.0]["offsets"], trained[0.5]["offsets"])
     torch.testing.assert_close(trained[0.0]["loss"], trained[0.5]["loss"])
     assert trained[0.5]["offsets"].any() and trained[0.5]["balanced"].any() and not trained[0.0]["balanced"].any()
+
+
+def test_the_stage_before_the_offsets_trains_all_else() -> None:
+    """The parameters of transformers have further names than weight and bias."""
+    patterns = composed("method=gist")[0]["stages"]["without_offsets"]["trainable"]
+    others = ("conv.weight", "norm.bias", "cls_token", "pos_embed", "blocks.0.ls1.gamma")
+    names = [*(f"backbone.{name}" for name in others), *(f"head.{name}" for name in ("balanced", "instance", "tau_instance"))]
+    head = GISTHead(features=4, num_classes=3)
+    assert {"head.offsets"} == {
+        name
+        for name in (*names, *(f"head.{name}" for name, _ in head.named_parameters()))
+        if not any(fnmatch(name, pattern) for pattern in patterns)
+    }
 
 
 def test_values_without_sense_are_refused() -> None:
