@@ -29,6 +29,7 @@ from ltrun.machine import at_home
 from ltrun.report.render.common import plain
 from ltrun.results.address import INERT, address, fingerprint, inert_keys
 from ltrun.results.record import RunRecord
+from ltrun.results.renamed import with_tables
 from ltrun.taxonomy import teachers_in
 
 OWN = ("outputs", "force", "plugins")  # keys that are never taken from a record
@@ -77,7 +78,7 @@ def config_here(record: RunRecord, file: Path, plugins: Sequence[str]) -> dict[s
     plugins: packages that this command allows. Hydra must be initialised. Raises DataError, which names the file, for a record
     that cannot be built here.
     """
-    own, config = compose_job([]).config, copy.deepcopy(dict(record.config))
+    own, config = compose_job([]).config, with_tables(record.config)
     try:
         for section in ("evaluation", "runtime"):
             config[section] = {**own[section], **config.get(section, {})}

@@ -24,6 +24,7 @@ from ltrun.recipe.stage import Recipe, Teacher
 from ltrun.results.address import RESULT
 from ltrun.results.model import Trained
 from ltrun.results.record import RunRecord
+from ltrun.results.renamed import with_tables
 
 log = logging.getLogger(__name__)
 PAUSE = 2.0  # seconds between two looks at a teacher that another process trains
@@ -130,7 +131,7 @@ def _network(
     Raises ConfigError for a network that cannot be built here, or that expects other inputs than the student.
     """
     try:
-        recipe = recipe_of(config, choices, context.settings.plugins)
+        recipe = recipe_of(with_tables(config), choices, context.settings.plugins)
     except ConfigError as error:
         raise ConfigError(f"{teacher.path}: the teacher cannot be built here: {error}") from None
     if (recipe.prepare.target, recipe.prepare.arguments) != (student.prepare.target, student.prepare.arguments):

@@ -1,4 +1,4 @@
-"""Renamed arguments of data sets: recorded configurations and typed words with their names of today."""
+"""Renamed arguments of data sets and unnamed tables of augmentations: recorded configurations and typed words of today."""
 
 from __future__ import annotations
 
@@ -41,3 +41,18 @@ def _word(word: str) -> str:
     key, equals, value = word.partition("=")
     bare = key.lstrip("+~")
     return f"{key.removesuffix(bare)}{TYPED.get(bare, bare)}{equals}{value}"
+
+
+TABLES = {"ltrun.augmentation.AutoAugment": "torchvision", "ltrun.augmentation.RandAugment": "timm"}  # before they were named
+
+
+def with_tables(node: Any) -> Any:
+    """Returns a recorded configuration whose augmentations name their tables, for a network that only predicts.
+
+    Their pixels have changed since, so that the run cannot be trained again; its network is what it was.
+    """
+    if isinstance(node, Mapping):
+        table = TABLES.get(str(node.get("_target_")))
+        found = {key: with_tables(value) for key, value in node.items()}
+        return {"table": table, **found} if table else found
+    return [with_tables(value) for value in node] if isinstance(node, list) else node

@@ -15,6 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from ltrun.data import DigitsLT
+from ltrun.results.address import fingerprint
 from ltrun.results.record import RunRecord
 from tests.support.commands import SHORT, Run, refused
 from tests.support.data_fakes import class_folders
@@ -66,6 +67,25 @@ def test_a_run_of_an_earlier_version_predicts_what_needs_no_fitted_state(ltrun: 
     said = refused(ltrun("predict", "outputs", "digits"))
     assert "size of its images is not known" in said and "force=true" in said
     assert before
+
+
+def test_a_run_recorded_before_augmentations_named_their_table_predicts_and_teaches(ltrun: Run, tmp_path: Path) -> None:
+    """Its fingerprint is that of the configuration without the table, as the earlier version wrote it."""
+    words = ("method=erm", "augmentation=autoaugment", *SHORT[:1], "epochs=1")
+    assert ltrun(*words, "outputs=o").returncode == 0
+    (file,) = tmp_path.rglob("result.json")
+    content, model = json.loads(file.read_text()), torch.load(file.with_name("model.pth"), weights_only=True)
+    del content["config"]["augmentation"]["augments"]["autoaugment"]["table"]
+    mark = content["fingerprint"] = model["fingerprint"] = fingerprint(content["config"])
+    file.write_text(json.dumps(content))
+    torch.save(model, file.with_name("model.pth"))
+    assert RunRecord.load(file).fingerprint == mark
+    digits(tmp_path / "images")
+    done = ltrun("predict", str(file.parent), "images")
+    assert done.returncode == 0, done.stderr
+    taught = ltrun("method=dive", *SHORT[:1], "epochs=1", f"transfer.teachers.teacher.run={file.parent}", "outputs=s")
+    assert taught.returncode == 0, taught.stderr
+    assert "autoaugment.table" in refused(ltrun("rerun", str(file), "outputs=again"))
 
 
 def test_photos_are_predicted_as_the_run_predicted_them(ltrun: Run, tmp_path: Path) -> None:

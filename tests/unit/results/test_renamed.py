@@ -10,7 +10,7 @@ from ltrun.config.words import for_hydra
 from ltrun.report.facts import fact
 from ltrun.results.address import fingerprint
 from ltrun.results.record import RunRecord
-from ltrun.results.renamed import with_todays_names
+from ltrun.results.renamed import with_tables, with_todays_names
 from tests.support.recorded import record
 
 OLD: dict[str, Any] = {"_target_": "ltrun.data.ImageFolder", "root": "photos", "validation_fraction": 0.1}
@@ -68,3 +68,11 @@ def test_the_old_name_on_the_command_line_is_understood_and_said_once(
     assert capsys.readouterr().err == "dataset.validation_fraction is called dataset.validation now, and means the same\n"
     assert for_hydra(["dataset.validation=0.2"]) == ["dataset.validation=0.2"]
     assert capsys.readouterr().err == ""
+
+
+def test_an_augmentation_recorded_before_tables_had_names_has_its_table() -> None:
+    old = {"_target_": "ltrun.augmentation.AutoAugment", "fill": 3}
+    views = {"streams": [{"augments": {"one": old, "other": {"_target_": "ltrun.augmentation.RandAugment"}}}]}
+    found = with_tables(views)["streams"][0]["augments"]
+    assert (found["one"], found["other"]["table"]) == ({**old, "table": "torchvision"}, "timm")
+    assert with_tables({**old, "table": "long_tailed"})["table"] == "long_tailed" and with_tables(OLD) == OLD
