@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeGuard
 SINGLE_LABEL = "single_label"  # also the task of records of format 1, which do not name a task
 BALANCED = "macro"  # the metric in which classes count alike
 LARGEST = 1e100  # above every measurement; its square is still finite
+Group = Literal["many", "medium", "few"]
 GROUPS = {"many": "Many", "medium": "Medium", "few": "Few"}  # shot groups: key in a record -> heading
 
 

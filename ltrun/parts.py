@@ -189,6 +189,11 @@ class Network(Part):
     streams: ClassVar[tuple[str, ...]] = ()
     terms: ClassVar[tuple[str, ...]] = ()
 
+    @classmethod
+    def places_of(cls, arguments: Mapping[str, Any]) -> list[str] | None:
+        """Returns the places of feature mixers in a network with these arguments; None where its backbone decides."""
+        return None
+
     def encode(self, inputs: Tensor) -> Tensor:
         """Returns the features (..., B, D) of prepared inputs; a network with branches stacks theirs in front."""
         raise NotImplementedError

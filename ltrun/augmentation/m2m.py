@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
-from ltrun.network.frozen import Frozen
 from ltrun.parts import Mixer, Network, Prepare
 from ltrun.types import Batch, ClassStats, Labels, Streams
 
@@ -102,7 +101,7 @@ class M2m(Mixer):
         input_shape: torch.Size,
         prepare: Prepare,
         network: Network,
-        teachers: Mapping[str, Frozen],
+        teachers: Mapping[str, Network],
     ):
         super().__init__()
         if not 0 < beta < 1:
@@ -130,7 +129,7 @@ class M2m(Mixer):
         ready = likely.gather(1, seed[:, None])[:, 0]
         slot = torch.rand_like(counts) >= counts / self.counts.max()
 
-        def classifier(network: Network | Frozen) -> Classifier:
+        def classifier(network: Network) -> Classifier:
             return lambda images: network.predict(self.black + span * images).need("logits")
 
         network, generator = self.held

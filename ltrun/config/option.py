@@ -67,8 +67,10 @@ def setting(group: str, name: str, more: Sequence[Path] = (), package: str | Non
 def clash(group: str, names: Sequence[str], more: Sequence[Path] = ()) -> tuple[str, str, str] | None:
     """Returns the first place that two options of one list fill differently, and the two: the second would silently win.
 
-    Raises ConfigError for an option that there is not.
+    None for a list with an option that there is not, which Hydra refuses.
     """
+    if not set(names) <= catalogue.names(more).get(group, set()):
+        return None
     filled: dict[str, tuple[str, dict[str, str]]] = {}
     for name in names:
         node, text = _read(catalogue.file_of(group, name, more))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from typing import get_type_hints
 
 from torch import nn
 
@@ -41,6 +42,7 @@ def arguments_are_plain(part: type) -> None:
     whose = public_name(part)
     if "__init__" not in vars(part):
         return
+    hints = get_type_hints(vars(part)["__init__"])
     for name, parameter in list(inspect.signature(vars(part)["__init__"]).parameters.items())[1:]:
         stars = {inspect.Parameter.VAR_KEYWORD: "**", inspect.Parameter.VAR_POSITIONAL: "*"}
         if parameter.kind in stars:
@@ -57,8 +59,9 @@ def arguments_are_plain(part: type) -> None:
             not behind or name in CONTEXT,
             f"{whose}: '{name}' stands behind the *, where ltrun injects {', '.join(CONTEXT)}; put it before the *",
         )
+        nested = inspect.isclass(kind_of := hints.get(name)) and issubclass(kind_of, nn.Module)  # a part of the YAML's own
         require(
-            behind or name not in CONTEXT,
+            behind or nested or name not in CONTEXT,
             f"{whose}: '{name}' is injected by ltrun, not set in a YAML; put it behind a *: def __init__(self, ..., *, {name})",
         )
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from ltrun.engine.accumulation import InParts
 from ltrun.engine.distributed import ALONE, Ranks
+from ltrun.engine.frozen import Frozen
 from ltrun.engine.pieces import Stretch, check_points, mixed_on_the_way
 from ltrun.engine.precision import Precision, Scaler
 from ltrun.engine.promises import check_batch
 from ltrun.errors import TrainingError
 from ltrun.loss import expect_shape
-from ltrun.network.frozen import Frozen
 from ltrun.parts import Augment, Crop, FeatureMixer, Mixer, Network, Prepare, Term
 from ltrun.types import Batch, Outputs, Streams
 

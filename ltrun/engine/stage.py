@@ -15,6 +15,7 @@ from ltrun.engine.accumulation import rows_of_a_part
 from ltrun.engine.average import Average
 from ltrun.engine.context import RunContext
 from ltrun.engine.cuts import cut_while_decoding
+from ltrun.engine.frozen import Frozen
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.norms import stop_counting
 from ltrun.engine.objective import Objective
@@ -23,7 +24,6 @@ from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
-from ltrun.network.frozen import Frozen
 from ltrun.optimizer.base import Optimizer
 from ltrun.parts import Augment, Crop, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage

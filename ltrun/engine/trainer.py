@@ -17,6 +17,7 @@ from torch import nn
 from ltrun.engine import levers
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
+from ltrun.engine.frozen import Frozen
 from ltrun.engine.norms import stop_counting
 from ltrun.engine.promises import check_backbone
 from ltrun.engine.stage import Row, StageRun
@@ -24,7 +25,6 @@ from ltrun.engine.step import leaves
 from ltrun.engine.sync_norm import synchronise
 from ltrun.engine.turns import released
 from ltrun.errors import ConfigError, DataError, TrainingError
-from ltrun.network.frozen import Frozen
 from ltrun.parts import Head, Network
 from ltrun.recipe.stage import Recipe, Stage, Teacher
 from ltrun.types import Clock, seed_of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,10 @@ class Experts(Network):
         self.trunk, branches = backbone.fork(after, num_experts, width)
         self.branches = nn.ModuleList(branches)
         self.heads = nn.ModuleList(make_head(branch.features) for branch in branches)
+
+    @classmethod
+    def places_of(cls, arguments: Mapping[str, Any]) -> list[str]:
+        return ["inputs", str(arguments.get("after", "layer1")), "features"]
 
     def encode(self, inputs: Tensor) -> Tensor:
         """(E, B, D): the features of each expert."""

@@ -86,6 +86,15 @@ def _check_inside(stage: Stage, first: Stage) -> None:
             f"{mixer.origin} changes features inside the network, and {network.origin or network.path} has a way of its own "
             "there; drop one of them"
         )
+    places = network.target.places_of(network.arguments)
+    for part in stage.feature_mixers.values():
+        given = part.arguments.get("points", part.target.points)
+        lost = [point for point in given if places is not None and point not in places]
+        if lost:
+            raise ConfigError(
+                f"{part.origin} acts at {lost[0]}, which lies inside the branches of {network.origin}; drop one of them, or "
+                f"set {part.path}.points=[{','.join(point for point in given if point not in lost)}]"
+            )
     if mixer is not None and stage.update.wants("outer"):
         raise ConfigError(
             f"{mixer.origin} changes features inside the network, which {stage.update.origin or stage.update.path} cannot "

@@ -1,12 +1,10 @@
 """Shot-group sampling: the images of the many-shot, the medium-shot or the few-shot classes alone."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
-from ltrun.metrics import GROUPS
+from ltrun.metrics import GROUPS, Group
 from ltrun.parts import Sampler
 from ltrun.types import ClassStats, Clock, Labels
 
@@ -38,7 +36,7 @@ class ShotGroup(Sampler):
 
     classes: Tensor
 
-    def __init__(self, shots: Literal["many", "medium", "few"] = "many", *, stats: ClassStats):
+    def __init__(self, shots: Group, *, stats: ClassStats):
         super().__init__()
         self.register_buffer("classes", shot_groups(stats)[shots].nonzero()[:, 0], persistent=False)
 

@@ -116,6 +116,7 @@ def _inside_the_network(loss: Mapping[str, str], several: set[str], ensemble: st
         decoupling in ("ftl", "ofa")
     )
     found += [{slot, other} for slot in inside for other in together if slot != other]
+    found += [{"augmentation", "ensemble"}] if "manifold_mixup" in several and ensemble in ("ride", "sade") else []  # layer2
     heads = ["augmentation"] * bool(several & {"fasa", "ofa", "rsg"}) + ["decoupling"] * (decoupling == "ofa")
     found += [{slot, "ensemble"} for slot in heads if ensemble in ("ride", "sade")]  # one matrix of class weights
     found += [{slot, "classifier"} for slot in heads if loss.get("classifier") == "disalign"]

@@ -12,9 +12,9 @@ from ltrun.augmentation import M2m
 from ltrun.augmentation.m2m import NOISE, short_noise
 from ltrun.classifier import Linear
 from ltrun.data import Normalise
+from ltrun.engine.frozen import Frozen
 from ltrun.errors import ConfigError
 from ltrun.network import Plain
-from ltrun.network.frozen import Frozen
 from ltrun.parts import Backbone
 from ltrun.types import Batch, ClassStats, Labels
 

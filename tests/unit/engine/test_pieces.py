@@ -82,9 +82,12 @@ def test_experts_are_mixed_at_their_features(tmp_path: Path) -> None:
     (first, maps), (second, features), *_ = watcher.seen
     assert (first, second) == ("layer1", "features") and len(maps) == 4
     assert features[:2] == (maps[0], 3) and len(features) == 3
-    with pytest.raises(ConfigError, match="acts at 'layer2', a place that this network does not have"):
-        recipe = with_mixer(node(Watcher, points=["layer2"]), "ensemble=ride", "classifier=cosine")
-        made.begin(made.network(), recipe.stages[0], 0)
+    with pytest.raises(ConfigError, match="acts at layer2, which lies inside the branches of ensemble=ride; drop one of them"):
+        with_mixer(node(Watcher, points=["layer2"]), "ensemble=ride", "classifier=cosine")
+    misspelt = with_mixer(node(Watcher, points=["layer4"]))
+    made = trainer(misspelt, tmp_path)
+    with pytest.raises(ConfigError, match="acts at 'layer4', a place that this network does not have"):
+        made.begin(made.network(), misspelt.stages[0], 0)
 
 
 def test_a_further_loss_is_part_of_the_total(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from ltrun.engine.frozen import Frozen
 from ltrun.errors import ConfigError
-from ltrun.network.frozen import Frozen
 from ltrun.types import Clock
 from tests.support.cases import bound, changed, composed, small, snapshot, trainer
 
