@@ -73,12 +73,9 @@ def taught(recipe: Recipe, jobs: Mapping[str, Job]) -> Teach:
 
     def teach(teacher: Teacher, context: RunContext) -> Network:
         folder = Path(teacher.run) if teacher.run else jobs[teacher.path].folder
-        record = RunRecord.load(folder / RESULT)
+        record, model = _finished(teacher, folder)
         _check_data(record, folder, teacher, context)
         network = _network(record.config, record.choices, teacher, recipe, context)
-        model = Trained.load(folder, record)
-        if model is None:
-            raise DataError(f"{teacher.path}: {folder} has no weights of its run: train it again with force=true")
         try:
             cast(nn.Module, network).load_state_dict(dict(model.network))
         except RuntimeError as error:
@@ -87,6 +84,21 @@ def taught(recipe: Recipe, jobs: Mapping[str, Job]) -> Teach:
         return network
 
     return teach
+
+
+def _finished(teacher: Teacher, folder: Path) -> tuple[RunRecord, Trained]:
+    """Returns record and model of a teacher. Raises DataError, with the key path, for files that are missing or damaged."""
+    try:
+        record = RunRecord.load(folder / RESULT)
+        model = Trained.load(folder, record)
+    except DataError as error:
+        said = str(error)
+    else:
+        if model is not None:
+            return record, model
+        said = f"{folder} has no weights of its run: train it again with force=true"
+    again = "" if teacher.run else f", or delete {folder}: this command, also without force=true, then trains the teacher again"
+    raise DataError(f"{teacher.path}: {said}{again}") from None
 
 
 def _recorded(teacher: Teacher) -> tuple[Mapping[str, Any], Mapping[str, str]]:

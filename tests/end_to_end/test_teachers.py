@@ -1,13 +1,14 @@
 """Teachers: trained on demand as runs of their own, shared, resumed after a kill, refused where they do not fit."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ltrun.results.address import RESULT
+from ltrun.results.address import MODEL, RESULT
 from tests.end_to_end.test_resume import kill_when, outcome
 from tests.support.commands import PROGRAM, SHORT, Run, refused
 
@@ -123,6 +124,21 @@ def test_a_folder_that_holds_no_run_or_several_is_refused(run: str, ltrun: Run, 
     if run != "nowhere":
         assert ltrun("-m", "method=erm", *SHORT[:1], "epochs=1", "seed=0,1", "outputs=o").returncode == 0
     assert f"{TEACHER}: " in refused(ltrun(*STUDENT, f"{TEACHER}={run}", "outputs=s"))
+
+
+@pytest.mark.parametrize("file", [RESULT, MODEL])
+def test_a_damaged_teacher_is_told_with_its_key_and_deleted_trains_again(file: str, ltrun: Run, tmp_path: Path) -> None:
+    words = ("method=dive", "dataset=digits_lt", "epochs=1", "outputs=o")
+    assert ltrun(*words).returncode == 0
+    (teacher,), (student,) = of("balanced_softmax", tmp_path), of("dive", tmp_path)
+    loss = last_loss(student)
+    (teacher / file).write_bytes((teacher / file).read_bytes()[:100])
+    said = refused(ltrun(*words, "force=true"))
+    assert "transfer.teachers.teacher: " in said and "is damaged" in said and f"delete {teacher.relative_to(tmp_path)}" in said
+    shutil.rmtree(teacher)
+    again = ltrun(*words, "force=true")
+    assert again.returncode == 0, again.stderr
+    assert of("balanced_softmax", tmp_path) == [teacher] and last_loss(student) == loss
 
 
 def test_a_record_with_a_teacher_trains_again(ltrun: Run, tmp_path: Path) -> None:
