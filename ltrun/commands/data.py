@@ -130,8 +130,11 @@ def _show(argv: Sequence[str]) -> None:
     recipe = recipe_of(job.config, job.choices, job.settings.plugins)
     write_atomically(path, sheet_of(job.settings, recipe, log.warning))
     print(f"written to {path}")
-    if unseen := ", ".join(recipe.stages[0].mixers):
-        print(f"not on the sheet: {unseen}, which mixes the images of a batch once they are prepared")
+    first = recipe.stages[0]
+    if mixers := ", ".join(first.mixers):
+        print(f"not on the sheet: {mixers}, which mixes the images of a batch once they are prepared")
+    if inside := ", ".join(first.feature_mixers):
+        print(f"not on the sheet: {inside}, which changes images or maps on their way through the network")
 
 
 def _export(argv: Sequence[str]) -> None:

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Trains the job of a command line, or the jobs of a sweep; lets Hydra answer its own flags, such as `--cfg job`."""
     from ltrun.config import search_path
-    from ltrun.config.experiment import sweep_of
+    from ltrun.config.experiment import chooses, sweep_of
     from ltrun.config.words import CONFIG_DIR, MULTIRUN, for_hydra
 
     lines = sweep_of(argv)
+    choose = chooses(lines)
     argv = for_hydra([MULTIRUN[0], *argv] if lines and not any(word.startswith("-") for word in argv) else argv)
     search_path.use(argv)
     sweep = any(word in MULTIRUN for word in argv)
@@ -33,13 +34,13 @@ def main(argv: list[str]) -> int:
             _train(search_path.without_flags(argv), sweep, outcomes, search_path.words_of(argv), lines)
     except BaseException as error:
         if outcomes:
-            _conclude(outcomes, sweep, bool(lines))  # the table of a sweep that was cut short
+            _conclude(outcomes, sweep, choose)  # the table of a sweep that was cut short
         if not isinstance(error, Exception):
             raise
         from ltrun.config.explain import explained
 
         raise explained(error, argv) from None
-    return _conclude(outcomes, sweep, bool(lines))
+    return _conclude(outcomes, sweep, choose)
 
 
 def _train(

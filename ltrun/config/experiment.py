@@ -39,3 +39,11 @@ def sweep_of(argv: Sequence[str]) -> list[list[str]]:
     if not isinstance(lines, list) or not all(isinstance(line, str) and line.strip() for line in lines):
         raise ConfigError(f"experiment={name}: sweep must be a list of command lines, such as 'method=erm,crt seed=0,1'")
     return [[word for word in for_hydra([MULTIRUN[0], *shlex.split(line)]) if word not in MULTIRUN] for line in lines]
+
+
+def chooses(lines: Sequence[Sequence[str]]) -> bool:
+    """Whether an experiment chooses between its methods on validation images: not if it is a published table.
+
+    Such a table trains on all images, and so names `dataset.validation_per_class`.
+    """
+    return bool(lines) and not any(word.startswith("dataset.validation") for line in lines for word in line)

@@ -50,7 +50,12 @@ def sheet_of(settings: Settings, recipe: Recipe, warn: Callable[[str], None]) ->
     labels = context.splits.train.targets.primary.cpu()
     first = torch.stack([(labels == label).nonzero()[0, 0] for label in classes])
     names = context.stats.names or tuple(map(str, range(len(counts))))
-    return drawing([f"{names[label]}\n{counts[label]:,} images" for label in classes], columns_of(context, recipe, first))
+    return drawing([label_of(names[label], int(counts[label])) for label in classes], columns_of(context, recipe, first))
+
+
+def label_of(name: str, images: int) -> str:
+    """Returns the label of a class's row: its name, and its number of training images on a second line."""
+    return f"{name}\n{images:,} image{'s' if images > 1 else ''}"
 
 
 @torch.no_grad()

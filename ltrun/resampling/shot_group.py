@@ -18,7 +18,7 @@ def shot_groups(stats: ClassStats) -> dict[str, Tensor]:
     shots, present = torch.stack(list(stats.shots().values())), stats.counts > 0
     classes = int(present.sum())
     if classes < len(GROUPS):
-        raise ConfigError(f"shots must name one of three groups, which need three classes with images; there are {classes}")
+        raise ConfigError(f"three shot groups need at least three classes with images; there are {classes}")
     rank = stats.counts.argsort(descending=True, stable=True).argsort()
     third = (rank * len(GROUPS) // classes).clamp(max=len(GROUPS) - 1)
     thirds = third == torch.arange(len(GROUPS))[:, None]

@@ -19,6 +19,8 @@ def test_every_cell_of_a_table_trains(ltrun: Run, tmp_path: Path, table: str) ->
     records = [RunRecord.load(path) for path in tmp_path.rglob("result.json")]
     cells = {(record.method, choice_of(record)) for record in records}
     assert cells == TABLES[table] and len(records) == len(cells)
+    held = {record.config["dataset"]["validation_per_class"] for record in records}
+    assert held == {0}, "a published table holds out no image"
     optimizers = {record.config["optimizer"]["weight_decay"] for record in records}
     assert len(optimizers) == 1, "all cells train by one recipe"
 

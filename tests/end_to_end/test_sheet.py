@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from ltrun.engine.sheet import label_of
 from tests.support.commands import Run
 
 SIDE, GAP, TOP, LEFT = 64, 4, 20, 150
@@ -64,6 +65,11 @@ def test_a_sheet_that_cannot_be_written_is_refused_in_a_sentence(ltrun: Run, wor
     assert not Path("sheet.png").exists()
 
 
-def test_what_a_sheet_leaves_out_is_named(ltrun: Run) -> None:
-    done = ltrun("data", "dataset=digits_lt", "augmentation=mixup", "--show=sheet.png")
-    assert done.returncode == 0 and "not on the sheet: mixup" in done.stdout
+@pytest.mark.parametrize("name", ["mixup", "manifold_mixup"])
+def test_what_a_sheet_leaves_out_is_named(ltrun: Run, name: str) -> None:
+    done = ltrun("data", "dataset=digits_lt", f"augmentation={name}", "--show=sheet.png")
+    assert done.returncode == 0 and f"not on the sheet: {name}" in done.stdout
+
+
+def test_a_class_with_one_image_is_labelled_in_the_singular() -> None:
+    assert label_of("nine", 1) == "nine\n1 image" and label_of("zero", 1280) == "zero\n1,280 images"

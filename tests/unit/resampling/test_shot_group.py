@@ -21,7 +21,7 @@ def test_groups_are_shots_if_each_has_images_and_thirds_by_count_otherwise() -> 
     assert groups(500, 400, 60, 30, 90) == [[0, 1], [2, 4], [3]], "no class is few-shot"
     assert groups(500, 60, 30, 0, 0) == [[0], [1], [2, 3, 4]], "the few-shot classes have no images"
     assert groups(7, 7, 7) == [[0], [1], [2]]
-    with pytest.raises(ConfigError, match="three classes with images; there are 2"):
+    with pytest.raises(ConfigError, match="need at least three classes with images; there are 2"):
         groups(500, 0, 9)
 
 
