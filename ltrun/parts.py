@@ -182,12 +182,14 @@ class Head(Part):
 
 class Network(Part):
     """provides: fields of Outputs that it fills. streams: names of the streams that its forward pass reads together. terms:
-    names of the terms without which a part of it is not trained.
+    names of the terms without which a part of it is not trained. adaptive: whether the work of a prediction depends on the
+    image.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"features", "logits", "head"})
     streams: ClassVar[tuple[str, ...]] = ()
     terms: ClassVar[tuple[str, ...]] = ()
+    adaptive: ClassVar[bool] = False
 
     @classmethod
     def places_of(cls, arguments: Mapping[str, Any]) -> list[str] | None:
