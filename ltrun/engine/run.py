@@ -15,6 +15,7 @@ from torch import nn
 from ltrun.config.job import Job
 from ltrun.data.describe import describe
 from ltrun.engine import accumulation, group, levers, teachers
+from ltrun.engine.assembly import augments_of, own_augments
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
 from ltrun.engine.cost import size_and_arithmetic
@@ -23,7 +24,7 @@ from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import PLAIN, Predictors, evaluate
 from ltrun.engine.progress import Reporter
 from ltrun.engine.rehearsal import check, predictors_of, refuse_without_validation, rehearse
-from ltrun.engine.stage import Row, augments_of, own_augments
+from ltrun.engine.stage import Row
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
 from ltrun.network import weights

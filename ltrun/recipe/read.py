@@ -138,6 +138,7 @@ class _Reader:
             wrap=given.one.get("wrap") if index == 0 or diff.get("classifier") is not None else None,
             update=given.one.get("update") or bind({"_target_": "ltrun.engine.update.Plain"}, "update", parts.Update),
             criterion=given.one.get("criterion"),
+            average=self._average(given),
             optimizer=self._setting("optimizer", diff, path, Optimizer),
             schedule=self._setting("schedule", diff, path, Schedule),
             teachers=given.teachers,
@@ -146,6 +147,12 @@ class _Reader:
             reset_network=coerce(diff.get("reset_network", False), bool, f"{path}.reset_network"),
             norm=coerce(diff.get("norm", "follow"), Literal["follow", "track", "hold"], f"{path}.norm"),
         )
+
+    def _average(self, given: Contributions) -> Bound[parts.Average] | None:
+        average = given.one.get("average")
+        if average is not None and self.settings.runtime.ema is not None:
+            raise ConfigError(f"runtime.ema and {average.origin} both average the network's weights; drop one of them")
+        return average
 
     def _epochs(self, diff: Mapping[str, Any], path: str) -> int:
         if diff.get("epochs") is not None:
