@@ -14,7 +14,10 @@ from torch import Tensor
 def assign(scores: Tensor) -> Tensor:
     """(C,) int64: the column of each row of scores (C, C) for which the sum of scores is largest."""
     classes = len(scores)
-    costs, columns = scores.float().nan_to_num().neg().contiguous(), torch.empty(classes, dtype=torch.int64, device=scores.device)
+    costs, columns = (
+        scores.float().nan_to_num().neg().contiguous(),
+        torch.empty(classes, dtype=torch.int64, device=scores.device),
+    )
     block = triton.next_power_of_2(classes)
     _assign[(1,)](costs, columns, classes, BLOCK=block, num_warps=min(32, max(1, block // 128)))
     return columns

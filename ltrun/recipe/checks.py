@@ -84,8 +84,8 @@ def check_trained(last: Stage) -> None:
     read = frozenset().union(*(node.target.reads for _, term in last.terms.values() for node in term.walk()))
     if loss is not None and not read & {"logits", "experts"}:
         raise ConfigError(
-            f"{loss.origin} trains no classifier, and no stage after '{last.name}' does; set decoupling=linear, which trains one "
-            "on the frozen features"
+            f"{loss.origin} trains no classifier, and no stage after '{last.name}' does; set decoupling=linear, which trains "
+            "one on the frozen features"
         )
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
-from ltrun.representation.supcon import TwoViews, contrast, itself, other_view, same, supcon
+from ltrun.representation.supcon import TwoViews, contrast, other_view, same, supcon
 from ltrun.types import ClassStats, View, fraction_of
 
 ITERATIONS = 25  # of k-means, at most
@@ -82,7 +82,7 @@ class SBCL(TwoViews):
         super().__init__(temperature, base)
         if beta < 0 or size < 1 or not 0 < every <= 1:
             raise ConfigError(
-                f"beta must not be negative, size must be at least 1 and every above 0 and at most 1, got {beta}, {size}, {every}"
+                f"beta must be at least 0, size at least 1, and every above 0 and at most 1, got {beta}, {size}, {every}"
             )
         self.weight, self.every = beta, every
         counts = stats.counts

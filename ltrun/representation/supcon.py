@@ -25,9 +25,7 @@ def contrast(logits: Tensor, weight: Tensor, copies: Tensor, total: Tensor | Non
     return -(weight * log_p).sum(dim=1) / torch.where(total > 0, total, 1)
 
 
-def supcon(
-    embedding: Tensor, labels: Tensor, temperature: float, base: float = 0.07, positive: Tensor | None = None
-) -> Tensor:
+def supcon(embedding: Tensor, labels: Tensor, temperature: float, base: float = 0.07, positive: Tensor | None = None) -> Tensor:
     """A scalar: T / base times the mean over R rows of the mean of -log p over the positives of a row.
 
     embedding: (R, P) unit vectors of all views. labels: (R,). positive: (R, R) bool, all rows of the class unless given; a row
@@ -81,7 +79,7 @@ class TwoViews(Term):
             return self.loss(embedding, labels, streams["main"].rows)
 
     def loss(self, embedding: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        """Returns a scalar. embedding: (2 B, P), labels: (2 B,), the second halves of view `view`. rows: (B,), of the images."""
+        """Returns a scalar. embedding: (2 B, P), labels: (2 B,), halves by view. rows: (B,), of the images."""
         raise NotImplementedError
 
 

@@ -177,6 +177,4 @@ class TSCQueue(Queued):
 
     def loss(self, similarity: Tensor, positive: Tensor, present: Tensor, query: Tensor, labels: Tensor) -> Tensor:
         to_targets = query @ self.targets.matched(query, labels).T
-        return targeted(
-            similarity, positive, present, to_targets, labels, self.temperature, self.copies, self.weight
-        ).mean()
+        return targeted(similarity, positive, present, to_targets, labels, self.temperature, self.copies, self.weight).mean()
