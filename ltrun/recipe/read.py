@@ -19,7 +19,7 @@ from ltrun.config.values import coerce, mapping
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.optimizer.base import Optimizer
-from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage, provided_by, too_short
+from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage, check_trained, provided_by, too_short
 from ltrun.recipe.contributions import Contributions
 from ltrun.recipe.pretrained import pretrained_otherwise, pretrained_prepare
 from ltrun.recipe.stage import MAIN, Recipe, Stage, Stream
@@ -49,6 +49,7 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     provided = list(provided_by(recipe.stages))
     for stage, known in zip(recipe.stages, provided, strict=True):
         check_stage(stage, recipe.stages[0], known)
+    check_trained(recipe.stages[-1])
     check_posthoc(recipe, provided[-1])
     warnings = [*balanced_twice(recipe), *too_short(recipe), *pretrained_otherwise(recipe, prepare)]
     return replace(recipe, warnings=warnings)
