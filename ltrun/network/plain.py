@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -72,7 +73,7 @@ def perceptron(widths: Sequence[int], norm: bool = False, tracks: bool = True) -
     """Linear layers of these widths, the input's first, with a ReLU between two of them, and batch normalisation before it if
     `norm`. tracks: whether evaluation uses running statistics in place of the batch's."""
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-2], widths[1:-1], strict=True):
+    for before, after in pairwise(widths[:-1]):
         layers += [nn.Linear(before, after), *([nn.BatchNorm1d(after, track_running_stats=tracks)] if norm else []), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
 

@@ -46,7 +46,7 @@ class ClassQueue(nn.Module):
 
     @torch.no_grad()
     def store(self, features: Tensor, labels: Tensor, rows: Tensor) -> None:
-        """Writes rows (B, ...) after the last ones of their classes and round the ends. Of more rows than slots the last stay."""
+        """Writes rows (B, ...) after the last of their classes and round the ends; of more rows than slots the last stay."""
         order = torch.arange(len(labels), device=labels.device)
         same = labels[:, None] == labels
         place = (same & (order < order[:, None])).sum(dim=1)  # rows of the class before this one
