@@ -46,7 +46,7 @@ def paco(
     own = labels[:, None] == torch.arange(classes, device=logits.device)  # on a CPU, one_hot reads the labels' values
     target = own.to(logits.dtype)
     if smooth:
-        target = torch.where(own, 1 - smooth, smooth / (classes - 1)).to(logits.dtype)
+        target = (1 - smooth) * target + smooth / (classes - 1) * (1 - target)
     weight = torch.cat([beta * target, alpha * same.to(logits.dtype)], dim=1)
     return -((weight * log_p).sum(dim=1) / weight.sum(dim=1)).mean()
 
