@@ -1,4 +1,4 @@
-"""MDCS's loss: experts with powers of the class counts, each of which learns from its own view of an image that it gets right."""
+"""MDCS's loss: experts with powers of the class counts, each of which teaches its strong view of an image by its weak one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SPAN = (-0.5, 2.5)  # of the exponents, with null
 
 
 def consistency(weak: Tensor, strong: Tensor, labels: Tensor) -> Tensor:
-    """(E,): the mean of KL(softmax(weak) || softmax(strong)) over the rows whose weak logits (E, B, C) are largest for the label.
+    """(E,): the mean of KL(softmax(weak) || softmax(strong)) over the rows whose weak logits are largest for the label.
 
-    The weak logits get no gradient. An expert without such a row has 0. labels: (B,).
+    weak, strong: (E, B, C); the weak logits get no gradient. An expert without such a row has 0. labels: (B,).
     """
     teacher = weak.detach()
     right = teacher.argmax(dim=2) == labels

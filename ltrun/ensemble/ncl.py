@@ -39,9 +39,9 @@ def mutual(members: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def ncl(balanced: Tensor, mask: Tensor, base: Base, hard: float, distillation: float, hard_distillation: float) -> Tensor:
-    """A scalar: losses and mutual distillation of networks (E, B, C), and the same of logits that are 0 outside the mask (B, C).
+    """A scalar: losses and mutual distillation of networks (E, B, C), and the same of logits that are 0 outside a mask (B, C).
 
-    base: logits (B, C) -> scalar, summed over networks; `hard` weighs it for the masked logits. A divergence is divided by E - 1.
+    base: logits (B, C) -> scalar, summed over networks; `hard` weighs it for masked logits. A divergence is divided by E - 1.
     """
     masked, others = balanced * mask, max(len(balanced) - 1, 1)
     classified = torch.stack([base(logits) for logits in balanced]).sum()

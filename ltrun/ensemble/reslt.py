@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ltrun.ensemble.per_expert import check_number
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
-from ltrun.parts import Criterion, Term
+from ltrun.parts import Adjust, Criterion, Term, Weigh
 from ltrun.types import ClassStats, Labels, Outputs, Streams, fraction_of
 
 EPSILON = 1e-7  # added to the label's probability in a branch's own loss, as in the authors' code
@@ -78,8 +79,8 @@ class ResLT(Term):
         if not 0 <= beta <= 1:
             raise ConfigError(f"beta must lie between 0 and 1, got {beta}")
         self.starts, self.beta, self.classify = starts, beta, classify
-        criterion = Floored(classify.criterion)
-        self.own = Classification(adjusts=list(classify.adjusts), weighs=list(classify.weighs), criterion=criterion)  # type: ignore[arg-type]
+        adjusts, weighs = [cast(Adjust, part) for part in classify.adjusts], [cast(Weigh, part) for part in classify.weighs]
+        self.own = Classification(adjusts=adjusts, weighs=weighs, criterion=Floored(classify.criterion))
         self.register_buffer("rank", ranks(stats.counts), persistent=False)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
