@@ -5,6 +5,7 @@ from ltrun.network.bilateral import Bilateral
 from ltrun.network.experts import Experts
 from ltrun.network.momentum import Momentum
 from ltrun.network.plain import Plain, Projected, Projector
+from ltrun.network.residual_fusion import ResidualFusion
 from ltrun.network.resnet import ResNet
 from ltrun.network.resnet_cifar import ResNetCIFAR
 from ltrun.network.routed import Routed
@@ -12,6 +13,6 @@ from ltrun.network.timm_models import Timm
 from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
-    "Auxiliary", "Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "Routed",
-    "Timm", "TwoHeads",
+    "Auxiliary", "Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR",
+    "ResidualFusion", "Routed", "Timm", "TwoHeads",
 ]  # fmt: skip
