@@ -40,7 +40,8 @@ class Backbone(nn.Module):
     def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
         """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.
 
-        The branches are new modules with `width` times the channels. The backbone must not be used
+        The branches are new modules with `width` times the channels. `levels(images)` of the trunk is the maps after each of its
+        layers, `maps(maps)` of a branch the last maps, before pooling. The backbone must not be used
         afterwards. Raises ConfigError for a backbone that cannot be forked.
         """
         raise ConfigError(f"network: {type(self).__name__} cannot be forked into branches; choose ensemble=none")

@@ -154,6 +154,13 @@ class Trunk(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return _through(self, _stem(self, images))
 
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Returns the maps after each layer."""
+        found = [_stem(self, images)]
+        for name, layer in self.named_children():
+            found += [layer(found[-1])] if name.startswith("layer") else []
+        return found[1:]
+
 
 class Branch(Backbone):
     """The blocks after the cut of a fork, and pooling: maps (B, channels, H, W) -> features (B, D)."""
@@ -166,7 +173,11 @@ class Branch(Backbone):
         _initialise(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return _pool(_through(self, maps))
+        return _pool(self.maps(maps))
+
+    def maps(self, maps: Tensor) -> Tensor:
+        """Returns the last maps, which `forward` pools."""
+        return _through(self, maps)
 
 
 class Basic(nn.Module):

@@ -93,11 +93,16 @@ class Trunk(nn.Sequential):
     """The modules before the cut of a fork: convolution, batch normalisation, ReLU and blocks; images -> maps."""
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.levels(images)[-1]
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Returns the maps after each layer; a layer ends before a block that halves the resolution."""
         convolution, norm, _, *blocks = self
-        maps = norm_relu(norm, convolution(images))
+        found, maps = [], norm_relu(norm, convolution(images))
         for block in blocks:
+            found += [maps] if cast(Block, block).stride > 1 else []
             maps = block(maps)
-        return maps
+        return [*found, maps]
 
 
 class Branch(Backbone):
@@ -109,7 +114,11 @@ class Branch(Backbone):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return _pool(self.blocks(maps))
+        return _pool(self.maps(maps))
+
+    def maps(self, maps: Tensor) -> Tensor:
+        """Returns the last maps, which `forward` pools."""
+        return cast(Tensor, self.blocks(maps))
 
 
 class Block(nn.Module):

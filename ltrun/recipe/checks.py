@@ -18,6 +18,7 @@ GIVES = {
     "shapes": "classifier 'gist'",
     "experts": "ensemble 'ride' or 'sade'",
     "auxiliary": "transfer 'abc'",
+    "router": "ensemble 'ride_routing'",
 }
 NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # slots without an option 'none'
 
