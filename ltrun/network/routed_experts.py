@@ -67,7 +67,7 @@ class RoutedExperts(Network):
         if top < 1:
             raise ConfigError(f"top must be at least 1, got {top}")
         self.network = network
-        self.lengths = [branch.features for branch in network.branches]
+        self.lengths = network.lengths
         self.router = Router(self.lengths, top, num_classes)
         self.register_buffer("routes", torch.zeros((), dtype=torch.bool))
 
