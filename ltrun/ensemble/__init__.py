@@ -1,9 +1,12 @@
 """Ensemble losses: terms that train several classifiers together."""
 
+from ltrun.ensemble.ace import ACE, Paced
+from ltrun.ensemble.bags import BAGS
 from ltrun.ensemble.bbn import BBN
 from ltrun.ensemble.ride import RIDE
 from ltrun.ensemble.ride_routing import RIDERouting
 from ltrun.ensemble.sade import SADE
 from ltrun.ensemble.shike import SHIKE
+from ltrun.ensemble.tlc import TLC
 
-__all__ = ["BBN", "RIDE", "RIDERouting", "SADE", "SHIKE"]
+__all__ = ["ACE", "BAGS", "BBN", "Paced", "RIDE", "RIDERouting", "SADE", "SHIKE", "TLC"]

@@ -55,8 +55,8 @@ class SHIKE(Term):
     """SHIKE: sums the run's classification loss over experts, and adds what experts learn from each other.
 
     exchange: weight of the divergences between each two experts. hardest: weight of the divergences from the experts' best
-    knowledge of the classes that are not the label, with the hardest of them lowered to its mean logit. Both are means over rows;
-    the authors weigh means over rows and classes by 10 and 1, which is 0.1 and 0.01 here for the 100 classes of their code.
+    knowledge of the classes that are not the label, with the hardest of them lowered to its mean logit. Both are means over
+    rows; the authors weigh means over rows and classes by 10 and 1, which is 0.1 and 0.01 for the 100 classes of their code.
     Nothing is detached: experts learn both as teachers and as students.
 
     Jin et al., 2023, arXiv 2304.01279.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -26,7 +27,7 @@ def misleading_evidence(logits: Tensor, labels: Tensor) -> Tensor:
     wrong = 1 - F.one_hot(labels, logits.shape[1]).double()
     extra = wrong * logits.double().clamp(max=MOST).exp()  # alpha - 1
     alpha, total = extra + 1, (extra + 1).sum(dim=1, keepdim=True)
-    known = torch.lgamma(total)[:, 0] - torch.lgamma(alpha).sum(dim=1) - torch.lgamma(torch.full_like(total, alpha.shape[1]))[:, 0]
+    known = torch.lgamma(total)[:, 0] - torch.lgamma(alpha).sum(dim=1) - math.lgamma(alpha.shape[1])
     return known + (extra * (torch.digamma(alpha) - torch.digamma(total))).sum(dim=1)
 
 
@@ -41,10 +42,10 @@ class TLC(Term):
 
     An image's loss for an expert is the run's classification loss, here margin=ldam and reweighting=drw; plus the divergence of
     the evidence for wrong classes from none, whose weight grows evenly from 0 to `evidence` at the end; minus `diversity` times
-    the divergence of the expert from the combined prediction, whose temperature is lower for rarer classes from fraction `start`
-    of the stage on. An expert is engaged on images whose weight, which falls with the certainty of the experts before it, is
-    above `threshold` of the largest in the batch; see `Trustworthy`. The classification loss has the divisor of the run's class
-    weights; the authors divide by the number of images alone.
+    the divergence of the expert from the combined prediction, with a temperature that is lower for rarer classes from fraction
+    `start` of the stage on. An expert is engaged on images whose weight, which falls with the certainty of the experts before,
+    is above `threshold` of the largest in the batch; see `Trustworthy`. The classification loss has the divisor of the run's
+    class weights; the authors divide by the number of images alone.
 
     Li et al., 2022, arXiv 2111.09030.
     """

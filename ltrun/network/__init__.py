@@ -2,6 +2,7 @@
 
 from ltrun.network.auxiliary import Auxiliary
 from ltrun.network.bilateral import Bilateral
+from ltrun.network.complementary import Complementary
 from ltrun.network.depth_fusion import DepthFusion
 from ltrun.network.experts import Experts
 from ltrun.network.momentum import Momentum
@@ -11,9 +12,10 @@ from ltrun.network.resnet_cifar import ResNetCIFAR
 from ltrun.network.routed import Routed
 from ltrun.network.routed_experts import RoutedExperts
 from ltrun.network.timm_models import Timm
+from ltrun.network.trustworthy import Trustworthy
 from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
-    "Auxiliary", "Bilateral", "DepthFusion", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR",
-    "Routed", "RoutedExperts", "Timm", "TwoHeads",
+    "Auxiliary", "Bilateral", "Complementary", "DepthFusion", "Experts", "Momentum", "Plain", "Projected", "Projector",
+    "ResNet", "ResNetCIFAR", "Routed", "RoutedExperts", "Timm", "Trustworthy", "TwoHeads",
 ]  # fmt: skip

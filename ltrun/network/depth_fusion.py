@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -65,8 +66,7 @@ class Aligned(nn.Sequential):
 
     def __init__(self, channels: int, depth: int):
         widths = [channels >> (depth - step) for step in range(depth + 1)]
-        steps = zip(widths, widths[1:], strict=False)
-        super().__init__(*(Strided(before, after, index != 1) for index, (before, after) in enumerate(steps)))
+        super().__init__(*(Strided(*pair, rectified=index != 1) for index, pair in enumerate(pairwise(widths))))
 
 
 class Strided(nn.Module):

@@ -26,8 +26,8 @@ def routed(logits: Tensor, asks: Tensor) -> tuple[Tensor, Tensor]:
 class Router(Part):
     """RIDE's expert assignment: a logit above 0 asks for the next expert.
 
-    For each expert but the last a hidden layer of 16 reads its features, scaled to length 1; a layer that experts share reads it
-    after the `top` largest mean logits of the experts so far, in falling order. top: all classes, if there are fewer.
+    For each expert but the last, a hidden layer of 16 reads its features, scaled to length 1; a layer that experts share reads
+    it after the `top` largest mean logits of the experts so far, in falling order. top: all classes, if there are fewer.
 
     Wang et al., 2021, arXiv 2010.01809.
     """
@@ -50,11 +50,11 @@ class Router(Part):
 class RoutedExperts(Network):
     """Experts whose router decides, once it is trained, how many of them an image needs.
 
-    As long as the experts train, and in training mode, all experts run and their mean predicts. Once a stage has frozen them, an
-    image in evaluation mode begins with the first expert and goes on to the next while the router asks for it; the mean logits
-    of its experts predict. Branches run on the images that need them alone. In this mode `experts` (E, B, C) are the predictions
-    with at most 1, 2, ..., E experts, and there are no features. An exported graph computes all experts and gives the same
-    predictions.
+    As long as the experts train, and in training mode, all experts run and their mean predicts. Once a stage has frozen them,
+    an image in evaluation mode begins with the first expert and goes on to the next while the router asks for it; the mean
+    logits of its experts predict. Branches run on the images that need them alone. In this mode `experts` (E, B, C) are the
+    predictions with at most 1, 2, ..., E experts, and there are no features. An exported graph computes all experts and gives
+    the same predictions.
 
     Wang et al., 2021, arXiv 2010.01809.
     """
@@ -106,7 +106,8 @@ class RoutedExperts(Network):
         experts = outputs.need("experts")
         with torch.autocast(inputs.device.type, enabled=False):
             asks = (self.asks(outputs.need("features"), experts) > 0) | ~self.routes
-        within = [routed(experts, asks & (torch.arange(len(asks), device=asks.device) < n)[:, None])[0] for n in range(len(experts))]
+        places = torch.arange(len(asks), device=asks.device)[:, None]
+        within = [routed(experts, asks & (places < most))[0] for most in range(len(experts))]
         return Outputs(logits=within[-1], scale=outputs.scale, experts=torch.stack(within))
 
     def _skipping(self, inputs: Tensor) -> Outputs:

@@ -19,6 +19,8 @@ GIVES = {
     "experts": "ensemble 'ride' or 'sade'",
     "auxiliary": "transfer 'abc'",
     "router": "ensemble 'ride_routing'",
+    "owners": "ensemble 'ace'",
+    "groups": "classifier 'bags'",
 }
 NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # slots without an option 'none'
 
