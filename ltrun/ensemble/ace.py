@@ -75,11 +75,14 @@ class Paced(Update):
         counts = stats.counts.double()
         self.shares = [float((own * counts).sum() / counts.sum()) for own in nested_classes(stats)]
         experts = cast(Complementary, network).network
-        self.paced = [
-            (share, [*branch.parameters(), *head.parameters()])
+        paced = [
+            (1 - share, parameter)
             for share, branch, head in zip(self.shares, experts.branches, experts.heads, strict=True)
+            for parameter in (*branch.parameters(), *head.parameters())
             if share < 1
         ]
+        self.back = [share for share, _ in paced]
+        self.paced = [parameter for _, parameter in paced]  # a plain list, because the network owns the parameters
 
     def forward(
         self, objective: nn.Module, optimizer: Descent, streams: Streams
@@ -87,9 +90,8 @@ class Paced(Update):
         values, outputs, streams = objective(streams)
         optimizer.zero_grad(set_to_none=True)
         values["total"].backward()
-        before = [[parameter.detach().clone() for parameter in own] for _, own in self.paced]
+        before = [parameter.detach().clone() for parameter in self.paced]
         optimizer.step()
         with torch.no_grad():
-            for (share, own), old in zip(self.paced, before, strict=True):
-                torch._foreach_lerp_(own, old, 1 - share)
+            torch._foreach_lerp_(self.paced, before, self.back)
         return values, outputs, streams
