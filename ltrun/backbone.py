@@ -45,7 +45,8 @@ class Backbone(nn.Module):
 
         The branches are new modules with `width` times the channels and `depth` times the blocks of each layer, rounded, at
         least one: one number for all branches, or one for each. after='inputs' shares nothing; the trunk is then the identity.
-        The backbone must not be used afterwards. Raises ConfigError for a backbone that cannot be forked.
+        `levels(images)` of another trunk is the maps after each of its layers, `maps(maps)` of a branch its last maps, before
+        pooling. The backbone must not be used afterwards. Raises ConfigError for a backbone that cannot be forked.
         """
         raise ConfigError(f"network: {type(self).__name__} cannot be forked into branches; choose ensemble=none")
 

@@ -1,5 +1,6 @@
 """Classifiers: heads that turn features into logits."""
 
+from ltrun.classifier.bags import GroupedHead
 from ltrun.classifier.causal import Causal
 from ltrun.classifier.cosine import Cosine
 from ltrun.classifier.disalign import DisAlign
@@ -7,5 +8,6 @@ from ltrun.classifier.gist import GISTHead
 from ltrun.classifier.learnt_cosine import LearntCosine
 from ltrun.classifier.linear import Linear
 from ltrun.classifier.lws import LWS
+from ltrun.classifier.simcal import DualHead
 
-__all__ = ["Causal", "Cosine", "DisAlign", "GISTHead", "LWS", "LearntCosine", "Linear"]
+__all__ = ["Causal", "Cosine", "DisAlign", "DualHead", "GISTHead", "GroupedHead", "LWS", "LearntCosine", "Linear"]

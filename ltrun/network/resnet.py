@@ -118,8 +118,8 @@ class ResNet(Backbone):
     def fork(
         self, after: str, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
     ) -> tuple[nn.Module, list[Backbone]]:
-        """Cuts after 'layer1', 'layer2', 'layer3' or 'penultimate_block' (BBN: only the very last block is not shared), or
-        'inputs'.
+        """Cuts after 'stem', 'layer1', 'layer2', 'layer3' or 'penultimate_block' (BBN: only the very last block is not shared),
+        or 'inputs'.
 
         The trunk keeps this network's modules; the branches are new, and start as copies of the layers that they replace if
         those are pre-trained and width and depth are 1. Names stay:
@@ -128,7 +128,7 @@ class ResNet(Backbone):
         """
         last = [max(i for i, place in enumerate(self.places) if place[0] == f"layer{n}") for n in (1, 2, 3)]
         cuts = dict(zip(("layer1", "layer2", "layer3"), (n + 1 for n in last), strict=True))
-        cuts["penultimate_block"] = len(self.places) - 1
+        cuts |= {"stem": 0, "penultimate_block": len(self.places) - 1}
         if after != INPUTS and after not in cuts:
             raise ConfigError(f"after must name a block of the backbone, got '{after}'{did_you_mean(after, cuts)}")
         cut = 0 if after == INPUTS else cuts[after]
@@ -158,6 +158,7 @@ class Trunk(nn.Module):
     def __init__(self, network: ResNet, places: Iterable[Place]):
         super().__init__()
         self.pools, self.conv1, self.bn1 = network.pools, network.conv1, network.bn1
+        self.channels = self.conv1.out_channels
         for layer, number, *_ in places:
             block = network.get_submodule(f"{layer}.{number}")
             assert isinstance(block, Basic | Bottleneck)
@@ -166,6 +167,13 @@ class Trunk(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return _through(self, _stem(self, images))
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Returns the maps after each layer."""
+        found = [_stem(self, images)]
+        for name, layer in self.named_children():
+            found += [layer(found[-1])] if name.startswith("layer") else []
+        return found[1:]
 
 
 class Branch(Backbone):
@@ -187,7 +195,11 @@ class Branch(Backbone):
         _initialise(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return _pool(_through(self, _stem(self, maps) if self.whole else maps))
+        return _pool(self.maps(maps))
+
+    def maps(self, maps: Tensor) -> Tensor:
+        """Returns the last maps, which `forward` pools."""
+        return _through(self, _stem(self, maps) if self.whole else maps)
 
 
 class Basic(nn.Module):

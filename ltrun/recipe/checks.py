@@ -18,6 +18,9 @@ GIVES = {
     "shapes": "classifier 'gist'",
     "experts": "ensemble 'ride' or 'sade'",
     "auxiliary": "transfer 'abc'",
+    "router": "ensemble 'ride_routing'",
+    "owners": "ensemble 'ace'",
+    "groups": "classifier 'bags'",
 }
 NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # slots without an option 'none'
 
