@@ -66,10 +66,12 @@ class Crop(Protocol):
 
 
 class Augment(Part):
-    """cuts: whether it cuts photographs. Where a store decodes whole photographs, `crop` then says how they are cut there, and
-    `forward` is left out; a store of decoded images has `forward` do it. levels: number of strengths that it has. level_given:
-    (B,) strength of each image, while a test or a picture asks for it; None in training."""
+    """first: whether it needs images as stored, and so comes before the data set's own. cuts: whether it cuts photographs.
+    Where a store decodes whole photographs, `crop` then says how they are cut there, and `forward` is left out; a store of
+    decoded images has `forward` do it. levels: number of strengths that it has. level_given: (B,) strength of each image,
+    while a test or a picture asks for it; None in training."""
 
+    first: ClassVar[bool] = False
     cuts: ClassVar[bool] = False
     crop: Crop | None = None
     levels: int = 1

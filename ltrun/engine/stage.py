@@ -147,7 +147,7 @@ class StageRun(nn.Module):
         """Returns what a part may look at before an epoch."""
         labels, chains = self.context.splits.train.targets.primary, self.objective.augments
         augment = next((chain for chain in chains.values() if part in chain.children()), chains[MAIN])
-        return View(clock, self.context.stats, self._open, self.predict, generator, labels, augment)
+        return View(clock, self.context.stats, self._open, self.predict, generator, labels, augment, self.maps)
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, by: str | None = None) -> Outputs:
@@ -181,6 +181,20 @@ class StageRun(nn.Module):
         prepared = self.objective.prepared(streams)
         with self.context.precision.autocast():
             return self.context.ranks.forward(network, prepared, self.objective.need)
+
+    @torch.no_grad()
+    def maps(self, inputs: Tensor) -> Tensor:
+        """Returns the last maps (B, D, h, w) of stored inputs, in evaluation mode. Raises ConfigError where there are none."""
+        network, training = self.network, self.network.training
+        *before, _ = network.eval().pieces()
+        with self.context.precision.autocast():
+            maps = self.context.prepare(inputs)
+            for _, piece in before:
+                maps = piece(maps)
+        network.train(training)
+        if not before or maps.ndim != 4:
+            raise ConfigError("network: it has no maps before its features, which an option reads; choose another network")
+        return maps
 
     def _batches(self, stream: str, plan: Sequence[Tensor], clock: Clock) -> Iterator[Batch]:
         late = levers.gathers_in_the_step(self.context.settings.runtime)

@@ -14,18 +14,6 @@ from ltrun.ensemble.shike import SHIKE
 from ltrun.ensemble.tlc import TLC
 
 __all__ = [
-    "ACE",
-    "BAGS",
-    "BBN",
-    "BalPoE",
-    "MDCS",
-    "NCL",
-    "NCLPlus",
-    "Paced",
-    "RIDE",
-    "RIDERouting",
-    "ResLT",
-    "SADE",
-    "SHIKE",
+    "ACE", "BAGS", "BBN", "BalPoE", "MDCS", "NCL", "NCLPlus", "Paced", "RIDE", "RIDERouting", "ResLT", "SADE", "SHIKE",
     "TLC",
-]
+]  # fmt: skip

@@ -17,21 +17,6 @@ from ltrun.network.trustworthy import Trustworthy
 from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
-    "Auxiliary",
-    "Bilateral",
-    "Complementary",
-    "DepthFusion",
-    "Experts",
-    "Momentum",
-    "Plain",
-    "Projected",
-    "Projector",
-    "ResNet",
-    "ResNetCIFAR",
-    "ResidualFusion",
-    "Routed",
-    "RoutedExperts",
-    "Timm",
-    "Trustworthy",
-    "TwoHeads",
-]
+    "Auxiliary", "Bilateral", "Complementary", "DepthFusion", "Experts", "Momentum", "Plain", "Projected", "Projector",
+    "ResNet", "ResNetCIFAR", "ResidualFusion", "Routed", "RoutedExperts", "Timm", "Trustworthy", "TwoHeads",
+]  # fmt: skip

@@ -122,9 +122,9 @@ class _Reader:
                 raise ConfigError(f"{path}: no slot gives this stage a {role}; set {slot}=OPTION")
         if index and "head" in given.diff and "wrap" not in given.one and not reset_head:
             raise ConfigError(f"{path}.classifier: the trained head is kept; set {path}.reset_head=true for a new one")
-        streams = {
-            MAIN: Stream(given.one["sampler"], None, _augments(self.config, self.plugins) | given.named["augments"], "dataset")
-        }
+        augments = _augments(self.config, self.plugins) | given.named["augments"]
+        augments = dict(sorted(augments.items(), key=lambda item: not item[1].target.first))
+        streams = {MAIN: Stream(given.one["sampler"], None, augments, "dataset")}
         return Stage(
             name=name,
             epochs=self._epochs(diff, path),

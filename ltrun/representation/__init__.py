@@ -13,19 +13,6 @@ from ltrun.representation.supcon import SupCon
 from ltrun.representation.tsc import TSC, TSCQueue
 
 __all__ = [
-    "BCL",
-    "DROLT",
-    "FrequencyWeights",
-    "GML",
-    "GPaCo",
-    "HybridPSC",
-    "HybridSC",
-    "KCL",
-    "KCLQueue",
-    "PaCo",
-    "ProCo",
-    "SBCL",
-    "SupCon",
-    "TSC",
-    "TSCQueue",
-]
+    "BCL", "DROLT", "FrequencyWeights", "GML", "GPaCo", "HybridPSC", "HybridSC", "KCL", "KCLQueue", "PaCo", "ProCo", "SBCL",
+    "SupCon", "TSC", "TSCQueue",
+]  # fmt: skip
