@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -50,7 +50,7 @@ def ncl(balanced: Tensor, mask: Tensor, base: Base, hard: float, distillation: f
     return classified + hard * told_apart + learnt / others
 
 
-def ncl_plus(balanced: Tensor, masks: Tensor, bases: list[Base], hard: float, distillation: float) -> Tensor:
+def ncl_plus(balanced: Tensor, masks: Tensor, bases: Sequence[Base], hard: float, distillation: float) -> Tensor:
     """A scalar for A views of the same images: losses, distillation between a network's views, and between networks.
 
     balanced: (A, E, B, C). masks: (A, B, C), of which the first serves all views of a network. bases: of each view, logits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.network.experts import Experts
 from ltrun.numerics import in_float32, widened
-from ltrun.parts import Network, Part, Piece
+from ltrun.parts import Head, Network, Part, Piece
 from ltrun.types import Outputs, View
 
 
@@ -125,4 +127,4 @@ class RoutedExperts(Network):
             if len(rows) and index < len(experts.branches) - 1:
                 with torch.autocast(inputs.device.type, enabled=False):
                     rows = rows[self.router(index, features, found[-1][rows]) > 0]
-        return Outputs(logits=found[-1], scale=experts.heads[0].scale, experts=torch.stack(found))
+        return Outputs(logits=found[-1], scale=cast(Head, experts.heads[0]).scale, experts=torch.stack(found))

@@ -15,8 +15,8 @@ from ltrun.types import Streams
 
 def ascent(slopes: Sequence[Tensor], rho: float) -> list[Tensor]:
     """Returns rho * slope / norm for each tensor, with the norm over all of them together; zeros for slopes of zeros."""
-    norm = torch.stack(torch._foreach_norm(slopes)).norm()
-    return list(torch._foreach_mul(slopes, rho / (norm + 1e-16)))
+    norm = torch.stack(torch._foreach_norm(list(slopes))).norm()
+    return list(torch._foreach_mul(list(slopes), rho / (norm + 1e-16)))
 
 
 def check_rho(rho: float) -> None:
