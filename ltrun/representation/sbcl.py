@@ -36,11 +36,13 @@ def scatter(rows: Tensor) -> Tensor:
 
 
 def temperatures(scatters: Tensor, divided: Tensor, temperature: float) -> Tensor:
-    """(C,): temperature * scatter / mean scatter, scatters (C,) clipped to their 10th and 90th percentile; `temperature` for a
-    class that is not divided (C,)."""
+    """(C,): temperature * scatter / mean scatter, scatters (C,) clipped to their 10th and 90th percentile.
+
+    A class that is not divided (C,), or whose rows are all equal, has `temperature` itself.
+    """
     ends = scatters.quantile(torch.tensor([0.1, 0.9], dtype=scatters.dtype, device=scatters.device))
     clipped = scatters.clamp(*ends)
-    return torch.where(divided, temperature * clipped / clipped.mean().clamp(min=torch.finfo(clipped.dtype).tiny), temperature)
+    return torch.where(divided & (clipped > 0), temperature * clipped / clipped.mean(), temperature)
 
 
 def between_subclasses(embedding: Tensor, labels: Tensor, subclasses: Tensor, temperatures: Tensor) -> Tensor:
