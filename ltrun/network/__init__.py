@@ -3,7 +3,9 @@
 from ltrun.network.auxiliary import Auxiliary
 from ltrun.network.bilateral import Bilateral
 from ltrun.network.experts import Experts
+from ltrun.network.modulated import Modulated
 from ltrun.network.momentum import Momentum
+from ltrun.network.normalised import Normalised
 from ltrun.network.plain import Plain, Projected, Projector
 from ltrun.network.resnet import ResNet
 from ltrun.network.resnet_cifar import ResNetCIFAR
@@ -12,6 +14,6 @@ from ltrun.network.timm_models import Timm
 from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
-    "Auxiliary", "Bilateral", "Experts", "Momentum", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "Routed",
-    "Timm", "TwoHeads",
+    "Auxiliary", "Bilateral", "Experts", "Modulated", "Momentum", "Normalised", "Plain", "Projected", "Projector", "ResNet",
+    "ResNetCIFAR", "Routed", "Timm", "TwoHeads",
 ]  # fmt: skip
