@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ltrun.errors import ConfigError
 from ltrun.types import Preprocessing
 
+INPUTS = "inputs"  # the place before the first piece
 Piece = tuple[str, Callable[[Tensor], Tensor]]  # the place where a piece of a network ends, and the piece
 
 
@@ -37,10 +38,29 @@ class Backbone(nn.Module):
         """Returns the pieces that `forward` consists of, each with the name of the place where it ends, 'features' last."""
         return [("features", self)]
 
-    def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
+    def fork(
+        self, after: str, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
+    ) -> tuple[nn.Module, list[Backbone]]:
         """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.
 
-        The branches are new modules with `width` times the channels. The backbone must not be used
-        afterwards. Raises ConfigError for a backbone that cannot be forked.
+        The branches are new modules with `width` times the channels and `depth` times the blocks of each layer, rounded, at
+        least one: one number for all branches, or one for each. after='inputs' shares nothing; the trunk is then the identity.
+        `levels(images)` of another trunk is the maps after each of its layers, `maps(maps)` of a branch its last maps, before
+        pooling. The backbone must not be used afterwards. Raises ConfigError for a backbone that cannot be forked.
         """
         raise ConfigError(f"network: {type(self).__name__} cannot be forked into branches; choose ensemble=none")
+
+
+def for_each(value: float | Sequence[float], copies: int, name: str) -> list[float]:
+    """Returns a number for each branch. value: one for all, or a sequence. Raises ConfigError for another length."""
+    values = [value] * copies if isinstance(value, int | float) else list(value)
+    if len(values) != copies:
+        raise ConfigError(f"{name} must be one number, or a list of {copies}, one for each expert, got {values}")
+    return values
+
+
+def kept(blocks: int, depth: float) -> int:
+    """Returns how many of the blocks of a layer a branch of another depth has. Raises ConfigError for a depth of 0 or less."""
+    if depth <= 0:
+        raise ConfigError(f"depth must be above 0, got {depth}")
+    return max(1, round(depth * blocks))

@@ -84,7 +84,7 @@ fi
 for name in $STEPS; do
   case $name in
   tests)
-    step tests 45 "$PYTHON" -m pytest "$SITE"/tests/unit/{engine/test_step.py,kernels/test_images.py} -p no:cacheprovider -rA \
+    step tests 45 "$PYTHON" -m pytest "$SITE"/tests/unit/{kernels/test_images.py,engine/test_step.py} -p no:cacheprovider -rA \
       -k "replayed or failed_attempt or gpu_gives"
     ;;
   presets) bench presets 60 gpu/presets presets "${presets[@]}" ;;

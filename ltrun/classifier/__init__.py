@@ -1,5 +1,6 @@
 """Classifiers: heads that turn features into logits."""
 
+from ltrun.classifier.bags import GroupedHead
 from ltrun.classifier.causal import Causal
 from ltrun.classifier.cosine import Cosine
 from ltrun.classifier.disalign import DisAlign
@@ -12,8 +13,9 @@ from ltrun.classifier.meta_embedding import MetaEmbedding
 from ltrun.classifier.prior_estimator import PriorEstimator
 from ltrun.classifier.prototypes import Prototypes
 from ltrun.classifier.realistic_taxonomic import DeepRTC, Taxonomic
+from ltrun.classifier.simcal import DualHead
 
 __all__ = [
-    "Causal", "Cosine", "DeepRTC", "DisAlign", "DotRegression", "ETF", "GISTHead", "LWS", "LearntCosine", "Linear",
-    "MetaEmbedding", "PriorEstimator", "Prototypes", "Taxonomic",
+    "Causal", "Cosine", "DeepRTC", "DisAlign", "DotRegression", "DualHead", "ETF", "GISTHead", "GroupedHead", "LearntCosine",
+    "Linear", "LWS", "MetaEmbedding", "PriorEstimator", "Prototypes", "Taxonomic",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ltrun.backbone import INPUTS, for_each, kept
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
 from ltrun.network.run_weights import of_run
@@ -114,27 +115,39 @@ class ResNet(Backbone):
         first = layers[0][1]
         return [(layers[0][0], lambda images: first(_stem(self, images))), *layers[1:], ("features", _pool)]
 
-    def fork(self, after: str, copies: int, width: float = 1.0) -> tuple[nn.Module, list[Backbone]]:
-        """Cuts after 'layer1', 'layer2', 'layer3' or 'penultimate_block' (BBN: only the very last block is not shared).
+    def fork(
+        self, after: str, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
+    ) -> tuple[nn.Module, list[Backbone]]:
+        """Cuts after 'stem', 'layer1', 'layer2', 'layer3' or 'penultimate_block' (BBN: only the very last block is not shared),
+        or 'inputs'.
 
         The trunk keeps this network's modules; the branches are new, and start as copies of the layers that they replace if
-        those are pre-trained and width is 1. Names stay: `trunk.layer2.0.conv1.weight`, `branches.0.layer3.0.conv1.weight`.
+        those are pre-trained and width and depth are 1. Names stay:
+        `trunk.layer2.0.conv1.weight`, `branches.0.layer3.0.conv1.weight`.
         Raises ConfigError for an unknown block and a width without channels.
         """
         last = [max(i for i, place in enumerate(self.places) if place[0] == f"layer{n}") for n in (1, 2, 3)]
         cuts = dict(zip(("layer1", "layer2", "layer3"), (n + 1 for n in last), strict=True))
-        cuts["penultimate_block"] = len(self.places) - 1
-        if after not in cuts:
+        cuts |= {"stem": 0, "penultimate_block": len(self.places) - 1}
+        if after != INPUTS and after not in cuts:
             raise ConfigError(f"after must name a block of the backbone, got '{after}'{did_you_mean(after, cuts)}")
-        trunk = Trunk(self, self.places[: cuts[after]])
-        branches: list[Backbone] = [
-            Branch(self.block, self.places[cuts[after] :], trunk.channels, width) for _ in range(copies)
-        ]
-        if self.pretrained and width == 1:
-            trained = self.state_dict()
-            for branch in branches:
+        cut = 0 if after == INPUTS else cuts[after]
+        trunk = nn.Identity() if after == INPUTS else Trunk(self, self.places[:cut])
+        branches = list[Backbone]()
+        for wide, deep in zip(for_each(width, copies, "width"), for_each(depth, copies, "depth"), strict=True):
+            branch = Branch(self, self._places(cut, deep), trunk.channels if isinstance(trunk, Trunk) else None, wide)
+            if self.pretrained and (wide, deep) == (1, 1):
+                trained = self.state_dict()
                 branch.load_state_dict({name: trained[name] for name in branch.state_dict()})
+            branches.append(branch)
         return trunk, branches
+
+    def _places(self, cut: int, depth: float) -> list[Place]:
+        """Returns the places of the blocks behind a cut in a branch of another depth."""
+        layers: dict[str, list[Place]] = {}
+        for place in self.places[cut:]:
+            layers.setdefault(place[0], []).append(place)
+        return [place for layer in layers.values() for place in layer[: kept(len(layer), depth)]]
 
 
 class Trunk(nn.Module):
@@ -145,6 +158,7 @@ class Trunk(nn.Module):
     def __init__(self, network: ResNet, places: Iterable[Place]):
         super().__init__()
         self.pools, self.conv1, self.bn1 = network.pools, network.conv1, network.bn1
+        self.channels = self.conv1.out_channels
         for layer, number, *_ in places:
             block = network.get_submodule(f"{layer}.{number}")
             assert isinstance(block, Basic | Bottleneck)
@@ -154,19 +168,38 @@ class Trunk(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return _through(self, _stem(self, images))
 
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Returns the maps after each layer."""
+        found = [_stem(self, images)]
+        for name, layer in self.named_children():
+            found += [layer(found[-1])] if name.startswith("layer") else []
+        return found[1:]
+
 
 class Branch(Backbone):
-    """The blocks after the cut of a fork, and pooling: maps (B, channels, H, W) -> features (B, D)."""
+    """The blocks after the cut of a fork, and pooling: maps (B, channels, H, W) -> features (B, D). channels: None for a whole
+    network, which begins with images."""
 
-    def __init__(self, block: MakeBlock, places: Sequence[Place], channels: int, width: float):
+    def __init__(self, network: ResNet, places: Sequence[Place], channels: int | None, width: float):
         super().__init__()
         if any(int(width * planes) < 1 for _, _, planes, _ in places):
             raise ConfigError(f"width must leave channels in every block, got {width}")
-        self.features = _add(self, block, places, channels, width)
+        self.whole = channels is None
+        if channels is None:
+            first, channels = network.conv1, int(width * network.conv1.out_channels)
+            side, stride = first.kernel_size[0], first.stride[0]
+            self.pools, self.normalised = network.pools, (("conv1", "bn1"),)
+            self.conv1 = _convolution(first.in_channels, channels, side, stride)
+            self.bn1 = nn.BatchNorm2d(channels)
+        self.features = _add(self, network.block, places, channels, width)
         _initialise(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return _pool(_through(self, maps))
+        return _pool(self.maps(maps))
+
+    def maps(self, maps: Tensor) -> Tensor:
+        """Returns the last maps, which `forward` pools."""
+        return _through(self, _stem(self, maps) if self.whole else maps)
 
 
 class Basic(nn.Module):
@@ -237,7 +270,7 @@ def _place(module: nn.Module, layer: str, number: str, block: nn.Module) -> None
     module.get_submodule(layer).add_module(number, block)
 
 
-def _stem(network: ResNet | Trunk, images: Tensor) -> Tensor:
+def _stem(network: ResNet | Trunk | Branch, images: Tensor) -> Tensor:
     maps = norm_relu(network.bn1, network.conv1(images))
     return F.max_pool2d(maps, kernel_size=3, stride=2, padding=1) if network.pools else maps
 

@@ -22,6 +22,9 @@ GIVES = {
     "taxonomy": "classifier 'realistic_taxonomic'",
     "priors": "representation 'npe'",
     "memory": "representation 'oltr'",
+    "router": "ensemble 'ride_routing'",
+    "owners": "ensemble 'ace'",
+    "groups": "classifier 'bags'",
 }
 NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # slots without an option 'none'
 
@@ -82,6 +85,17 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
         for _, term in stage.terms.values():
             if not term.target.mixed:
                 raise ConfigError(f"{mixer.origin} mixes labels, which {term.origin} cannot use; drop one of them")
+
+
+def check_trained(last: Stage) -> None:
+    """Raises ConfigError for a classifier that predicts without training: no term of the last stage reads its logits."""
+    loss = last.terms["classification"][1] if "classification" in last.terms else None
+    read = frozenset().union(*(node.target.reads for _, term in last.terms.values() for node in term.walk()))
+    if loss is not None and not read & {"logits", "experts"}:
+        raise ConfigError(
+            f"{loss.origin} trains no classifier, and no stage after '{last.name}' does; set decoupling=linear, which trains "
+            "one on the frozen features"
+        )
 
 
 def _check_inside(stage: Stage, first: Stage) -> None:

@@ -48,7 +48,7 @@ def rehearsed(folder: Path, *overrides: str, **changes: Any) -> Trainer:
             "stages.classifier.reweighting.weigh.exponent must not be negative",
         ),
         (("method=crt",), {"stages__classifier__trainable": ["nothing*"]}, "stages.classifier.trainable: no parameter"),
-        (("method=sade",), {"ensemble__network__num_experts": 1}, "num_experts must be at least 2"),
+        (("method=sade",), {"ensemble__network__num_experts": 1}, "num_experts must lie between 2 and 6"),
         (("posthoc=tau_norm",), {"posthoc__predictors__tau_norm__tau": -1.0}, "posthoc.predictors.tau_norm.tau"),
         (("margin=pml", "classifier=cosine"), {"margin__adjust__hidden": 10**9}, "margin.adjust.hidden must be at least 1 and"),
         ((), {"network__width": 10**14}, "does not fit into memory; lower network.depth=8 or network.width=100000000000000"),

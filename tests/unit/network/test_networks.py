@@ -193,7 +193,7 @@ def test_one_graph_serves_every_epoch(name: str) -> None:
         (lambda: ResNetCIFAR(8, 0, in_channels=3), "width must be at least 1, got 0"),
         (lambda: backbone().fork("layer9", 2), r"after must name a block.*'layer9'; known: layer1, layer2"),
         (lambda: backbone().fork("layer1", 2, 0.25), "width must leave at least the 16 channels of layer1, got 0.25"),
-        (lambda: Experts(1, backbone=backbone(), make_head=make_head), "num_experts must be at least 2, got 1"),
+        (lambda: Experts(1, backbone=backbone(), make_head=make_head), "num_experts must lie between 2 and 6, got 1"),
         (lambda: Momentum(projected(3), momentum=1.0), r"momentum must be at least 0 and below 1, got 1\.0"),
         (lambda: Projector(out=0, backbone=backbone()), "hidden and out must be at least 1, got None and 0"),
         (lambda: Cosine(0.0, features=4, num_classes=2), r"scale must be above 0, got 0\.0"),

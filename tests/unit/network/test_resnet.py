@@ -225,3 +225,13 @@ def test_channels_last_gives_the_same_features(shape: dict[str, int]) -> None:
 def test_a_senseless_value_is_refused(build: Callable[[], object], sentence: str) -> None:
     with torch.device("meta"), pytest.raises(ConfigError, match=sentence):
         build()
+
+
+def test_whole_networks_of_another_width_and_depth_share_nothing() -> None:
+    trunk, branches = network(depth=18).fork("inputs", 2, [1.0, 0.5], [1.0, 0.5])
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(trunk(images), images)
+    assert [branch(images).shape[1] for branch in branches] == [512, 256]
+    plain = {name: tensor.shape for name, tensor in network(depth=18).state_dict().items()}
+    assert {name: tensor.shape for name, tensor in branches[0].state_dict().items()} == plain
+    assert not any(name.startswith("layer1.1") for name, _ in branches[1].named_parameters())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ltrun.network import ResNetCIFAR
 from tests.support.networks import backbone
 
 
@@ -28,3 +29,19 @@ def test_a_fork_of_full_width_computes_the_same_as_the_backbone() -> None:
         for target, value in zip(own, tensors, strict=True):
             target.copy_(value)
         torch.testing.assert_close(branch.eval()(trunk.eval()(images)), expected)
+
+
+def test_branches_differ_in_width_and_depth() -> None:
+    trunk, branches = backbone(depth=32).fork("layer1", 3, [1.0, 0.75, 2.0], [1.0, 0.6, 0.1])
+    shared = trunk(torch.randn(2, 3, 16, 16))
+    assert [branch(shared).shape[1] for branch in branches] == [64, 48, 128]
+    assert [len(list(branch.blocks)) for branch in branches] == [10, 6, 2]  # type: ignore[arg-type]
+
+
+def test_whole_networks_share_nothing_and_begin_apart() -> None:
+    trunk, branches = backbone(depth=20).fork("inputs", 2, [1.0, 0.5], [1.0, 1 / 3])
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(trunk(images), images)
+    assert [branch(trunk(images)).shape[1] for branch in branches] == [64, 32]
+    sizes = [sum(p.numel() for p in branch.parameters()) for branch in branches]
+    assert sizes == [sum(p.numel() for p in ResNetCIFAR(d, w, in_channels=3).parameters()) for d, w in ((20, 16), (8, 8))]
