@@ -5,7 +5,9 @@ from ltrun.network.bilateral import Bilateral
 from ltrun.network.complementary import Complementary
 from ltrun.network.depth_fusion import DepthFusion
 from ltrun.network.experts import Experts
+from ltrun.network.modulated import Modulated
 from ltrun.network.momentum import Momentum
+from ltrun.network.normalised import Normalised
 from ltrun.network.plain import Plain, Projected, Projector
 from ltrun.network.residual_fusion import ResidualFusion
 from ltrun.network.resnet import ResNet
@@ -17,6 +19,7 @@ from ltrun.network.trustworthy import Trustworthy
 from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
-    "Auxiliary", "Bilateral", "Complementary", "DepthFusion", "Experts", "Momentum", "Plain", "Projected", "Projector",
-    "ResNet", "ResNetCIFAR", "ResidualFusion", "Routed", "RoutedExperts", "Timm", "Trustworthy", "TwoHeads",
+    "Auxiliary", "Bilateral", "Complementary", "DepthFusion", "Experts", "Modulated", "Momentum", "Normalised", "Plain",
+    "Projected", "Projector", "ResidualFusion", "ResNet", "ResNetCIFAR", "Routed", "RoutedExperts", "Timm", "Trustworthy",
+    "TwoHeads",
 ]  # fmt: skip

@@ -18,6 +18,10 @@ GIVES = {
     "shapes": "classifier 'gist'",
     "experts": "ensemble 'ride' or 'sade'",
     "auxiliary": "transfer 'abc'",
+    "simplex": "classifier 'etf'",
+    "taxonomy": "classifier 'realistic_taxonomic'",
+    "priors": "representation 'npe'",
+    "memory": "representation 'oltr'",
     "router": "ensemble 'ride_routing'",
     "owners": "ensemble 'ace'",
     "groups": "classifier 'bags'",
@@ -39,7 +43,8 @@ def provided_by(stages: Sequence[Stage]) -> Iterator[Provided]:
         if stage.wrap is not None:
             name, has = stage.wrap.origin, stage.wrap.target.provides | (has & stage.wrap.target.keeps)
         fields = network.target.provides if "head" in has else network.target.provides - {"head"}
-        yield {network.origin or "the plain network (ensemble=none)": fields, name: has - {"head"}}
+        shown = network.origin or "the plain network (ensemble=none)"
+        yield {shown: fields} | {name: has - {"head"} | (fields if name == shown else frozenset())}
 
 
 def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
@@ -69,6 +74,7 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
     for part in stage.parts():
         _check_reads(part, provided)
     _check_outer(stage, stage.update)
+    _check_fixed(stage, provided)
     for name in network.target.terms:
         if name not in stage.terms:
             raise ConfigError(
@@ -125,6 +131,16 @@ def _check_inside(stage: Stage, first: Stage) -> None:
                 raise ConfigError(
                     f"{term.origin or term.path} needs the teacher '{name}', which no slot of stage '{stage.name}' provides"
                 )
+
+
+def _check_fixed(stage: Stage, provided: Provided) -> None:
+    """Raises ConfigError for a stage that trains the classifier alone, where that has nothing to learn."""
+    name = next((option for option, has in provided.items() if "simplex" in has), None)
+    if name is not None and stage.trainable and all("head" in pattern for pattern in stage.trainable):
+        _, _, place = stage.streams[MAIN].sampler.origin.partition(" in ")  # "stage 'classifier' of decoupling=crt"
+        raise ConfigError(
+            f"{name} is fixed, and {place or f'stage {stage.name!r}'} trains nothing but the classifier; drop one of them"
+        )
 
 
 def _check_outer(stage: Stage, update: Bound[parts.Update]) -> None:

@@ -136,7 +136,7 @@ class _Reader:
             weighs=given.chain["weigh"],
             network=given.one.get("network") or bind({"_target_": "ltrun.network.Plain"}, "network", parts.Network),
             head=given.one["head"],
-            wrap=given.one.get("wrap") if index == 0 or diff.get("classifier") is not None else None,
+            wrap=given.one.get("wrap") if index == 0 or "wrap" in given.diff else None,
             update=given.one.get("update") or bind({"_target_": "ltrun.engine.update.Plain"}, "update", parts.Update),
             criterion=given.one.get("criterion"),
             average=self._average(given),
