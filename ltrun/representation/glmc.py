@@ -70,7 +70,7 @@ class GLMC(Term):
     """Global and local mixture consistency, for a network with two heads, of which the second predicts.
 
     a * loss of the first head + (1 - a) * loss of the second head, whose labels weigh n ** -power, scaled to a sum of C; both
-    summed over the views `main` and `second`; plus `contrast` times `consistency`. a = 1 - (epoch / epochs) ** 2. Losses are the
+    summed over views `main` and `second`; plus `contrast` times `consistency`. a = 1 - (epoch / epochs) ** 2. Losses are the
     run's classification loss. dim: of the projector and the predictor, linear layers without norm that this part holds.
 
     Du et al., 2023, arXiv 2305.08661.
