@@ -92,10 +92,10 @@ def step_of_features(logits: Tensor, weight: Tensor, targets: Labels, radius: Te
 
 
 class FeatureSAM(Term):
-    """CC-SAM's second stage: (1 - a) * loss + a * loss at moved features, in which class c weighs v_c.
+    """CC-SAM's second stage: (1 - a) * loss + a * loss at moved features, where rows of class c weigh v_c.
 
-    v_c = ln(n_max / n_c + 0.01) / 2. The features of a row move by v_c up its class's loss. a = min(t / T, limit) in epoch t of
-    T, counted from 1. Both losses are the run's classification loss. The largest class weighs 0.005.
+    v_c = ln(n_max / n_c + 0.01) / 2, which is 0.005 for the largest class. The features of a row move by v_c up the loss of its
+    class. a = min(t / T, limit) in epoch t of T, counted from 1. Both losses are the run's classification loss.
 
     Zhou et al., 2023, CVPR 2023 (Class-Conditional Sharpness-Aware Minimization).
     """

@@ -53,8 +53,8 @@ class ImbSAM(Update):
     def adapt(self, view: View) -> None:
         if self.least >= self.few:  # not known before the run's own data are open
             raise ConfigError(
-                f"regularization.update.few must be above {self.least}, the images of the smallest class, got {self.few}: "
-                "there is no tail class; raise it, or set regularization=sam"
+                f"regularization.update.few must be above {self.least}, the images of the smallest class, got {self.few}; "
+                "without a tail class, choose regularization=sam"
             )
 
     def forward(self, objective: Objective, optimizer: Descent, streams: Streams) -> Outcome:

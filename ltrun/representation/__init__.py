@@ -3,6 +3,7 @@
 from ltrun.representation.bcl import BCL
 from ltrun.representation.class_rectification import CRL
 from ltrun.representation.dro_lt import DROLT, FrequencyWeights
+from ltrun.representation.glmc import GLMC, GlobalLocalMixture
 from ltrun.representation.gml import GML
 from ltrun.representation.gpaco import GPaCo
 from ltrun.representation.hybrid import HybridPSC, HybridSC
@@ -17,6 +18,25 @@ from ltrun.representation.supcon import SupCon
 from ltrun.representation.tsc import TSC, TSCQueue
 
 __all__ = [
-    "BCL", "CRL", "DiscriminativeCentroids", "DROLT", "FrequencyWeights", "GML", "GPaCo", "HybridPSC", "HybridSC", "KCL",
-    "KCLQueue", "NPE", "PaCo", "ProCo", "RangeLoss", "SBCL", "SupCon", "TSC", "TSCQueue",
-]  # fmt: skip
+    "BCL",
+    "CRL",
+    "DROLT",
+    "DiscriminativeCentroids",
+    "FrequencyWeights",
+    "GLMC",
+    "GML",
+    "GPaCo",
+    "GlobalLocalMixture",
+    "HybridPSC",
+    "HybridSC",
+    "KCL",
+    "KCLQueue",
+    "NPE",
+    "PaCo",
+    "ProCo",
+    "RangeLoss",
+    "SBCL",
+    "SupCon",
+    "TSC",
+    "TSCQueue",
+]
