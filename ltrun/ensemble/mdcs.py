@@ -55,13 +55,13 @@ class MDCS(Term):
     times the consistency of the views is added, for rows that the weak view gets right by the shifted logits; it grows from
     0 over the first fraction `ramp` of the stage. The mean of the plain logits predicts.
 
-    The weak view is stream `main`, with the run's augmentation (rotation in the paper), the strong one stream `strong`. Each
+    The weak view is stream `main`, with the run's augmentation (rotation in the paper), the strong one stream `student`. Each
     stream has its own batch statistics, where the authors normalise both views together.
 
     Zhao et al., 2023, arXiv 2308.09922.
     """
 
-    streams = ("main", "strong")
+    streams = ("main", "student")
     reads = frozenset({"experts"})
     mixed = False
     balances = True

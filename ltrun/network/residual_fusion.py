@@ -17,15 +17,15 @@ from ltrun.types import Outputs
 class ResidualFusion(Network):
     """maps of the backbone -> a batch normalisation for each branch -> average pooling -> one head for all branches.
 
-    experts: (E, B, C) logits of each branch; logits and features: their sums over the branches, so a linear head's class
-    weights make the logits, up to the bias, and tau-normalisation, which the authors use on large sets, composes. The
-    branches cost 2 D parameters each: 470,388 in all for ResNet-32, three branches and 100 classes. On ImageNet-LT the authors
-    have a further 1x1 convolution in each branch.
+    experts: (E, B, C) logits of each branch; logits and features: their sums over the branches. `head` is not provided, because
+    its class weights make the logits of three features, none of which is the sum. The branches cost 2 D parameters each:
+    470,388 in all for ResNet-32, three branches and 100 classes. On photographs the authors have a further 1x1 convolution
+    in each branch, and tau-normalise the class weights at test time.
 
     Cui et al., 2021 (ResLT), arXiv 2101.10633.
     """
 
-    provides = frozenset({"features", "logits", "experts", "head"})
+    provides = frozenset({"features", "logits", "experts"})
 
     def __init__(self, num_experts: int = 3, *, backbone: Backbone, make_head: Callable[[int], Head]):
         super().__init__()
@@ -53,4 +53,4 @@ class ResidualFusion(Network):
 
     def decide(self, features: Tensor) -> Outputs:
         experts = in_float32(self.head, features.flatten(0, 1)).unflatten(0, features.shape[:2])
-        return Outputs(features.sum(dim=0), experts.sum(dim=0), self.head.scale, self.head.classes, experts)
+        return Outputs(features.sum(dim=0), experts.sum(dim=0), scale=self.head.scale, experts=experts)

@@ -146,7 +146,7 @@ def test_mdcs(golden: Golden, name: str, dtype: torch.dtype) -> None:
 
 
 def _views(half: int) -> list[tuple[str, slice]]:
-    return [("main", slice(None, half)), ("strong", slice(half, None))]
+    return [("main", slice(None, half)), ("student", slice(half, None))]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -10,8 +10,6 @@ from ltrun.classifier import Cosine, Linear
 from ltrun.errors import ConfigError
 from ltrun.network import Experts, ResidualFusion, ResNetCIFAR
 from ltrun.parts import Backbone, Head, Network
-from ltrun.posthoc import TauNorm
-from ltrun.posthoc.tau_norm import tau_normalised
 from tests.support.narrow import present
 from tests.support.networks import backbone, make_head
 
@@ -26,8 +24,6 @@ def test_the_sum_of_the_branches_predicts(branches: int) -> None:
     head = made.get_submodule("head")
     assert isinstance(head, Linear)
     torch.testing.assert_close(outputs.need("logits"), features @ head.classes.T + branches * present(head.bias))
-    tau = TauNorm(0.7)(outputs)
-    torch.testing.assert_close(tau, features @ tau_normalised(head.classes, 0.7).T)
 
 
 def test_branches_differ_in_scale_and_shift_of_the_last_maps() -> None:
@@ -85,5 +81,5 @@ def test_the_numbers_of_parameters_are_those_of_the_authors_code(
     assert size(ResidualFusion(backbone=body(), make_head=linear)) == reslt
     assert size(Experts(3, "layer1", 1.0, backbone=body(), make_head=cosine)) == balpoe
     assert size(Experts(3, "layer1", 0.75, backbone=body(), make_head=cosine)) == mdcs
-    assert size(Experts(3, None, 1.0, backbone=body(), make_head=linear)) == ncl
-    assert size(Experts(2, None, 1.0, backbone=body(), make_head=linear)) == ncl_plus
+    assert size(Experts(3, "inputs", 1.0, backbone=body(), make_head=linear)) == ncl
+    assert size(Experts(2, "inputs", 1.0, backbone=body(), make_head=linear)) == ncl_plus
