@@ -82,7 +82,9 @@ class Paced(Update):
             if share < 1
         ]
         self.back = [share for share, _ in paced]
-        self.paced = [parameter for _, parameter in paced]  # a plain list, because the network owns the parameters
+        self.paced: list[Tensor] = [
+            parameter for _, parameter in paced
+        ]  # a plain list, because the network owns the parameters
 
     def forward(
         self, objective: nn.Module, optimizer: Descent, streams: Streams

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.network.experts import Experts
 from ltrun.numerics import in_float32, widened
-from ltrun.parts import Network, Part, Piece
+from ltrun.parts import Head, Network, Part, Piece
 from ltrun.types import Outputs, View
 
 
@@ -67,7 +69,7 @@ class RoutedExperts(Network):
         if top < 1:
             raise ConfigError(f"top must be at least 1, got {top}")
         self.network = network
-        self.lengths = network.lengths
+        self.lengths, self.num_classes = network.lengths, num_classes
         self.router = Router(self.lengths, top, num_classes)
         self.register_buffer("routes", torch.zeros((), dtype=torch.bool))
 
@@ -114,15 +116,16 @@ class RoutedExperts(Network):
         """Runs each branch on the images that need it alone."""
         shared, experts = self.network.trunk(inputs), self.network
         rows = torch.arange(len(inputs), device=inputs.device)
-        total, used, found = torch.zeros(()), torch.zeros(len(inputs), 1, device=inputs.device), list[Tensor]()
+        total, used = (torch.zeros(len(inputs), length, device=inputs.device) for length in (self.num_classes, 1))
+        found: list[Tensor] = []
         for index, (branch, head) in enumerate(zip(experts.branches, experts.heads, strict=True)):
             if len(rows):
                 features = widened(branch(shared[rows]))
                 logits = in_float32(head, features)
-                total = logits if index == 0 else total.index_add(0, rows, logits)
+                total = total.index_add(0, rows, logits)
                 used[rows] += 1
             found.append(total / used)
             if len(rows) and index < len(experts.branches) - 1:
                 with torch.autocast(inputs.device.type, enabled=False):
                     rows = rows[self.router(index, features, found[-1][rows]) > 0]
-        return Outputs(logits=found[-1], scale=experts.heads[0].scale, experts=torch.stack(found))
+        return Outputs(logits=found[-1], scale=cast(Head, experts.heads[0]).scale, experts=torch.stack(found))
