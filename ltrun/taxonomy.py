@@ -7,7 +7,7 @@ from typing import Any
 
 STAGE_SLOTS = (
     "resampling", "reweighting", "margin", "logit_adjustment", "augmentation", "transfer", "representation", "classifier",
-    "ensemble",
+    "ensemble", "regularization",
 )  # fmt: skip  # slots of every stage, in the order in which they contribute
 SLOTS = (*STAGE_SLOTS, "decoupling", "posthoc")
 SETTINGS = ("network", "optimizer", "schedule")

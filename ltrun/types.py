@@ -264,6 +264,10 @@ def fraction_of(epochs: int, fraction: float) -> int:
     return int(fraction * epochs + 1e-9)
 
 
+def unseen(inputs: Tensor) -> Tensor:
+    raise TrainingError("this view shows no maps; give it `maps`")
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """Read-only access of a part to the training set and the network, for its `adapt`.
@@ -271,6 +275,7 @@ class View:
     open: row numbers (N,) of the training set -> Batch, inputs as stored; split="unlabelled": of the unlabelled images.
     predict: inputs as stored -> Outputs, without gradient, in evaluation mode; predict(inputs, "teacher"): of that teacher.
     labels: (N,) of the training set. augment: stored batch -> the batch as the stream of the part augments it, else main.
+    maps: inputs as stored -> (B, D, h, w), the network's last maps before its features, as `predict` computes them.
     """
 
     clock: Clock
@@ -280,6 +285,7 @@ class View:
     generator: torch.Generator
     labels: Tensor
     augment: Callable[[Batch], Batch]
+    maps: Callable[[Tensor], Tensor] = unseen
 
 
 def seed_of(*keys: object) -> int:
@@ -292,6 +298,7 @@ def seed_of(*keys: object) -> int:
     | seed, stage, epoch | augmentation, mixing and noise of an epoch; with "samplers", the rows |
     | seed, "posthoc", name | random numbers of a post-hoc part |
     | seed, "augmented evaluation", epoch | augmented views for a post-hoc part; with "crops", crops of photographs |
+    | seed, stage, epoch, "statistics" | rows and augmentation for statistics of averaged weights; with "samplers", the rows |
     | seed, stage, epoch, "crops", stream | crops of photographs in an epoch |
     """
     digest = hashlib.sha256(repr(keys).encode()).digest()

@@ -6,6 +6,7 @@ All parts work on whole batches on their device, with static shapes, and draw fr
 from ltrun.augmentation.aug_mix import AugMix
 from ltrun.augmentation.autoaugment import AutoAugment
 from ltrun.augmentation.blur import Blur
+from ltrun.augmentation.cam import CAM
 from ltrun.augmentation.cmo import CMO
 from ltrun.augmentation.colour_jitter import ColourJitter
 from ltrun.augmentation.crop_flip import CropFlip
@@ -35,7 +36,7 @@ from ltrun.augmentation.trivial_augment import TrivialAugment
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AugMix", "AutoAugment", "Blur", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout", "FASA",
-    "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "RISDA", "RSG",
+    "AugMix", "AutoAugment", "Blur", "CAM", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout",
+    "FASA", "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "RISDA", "RSG",
     "RandAugment", "RandomErasing", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "TrivialAugment", "UniMix",
 ]  # fmt: skip

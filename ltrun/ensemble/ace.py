@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.network.complementary import Complementary, nested_classes
-from ltrun.parts import Descent, Network, Term, Update
+from ltrun.parts import Descent, Network, Objective, Outcome, Term, Update
 from ltrun.types import ClassStats, Labels, Outputs, Streams
 
 FAR = 1e4  # what the logits of foreign classes lose in the softmax, which gives them a probability of exactly 0
@@ -86,9 +86,7 @@ class Paced(Update):
             parameter for _, parameter in paced
         ]  # a plain list, because the network owns the parameters
 
-    def forward(
-        self, objective: nn.Module, optimizer: Descent, streams: Streams
-    ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
+    def forward(self, objective: Objective, optimizer: Descent, streams: Streams) -> Outcome:
         values, outputs, streams = objective(streams)
         optimizer.zero_grad(set_to_none=True)
         values["total"].backward()

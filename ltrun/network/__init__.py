@@ -7,6 +7,7 @@ from ltrun.network.depth_fusion import DepthFusion
 from ltrun.network.experts import Experts
 from ltrun.network.momentum import Momentum
 from ltrun.network.plain import Plain, Projected, Projector
+from ltrun.network.residual_fusion import ResidualFusion
 from ltrun.network.resnet import ResNet
 from ltrun.network.resnet_cifar import ResNetCIFAR
 from ltrun.network.routed import Routed
@@ -17,5 +18,5 @@ from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
     "Auxiliary", "Bilateral", "Complementary", "DepthFusion", "Experts", "Momentum", "Plain", "Projected", "Projector",
-    "ResNet", "ResNetCIFAR", "Routed", "RoutedExperts", "Timm", "Trustworthy", "TwoHeads",
+    "ResNet", "ResNetCIFAR", "ResidualFusion", "Routed", "RoutedExperts", "Timm", "Trustworthy", "TwoHeads",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ltrun.backbone import for_each, kept
+from ltrun.backbone import INPUTS, for_each, kept
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
 from ltrun.network.run_weights import of_run
@@ -116,10 +116,10 @@ class ResNet(Backbone):
         return [(layers[0][0], lambda images: first(_stem(self, images))), *layers[1:], ("features", _pool)]
 
     def fork(
-        self, after: str | None, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
+        self, after: str, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
     ) -> tuple[nn.Module, list[Backbone]]:
         """Cuts after 'stem', 'layer1', 'layer2', 'layer3' or 'penultimate_block' (BBN: only the very last block is not shared),
-        or before all.
+        or 'inputs'.
 
         The trunk keeps this network's modules; the branches are new, and start as copies of the layers that they replace if
         those are pre-trained and width and depth are 1. Names stay:
@@ -129,10 +129,10 @@ class ResNet(Backbone):
         last = [max(i for i, place in enumerate(self.places) if place[0] == f"layer{n}") for n in (1, 2, 3)]
         cuts = dict(zip(("layer1", "layer2", "layer3"), (n + 1 for n in last), strict=True))
         cuts |= {"stem": 0, "penultimate_block": len(self.places) - 1}
-        if after is not None and after not in cuts:
+        if after != INPUTS and after not in cuts:
             raise ConfigError(f"after must name a block of the backbone, got '{after}'{did_you_mean(after, cuts)}")
-        cut = 0 if after is None else cuts[after]
-        trunk = nn.Identity() if after is None else Trunk(self, self.places[:cut])
+        cut = 0 if after == INPUTS else cuts[after]
+        trunk = nn.Identity() if after == INPUTS else Trunk(self, self.places[:cut])
         branches = list[Backbone]()
         for wide, deep in zip(for_each(width, copies, "width"), for_each(depth, copies, "depth"), strict=True):
             branch = Branch(self, self._places(cut, deep), trunk.channels if isinstance(trunk, Trunk) else None, wide)

@@ -8,7 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ltrun.backbone import for_each, kept
+from ltrun.backbone import INPUTS, for_each, kept
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
 from ltrun.network.weights import load, opened
@@ -66,10 +66,10 @@ class ResNetCIFAR(Backbone):
         return [("layer1", self._first), ("layer2", self.layer2), ("layer3", self.layer3), ("features", _pool)]
 
     def fork(
-        self, after: str | None, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
+        self, after: str, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
     ) -> tuple[nn.Module, list[Backbone]]:
-        """Cuts after 'stem', 'layer1', 'layer2' or 'penultimate_block' (BBN: only the very last block is not shared), or before
-        all.
+        """Cuts after 'stem', 'layer1', 'layer2' or 'penultimate_block' (BBN: only the very last block is not shared), or
+        'inputs'.
 
         The trunk keeps this network's modules; the branches are new, and start as copies of the blocks that they replace if
         those are pre-trained and width and depth are 1. Raises ConfigError for an unknown block, or for a width that leaves
@@ -80,7 +80,7 @@ class ResNetCIFAR(Backbone):
         cuts = {"stem": 0, "layer1": len(layers[0]), "layer2": len(layers[0]) + len(layers[1])}
         cuts["penultimate_block"] = len(blocks) - 1
         shapes = list(zip(for_each(width, copies, "width"), for_each(depth, copies, "depth"), strict=True))
-        if after is None:
+        if after == INPUTS:
             return nn.Identity(), [self._whole(*shape) for shape in shapes]
         if after not in cuts:
             raise ConfigError(f"after must name a block of the backbone, got '{after}'{did_you_mean(after, cuts)}")

@@ -81,6 +81,17 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
                 raise ConfigError(f"{mixer.origin} mixes labels, which {term.origin} cannot use; drop one of them")
 
 
+def check_trained(last: Stage) -> None:
+    """Raises ConfigError for a classifier that predicts without training: no term of the last stage reads its logits."""
+    loss = last.terms["classification"][1] if "classification" in last.terms else None
+    read = frozenset().union(*(node.target.reads for _, term in last.terms.values() for node in term.walk()))
+    if loss is not None and not read & {"logits", "experts"}:
+        raise ConfigError(
+            f"{loss.origin} trains no classifier, and no stage after '{last.name}' does; set decoupling=linear, which trains "
+            "one on the frozen features"
+        )
+
+
 def _check_inside(stage: Stage, first: Stage) -> None:
     """Raises ConfigError for feature mixers in a network that reads streams together, and for teachers that cannot be."""
     network, mixer = first.network, next(iter(stage.feature_mixers.values()), None)

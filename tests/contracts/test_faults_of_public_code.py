@@ -129,7 +129,7 @@ def test_recipes_of_ride_and_ldam_do_not_mix() -> None:
 SECOND_STAGE = {
     "crt": "Power", "lws": "Power", "gcl": "Power", "balms": "MetaSampler", "disalign": "Instance",
     "crt_class_aware": "ClassAware", "lws_class_aware": "ClassAware", "ssd": "ClassAware", "ftl": "Power", "ofa": "Instance",
-    "m2m": "Power", "metasaug": "Instance", "risda": "Instance",
+    "m2m": "Power", "mislas": "Power", "cam": "Power", "metasaug": "Instance", "risda": "Instance",
 }  # fmt: skip
 
 

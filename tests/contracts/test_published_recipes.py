@@ -55,6 +55,15 @@ def stage_two(epochs: int, **rest: Any) -> dict[str, Any]:
     return {"second stage": epochs, "images of a class in turn": 4} | rest
 
 
+def stage_two_of_mislas(decay: float) -> dict[str, Any]:
+    smoothing, optimizer = "stages.classifier.reweighting.criterion", "stages.classifier.optimizer"
+    return {
+        "second stage": 10, "augmentation.mixers.mixup.alpha": 0.2, f"{smoothing}.smooth_head": 0.3,
+        f"{smoothing}.smooth_tail": 0.0, f"{optimizer}.lr": 0.1, f"{optimizer}.weight_decay": decay,
+        f"{optimizer}.rates": {"*head*.head.*": 0.05},
+    }  # fmt: skip
+
+
 IMAGENET, INAT, PLACES = "imagenet_lt", "inat18", "places_lt"
 CE = "CE and samplers (cb) | ImageNet-LT"
 WARM = "60/80 x.1, warm-up 5"
@@ -109,6 +118,8 @@ PUBLISHED: dict[tuple[str, str], Row] = {
         "PaCo, GPaCo | Places-LT; paco_fp16_places.py", R152, 30, 128, 0.02, 5e-4, "warm-up 5, cosine",
         rest=KEYS | {"network.weights": "IMAGENET1K_V1"},
     ),
+    ("mislas", IMAGENET): Row("MiSLAS | ImageNet-LT", R50, 180, 256, 0.1, 5e-4, "cosine", rest=stage_two_of_mislas(5e-4)),
+    ("mislas", INAT): Row("MiSLAS | iNat18", R50, 200, 256, 0.1, 1e-4, "cosine", rest=stage_two_of_mislas(1e-4)),
     ("balanced_softmax", IMAGENET): cb("survey, balanced_softmax.yaml; 90 epochs in its table", RX50, 256, 0.1, 5e-4),
     ("lade", IMAGENET): Row(
         "survey, lade.yaml; 90 epochs in its table", RX50, 90, 256, 0.1, 5e-4, "cosine",
