@@ -69,7 +69,7 @@ class RoutedExperts(Network):
         if top < 1:
             raise ConfigError(f"top must be at least 1, got {top}")
         self.network = network
-        self.lengths = network.lengths
+        self.lengths, self.num_classes = network.lengths, num_classes
         self.router = Router(self.lengths, top, num_classes)
         self.register_buffer("routes", torch.zeros((), dtype=torch.bool))
 
@@ -116,12 +116,13 @@ class RoutedExperts(Network):
         """Runs each branch on the images that need it alone."""
         shared, experts = self.network.trunk(inputs), self.network
         rows = torch.arange(len(inputs), device=inputs.device)
-        total, used, found = torch.zeros(()), torch.zeros(len(inputs), 1, device=inputs.device), list[Tensor]()
+        total, used = (torch.zeros(len(inputs), length, device=inputs.device) for length in (self.num_classes, 1))
+        found: list[Tensor] = []
         for index, (branch, head) in enumerate(zip(experts.branches, experts.heads, strict=True)):
             if len(rows):
                 features = widened(branch(shared[rows]))
                 logits = in_float32(head, features)
-                total = logits if index == 0 else total.index_add(0, rows, logits)
+                total = total.index_add(0, rows, logits)
                 used[rows] += 1
             found.append(total / used)
             if len(rows) and index < len(experts.branches) - 1:

@@ -171,7 +171,7 @@ def test_the_dual_head() -> None:
     head = DualHead(head=trained, stats=STATS)
     torch.testing.assert_close(head(features), trained(features))  # a copy, before the stage
     torch.testing.assert_close(head.eval()(features), trained(features).log_softmax(1))
-    head.calibrated.weight.data.add_(1.0)  # type: ignore[operator,union-attr]
+    head.calibrated.weight.data.add_(1.0)  # type: ignore[operator]
     assert head.rare.tolist() == rare.tolist()
     found = head(features)
     torch.testing.assert_close(found[:, ~head.rare], trained(features).log_softmax(1)[:, ~head.rare])

@@ -17,8 +17,11 @@ from ltrun.ensemble.shike import hardest_negatives, mutual
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.network import Complementary, DepthFusion, Experts, ResNet, Trustworthy
+from ltrun.network.depth_fusion import Aligned, Strided
+from ltrun.network.resnet_cifar import Branch
 from ltrun.types import ClassStats, Clock
 from tests.support.cases import bound, composed, small
+from tests.support.narrow import of_type
 from tests.support.networks import backbone, make_head
 from tests.support.recipes import refused
 
@@ -40,19 +43,21 @@ def test_experts_fuse_their_maps_with_shared_maps_of_different_depth(num_experts
     shallow = [first(norm(conv(IMAGES)).relu())]
     shallow.append(second(shallow[0]))
     for index, (branch, aligned) in enumerate(zip(made.branches, made.shallow, strict=True)):
-        maps, deep = shallow[index % 2], branch.blocks(shallow[1])
-        for step, layer in enumerate(aligned):  # type: ignore[arg-type]
+        maps, deep = shallow[index % 2], of_type(Branch, branch).blocks(shallow[1])
+        layers = list(of_type(Aligned, aligned))
+        for step, layer in enumerate(layers):
+            assert isinstance(layer, Strided)
             maps = layer.bn(layer.conv(maps))
             maps = maps if step == 1 else maps.relu()  # the authors' second strided convolution has no ReLU
         features = (deep * maps).mean(dim=(2, 3))
         torch.testing.assert_close(outputs.need("experts")[index], made.heads[index](features))
-        assert len(aligned) == 2 - index % 2  # type: ignore[arg-type]
+        assert len(layers) == 2 - index % 2
     torch.testing.assert_close(outputs.need("logits"), outputs.need("experts").mean(dim=0))
 
 
 def test_photographs_are_fused_from_three_depths() -> None:
     made = DepthFusion(3, backbone=ResNet(10, in_channels=3), make_head=make_head)
-    assert [len(aligned) for aligned in made.shallow] == [3, 2, 1]  # type: ignore[arg-type]
+    assert [len(of_type(Aligned, aligned)) for aligned in made.shallow] == [3, 2, 1]
     assert made.predict(torch.randn(2, 3, 64, 64)).need("features").shape == (2, 3 * 512)
 
 
@@ -93,7 +98,7 @@ def test_shared_layers_learn_from_the_first_expert_of_ace_alone() -> None:
 
 def test_the_logits_of_ace_have_the_scale_of_the_first_expert() -> None:
     net = Complementary(experts(), stats=STATS)
-    lengths = torch.stack([head.classes.norm(dim=1) for head in net.network.heads])  # type: ignore[union-attr]
+    lengths = torch.stack([of_type(Linear, head).weight.norm(dim=1) for head in net.network.heads])
     owned = torch.stack([one[own].mean() for one, own in zip(lengths, net.owns, strict=True)])
     torch.testing.assert_close(net.scales(), owned[0] / owned)
 
