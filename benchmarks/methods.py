@@ -4,10 +4,13 @@
     python benchmarks/methods.py --only ldam_drw ride --steps 4
 
 Every preset of conf/method trains some steps of each of its stages on random images with the class counts of CIFAR100-LT, in
-turns with erm. step: the time of a step over erm's, averaged over the stages with their lengths as weights. run: the time of a
-whole run over erm's, from the preset's own epochs and the number of images that its sampler draws. memory: on a CPU the peak of
-a process of its own, from its start; on CUDA the peak of allocated memory. The row of erm, timed against itself, shows the
-noise.
+turns with erm.
+
+step: the time of a step over erm's, averaged over the stages with their lengths as weights. explained: the same of the
+multiplications in the forward and backward passes of these steps, counted on the CPU. above: step over explained, the cost of
+all else; the table marks what is more than 15 % above. run: the time of a whole run over erm's, from the preset's own epochs and
+the number of images that its sampler draws. memory: on a CPU the peak of a process of its own, from its start; on CUDA the peak
+of allocated memory. The row of erm, timed against itself, shows the noise.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import torch
-from common import Record, arguments, prepared
+from common import CPU, Record, arguments, prepared
 from subject import Subject, runtime, sized
 from timing import alternate
+from torch.utils.flop_counter import FlopCounterMode
 
 from ltrun.config import catalogue
 
@@ -52,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         record.result(methods=found)
         said = "".join(f"; {sentence}" for sentence in measured["warnings"])
         peak = measured["peak_memory_bytes"] / 2**20
-        print(f"{name:34} step {measured['step']:5.2f}  run {measured['run']:5.2f}  {peak:6.0f} MiB{said}", flush=True)
+        ratios = "  ".join(f"{key} {measured[key]:5.2f}" for key in ("step", "explained", "above", "run"))
+        print(f"{name:34} {ratios}  {peak:6.0f} MiB{said}", flush=True)
     record.close()
     return 0
 
@@ -73,9 +78,10 @@ def measure(name: str, args: argparse.Namespace, device: torch.device) -> dict[s
     words = (f"batch_size={args.batch_size}", *sized(100), *runtime(args))
     memory = peak(lambda: Subject(device, f"method={name}", *words, steps=args.steps), device)
     subject, erm = (Subject(device, f"method={method}", *words, steps=args.steps) for method in (name, BASE))
+    counts = operations(name, words, args.steps)
     erm.settle()
     erm_work = erm.epoch_images * erm.stages[0].epochs
-    cost, work = 0.0, 0
+    cost, passes, work = 0.0, 0.0, 0
     times: dict[str, Any] = {}
     for index, stage in enumerate(subject.stages):
         if index:
@@ -84,15 +90,37 @@ def measure(name: str, args: argparse.Namespace, device: torch.device) -> dict[s
         sides = alternate({BASE: erm.train, stage.name: subject.train}, args.repeats, device)
         images = subject.epoch_images * stage.epochs
         cost += images * sides[stage.name].median / sides[BASE].median
+        passes += images * counts[index]
         work += images
         times |= {f"{name}: {stage.name}": sides[stage.name].summary(), f"{name}: {stage.name}, erm": sides[BASE].summary()}
     return {
         "step": cost / work,
+        "explained": passes / work,
+        "above": cost / passes,
         "run": cost / erm_work,
         "peak_memory_bytes": memory,
         "warnings": subject.warnings,
         "times": times,
     }
+
+
+def operations(name: str, words: Sequence[str], steps: int) -> list[float]:
+    """Returns, for each stage of a preset, the multiplications of its steps' forward and backward passes over those of erm."""
+    eager = (*words, "runtime.device=cpu", "runtime.precision=fp32", "runtime.compile=false")
+    subject, erm = (Subject(CPU, f"method={method}", *eager, steps=steps) for method in (name, BASE))
+    base, found = multiplied(erm), []
+    for index in range(len(subject.stages)):
+        if index:
+            subject.enter(index)
+        found.append(multiplied(subject) / base)
+    return found
+
+
+def multiplied(subject: Subject) -> int:
+    """Returns the floating-point operations of convolutions and matrix products while a subject trains."""
+    with FlopCounterMode(display=False) as counter:
+        subject.train()
+    return counter.get_total_flops()
 
 
 def peak(make: Callable[[], Subject], device: torch.device) -> int:

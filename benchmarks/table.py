@@ -10,6 +10,7 @@ from typing import Any
 
 Record = Mapping[str, Any]
 PACKED = {"images_per_second": 0, "times_one_run": 2, "overlap": 2}  # key -> decimal places
+MOST = 1.15  # of a method's step over what its forward and backward passes explain
 PROBED = {"ms": 3, "host_ms": 3, "kernels": 0, "busy_us": 0}  # key -> decimal places
 
 
@@ -113,11 +114,25 @@ def methods(records: Sequence[Record]) -> list[str]:
     lines: list[str] = []
     for record in records:
         rows = [
-            [name, f"{found['step']:.2f}", f"{found['run']:.2f}", f"{found['peak_memory_bytes'] / 2**20:.0f} MiB"]
+            [
+                name,
+                f"{found['step']:.2f}",
+                *beyond(found),
+                f"{found['run']:.2f}",
+                f"{found['peak_memory_bytes'] / 2**20:.0f} MiB",
+            ]
             for name, found in record["results"]["methods"].items()
         ]
-        lines += [*markdown([where(record), "step", "run", "peak memory"], rows), ""]
+        lines += [*markdown([where(record), "step", "explained", "above", "run", "peak memory"], rows), ""]
     return lines
+
+
+def beyond(found: Record) -> list[str]:
+    """Returns what a method's passes explain of its step, and the rest as a factor, bold above MOST; old records lack both."""
+    if "above" not in found:
+        return ["–", "–"]
+    above = f"{found['above']:.2f}"
+    return [f"{found['explained']:.2f}", f"**{above}**" if found["above"] > MOST else above]
 
 
 def startups(records: Sequence[Record]) -> list[str]:
