@@ -16,6 +16,6 @@ from ltrun.classifier.realistic_taxonomic import DeepRTC, Taxonomic
 from ltrun.classifier.simcal import DualHead
 
 __all__ = [
-    "Causal", "Cosine", "DeepRTC", "DisAlign", "DotRegression", "DualHead", "ETF", "GISTHead", "GroupedHead", "LearntCosine",
-    "Linear", "LWS", "MetaEmbedding", "PriorEstimator", "Prototypes", "Taxonomic",
+    "Causal", "Cosine", "DeepRTC", "DisAlign", "DotRegression", "DualHead", "ETF", "GISTHead", "GroupedHead", "LWS",
+    "LearntCosine", "Linear", "MetaEmbedding", "PriorEstimator", "Prototypes", "Taxonomic",
 ]  # fmt: skip

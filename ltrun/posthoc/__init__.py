@@ -13,6 +13,6 @@ from ltrun.posthoc.tde import TDE
 from ltrun.posthoc.uno_ic import UNOIC, LikelihoodFlattening
 
 __all__ = [
-    "KNN", "NCM", "TDE", "UNOIC", "EffectivePrior", "LabelShiftEM", "LikelihoodFlattening", "LogitAdjustment", "MetaModelNet",
-    "PCSoftmax", "SADEAggregation", "TauNorm",
+    "EffectivePrior", "KNN", "LabelShiftEM", "LikelihoodFlattening", "LogitAdjustment", "MetaModelNet", "NCM", "PCSoftmax",
+    "SADEAggregation", "TDE", "TauNorm", "UNOIC",
 ]  # fmt: skip

@@ -7,4 +7,4 @@ from ltrun.regularization.max_norm import MaxNorm
 from ltrun.regularization.sam import SAM
 from ltrun.regularization.swa import SWA
 
-__all__ = ["SAM", "SWA", "ClassConditionalSAM", "FeatureSAM", "ImbSAM", "Lookahead", "MaxNorm"]
+__all__ = ["ClassConditionalSAM", "FeatureSAM", "ImbSAM", "Lookahead", "MaxNorm", "SAM", "SWA"]

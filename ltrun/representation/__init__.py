@@ -18,25 +18,6 @@ from ltrun.representation.supcon import SupCon
 from ltrun.representation.tsc import TSC, TSCQueue
 
 __all__ = [
-    "BCL",
-    "CRL",
-    "DROLT",
-    "DiscriminativeCentroids",
-    "FrequencyWeights",
-    "GLMC",
-    "GML",
-    "GPaCo",
-    "GlobalLocalMixture",
-    "HybridPSC",
-    "HybridSC",
-    "KCL",
-    "KCLQueue",
-    "NPE",
-    "PaCo",
-    "ProCo",
-    "RangeLoss",
-    "SBCL",
-    "SupCon",
-    "TSC",
-    "TSCQueue",
-]
+    "BCL", "CRL", "DROLT", "DiscriminativeCentroids", "FrequencyWeights", "GLMC", "GML", "GPaCo", "GlobalLocalMixture",
+    "HybridPSC", "HybridSC", "KCL", "KCLQueue", "NPE", "PaCo", "ProCo", "RangeLoss", "SBCL", "SupCon", "TSC", "TSCQueue",
+]  # fmt: skip
