@@ -86,7 +86,8 @@ def children_of(superclasses: Mapping[str, Any] | None, names: Sequence[str]) ->
     def read(content: Any, path: str) -> int:
         if not isinstance(content, (Mapping, list, tuple)) or not content:
             raise ConfigError(f"superclasses must list classes or hold further superclasses, got {content!r} for {path}")
-        node, _ = len(children), children.append([])
+        node = len(children)
+        children.append([])
         for name in content:
             if isinstance(content, Mapping):
                 children[node].append(-read(content[name], str(name)))

@@ -137,7 +137,8 @@ def _check_fixed(stage: Stage, provided: Provided) -> None:
     """Raises ConfigError for a stage that trains the classifier alone, where that has nothing to learn."""
     name = next((option for option, has in provided.items() if "simplex" in has), None)
     if name is not None and stage.trainable and all("head" in pattern for pattern in stage.trainable):
-        _, _, place = stage.streams[MAIN].sampler.origin.partition(" in ")  # "stage 'classifier' of decoupling=crt"
+        sampler = stage.streams[MAIN].sampler
+        place = "" if sampler is None else sampler.origin.partition(" in ")[2]  # "stage 'classifier' of decoupling=crt"
         raise ConfigError(
             f"{name} is fixed, and {place or f'stage {stage.name!r}'} trains nothing but the classifier; drop one of them"
         )

@@ -101,7 +101,6 @@ class FeatureSAM(Term):
     """
 
     reads = frozenset({"logits", "head", "products"})
-    balances = True
     radius: Tensor
     alpha: Tensor
 
