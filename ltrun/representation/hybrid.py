@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.network.bilateral import alpha
 from ltrun.numerics import widened
-from ltrun.parts import Term
-from ltrun.representation.supcon import supcon
+from ltrun.parts import Part, Term
+from ltrun.representation.queue import check_length
+from ltrun.representation.supcon import supcon, two_views
 from ltrun.transfer.divergence import check_temperature
 from ltrun.types import Outputs, Streams, View
 
@@ -29,59 +31,55 @@ def prototypical(embedding: Tensor, prototypes: Tensor, labels: Tensor, temperat
     return (others - logits.gather(1, labels[:, None])[:, 0]).mean()
 
 
-class Hybrid(Term):
-    """alpha * a contrastive loss + (1 - alpha) * the run's classification loss on stream `balanced`; alpha as in BBN.
+class Passage(Part):
+    """alpha * a contrastive loss + (1 - alpha) * the run's classification loss on stream `balanced`.
 
-    alpha = 1 - (epoch / epochs) ** 2 passes training from features to the classifier. The two branches share the backbone.
+    alpha = 1 - (epoch / epochs) ** 2, as in BBN, passes training from features to the classifier.
     """
 
-    reads = frozenset({"logits", "embedding"})
-    mixed = False
-    balances = True
     alpha: Tensor
 
-    def __init__(self, temperature: float, classify: Classification):
+    def __init__(self, classify: Classification):
         super().__init__()
-        check_temperature(temperature)
-        self.temperature, self.classify = temperature, classify
+        self.classify = classify
         self.register_buffer("alpha", torch.ones(()))
 
     def adapt(self, view: View) -> None:
         self.alpha.fill_(alpha(view.clock.epoch, view.clock.epochs))
 
-    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+    def forward(self, contrastive: Tensor, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         balanced = outputs["balanced"]
         classification = self.classify.loss(balanced.need("logits"), streams["balanced"].targets, balanced)
-        with torch.autocast(classification.device.type, enabled=False):
-            contrastive = self.contrast(outputs, streams)
         return self.alpha * contrastive + (1 - self.alpha) * classification
 
-    def contrast(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        """Returns the contrastive loss, a scalar."""
-        raise NotImplementedError
 
+class HybridSC(Term):
+    """Hybrid-SC: passes from SupCon's loss on two views to the classification of class-balanced images; one backbone.
 
-class HybridSC(Hybrid):
-    """Hybrid-SC: the contrastive loss is SupCon's, of stream `main` and of stream `view`, another view of the same images.
-
-    An adaptation: the authors' code is not public.
+    The views are the streams `main` and `view`, of the same images. An adaptation: the authors' code is not public.
 
     Wang et al., 2021, arXiv 2103.14267.
     """
 
     streams = ("main", "view", "balanced")
+    reads = frozenset({"logits", "embedding"})
+    mixed = False
+    balances = True
 
     def __init__(self, temperature: float = 0.1, *, classify: Classification):
-        super().__init__(temperature, classify)
+        super().__init__()
+        check_temperature(temperature)
+        self.temperature, self.passage = temperature, Passage(classify)
 
-    def contrast(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        embedding = torch.cat([widened(outputs[name].need("embedding")) for name in ("main", "view")])
-        labels = torch.cat([streams[name].targets.primary for name in ("main", "view")])
-        return supcon(embedding, labels, self.temperature, base=self.temperature)
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        embedding, labels = two_views(outputs, streams)
+        with torch.autocast(embedding.device.type, enabled=False):
+            contrastive = supcon(embedding, labels, self.temperature, base=self.temperature)
+        return cast(Tensor, self.passage(contrastive, outputs, streams))
 
 
-class HybridPSC(Hybrid):
-    """Hybrid-PSC: the contrastive loss pulls an image to the learnt prototype of its class and away from all others.
+class HybridPSC(Term):
+    """Hybrid-PSC: passes from a contrast of images with learnt prototypes of the classes to their classification.
 
     It needs no second view, and no other image of the class in the batch. dim: length of the embedding. An adaptation: the
     authors' code is not public.
@@ -90,16 +88,22 @@ class HybridPSC(Hybrid):
     """
 
     streams = ("main", "balanced")
+    reads = frozenset({"logits", "embedding"})
+    mixed = False
+    balances = True
 
     def __init__(self, temperature: float = 0.1, dim: int = 128, *, num_classes: int, classify: Classification):
-        super().__init__(temperature, classify)
+        super().__init__()
+        check_temperature(temperature)
         if dim < 1:
             raise ConfigError(f"dim must be at least 1, got {dim}")
+        self.temperature, self.passage = temperature, Passage(classify)
         self.prototypes = nn.Parameter(torch.randn(num_classes, dim))
 
-    def contrast(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        embedding = widened(outputs["main"].need("embedding"))
-        if embedding.shape[1] != self.prototypes.shape[1]:
-            raise ConfigError(f"dim must equal the projector's out, {embedding.shape[1]}, got {self.prototypes.shape[1]}")
-        prototypes = F.normalize(self.prototypes, dim=1)
-        return prototypical(embedding, prototypes, streams["main"].targets.primary, self.temperature)
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        embedding, labels = widened(outputs["main"].need("embedding")), streams["main"].targets.primary
+        check_length(self.prototypes, embedding)
+        with torch.autocast(embedding.device.type, enabled=False):
+            prototypes = F.normalize(self.prototypes, dim=1)
+            contrastive = prototypical(embedding, prototypes, labels, self.temperature)
+        return cast(Tensor, self.passage(contrastive, outputs, streams))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
-from ltrun.representation.supcon import TwoViews, contrast, other_view, same, supcon
-from ltrun.types import ClassStats, View, fraction_of
+from ltrun.parts import Term
+from ltrun.representation.supcon import check_temperatures, contrast, other_view, same, supcon, two_views
+from ltrun.types import ClassStats, Outputs, Streams, View, fraction_of
 
 ITERATIONS = 25  # of k-means, at most
 ROWS = 250  # images that are embedded at once
@@ -56,7 +59,7 @@ def between_subclasses(embedding: Tensor, labels: Tensor, subclasses: Tensor, te
     return contrast(logits, same(labels) & others | view, others | view).mean()
 
 
-class SBCL(TwoViews):
+class SBCL(Term):
     """Subclass-balancing contrastive learning: SupCon of subclasses, and, weaker, of the subclasses of one class.
 
     Every `every` of the stage, k-means divides each class into max(1, n_c // max(n_min, size)) subclasses, by the embeddings of
@@ -66,6 +69,9 @@ class SBCL(TwoViews):
     Hou et al., 2023, arXiv 2306.15925.
     """
 
+    streams = ("main", "view")
+    reads = frozenset({"embedding"})
+    mixed = False
     acts_from = 1
     subclasses: Tensor
     temperatures: Tensor
@@ -81,12 +87,13 @@ class SBCL(TwoViews):
         *,
         stats: ClassStats,
     ):
-        super().__init__(temperature, base)
+        super().__init__()
+        check_temperatures(temperature, base)
         if beta < 0 or size < 1 or not 0 < every <= 1:
             raise ConfigError(
                 f"beta must be at least 0, size at least 1, and every above 0 and at most 1, got {beta}, {size}, {every}"
             )
-        self.weight, self.every = beta, every
+        self.temperature, self.base, self.weight, self.every = temperature, base, beta, every
         counts = stats.counts
         self.clusters = (counts // max(int(counts[counts > 0].min()), size)).clamp(min=1).tolist()
         self.register_buffer("subclasses", torch.zeros(int(counts.sum()), dtype=torch.int64))
@@ -118,7 +125,9 @@ class SBCL(TwoViews):
         divided = torch.tensor(self.clusters, device=labels.device)[seen] > 1
         self.temperatures[seen] = temperatures(scatters[seen], divided, self.temperature)
 
-    def loss(self, embedding: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        subclasses = self.subclasses[rows].repeat(2)
-        within = supcon(embedding, subclasses, self.temperature, self.base)
-        return within + self.beta * between_subclasses(embedding, labels, subclasses, self.temperatures)
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        embedding, labels = two_views(outputs, streams)
+        subclasses = self.subclasses[streams["main"].rows].repeat(2)
+        with torch.autocast(embedding.device.type, enabled=False):
+            within = supcon(embedding, subclasses, self.temperature, self.base)
+            return within + self.beta * between_subclasses(embedding, labels, subclasses, self.temperatures)

@@ -57,10 +57,19 @@ def check_temperatures(temperature: float, base: float) -> None:
         raise ConfigError(f"temperature and base must be above 0, got {temperature} and {base}")
 
 
-class TwoViews(Term):
-    """A contrast of the embeddings of stream `main` and of stream `view`, another view of the same images.
+def two_views(outputs: Mapping[str, Outputs], streams: Streams) -> tuple[Tensor, Tensor]:
+    """(2 B, P) embeddings and (2 B,) labels: of stream `main`, then of stream `view`, another view of the same images."""
+    embedding = torch.cat([widened(outputs[name].need("embedding")) for name in ("main", "view")])
+    return embedding, torch.cat([streams[name].targets.primary for name in ("main", "view")])
 
-    temperature: of the similarities. base: the loss is multiplied by temperature / base, as in the code of SupCon.
+
+class SupCon(Term):
+    """Supervised contrastive learning: each of the 2 B views has all other views of its class as positives.
+
+    The loss is multiplied by temperature / base, as in the authors' code. It trains features and projector, not the classifier,
+    which a later stage trains, such as decoupling=linear.
+
+    Khosla et al., 2020, arXiv 2004.11362.
     """
 
     streams = ("main", "view")
@@ -73,23 +82,6 @@ class TwoViews(Term):
         self.temperature, self.base = temperature, base
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        embedding = torch.cat([widened(outputs[name].need("embedding")) for name in ("main", "view")])
-        labels = torch.cat([streams[name].targets.primary for name in ("main", "view")])
+        embedding, labels = two_views(outputs, streams)
         with torch.autocast(embedding.device.type, enabled=False):  # bf16 would lose the third digit of similarity / 0.1
-            return self.loss(embedding, labels, streams["main"].rows)
-
-    def loss(self, embedding: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        """Returns a scalar. embedding: (2 B, P), labels: (2 B,), halves by view. rows: (B,), of the images."""
-        raise NotImplementedError
-
-
-class SupCon(TwoViews):
-    """Supervised contrastive learning: each of the 2 B views has all other views of its class as positives.
-
-    The term trains features and projector, not the classifier, which a later stage trains, such as decoupling=linear.
-
-    Khosla et al., 2020, arXiv 2004.11362.
-    """
-
-    def loss(self, embedding: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        return supcon(embedding, labels, self.temperature, self.base)
+            return supcon(embedding, labels, self.temperature, self.base)

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.kernels.assignment import assignment
 from ltrun.numerics import widened
-from ltrun.parts import Part
-from ltrun.representation.kcl import Queued, check_k, positives
+from ltrun.parts import Part, Term
+from ltrun.representation.kcl import Queue, check_k, positives
 from ltrun.representation.queue import check_length
-from ltrun.representation.supcon import TwoViews, contrast, itself
+from ltrun.representation.supcon import check_temperatures, contrast, itself, two_views
+from ltrun.transfer.divergence import check_temperature
 from ltrun.types import Outputs, Streams, View
 
 SHARPNESS = 0.07  # temperature of the uniformity of targets
@@ -121,34 +122,41 @@ def check_copies(copies: int) -> None:
         raise ConfigError(f"copies must be at least 1, got {copies}")
 
 
-class TSC(TwoViews):
+class TSC(Term):
     """Targeted supervised contrastive learning: KCL whose classes are also drawn to targets that are spread evenly.
 
     The targets are further rows of the batch, `copies` in each view: no anchors, positives for the rows of their class,
-    negatives for the others. dim: length of the embedding. The authors' form for CIFAR; its code has a fixed order of classes,
-    where here, as in the paper and in `TSCQueue`, targets are matched to classes in every batch.
+    negatives for the others. dim: length of the embedding. base: as in SupCon. The authors' form for CIFAR; its code has a
+    fixed order of classes, where here, as in the paper and in `TSCQueue`, targets are matched to classes in every batch.
 
     Li et al., 2022, arXiv 2111.13998.
     """
 
+    streams = ("main", "view")
+    reads = frozenset({"embedding"})
+    mixed = False
+
     def __init__(
         self, k: int = 6, temperature: float = 0.1, base: float = 0.07, copies: int = 1, dim: int = 128, *, num_classes: int
     ):
-        super().__init__(temperature, base)
+        super().__init__()
+        check_temperatures(temperature, base)
         check_k(k)
         check_copies(copies)
-        self.k, self.copies = k, copies
+        self.k, self.temperature, self.base, self.copies = k, temperature, base, copies
         self.targets = Targets(dim, num_classes)
 
-    def loss(self, embedding: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        embedding, labels = two_views(outputs, streams)
         half = len(labels) // 2
-        targets = self.targets.matched(embedding[:half], labels[:half])
-        positive, similarity = positives(labels, self.k), embedding @ embedding.T
-        arguments = (similarity, positive, ~itself(labels), embedding @ targets.T, labels, self.temperature)
-        return self.temperature / self.base * targeted(*arguments, 2 * self.copies).mean()
+        with torch.autocast(embedding.device.type, enabled=False):
+            targets = self.targets.matched(embedding[:half], labels[:half])
+            similarity, to_targets = embedding @ embedding.T, embedding @ targets.T
+            arguments = (similarity, positives(labels, self.k), ~itself(labels), to_targets, labels, self.temperature)
+            return self.temperature / self.base * targeted(*arguments, 2 * self.copies).mean()
 
 
-class TSCQueue(Queued):
+class TSCQueue(Term):
     """Targeted supervised contrastive learning with a queue: `KCLQueue` whose classes are also drawn to targets.
 
     The target of an image's class is always a positive, besides k keys of its class; its part of the loss has the factor
@@ -156,6 +164,10 @@ class TSCQueue(Queued):
 
     Li et al., 2022, arXiv 2111.13998.
     """
+
+    streams = ("main", "key")
+    reads = frozenset({"embedding"})
+    mixed = False
 
     def __init__(
         self,
@@ -168,13 +180,20 @@ class TSCQueue(Queued):
         *,
         num_classes: int,
     ):
-        super().__init__(k, temperature, queue, dim)
+        super().__init__()
+        check_k(k)
+        check_temperature(temperature)
         check_copies(copies)
         if weight < 0:
             raise ConfigError(f"weight must not be negative, got {weight}")
-        self.copies, self.weight = copies, weight
+        self.k, self.temperature, self.copies, self.weight = k, temperature, copies, weight
+        self.queue = Queue(queue, dim)
         self.targets = Targets(dim, num_classes)
 
-    def loss(self, similarity: Tensor, positive: Tensor, present: Tensor, query: Tensor, labels: Tensor) -> Tensor:
-        to_targets = query @ self.targets.matched(query, labels).T
-        return targeted(similarity, positive, present, to_targets, labels, self.temperature, self.copies, self.weight).mean()
+    def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
+        query, key = (widened(outputs[name].need("embedding")) for name in self.streams)
+        labels = streams["main"].targets.primary
+        with torch.autocast(query.device.type, enabled=False):
+            to_targets = query @ self.targets.matched(query, labels).T
+            columns = self.queue.columns(query, key, labels, self.k)
+            return targeted(*columns, to_targets, labels, self.temperature, self.copies, self.weight).mean()

@@ -80,12 +80,12 @@ def test_kcl_s_queue_holds_the_original_keys_and_its_term_computes_the_original_
     rows = {name: F.normalize(torch.tensor(inputs[name])) for name in ("features", "features_view2", "queue_features")}
     labels, queue_labels = torch.tensor(inputs["labels"])[:8], torch.tensor(inputs["queue_labels"])
     term = KCLQueue(k=24, temperature=0.07, queue=24, dim=8)
-    term.after_step({"key": Outputs(embedding=rows["queue_features"])}, {"key": batch(queue_labels)})
+    term.queue.after_step({"key": Outputs(embedding=rows["queue_features"])}, {"key": batch(queue_labels)})
     outputs = {"main": Outputs(embedding=rows["features"][:8]), "key": Outputs(embedding=rows["features_view2"][:8])}
     streams = {"main": batch(labels), "key": batch(labels)}
     close(term(outputs, streams), expected["loss"], 2e-5)
-    term.after_step(outputs, streams)
-    assert term.key_labels.tolist() == expected["label_queue_after"] and term.cursor.item() == 8
+    term.queue.after_step(outputs, streams)
+    assert term.queue.labels.tolist() == expected["label_queue_after"] and term.queue.cursor.item() == 8
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), DTYPES)

@@ -132,8 +132,8 @@ def test_the_target_of_the_class_is_always_a_positive_of_the_queue_s_form() -> N
     assert empty > 0, "the other targets are negatives before there is a key"
     rows, labels = unit(2, seed=3), torch.tensor([0, 1])
     streams = dict.fromkeys(term.streams, batch_of(torch.zeros(2, 1, 2, 2), labels))
-    term.after_step(dict.fromkeys(term.streams, Outputs(embedding=rows)), streams)
-    assert term.key_labels.tolist() == [0, 1, -1, -1, -1, -1] and torch.equal(term.keys[:2], rows)
+    term.queue.after_step(dict.fromkeys(term.streams, Outputs(embedding=rows)), streams)
+    assert term.queue.labels.tolist() == [0, 1, -1, -1, -1, -1] and torch.equal(term.queue.keys[:2], rows)
 
 
 @pytest.mark.parametrize(

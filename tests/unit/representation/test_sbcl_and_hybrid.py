@@ -106,15 +106,15 @@ def hybrid(term: HybridSC | HybridPSC, share: float) -> tuple[Tensor, Mapping[st
         name: batch_of(torch.zeros(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]).roll(seed)) for seed, name in enumerate(names)
     }
     streams["view"] = streams["main"]
-    term.alpha.fill_(share)
+    term.passage.alpha.fill_(share)
     return term(outputs, streams), outputs, streams
 
 
 def test_hybrid_sc_passes_from_supcon_to_the_run_s_loss_on_balanced_images() -> None:
     classify = Classification()
     term = HybridSC(classify=classify)
-    term.adapt(view(0, 10))
-    assert term.alpha == 1
+    term.passage.adapt(view(0, 10))
+    assert term.passage.alpha == 1
     contrastive, outputs, streams = hybrid(term, 1.0)
     torch.testing.assert_close(contrastive, SupCon(0.1, base=0.1)(outputs, streams))
     classification, *_ = hybrid(term, 0.0)
@@ -122,8 +122,8 @@ def test_hybrid_sc_passes_from_supcon_to_the_run_s_loss_on_balanced_images() -> 
     torch.testing.assert_close(classification, classify.loss(balanced.need("logits"), streams["balanced"].targets, balanced))
     half, *_ = hybrid(term, 0.5)
     torch.testing.assert_close(half, (contrastive + classification) / 2)
-    term.adapt(view(9, 10))
-    assert term.alpha.item() == pytest.approx(1 - 0.81)
+    term.passage.adapt(view(9, 10))
+    assert term.passage.alpha.item() == pytest.approx(1 - 0.81)
 
 
 def test_the_own_prototype_is_outside_the_denominator_of_hybrid_psc() -> None:
