@@ -101,7 +101,7 @@ def test_the_second_stage_moves_features_up_the_loss_of_their_class() -> None:
     features = FEATURES.clone().requires_grad_()
     losses, rows = row_losses(F.linear(features, WEIGHT, BIAS), HARD), []
     for label in LABELS.unique():
-        own = LABELS == label
+        own = label == LABELS
         (slope,) = torch.autograd.grad(losses[own].mean(), features, retain_graph=True)
         step = slope / slope.norm() * levels[label]
         rows.append((levels[label] * row_losses(F.linear(FEATURES + step, weight, BIAS), HARD))[own])
