@@ -29,6 +29,10 @@ class TwoHeads(Network):
         self.backbone = backbone
         self.heads = nn.ModuleList(make_head(backbone.features) for _ in range(2))
 
+    @property
+    def features(self) -> int:
+        return self.backbone.features  # both heads read the same features
+
     def encode(self, inputs: Tensor) -> Tensor:
         return self.backbone(inputs)
 

@@ -5,6 +5,7 @@ from ltrun.resampling.class_difficulty import ClassDifficulty
 from ltrun.resampling.deferred import Deferred
 from ltrun.resampling.dynamic_curriculum import DynamicCurriculum
 from ltrun.resampling.effective_number import EffectiveNumber
+from ltrun.resampling.head_classes import HeadClasses
 from ltrun.resampling.instance import Instance
 from ltrun.resampling.meta import MetaSampler, RateRatio
 from ltrun.resampling.power import Power
@@ -13,6 +14,6 @@ from ltrun.resampling.repeat_factor import RepeatFactor
 from ltrun.resampling.shot_group import ShotGroup
 
 __all__ = [
-    "ClassAware", "ClassDifficulty", "Deferred", "DynamicCurriculum", "EffectiveNumber", "Instance", "MetaSampler", "Power",
-    "Progressive", "RateRatio", "RepeatFactor", "ShotGroup",
+    "ClassAware", "ClassDifficulty", "Deferred", "DynamicCurriculum", "EffectiveNumber", "HeadClasses", "Instance",
+    "MetaSampler", "Power", "Progressive", "RateRatio", "RepeatFactor", "ShotGroup",
 ]  # fmt: skip

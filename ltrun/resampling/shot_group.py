@@ -26,6 +26,12 @@ def shot_groups(stats: ClassStats) -> dict[str, Tensor]:
     return dict(zip(GROUPS, masks, strict=True))
 
 
+def shuffled_rows(labels: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:
+    """Returns the rows of some classes in random order. labels: (N,) of all rows."""
+    rows = torch.isin(labels.to(generator.device), classes.to(generator.device)).nonzero()[:, 0]
+    return rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
+
+
 class ShotGroup(Sampler):
     """Draws each image of one shot group once per epoch, in random order, and no other image.
 
@@ -41,6 +47,4 @@ class ShotGroup(Sampler):
         self.register_buffer("classes", shot_groups(stats)[shots].nonzero()[:, 0], persistent=False)
 
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.primary.to(generator.device)
-        rows = torch.isin(labels, self.classes.to(generator.device)).nonzero()[:, 0]
-        return rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
+        return shuffled_rows(targets.primary, self.classes, generator)
