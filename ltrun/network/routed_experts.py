@@ -62,6 +62,7 @@ class RoutedExperts(Network):
     """
 
     provides = frozenset({"logits", "experts", "router"})
+    adaptive = True
     routes: Tensor
 
     def __init__(self, network: Experts, top: int = 30, *, num_classes: int):
