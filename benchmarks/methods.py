@@ -8,9 +8,9 @@ turns with erm.
 
 step: the time of a step over erm's, averaged over the stages with their lengths as weights. explained: the same of the
 multiplications in the forward and backward passes of these steps, counted on the CPU. above: step over explained, the cost of
-all else; the table marks what is more than 15 % above. run: the time of a whole run over erm's, from the preset's own epochs and
-the number of images that its sampler draws. memory: on a CPU the peak of a process of its own, from its start; on CUDA the peak
-of allocated memory. The row of erm, timed against itself, shows the noise.
+all else; the table marks what is more than 15 % above. run: the time of a whole run over erm's, from the preset's own epochs
+and the number of images that its sampler draws. memory: on a CPU the peak of a process of its own, from its start; on CUDA the
+peak of allocated memory. The row of erm, timed against itself, shows the noise.
 """
 
 from __future__ import annotations
