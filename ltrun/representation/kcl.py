@@ -86,7 +86,8 @@ class Queue(Part):
         own, others = (query * key).sum(dim=1, keepdim=True), query @ self.keys.T
         chosen = drawn(labels[:, None] == self.labels, k)
         present = (self.labels != EMPTY).expand_as(chosen)
-        return torch.cat([own, others], dim=1), *(F.pad(mask, (1, 0), value=True) for mask in (chosen, present))
+        positives, there = (F.pad(mask, (1, 0), value=True) for mask in (chosen, present))
+        return torch.cat([own, others], dim=1), positives, there
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         key, labels = outputs["key"].need("embedding"), streams["key"].targets.primary

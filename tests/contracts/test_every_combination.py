@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping
 from itertools import combinations, product
@@ -15,6 +16,7 @@ from ltrun.taxonomy import SLOTS
 from tests.support.cases import METHODS, OPTIONS, assembled, bound, choice, nodes
 from tests.support.recipes import targets
 
+CONTRASTS = ("kcl", "kcl_large", "sbcl", "supcon", "tsc", "tsc_large")  # train no classifier
 PAIR = re.compile(r"\b(" + "|".join(SLOTS) + r")=([\w+]+|\[[^\]]*\])")
 
 
@@ -37,7 +39,10 @@ def test_every_option_composes_and_binds_or_is_refused_by_name(slot: str, option
 
 REFUSED_ALONE = {
     *(f"margin={option}" for option in ("gcl", "ldam", "pml", "robal", "uncertainty")),  # need classifier=cosine
+    *(f"representation={option}" for option in CONTRASTS),  # need decoupling=linear
     "decoupling=gcl",  # needs classifier=cosine in its second stage
+    "decoupling=ride_routing",  # needs experts
+    "decoupling=shike",  # needs ensemble=shike
     "posthoc=sade_aggregation",  # needs experts
     "posthoc=sade_aggregation_jitter",
     *(f"posthoc={option}" for option in ("tde", "tde_sweep")),  # needs classifier=causal
@@ -61,12 +66,19 @@ def test_every_preset_binds_without_a_warning(method: str) -> None:
     binds_without_a_warning(choice("method", method))
 
 
+# `senseless` knows the papers of these options; `test_combinations_are_refused_for_one_of_their_pairs` has all options.
+ENSEMBLES = ("none", "bbn", "ride", "sade")
+DECOUPLINGS = (
+    "none", "balms", "crt", "crt_class_aware", "disalign", "ftl", "gcl", "lws", "lws_class_aware", "m2m", "metasaug", "ofa",
+    "risda", "ssd",
+)  # fmt: skip
+HEADS = ("causal", "cosine", "disalign", "gist", "learnt_cosine", "linear", "lws")
 LOSSES = [
     *({"reweighting": option} for option in OPTIONS["reweighting"]),
     *({"logit_adjustment": option} for option in OPTIONS["logit_adjustment"] if option != "none"),
-    *({"margin": "ldam", "classifier": head} for head in OPTIONS["classifier"]),
+    *({"margin": "ldam", "classifier": head} for head in HEADS),
     {"margin": "ldam", "classifier": "cosine", "reweighting": "drw", "logit_adjustment": "logit_adjustment"},
-    *({"representation": option} for option in OPTIONS["representation"] if option != "none"),
+    *({"representation": option} for option in ("paco", "paco_large", "labelled_contrast")),
     {"representation": "paco", "reweighting": "focal"},
     {"representation": "paco", "classifier": "cosine"},
 ]
@@ -129,7 +141,7 @@ def _inside_the_network(loss: Mapping[str, str], several: set[str], ensemble: st
 
 def test_every_combination_of_losses_mixes_experts_and_stages_binds_or_names_both_slots() -> None:
     bindable = 0
-    for loss, augmentation, ensemble, decoupling in product(LOSSES, MIXES, OPTIONS["ensemble"], OPTIONS["decoupling"]):
+    for loss, augmentation, ensemble, decoupling in product(LOSSES, MIXES, ENSEMBLES, DECOUPLINGS):
         picked = {**loss, "augmentation": augmentation, "ensemble": ensemble, "decoupling": decoupling}
         expected = senseless(loss, augmentation, ensemble, decoupling)
         try:
@@ -161,3 +173,30 @@ def test_mixers_a_margin_weights_and_a_cosine_head_compose() -> None:
         if not senseless(loss, "none", "none", "crt"):
             bound(assembled({**loss, "decoupling": "crt"}))
     bound(assembled({"ensemble": "sade", "classifier": "cosine", "augmentation": "cmo"}))
+
+
+def test_combinations_are_refused_for_one_of_their_pairs() -> None:
+    """Draws options of all slots; whatever is refused names two of the chosen options, and those two are refused alone too."""
+    draw = random.Random(0)
+    slots = [slot for slot in SLOTS if slot != "transfer"]
+    refused = 0
+    for _ in range(600):
+        picked = {slot: draw.choice(OPTIONS[slot]) for slot in draw.sample(slots, 4)}
+        try:
+            bound(assembled(picked))
+        except ConfigError as error:
+            refused += 1
+            told = str(error)
+            assert len(set(re.findall(r"\b(?:" + "|".join(SLOTS) + r")\b", told))) >= 2, f"{picked}: {told}"
+            assert "Traceback" not in told and "\n" not in told
+            alone = [{slot: picked[slot] for slot in pair} for pair in combinations(picked, 2)]
+            assert any(not binds(pair) for pair in [*alone, *({slot: o} for slot, o in picked.items())]), f"{picked}: {told}"
+    assert 100 < refused < 590
+
+
+def binds(picked: dict[str, str]) -> bool:
+    try:
+        bound(assembled(picked))
+    except ConfigError:
+        return False
+    return True
