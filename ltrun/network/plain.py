@@ -75,7 +75,7 @@ def perceptron(widths: Sequence[int], norm: bool = False, tracks: bool = True) -
     layers: list[nn.Module] = []
     for before, after in pairwise(widths[:-1]):
         layers += [nn.Linear(before, after), *([nn.BatchNorm1d(after, track_running_stats=tracks)] if norm else []), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 
 
 def classify(head: Head, features: Tensor, embedding: Tensor | None = None) -> Outputs:

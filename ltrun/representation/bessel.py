@@ -57,7 +57,7 @@ class _Ratio(torch.autograd.Function):
 
 def log_bessel(x: Tensor, nu: float) -> Tensor:
     """log I_nu(x) - nu * log(x): see LogBessel."""
-    return LogBessel.apply(x, nu)  # type: ignore[no-untyped-call, no-any-return]
+    return LogBessel.apply(x, nu)
 
 
 def _debye(x: Tensor, nu: float) -> Tensor:
