@@ -65,7 +65,6 @@ class GML(Term):
     teachers = ("teacher",)
     reads = frozenset({"embedding"})
     mixed = False
-    balances = True
     log_prior: Tensor
 
     def __init__(

@@ -76,7 +76,6 @@ class ProCo(Term):
     streams = ("first", "second")
     reads = frozenset({"embedding"})
     mixed = False
-    balances = True
     log_prior: Tensor
     means: Tensor
     amounts: Tensor
