@@ -123,7 +123,7 @@ class DeepRTC(Term):
     Wu et al., 2020, arXiv 2007.09898.
     """
 
-    reads = frozenset({"features", "head", "taxonomy"})
+    reads = frozenset({"features", "logits", "head", "taxonomy"})
     mixed = False
 
     def __init__(self, weight: float = 1.0, closed: float = 0.1, *, network: Network):
