@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ltrun.errors import ConfigError
 from ltrun.types import Preprocessing
 
+INPUTS = "inputs"  # the place before the first piece
 Piece = tuple[str, Callable[[Tensor], Tensor]]  # the place where a piece of a network ends, and the piece
 
 
@@ -38,13 +39,14 @@ class Backbone(nn.Module):
         return [("features", self)]
 
     def fork(
-        self, after: str | None, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
+        self, after: str, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
     ) -> tuple[nn.Module, list[Backbone]]:
         """Cuts the backbone after a named block. Returns the shared trunk, and `copies` branches that each end in features.
 
         The branches are new modules with `width` times the channels and `depth` times the blocks of each layer, rounded, at
-        least one: one number for all branches, or one for each. after: None shares nothing; the trunk is then the identity.
-        The backbone must not be used afterwards. Raises ConfigError for a backbone that cannot be forked.
+        least one: one number for all branches, or one for each. after='inputs' shares nothing; the trunk is then the identity.
+        `levels(images)` of another trunk is the maps after each of its layers, `maps(maps)` of a branch its last maps, before
+        pooling. The backbone must not be used afterwards. Raises ConfigError for a backbone that cannot be forked.
         """
         raise ConfigError(f"network: {type(self).__name__} cannot be forked into branches; choose ensemble=none")
 

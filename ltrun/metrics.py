@@ -89,8 +89,10 @@ COST = (
     Metric("seconds", "Time of training", "s", better=None, percent=False),
     Metric("images_per_second", "Training images per second", "images/s", better=None, percent=False),
     Metric("peak_memory_bytes", "Peak memory", "peak MiB", better=None, percent=False, unit=2**20),
+    Metric("parameters", "Parameters of the network", "M params", better=None, percent=False, unit=10**6),
+    Metric("multiply_accumulates", "Multiply-accumulates of a prediction", "M MACs", better=None, percent=False, unit=10**6),
 )
-"""Costs of training, in a record's provenance. No value is better: runs on different machines are not compared."""
+"""Costs of training and of a prediction, in a record's provenance. No value is better: machines are not compared."""
 
 
 def is_number(value: object) -> TypeGuard[float]:

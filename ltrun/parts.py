@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltrun.backbone import Backbone, Piece
+from ltrun.descent import Descent, Objective, Outcome
 from ltrun.taxonomy import CONTEXT
 from ltrun.types import Batch, Clock, Labels, Outputs, Streams, View
 
@@ -184,12 +185,14 @@ class Head(Part):
 
 class Network(Part):
     """provides: fields of Outputs that it fills. streams: names of the streams that its forward pass reads together. terms:
-    names of the terms without which a part of it is not trained.
+    names of the terms without which a part of it is not trained. adaptive: whether the work of a prediction depends on the
+    image.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"features", "logits", "head"})
     streams: ClassVar[tuple[str, ...]] = ()
     terms: ClassVar[tuple[str, ...]] = ()
+    adaptive: ClassVar[bool] = False
 
     @classmethod
     def places_of(cls, arguments: Mapping[str, Any]) -> list[str] | None:
@@ -267,32 +270,20 @@ class PostHoc(Part):
 class Update(Part):
     """One step of training from the objective's gradient: plain descent, sharpness-aware, bilevel."""
 
-    def forward(
-        self, objective: nn.Module, optimizer: Descent, streams: Streams
-    ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
+    def forward(self, objective: Objective, optimizer: Descent, streams: Streams) -> Outcome:
         """Does one step. Returns the value of each term and 'total', the outputs, and the streams as the terms saw them."""
         raise NotImplementedError
 
 
-class Descent(Protocol):
-    """Moves the parameters along their gradients, as a torch.optim.Optimizer does.
+class Average(Part):
+    """An average of the network's weights over the epochs of a stage, which is evaluated and kept in their place."""
 
-    param_groups: mappings with 'params' and 'lr'. An lr that is a tensor is written in place, so that a captured step sees it.
-    An optimizer for fp16 also has an attribute `scaling`: see `Scaling` in ltrun/optimizer/base.py.
-    """
-
-    param_groups: list[dict[str, Any]]
-
-    def zero_grad(self, set_to_none: bool = True) -> None: ...
-
-    def step(self) -> object: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+    def share(self, clock: Clock) -> float | None:
+        """Returns the share of the weights at the end of this epoch in the average; None before averaging begins."""
+        raise NotImplementedError
 
 
 __all__ = [
-    "CONTEXT", "Adjust", "Augment", "Backbone", "Criterion", "Crop", "Descent", "Evidence", "FeatureMixer", "Head", "Mixer",
-    "Network", "Part", "Piece", "PostHoc", "Prepare", "Sampler", "Term", "Update", "Weigh",
+    "CONTEXT", "Adjust", "Augment", "Average", "Backbone", "Criterion", "Crop", "Descent", "Evidence", "FeatureMixer", "Head",
+    "Mixer", "Network", "Objective", "Outcome", "Part", "Piece", "PostHoc", "Prepare", "Sampler", "Term", "Update", "Weigh",
 ]  # fmt: skip

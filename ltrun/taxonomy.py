@@ -7,14 +7,14 @@ from typing import Any
 
 STAGE_SLOTS = (
     "resampling", "reweighting", "margin", "logit_adjustment", "augmentation", "transfer", "representation", "classifier",
-    "ensemble",
+    "ensemble", "regularization",
 )  # fmt: skip  # slots of every stage, in the order in which they contribute
 SLOTS = (*STAGE_SLOTS, "decoupling", "posthoc")
 SETTINGS = ("network", "optimizer", "schedule")
 GROUPS = ("method", "dataset", *SLOTS, *SETTINGS)
 MERGING = ("augmentation", "posthoc")  # groups that take several options at once
 NETWORK_SLOTS = ("classifier", "ensemble")  # slots whose modules train on from stage to stage
-DATASET_KEYS = ("name", "inert", "augments", "prepare")  # read by ltrun; the others are arguments of its class
+DATASET_KEYS = ("name", "inert", "augments", "prepare", "superclasses")  # read by ltrun; the others are arguments of its class
 NETWORK_KEYS = ("cut",)  # read by other options, as ${network.cut}; the others are arguments of its class
 NOT_ARGUMENTS = {"dataset": DATASET_KEYS, "network": NETWORK_KEYS}
 

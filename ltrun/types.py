@@ -298,6 +298,7 @@ def seed_of(*keys: object) -> int:
     | seed, stage, epoch | augmentation, mixing and noise of an epoch; with "samplers", the rows |
     | seed, "posthoc", name | random numbers of a post-hoc part |
     | seed, "augmented evaluation", epoch | augmented views for a post-hoc part; with "crops", crops of photographs |
+    | seed, stage, epoch, "statistics" | rows and augmentation for statistics of averaged weights; with "samplers", the rows |
     | seed, stage, epoch, "crops", stream | crops of photographs in an epoch |
     """
     digest = hashlib.sha256(repr(keys).encode()).digest()

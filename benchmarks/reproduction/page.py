@@ -99,7 +99,7 @@ def _runs(records: Sequence[RunRecord]) -> Iterator[str]:
                 str(run.seed),
                 ", ".join(
                     f"{name} {100 * found['splits']['test']['accuracy']:.1f}"
-                    for name, found in run.predictors.items()
+                    for name, found in run.without_experts().predictors.items()
                     if "test" in found["splits"]
                 ),
                 _machine(run),

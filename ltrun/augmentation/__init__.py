@@ -36,7 +36,7 @@ from ltrun.augmentation.trivial_augment import TrivialAugment
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AugMix", "AutoAugment", "Blur", "CAM", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout", "FASA",
-    "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "RISDA", "RSG",
+    "AugMix", "AutoAugment", "Blur", "CAM", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout",
+    "FASA", "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "RISDA", "RSG",
     "RandAugment", "RandomErasing", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "TrivialAugment", "UniMix",
 ]  # fmt: skip

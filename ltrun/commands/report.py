@@ -37,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
         if not records:
             under = ", ".join(map(str, paths))
             raise DataError(f"no finished run under {under}: train one with 'ltrun method=erm', or name another folder")
-        made = tables(records, asked.metric, asked.split, asked.by)
+        if asked.experts and not any(record.without_experts() is not record for record in records):
+            raise ConfigError("--experts: no run has experts; train an ensemble such as method=ride, or leave --experts out")
+        made = tables(records, asked.metric, asked.split, asked.by, asked.experts)
         shown = _of_classes(made, asked.per_class, maps) if asked.per_class or maps else made
         if asked.format:
             sys.stdout.write(FORMATS[asked.format](shown))
@@ -143,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", dest="figures", action="extend", type=_figure_formats, default=[], metavar="FORMAT,...",
         help="formats of figures: pdf, svg, png",
     )  # fmt: skip
+    parser.add_argument("--experts", action="store_true", help="a row of each expert; with --plots a figure too")
     parser.add_argument("--per-class", action="store_true", help="precision, recall and F1 of each class instead")
     parser.add_argument(
         "--confusion", type=Path, metavar="PLACE", help="write a heat map of each row, and its matrix as CSV, as for --plots"

@@ -55,8 +55,12 @@ def of_a_predictor(choice: Choice) -> Iterator[Contract]:
 def head_of(choice: Choice, classes: int, dtype: torch.dtype = torch.float32) -> Head:
     """Builds the head as the trainer does: a head that wraps another is built around it."""
     torch.manual_seed(0)
-    stage, context = choice.stage, given(tail(classes), features=FEATURES)
-    head = stage.head.build(context)
+    stats, bound = replace(tail(classes), names=tuple(f"class {c}" for c in range(classes))), choice.stage.head
+    stage, context = choice.stage, given(stats, features=FEATURES)
+    if bound.arguments.get("superclasses"):  # those of a data set name its own classes
+        halves = {"first": stats.names[: classes // 2], "second": stats.names[classes // 2 :]}
+        bound = replace(bound, arguments={**bound.arguments, "superclasses": halves})
+    head = bound.build(context)
     return (stage.wrap.build(context | {"head": head}) if stage.wrap else head).to(dtype)
 
 

@@ -26,8 +26,10 @@ Picked = Mapping[str, str | Sequence[str]]  # slot -> option, or options
 
 DIGITS = "dataset=digits_lt"
 COSINE = {"classifier": "cosine"}
-COMPANIONS: tuple[dict[str, str], ...] = ({}, COSINE, {"classifier": "causal"}, {"classifier": "gist"}, {"ensemble": "sade"})
-"""Options of other slots that an option may need: cosines, a de-confounded head, shared offsets, experts."""
+COMPANIONS: tuple[dict[str, str], ...] = (
+    {}, COSINE, {"classifier": "causal"}, {"classifier": "gist"}, {"ensemble": "sade"}, {"decoupling": "linear"},
+)  # fmt: skip
+"""Options of other slots that an option may need: cosines, a de-confounded head, shared offsets, experts, a second stage."""
 
 
 class Library:

@@ -17,8 +17,9 @@ from ltrun.contracts.contract import BrokenContract, Contract, require
 from ltrun.contracts.library import Choice, Composed, changed, small
 from ltrun.contracts.trial import differing, digits, snapshot, some_of, trainer
 from ltrun.data import Splits
+from ltrun.engine.assembly import augments_of
 from ltrun.engine.predictors import Predictors
-from ltrun.engine.stage import Row, StageRun, augments_of
+from ltrun.engine.stage import Row, StageRun
 from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.parts import Part
 from ltrun.recipe.stage import Recipe

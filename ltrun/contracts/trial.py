@@ -16,6 +16,7 @@ from ltrun.config.settings import Settings
 from ltrun.contracts.contract import BrokenContract
 from ltrun.contracts.library import Library
 from ltrun.data import DigitsLT, Normalise, Resident, Splits
+from ltrun.data.digits import NAMES
 from ltrun.data.stores import Store
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.context import RunContext
@@ -55,7 +56,7 @@ def unlabelled(device: torch.device) -> Resident:
 
 
 def stats() -> ClassStats:
-    return ClassStats(COUNTS, tuple("0123456789"))
+    return ClassStats(COUNTS, NAMES)
 
 
 def normaliser() -> Normalise:

@@ -14,9 +14,9 @@ from ltrun.engine.frozen import Frozen
 from ltrun.engine.pieces import Stretch, check_points, mixed_on_the_way
 from ltrun.engine.precision import Precision, Scaler
 from ltrun.engine.promises import check_batch
-from ltrun.errors import TrainingError
+from ltrun.errors import ConfigError, TrainingError
 from ltrun.loss import expect_shape
-from ltrun.parts import Augment, Crop, FeatureMixer, Mixer, Network, Prepare, Term
+from ltrun.parts import Augment, Crop, FeatureMixer, Mixer, Network, Outcome, Prepare, Term
 from ltrun.types import Batch, Outputs, Streams
 
 
@@ -60,12 +60,23 @@ class Objective(nn.Module):
         check_points(feature_mixers or {}, network)
         self.asked = list(dict.fromkeys(name for term in terms.values() for name in term.teachers))
 
-    def forward(self, streams: Streams) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
+    def forward(self, streams: Streams) -> Outcome:
+        return self.of(self.prepared(streams))
+
+    def prepared(self, streams: Streams) -> Streams:
+        """Returns the batches as the network gets them: augmented, prepared and mixed."""
         prepared: Streams = {name: self._prepare(name, batch) for name, batch in streams.items()}
         for mixer in self.mixers.values():
             prepared = mixer(prepared)
             for name, batch in prepared.items():
                 check_batch(mixer, batch, f"for stream '{name}'")
+        return prepared
+
+    def of(self, prepared: Streams) -> Outcome:
+        """Returns values, outputs and streams, as a step does, of batches that are prepared already.
+
+        An update may call it twice on one batch. Feature mixers, and networks with dropout, draw anew each time.
+        """
         with self.precision.autocast():
             taught = {name: self._taught(name, prepared["main"]) for name in self.asked}
             further: dict[str, Tensor] = {}
@@ -99,6 +110,22 @@ class Objective(nn.Module):
         total = torch.stack(list(values.values())).sum() if len(values) > 1 else value
         total = total if self.scaler is None else self.scaler(total)
         return values | {"total": self.ranks.averaging(total, self)}
+
+    def gradient(self, value: Tensor, inputs: Sequence[Tensor], again: bool = False) -> tuple[Tensor, ...]:
+        """Returns the derivatives of a scalar, of the whole batch on every rank; zeros where it does not depend on an input.
+
+        Clear the optimizer's gradients before. again: whether the graph is needed once more.
+        """
+        found = torch.autograd.grad(value, inputs, retain_graph=again, allow_unused=True, materialize_grads=True)
+        return self.ranks.mean(found)
+
+    def check_unscaled(self, update: nn.Module) -> None:
+        """Raises ConfigError if the loss is scaled, as with fp16: its gradient is then not the true one."""
+        if self.scaler is not None:
+            raise ConfigError(
+                f"runtime.precision: the loss is scaled with fp16, and {type(update).__name__} needs its true gradient; use "
+                "bf16 or fp32"
+            )
 
     def _prepare(self, name: str, batch: Batch) -> Batch:
         if name in self.fused:

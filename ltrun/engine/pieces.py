@@ -8,13 +8,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ltrun.backbone import INPUTS
 from ltrun.engine.promises import check_batch
 from ltrun.errors import ConfigError
 from ltrun.loss import expect_shape
 from ltrun.parts import FeatureMixer, Network
 from ltrun.types import Outputs, Streams
 
-INPUTS = "inputs"  # the place before the first piece
 Send = Callable[["Stretch", Streams, Sequence[str], bool], dict[str, Outputs]]
 
 

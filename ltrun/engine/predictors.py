@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +18,7 @@ from ltrun.loss import expect_shape
 from ltrun.numerics import finite
 from ltrun.parts import Augment, Network, PostHoc
 from ltrun.results import mapped
+from ltrun.results.record import EXPERT
 from ltrun.tasks.base import Metrics
 from ltrun.types import Labels, Outputs, seed_of
 
@@ -80,7 +81,8 @@ class Predictors:
     def measure(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
         """Returns name -> {"sees": splits, "splits": {split: metrics}}, and name -> scores (N, C) of the test split.
 
-        Large scores are in temporary files: see `mapped.empty`.
+        The experts of an ensemble are predictors of their own, without scores. Large scores are in temporary files: see
+        `mapped.empty`.
         """
         found: dict[str, dict[str, Any]] = {PLAIN: {"sees": [], "splits": {}}}
         found |= {name: {"sees": sorted(part.sees), "splits": {}} for name, part in self.posthoc.items()}
@@ -88,21 +90,30 @@ class Predictors:
         for split in self.context.evaluated:
             meters, count, done = {name: self.context.meter() for name in found}, len(self.context.evaluated[split]), 0
             for outputs, targets in evaluated(self.network, self.context, split, self._fields()):
-                for name, scores in self._scores(outputs).items():
+                for name, scores in (self._scores(outputs) | self._of_experts(outputs)).items():
+                    if name not in meters:
+                        meters[name] = self.context.meter()
                     meters[name].update(scores, targets)
-                    if split == "test":
+                    if split == "test" and not name.startswith(EXPERT):
                         if name not in test_scores:
                             what = f"the scores of predictor '{name}' for {count:,} images"
                             test_scores[name] = mapped.empty((count, scores.shape[1]), torch.float32, what)
                         test_scores[name][done : done + len(scores)] = scores
                 done += len(targets)
             for name, meter in meters.items():
+                found.setdefault(name, {"sees": [], "splits": {}})
                 found[name]["splits"][split] = meter.compute() if name not in self.lost else None
         kept = {name: rows for name, rows in found.items() if name not in self.lost}
-        return kept, {name: test_scores[name] for name in kept}
+        return kept, {name: test_scores[name] for name in kept if name in test_scores}
 
     def _fields(self) -> set[str]:
-        return {"logits"}.union(*(part.reads for part in self.posthoc.values()))
+        return {"logits", "experts"}.union(*(part.reads for part in self.posthoc.values()))
+
+    @torch.no_grad()
+    def _of_experts(self, outputs: Outputs) -> dict[str, Tensor]:
+        """Returns the scores of each expert, if the network has several."""
+        several = () if outputs.experts is None else outputs.experts
+        return {f"{EXPERT}{i + 1}": self.context.task.scores(replace(outputs, logits=x)) for i, x in enumerate(several)}
 
     @torch.no_grad()
     def _scores(self, outputs: Outputs) -> dict[str, Tensor]:

@@ -118,14 +118,16 @@ def _stages(trainer: Trainer) -> Iterator[tuple[Network, StageRun]]:
 
 
 def _stand_ins(settings: Settings, recipe: Recipe) -> Iterator[RunContext]:
-    """Yields contexts without data: long-tailed and equal counts, for ten classes and each number that an argument suggests."""
+    """Yields contexts without data: long-tailed and equal counts, for classes that an argument names, for ten classes and each
+    number that an argument suggests."""
     stated = recipe.prepare.arguments.values()
     channels = next((len(value) for value in stated if isinstance(value, Sequence)), 3)
     sizes = [*_lengths(recipe), *(value for value in recipe.source.arguments.values() if type(value) is int)]
     runtime = replace(settings.runtime, compile=False, levers=[])
-    for classes in dict.fromkeys([CLASSES, *(size for size in sizes if 2 <= size <= LARGEST)]):
+    numbered = (tuple(map(str, range(size))) for size in dict.fromkeys([CLASSES, *sizes]) if 2 <= size <= LARGEST)
+    for names in (*_tables(recipe), *numbered):
+        classes = len(names)
         for counts in (10 + 990 // torch.arange(1, classes + 1), torch.full((classes,), 100)):
-            names = tuple(map(str, range(classes)))
             store = Resident(torch.zeros(classes, channels, 1, 1, dtype=torch.uint8), Labels.hard(torch.arange(classes)))
             yield RunContext(
                 settings=replace(settings, runtime=runtime),
@@ -146,6 +148,19 @@ def _lengths(recipe: Recipe) -> Iterator[int]:
     for value in (value for part in parts for node in part.walk() for value in node.arguments.values()):
         if isinstance(value, Sequence) and not isinstance(value, str):
             yield len(value)
+
+
+def _tables(recipe: Recipe) -> Iterator[tuple[str, ...]]:
+    """Yields the class names in the tables of superclasses among the arguments of heads."""
+    for node in (node for stage in recipe.stages for node in stage.head.walk()):
+        for value in node.arguments.values():
+            if isinstance(value, Mapping) and (names := tuple(_named(value))):
+                yield names
+
+
+def _named(content: object) -> Iterator[str]:
+    for item in content.values() if isinstance(content, Mapping) else content if isinstance(content, (list, tuple)) else ():
+        yield from [str(item)] if isinstance(item, str) else _named(item)
 
 
 @torch.no_grad()

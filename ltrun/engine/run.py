@@ -15,14 +15,16 @@ from torch import nn
 from ltrun.config.job import Job
 from ltrun.data.describe import describe
 from ltrun.engine import accumulation, group, levers, teachers
+from ltrun.engine.assembly import augments_of, own_augments
 from ltrun.engine.checkpoint import Checkpoints, on_host
 from ltrun.engine.context import RunContext
+from ltrun.engine.cost import size_and_arithmetic
 from ltrun.engine.device import check_decoder, device_of
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import PLAIN, Predictors, evaluate
 from ltrun.engine.progress import Reporter
 from ltrun.engine.rehearsal import check, predictors_of, refuse_without_validation, rehearse
-from ltrun.engine.stage import Row, augments_of, own_augments
+from ltrun.engine.stage import Row
 from ltrun.engine.step import own_stream
 from ltrun.engine.trainer import Trainer
 from ltrun.network import weights
@@ -121,6 +123,7 @@ class Run:
         predictors = Predictors(network, context, posthoc, list(augments), [part.to(context.device) for part in own])  # type: ignore[arg-type]
         predictors.fit()
         found, scores = predictors.measure()
+        size = size_and_arithmetic(network, context)
 
         def written() -> RunRecord:
             test = context.splits.test
@@ -129,7 +132,7 @@ class Run:
             save_arrays(job.folder / PREDICTIONS, test_labels=labels, test_files=test.files.text(), **arrays)
             self._keep(network, predictors)
             context.splits.check_files()
-            record = self._record(trainer, found, begun, predictors.lost)
+            record = self._record(trainer, found, begun, predictors.lost, size)
             record.save(job.folder)
             drop_aside(job.folder)
             trainer.checkpoints.keep_last_only()
@@ -164,13 +167,20 @@ class Run:
         return {split: {name: metrics[name] for name in shown} for split, metrics in found.items()}
 
     def _record(
-        self, trainer: Trainer, predictors: dict[str, Any], begun: float, lost: Mapping[str, str] | None = None
+        self,
+        trainer: Trainer,
+        predictors: dict[str, Any],
+        begun: float,
+        lost: Mapping[str, str],
+        size: Mapping[str, float],
     ) -> RunRecord:
-        """Returns the record. lost: post-hoc part -> why it has no row. A lost headline row is marked in the run's label."""
+        """Returns the record. lost: post-hoc part -> why it has no row. A lost headline row is marked in the run's label. size:
+        parameters and arithmetic of the network.
+        """
         job, context = self.job, self.context
         file = weights.file_for(self.recipe.backbone.target, self.recipe.backbone.arguments)
         loaded = {"weights": {"file": file.name, "sha256": weights.sha256(file)}} if file else {}
-        cost = provenance() | loaded | self._cost(trainer, begun) | ({"lost_rows": dict(lost)} if lost else {})
+        cost = provenance() | loaded | self._cost(trainer, begun) | dict(size) | ({"lost_rows": dict(lost)} if lost else {})
         stands = job.headline in predictors
         return RunRecord(
             task=context.task.name,

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ltrun.config.settings import Settings
 from ltrun.data.crop import drawn
+from ltrun.engine.assembly import augments_of
 from ltrun.engine.context import RunContext
 from ltrun.engine.cuts import cut_while_decoding
-from ltrun.engine.stage import augments_of
 from ltrun.errors import ConfigError
 from ltrun.recipe.stage import MAIN, Recipe
 from ltrun.types import seed_of

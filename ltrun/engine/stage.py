@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -11,10 +12,9 @@ from torch import Tensor, nn
 
 from ltrun.data.crop import drawn
 from ltrun.engine import levers
-from ltrun.engine.accumulation import rows_of_a_part
-from ltrun.engine.average import Average
+from ltrun.engine.assembly import classification_of, objective_of
+from ltrun.engine.average import Averaged, OfEpochs, OfSteps
 from ltrun.engine.context import RunContext
-from ltrun.engine.cuts import cut_while_decoding
 from ltrun.engine.frozen import Frozen
 from ltrun.engine.monitor import LossMonitor
 from ltrun.engine.norms import stop_counting
@@ -23,9 +23,8 @@ from ltrun.engine.promises import check_rows
 from ltrun.engine.step import Step
 from ltrun.engine.turns import wait_for_device, yield_turn
 from ltrun.errors import ConfigError
-from ltrun.loss import Classification
 from ltrun.optimizer.base import Optimizer
-from ltrun.parts import Augment, Crop, Descent, Network, Part, Sampler, Update
+from ltrun.parts import Average, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
 from ltrun.schedule.base import Schedule
 from ltrun.types import Batch, Clock, Outputs, View, seed_of
@@ -38,10 +37,10 @@ Context = dict[str, Any]  # values that constructors of parts may ask for, by na
 class StageRun(nn.Module):
     """objective, samplers, update: modules whose state is checkpointed. optimizer: updates their parameters. schedule: sets the
     optimizer's learning rate. behind: parts of the loss whose outputs are monitored. best: the best epoch so far on the
-    validation split, with selection=best_val. average: of the network's weights, with runtime.ema.
+    validation split, with selection=best_val. average: of the network's weights, with runtime.ema or regularization=swa.
     """
 
-    average: Average | None
+    average: Averaged | None
 
     def __init__(
         self,
@@ -52,6 +51,7 @@ class StageRun(nn.Module):
         update: Update,
         schedule: Schedule,
         behind: Sequence[nn.Module],
+        average: Average | None = None,
     ):
         super().__init__()
         self.stage, self.context, self.schedule = stage, context, schedule
@@ -67,12 +67,13 @@ class StageRun(nn.Module):
         if objective.scaler is not None:
             objective.scaler.serve(self.optimizer)
         decay = context.settings.runtime.ema
-        self.average = None if decay is None else Average(objective.network, decay)
+        self.average = OfEpochs(objective.network, average) if average else None
+        self.average = self.average if decay is None else OfSteps(objective.network, decay)
         self.base_rates = [group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
         mixers = [*objective.mixers.values(), *objective.feature_mixers.values()]
         self.monitor = LossMonitor(objective.terms, objective.need, mixers, behind, context.device)
         tensors = [*self.parameters(), *self.buffers()]
-        follow = None if self.average is None else self.average.follow
+        follow = self.average.follow if isinstance(self.average, OfSteps) else None
         self.step = Step(objective, update, self.optimizer, self.monitor, self.parts, tensors, context, follow)
         self.best: Row | None = None
 
@@ -85,12 +86,13 @@ class StageRun(nn.Module):
             injected["features"] = network.features
         samplers = {name: stream.sampler.build(injected) for name, stream in stage.streams.items() if stream.sampler}
         injected |= {"sampler": samplers[MAIN], "samplers": samplers}
-        classify = injected["classify"] = _classification(stage, injected)
-        objective = _objective(stage, network, context, injected, teachers)
+        classify = injected["classify"] = classification_of(stage, injected)
+        objective = objective_of(stage, network, context, injected, teachers)
         injected["outer"] = outer_parameters(objective, *samplers.values())
         update, schedule = stage.update.build(injected), stage.schedule.build(injected)
         behind = [*classify.adjusts, classify.criterion, *classify.weighs]
-        return cls(stage, context, objective, samplers, update, schedule, behind)
+        average = stage.average.build(injected) if stage.average else None
+        return cls(stage, context, objective, samplers, update, schedule, behind, average)
 
     @property
     def network(self) -> Network:
@@ -98,8 +100,8 @@ class StageRun(nn.Module):
 
     @property
     def judged(self) -> Network:
-        """The network that is evaluated and kept: the averaged one, with runtime.ema."""
-        return self.network if self.average is None else self.average.network
+        """The network that is evaluated and kept: the averaged one, where there is an average."""
+        return self.average.network if self.average is not None and self.average.begun else self.network
 
     def epoch(self, clock: Clock, told: Callable[[Clock, int, int], None] = lambda *_: None) -> Row:
         """Trains one pass over the main stream's rows, with generators seeded from (seed, stage, epoch); returns the row.
@@ -109,13 +111,14 @@ class StageRun(nn.Module):
         context = self.context
         rows, rates = self._begin(clock)
         self.monitor.begin()
-        plans = {name: batches(plan, context.settings.batch_size) for name, plan in rows.items()}
-        stores = [self._batches(name, plan, clock) for name, plan in plans.items()]
-        for done, streams in enumerate(zip(*stores, strict=True), 1):
-            self.step(dict(zip(rows, streams, strict=True)))
-            told(clock, done, len(plans[MAIN]))
+        steps = len(batches(rows[MAIN], context.settings.batch_size))
+        for done, streams in enumerate(self._streams(rows, clock), 1):
+            self.step(streams)
+            told(clock, done, steps)
             yield_turn()
         wait_for_device(context.device)
+        if isinstance(self.average, OfEpochs):
+            self.average.take(clock)
         images = len(rows[MAIN])
         losses = self.monitor.means(clock, images)
         row = {"stage": clock.stage, "epoch": clock.epoch + 1, "epochs": clock.epochs, "learning_rate": rates[0]}
@@ -155,6 +158,29 @@ class StageRun(nn.Module):
             outputs = self.context.ranks.predict(asked.predict, self.context.prepare(inputs))
         network.train(training)
         return outputs
+
+    def _streams(self, rows: Mapping[str, Tensor], clock: Clock) -> Iterator[dict[str, Batch]]:
+        """Yields the batches of an epoch. rows: of each stream."""
+        plans = {name: batches(plan, self.context.settings.batch_size) for name, plan in rows.items()}
+        stores = [self._batches(name, plan, clock) for name, plan in plans.items()]
+        for streams in zip(*stores, strict=True):
+            yield dict(zip(rows, streams, strict=True))
+
+    def renew_statistics(self, clock: Clock) -> None:
+        """Gives an average over epochs batch statistics of its own, from rows drawn as for another epoch."""
+        if not isinstance(self.average, OfEpochs) or not self.average.begun:
+            return
+        key = seed_of(self.context.seed, clock.stage, clock.epoch, "statistics")
+        torch.manual_seed(key)
+        rows = self._draw(clock, torch.Generator().manual_seed(seed_of(key, "samplers")))
+        self._set_modes()
+        self.average.renew(self.network, (partial(self._pass, streams) for streams in self._streams(rows, clock)))
+        self.context.ranks.average([buffer for buffer in self.judged.buffers() if buffer.is_floating_point()])
+
+    def _pass(self, streams: Mapping[str, Batch], network: Network) -> dict[str, Outputs]:
+        prepared = self.objective.prepared(streams)
+        with self.context.precision.autocast():
+            return self.context.ranks.forward(network, prepared, self.objective.need)
 
     @torch.no_grad()
     def maps(self, inputs: Tensor) -> Tensor:
@@ -212,60 +238,6 @@ class StageRun(nn.Module):
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
         return {name: rows[stream.of or name] for name, stream in streams.items()}
-
-
-def _classification(stage: Stage, injected: Context) -> Classification:
-    """Builds the class-sensitive loss from a stage's margins, logit adjustments and weights."""
-    adjusts, weighs = [part.build(injected) for part in stage.adjusts], [part.build(injected) for part in stage.weighs]
-    criterion = stage.criterion.build(injected) if stage.criterion else None
-    return Classification(adjusts=adjusts, weighs=weighs, criterion=criterion)
-
-
-def _objective(
-    stage: Stage, network: Network, context: RunContext, injected: Context, teachers: Mapping[str, Frozen]
-) -> Objective:
-    """Builds the loss of a stage: the class-sensitive loss, unless a term replaces it, and the stage's further terms."""
-    terms = {name: part.build(injected) for name, (_, part) in stage.terms.items()}
-    weights = {name: weight for name, (weight, _) in stage.terms.items()}
-    if "classification" not in terms:
-        terms, weights = {"classification": injected["classify"], **terms}, {"classification": 1.0, **weights}
-    augments, crops = dict[str, list[Augment]](), dict[str, Crop]()
-    for name in stage.streams:
-        store = context.store(stage.split_of(name))
-        crop, augments[name] = cut_while_decoding(augments_of(stage, name, injected), store)
-        crops |= {name: crop} if crop else {}
-    mixers = {name: part.build(injected) for name, part in stage.mixers.items()}
-    fuse = "image_kernel" in context.settings.runtime.levers
-    part = rows_of_a_part(context.settings, context.ranks)
-    inside = {name: part.build(injected) for name, part in stage.feature_mixers.items()}
-    return Objective(
-        network,
-        context.prepare,
-        augments,
-        mixers,
-        terms,
-        weights,
-        context.precision,
-        crops=crops,
-        ranks=context.ranks,
-        fuse=fuse,
-        part=part,
-        feature_mixers=inside,
-        teachers=teachers,
-    )
-
-
-def augments_of(stage: Stage, stream: str, injected: Context) -> list[Augment]:
-    """Builds the augmentations of a stream, or the main stream's where the stream has none of its own."""
-    own = stage.streams[stream].augments
-    nodes = stage.streams[MAIN].augments if own is None else own
-    return [part.build(injected) for part in (nodes or {}).values()]
-
-
-def own_augments(stage: Stage, injected: Context) -> list[Augment]:
-    """Builds the augmentations of the data set, without the augmentations of options."""
-    nodes = (stage.streams[MAIN].augments or {}).values()
-    return [part.build(injected) for part in nodes if part.path.startswith("dataset.augments.")]
 
 
 def outer_parameters(*modules: nn.Module) -> list[nn.Parameter]:

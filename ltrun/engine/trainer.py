@@ -153,6 +153,7 @@ class Trainer:
         trained = time.perf_counter() - begun
         last = clock.epoch + 1 == clock.epochs
         if last or (clock.epoch + 1) % settings.evaluation.every == 0:
+            running.renew_statistics(clock)
             row["evaluation"] = self.evaluate(running.judged)
             if self._selects_best:
                 running.remember_best(row)

@@ -11,19 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ltrun import parts
 from ltrun.engine.objective import Objective
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
-from ltrun.parts import Descent, Network, Update
+from ltrun.parts import Descent, Network, Outcome, Update
 from ltrun.types import Batch, Outputs, Streams
 
 
 class Plain(Update):
     """One gradient, one optimizer step."""
 
-    def forward(
-        self, objective: nn.Module, optimizer: Descent, streams: Streams
-    ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
+    def forward(self, objective: parts.Objective, optimizer: Descent, streams: Streams) -> Outcome:
         values, outputs, streams = objective(streams)
         optimizer.zero_grad(set_to_none=True)
         values["total"].backward()
@@ -79,10 +78,9 @@ class Bilevel(Update):
                 self.register_buffer(name, torch.zeros(sum(self.sizes)))
             self.register_buffer("steps", torch.zeros(()))
 
-    def forward(
-        self, objective: nn.Module, optimizer: Descent, streams: Streams
-    ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
-        objective = unscaled(objective, self)
+    def forward(self, objective: parts.Objective, optimizer: Descent, streams: Streams) -> Outcome:
+        objective.check_unscaled(self)
+        objective = cast(Objective, objective)
         optimizer.zero_grad(set_to_none=True)
         values, outputs, streams = objective(streams)
         rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -158,33 +156,20 @@ class KnowledgeCorrection(Update):
         super().__init__()
         self.term = term
 
-    def forward(
-        self, objective: nn.Module, optimizer: Descent, streams: Streams
-    ) -> tuple[dict[str, Tensor], dict[str, Outputs], Streams]:
-        objective = unscaled(objective, self)
+    def forward(self, objective: parts.Objective, optimizer: Descent, streams: Streams) -> Outcome:
+        objective.check_unscaled(self)
+        optimizer.zero_grad(set_to_none=True)
         values, outputs, streams = objective(streams)
         others = [value for name, value in values.items() if name not in (self.term, "total")]
         if self.term not in values or not others:
             raise ConfigError(f"update.term must be one of several terms, {', '.join(values)}, got {self.term}")
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        base = _gradient(torch.stack(others).sum(), parameters, again=True)
-        term = _gradient(values[self.term], parameters)
-        slopes = objective.ranks.mean([*base, *term])
-        for parameter, *pair in zip(parameters, slopes[: len(base)], slopes[len(base) :], strict=True):
+        base = objective.gradient(torch.stack(others).sum(), parameters, again=True)
+        term = objective.gradient(values[self.term], parameters)
+        for parameter, *pair in zip(parameters, base, term, strict=True):
             parameter.grad = corrected(*pair)
         optimizer.step()
         return values, outputs, streams
-
-
-def unscaled(objective: nn.Module, update: Update) -> Objective:
-    """Returns the objective. Raises ConfigError if it scales its loss, whose gradient is then not the true one."""
-    made = cast(Objective, objective)
-    if made.scaler is not None:
-        raise ConfigError(
-            f"runtime.precision: the loss is scaled with fp16, and {type(update).__name__} needs its true gradient; use bf16 "
-            "or fp32"
-        )
-    return made
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -206,9 +191,6 @@ class _Predictor(nn.Module):
         return self.network.predict(inputs)
 
 
-def _gradient(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False, again: bool = False) -> tuple[Tensor, ...]:
-    """Returns the derivatives of a scalar; zeros for inputs that it does not depend on. again: whether more follow."""
-    keep = create_graph or again
-    return torch.autograd.grad(
-        value, inputs, retain_graph=keep, create_graph=create_graph, allow_unused=True, materialize_grads=True
-    )
+def _gradient(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
+    """Returns the derivatives of a scalar on this rank; zeros for inputs that it does not depend on."""
+    return torch.autograd.grad(value, inputs, create_graph=create_graph, allow_unused=True, materialize_grads=True)

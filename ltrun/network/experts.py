@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ltrun.backbone import INPUTS
 from ltrun.errors import ConfigError
 from ltrun.numerics import in_float32, widened
 from ltrun.parts import Backbone, Head, Network, Piece
@@ -18,7 +19,7 @@ MOST = 6  # experts
 
 
 class Experts(Network):
-    """Experts share the backbone up to the block `after`; each has the rest for itself, and a head. after: null shares nothing.
+    """Experts share the backbone up to the block `after`; each has a rest and a head of its own. after=inputs: whole networks.
 
     width: channels of an expert's own blocks, times those of the backbone. depth: blocks of each of its own layers, times those
     of the backbone, rounded, at least one. Both: one number for all, or a list with a number for each expert.
@@ -36,7 +37,7 @@ class Experts(Network):
     def __init__(
         self,
         num_experts: int = 3,
-        after: str | None = "layer1",
+        after: str = "layer1",
         width: float | list[float] = 0.75,
         depth: float | list[float] = 1.0,
         *,
@@ -54,8 +55,7 @@ class Experts(Network):
 
     @classmethod
     def places_of(cls, arguments: Mapping[str, Any]) -> list[str]:
-        after = arguments.get("after", "layer1")
-        return ["inputs", *([] if after is None else [str(after)]), "features"]
+        return list(dict.fromkeys([INPUTS, str(arguments.get("after", "layer1")), "features"]))
 
     def encode(self, inputs: Tensor) -> Tensor:
         """(E, B, D): the features of each expert, with zeros behind shorter ones."""
@@ -66,7 +66,7 @@ class Experts(Network):
 
     def pieces(self) -> list[Piece]:
         """The trunk, which ends after the block `after`, and the branches."""
-        return [*([] if self.after is None else [(self.after, self.trunk)]), ("features", self._branched)]
+        return [*([] if self.after == INPUTS else [(self.after, self.trunk)]), ("features", self._branched)]
 
     def decide(self, features: Tensor) -> Outputs:
         own = [x[:, :length] for x, length in zip(features, self.lengths, strict=True)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,20 +48,34 @@ class Projected(Network):
 
 
 class Projector(Part):
-    """features (B, D) -> unit vectors (B, out) through linear, ReLU, linear. hidden: null is D, as in MoCo v2 and PaCo.
+    """features (B, D) -> unit vectors (B, out) through `layers` linear layers, each but the last followed by a ReLU.
+
+    hidden: length between the layers; null is D, as in MoCo v2 and PaCo. norm: whether batch normalisation, with the statistics
+    of the batch in training, precedes each ReLU, as in BCL, ProCo and GML.
 
     Chen et al., 2020, arXiv 2003.04297.
     """
 
-    def __init__(self, hidden: int | None = None, out: int = 128, *, backbone: Backbone):
+    def __init__(self, hidden: int | None = None, out: int = 128, layers: int = 2, norm: bool = False, *, backbone: Backbone):
         super().__init__()
         width = backbone.features if hidden is None else hidden
         if width < 1 or out < 1:
             raise ConfigError(f"hidden and out must be at least 1, got {hidden} and {out}")
-        self.layers = nn.Sequential(nn.Linear(backbone.features, width), nn.ReLU(), nn.Linear(width, out))
+        if layers < 1:
+            raise ConfigError(f"layers must be at least 1, got {layers}")
+        self.layers = perceptron([backbone.features, *[width] * (layers - 1), out], norm)
 
     def forward(self, features: Tensor) -> Tensor:
         return F.normalize(self.layers(features), dim=1)
+
+
+def perceptron(widths: Sequence[int], norm: bool = False, tracks: bool = True) -> nn.Sequential:
+    """Linear layers of these widths, the input's first, with a ReLU between two of them, and batch normalisation before it if
+    `norm`. tracks: whether evaluation uses running statistics in place of the batch's."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths[:-1]):
+        layers += [nn.Linear(before, after), *([nn.BatchNorm1d(after, track_running_stats=tracks)] if norm else []), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 
 
 def classify(head: Head, features: Tensor, embedding: Tensor | None = None) -> Outputs:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ltrun.backbone import for_each, kept
+from ltrun.backbone import INPUTS, for_each, kept
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
 from ltrun.network.run_weights import of_run
@@ -116,10 +116,10 @@ class ResNet(Backbone):
         return [(layers[0][0], lambda images: first(_stem(self, images))), *layers[1:], ("features", _pool)]
 
     def fork(
-        self, after: str | None, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
+        self, after: str, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
     ) -> tuple[nn.Module, list[Backbone]]:
-        """Cuts after 'layer1', 'layer2', 'layer3' or 'penultimate_block' (BBN: only the very last block is not shared), or
-        before all.
+        """Cuts after 'stem', 'layer1', 'layer2', 'layer3' or 'penultimate_block' (BBN: only the very last block is not shared),
+        or 'inputs'.
 
         The trunk keeps this network's modules; the branches are new, and start as copies of the layers that they replace if
         those are pre-trained and width and depth are 1. Names stay:
@@ -128,11 +128,11 @@ class ResNet(Backbone):
         """
         last = [max(i for i, place in enumerate(self.places) if place[0] == f"layer{n}") for n in (1, 2, 3)]
         cuts = dict(zip(("layer1", "layer2", "layer3"), (n + 1 for n in last), strict=True))
-        cuts["penultimate_block"] = len(self.places) - 1
-        if after is not None and after not in cuts:
+        cuts |= {"stem": 0, "penultimate_block": len(self.places) - 1}
+        if after != INPUTS and after not in cuts:
             raise ConfigError(f"after must name a block of the backbone, got '{after}'{did_you_mean(after, cuts)}")
-        cut = 0 if after is None else cuts[after]
-        trunk = nn.Identity() if after is None else Trunk(self, self.places[:cut])
+        cut = 0 if after == INPUTS else cuts[after]
+        trunk = nn.Identity() if after == INPUTS else Trunk(self, self.places[:cut])
         branches = list[Backbone]()
         for wide, deep in zip(for_each(width, copies, "width"), for_each(depth, copies, "depth"), strict=True):
             branch = Branch(self, self._places(cut, deep), trunk.channels if isinstance(trunk, Trunk) else None, wide)
@@ -158,6 +158,7 @@ class Trunk(nn.Module):
     def __init__(self, network: ResNet, places: Iterable[Place]):
         super().__init__()
         self.pools, self.conv1, self.bn1 = network.pools, network.conv1, network.bn1
+        self.channels = self.conv1.out_channels
         for layer, number, *_ in places:
             block = network.get_submodule(f"{layer}.{number}")
             assert isinstance(block, Basic | Bottleneck)
@@ -166,6 +167,13 @@ class Trunk(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return _through(self, _stem(self, images))
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Returns the maps after each layer."""
+        found = [_stem(self, images)]
+        for name, layer in self.named_children():
+            found += [layer(found[-1])] if name.startswith("layer") else []
+        return found[1:]
 
 
 class Branch(Backbone):
@@ -187,7 +195,11 @@ class Branch(Backbone):
         _initialise(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return _pool(_through(self, _stem(self, maps) if self.whole else maps))
+        return _pool(self.maps(maps))
+
+    def maps(self, maps: Tensor) -> Tensor:
+        """Returns the last maps, which `forward` pools."""
+        return _through(self, _stem(self, maps) if self.whole else maps)
 
 
 class Basic(nn.Module):

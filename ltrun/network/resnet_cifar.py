@@ -8,7 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ltrun.backbone import for_each, kept
+from ltrun.backbone import INPUTS, for_each, kept
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
 from ltrun.network.weights import load, opened
@@ -66,9 +66,10 @@ class ResNetCIFAR(Backbone):
         return [("layer1", self._first), ("layer2", self.layer2), ("layer3", self.layer3), ("features", _pool)]
 
     def fork(
-        self, after: str | None, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
+        self, after: str, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
     ) -> tuple[nn.Module, list[Backbone]]:
-        """Cuts after 'layer1', 'layer2' or 'penultimate_block' (BBN: only the very last block is not shared), or before all.
+        """Cuts after 'stem', 'layer1', 'layer2' or 'penultimate_block' (BBN: only the very last block is not shared), or
+        'inputs'.
 
         The trunk keeps this network's modules; the branches are new, and start as copies of the blocks that they replace if
         those are pre-trained and width and depth are 1. Raises ConfigError for an unknown block, or for a width that leaves
@@ -76,15 +77,17 @@ class ResNetCIFAR(Backbone):
         """
         layers = [[cast(Block, block) for block in layer] for layer in (self.layer1, self.layer2, self.layer3)]
         blocks = [block for layer in layers for block in layer]
-        cuts = {"layer1": len(layers[0]), "layer2": len(layers[0]) + len(layers[1]), "penultimate_block": len(blocks) - 1}
+        cuts = {"stem": 0, "layer1": len(layers[0]), "layer2": len(layers[0]) + len(layers[1])}
+        cuts["penultimate_block"] = len(blocks) - 1
         shapes = list(zip(for_each(width, copies, "width"), for_each(depth, copies, "depth"), strict=True))
-        if after is None:
+        if after == INPUTS:
             return nn.Identity(), [self._whole(*shape) for shape in shapes]
         if after not in cuts:
             raise ConfigError(f"after must name a block of the backbone, got '{after}'{did_you_mean(after, cuts)}")
-        channels, branches = blocks[cuts[after] - 1].conv2.out_channels, list[Backbone]()
+        shared, branches = blocks[: cuts[after]], list[Backbone]()
+        channels = (shared[-1].conv2 if shared else self.conv1).out_channels
         for wide, deep in shapes:
-            own = [[block for block in layer if block not in blocks[: cuts[after]]] for layer in layers]
+            own = [[block for block in layer if block not in shared] for layer in layers]
             rest = [block for layer in own if layer for block in layer[: kept(len(layer), deep)]]
             widths = [int(wide * block.conv2.out_channels) for block in rest]
             if widths[0] < channels:
@@ -96,7 +99,7 @@ class ResNetCIFAR(Backbone):
             if self.pretrained and (wide, deep) == (1, 1):
                 branch.blocks.load_state_dict(nn.Sequential(*rest).state_dict())
             branches.append(branch)
-        return Trunk(self.conv1, self.bn1, nn.ReLU(inplace=True), *blocks[: cuts[after]]), branches
+        return Trunk(self.conv1, self.bn1, nn.ReLU(inplace=True), *shared), branches
 
     def _whole(self, width: float, depth: float) -> ResNetCIFAR:
         """Returns a new network of another width and depth, with this network's weights if those are pre-trained and fit."""
@@ -111,11 +114,16 @@ class Trunk(nn.Sequential):
     """The modules before the cut of a fork: convolution, batch normalisation, ReLU and blocks; images -> maps."""
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.levels(images)[-1]
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Returns the maps after each layer; a layer ends before a block that halves the resolution."""
         convolution, norm, _, *blocks = self
-        maps = norm_relu(norm, convolution(images))
+        found, maps = [], norm_relu(norm, convolution(images))
         for block in blocks:
+            found += [maps] if cast(Block, block).stride > 1 else []
             maps = block(maps)
-        return maps
+        return [*found, maps]
 
 
 class Branch(Backbone):
@@ -127,7 +135,11 @@ class Branch(Backbone):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return _pool(self.blocks(maps))
+        return _pool(self.maps(maps))
+
+    def maps(self, maps: Tensor) -> Tensor:
+        """Returns the last maps, which `forward` pools."""
+        return cast(Tensor, self.blocks(maps))
 
 
 class Block(nn.Module):

@@ -1,6 +1,7 @@
 """Post-hoc predictors: other scores from the outputs of a trained network. Each adds a row to the table of its run."""
 
 from ltrun.posthoc.effective_prior import EffectivePrior
+from ltrun.posthoc.knn import KNN
 from ltrun.posthoc.label_shift_em import LabelShiftEM
 from ltrun.posthoc.logit_adjustment import LogitAdjustment
 from ltrun.posthoc.meta_model_net import MetaModelNet
@@ -12,6 +13,6 @@ from ltrun.posthoc.tde import TDE
 from ltrun.posthoc.uno_ic import UNOIC, LikelihoodFlattening
 
 __all__ = [
-    "NCM", "TDE", "UNOIC", "EffectivePrior", "LabelShiftEM", "LikelihoodFlattening", "LogitAdjustment", "MetaModelNet",
-    "PCSoftmax", "SADEAggregation", "TauNorm",
+    "EffectivePrior", "KNN", "LabelShiftEM", "LikelihoodFlattening", "LogitAdjustment", "MetaModelNet", "NCM", "PCSoftmax",
+    "SADEAggregation", "TDE", "TauNorm", "UNOIC",
 ]  # fmt: skip

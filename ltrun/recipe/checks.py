@@ -18,6 +18,13 @@ GIVES = {
     "shapes": "classifier 'gist'",
     "experts": "ensemble 'ride' or 'sade'",
     "auxiliary": "transfer 'abc'",
+    "simplex": "classifier 'etf'",
+    "taxonomy": "classifier 'realistic_taxonomic'",
+    "priors": "representation 'npe'",
+    "memory": "representation 'oltr'",
+    "router": "ensemble 'ride_routing'",
+    "owners": "ensemble 'ace'",
+    "groups": "classifier 'bags'",
 }
 NEUTRAL = {"resampling": "instance", "classifier": "linear"}  # slots without an option 'none'
 
@@ -36,7 +43,8 @@ def provided_by(stages: Sequence[Stage]) -> Iterator[Provided]:
         if stage.wrap is not None:
             name, has = stage.wrap.origin, stage.wrap.target.provides | (has & stage.wrap.target.keeps)
         fields = network.target.provides if "head" in has else network.target.provides - {"head"}
-        yield {network.origin or "the plain network (ensemble=none)": fields, name: has - {"head"}}
+        shown = network.origin or "the plain network (ensemble=none)"
+        yield {shown: fields} | {name: has - {"head"} | (fields if name == shown else frozenset())}
 
 
 def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
@@ -66,6 +74,7 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
     for part in stage.parts():
         _check_reads(part, provided)
     _check_outer(stage, stage.update)
+    _check_fixed(stage, provided)
     for name in network.target.terms:
         if name not in stage.terms:
             raise ConfigError(
@@ -76,6 +85,17 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
         for _, term in stage.terms.values():
             if not term.target.mixed:
                 raise ConfigError(f"{mixer.origin} mixes labels, which {term.origin} cannot use; drop one of them")
+
+
+def check_trained(last: Stage) -> None:
+    """Raises ConfigError for a classifier that predicts without training: no term of the last stage reads its logits."""
+    loss = last.terms["classification"][1] if "classification" in last.terms else None
+    read = frozenset().union(*(node.target.reads for _, term in last.terms.values() for node in term.walk()))
+    if loss is not None and not read & {"logits", "experts"}:
+        raise ConfigError(
+            f"{loss.origin} trains no classifier, and no stage after '{last.name}' does; set decoupling=linear, which trains "
+            "one on the frozen features"
+        )
 
 
 def _check_inside(stage: Stage, first: Stage) -> None:
@@ -111,6 +131,16 @@ def _check_inside(stage: Stage, first: Stage) -> None:
                 raise ConfigError(
                     f"{term.origin or term.path} needs the teacher '{name}', which no slot of stage '{stage.name}' provides"
                 )
+
+
+def _check_fixed(stage: Stage, provided: Provided) -> None:
+    """Raises ConfigError for a stage that trains the classifier alone, where that has nothing to learn."""
+    name = next((option for option, has in provided.items() if "simplex" in has), None)
+    if name is not None and stage.trainable and all("head" in pattern for pattern in stage.trainable):
+        _, _, place = stage.streams[MAIN].sampler.origin.partition(" in ")  # "stage 'classifier' of decoupling=crt"
+        raise ConfigError(
+            f"{name} is fixed, and {place or f'stage {stage.name!r}'} trains nothing but the classifier; drop one of them"
+        )
 
 
 def _check_outer(stage: Stage, update: Bound[parts.Update]) -> None:

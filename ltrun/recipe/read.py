@@ -19,7 +19,7 @@ from ltrun.config.values import coerce, mapping
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.optimizer.base import Optimizer
-from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage, provided_by, too_short
+from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage, check_trained, provided_by, too_short
 from ltrun.recipe.contributions import Contributions
 from ltrun.recipe.pretrained import pretrained_otherwise, pretrained_prepare
 from ltrun.recipe.stage import MAIN, Recipe, Stage, Stream
@@ -49,6 +49,7 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     provided = list(provided_by(recipe.stages))
     for stage, known in zip(recipe.stages, provided, strict=True):
         check_stage(stage, recipe.stages[0], known)
+    check_trained(recipe.stages[-1])
     check_posthoc(recipe, provided[-1])
     warnings = [*balanced_twice(recipe), *too_short(recipe), *pretrained_otherwise(recipe, prepare)]
     return replace(recipe, warnings=warnings)
@@ -135,9 +136,10 @@ class _Reader:
             weighs=given.chain["weigh"],
             network=given.one.get("network") or bind({"_target_": "ltrun.network.Plain"}, "network", parts.Network),
             head=given.one["head"],
-            wrap=given.one.get("wrap") if index == 0 or diff.get("classifier") is not None else None,
+            wrap=given.one.get("wrap") if index == 0 or "wrap" in given.diff else None,
             update=given.one.get("update") or bind({"_target_": "ltrun.engine.update.Plain"}, "update", parts.Update),
             criterion=given.one.get("criterion"),
+            average=self._average(given),
             optimizer=self._setting("optimizer", diff, path, Optimizer),
             schedule=self._setting("schedule", diff, path, Schedule),
             teachers=given.teachers,
@@ -146,6 +148,12 @@ class _Reader:
             reset_network=coerce(diff.get("reset_network", False), bool, f"{path}.reset_network"),
             norm=coerce(diff.get("norm", "follow"), Literal["follow", "track", "hold"], f"{path}.norm"),
         )
+
+    def _average(self, given: Contributions) -> Bound[parts.Average] | None:
+        average = given.one.get("average")
+        if average is not None and self.settings.runtime.ema is not None:
+            raise ConfigError(f"runtime.ema and {average.origin} both average the network's weights; drop one of them")
+        return average
 
     def _epochs(self, diff: Mapping[str, Any], path: str) -> int:
         if diff.get("epochs") is not None:

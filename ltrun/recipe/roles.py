@@ -13,6 +13,7 @@ SINGLE: Roles = {
     "network": parts.Network,
     "update": parts.Update,
     "criterion": parts.Criterion,
+    "average": parts.Average,
 }
 """Roles that one slot of a stage may fill."""
 ORDERED: Roles = {"weigh": parts.Weigh, "adjust": parts.Adjust}

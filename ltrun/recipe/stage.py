@@ -61,6 +61,7 @@ class Stage:
     wrap: Bound[parts.Head] | None
     update: Bound[parts.Update]
     criterion: Bound[parts.Criterion] | None
+    average: Bound[parts.Average] | None
     optimizer: Bound[Optimizer]
     schedule: Bound[Schedule]
     teachers: dict[str, Teacher] = field(default_factory=dict)
@@ -83,7 +84,8 @@ class Stage:
         yield from (part for _, part in self.terms.values())
         yield from self.adjusts
         yield from self.weighs
-        yield from (part for part in (self.network, self.head, self.wrap, self.update, self.criterion) if part)
+        single = (self.network, self.head, self.wrap, self.update, self.criterion, self.average)
+        yield from (part for part in single if part)
 
 
 @dataclass(frozen=True)

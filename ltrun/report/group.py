@@ -21,15 +21,23 @@ SAW = "test_inputs"
 Scope = tuple[str, str, tuple[tuple[str, int], ...]]  # title, task, and the classes with their sizes
 
 
-def tables(records: Sequence[RunRecord], metric: str | None = None, split: str = "test", by: Sequence[str] = ()) -> list[Table]:
+def tables(
+    records: Sequence[RunRecord],
+    metric: str | None = None,
+    split: str = "test",
+    by: Sequence[str] = (),
+    experts: bool = False,
+) -> list[Table]:
     """Returns one table for each task, data set and override of the data set's own keys, so that all runs of a table have the
     same classes and, as far as the records identify them, the same images. metric: a name, or None for the first of the task.
 
     Without `by`, a row is a method with one configuration, averaged over seeds: erm first, then by label, further
     predictors beneath their method. With `by`, a row is one combination of the given keys (dataset, method, seed,
     fingerprint, predictor, a slot, or a dotted key of the configuration), averaged over all other keys; it has only the
-    method's headline predictor, unless `predictor` is among the keys. Raises ConfigError for an unknown metric, split or key.
+    method's headline predictor, unless `predictor` is among the keys. experts: whether each expert of an ensemble is a further
+    predictor. Raises ConfigError for an unknown metric, split or key.
     """
+    records = records if experts else [record.without_experts() for record in records]
     _check(records, split, by)
     measured = {task: measure_of(records, metric or TASKS[task][0].name) for task in {record.task for record in records}}
     scopes: dict[Scope, list[RunRecord]] = defaultdict(list)

@@ -51,19 +51,22 @@ def place_of(asked: Path, formats: Sequence[str], flag: str = "--plots") -> Plac
 
 
 def plot(tables: Sequence[Table], place: Place) -> list[str]:
-    """Writes two figures for each table, per-class accuracy by rank and shot groups; returns lines to print.
+    """Writes two figures for each table, per-class accuracy by rank and shot groups, and a third of experts where the table has
+    them; returns lines to print.
 
     Both show the first metric of the task, whichever metric the table shows. Raises ConfigError without matplotlib.
     """
     _need_matplotlib("--plots")
     from ltrun.report.figures import classes, groups
-    from ltrun.report.figures.style import headlines
+    from ltrun.report.figures.style import beside_experts, headlines
 
     said = []
     for i, table in enumerate(tables):
         if not headlines(table):
             continue
         drawn = {"classes": partial(classes, table), "groups": partial(groups, table)}
+        if several := beside_experts(table):
+            drawn["experts"] = partial(groups, table, several)
         if len({tuple(record.classes["counts"]) for row in table.rows for record, _ in row.runs}) > 1:
             del drawn["classes"]  # rows are averaged over data sets
         said += _write(drawn, place, _stem(place, i, table.title, len(tables)))

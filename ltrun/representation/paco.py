@@ -11,10 +11,8 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
 from ltrun.parts import Term
-from ltrun.representation.queue import check_length, enqueue
+from ltrun.representation.queue import EMPTY, check_length, enqueue
 from ltrun.types import ClassStats, Outputs, Streams, as_rarest
-
-EMPTY = -1  # label of an empty slot of the queue
 
 
 def paco(
@@ -27,12 +25,14 @@ def paco(
     beta: float = 1.0,
     gamma: float = 1.0,
     temperature: float = 0.05,
+    smooth: float = 0.0,
 ) -> Tensor:
     """A scalar: the mean over N anchors of -sum(w * log p) / sum(w), p over the classes and all rows but the anchor itself.
 
     logits: (N, C), log prior added. query: (N, P) anchors, others: (R, P) keys and queue, all unit vectors. labels: (N,),
     other_labels: (R,), EMPTY for a row to ignore. The logit of the anchor's class is a positive of weight beta, each row of
-    its class is a positive of weight alpha; gamma multiplies the rows in the denominator.
+    its class is a positive of weight alpha; gamma multiplies the rows in the denominator. smooth: share of beta that the other
+    classes get, each an equal part.
     """
     anchors, classes = logits.shape
     row_labels = torch.cat([labels, other_labels])
@@ -44,7 +44,10 @@ def paco(
     log_p = torch.cat([logits, similarity], dim=1) - log_sum
     same = (labels[:, None] == row_labels) & ~absent
     own = labels[:, None] == torch.arange(classes, device=logits.device)  # on a CPU, one_hot reads the labels' values
-    weight = torch.cat([beta * own.to(logits.dtype), alpha * same.to(logits.dtype)], dim=1)
+    target = own.to(logits.dtype)
+    if smooth:
+        target = (1 - smooth) * target + smooth / (classes - 1) * (1 - target)
+    weight = torch.cat([beta * target, alpha * same.to(logits.dtype)], dim=1)
     return -((weight * log_p).sum(dim=1) / weight.sum(dim=1)).mean()
 
 

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 
+EMPTY = -1  # label of an empty slot
+
 
 @torch.no_grad()
 def enqueue(cursor: Tensor, *pairs: tuple[Tensor, Tensor]) -> None:

@@ -23,10 +23,14 @@ LOCK = ".lock"  # held by the process that trains the run
 MANIFEST = "checkpoints.json"  # names the checkpoints from which a run may resume
 INERT = (
     "seed", "outputs", "force", "sweep", "plugins", "evaluation.batch_size", "dataset.name", "dataset.inert",
+    "dataset.superclasses",
     "runtime.device", "runtime.threads", "runtime.channels_last", "runtime.compile", "runtime.pack", "runtime.tensorboard",
     "runtime.checkpoint_seconds", "runtime.levers",
 )  # fmt: skip
-"""Keys that name a run, or change only where, how fast or how visibly it runs. All other keys of `runtime` change results."""
+"""Keys that name a run, or change only where, how fast or how visibly it runs. All other keys of `runtime` change results.
+
+Options that use superclasses have a copy of them in an argument, which counts.
+"""
 
 OF_NETWORKS = ("network.cut", "network.download")  # inert keys that only some networks have
 

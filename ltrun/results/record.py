@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -26,6 +26,9 @@ class Predictor(TypedDict):
 
     sees: list[str]
     splits: dict[str, dict[str, Any]]
+
+
+EXPERT = "expert "  # begins the names of the predictors that are single experts of an ensemble, which no post-hoc part can have
 
 
 class Classes(TypedDict):
@@ -75,6 +78,11 @@ class RunRecord:
     def label(self) -> str:
         """The method with its changes, slots first: `ldam_drw [reweighting=none, epochs=3]`."""
         return labelled(self.method, self.changes)
+
+    def without_experts(self) -> RunRecord:
+        """Returns the record without the predictors that are single experts of an ensemble."""
+        kept = {name: predictor for name, predictor in self.predictors.items() if not name.startswith(EXPERT)}
+        return self if len(kept) == len(self.predictors) else replace(self, predictors=kept)
 
     def content(self) -> dict[str, Any]:
         """Returns the content of the file."""

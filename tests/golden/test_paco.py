@@ -55,7 +55,7 @@ def keys(embedding: Tensor) -> dict[str, Outputs]:
 
 
 def test_every_case_is_covered_or_left_out(reference: dict[str, Any]) -> None:
-    gpaco = "GPaCo, a later method that also takes the keys as anchors"
+    gpaco = "compared in test_balanced_contrast"
     with every_case(reference, {"GPaCo alpha=0.02 T=0.05": gpaco, "GPaCo alpha=0.02 T=0.05 smooth=0.1": gpaco}) as take:
         for name in NAMES:
             take(name)

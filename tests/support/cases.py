@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 
 from ltrun.config import catalogue
+from ltrun.contracts.assembly import Assembly
 from ltrun.contracts.library import Choice, Composed, Config, Library, Picked, changed, small
 from ltrun.contracts.stand_ins import blind_view
 from ltrun.contracts.trial import (
@@ -41,7 +41,6 @@ __all__ = [
 
 CONF = Path(str(catalogue.folders()[0])).resolve()  # conf/; ltrun/conf is a link to it
 FP32 = Precision("fp32", CPU)
-LISTS = ("augmentation", "posthoc")  # groups that merge several options
 
 
 class Shared(Library):
@@ -63,6 +62,7 @@ class Shared(Library):
 
 
 LIBRARY = Shared()
+ASSEMBLY = Assembly(LIBRARY)
 OPTIONS = LIBRARY.options
 METHODS = OPTIONS["method"]
 STAGE_OPTIONS = {slot: OPTIONS[slot] for slot in STAGE_SLOTS}
@@ -73,47 +73,14 @@ def choice(group: str, name: str) -> Choice:
     return Choice(LIBRARY, group, name)
 
 
-@cache
 def nodes() -> dict[str, dict[str, Composed]]:
-    """slot -> option -> (what the option writes into the configuration, its choices), for every option of every slot.
-
-    Each composition takes one option of every slot, so the slot with most options sets the number of compositions; but options
-    of transfer are composed alone, because they may set stages, as options of decoupling do.
-    """
-    found: dict[str, dict[str, Composed]] = {slot: {} for slot in SLOTS}
-    for option in OPTIONS["transfer"]:
-        config, choices = composed(f"transfer={option}")
-        written = {key: config.get(key) for key in ("transfer", "before", "stages")}
-        found["transfer"][option] = written, {k: v for k, v in choices.items() if k == "transfer" or "transfer@stages." in k}
-    together = [slot for slot in SLOTS if slot != "transfer"]
-    for turn in range(max(len(OPTIONS[slot]) for slot in together)):
-        picked = {slot: OPTIONS[slot][turn % len(OPTIONS[slot])] for slot in together}
-        config, choices = composed(*(f"{slot}={option}" for slot, option in picked.items()))
-        for slot, option in picked.items():
-            written = {"plan": config["plan"], "stages": config["stages"]} if slot == "decoupling" else {slot: config.get(slot)}
-            own = {k: v for k, v in choices.items() if k == slot or (slot == "decoupling" and "@stages." in k)}
-            found[slot][option] = written, own
-    return found
+    """slot -> option -> (what the option writes into the configuration, its choices), for every option of every slot."""
+    return ASSEMBLY.nodes
 
 
 def assembled(picked: Picked) -> Composed:
     """Returns `composed` without Hydra: slot -> option, or options, on digits_lt. The result must not be changed."""
-    config, choices = (dict(shared) for shared in LIBRARY.compose(("dataset=digits_lt",)))
-    for slot, options in picked.items():
-        many = [options] if isinstance(options, str) else list(options)
-        merged: Config = {}
-        for option in many:
-            written, own = nodes()[slot][option]
-            if slot in LISTS and len(many) > 1:
-                for role, content in (written[slot] or {}).items():
-                    merged[role] = merged.get(role, {}) | content
-                written = {slot: merged}
-            stages = {name: config["stages"].get(name, {}) | node for name, node in written.get("stages", {}).items()}
-            config |= written | {"stages": config["stages"] | stages}
-            choices |= own
-        if len(many) > 1:
-            del choices[slot]  # as Hydra does
-    return config, choices
+    return ASSEMBLY.put_together(picked)
 
 
 def bound(composition: Composed, plugins: Sequence[str] = ()) -> Recipe:

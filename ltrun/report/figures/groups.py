@@ -22,13 +22,14 @@ WHOLE = 90.0  # percentage points from which an axis counts as whole, not trunca
 TEXT = 0.9  # width of the values beside the points, such as 100.0 ± 10.4 in bold, as a fraction of a panel's span
 
 
-def groups(table: Table) -> Figure:
-    """Returns the figure: a panel for all classes and for each shot group, with a row for each row of the table.
+def groups(table: Table, chosen: Sequence[Row] | None = None) -> Figure:
+    """Returns the figure: a panel for all classes and for each shot group, with a row for each row of the table. chosen: rows
+    to draw; None for the methods' headlines.
 
     Points, unlike bars, need no zero: each axis is truncated to its data, and all axes span the same range, so that equal
     distances are equal differences.
     """
-    rows = style.headlines(table)
+    rows = style.headlines(table) if chosen is None else chosen
     names = style.names_of(table, rows)
     first = style.first_metric(rows)
     cells = [[_cell(row, table.split, column) for row in rows] for column in first.columns]

@@ -17,6 +17,7 @@ from ltrun.report.configurations import PREDICTOR
 from ltrun.report.measure import Measure
 from ltrun.report.render.common import plain
 from ltrun.report.table import SAW_TEST, Row, Table
+from ltrun.results.record import EXPERT
 
 INK, MUTED, FAINT = "0.15", "0.45", "0.87"
 BASELINE = "erm"
@@ -74,12 +75,29 @@ def headlines(table: Table) -> list[Row]:
 
     Leaves out runs that were not evaluated on the table's split, which a table of costs may have.
     """
+    rows = _evaluated(table)
+    standing = [row for row in rows if row.keys.get(PREDICTOR, row.runs[0][1]) == row.runs[0][0].headline]
+    return standing or rows
+
+
+def beside_experts(table: Table) -> list[Row]:
+    """Returns the rows of single experts, beneath the headline row of their ensemble; none if the table has no experts."""
+    rows = _evaluated(table)
+    owners = {id(record) for row in rows for record, name in row.runs if name.startswith(EXPERT)}
+    return [
+        row
+        for row in rows
+        if any(id(record) in owners and (name == record.headline or name.startswith(EXPERT)) for record, name in row.runs)
+    ]
+
+
+def _evaluated(table: Table) -> list[Row]:
+    """Returns the rows with the runs that were evaluated on the table's split."""
     rows = []
     for row in table.rows:
         if runs := tuple((record, name) for record, name in row.runs if table.split in record.predictors[name]["splits"]):
             rows.append(replace(row, runs=runs))
-    standing = [row for row in rows if row.keys.get(PREDICTOR, row.runs[0][1]) == row.runs[0][0].headline]
-    return standing or rows
+    return rows
 
 
 def baseline(rows: Sequence[Row]) -> int | None:

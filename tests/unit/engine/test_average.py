@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ltrun.contracts.device import on_device, on_host
 from ltrun.contracts.imagined import imagined_cuda
-from ltrun.engine.average import Average
+from ltrun.engine.average import OfSteps
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.parts import Network
 from ltrun.types import Outputs
@@ -37,7 +37,7 @@ class Small(Network):
 
 def test_weights_and_statistics_are_averaged_with_a_decay_that_warms_up() -> None:
     network = Small()
-    average = Average(network, 0.9)
+    average = OfSteps(network, 0.9)
     names = ("layer.weight", "layer.bias", "norm.weight", "norm.running_mean", "norm.running_var")
     expected = {name: network.state_dict()[name].double().clone() for name in names}
     for step in range(120):
@@ -58,7 +58,7 @@ def test_weights_and_statistics_are_averaged_with_a_decay_that_warms_up() -> Non
 
 def test_an_average_of_weights_that_stay_has_their_bits() -> None:
     network = Small()
-    before, average = snapshot(network), Average(network, 0.99)
+    before, average = snapshot(network), OfSteps(network, 0.99)
     for _ in range(20):
         average.follow()
     assert not differing(snapshot(average.network), before) and not differing(snapshot(network), before)

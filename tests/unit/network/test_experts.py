@@ -16,9 +16,9 @@ def head(features: int) -> Head:
     return Cosine(num_classes=7, features=features)
 
 
-@pytest.mark.parametrize("after", ["layer1", None])
+@pytest.mark.parametrize("after", ["layer1", "inputs"])
 @pytest.mark.parametrize("num_experts", [2, 3, 4, 5, 6])
-def test_two_to_six_experts_of_different_width_and_depth_predict_by_their_mean(after: str | None, num_experts: int) -> None:
+def test_two_to_six_experts_of_different_width_and_depth_predict_by_their_mean(after: str, num_experts: int) -> None:
     widths, depths = [1.0 + 0.5 * e for e in range(num_experts)], [1.0 - 0.1 * e for e in range(num_experts)]
     made = Experts(num_experts, after, widths, depths, backbone=backbone(depth=20), make_head=head).eval()
     outputs = made.predict(torch.randn(3, 3, 16, 16))
@@ -30,7 +30,7 @@ def test_two_to_six_experts_of_different_width_and_depth_predict_by_their_mean(a
 
 
 def test_the_zeros_behind_shorter_features_reach_no_head() -> None:
-    made = Experts(2, None, [1.0, 0.5], backbone=backbone(), make_head=head).eval()
+    made = Experts(2, "inputs", [1.0, 0.5], backbone=backbone(), make_head=head).eval()
     features = made.encode(torch.randn(3, 3, 16, 16))
     assert features.shape == (2, 3, 64) and not features[1, :, 32:].any()
     changed = features.clone()

@@ -228,7 +228,7 @@ def test_a_senseless_value_is_refused(build: Callable[[], object], sentence: str
 
 
 def test_whole_networks_of_another_width_and_depth_share_nothing() -> None:
-    trunk, branches = network(depth=18).fork(None, 2, [1.0, 0.5], [1.0, 0.5])
+    trunk, branches = network(depth=18).fork("inputs", 2, [1.0, 0.5], [1.0, 0.5])
     images = torch.randn(2, 3, 64, 64)
     assert torch.equal(trunk(images), images)
     assert [branch(images).shape[1] for branch in branches] == [512, 256]

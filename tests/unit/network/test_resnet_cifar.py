@@ -39,7 +39,7 @@ def test_branches_differ_in_width_and_depth() -> None:
 
 
 def test_whole_networks_share_nothing_and_begin_apart() -> None:
-    trunk, branches = backbone(depth=20).fork(None, 2, [1.0, 0.5], [1.0, 1 / 3])
+    trunk, branches = backbone(depth=20).fork("inputs", 2, [1.0, 0.5], [1.0, 1 / 3])
     images = torch.randn(2, 3, 16, 16)
     assert torch.equal(trunk(images), images)
     assert [branch(trunk(images)).shape[1] for branch in branches] == [64, 32]

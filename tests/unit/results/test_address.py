@@ -172,6 +172,7 @@ LASTING: dict[str, Callable[[Config], Config]] = {
     "as it is": lambda config: config,
     "a new slot": lambda config: {**config, "transfer": {}},
     "a new slot, without an option": lambda config: {**config, "transfer": None},
+    "before the slot of regularisation": lambda config: {k: v for k, v in config.items() if k != "regularization"},
     "a new slot in each stage": lambda config: {
         **config, "stages": {name: {**(stage or {}), "transfer": {}} for name, stage in config["stages"].items()}
     },

@@ -1,0 +1,70 @@
+"""What composes with what, from the refusals themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+from ltrun.contracts.assembly import Assembly
+from ltrun.contracts.library import Choice, Composed, Library, Picked
+from ltrun.errors import ConfigError
+from ltrun.taxonomy import SLOTS
+
+ROWS = ("ensemble", "representation")  # slots whose options bring networks and losses of their own
+
+
+class Assembled(Library):
+    """A library that puts options of slots together without Hydra."""
+
+    @cached_property
+    def assembly(self) -> Assembly:
+        return Assembly(Library(self.folders, self.plugins))
+
+    def put_together(self, picked: Picked) -> Composed:
+        return self.assembly.put_together(picked)
+
+    def binds(self, picked: Picked) -> bool:
+        try:
+            self.bound(self.put_together(picked))
+        except ConfigError:
+            return False
+        return True
+
+
+def fits(one: Choice, other: Choice) -> bool:
+    """Whether two options compose, with the options of further slots that either needs, such as a cosine classifier."""
+    taken = {one.group: one.name, other.group: other.name}
+    try:
+        ways = [{**one.picked, **other.picked, **taken}, {**other.picked, **one.picked, **taken}]
+    except ConfigError:  # an option that binds with no companion
+        return False
+    library = cast(Assembled, one.library)
+    return any(library.binds(way) for way in ways[: 1 if ways[0] == ways[1] else 2])
+
+
+def rows(more: Sequence[Path] = ()) -> Iterator[list[str]]:
+    """Yields the rows of a table: an option of `ROWS`, and for each other slot the options that it composes with."""
+    library = Assembled(more)
+    yield ["Option", *SLOTS]
+    for slot in ROWS:
+        for name in library.options[slot]:
+            if name != "none":
+                one = Choice(library, slot, name)
+                yield [f"`{slot}={name}`", *(_cell(one, other) for other in SLOTS)]
+
+
+def _cell(one: Choice, slot: str) -> str:
+    """Returns 'all', 'all but ...' or the few options of a slot that an option composes with."""
+    if slot == one.group:
+        return ""
+    names = [name for name in one.library.options[slot] if name != "none"]
+    allowed = [name for name in names if fits(one, Choice(one.library, slot, name))]
+    refused = [name for name in names if name not in allowed]
+    if not refused:
+        return "all"
+    if not allowed:
+        return "none"
+    shorter, said = (refused, "all but ") if len(refused) <= len(allowed) else (allowed, "")
+    return said + ", ".join(f"`{name}`" for name in shorter)
