@@ -94,8 +94,8 @@ def test_reslt(golden: Golden, name: str, dtype: torch.dtype) -> None:
     own = Classification(criterion=Floored(fused.criterion))
     term = ResLT([0.0, 0.2, 0.4], beta, stats=case.stats, classify=fused)
     assert term.trains(3).long().argmax(dim=1).tolist() == [0, 2, 4] and term.trains(3).sum(dim=1).tolist() == [10, 8, 6]
-    parts = (partial(loss.loss, outputs=Outputs()) for loss in (own, fused))
-    value = partial(reslt, case.experts, term.trains(3).to(dtype), Labels.hard(case.labels), *parts)
+    alone, joint = (partial(loss.loss, outputs=Outputs()) for loss in (own, fused))
+    value = partial(reslt, case.experts, term.trains(3).to(dtype), Labels.hard(case.labels), alone, joint)
     case.compare(value(beta))
     case.agree(value(1.0), "loss_ice")
     case.agree(value(0.0), "loss_fce")
@@ -131,11 +131,11 @@ def test_mdcs(golden: Golden, name: str, dtype: torch.dtype) -> None:
     exponents = torch.tensor(case.hyper["exponents"], dtype=torch.float64)
     shifts = (case.counts.double() ** exponents[:, None] + EPSILON).log().to(dtype)[:, None]
     weak, strong = (part + shifts for part in case.experts.split(half, dim=1))
-    bases = [
+    base, of_student = (
         partial(Classification().loss, targets=Labels.hard(labels), outputs=Outputs()) for labels in case.labels.split(half)
-    ]
+    )
     ramp = min(case.hyper["epoch"] / 20, 1.0)
-    case.compare(mdcs(weak, strong, case.labels[:half], *bases, 0.6 * ramp))
+    case.compare(mdcs(weak, strong, case.labels[:half], base, of_student, 0.6 * ramp))
     assert (weak.argmax(dim=2) == case.labels[:half]).sum(dim=1).tolist() == case.expected["rows_distilled"]
     if dtype == torch.float32:
         term = MDCS(stats=case.stats, classify=Classification())
