@@ -88,7 +88,7 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
 
 
 def check_trained(last: Stage) -> None:
-    """Raises ConfigError for a classifier that predicts without training: no term of the last stage reads its logits or weights."""
+    """Raises ConfigError for a classifier that predicts without training: no term of the last stage reads its logits."""
     loss = last.terms["classification"][1] if "classification" in last.terms else None
     read = frozenset().union(*(node.target.reads for _, term in last.terms.values() for node in term.walk()))
     if loss is not None and not read & {"logits", "experts", "head"}:
