@@ -34,7 +34,12 @@ SECTIONS: Mapping[str, Sequence[str]] = {  # table of the template -> the famili
     "distillation": ("distillation",),
     "model_transfer": ("model_transfer",),
     "self_training": ("self_training",),
-    "networks": ("representation", "ensemble"),
+    "metric_learning": ("metric_learning", "representation"),
+    "prototype_learning": ("prototype_learning",),
+    "sequential_training": ("sequential_training",),
+    "regularization": ("regularization",),
+    "classifier": ("classifier",),
+    "ensemble": ("ensemble",),
 }
 IMAGES = "image_augmentation"  # a leaf of the taxonomy that has options alone
 FAMILIES = tuple(family for families in SECTIONS.values() for family in families)

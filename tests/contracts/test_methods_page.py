@@ -53,6 +53,10 @@ LEAVES = {  # of the taxonomy -> the slots of their methods
     "distillation": {"transfer"},
     "model_transfer": {"transfer", "posthoc", "decoupling"},
     "self_training": {"transfer"},
+    "metric_learning": {"representation"},
+    "prototype_learning": {"representation"},
+    "sequential_training": {"decoupling"},
+    "regularization": {"regularization", "decoupling", "representation"},
 }
 
 
