@@ -12,7 +12,7 @@ from ltrun.contracts.library import Choice, Composed, Library, Picked
 from ltrun.errors import ConfigError
 from ltrun.taxonomy import SLOTS
 
-ROWS = ("ensemble", "representation")  # slots whose options bring networks and losses of their own
+ROWS = ("ensemble",)  # slots whose options bring networks and losses of their own
 
 
 class Assembled(Library):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.parts import Term
-from ltrun.types import Outputs, Streams
+from ltrun.types import Labels, Outputs, Streams
 
 EXCLUDED = -30.0  # the logit of the label among the classes that are not the label
 
@@ -28,7 +28,7 @@ def mutual(experts: Tensor) -> Tensor:
 
 
 def hardest_negatives(experts: Tensor, labels: Tensor) -> Tensor:
-    """A scalar: the sum over experts of KL(softmax(R) || softmax(logits without the label)), a mean over rows.
+    """(B,): the sum over experts of KL(softmax(R) || softmax(logits without the label)).
 
     experts: (E, B, C). labels: (B, C), one-hot. R: the largest logit of any expert, but for the hardest class that is
     not the label the mean logit, and for the label 0; an expert's own logit of the label is -30. All get gradient.
@@ -39,15 +39,21 @@ def hardest_negatives(experts: Tensor, labels: Tensor) -> Tensor:
     target = experts.amax(dim=0) * (1 - hardest) * others + mean * hardest
     own = F.log_softmax(experts * others + EXCLUDED * labels, dim=2)
     log = F.log_softmax(target, dim=1)
-    return (log.exp() * (log - own)).sum() / len(target)
+    return (log.exp() * (log - own)).sum(dim=(0, 2))
 
 
 def shike(
-    experts: Tensor, labels: Tensor, base: Callable[[Tensor], Tensor], hardest: float = 0.1, exchange: float = 0.01
+    experts: Tensor, labels: Labels, base: Callable[[Tensor], Tensor], hardest: float = 0.1, exchange: float = 0.01
 ) -> Tensor:
-    """A scalar: base(logits (B, C)) summed over the experts (E, B, C), and the two divergences with their weights."""
+    """A scalar: base(logits (B, C)) summed over the experts (E, B, C), and the two divergences with their weights.
+
+    Each of several labels of a row counts by its weight.
+    """
     loss = torch.stack([base(logits) for logits in experts]).sum()
-    loss = loss + hardest * hardest_negatives(experts, labels) if hardest else loss
+    if hardest:
+        columns = zip(labels.index.unbind(1), labels.weight.to(experts).unbind(1), strict=True)
+        rows = [share * hardest_negatives(experts, F.one_hot(index, experts.shape[2])) for index, share in columns]
+        loss = loss + hardest * torch.stack(rows).sum(dim=0).mean()
     return loss + exchange * mutual(experts) if exchange else loss
 
 
@@ -62,7 +68,6 @@ class SHIKE(Term):
     Jin et al., 2023, arXiv 2304.01279.
     """
 
-    mixed = False
     reads = frozenset({"experts"})
 
     def __init__(self, hardest: float = 0.1, exchange: float = 0.01, *, classify: Classification):
@@ -74,6 +79,5 @@ class SHIKE(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         output, targets = outputs["main"], streams["main"].targets
         experts = output.need("experts")
-        labels = F.one_hot(targets.primary, experts.shape[2])
         base = partial(self.classify.loss, targets=targets, outputs=output)
-        return shike(experts, labels, base, self.hardest, self.exchange)
+        return shike(experts, targets, base, self.hardest, self.exchange)

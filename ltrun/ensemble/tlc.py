@@ -51,7 +51,6 @@ class TLC(Term):
     """
 
     reads = frozenset({"experts", "logits"})
-    mixed = False
     temperature: Tensor
     temperatures: Tensor
     share: Tensor
@@ -89,12 +88,16 @@ class TLC(Term):
         output, targets = outputs["main"], streams["main"].targets
         experts = output.need("experts")
         weights = engagement(experts.detach())
+        indices, shares = targets.index.unbind(1), targets.weight.unbind(1)
         losses = []
         for logits, weight in zip(experts, weights, strict=True):
             engaged = (weight / weight.max() > self.threshold).to(logits)
             own = Labels(targets.index, targets.weight * engaged[:, None])
             base = self.classify.loss(logits, own, output) * len(engaged)
-            rows = self.share * misleading_evidence(logits, targets.primary)
+            rows = torch.stack(
+                [share * misleading_evidence(logits, index) for index, share in zip(indices, shares, strict=True)]
+            )
+            rows = self.share * rows.sum(dim=0)
             rows = rows - self.diversity * divergence(logits, output.need("logits"), self.temperature)
             losses.append((base + (engaged * rows).sum()) / engaged.sum())
         return torch.stack(losses).sum().to(experts)

@@ -85,7 +85,7 @@ def test_shike_in_its_second_stage_in_float64(golden: Golden) -> None:
     def base(logits: Tensor) -> Tensor:
         return F.cross_entropy(logits + counts.log(), labels)
 
-    loss = shike(torch.stack(leaves), F.one_hot(labels, 10), base, 0.0, 0.0)
+    loss = shike(torch.stack(leaves), Labels.hard(labels), base, 0.0, 0.0)
     close(loss, case["outputs"]["loss"], RTOL)
     for key, gradient in zip(case["inputs"]["logits"], torch.autograd.grad(loss, leaves), strict=True):
         close(gradient, case["outputs"][f"grad_{key}"], RTOL)

@@ -19,7 +19,8 @@ from ltrun.loss import Classification
 from ltrun.network import Complementary, DepthFusion, Experts, ResNet, Trustworthy
 from ltrun.network.depth_fusion import Aligned, Strided
 from ltrun.network.resnet_cifar import Branch
-from ltrun.types import ClassStats, Clock
+from ltrun.parts import Term
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
 from tests.support.cases import bound, composed, small
 from tests.support.narrow import of_type
 from tests.support.networks import backbone, make_head
@@ -64,11 +65,20 @@ def test_photographs_are_fused_from_three_depths() -> None:
 def test_every_expert_of_shike_learns_as_teacher_and_as_student() -> None:
     x = torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True)
     labels = torch.eye(5)[torch.arange(4)].double()
-    for loss in (mutual(x), hardest_negatives(x, labels)):
+    for loss in (mutual(x), hardest_negatives(x, labels).mean()):
         (gradient,) = torch.autograd.grad(loss, x)
         assert all(one.abs().max() > 0 for one in gradient)
     (first,) = torch.autograd.grad(mutual(x[:2]), x)
     assert first[0].any() and first[1].any() and not first[2].any()
+
+
+@pytest.mark.parametrize("part", [SHIKE(classify=Classification()), TLC(stats=STATS, classify=Classification())])
+def test_mixed_labels_count_by_their_weight(part: Term) -> None:
+    x, rows = torch.randn(3, 4, 5), torch.arange(4)
+    outputs = {"main": Outputs(logits=x.mean(dim=0), experts=x)}
+    one, two = Labels.hard(torch.tensor([0, 1, 2, 3])), Labels.hard(torch.tensor([4, 0, 1, 2]))
+    values = [part(outputs, {"main": Batch(x, labels, rows)}) for labels in (one, two, one.mix(two, torch.full((4,), 0.3)))]
+    torch.testing.assert_close(values[2], 0.3 * values[0] + 0.7 * values[1])
 
 
 def test_the_second_stage_of_shike_trains_new_classifiers_alone_and_moves_statistics(tmp_path: Path) -> None:
@@ -191,7 +201,6 @@ def test_wrong_values_are_refused(make: Any, sentence: str) -> None:
         (["ensemble=ride", "decoupling=shike"], ["would replace train's network"]),
         (["classifier=bags", "margin=ldam"], ["margin=ldam has no effect beside classifier=bags"]),
         (["classifier=bags", "augmentation=mixup"], ["mixup mixes labels, which classifier=bags"]),
-        (["method=shike", "augmentation=mixup"], ["mixes labels, which ensemble=shike"]),
     ],
 )
 def test_combinations_that_make_no_sense_are_refused(words: list[str], sentences: list[str]) -> None:
