@@ -45,8 +45,8 @@ class RIDE(Term):
 
     From fraction `start` of the stage on, the temperature of the divergence is lower for rarer classes. At the same time the
     paper switches to effective-number class weights, here reweighting=drw; its classification loss is LDAM, here margin=ldam.
-    diversity: -0.45 is the value of the CIFAR-100 script, -0.2 the code's default. The distillation from a larger ensemble
-    and the routing stage ("expert assignment") are left out.
+    diversity: -0.45 is the value of the CIFAR-100 script, -0.2 the code's default. transfer=ride_distillation is the
+    distillation from a larger ensemble, decoupling=ride_routing the routing stage ("expert assignment").
 
     Wang et al., 2021, arXiv 2010.01809.
     """
