@@ -1,5 +1,6 @@
 """Range loss, OLTR, NPE and Deep-RTC against the original authors' numbers and those of the papers' formulas."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def test_range_loss(golden: Golden) -> None:
     with every_case(data, {}) as take:
         for case in data["cases"]:
             hyper, outputs = take(case["name"])["hyperparameters"], case["outputs"]
-            agree(outputs, data["inputs"]["range_features"], lambda x, hyper=hyper: range_loss(x, labels, **hyper))
+            agree(outputs, data["inputs"]["range_features"], partial(range_loss, labels=labels, **hyper))
             features = leaf(data["inputs"]["range_features"], torch.float64)
             assert intra(features, labels, hyper["k"]).item() == pytest.approx(outputs["intra"], rel=1e-9)
             nearest, several = nearest_centres(features, labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from ltrun.regularization import SWA, Lookahead, MaxNorm
 from ltrun.types import Batch, Clock, Labels
 from tests.support.cases import FP32, accuracies, bound, composed, differing, small, snapshot, trainer
 from tests.support.interrupted import comparable, stopped_at_every_epoch, trained
+from tests.support.narrow import of_type, present
 from tests.support.recipes import refused
 
 
@@ -117,18 +119,23 @@ def test_swa_is_the_mean_of_the_weights_after_the_last_epochs(start: float) -> N
 def test_statistics_are_the_means_over_batches_and_frozen_ones_stay() -> None:
     network = plain()
     network.train()
-    network.backbone.layer3.eval()
+    network.get_submodule("backbone.layer3").eval()
     average = OfEpochs(network, SWA(0.0))
     average.take(Clock("train", 0, 1))
-    frozen = deepcopy(snapshot(average.network.backbone.layer3))
+    frozen = deepcopy(snapshot(average.network.get_submodule("backbone.layer3")))
     batches = [torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8) + 1]
-    average.renew(network, [lambda each, x=x: each.predict(x) for x in batches])
-    maps = [network.backbone.conv1(x).transpose(0, 1).flatten(1) for x in batches]
-    norm = average.network.backbone.bn1
-    torch.testing.assert_close(norm.running_mean, torch.stack([m.mean(1) for m in maps]).mean(0), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(norm.running_var, torch.stack([m.var(1) for m in maps]).mean(0), rtol=1e-4, atol=1e-6)
-    assert norm.momentum == network.backbone.bn1.momentum
-    assert not differing(frozen, snapshot(average.network.backbone.layer3))
+    average.renew(network, [partial(_predicted, x) for x in batches])
+    maps = [network.get_submodule("backbone.conv1")(x).transpose(0, 1).flatten(1) for x in batches]
+    norm, own = (of_type(nn.BatchNorm2d, made.get_submodule("backbone.bn1")) for made in (average.network, network))
+    mean, variance = present(norm.running_mean), present(norm.running_var)
+    torch.testing.assert_close(mean, torch.stack([m.mean(1) for m in maps]).mean(0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(variance, torch.stack([m.var(1) for m in maps]).mean(0), rtol=1e-4, atol=1e-6)
+    assert norm.momentum == own.momentum
+    assert not differing(frozen, snapshot(average.network.get_submodule("backbone.layer3")))
+
+
+def _predicted(inputs: Tensor, network: Network) -> object:
+    return network.predict(inputs)
 
 
 def test_the_averaged_network_is_evaluated_kept_and_resumes(tmp_path: Path) -> None:

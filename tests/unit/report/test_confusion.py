@@ -35,9 +35,9 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
 
 
-def read(outputs: Path, **words: str) -> tuple[list[Confusion], list[str]]:
+def read(outputs: Path) -> tuple[list[Confusion], list[str]]:
     records, _ = collect([outputs])
-    return confusions(tables(records, **words))
+    return confusions(tables(records))
 
 
 def test_the_matrix_equals_scikit_learns_averaged_and_by_class_size(outputs: Path) -> None:

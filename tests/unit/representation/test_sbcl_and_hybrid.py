@@ -147,7 +147,7 @@ def test_values_that_make_no_sense_are_refused() -> None:
     stats = ClassStats(COUNTS)
     for values in ({"beta": -1.0}, {"size": 0}, {"every": 0.0}, {"every": 1.5}):
         with pytest.raises(ConfigError, match="beta must be at least 0, size at least 1, and every above 0"):
-            SBCL(stats=stats, **values)  # type: ignore[arg-type]
+            SBCL(stats=stats, **values)
     with pytest.raises(ConfigError, match=r"temperature must be at least 0\.001, got 0\.0"):
         HybridSC(temperature=0.0, classify=Classification())
     with pytest.raises(ConfigError, match="dim must be at least 1"):
