@@ -90,8 +90,8 @@ def test_the_loss_is_the_papers(epoch: int) -> None:
     torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-8)
     wanted = [logits, features, term.projector.weight, term.predictor.weight]
     found = torch.autograd.grad(value, wanted, retain_graph=True)
-    for one, other in zip(found, torch.autograd.grad(expected, wanted), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8)
+    for slope, wanted_slope in zip(found, torch.autograd.grad(expected, wanted), strict=True):
+        torch.testing.assert_close(slope, wanted_slope, rtol=1e-5, atol=1e-8)
 
 
 def test_the_second_head_predicts_and_other_networks_are_refused() -> None:
