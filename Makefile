@@ -55,7 +55,9 @@ docs: install  ## build the documents into build/site
 pictures: install  ## draw the pictures of the README anew, from the tool's own output
 	$(BIN)/python docs/pictures/draw.py
 
-pages: .venv/installed  ## write the generated pages anew: docs/methods.md
+pages: .venv/installed  ## write the generated pages anew: docs/methods.md and its table of compositions
+	$(BIN)/python -m ltrun.contracts.compositions > ltrun/report/compositions.md.new
+	mv ltrun/report/compositions.md.new ltrun/report/compositions.md
 	$(BIN)/ltrun methods --markdown --records benchmarks/results/reproduction.json > docs/methods.md.new
 	mv docs/methods.md.new docs/methods.md
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
-from ltrun.types import Preprocessing
 
 INPUTS = "inputs"  # the place before the first piece
 Piece = tuple[str, Callable[[Tensor], Tensor]]  # the place where a piece of a network ends, and the piece
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Preparation of images that pre-trained weights expect. mean, std: for pixels in 0..1. size: side in pixels."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: int
+    interpolation: str
 
 
 class Backbone(nn.Module):

@@ -17,16 +17,6 @@ from ltrun.errors import TrainingError
 from ltrun.metrics import GROUPS, Shots
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """Preparation of images that pre-trained weights expect. mean, std: for pixels in 0..1. size: side in pixels."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: int
-    interpolation: str
-
-
 @dataclass(frozen=True, eq=False)
 class ClassStats:
     """Training images per class.

@@ -64,15 +64,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _markdown(asked: argparse.Namespace) -> str:
     """Returns the page, or the tables of some groups. Raises LtrunError."""
-    from ltrun.contracts.compositions import rows
     from ltrun.report.methods_page import methods_page, tables_of
     from ltrun.report.recipes_page import recipe_tables
 
     more = asked.config_dir
     ours, states = _ours(_records(asked.records), more) if asked.records else (None, {})
-    if asked.groups:
-        return tables_of(asked.groups, more, ours)
-    return methods_page(more, ours, large=recipe_tables(states, more), compositions=rows(more))
+    return tables_of(asked.groups, more, ours) if asked.groups else methods_page(more, ours, large=recipe_tables(states, more))
 
 
 def _ours(records: Sequence[RunRecord], more: Sequence[Path]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:

@@ -1,10 +1,10 @@
-"""What composes with what, from the refusals themselves."""
+"""Table of what composes with what, from the refusals themselves.
+
+python -m ltrun.contracts.compositions >ltrun/report/compositions.md        # part of `make pages`
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from pathlib import Path
 from typing import cast
 
 from ltrun.contracts.assembly import Assembly
@@ -18,9 +18,9 @@ ROWS = ("ensemble",)  # slots whose options bring networks and losses of their o
 class Assembled(Library):
     """A library that puts options of slots together without Hydra."""
 
-    @cached_property
-    def assembly(self) -> Assembly:
-        return Assembly(Library(self.folders, self.plugins))
+    def __init__(self, library: Library) -> None:
+        super().__init__(library.folders, library.plugins)
+        self.assembly = Assembly(library)
 
     def put_together(self, picked: Picked) -> Composed:
         return self.assembly.put_together(picked)
@@ -44,21 +44,20 @@ def fits(one: Choice, other: Choice) -> bool:
     return any(library.binds(way) for way in ways[: 1 if ways[0] == ways[1] else 2])
 
 
-def rows(more: Sequence[Path] = ()) -> Iterator[list[str]]:
-    """Yields the rows of a table: an option of `ROWS`, and for each other slot the options that it composes with."""
-    library = Assembled(more)
-    yield ["Option", *SLOTS]
-    for slot in ROWS:
-        for name in library.options[slot]:
+def table(library: Assembled) -> str:
+    """Returns a Markdown table: an option of `ROWS`, and for each other slot the options that it composes with."""
+    slots = [slot for slot in SLOTS if slot not in ROWS]
+    lines = [["Option", *slots], [":--"] * (1 + len(slots))]
+    for group in ROWS:
+        for name in library.options[group]:
             if name != "none":
-                one = Choice(library, slot, name)
-                yield [f"`{slot}={name}`", *(_cell(one, other) for other in SLOTS)]
+                one = Choice(library, group, name)
+                lines.append([f"`{name}`", *(_cell(one, slot) for slot in slots)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
 def _cell(one: Choice, slot: str) -> str:
     """Returns 'all', 'all but ...' or the few options of a slot that an option composes with."""
-    if slot == one.group:
-        return ""
     names = [name for name in one.library.options[slot] if name != "none"]
     allowed = [name for name in names if fits(one, Choice(one.library, slot, name))]
     refused = [name for name in names if name not in allowed]
@@ -68,3 +67,7 @@ def _cell(one: Choice, slot: str) -> str:
         return "none"
     shorter, said = (refused, "all but ") if len(refused) <= len(allowed) else (allowed, "")
     return said + ", ".join(f"`{name}`" for name in shorter)
+
+
+if __name__ == "__main__":
+    print(table(Assembled(Library())), end="")

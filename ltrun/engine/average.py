@@ -35,6 +35,17 @@ class Averaged(nn.Module):
         """Whether there is an average, to be evaluated and kept."""
         return True
 
+    @property
+    def renews(self) -> bool:
+        """Whether batch normalisation gets new statistics for the average: see `renew`."""
+        return False
+
+    def follow(self) -> None:
+        """Called after each step."""
+
+    def take(self, clock: Clock) -> None:
+        """Called at the end of each epoch."""
+
     @torch.no_grad()
     def move(self, share: Tensor) -> None:
         """Moves the average by a share of the way to the network's present weights."""
@@ -49,6 +60,23 @@ class Averaged(nn.Module):
         """Gives a network the averaged weights, where there are any."""
         if self.begun:
             network.load_state_dict(self.network.state_dict())
+
+    @torch.no_grad()
+    def renew(self, like: Network, passes: Iterable[Callable[[Network], object]]) -> None:
+        """Gives batch normalisation the plain means of the statistics of batches.
+
+        like: the network in training, whose frozen statistics stay. passes: each passes a batch through a network.
+        """
+        for own, raw in zip(self.network.modules(), like.modules(), strict=True):
+            own.training = raw.training
+        norms = [module for module in self.network.modules() if isinstance(module, Norm) and module.training]
+        momenta = [norm.momentum for norm in norms]
+        for done, passing in enumerate(passes if norms else (), 1):
+            for norm in norms:
+                norm.momentum = 1 / done
+            passing(self.network)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 class OfSteps(Averaged):
@@ -96,29 +124,16 @@ class OfEpochs(Averaged):
     def begun(self) -> bool:
         return bool(self.started)
 
+    @property
+    def renews(self) -> bool:
+        return self.begun
+
     def take(self, clock: Clock) -> None:
         """Moves the average towards the weights at the end of an epoch, by the share of the rule."""
         share = self.rule.share(clock)
         if share is not None:
             self.move(torch.tensor(share, dtype=torch.float64, device=self.started.device))
             self.started.fill_(True)
-
-    @torch.no_grad()
-    def renew(self, like: Network, passes: Iterable[Callable[[Network], object]]) -> None:
-        """Gives batch normalisation the plain means of the statistics of batches.
-
-        like: the network in training, whose frozen statistics stay. passes: each passes a batch through a network.
-        """
-        for own, raw in zip(self.network.modules(), like.modules(), strict=True):
-            own.training = raw.training
-        norms = [module for module in self.network.modules() if isinstance(module, Norm) and module.training]
-        momenta = [norm.momentum for norm in norms]
-        for done, passing in enumerate(passes if norms else (), 1):
-            for norm in norms:
-                norm.momentum = 1 / done
-            passing(self.network)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
 
 def _averaged(network: Network) -> dict[str, Tensor]:

@@ -73,7 +73,7 @@ class StageRun(nn.Module):
         mixers = [*objective.mixers.values(), *objective.feature_mixers.values()]
         self.monitor = LossMonitor(objective.terms, objective.need, mixers, behind, context.device)
         tensors = [*self.parameters(), *self.buffers()]
-        follow = self.average.follow if isinstance(self.average, OfSteps) else None
+        follow = None if self.average is None else self.average.follow
         self.step = Step(objective, update, self.optimizer, self.monitor, self.parts, tensors, context, follow)
         self.best: Row | None = None
 
@@ -117,7 +117,7 @@ class StageRun(nn.Module):
             told(clock, done, steps)
             yield_turn()
         wait_for_device(context.device)
-        if isinstance(self.average, OfEpochs):
+        if self.average is not None:
             self.average.take(clock)
         images = len(rows[MAIN])
         losses = self.monitor.means(clock, images)
@@ -168,7 +168,7 @@ class StageRun(nn.Module):
 
     def renew_statistics(self, clock: Clock) -> None:
         """Gives an average over epochs batch statistics of its own, from rows drawn as for another epoch."""
-        if not isinstance(self.average, OfEpochs) or not self.average.begun:
+        if self.average is None or not self.average.renews:
             return
         key = seed_of(self.context.seed, clock.stage, clock.epoch, "statistics")
         torch.manual_seed(key)

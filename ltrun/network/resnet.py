@@ -9,13 +9,12 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ltrun.backbone import INPUTS, for_each, kept
+from ltrun.backbone import INPUTS, Preprocessing, for_each, kept
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
 from ltrun.network.run_weights import of_run
 from ltrun.network.weights import load, opened
 from ltrun.parts import Backbone, Piece
-from ltrun.types import Preprocessing
 
 BLOCKS: Mapping[int, tuple[int, int, int, int]] = {
     10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3),

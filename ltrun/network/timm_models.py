@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ltrun.backbone import Preprocessing
 from ltrun.errors import ConfigError
 from ltrun.network.run_weights import of_run
 from ltrun.network.weights import KEY, opened, refuse_misfit
 from ltrun.parts import Backbone
-from ltrun.types import Preprocessing
 
 LISTED = re.compile(r"(Missing|Unexpected) keys \((.*?)\)")  # in what timm logs of a file of weights
 NEW = ("fc_norm",)  # modules that a network may have in place of its file's: normalisation after average pooling

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import torch
 
+from ltrun.backbone import Preprocessing
 from ltrun.config.bind import Bound, public_name
 from ltrun.data.prepare import Normalise
 from ltrun.errors import ConfigError
 from ltrun.network import weights
 from ltrun.parts import Backbone, Prepare
 from ltrun.recipe.stage import Recipe
-from ltrun.types import Preprocessing
 
 
 def preprocessing_of(backbone: Bound[Backbone]) -> Preprocessing | None:

@@ -17,6 +17,7 @@ from ltrun.report.table import DASH
 from ltrun.taxonomy import SLOTS
 
 WORDS = "methods_page.md"
+COMPOSITIONS = "compositions.md"  # written by ltrun/contracts/compositions.py
 BREAK = "<br>"
 OURS = "[Ours](reproduction.md#published-recipes)"
 ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
@@ -46,13 +47,11 @@ FAMILIES = tuple(family for families in SECTIONS.values() for family in families
 OTHER = "### Presets without a family"
 
 
-def methods_page(
-    more: Sequence[Path] = (), ours: Mapping[str, str] | None = None, *, large: str, compositions: Iterable[Sequence[str]]
-) -> str:
+def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = None, *, large: str) -> str:
     """Returns methods_page.md with a table of presets for each family, tables of recipes, and a table of further options.
 
     more: folders of the user's options. ours: preset -> our accuracy; without it the tables have no such column. large: the
-    tables of `recipe_tables`. compositions: head and rows of a table of what composes with what. Raises ConfigError.
+    tables of `recipe_tables`. Raises ConfigError.
     """
     presets = catalogue.options("method", more)
     tables = {
@@ -65,8 +64,7 @@ def methods_page(
         (("augmentation", o) for o in catalogue.options("augmentation", more) if o.family == IMAGES), True
     )
     tables["recipes"] = large
-    heads, *rows = compositions
-    tables["compositions"] = _table(heads, rows)
+    tables["compositions"] = resources.files("ltrun.report").joinpath(COMPOSITIONS).read_text(encoding="utf-8").strip()
     tables["options"] = _options(further_options(presets, more), group=True)
     text = resources.files("ltrun.report").joinpath(WORDS).read_text(encoding="utf-8")
     return re.sub(r"\n{3,}", "\n\n", Template(text).substitute(tables))

@@ -133,7 +133,7 @@ SECOND_STAGE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS["decoupling"] if option != "none"])
+@pytest.mark.parametrize("option", SECOND_STAGE)
 def test_a_second_stage_has_the_published_sampler(option: str) -> None:
     """BALMS issue 11."""
     slots = {"decoupling": option} | ({"classifier": "cosine"} if option == "gcl" else {})
