@@ -37,7 +37,7 @@ Context = dict[str, Any]  # values that constructors of parts may ask for, by na
 class StageRun(nn.Module):
     """objective, samplers, update: modules whose state is checkpointed. optimizer: updates their parameters. schedule: sets the
     optimizer's learning rate. behind: parts of the loss whose outputs are monitored. best: the best epoch so far on the
-    validation split, with selection=best_val. average: of the network's weights, with runtime.ema or regularization=swa.
+    validation split, with selection=best_val. average: of the network's weights, where there is one.
     """
 
     average: Averaged | None
