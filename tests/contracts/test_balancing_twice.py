@@ -78,14 +78,14 @@ def test_three_balancing_options_give_one_warning() -> None:
 def test_every_option_that_uses_the_counts_or_is_named_balanced_says_that_it_balances() -> None:
     """Combines each option with balanced softmax. The options without a warning are listed: they leave the prior alone."""
     leaves_it = {
-        "resampling": {"instance", "meta", "shot_group"},
+        "resampling": {"instance", "meta", "shot_group", "head_classes"},
         "reweighting": {
             "none", "focal", "focal_detached", "focal_sigmoid", "adaptive_class_suppression", "class_difficulty_balanced",
             "label_aware_smoothing", "drw_label_aware_smoothing",
         },
         "posthoc": {
             "none", "ncm", "tau_norm", "tau_norm_sweep", "tde", "tde_sweep", "sade_aggregation", "sade_aggregation_jitter",
-            "meta_model_net",
+            "meta_model_net", "knn", "knn_sweep", "ncm_variants",
         },
     }  # fmt: skip
     for slot, names in leaves_it.items():
