@@ -33,8 +33,9 @@ class MetaEmbedding(Head):
     """OLTR's classifier: adds to a feature what a memory of class centroids holds on its likeliest classes.
 
     The wrapped classifier, trained in the first stage, says how much of each centroid enters; a learnt selector says in
-    which of the D dimensions. The sum is multiplied by `reach` over the distance to the nearest centroid: images far from all
-    classes have short features, and so flat logits. The logits are `scale` times a cosine, damped for short features.
+    which of the D dimensions. The sum is multiplied by `reach` over the distance to the nearest centroid: images near a
+    centroid have longer features, and so sharper logits, than images far from all. The logits are `scale` times a
+    cosine, damped for short features.
 
     The centroids start as the class means of the features of all training images, as they are without augmentation; a class
     without images has the mean of all. Only `DiscriminativeCentroids` trains them. A feature on a centroid, whose reachability

@@ -47,6 +47,7 @@ def test_every_inert_key_exists() -> None:
     options = [leaves({"network": yaml.safe_load(file.read_text(encoding="utf-8"))}) for file in (conf / "network").iterdir()]
     files = [conf / "config.yaml", *(conf / "dataset").iterdir()]
     known = set().union(*options, *(leaves(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files))
+    known |= {key.rpartition(".")[0] for key in known}  # superclasses are a mapping
     assert {*INERT, *OF_NETWORKS} <= known
 
 
@@ -233,6 +234,14 @@ def test_a_data_set_declares_inert_arguments() -> None:
     assert fingerprint({"dataset": base}) == fingerprint({"dataset": {k: base[k] for k in ("_target_", "size")}})
 
 
+def test_superclasses_count_where_an_option_reads_them() -> None:
+    """Adding them to a data set changed no recorded address; two tables are two trainings of the classifier that has them."""
+    for option, counts in {"linear": False, "realistic_taxonomic": True}.items():
+        words: list[list[str]] = [[], ["dataset.superclasses.loops=[zero,six,nine]"], ["dataset.superclasses=null"]]
+        found = {fingerprint(composed(f"classifier={option}", *more)[0]) for more in words}
+        assert len(found) == (3 if counts else 1)
+
+
 @pytest.mark.parametrize("name", [*DATASET_KEYS, "_target_"])
 def test_no_data_set_can_declare_the_keys_of_ltrun_inert(name: str) -> None:
     own = {*INERT, *OF_NETWORKS}
@@ -247,7 +256,7 @@ def test_where_images_lie_is_part_of_the_address_of_the_users_own_images_alone(d
     inert = {key for key in node if f"dataset.{key}" in inert_keys({"dataset": node})}
     published = {key: {"root", "lists", "streamed", "workers"} for key in ("imagenet_lt", "places_lt", "inat18")}
     reading = {"cifar10_lt": {"root", "download"}, "digits_lt": set()} | published
-    assert inert - {"name", "inert"} == reading.get(dataset.replace("100", "10"), {"streamed", "workers"})
+    assert inert - {"name", "inert", "superclasses"} == reading.get(dataset.replace("100", "10"), {"streamed", "workers"})
 
 
 # -------------------------------------------------------------------------------------------------------------- addresses
