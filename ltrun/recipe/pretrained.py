@@ -53,9 +53,10 @@ def _normalised_otherwise(wanted: Preprocessing, prepare: Bound[Prepare]) -> Ite
 def _narrower(recipe: Recipe) -> Iterator[str]:
     for stage in recipe.stages[:1]:
         width = stage.network.arguments.get("width", 1)
-        if "after" in stage.network.arguments and width != 1:
+        widths = width if isinstance(width, list | tuple) else [width]
+        if "after" in stage.network.arguments and any(each != 1 for each in widths):
             yield (
-                f"{stage.network.path}.width={width:g}: branches of {public_name(stage.network.target)} that are narrower than "
+                f"{stage.network.path}.width={width}: branches of {public_name(stage.network.target)} that are narrower than "
                 "the network start untrained; give width 1 for branches with its pre-trained weights"
             )
 
