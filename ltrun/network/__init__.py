@@ -20,6 +20,6 @@ from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
     "Auxiliary", "Bilateral", "Complementary", "DepthFusion", "Experts", "Modulated", "Momentum", "Normalised", "Plain",
-    "Projected", "Projector", "ResNet", "ResNetCIFAR", "ResidualFusion", "Routed", "RoutedExperts", "Router", "Timm", "Trustworthy",
-    "TwoHeads",
+    "Projected", "Projector", "ResNet", "ResNetCIFAR", "ResidualFusion", "Routed", "RoutedExperts", "Router", "Timm",
+    "Trustworthy", "TwoHeads",
 ]  # fmt: skip
