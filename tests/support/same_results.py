@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-SAME = ("dataset", "method", "changes", "seed", "headline", "selection", "predictors", "classes")
+SAME = ("dataset", "method", "changes", "seed", "headline", "selection", "classes")
 TIMES = ("seconds", "images_per_second", "time")
 Key = tuple[str, str, int]
 
@@ -44,12 +44,19 @@ def differences(before: Path, after: Path) -> list[str]:
     for key in sorted(old.keys() & new.keys()):
         (folder, one), (other, two) = old[key], new[key]
         wrong = [name for name in SAME if one[name] != two[name]]
+        wrong += ["predictors"] if not same_predictors(one["predictors"], two["predictors"]) else []
         wrong += ["stages"] if stages(one) != stages(two) else []
         wrong += ["metrics.jsonl"] if history(folder) != history(other) else []
         wrong += ["predictions.npz"] if not same_arrays(folder / "predictions.npz", other / "predictions.npz") else []
         if wrong:
             lines.append(f"{' '.join(map(str, key))}: {', '.join(wrong)}")
     return lines
+
+
+def same_predictors(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    """Whether predictors are equal; experts count where both records have them, because older records have none."""
+    shared = {name for name in one.keys() | two.keys() if not name.startswith("expert ") or name in one.keys() & two.keys()}
+    return all(one.get(name) == two.get(name) for name in shared)
 
 
 def stages(record: dict[str, Any]) -> list[tuple[str, int]]:
