@@ -7,7 +7,7 @@ from ltrun.representation.glmc import GLMC, GlobalLocalMixture
 from ltrun.representation.gml import GML
 from ltrun.representation.gpaco import GPaCo
 from ltrun.representation.hybrid import HybridPSC, HybridSC, Passage
-from ltrun.representation.kcl import KCL, KCLQueue
+from ltrun.representation.kcl import KCL, KCLQueue, Queue
 from ltrun.representation.npe import NPE
 from ltrun.representation.oltr import DiscriminativeCentroids
 from ltrun.representation.paco import PaCo
@@ -19,6 +19,6 @@ from ltrun.representation.tsc import TSC, TSCQueue
 
 __all__ = [
     "BCL", "CRL", "DROLT", "DiscriminativeCentroids", "FrequencyWeights", "GLMC", "GML", "GPaCo", "GlobalLocalMixture",
-    "HybridPSC", "HybridSC", "KCL", "KCLQueue", "NPE", "PaCo", "Passage", "ProCo", "RangeLoss", "SBCL", "SupCon", "TSC",
-    "TSCQueue",
+    "HybridPSC", "HybridSC", "KCL", "KCLQueue", "NPE", "PaCo", "Passage", "ProCo", "Queue", "RangeLoss", "SBCL", "SupCon",
+    "TSC", "TSCQueue",
 ]  # fmt: skip
