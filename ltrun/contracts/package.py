@@ -21,7 +21,10 @@ from ltrun.parts import Backbone, Part
 from ltrun.taxonomy import GROUPS
 
 CONF = "conf"  # the folder of options within a package
-WITHOUT_OPTION = {"ltrun.network.Plain"}  # the network of a run whose options bring none
+WITHOUT_OPTION = {  # the network of a run whose options bring none, and pieces that other parts build
+    "ltrun.network.Plain", "ltrun.network.Router", "ltrun.ensemble.Floored", "ltrun.representation.Passage",
+    "ltrun.representation.Queue", "ltrun.representation.Targets",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from ltrun.representation.proco import ProCo
 from ltrun.representation.range_loss import RangeLoss
 from ltrun.representation.sbcl import SBCL
 from ltrun.representation.supcon import SupCon
-from ltrun.representation.tsc import TSC, TSCQueue
+from ltrun.representation.tsc import TSC, Targets, TSCQueue
 
 __all__ = [
     "BCL", "CRL", "DROLT", "DiscriminativeCentroids", "FrequencyWeights", "GLMC", "GML", "GPaCo", "GlobalLocalMixture",
     "HybridPSC", "HybridSC", "KCL", "KCLQueue", "NPE", "PaCo", "Passage", "ProCo", "Queue", "RangeLoss", "SBCL", "SupCon",
-    "TSC", "TSCQueue",
+    "TSC", "TSCQueue", "Targets",
 ]  # fmt: skip
