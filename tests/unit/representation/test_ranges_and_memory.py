@@ -158,7 +158,7 @@ def test_the_memory_starts_as_the_class_means_and_keeps_what_it_learns() -> None
         torch.testing.assert_close(head.centroids[c], features[labels == c].mean(0))
     torch.testing.assert_close(head.centroids[3], features.mean(0))
     with torch.no_grad():
-        head.centroids += 1
+        head.centroids.add_(1)
     learnt = head.centroids.clone()
     head.adapt(memory_view(labels, features))
     assert torch.equal(head.centroids, learnt)
