@@ -21,10 +21,8 @@ from ltrun.parts import Backbone, Part
 from ltrun.taxonomy import GROUPS
 
 CONF = "conf"  # the folder of options within a package
-WITHOUT_OPTION = {  # the network of a run whose options bring none, and pieces that other parts build
-    "ltrun.network.Plain", "ltrun.network.Router", "ltrun.ensemble.Floored", "ltrun.representation.Passage",
-    "ltrun.representation.Queue", "ltrun.representation.Targets",
-}  # fmt: skip
+WITHOUT_OPTION = {"ltrun.network.Plain"}  # the network of a run whose options bring none
+PIECES = {"Router", "Floored", "Passage", "Queue", "Targets"}  # classes of ltrun that its parts build by themselves
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Package:
             for module in self.modules
             for name, value in vars(module).items()
             if inspect.isclass(value) and issubclass(value, Part) and value.__module__ == module.__name__
-            if value not in exported and self._is_family(module)
+            if value not in exported and self._is_family(module) and not (self.name == "ltrun" and name in PIECES)
         }
 
     def _exporters(self) -> list[ModuleType]:

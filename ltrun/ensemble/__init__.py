@@ -6,7 +6,7 @@ from ltrun.ensemble.balpoe import BalPoE
 from ltrun.ensemble.bbn import BBN
 from ltrun.ensemble.mdcs import MDCS
 from ltrun.ensemble.ncl import NCL, NCLPlus
-from ltrun.ensemble.reslt import Floored, ResLT
+from ltrun.ensemble.reslt import ResLT
 from ltrun.ensemble.ride import RIDE
 from ltrun.ensemble.ride_routing import RIDERouting
 from ltrun.ensemble.sade import SADE
@@ -14,6 +14,6 @@ from ltrun.ensemble.shike import SHIKE
 from ltrun.ensemble.tlc import TLC
 
 __all__ = [
-    "ACE", "BAGS", "BBN", "BalPoE", "Floored", "MDCS", "NCL", "NCLPlus", "Paced", "RIDE", "RIDERouting", "ResLT", "SADE",
+    "ACE", "BAGS", "BBN", "BalPoE", "MDCS", "NCL", "NCLPlus", "Paced", "RIDE", "RIDERouting", "ResLT", "SADE",
     "SHIKE", "TLC",
 ]  # fmt: skip

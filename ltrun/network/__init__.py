@@ -13,13 +13,13 @@ from ltrun.network.residual_fusion import ResidualFusion
 from ltrun.network.resnet import ResNet
 from ltrun.network.resnet_cifar import ResNetCIFAR
 from ltrun.network.routed import Routed
-from ltrun.network.routed_experts import RoutedExperts, Router
+from ltrun.network.routed_experts import RoutedExperts
 from ltrun.network.timm_models import Timm
 from ltrun.network.trustworthy import Trustworthy
 from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
     "Auxiliary", "Bilateral", "Complementary", "DepthFusion", "Experts", "Modulated", "Momentum", "Normalised", "Plain",
-    "Projected", "Projector", "ResNet", "ResNetCIFAR", "ResidualFusion", "Routed", "RoutedExperts", "Router", "Timm",
+    "Projected", "Projector", "ResNet", "ResNetCIFAR", "ResidualFusion", "Routed", "RoutedExperts", "Timm",
     "Trustworthy", "TwoHeads",
 ]  # fmt: skip

@@ -6,8 +6,8 @@ from ltrun.representation.dro_lt import DROLT, FrequencyWeights
 from ltrun.representation.glmc import GLMC, GlobalLocalMixture
 from ltrun.representation.gml import GML
 from ltrun.representation.gpaco import GPaCo
-from ltrun.representation.hybrid import HybridPSC, HybridSC, Passage
-from ltrun.representation.kcl import KCL, KCLQueue, Queue
+from ltrun.representation.hybrid import HybridPSC, HybridSC
+from ltrun.representation.kcl import KCL, KCLQueue
 from ltrun.representation.npe import NPE
 from ltrun.representation.oltr import DiscriminativeCentroids
 from ltrun.representation.paco import PaCo
@@ -15,10 +15,9 @@ from ltrun.representation.proco import ProCo
 from ltrun.representation.range_loss import RangeLoss
 from ltrun.representation.sbcl import SBCL
 from ltrun.representation.supcon import SupCon
-from ltrun.representation.tsc import TSC, Targets, TSCQueue
+from ltrun.representation.tsc import TSC, TSCQueue
 
 __all__ = [
     "BCL", "CRL", "DROLT", "DiscriminativeCentroids", "FrequencyWeights", "GLMC", "GML", "GPaCo", "GlobalLocalMixture",
-    "HybridPSC", "HybridSC", "KCL", "KCLQueue", "NPE", "PaCo", "Passage", "ProCo", "Queue", "RangeLoss", "SBCL", "SupCon",
-    "TSC", "TSCQueue", "Targets",
-]  # fmt: skip
+    "HybridPSC", "HybridSC", "KCL", "KCLQueue", "NPE", "PaCo", "ProCo", "RangeLoss", "SBCL", "SupCon",
+    "TSC", "TSCQueue", ]  # fmt: skip

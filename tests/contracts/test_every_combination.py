@@ -83,7 +83,8 @@ LOSSES = [
     {"representation": "paco", "classifier": "cosine"},
 ]
 MIXING = {"class_weighted_mixup", "cmo", "cutmix", "m2m", "mamix", "manifold_mixup", "mixup", "remix", "unimix", "ofa", "rsg"}
-MIXES = [*OPTIONS["augmentation"], ["cmo", "mixup"], ["mixup", "cmo"]]
+YOUNGER = ("cam", "mixup_large", "rotation_mixup")
+MIXES = [*(option for option in OPTIONS["augmentation"] if option not in YOUNGER), ["cmo", "mixup"], ["mixup", "cmo"]]
 
 
 def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupling: str) -> list[set[str]]:
