@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import Shots
 from ltrun.parts import Descent, Objective, Outcome, Update
 from ltrun.regularization.sam import ascent, away, check_rho, descend, trained
 from ltrun.types import ClassStats, Outputs, Streams, View
@@ -41,7 +42,7 @@ class ImbSAM(Update):
 
     tail: Tensor
 
-    def __init__(self, rho: float = 0.05, few: int = 20, tail_weight: float = 2.0, *, stats: ClassStats):
+    def __init__(self, rho: float = 0.05, few: int = Shots.few, tail_weight: float = 2.0, *, stats: ClassStats):
         super().__init__()
         check_rho(rho)
         if tail_weight <= 0:
