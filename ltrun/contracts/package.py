@@ -22,7 +22,6 @@ from ltrun.taxonomy import GROUPS
 
 CONF = "conf"  # the folder of options within a package
 WITHOUT_OPTION = {"ltrun.network.Plain"}  # the network of a run whose options bring none
-PIECES = {"Router", "Floored", "Passage", "Queue", "Targets"}  # classes of ltrun that its parts build by themselves
 
 
 @dataclass(frozen=True)
@@ -70,14 +69,15 @@ class Package:
 
     @cached_property
     def hidden(self) -> dict[str, type]:
-        """Parts that a module defines and no `__all__` exports. Backbones are left out: one may be a piece of another."""
+        """Parts that a module defines and no `__all__` exports. Backbones are left out, and private names: such a class is a
+        piece that another part builds."""
         exported = set(self.parts.values())
         return {
             f"{module.__name__}.{name}": value
             for module in self.modules
             for name, value in vars(module).items()
             if inspect.isclass(value) and issubclass(value, Part) and value.__module__ == module.__name__
-            if value not in exported and self._is_family(module) and not (self.name == "ltrun" and name in PIECES)
+            if value not in exported and self._is_family(module) and not name.startswith("_")
         }
 
     def _exporters(self) -> list[ModuleType]:

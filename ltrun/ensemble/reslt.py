@@ -37,7 +37,7 @@ def reslt(branches: Tensor, trains: Tensor, targets: Labels, own: Base, fused: B
     return beta * alone * len(targets) / images + (1 - beta) * fused(branches.sum(dim=0), targets)
 
 
-class Floored(Criterion):
+class _Floored(Criterion):
     """-log(exp(-loss) + 1e-7): the loss of another criterion, with the likelihood kept above 1e-7."""
 
     def __init__(self, criterion: Criterion):
@@ -80,7 +80,7 @@ class ResLT(Term):
             raise ConfigError(f"beta must lie between 0 and 1, got {beta}")
         self.starts, self.beta, self.classify = starts, beta, classify
         adjusts, weighs = [cast(Adjust, part) for part in classify.adjusts], [cast(Weigh, part) for part in classify.weighs]
-        self.own = Classification(adjusts=adjusts, weighs=weighs, criterion=Floored(classify.criterion))
+        self.own = Classification(adjusts=adjusts, weighs=weighs, criterion=_Floored(classify.criterion))
         self.register_buffer("rank", ranks(stats.counts), persistent=False)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:

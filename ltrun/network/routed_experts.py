@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.network.experts import Experts
 from ltrun.numerics import in_float32, widened
-from ltrun.parts import Head, Network, Part, Piece
+from ltrun.parts import Head, Network, Piece
 from ltrun.types import Outputs, View
 
 
@@ -25,7 +25,7 @@ def routed(logits: Tensor, asks: Tensor) -> tuple[Tensor, Tensor]:
     return (runs[:, :, None] * logits).sum(dim=0) / used[:, None], used
 
 
-class Router(Part):
+class Router(nn.Module):
     """RIDE's expert assignment: a logit above 0 asks for the next expert.
 
     For each expert but the last, a hidden layer of 16 reads its features, scaled to length 1; a layer that experts share reads

@@ -10,9 +10,9 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
 from ltrun.parts import Term
-from ltrun.representation.paco import paco
+from ltrun.representation.paco import check_arguments, log_prior, paco
 from ltrun.representation.queue import EMPTY, check_length, enqueue
-from ltrun.types import ClassStats, Outputs, Streams, as_rarest
+from ltrun.types import ClassStats, Outputs, Streams
 
 
 class GPaCo(Term):
@@ -47,15 +47,11 @@ class GPaCo(Term):
         stats: ClassStats,
     ):
         super().__init__()
-        if alpha < 0 or beta < 0 or alpha + beta == 0 or gamma < 0:
-            raise ConfigError(f"alpha, beta, gamma must be at least 0 and alpha + beta above 0, got {alpha}, {beta}, {gamma}")
-        if temperature <= 0 or queue < 1 or dim < 1:
-            raise ConfigError(f"temperature, queue and dim must be above 0, got {temperature}, {queue}, {dim}")
+        check_arguments(alpha, beta, gamma, temperature, queue, dim)
         if not 0 <= smooth < 1:
             raise ConfigError(f"smooth must be at least 0 and below 1, got {smooth}")
         self.alpha, self.beta, self.gamma, self.temperature, self.smooth = alpha, beta, gamma, temperature, smooth
-        prior = (as_rarest(stats.counts).double() / stats.counts.sum()).float()
-        self.register_buffer("log_prior", (prior + 1e-9).log(), persistent=False)
+        self.register_buffer("log_prior", log_prior(stats), persistent=False)
         self.register_buffer("keys", torch.zeros(queue, dim))
         self.register_buffer("key_labels", torch.full((queue,), EMPTY))
         self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))

@@ -31,7 +31,7 @@ def prototypical(embedding: Tensor, prototypes: Tensor, labels: Tensor, temperat
     return (others - logits.gather(1, labels[:, None])[:, 0]).mean()
 
 
-class Passage(Part):
+class _Passage(Part):
     """alpha * a contrastive loss + (1 - alpha) * the run's classification loss on stream `balanced`.
 
     alpha = 1 - (epoch / epochs) ** 2, as in BBN, passes training from features to the classifier.
@@ -69,7 +69,7 @@ class HybridSC(Term):
     def __init__(self, temperature: float = 0.1, *, classify: Classification):
         super().__init__()
         check_temperature(temperature)
-        self.temperature, self.passage = temperature, Passage(classify)
+        self.temperature, self.passage = temperature, _Passage(classify)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         embedding, labels = two_views(outputs, streams)
@@ -97,7 +97,7 @@ class HybridPSC(Term):
         check_temperature(temperature)
         if dim < 1:
             raise ConfigError(f"dim must be at least 1, got {dim}")
-        self.temperature, self.passage = temperature, Passage(classify)
+        self.temperature, self.passage = temperature, _Passage(classify)
         self.prototypes = nn.Parameter(torch.randn(num_classes, dim))
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:

@@ -64,7 +64,7 @@ class KCL(Term):
             return supcon(embedding, labels, self.temperature, self.base, positives(labels, self.k))
 
 
-class Queue(Part):
+class _Queue(Part):
     """Earlier keys and their labels, from stream `key`. slots: new keys replace the oldest. dim: length of the embedding."""
 
     keys: Tensor
@@ -113,7 +113,7 @@ class KCLQueue(Term):
         check_k(k)
         check_temperature(temperature)
         self.k, self.temperature = k, temperature
-        self.queue = Queue(queue, dim)
+        self.queue = _Queue(queue, dim)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         query, key = (widened(outputs[name].need("embedding")) for name in self.streams)

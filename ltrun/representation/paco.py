@@ -51,6 +51,19 @@ def paco(
     return -((weight * log_p).sum(dim=1) / weight.sum(dim=1)).mean()
 
 
+def log_prior(stats: ClassStats) -> Tensor:
+    """(C,): log(prior + 1e-9). A class without images counts as the rarest class with images."""
+    return ((as_rarest(stats.counts).double() / stats.counts.sum()).float() + 1e-9).log()
+
+
+def check_arguments(alpha: float, beta: float, gamma: float, temperature: float, queue: int, dim: int) -> None:
+    """Raises ConfigError for weights, a temperature or sizes of the queue that make no sense."""
+    if alpha < 0 or beta < 0 or alpha + beta == 0 or gamma < 0:
+        raise ConfigError(f"alpha, beta, gamma must be at least 0 and alpha + beta above 0, got {alpha}, {beta}, {gamma}")
+    if temperature <= 0 or queue < 1 or dim < 1:
+        raise ConfigError(f"temperature, queue and dim must be above 0, got {temperature}, {queue}, {dim}")
+
+
 class PaCo(Term):
     """Parametric contrastive learning: classes and samples compete in one softmax, the run's whole classification loss.
 
@@ -87,13 +100,9 @@ class PaCo(Term):
         stats: ClassStats,
     ):
         super().__init__()
-        if alpha < 0 or beta < 0 or alpha + beta == 0 or gamma < 0:
-            raise ConfigError(f"alpha, beta, gamma must be at least 0 and alpha + beta above 0, got {alpha}, {beta}, {gamma}")
-        if temperature <= 0 or queue < 1 or dim < 1:
-            raise ConfigError(f"temperature, queue and dim must be above 0, got {temperature}, {queue}, {dim}")
+        check_arguments(alpha, beta, gamma, temperature, queue, dim)
         self.alpha, self.beta, self.gamma, self.temperature = alpha, beta, gamma, temperature
-        prior = (as_rarest(stats.counts).double() / stats.counts.sum()).float()
-        self.register_buffer("log_prior", (prior + 1e-9).log(), persistent=False)
+        self.register_buffer("log_prior", log_prior(stats), persistent=False)
         self.register_buffer("keys", torch.zeros(queue, dim))
         self.register_buffer("key_labels", torch.full((queue,), EMPTY))
         self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))

@@ -12,7 +12,7 @@ from ltrun.errors import ConfigError
 from ltrun.kernels.assignment import assignment
 from ltrun.numerics import widened
 from ltrun.parts import Part, Term
-from ltrun.representation.kcl import Queue, check_k, positives
+from ltrun.representation.kcl import _Queue, check_k, positives
 from ltrun.representation.queue import check_length
 from ltrun.representation.supcon import check_temperatures, contrast, itself, two_views
 from ltrun.transfer.divergence import check_temperature
@@ -80,7 +80,7 @@ def targeted(
     return contrast(logits, torch.cat([positive.to(similarity.dtype), weight * own], dim=1), counted, total)
 
 
-class Targets(Part):
+class _Targets(Part):
     """A target for each class: unit vectors spread evenly, which are assigned to classes anew in every batch.
 
     Up to dim + 1 classes, the vectors are the exact optimum, a simplex; more are spread by 10,000 steps of Adam ahead of the
@@ -144,7 +144,7 @@ class TSC(Term):
         check_k(k)
         check_copies(copies)
         self.k, self.temperature, self.base, self.copies = k, temperature, base, copies
-        self.targets = Targets(dim, num_classes)
+        self.targets = _Targets(dim, num_classes)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         embedding, labels = two_views(outputs, streams)
@@ -187,8 +187,8 @@ class TSCQueue(Term):
         if weight < 0:
             raise ConfigError(f"weight must not be negative, got {weight}")
         self.k, self.temperature, self.copies, self.weight = k, temperature, copies, weight
-        self.queue = Queue(queue, dim)
-        self.targets = Targets(dim, num_classes)
+        self.queue = _Queue(queue, dim)
+        self.targets = _Targets(dim, num_classes)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         query, key = (widened(outputs[name].need("embedding")) for name in self.streams)

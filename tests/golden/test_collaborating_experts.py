@@ -14,7 +14,7 @@ from ltrun.ensemble import MDCS, NCL, BalPoE, NCLPlus, ResLT
 from ltrun.ensemble.balpoe import EPSILON, balpoe
 from ltrun.ensemble.mdcs import mdcs
 from ltrun.ensemble.ncl import hardest, ncl, ncl_plus
-from ltrun.ensemble.reslt import Floored, reslt
+from ltrun.ensemble.reslt import _Floored, reslt
 from ltrun.loss import Classification
 from ltrun.parts import Term
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
@@ -91,7 +91,7 @@ def test_reslt(golden: Golden, name: str, dtype: torch.dtype) -> None:
 
     case = Case(golden("reslt"), name, dtype)
     fused, beta = Classification(), case.hyper["beta"]
-    own = Classification(criterion=Floored(fused.criterion))
+    own = Classification(criterion=_Floored(fused.criterion))
     term = ResLT([0.0, 0.2, 0.4], beta, stats=case.stats, classify=fused)
     assert term.trains(3).long().argmax(dim=1).tolist() == [0, 2, 4] and term.trains(3).sum(dim=1).tolist() == [10, 8, 6]
     alone, joint = (partial(loss.loss, outputs=Outputs()) for loss in (own, fused))

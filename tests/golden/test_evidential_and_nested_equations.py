@@ -1,13 +1,11 @@
 """Ensembles without a reference file, TLC, ACE and SimCal's dual head: the rules evaluated in NumPy in float64."""
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import digamma, gammaln
-from torch import Tensor
 
 from ltrun.classifier import DualHead, Linear
 from ltrun.classifier.simcal import dual
@@ -20,6 +18,7 @@ from ltrun.network.complementary import group_average, nested_classes
 from ltrun.network.trustworthy import combined, engagement
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs
 from tests.support.cases import blind_view
+from tests.support.golden import near, slope
 
 COUNTS = [500, 299, 179, 107, 64, 38, 23, 13, 8, 5]
 STATS = ClassStats(torch.tensor(COUNTS))
@@ -28,26 +27,11 @@ EXPERTS = 3 * RNG.standard_normal((3, 12, 10))
 LABELS = np.concatenate([np.arange(10), [0, 9]])
 TARGETS = Labels(torch.tensor(LABELS)[:, None], torch.ones(12, 1, dtype=torch.float64))
 STREAMS = {"main": Batch(torch.empty(12, 0), TARGETS, torch.arange(12))}
-STEP = 1e-6
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
     e = np.exp(z - z.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
-
-
-def near(found: Tensor, expected: Any, rtol: float = 1e-9) -> None:
-    np.testing.assert_allclose(found.detach().double().numpy(), expected, rtol=rtol, atol=rtol * np.abs(expected).max())
-
-
-def slope(function: Any, x: np.ndarray) -> np.ndarray:
-    """The difference quotients of a function of x."""
-    found = np.zeros_like(x)
-    for place in np.ndindex(*x.shape):
-        step = np.zeros_like(x)
-        step[place] = STEP
-        found[place] = (function(x + step) - function(x - step)) / (2 * STEP)
-    return found
 
 
 def weights_of(experts: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from ltrun.transfer.knowledge_summary import class_medians, soft_cross_entropy, 
 from ltrun.transfer.ssd import EMPTY, labelled_contrast
 from ltrun.transfer.xerm import balanced_weight, xerm
 from ltrun.types import Batch, ClassStats, Labels, Outputs
+from tests.support.golden import near, slope
 
 COUNTS = [500, 299, 179, 107, 64, 38, 23, 13, 8, 5]
 STATS = ClassStats(torch.tensor(COUNTS))
@@ -24,7 +25,6 @@ RNG = np.random.default_rng(0)
 STUDENT, TEACHER = 2 * RNG.standard_normal((2, 12, 10))
 LABELS = RNG.integers(0, 10, 12)
 STREAMS = {"main": Batch(torch.empty(12, 0), Labels.hard(torch.tensor(LABELS)), torch.arange(12))}
-STEP = 1e-6
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
@@ -47,20 +47,6 @@ def kl(teacher: np.ndarray, student: np.ndarray, temperature: float) -> np.ndarr
 
 def double(values: Any) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
-
-
-def near(found: Tensor, expected: Any, rtol: float = 1e-9) -> None:
-    np.testing.assert_allclose(found.detach().double().numpy(), expected, rtol=rtol, atol=rtol * np.abs(expected).max())
-
-
-def slope(function: Any, x: np.ndarray) -> np.ndarray:
-    """The difference quotients of a function of x, in float64."""
-    found = np.zeros_like(x)
-    for place in np.ndindex(*x.shape):
-        step = np.zeros_like(x)
-        step[place] = STEP
-        found[place] = (function(x + step) - function(x - step)) / (2 * STEP)
-    return found
 
 
 def gradient(value: Tensor, x: Tensor) -> Tensor:

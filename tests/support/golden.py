@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from tests.support.cases import blind_view
 Golden = Callable[[str], dict[str, Any]]
 COUNTS = torch.tensor([500, 299, 179, 107, 64, 38, 23, 13, 8, 5])  # the counts of every file; `read` checks them
 STATS = ClassStats(COUNTS)
+STEP = 1e-6  # of difference quotients
 
 
 @contextmanager
@@ -94,3 +96,17 @@ def at_epoch(part: Weigh, epoch: int, epochs: int = 200) -> Weigh:
 
 def sigmoid(z: float) -> float:
     return 1 / (1 + math.exp(-z))
+
+
+def near(found: Tensor, expected: Any, rtol: float = 1e-9) -> None:
+    np.testing.assert_allclose(found.detach().double().numpy(), expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+
+def slope(function: Any, x: np.ndarray) -> np.ndarray:
+    """The difference quotients of a function of x, in float64."""
+    found = np.zeros_like(x)
+    for place in np.ndindex(*x.shape):
+        step = np.zeros_like(x)
+        step[place] = STEP
+        found[place] = (function(x + step) - function(x - step)) / (2 * STEP)
+    return found

@@ -12,7 +12,7 @@ from ltrun.parts import Term
 from ltrun.representation import KCL, TSC, KCLQueue, SupCon, TSCQueue
 from ltrun.representation.kcl import drawn, positives
 from ltrun.representation.supcon import other_view, supcon
-from ltrun.representation.tsc import Targets, moved, simplex, spread, targeted, uniformity
+from ltrun.representation.tsc import _Targets, moved, simplex, spread, targeted, uniformity
 from ltrun.types import Outputs
 from tests.support.cases import assembled, bound, choice
 from tests.support.photographs import batch_of, view
@@ -86,7 +86,7 @@ def test_a_simplex_has_the_least_uniformity_and_equal_angles() -> None:
 
 def test_more_classes_than_a_simplex_has_room_for_are_spread_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ltrun.representation.tsc.spread", lambda start: spread(start, steps=300))
-    part = Targets(dim=2, num_classes=6)
+    part = _Targets(dim=2, num_classes=6)
     before = part.targets.clone()
     part.adapt(view(1, 10))
     assert torch.equal(part.targets, before), "a resumed run keeps its targets"
@@ -97,7 +97,7 @@ def test_more_classes_than_a_simplex_has_room_for_are_spread_once(monkeypatch: p
 
 def test_only_centroids_of_the_batch_move_and_the_batch_counts_before_it_is_stored() -> None:
     torch.manual_seed(0)
-    part, rows, labels = Targets(dim=4, num_classes=3), unit(4), LABELS[:4]
+    part, rows, labels = _Targets(dim=4, num_classes=3), unit(4), LABELS[:4]
     for label in (0, 1):
         part.centroids[label] = -part.targets[1 - label]
     before = part.centroids.clone()
