@@ -52,7 +52,7 @@ def table(library: Assembled) -> str:
         for name in library.options[group]:
             if name != "none":
                 one = Choice(library, group, name)
-                lines.append([f"`{name}`", *(_cell(one, slot) for slot in slots)])
+                lines.append([f"`{group}={name}`", *(_cell(one, slot) for slot in slots)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
