@@ -66,12 +66,14 @@ class Crop(Protocol):
 
 
 class Augment(Part):
-    """first: whether it needs images as stored, and so comes before the data set's own. cuts: whether it cuts photographs.
+    """first: whether it needs images as stored, and so comes before the data set's own. maps: whether it reads `View.maps`.
+    cuts: whether it cuts photographs.
     Where a store decodes whole photographs, `crop` then says how they are cut there, and `forward` is left out; a store of
     decoded images has `forward` do it. levels: number of strengths that it has. level_given: (B,) strength of each image,
     while a test or a picture asks for it; None in training."""
 
     first: ClassVar[bool] = False
+    maps: ClassVar[bool] = False
     cuts: ClassVar[bool] = False
     crop: Crop | None = None
     levels: int = 1
@@ -227,8 +229,12 @@ class Network(Part):
         return {name: self.predict(streams[name].inputs) for name in need}
 
     def head_names(self) -> list[str]:
-        """Returns the names of the submodules that are classifier heads: 'head', or 'heads.0' and so on."""
-        return [name for name, module in self.named_modules() if isinstance(module, Head) and name.count("head") == 1]
+        """Returns the names of the outermost submodules that are classifier heads: 'head', or 'heads.0' and so on."""
+        found: list[str] = []
+        for name, module in self.named_modules():  # a module comes before the modules inside it
+            if isinstance(module, Head) and not name.startswith(tuple(f"{head}." for head in found)):
+                found.append(name)
+        return found
 
 
 class Evidence(Protocol):

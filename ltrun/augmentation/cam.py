@@ -86,6 +86,7 @@ class CAM(Augment):
     """
 
     first = True
+    maps = True
     reads = frozenset({"head"})
     masks: Tensor
     begins: Tensor

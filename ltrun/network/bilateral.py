@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ltrun.backbone import INPUTS
 from ltrun.network.plain import classify
 from ltrun.numerics import widened
 from ltrun.parts import Backbone, Head, Network
@@ -48,6 +50,10 @@ class Bilateral(Network):
         self.branches = nn.ModuleList(branches)
         self.head = make_head(sum(branch.features for branch in branches))
         self.register_buffer("alpha", torch.ones(()))
+
+    @classmethod
+    def places_of(cls, arguments: Mapping[str, Any]) -> list[str]:
+        return [INPUTS, "features"]
 
     def adapt(self, view: View) -> None:
         self.alpha.fill_(alpha(view.clock.epoch, view.clock.epochs))

@@ -11,7 +11,7 @@ from ltrun.errors import ConfigError
 from ltrun.network.frozen import with_buffers
 from ltrun.network.plain import Projected
 from ltrun.numerics import in_float32, widened
-from ltrun.parts import Network
+from ltrun.parts import Network, Piece
 from ltrun.types import Outputs, Streams
 
 
@@ -38,6 +38,9 @@ class Momentum(Network):
 
     def encode(self, inputs: Tensor) -> Tensor:
         return self.network.encode(inputs)
+
+    def pieces(self) -> list[Piece]:
+        return self.network.pieces()
 
     def decide(self, features: Tensor) -> Outputs:
         return self.network.decide(features)

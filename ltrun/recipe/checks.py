@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ltrun import parts
+from ltrun.backbone import INPUTS
 from ltrun.config.bind import Bound
 from ltrun.errors import ConfigError
 from ltrun.recipe.stage import MAIN, Recipe, Stage
@@ -99,7 +100,7 @@ def check_trained(last: Stage) -> None:
 
 
 def _check_inside(stage: Stage, first: Stage) -> None:
-    """Raises ConfigError for feature mixers in a network that reads streams together, and for teachers that cannot be."""
+    """Raises ConfigError for what a network cannot show or have changed inside, and for teachers that cannot be."""
     network, mixer = first.network, next(iter(stage.feature_mixers.values()), None)
     if mixer is not None and network.target.forward is not parts.Network.forward:
         raise ConfigError(
@@ -115,6 +116,10 @@ def _check_inside(stage: Stage, first: Stage) -> None:
                 f"{part.origin} acts at {lost[0]}, which lies inside the branches of {network.origin}; drop one of them, or "
                 f"set {part.path}.points=[{','.join(point for point in given if point not in lost)}]"
             )
+    augments = [part for stream in stage.streams.values() for part in (stream.augments or {}).values()]
+    reader = next((part for part in augments if part.target.maps), None)
+    if reader is not None and places == [INPUTS, "features"]:
+        raise ConfigError(f"{reader.origin} reads maps, which {network.origin or network.path} does not show; drop one of them")
     if mixer is not None and stage.update.wants("outer"):
         raise ConfigError(
             f"{mixer.origin} changes features inside the network, which {stage.update.origin or stage.update.path} cannot "

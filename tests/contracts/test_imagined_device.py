@@ -25,6 +25,7 @@ from ltrun.recipe.stage import Recipe
 from ltrun.types import Outputs, Streams
 from tests.support.cases import METHODS, Composed, bound, changed, composed, differing, small
 from tests.support.lanes import in_lanes
+from tests.support.walks import drawn
 
 HERE = __name__
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real CUDA device, which test_step.py uses")
@@ -42,7 +43,7 @@ WORDS = [(f"method={method}",) for method in METHODS] + [
 ]
 
 
-@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+@pytest.mark.parametrize("words", drawn(WORDS, 45), ids=" ".join)
 def test_every_preset_gives_the_same_bits_on_the_device_and_the_host(words: tuple[str, ...], tmp_path: Path) -> None:
     """In six epochs full and last batches are captured and replayed; no step waits for the device and none warns."""
     device_has_the_bits_of_the_host(bound(small(composed(*words), epochs=EPOCHS)), tmp_path)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from pathlib import Path
 
 from ltrun.config import catalogue
@@ -35,7 +34,7 @@ from ltrun.taxonomy import SLOTS, STAGE_SLOTS
 
 __all__ = [
     "CONF", "COUNTS", "CPU", "FP32", "LIBRARY", "METHODS", "OPTIONS", "STAGE_OPTIONS", "Composed", "Config", "Count",
-    "accuracies", "assembled", "blind_view", "bound", "changed", "choice", "composed", "context", "covering", "differing",
+    "accuracies", "assembled", "blind_view", "bound", "changed", "choice", "composed", "context", "differing",
     "digits", "nodes", "normaliser", "settings", "small", "snapshot", "stats", "trainer",
 ]  # fmt: skip
 
@@ -85,33 +84,3 @@ def assembled(picked: Picked) -> Composed:
 
 def bound(composition: Composed, plugins: Sequence[str] = ()) -> Recipe:
     return recipe_of(*composition, plugins)
-
-
-def covering(levels: Mapping[str, Sequence[str]], allowed: Callable[[dict[str, str]], bool]) -> list[dict[str, str]]:
-    """Returns few combinations that contain every pair of options of two slots that is allowed with the defaults.
-
-    Greedy: starts from a pair not yet covered and adds, slot by slot, the option that covers most new pairs.
-    """
-    pairs = {
-        frozenset([(a, x), (b, y)])
-        for a, b in combinations(levels, 2)
-        for x in levels[a]
-        for y in levels[b]
-        if allowed({a: x, b: y})
-    }
-    rows: list[dict[str, str]] = []
-    while pairs:
-        row = dict(sorted(min(pairs, key=sorted)))
-        for slot in sorted(levels, key=lambda name: -len(levels[name])):
-            if slot in row:
-                continue
-            gains = {
-                option: sum(frozenset([(slot, option), other]) in pairs for other in row.items()) for option in levels[slot]
-            }
-            for option in sorted(gains, key=lambda name: -gains[name]):
-                if allowed(row | {slot: option}):
-                    row[slot] = option
-                    break
-        rows.append(row)
-        pairs -= {frozenset(pair) for pair in combinations(row.items(), 2)}
-    return rows

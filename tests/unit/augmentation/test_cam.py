@@ -12,7 +12,7 @@ from torch import Tensor
 from ltrun.augmentation import CAM
 from ltrun.augmentation.cam import MIRROR, ROTATE, SHIFT, box, foreground, further, moved, packed, shared, unpacked
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, View
-from tests.support.cases import bound, changed, composed, small, trainer
+from tests.support.cases import bound, changed, composed, digits, small, trainer
 from tests.support.recipes import refused
 
 COUNTS = torch.tensor([7, 4, 2])
@@ -177,3 +177,18 @@ def test_new_images_come_before_the_data_sets_own_augmentations() -> None:
 
 def test_experts_have_no_one_class_weight_for_the_map() -> None:
     assert "augmentation=cam" in refused(composed("augmentation=cam", "ensemble=sade", "classifier=cosine"))
+
+
+@pytest.mark.parametrize("option", ["augmentation=cam", "decoupling=cam"])
+def test_a_network_of_two_branches_has_no_one_map(option: str) -> None:
+    said = refused(composed(option, "ensemble=bbn"))
+    assert "augmentation=cam" in said and "ensemble=bbn" in said and "reads maps" in said
+
+
+def test_a_momentum_network_shows_the_maps_of_its_backbone(tmp_path: Path) -> None:
+    made = trainer(bound(small(composed("augmentation=cam", "representation=paco"))), tmp_path)
+    network = made.network()
+    run = made.begin(network, made.recipe.stages[0], 0)
+    images = digits()[0].images[:2]
+    features = network.eval().predict(made.context.prepare(images)).need("features")
+    assert torch.allclose(run.maps(images).mean(dim=(2, 3)), features, atol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltrun.classifier import LWS, Cosine, Linear
+from ltrun.classifier import LWS, Cosine, DualHead, Linear
 from ltrun.ensemble import BBN, RIDE, SADE
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
@@ -183,6 +183,19 @@ def test_one_graph_serves_every_epoch(name: str) -> None:
             part.after_step({key: output.detach() for key, output in outputs.items()}, streams)
     assert len(graphs) == 1
     assert len(set(losses)) == {"paco": 3, "ride": 2, "sade": 1, "bbn": 3}[name]  # queue, temperature and alpha change the loss
+
+
+@pytest.mark.parametrize("make", [plain, experts])
+def test_a_head_that_a_head_wraps_is_no_head_of_the_network(make: Make) -> None:
+    """Else a stage would replace both, and each would count among the features."""
+    network = make(3)
+    names, features = network.head_names(), network.features
+    for name in names:
+        head = of_type(Head, network.get_submodule(name))
+        wrapped = DualHead(head=head, stats=ClassStats(torch.arange(CLASSES) + 1, tuple(map(str, range(CLASSES)))))
+        network.set_submodule(name, wrapped)
+    assert network.head_names() == names == (["head"] if make is plain else [f"heads.{n}" for n in range(3)])
+    assert network.features == features
 
 
 @pytest.mark.parametrize(
