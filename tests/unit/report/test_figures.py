@@ -144,11 +144,12 @@ def test_the_figure_of_groups_holds_all_names_and_values(n: int, more: str, lift
     labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert len(labels) == n and min(label.x0 for label in labels) >= -1
     assert all(upper.y0 >= lower.y1 - 1 for upper, lower in pairwise(labels)), "they lie on each other"
+    table = table_of(runs)
     for i, axes in enumerate(figure.axes):
-        for row, text in zip(table_of(runs).rows, axes.texts, strict=True):
+        for row, text in zip(table.rows, axes.texts, strict=True):
             cell = row.cells[i]
             assert text.get_text() == f"{cell.mean:.1f} ± {cell.std:.1f}"
-            bold = table_of(runs).best(i) == {table_of(runs).rows.index(row)}
+            bold = table.best(i) == {table.rows.index(row)}
             assert text.get_fontweight() == ("bold" if bold else "normal")
             own = text.get_window_extent()
             ends = [
