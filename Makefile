@@ -32,8 +32,9 @@ hooks: install  ## have git run ruff and the small checks before each commit
 run: .venv/installed  ## train a small sweep on the embedded data set and print its table
 	$(BIN)/ltrun -m method=erm,ldam_drw,balanced_softmax,crt seed=0,1 dataset=digits_lt
 
-test: install lint  ## lint, type-check and test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+# CASES=all: no share drawn, but every pair of options and every preset on the imagined device and on ranks, which takes hours
+test: install lint  ## lint, type-check and test: CASES=all
+	LTRUN_CASES="$(CASES)" $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: install lint  ## lint, type-check and the quick tests, for each save: no command lines, no walk through all options
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not contract" tests/unit tests/golden
