@@ -27,6 +27,7 @@ def shares(weight: Callable[[int], float]) -> list[float]:
 as_they_come, balanced = shares(lambda n: n), shares(lambda n: 1)
 # The share of each class in the first epoch and in the last, by the published formula, in plain Python.
 FORMULAE: dict[str, tuple[list[float], list[float]]] = {
+    "head_classes": (shares(lambda n: n * (n >= 180)),) * 2,  # a third class would have them own more than 90 % of the images
     "instance": (as_they_come, as_they_come),
     "class_aware": (balanced, balanced),
     "class_balanced": (balanced, balanced),

@@ -73,6 +73,23 @@ def test_the_evidence_for_wrong_classes() -> None:
     assert large.grad is not None and large.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("logits", "value", "slopes"),
+    [
+        ([30.0, -30, 5, 2], 82.28817900984924, [0.0, -9.357622968835669e-14, -0.49887701898129133, 0]),
+        ([12.0, 14, 29, 7], 68.37036351729787, [-0.49999883106683796, -0.49999879075413023, 2.999998784441428, 0]),
+        ([6.9, 6.91, 6.95, 0], 12.059835549896475, [0.6421582961735518, 0.6536338185472639, 0.7007012008366406, 0]),
+    ],
+)
+def test_the_evidence_of_certain_experts_loses_no_digits(logits: list[float], value: float, slopes: list[float]) -> None:
+    """Values and slopes by mpmath with 60 digits; the last class is the label's. The definition itself is off by up to 0.1."""
+    z = torch.tensor([logits], dtype=torch.float64, requires_grad=True)
+    found = misleading_evidence(z, torch.tensor([3]))
+    assert found.item() == pytest.approx(value, rel=1e-12)
+    (slope_of_it,) = torch.autograd.grad(found.sum(), z)
+    assert slope_of_it[0].tolist() == pytest.approx(slopes, rel=1e-8, abs=1e-12)
+
+
 @pytest.mark.parametrize("epoch", [0, 159, 160, 199])
 def test_tlc(epoch: int) -> None:
     later = epoch >= 160

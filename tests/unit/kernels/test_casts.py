@@ -66,6 +66,7 @@ def test_a_weight_that_is_not_used_has_no_gradient() -> None:
     features = network.encode
     network.encode = lambda inputs: features(inputs)[:2]  # type: ignore[method-assign]
     network.heads = network.heads[:2]  # type: ignore[index]
+    network.lengths = network.lengths[:2]  # type: ignore[index]
     branch.forward = lambda maps: maps.mean(dim=(2, 3))[:, :1].expand(-1, 48)
     step(network, bf16=True)
     assert all(parameter.grad is None for parameter in branch.parameters())
@@ -150,7 +151,8 @@ def test_a_compiled_network_is_one_graph() -> None:
 
 
 @pytest.mark.parametrize("method", ["meta_weight_net", "bbn", "paco"])
-def test_a_preset_trains_to_the_same_bits(method: str, tmp_path: Path) -> None:
+def test_a_preset_trains_to_the_same_bits(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ltrun.engine.precision.has_bf16", lambda device: True)  # without instructions for it, torch is slow
     usual = trained(method, tmp_path / "usual", "bf16")
     with switched_on(levers):
         assert not differing(trained(method, tmp_path / "joint", "bf16"), usual)
