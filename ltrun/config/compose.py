@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -62,9 +62,17 @@ class _Composed:
         return cast(dict[str, Any], OmegaConf.to_container(self.cfg))
 
 
-@lru_cache(maxsize=256)
-def _composed(loader: ConfigLoader, overrides: tuple[str, ...]) -> _Composed:
-    """loader: part of the cache key, so that configurations from other search paths are not reused."""
+def _options_of(loader: ConfigLoader) -> Hashable:
+    """Returns what the options depend on. ltrun's own are the same whenever Hydra starts; a user's files may change between."""
+    sources = [(source.provider, source.path) for source in loader.get_sources()]
+    own = all(source.scheme() != "file" for source in loader.get_sources())
+    return (*sources, Path.cwd()) if own else loader
+
+
+@lru_cache(maxsize=512)
+def _composed(options: Hashable, overrides: tuple[str, ...]) -> _Composed:
+    """options: part of the cache key, so that configurations from other search paths are not reused."""
+    loader = GlobalHydra.instance().config_loader()
     for group, typed in _typed_choices(overrides).items():
         chosen, known = typed.value(), loader.get_group_options(group)
         if group not in MERGING and isinstance(chosen, list) and all(str(option) in known for option in chosen):
@@ -95,7 +103,7 @@ def composed_by_hydra(words: Sequence[str]) -> DictConfig:
 
 def composed(overrides: Sequence[str]) -> _Composed:
     """Returns the configuration of a command line, not yet resolved, and sets HydraConfig for its `${hydra:...}`."""
-    found = _composed(GlobalHydra.instance().config_loader(), tuple(overrides))
+    found = _composed(_options_of(GlobalHydra.instance().config_loader()), tuple(overrides))
     HydraConfig.instance().set_config(found.hydra)
     return found
 
@@ -152,10 +160,11 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
     method, dataset = given.get("method"), settings.dataset.name
     if method is None:
         raise ConfigError("method: a run needs a method; method=erm is plain training")
-    preset = _composed(loader, (words["dataset"], words["method"], *without))
+    options = _options_of(loader)
+    preset = _composed(options, (words["dataset"], words["method"], *without))
     same = preset
     if any(given.get(group) != preset.choices.get(group) for group in GROUPS):
-        same = _composed(loader, (*(words[group] for group in GROUPS if group in given), *without))
+        same = _composed(options, (*(words[group] for group in GROUPS if group in given), *without))
     raw = cast(dict[str, Any], OmegaConf.to_container(cfg))
     refuse_unknown_keys(raw, same.plain)
     if config["dataset"].get("inert") != same.plain["dataset"].get("inert"):
