@@ -83,8 +83,13 @@ def model_of(record: RunRecord, folder: Path, config: Mapping[str, Any], predict
     Raises ConfigError for a predictor that the run does not have, and DataError if its weights are missing or do not fit.
     """
     predictor = predictor or record.headline
-    if predictor not in record.predictors:
-        raise ConfigError(f"--predictor: the run has no predictor '{predictor}'{did_you_mean(predictor, record.predictors)}")
+    known = record.without_experts().predictors
+    if predictor in record.predictors.keys() - known:
+        raise ConfigError(
+            f"--predictor: '{predictor}' is a part of the ensemble, which predicts as a whole; name one of {', '.join(known)}"
+        )
+    if predictor not in known:
+        raise ConfigError(f"--predictor: the run has no predictor '{predictor}'{did_you_mean(predictor, known)}")
     settings, notes = _settings(config, device_of(device))
     recipe = without_weights(recipe_of(config, record.choices, settings.plugins))
     trained = Trained.load(folder, record)

@@ -49,12 +49,19 @@ def test_every_row_predicts_what_it_predicted_for_the_test_images(words: tuple[s
     (result,) = tmp_path.rglob("result.json")
     record, kept = RunRecord.load(result), np.load(result.with_name("predictions.npz"))
     digits(tmp_path / "digits")
-    for predictor in record.predictors:
+    for predictor in record.without_experts().predictors:
         done = ltrun("predict", "outputs", "digits", "--predictor", predictor, "--top", "10", "--json", "-")
         assert done.returncode == 0, done.stderr
         assert ("test images of its run" in done.stderr) == ("test_inputs" in record.predictors[predictor]["sees"])
         found = probabilities(done.stdout, record.classes["names"])
         assert np.abs(found - softmax(kept[f"test_scores_{predictor}"])).max() < 1e-6
+
+
+def test_one_expert_of_an_ensemble_is_refused(ltrun: Run, tmp_path: Path) -> None:
+    assert ltrun("method=ride", *SHORT).returncode == 0
+    digits(tmp_path / "digits")
+    said = refused(ltrun("predict", "outputs", "digits", "--predictor", "expert 1"))
+    assert "'expert 1' is a part of the ensemble, which predicts as a whole; name one of plain" in said
 
 
 def test_a_run_of_an_earlier_version_predicts_what_needs_no_fitted_state(ltrun: Run, tmp_path: Path) -> None:
