@@ -30,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if asked.figures and not (asked.plots or asked.confusion):
             raise ConfigError("--format applies to figures: say where they go with --plots FOLDER or --confusion FOLDER")
+        if asked.experts and (asked.per_class or asked.confusion):
+            raise ConfigError("--experts: --per-class and --confusion read the predictions of whole ensembles; leave one out")
         figures = place_of(asked.plots, asked.figures) if asked.plots else None
         maps = place_of(asked.confusion, asked.figures, "--confusion") if asked.confusion else None
         paths = places(asked.paths)

@@ -22,7 +22,7 @@ from ltrun.engine.precision import Precision, has_bf16
 from ltrun.engine.predictors import PLAIN, asked
 from ltrun.engine.rehearsal import predictors_of
 from ltrun.engine.trainer import Trainer
-from ltrun.errors import ConfigError, DataError, did_you_mean
+from ltrun.errors import DataError
 from ltrun.network.fold import folded
 from ltrun.parts import Network, PostHoc
 from ltrun.recipe.pretrained import without_weights
@@ -83,13 +83,7 @@ def model_of(record: RunRecord, folder: Path, config: Mapping[str, Any], predict
     Raises ConfigError for a predictor that the run does not have, and DataError if its weights are missing or do not fit.
     """
     predictor = predictor or record.headline
-    known = record.without_experts().predictors
-    if predictor in record.predictors.keys() - known:
-        raise ConfigError(
-            f"--predictor: '{predictor}' is a part of the ensemble, which predicts as a whole; name one of {', '.join(known)}"
-        )
-    if predictor not in known:
-        raise ConfigError(f"--predictor: the run has no predictor '{predictor}'{did_you_mean(predictor, known)}")
+    record.check_predictor(predictor, "--predictor: ")
     settings, notes = _settings(config, device_of(device))
     recipe = without_weights(recipe_of(config, record.choices, settings.plugins))
     trained = Trained.load(folder, record)

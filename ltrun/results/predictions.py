@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from ltrun.errors import ConfigError, DataError, did_you_mean
+from ltrun.errors import DataError
 from ltrun.results.address import PREDICTIONS
 from ltrun.results.record import RunRecord
 from ltrun.results.spans import spans
@@ -60,8 +60,7 @@ def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictio
     Raises ConfigError for a predictor that the run does not have, and DataError if the file is missing, damaged or of another
     result.
     """
-    if predictor not in record.predictors:
-        raise ConfigError(f"the run has no predictor '{predictor}'{did_you_mean(predictor, record.predictors)}")
+    record.check_predictor(predictor)
     path = folder / PREDICTIONS
     again = "copy it from the machine that trained the run, or train the run again with force=true"
     if not path.is_file():

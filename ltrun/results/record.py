@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ltrun.errors import ConfigError, DataError
+from ltrun.errors import ConfigError, DataError, did_you_mean
 from ltrun.metrics import SINGLE_LABEL
 from ltrun.results.address import RESULT, fingerprint, labelled
 from ltrun.results.atomic import write_atomically
@@ -83,6 +83,15 @@ class RunRecord:
         """Returns the record without the predictors that are single experts of an ensemble."""
         kept = {name: predictor for name, predictor in self.predictors.items() if not name.startswith(EXPERT)}
         return self if len(kept) == len(self.predictors) else replace(self, predictors=kept)
+
+    def check_predictor(self, name: str, key: str = "") -> None:
+        """Raises ConfigError for a predictor that the run does not have, and for a single expert. key: begins the sentence."""
+        known = self.without_experts().predictors
+        if name in self.predictors.keys() - known:
+            ways = ", ".join(known)
+            raise ConfigError(f"{key}'{name}' is a part of the ensemble, which predicts as a whole; name one of {ways}")
+        if name not in known:
+            raise ConfigError(f"{key}the run has no predictor '{name}'{did_you_mean(name, known)}")
 
     def content(self) -> dict[str, Any]:
         """Returns the content of the file."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ltrun.commands.report import main
+from ltrun.errors import ConfigError
 from ltrun.report import tables
 from ltrun.results.record import RunRecord
 from tests.support.recorded import record
@@ -47,3 +48,14 @@ def test_experts_of_runs_without_any_are_refused(tmp_path: Path, capsys: pytest.
     record(method="erm", seed=0).save(tmp_path / "a")
     assert main([str(tmp_path), "--experts"]) == 1
     assert "--experts: no run has experts; train an ensemble" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--per-class"], ["--confusion", "figures"]])
+def test_experts_have_no_predictions_of_their_own(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = of_experts("ride", 0)
+    made.save(tmp_path / "a")
+    assert main([str(tmp_path), "--experts", *more]) == 1
+    assert "--experts: --per-class and --confusion read the predictions of whole ensembles" in capsys.readouterr().err
+    for name, said in (("expert 1", "is a part of the ensemble"), ("expert 9", "has no predictor 'expert 9'")):
+        with pytest.raises(ConfigError, match=said):
+            made.check_predictor(name)
