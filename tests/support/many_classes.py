@@ -11,6 +11,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ltrun.report.confusion import Confusion
 from ltrun.report.render.csv import matrix
 from ltrun.results import mapped, predictions
 from ltrun.results.history import save_arrays
+from ltrun.results.record import RunRecord
 from ltrun.types import Batch, ClassStats, Labels, Outputs
 from tests.support.cases import context
 
@@ -96,10 +98,10 @@ def main(folder: str, gigabytes: str, images: str) -> None:
     save_arrays(file, test_labels=labels, **{f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()})
     del scores
 
-    class Record:
-        predictors, classes = found, {"names": list(counts.names), "counts": counts.counts.tolist()}
-
-    record: Any = Record
+    blank: dict[str, Any] = {field.name: {} for field in fields(RunRecord)}
+    record = RunRecord(
+        **blank | {"predictors": found, "classes": {"names": list(counts.names), "counts": counts.counts.tolist()}}
+    )
     read = predictions.predictions_of(record, Path(folder), "plain")
     assert isinstance(read.scores, np.memmap)
     rows: Any = None
