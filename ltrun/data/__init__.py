@@ -1,6 +1,7 @@
 """Data sets: one class for each, whose `open` returns the splits on a device."""
 
 from ltrun.data.cifar import CIFARLT
+from ltrun.data.digit_scenes import DigitScenes
 from ltrun.data.digits import DigitsLT
 from ltrun.data.folder import ImageFolder
 from ltrun.data.image_lists import ImageLists, PublishedLists
@@ -11,6 +12,6 @@ from ltrun.data.stores import Resident, Streamed
 from ltrun.data.table import ImageTable
 
 __all__ = [
-    "CIFARLT", "DigitsLT", "ImageFolder", "ImageLists", "ImageTable", "Normalise", "ParquetImages", "PublishedLists",
-    "Resident", "Source", "Splits", "Streamed",
+    "CIFARLT", "DigitScenes", "DigitsLT", "ImageFolder", "ImageLists", "ImageTable", "Normalise", "ParquetImages",
+    "PublishedLists", "Resident", "Source", "Splits", "Streamed",
 ]  # fmt: skip
