@@ -45,8 +45,9 @@ class Part(nn.Module):
 
 class Sampler(Part):
     def draw(self, targets: Any, clock: Clock, generator: torch.Generator) -> Tensor:
-        """Takes Labels, or MultiHot where `accepts` has several labels. Returns (N,) int64 row numbers of one epoch, a function of its arguments alone; N may differ from len(targets).
-        Or (N, 2): rows, and the class for which each is drawn, so that a row's other labels do not count."""
+        """Returns (N,) int64 row numbers of one epoch, a function of its arguments alone; N may differ from len(targets).
+        Or (N, 2): rows, and the class for which each is drawn, so that a row's other labels do not count.
+        targets: Labels, or MultiHot where `accepts` has several labels."""
         raise NotImplementedError
 
 
