@@ -23,7 +23,7 @@ def measured(scores: Tensor, targets: Tensor, counts: list[int] | None = None, *
 
 
 def test_metrics_of_the_distribution_balanced_code(golden: Golden) -> None:
-    """Cases `eval_map / eval_F1 / eval_acc` and `split mAP for classes [0,3]`; its accuracy of all entries is no metric here."""
+    """Cases `eval_map / eval_F1 / eval_acc` and `split mAP for classes [0,3]`; its accuracy of entries is left out."""
     data = golden("map_multilabel")
     whole, part = (case["outputs"] for case in data["cases"][:2])
     scores, targets = (torch.tensor(data["inputs"][name], dtype=torch.float64) for name in ("scores", "targets"))

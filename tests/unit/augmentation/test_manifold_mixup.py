@@ -9,6 +9,7 @@ from ltrun.classifier import Linear
 from ltrun.engine.pieces import mixed_on_the_way
 from ltrun.errors import ConfigError
 from ltrun.network import Plain, ResNetCIFAR
+from ltrun.targets import one_label
 from tests.support.photographs import batch_of
 
 POINTS = ("inputs", "layer1", "layer2", "features")
