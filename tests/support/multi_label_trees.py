@@ -1,4 +1,4 @@
-"""Small data sets with several labels an image, in the layouts of VOC and COCO: coloured shapes that a network learns to see."""
+"""Small data sets with several labels an image, in the layouts of VOC and COCO: coloured shapes that a network learns."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from ltrun.data.label_sets import label_sets
+
+VOC_NAMES, COCO_NAMES = label_sets("voc_lt").classes, label_sets("coco_lt").classes
 
 GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # category ids from 1 to 90 that COCO leaves out
 CATEGORY_IDS = tuple(number for number in range(1, 91) if number not in GAPS)
@@ -65,8 +69,6 @@ def voc_tree(folder: Path, images: int = 60, test: int = 40, seed: int = 0) -> T
 
     Of the test images the first has no object, the second none that is not difficult, and the third one difficult object more.
     """
-    from ltrun.data.annotations import VOC_NAMES
-
     root = folder / "VOCdevkit"
     found: dict[str, dict[str, tuple[int, ...]]] = {}
     dropped: dict[str, tuple[int, ...]] = {}
@@ -104,8 +106,6 @@ def coco_tree(folder: Path, images: int = 160, test: int = 60, seed: int = 0) ->
 
     Of the test images the first has no annotation, the second a crowd alone, and the third a crowd beside its other labels.
     """
-    from ltrun.data.annotations import COCO_NAMES
-
     categories = [{"id": number, "name": name} for number, name in zip(CATEGORY_IDS, COCO_NAMES, strict=True)]
     found: dict[str, dict[str, tuple[int, ...]]] = {}
     dropped: dict[str, tuple[int, ...]] = {}
