@@ -96,7 +96,7 @@ class Annotated(NamedPhotos):
             said += f", {len(rows):,} of them otherwise than by {shown(given.file)}"
             said += f", such as {shown(given.paths[rows[0]])}" if len(rows) else ""
         elif wrong := None if self.leaves_out else difference(labels, split, known):
-            log.warning("%s: these are not the published labels: %s", said, wrong)
+            log.warning("%s: not as published: %s", said, wrong)
         empty = int((~labels.any(axis=1)).sum())
         return replace(given, labels=labels), f"{said}; {empty:,} of them have no label"
 
