@@ -11,7 +11,6 @@ from ltrun.data import COCOLT, VOCLT
 from ltrun.data.label_sets import Name, compared, label_sets, read_sets
 from ltrun.errors import ConfigError, DataError
 from tests.support.data_fakes import CPU
-from tests.support.golden import SHARED
 from tests.support.multi_label_trees import coco_tree, voc_tree, voc_xml
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -74,7 +73,9 @@ def changed(file: Path, **changes: Any) -> None:
 def test_a_json_of_the_other_year_is_refused(coco: Path) -> None:
     file = coco / VAL_JSON
     changed(file, info=lambda info: {"year": 2014})
-    assert "instances_val2017.json is of the year 2014, and COCO-LT is of 2017" in refused(COCOLT(root=str(coco), image_size=16))
+    assert "instances_val2017.json is of the year 2014, and COCO-LT is of 2017" in refused(
+        COCOLT(root=str(coco), image_size=16)
+    )
     changed(file, info=lambda info: {}, images=lambda rows: [{**rows[0], "file_name": f"COCO_val2014_{rows[0]['file_name']}"}])
     assert "names COCO_val2014_000000002000.jpg" in refused(COCOLT(root=str(coco), image_size=16))
 
@@ -136,25 +137,16 @@ def test_choices_of_one_label_per_image_are_refused(given: dict[str, Any], named
         VOCLT(root="x", image_size=16, task="multi_label", **given)
 
 
-@pytest.fixture(scope="module")
-def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not (SHARED / "data" / "lists.tar.xz").is_file():
-        pytest.skip(f"no {SHARED}/data/lists.tar.xz")
-    folder = tmp_path_factory.mktemp("lists")
-    shutil.unpack_archive(SHARED / "data" / "lists.tar.xz", folder, filter="data")
-    return folder / "lists"
-
-
 @pytest.mark.parametrize("name, images, without", [("voc_lt", (1142, 4952), (0, 0)), ("coco_lt", (1909, 5000), (0, 48))])
 def test_the_released_lists_have_the_published_counts(
-    lists: Path, name: Name, images: tuple[int, int], without: tuple[int, int]
+    shared_lists: Path, name: Name, images: tuple[int, int], without: tuple[int, int]
 ) -> None:
     known = label_sets(name)
     counts = known.counts["train"]
     groups = ((counts >= 100).sum(), ((counts >= 20) & (counts < 100)).sum(), (counts < 20).sum())
     assert groups == {"voc_lt": (6, 6, 8), "coco_lt": (22, 33, 25)}[name]
     for split, number, empty in zip(("train", "test"), images, without, strict=True):
-        given, labelled = read_sets(lists / name / f"{name}_{split}.txt", known)
+        given, labelled = read_sets(shared_lists / name / f"{name}_{split}.txt", known)
         assert labelled and given.labels.shape == (number, len(known.classes))
         assert int((~given.labels.any(axis=1)).sum()) == empty
         assert "as the published" in compared(given, split, known)
