@@ -23,6 +23,7 @@ from ltrun.augmentation.manifold_mixup import ManifoldMixup
 from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
 from ltrun.augmentation.ofa import OFA, Confusing
+from ltrun.augmentation.photometric_distortion import PhotometricDistortion
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_erasing import RandomErasing
@@ -32,11 +33,13 @@ from ltrun.augmentation.risda import RISDA
 from ltrun.augmentation.rotation import Rotation
 from ltrun.augmentation.rsg import RSG
 from ltrun.augmentation.simclr import SimCLR
+from ltrun.augmentation.stretched_crop import StretchedCrop
 from ltrun.augmentation.trivial_augment import TrivialAugment
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
     "AugMix", "AutoAugment", "Blur", "CAM", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout",
-    "FASA", "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "RISDA", "RSG",
-    "RandAugment", "RandomErasing", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "TrivialAugment", "UniMix",
+    "FASA", "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN",
+    "PhotometricDistortion", "RISDA", "RSG", "RandAugment", "RandomErasing", "RandomResizedCrop", "Remix", "Rotation", "SimCLR",
+    "StretchedCrop", "TrivialAugment", "UniMix",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Data sets: one class for each, whose `open` returns the splits on a device."""
 
+from ltrun.data.annotated import COCOLT, VOCLT
 from ltrun.data.cifar import CIFARLT
 from ltrun.data.digits import DigitsLT
 from ltrun.data.folder import ImageFolder
@@ -11,6 +12,6 @@ from ltrun.data.stores import Resident, Streamed
 from ltrun.data.table import ImageTable
 
 __all__ = [
-    "CIFARLT", "DigitsLT", "ImageFolder", "ImageLists", "ImageTable", "Normalise", "ParquetImages", "PublishedLists",
-    "Resident", "Source", "Splits", "Streamed",
+    "CIFARLT", "COCOLT", "DigitsLT", "ImageFolder", "ImageLists", "ImageTable", "Normalise", "ParquetImages", "PublishedLists",
+    "Resident", "Source", "Splits", "Streamed", "VOCLT",
 ]  # fmt: skip

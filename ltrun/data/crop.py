@@ -1,4 +1,4 @@
-"""Random resized crops of whole photographs, cut where the photographs are decoded."""
+"""Random crops of whole photographs, cut where the photographs are decoded."""
 
 from __future__ import annotations
 
@@ -51,6 +51,28 @@ class RandomCrop:
         elif width / height > self.ratio[1]:
             box_width = max(1, round(height * self.ratio[1]))
         return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+@dataclass(frozen=True)
+class SideCrop:
+    """A box whose sides are shares of the photograph's, each from `smallest` to 1, scaled to `size` x `size` with antialiasing.
+
+    The box is the first of ten draws that is at most twice as long as wide, else the whole photograph; its aspect is lost.
+    """
+
+    size: int
+    smallest: float = 0.8
+    interpolation: Interpolation = "bilinear"
+
+    def box(self, height: int, width: int, draws: NDArray[np.float64]) -> Box:
+        """Returns the box in a photograph of this size. draws: (DRAWS,) uniform numbers from 0 to below 1."""
+        for tall, wide, down, right in draws.reshape(TRIES, 4):
+            rows = height * (self.smallest + tall * (1 - self.smallest))
+            columns = width * (self.smallest + wide * (1 - self.smallest))
+            if columns / 2 <= rows <= 2 * columns:
+                top, left = down * (height - rows), right * (width - columns)
+                return int(top), int(left), max(1, int(top + rows) - int(top)), max(1, int(left + columns) - int(left))
+        return 0, 0, height, width
 
 
 class Draws(NamedTuple):
