@@ -26,6 +26,7 @@ from ltrun.augmentation.ofa import OFA, Confusing
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_erasing import RandomErasing
+from ltrun.augmentation.random_frames import RandomFrames
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
 from ltrun.augmentation.remix import Remix
 from ltrun.augmentation.risda import RISDA
@@ -38,5 +39,6 @@ from ltrun.augmentation.unimix import UniMix
 __all__ = [
     "AugMix", "AutoAugment", "Blur", "CAM", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout",
     "FASA", "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "RISDA", "RSG",
-    "RandAugment", "RandomErasing", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "TrivialAugment", "UniMix",
+    "RandAugment", "RandomErasing", "RandomFrames", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "TrivialAugment",
+    "UniMix",
 ]  # fmt: skip
