@@ -15,6 +15,7 @@ from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.fasa import FASA
 from ltrun.augmentation.flip import Flip
+from ltrun.augmentation.frame_stack import FrameStack
 from ltrun.augmentation.grey import Grey
 from ltrun.augmentation.isda import ISDA
 from ltrun.augmentation.m2m import M2m
@@ -38,7 +39,7 @@ from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
     "AugMix", "AutoAugment", "Blur", "CAM", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout",
-    "FASA", "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "RISDA", "RSG",
-    "RandAugment", "RandomErasing", "RandomFrames", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "TrivialAugment",
-    "UniMix",
+    "FASA", "Flip", "FrameStack", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN",
+    "RISDA", "RSG", "RandAugment", "RandomErasing", "RandomFrames", "RandomResizedCrop", "Remix", "Rotation", "SimCLR",
+    "TrivialAugment", "UniMix",
 ]  # fmt: skip
