@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.metrics import MULTI_LABEL
 from ltrun.parts import Mixer
-from ltrun.types import Batch, Outputs, Streams, View
+from ltrun.types import Batch, MultiHot, Outputs, Streams, View
 
 BINS, REACH = 2048, 16.0  # of the histograms of logits, between -REACH and REACH
 
@@ -60,7 +59,7 @@ class FrameStack(Mixer):
     Zhang et al., 2021 (VideoLT), arXiv 2105.02668.
     """
 
-    accepts: ClassVar[frozenset[str]] = frozenset({MULTI_LABEL})
+    accepts = frozenset({MULTI_LABEL})
     acts_from = 1
     precision: Tensor
     counts: Tensor
@@ -83,22 +82,29 @@ class FrameStack(Mixer):
     def forward(self, streams: Streams) -> dict[str, Batch]:
         main = streams["main"]
         if main.inputs.ndim != 3:
-            raise TrainingError(f"FrameStack joins frames of videos (B, frames, features), got inputs of {tuple(main.inputs.shape)}")
-        size, frames = len(main), main.inputs.shape[1]
+            raise TrainingError(
+                f"FrameStack joins frames of videos (B, frames, features), got inputs of {tuple(main.inputs.shape)}"
+            )
+        own, size, frames = _several(main), len(main), main.inputs.shape[1]
         rows, half = torch.arange(size, device=main.inputs.device), int(size * self.ratio)
         partner = torch.rand(half, device=main.inputs.device).argsort()
-        share = partner_shares(self.precision, main.targets.hot[:half], partner) * self.active
+        share = partner_shares(self.precision, own.hot[:half], partner) * self.active
         other, evenly = stacked(share, frames)
         source = torch.where(other, partner[:, None], rows[:half, None])
         inputs = torch.cat([main.inputs[source, evenly], main.inputs[half:]])
         partners, keep = torch.cat([partner, rows[half:]]), torch.cat([1 - share, share.new_ones(size - half)])
-        targets = main.targets.mix(main.targets.take(partners), keep)
+        targets = own.mix(own.take(partners), keep)
         return {**streams, "main": main.replace(inputs=inputs, targets=targets)}
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        logits, hot = outputs["main"].need("logits").float(), streams["main"].targets.hot
+        logits, hot = outputs["main"].need("logits").float(), _several(streams["main"]).hot
         whole = ((hot == 0) | (hot == 1)).all(dim=1, keepdim=True).expand_as(hot)
         bins = ((logits + REACH) * (BINS / (2 * REACH))).long().clamp(0, BINS - 1)
         places = (bins + torch.arange(hot.shape[1], device=hot.device) * BINS).flatten()
         for counts, rows in zip(self.counts, (whole & (hot == 1), whole), strict=True):
             counts.index_add_(0, places, rows.flatten().int())
+
+
+def _several(batch: Batch) -> MultiHot:
+    assert isinstance(batch.targets, MultiHot)  # `accepts` keeps other tasks away
+    return batch.targets

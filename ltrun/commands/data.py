@@ -147,7 +147,9 @@ def _show(argv: Sequence[str]) -> None:
 
 def _taken(argv: Sequence[str], key: str) -> tuple[list[str], list[str]]:
     """Returns the values of `key=VALUE`, and the other words."""
-    return [word.removeprefix(key) for word in argv if word.startswith(key)], [word for word in argv if not word.startswith(key)]
+    return [word.removeprefix(key) for word in argv if word.startswith(key)], [
+        word for word in argv if not word.startswith(key)
+    ]
 
 
 def _target(argv: Sequence[str], example: str) -> tuple[Path, list[str]]:

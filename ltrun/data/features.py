@@ -45,9 +45,7 @@ class Features:
     def __len__(self) -> int:
         return len(self.index)
 
-    def open(
-        self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws[Any]] | None = None
-    ) -> Iterator[Batch]:
+    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws[Any]] | None = None) -> Iterator[Batch]:
         """Yields one batch for each tensor of int64 row numbers, in that order, on the device of the targets. No batch is late.
 
         cuts: of each batch, the random frames in place of evenly spaced ones. Raises DataError for a video that cannot be read.

@@ -57,7 +57,10 @@ def find_lists(
     for split, candidates in names.items():
         own = given.get(split)
         wanted = [own] if own else candidates
-        path = next((place / name for name in wanted for place in [*places, *([Path()] if own else [])] if (place / name).is_file()), None)
+        path = next(
+            (place / name for name in wanted for place in [*places, *([Path()] if own else [])] if (place / name).is_file()),
+            None,
+        )
         if path is not None:
             found[split] = path
         elif own:
@@ -69,7 +72,9 @@ def read_list(file: Path) -> VideoList:
     """Returns the videos of a list in their order. Raises DataError for lines of another form, and for a video that comes twice."""
     rows = [(number, line.split()) for number, line in _lines(file)]
     if not rows:
-        raise DataError(f"{shown(file)} is empty: it should hold lines of a video and its labels, such as 'xYjQkWxF8h0 178,343'")
+        raise DataError(
+            f"{shown(file)} is empty: it should hold lines of a video and its labels, such as 'xYjQkWxF8h0 178,343'"
+        )
     ids, labels = list[str](), list[tuple[int, ...]]()
     for number, words in rows:
         if len(words) not in (2, 3) or not LABELS.fullmatch(words[-1]) or (len(words) == 3 and not words[1].isdigit()):

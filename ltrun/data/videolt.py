@@ -169,7 +169,9 @@ def _notes(
     counts = found["train"].labels.sum(axis=0)
     if published is not None and found["train"].lost == 0 and not np.array_equal(counts, published):
         label = int(np.flatnonzero(counts != published)[0])
-        notes.append(f"class {names[label]} has {counts[label]:,} training videos, and {published[label]:,} in the file of names")
+        notes.append(
+            f"class {names[label]} has {counts[label]:,} training videos, and {published[label]:,} in the file of names"
+        )
     for split, listed in found.items():
         if listed.lost:
             notes.append(f"{listed.lost:,} videos of {shown(listed.file)} have no features, and are left out (dataset.missing)")

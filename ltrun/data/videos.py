@@ -157,7 +157,9 @@ def _unlike(header: Header, first: Header, file: Path) -> str | None:
     if header.dtype != first.dtype:
         return f"holds {TYPES[header.dtype]}, and {shown(file)} holds {TYPES[first.dtype]}: one data set has one type"
     if header.shape[1] != first.shape[1]:
-        return f"holds features of {header.shape[1]:,} numbers, and {shown(file)} holds {first.shape[1]:,}: one network's features"
+        return (
+            f"holds features of {header.shape[1]:,} numbers, and {shown(file)} holds {first.shape[1]:,}: one network's features"
+        )
     return None
 
 
@@ -166,7 +168,9 @@ def _refuse(files: Sequence[Path], reasons: Sequence[str | None]) -> None:
     if bad := [(file, reason) for file, reason in zip(files, reasons, strict=True) if reason]:
         file, reason = bad[0]
         others = f", and {len(bad) - 1:,} more files of features cannot be used" if len(bad) > 1 else ""
-        raise DataError(f"{shown(file)} {reason}{others}: repair it, or remove it, and allow for it with dataset.missing={len(bad)}")
+        raise DataError(
+            f"{shown(file)} {reason}{others}: repair it, or remove it, and allow for it with dataset.missing={len(bad)}"
+        )
 
 
 def is_packed(root: Path) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -30,7 +28,7 @@ class MaskedPower(Sampler):
     Zhang et al., 2021 (VideoLT), arXiv 2105.02668; q = 0.5: Mahajan et al., 2018, arXiv 1805.00932.
     """
 
-    accepts: ClassVar[frozenset[str]] = frozenset({MULTI_LABEL})
+    accepts = frozenset({MULTI_LABEL})
     balances = True
 
     def __init__(self, q: float = 0.0):

@@ -40,7 +40,9 @@ def make_videos(
     for split, number in {"train": train, "test": test, "validate": val}.items():
         lines = []
         for row in range(number):
-            first = row % len(names) if split != "train" or row < len(names) else int(rng.choice(len(names), p=tail / tail.sum()))
+            first = (
+                row % len(names) if split != "train" or row < len(names) else int(rng.choice(len(names), p=tail / tail.sum()))
+            )
             labels = sorted({first, *([int(rng.integers(len(names)))] if rng.random() < 0.3 else [])})
             name, frames = f"{split}_{row:03}", 1 if row == 0 else int(rng.integers(2, 41))
             np.save(root / f"{name}.npy", _features(rng, directions[labels].sum(axis=0), frames).astype(dtype))

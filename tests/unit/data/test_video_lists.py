@@ -16,7 +16,9 @@ def written(folder: Path, text: str) -> Path:
 
 def test_both_forms_say_the_same(tmp_path: Path) -> None:
     plain = read_list(written(tmp_path, "bmJxIlOApIQ 58\n-eMJ 585,3,58\n"))
-    folders = read_list(written(tmp_path, "\ufeffarmWrestling/bmJxIlOApIQ 6 58,\r\nmaking/plasticine/-eMJ 127 58,585,3,\r\n\r\n"))
+    folders = read_list(
+        written(tmp_path, "\ufeffarmWrestling/bmJxIlOApIQ 6 58,\r\nmaking/plasticine/-eMJ 127 58,585,3,\r\n\r\n")
+    )
     assert plain.ids == folders.ids == ["bmJxIlOApIQ", "-eMJ"]
     assert plain.labels == folders.labels == [(58,), (3, 58, 585)]
     assert plain.classes == 586
@@ -90,7 +92,9 @@ def test_the_real_lists_are_the_published_ones(shared_lists: Path) -> None:
     folder = shared_lists / "videolt"
     (names, published), train = read_names(folder / "count-labels-train.lst"), read_list(folder / "train.lst")
     counts = train.hot(1004).sum(axis=0)
-    assert published is not None and np.array_equal(counts, published) and names[published.argmax()] == names[int(counts.argmax())]
+    assert (
+        published is not None and np.array_equal(counts, published) and names[published.argmax()] == names[int(counts.argmax())]
+    )
     assert (len(train.ids), counts.max(), counts.min()) == (179_334, 1912, 44)
     assert [(counts > 500).sum(), ((counts > 100) & (counts <= 500)).sum(), (counts <= 100).sum()] == [47, 617, 340]
     plain, folders = read_list(folder / "test.lst"), read_list(folder / "test_videofolder.txt")
