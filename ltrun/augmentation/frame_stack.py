@@ -48,9 +48,9 @@ def binned_precision(positive: Tensor, every: Tensor) -> Tensor:
 class FrameStack(Mixer):
     """FrameStack: replaces a share `ratio` of a batch by videos that join frames of two videos of that share.
 
-    A video i with partner j gets int(b L) frames of j and L - int(b L) of its own, L in all, with b = m_i / (m_i + m_j), and the
-    labels (1 - b) y_i + b y_j; m is the sum of the running average precisions of a video's classes. So the worse a video's
-    classes are recognised, the more frames it gives. The first epoch, which knows no precision, is not mixed.
+    A video i with partner j gets int(b L) frames of j and L - int(b L) of its own, L in all, with b = m_i / (m_i + m_j), and
+    the labels (1 - b) y_i + b y_j; m is the sum of the running average precisions of a video's classes. So the worse a
+    video's classes are recognised, the more frames it gives. The first epoch, which knows no precision, is not mixed.
 
     The precisions are of the training videos of the epoch before. The authors predict every video of a batch once more,
     unmixed; here the rows count that the step itself has seen whole, half of them by default, so that a step costs no second

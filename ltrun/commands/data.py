@@ -84,8 +84,8 @@ def _check_words(argv: Sequence[str]) -> None:
             raise ConfigError(f"ltrun data has no '{word}': did you mean '{meant}'?")
         if word in WRITING and (index or VERIFY in argv):
             raise ConfigError(
-                f"{word} stands first and alone: write ltrun data {word} dataset=NAME to=FOLDER, or, to compare the images with "
-                f"the cache, ltrun data {VERIFY} dataset=NAME"
+                f"{word} stands first and alone: write ltrun data {word} dataset=NAME to=FOLDER, or, to compare the images "
+                f"with the cache, ltrun data {VERIFY} dataset=NAME"
             )
         if not index and re.fullmatch(r"\w+", word) and word not in WRITING:
             raise ConfigError(

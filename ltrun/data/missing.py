@@ -30,8 +30,8 @@ def leave_out(
 
     present: (N,) whether the image of each row was found. limit: `dataset.missing`, the most rows that may be left out, or
     their share below 1. of: what has the rows, such as a list's path. named: row -> its name in a sentence. looked: where the
-    images were looked for. what: the word for one of them. Raises DataError, with the first five names, if more rows lack their images than the limit allows,
-    or all.
+    images were looked for. what: the word for one of them. Raises DataError, with the first five names, if more rows lack
+    their images than the limit allows, or all.
     """
     lost = np.flatnonzero(~present)
     if not lost.size:

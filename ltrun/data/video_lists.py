@@ -50,17 +50,14 @@ class VideoList:
 def find_lists(
     root: Path, lists: str | None, names: Mapping[str, Sequence[str]], given: Mapping[str, str | None]
 ) -> dict[str, Path]:
-    """Returns split -> its file: the given one, or the first of `names` that lies in `lists`, or else in the root or in a folder
-    there with a usual name. A split without a file is left out. Raises DataError for a given file that is not there."""
+    """Returns split -> its file: the given one, or the first of `names` that lies in `lists`, or else in the root, or in a
+    folder there with a usual name. A split without a file is left out. Raises DataError for a given file that is not there."""
     places = [(root if lists is None else folder_of(lists)) / folder for folder in FOLDERS]
     found = {}
     for split, candidates in names.items():
         own = given.get(split)
-        wanted = [own] if own else candidates
-        path = next(
-            (place / name for name in wanted for place in [*places, *([Path()] if own else [])] if (place / name).is_file()),
-            None,
-        )
+        where, wanted = ([*places, Path()], [own]) if own else (places, candidates)
+        path = next((place / name for name in wanted for place in where if (place / name).is_file()), None)
         if path is not None:
             found[split] = path
         elif own:
@@ -69,7 +66,10 @@ def find_lists(
 
 
 def read_list(file: Path) -> VideoList:
-    """Returns the videos of a list in their order. Raises DataError for lines of another form, and for a video that comes twice."""
+    """Returns the videos of a list in their order.
+
+    Raises DataError for a line of another form, and for a video that comes twice.
+    """
     rows = [(number, line.split()) for number, line in _lines(file)]
     if not rows:
         raise DataError(

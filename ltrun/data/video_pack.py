@@ -51,8 +51,8 @@ def _write(file: IO[bytes], videos: Videos, dtype: np.dtype[np.floating]) -> Non
             stored = features.astype(dtype, copy=False)
         if stored.dtype != features.dtype and (np.isinf(stored) & np.isfinite(features)).any():
             raise DataError(
-                f"{videos.shown(video)} holds features up to {np.abs(features).max():.4g}, too large for float16, whose largest "
-                "number is 65504: pack them as they are, without dtype=float16"
+                f"{videos.shown(video)} holds features up to {np.abs(features).max():.4g}, too large for float16, whose "
+                "largest number is 65504: pack them as they are, without dtype=float16"
             )
         file.write(stored.data)
 

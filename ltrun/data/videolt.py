@@ -63,9 +63,9 @@ class VideoLT(Source):
     one network; None: the root itself, or a folder there with a usual name. lists: folder of the lists; None: as features.
     train, val, test: lists of lines `id 178,343` or `class/id frames 178,343,`; None: by their published names. Without a
     validation list there is no validation split. names: lines `name label count`, or a name a line; None: the published
-    count-labels-train.lst, or numbers as names. missing: number of videos of each list, or share of them below 1, whose features
-    may be missing. frames: of each test video, evenly spaced; training draws as many as `RandomFrames` says. workers: threads
-    that read each stream of videos; None: one per thread of the run, up to 8.
+    count-labels-train.lst, or numbers as names. missing: number of videos of each list, or share of them below 1, whose
+    features may be missing. frames: of each test video, evenly spaced; training draws as many as `RandomFrames` says. workers:
+    threads that read each stream of videos; None: one per thread of the run, up to 8.
 
     Zhang et al., 2021, arXiv 2105.02668.
     """

@@ -1,4 +1,4 @@
-"""Videos as features of their frames: an array (frames, D) for each, in files of their own or one after the other in one file."""
+"""Videos as features of their frames: an array (frames, D) each, in files of their own or one after the other in one file."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Videos:
     """V videos. files: the file of each, perhaps one for all. starts: (V,) int64, the byte where the array of each begins.
     frames: (V,) int64. dtype, width: of all features. stamps: of the files.
 
-    Rows are read by their positions. That takes as long as reading them from a mapped file; but where a disk goes away or a file
-    is cut short, it raises an error, and a mapped file would end the process.
+    Rows are read by their positions. That takes as long as reading them from a mapped file; but where a disk goes away or a
+    file is cut short, it raises an error, and a mapped file would end the process.
     """
 
     files: Sequence[Path]
@@ -63,8 +63,8 @@ class Videos:
                         raise OSError("it was cut short")
         except OSError as error:
             raise DataError(
-                f"{self.shown(video)} cannot be read any more ({error.strerror or error}): restore it and give the same command "
-                "again, which resumes the run"
+                f"{self.shown(video)} cannot be read any more ({error.strerror or error}): restore it and give the same "
+                "command again, which resumes the run"
             ) from None
 
     def shown(self, video: int) -> str:

@@ -10,7 +10,7 @@ from ltrun.parts import Backbone
 
 
 class FrameClassifier(Backbone):
-    """Videos (B, frames, D) -> features (B, hidden): of each frame a linear layer, a ReLU and dropout, then the mean over frames.
+    """Videos (B, frames, D) -> features (B, hidden): a linear layer, a ReLU and dropout for each frame, then their mean.
 
     With a linear classifier the logits are the mean of the frames' logits, as in the original, which has the classifier before
     the mean; other classifiers get one vector a video. dropout: share of the features of each frame that are set to 0.

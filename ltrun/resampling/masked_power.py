@@ -8,7 +8,7 @@ from torch import Tensor
 from ltrun.metrics import MULTI_LABEL
 from ltrun.parts import Sampler
 from ltrun.resampling.power import draw_rows, power_probabilities
-from ltrun.types import Clock, Targets
+from ltrun.types import Clock, MultiHot
 
 
 def draw_masked(hot: Tensor, q: float, length: int, generator: torch.Generator) -> Tensor:
@@ -35,5 +35,5 @@ class MaskedPower(Sampler):
         super().__init__()
         self.q = q
 
-    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+    def draw(self, targets: MultiHot, clock: Clock, generator: torch.Generator) -> Tensor:
         return draw_masked(targets.labels.to(generator.device), self.q, len(targets), generator)

@@ -91,10 +91,8 @@ FAULTS = {
     r"holds float16, and .*-v0\.npy holds float32": lambda file: np.save(file, np.zeros((3, 6), dtype=np.float16)),
     r"holds features of 7 numbers, and .*-v0\.npy holds 6": lambda file: np.save(file, np.zeros((3, 7), dtype=np.float32)),
     "stored by columns": fortran,
-    r"is not an array file": lambda file: (
-        np.save(file, np.array([{}], dtype=object), allow_pickle=True) or file.write_bytes(b"\x93NUMPY\9")
-    ),
-    "not a file": lambda file: (file.unlink(), file.mkdir()),
+    "an array file": lambda file: file.write_bytes(b"\x93NUMPY\x09\x00\x02\x00{}"),
+    "Is a directory": lambda file: (file.unlink(), file.mkdir()),
     "cannot be read": lambda file: (file.unlink(), file.symlink_to("nowhere")),
 }
 
