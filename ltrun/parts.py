@@ -72,18 +72,27 @@ class Crop(Protocol):
         """Returns top, left, height and width of the part to keep. draws: (40,) uniform numbers from 0 to below 1."""
 
 
+class Frames(Protocol):
+    """A random choice of the frames of a video. count: number of frames that it draws."""
+
+    @property
+    def count(self) -> int: ...
+    def rows(self, frames: int, draws: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Returns (count,) numbers of frames, in order. draws: (count,) uniform numbers from 0 to below 1."""
+
+
 class Augment(Part):
     """first: whether it needs images as stored, and so comes before the data set's own. maps: whether it reads `View.maps`.
-    cuts: whether it cuts photographs.
-    Where a store decodes whole photographs, `crop` then says how they are cut there, and `forward` is left out; a store of
-    decoded images has `forward` do it. levels: number of strengths that it has. level_given: (B,) strength of each image,
+    cuts: what it takes a random part of, 'photographs' or 'videos'; empty if nothing.
+    Where a store reads such files for each batch, `crop` then says which part it keeps, and `forward` is left out; a store of
+    decoded inputs has `forward` do it. levels: number of strengths that it has. level_given: (B,) strength of each image,
     while a test or a picture asks for it; None in training."""
 
     accepts = BOTH
     first: ClassVar[bool] = False
     maps: ClassVar[bool] = False
-    cuts: ClassVar[bool] = False
-    crop: Crop | None = None
+    cuts: ClassVar[Literal["", "photographs", "videos"]] = ""
+    crop: Crop | Frames | None = None
     levels: int = 1
     level_given: Tensor | None = None
 
@@ -295,6 +304,6 @@ class Average(Part):
 
 __all__ = [
     "CONTEXT", "EVIDENCE", "Adjust", "Augment", "Average", "Backbone", "Criterion", "Crop", "Descent", "Evidence",
-    "FeatureMixer", "Head", "Mixer", "Network", "Objective", "Outcome", "Part", "Piece", "PostHoc", "Prepare", "Sampler",
-    "Term", "Update", "Weigh",
+    "FeatureMixer", "Frames", "Head", "Mixer", "Network", "Objective", "Outcome", "Part", "Piece", "PostHoc", "Prepare",
+    "Sampler", "Term", "Update", "Weigh",
 ]  # fmt: skip
