@@ -30,8 +30,8 @@ from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe
 from ltrun.results.model import AGAIN, State, Trained
 from ltrun.results.record import RunRecord
-from ltrun.tasks.single_label import SingleLabel
-from ltrun.types import ClassStats, Labels
+from ltrun.tasks import TASKS
+from ltrun.types import ClassStats
 
 OLD = "an earlier version of ltrun wrote this run without model.pth"
 
@@ -121,7 +121,8 @@ def _shape(recipe: Recipe) -> tuple[int, ...]:
 def _context(settings: Settings, recipe: Recipe, record: RunRecord, shape: tuple[int, ...]) -> RunContext:
     """Returns a context with the statistics of the run's classes and one empty image in place of its data."""
     names, device = tuple(record.classes["names"]), torch.device(settings.runtime.device)
-    store = Resident(torch.zeros(1, *shape, dtype=torch.uint8), Labels.hard(torch.zeros(1, dtype=torch.long)))
+    targets = TASKS[record.task].stand_in(len(names)).take(slice(1))
+    store = Resident(torch.zeros(1, *shape, dtype=torch.uint8), targets)
     layout = {"in_channels": shape[0], "channels_last": settings.runtime.channels_last}
     return RunContext(
         settings=settings,
@@ -129,7 +130,7 @@ def _context(settings: Settings, recipe: Recipe, record: RunRecord, shape: tuple
         precision=Precision(settings.runtime.precision, device),
         splits=Splits(store, None, store, names),
         stats=ClassStats(torch.tensor(record.classes["counts"]), names),
-        task=SingleLabel(),
+        task=TASKS[record.task],
         prepare=recipe.prepare.build(layout).to(device),
         input_shape=torch.Size(shape),
         warn=lambda sentence: None,

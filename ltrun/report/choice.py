@@ -14,7 +14,7 @@ from ltrun.report.statistics import interval
 from ltrun.report.table import Cell, Row, Table
 from ltrun.results.record import RunRecord
 
-METRIC, SPLIT = BALANCED, "val"  # classes count alike: validation images may be as long-tailed as training images
+SPLIT = "val"  # classes count alike: validation images may be as long-tailed as training images
 SECONDS = next(metric for metric in COST if metric.name == "seconds")
 LEAST = 0.05  # points; less is printed as 0.0
 
@@ -22,7 +22,8 @@ LEAST = 0.05  # points; less is printed as 0.0
 def with_costs(records: Sequence[RunRecord]) -> list[Table]:
     """Returns tables of macro accuracy on the validation split with the time of training. Raises ConfigError without one."""
     found = []
-    for table in tables(records, METRIC, SPLIT):
+    measured = {task: [record for record in records if record.task == task] for task in BALANCED}
+    for table in (table for task, some in measured.items() if some for table in tables(some, BALANCED[task], SPLIT)):
         measure = Measure(table.measure.name, table.measure.title, (*table.measure.metrics, SECONDS))
         rows = tuple(replace(row, cells=(*row.cells, _cost(row))) for row in table.rows)
         found.append(replace(table, rows=rows, measure=measure))
@@ -100,7 +101,9 @@ def _cost(row: Row) -> Cell:
 
 def _by_seed(row: Row, split: str = SPLIT) -> dict[int, float]:
     """Returns seed -> value of the metric on a split, in percent."""
-    found = {record.seed: record.predictors[name]["splits"].get(split, {}).get(METRIC) for record, name in row.runs}
+    found = {
+        record.seed: record.predictors[name]["splits"].get(split, {}).get(BALANCED[record.task]) for record, name in row.runs
+    }
     return {seed: 100 * value for seed, value in found.items() if is_number(value)}
 
 
