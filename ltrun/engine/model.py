@@ -61,6 +61,11 @@ class Model:
         """How an image file becomes an input: as for the data set of the run, or else its centre square."""
         return self.recipe.dataset().how or Decoding(self.context.input_shape[-1])
 
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.record.task == MULTI_LABEL
+
     @cached_property
     def evaluated(self) -> Network:
         """The network as it is evaluated, batch normalisations folded."""

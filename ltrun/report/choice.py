@@ -7,22 +7,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ltrun.metrics import BALANCED, COST, GROUPS, is_number
+from ltrun.metrics import BALANCED, COST, GROUPS, SINGLE_LABEL, is_number
 from ltrun.report.group import tables
 from ltrun.report.measure import Measure
 from ltrun.report.statistics import interval
 from ltrun.report.table import Cell, Row, Table
 from ltrun.results.record import RunRecord
 
-METRIC, SPLIT = BALANCED, "val"  # classes count alike: validation images may be as long-tailed as training images
+SPLIT = "val"  # its metric is one in which classes count alike: validation images may be as long-tailed as training images
 SECONDS = next(metric for metric in COST if metric.name == "seconds")
 LEAST = 0.05  # points; less is printed as 0.0
 
 
 def with_costs(records: Sequence[RunRecord]) -> list[Table]:
-    """Returns tables of macro accuracy on the validation split with the time of training. Raises ConfigError without one."""
+    """Returns tables of the balanced metric on the validation split with the time of training. Raises ConfigError without one."""
     found = []
-    for table in tables(records, METRIC, SPLIT):
+    tasks = dict.fromkeys(record.task for record in records)
+    each = ([record for record in records if record.task == task] for task in tasks)
+    for table in (table for some in each for table in tables(some, BALANCED[some[0].task], SPLIT)):
         measure = Measure(table.measure.name, table.measure.title, (*table.measure.metrics, SECONDS))
         rows = tuple(replace(row, cells=(*row.cells, _cost(row))) for row in table.rows)
         found.append(replace(table, rows=rows, measure=measure))
@@ -44,7 +46,8 @@ def choice(table: Table) -> str:
     tested = _by_seed(best, "test").values()
     on_test = f" ({math.fsum(tested) / len(tested):.1f}% on the test split, which chose nothing)" if tested else ""
     method = best.runs[0][0].method
-    share = f"{_printed(best):.1f}% on the validation split as a mean over classes{on_test}"
+    what = "a mean over classes" if best.runs[0][0].task == SINGLE_LABEL else table.measure.title.lower()
+    share = f"{_printed(best):.1f}% on the validation split as {what}{on_test}"
     clauses = [f"Take {names[best.names]} (method={method}): {share}"]
     clauses.append(_lead(best, others[0], names[others[0].names]) if others else "there is no other method to compare it with")
     if plain is best:
@@ -100,7 +103,8 @@ def _cost(row: Row) -> Cell:
 
 def _by_seed(row: Row, split: str = SPLIT) -> dict[int, float]:
     """Returns seed -> value of the metric on a split, in percent."""
-    found = {record.seed: record.predictors[name]["splits"].get(split, {}).get(METRIC) for record, name in row.runs}
+    metric = BALANCED[row.runs[0][0].task]
+    found = {record.seed: record.predictors[name]["splits"].get(split, {}).get(metric) for record, name in row.runs}
     return {seed: 100 * value for seed, value in found.items() if is_number(value)}
 
 
