@@ -107,7 +107,7 @@ class PerImage:
         batch = next(store.open([torch.arange(len(store))]))
         self.targets, self.files, self.workers, self.device = store.targets, store.files, workers, batch.inputs.device
         pixels = batch.inputs.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-        labels = batch.targets.primary.tolist()
+        labels = batch.targets.labels.tolist()
         self.images = Images(pixels, labels, transforms.Compose([*AUGMENT, transforms.PILToTensor()]))
 
     def __len__(self) -> int:

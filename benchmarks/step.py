@@ -112,7 +112,7 @@ def gradient(device: torch.device, words: Sequence[str], batch: tuple[Tensor, Te
     network = loop.network.double().train()
     network.load(subject.network)
     network.zero_grad()
-    F.cross_entropy(network(subject.trainer.context.prepare(images)), labels.primary).backward()
+    F.cross_entropy(network(subject.trainer.context.prepare(images)), labels.labels).backward()
     found, reference = (flat(p.grad for p in module.parameters()) for module in (subject.network, network))
     return {"pixels": float((pixels - transformed).abs().max()), "gradient": relative(found, reference)}
 

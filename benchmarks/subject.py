@@ -119,7 +119,7 @@ class Subject:
         """Returns the images of a split, uint8 (N, 3, 32, 32), and their labels (N,), on the CPU."""
         store = getattr(self.run.context.splits, split)
         batch = next(store.open([torch.arange(len(store))]))
-        return batch.inputs.cpu(), batch.targets.primary.cpu()
+        return batch.inputs.cpu(), batch.targets.labels.cpu()
 
 
 class _Silent(Bar):

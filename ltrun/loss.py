@@ -9,14 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import TrainingError
+from ltrun.metrics import BOTH
 from ltrun.parts import Adjust, Criterion, Term, Weigh
-from ltrun.types import Column, Labels, Outputs, Streams
+from ltrun.types import Column, Outputs, Streams, Targets
 
 
-class SoftmaxCrossEntropy(Criterion):
-    """-log softmax(logits)[label]."""
+class CrossEntropy(Criterion):
+    """-log softmax(logits)[label] of one label per row; binary cross-entropy of each sigmoid(logit) where rows have several."""
+
+    accepts = BOTH
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
+        if labels.ndim == 2:
+            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
         return F.cross_entropy(logits, labels, reduction="none")
 
 
@@ -25,16 +30,19 @@ class Classification(Term):
 
     sum_m sum_i weight[i,m] * w(i,m) * criterion(adjust(logits, y_m), y_m)[i] / norm_m, with M weighted labels per row, the
     adjusts applied in order, w the product of the weighs, and norm_m the sum over the batch of the product of the weighs
-    whose `mean` is 'weights', or B if there is none.
+    whose `mean` is 'weights', or B if there is none. Where rows have several labels, M is 1, the losses and weights are (B, C),
+    and the sum is divided by B x C, unless criterion and weighs say otherwise.
     """
+
+    accepts = BOTH
 
     def __init__(self, *, adjusts: Sequence[Adjust] = (), weighs: Sequence[Weigh] = (), criterion: Criterion | None = None):
         super().__init__()
-        self.criterion = criterion or SoftmaxCrossEntropy()
+        self.criterion = criterion or CrossEntropy()
         self.adjusts = nn.ModuleList(adjusts)
         self.weighs = nn.ModuleList(weighs)
 
-    def loss(self, logits: Tensor, targets: Labels, outputs: Outputs) -> Tensor:
+    def loss(self, logits: Tensor, targets: Targets, outputs: Outputs) -> Tensor:
         """Returns a scalar. logits: (B, C), of `outputs` or of one expert."""
         return torch.stack([self._column(column, outputs) for column in targets.columns(logits)]).sum()
 
@@ -52,9 +60,10 @@ class Classification(Term):
         for weigh in self.weighs:
             weights = expect_shape(weigh, weigh(logits, labels, outputs), labels.shape, labels.device)
             losses = losses * weights
-            if weigh.mean == "weights":
+            if (weigh.mean if labels.ndim == 1 else weigh.mean_of_entries) == "weights":
                 normaliser = weights if normaliser is None else normaliser * weights
-        return losses.sum() / (len(labels) if normaliser is None else normaliser.sum())
+        count = labels.numel() if self.criterion.mean == "entries" else len(labels)
+        return losses.sum() / (count if normaliser is None else normaliser.sum())
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         output = outputs["main"]

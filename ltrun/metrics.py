@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
 SINGLE_LABEL = "single_label"  # also the task of records of format 1, which do not name a task
-BALANCED = "macro"  # the metric in which classes count alike
+MULTI_LABEL = "multi_label"  # any number of labels per image
+BOTH = frozenset({SINGLE_LABEL, MULTI_LABEL})
+BALANCED = {SINGLE_LABEL: "macro", MULTI_LABEL: "map"}  # task -> the metric in which classes count alike
 LARGEST = 1e100  # above every measurement; its square is still finite
 Group = Literal["many", "medium", "few"]
 GROUPS = {"many": "Many", "medium": "Medium", "few": "Few"}  # shot groups: key in a record -> heading
@@ -45,9 +47,10 @@ class Metric:
     """A number that a run measures.
 
     name: key in a record. title: in captions. head: heading of its column. better: None if no value is better than another.
-    by_shots: whether the shot groups are shown beside it. percent: whether it is a fraction of 1 in the record and shown in
-    percent. unit: the record's value of one displayed unit, such as 2**20 bytes for a MiB. complements: the metric with which
-    it adds up to 1; the shot groups beside it are then shown as errors.
+    by_shots: whether the shot groups are shown beside it, with the keys `prefix` + group. percent: whether it is a fraction of
+    1 in the record and shown in percent. unit: the record's value of one displayed unit, such as 2**20 bytes for a MiB.
+    complements: the metric with which it adds up to 1; the shot groups beside it are then shown as errors. of_class: title of
+    the value of one class, if it differs. absent: what a mean over classes does with those without images in a split.
     """
 
     name: str
@@ -58,15 +61,24 @@ class Metric:
     percent: bool = True
     unit: int = 1
     complements: str | None = None
+    prefix: str = ""
+    of_class: str = ""
+    absent: str = ""
 
     @property
     def columns(self) -> dict[str, str]:
         """Key in a record -> heading, for the metric and the shot groups beside it."""
-        return {self.name: self.head, **(GROUPS if self.by_shots else {})}
+        groups = {f"{self.prefix}{group}": head for group, head in GROUPS.items()}
+        return {self.name: self.head, **(groups if self.by_shots else {})}
+
+    def group_of(self, key: str) -> str | None:
+        """Returns the shot group of a column's key; None for the metric's own."""
+        group = key.removeprefix(self.prefix)
+        return group if key != self.name and group in GROUPS else None
 
     def shown(self, value: float, key: str) -> float:
         """Returns the displayed value for a record's value. key: the column's."""
-        if self.complements and key in GROUPS:
+        if self.complements and self.group_of(key):
             value = 1 - value
         return 100 * value if self.percent else value / self.unit
 
@@ -74,12 +86,34 @@ class Metric:
         return value < best if self.better == "lower" else value > best
 
 
+OUT = "are left out"
+
 TASKS = {
     SINGLE_LABEL: (
         Metric("accuracy", "Top-1 accuracy", "All", by_shots=True),
         Metric("error", "Top-1 error", "All", better="lower", by_shots=True, complements="accuracy"),
-        Metric(BALANCED, "Macro accuracy", "Macro", by_shots=True),
+        Metric("macro", "Macro accuracy", "Macro", by_shots=True),
         Metric("ece", "Expected calibration error", "ECE", better="lower"),
+    ),
+    MULTI_LABEL: (
+        Metric("map", "Mean average precision", "mAP", by_shots=True, of_class="Average precision", absent=OUT),
+        Metric(
+            "map_videolt",
+            "Mean average precision by VideoLT's code",
+            "mAP (VideoLT)",
+            by_shots=True,
+            prefix="videolt_",
+            absent="count as 0",
+        ),
+        Metric("micro_f1", "Micro F1, of all decisions (OF1)", "micro F1"),
+        Metric("micro_precision", "Precision of all decisions (OP)", "OP"),
+        Metric("micro_recall", "Recall of all labels (OR)", "OR"),
+        Metric("macro_f1", "Macro F1, the mean of the classes' F1", "macro F1", absent=OUT),
+        Metric("class_precision", "Mean precision of the classes (CP)", "CP", absent=OUT),
+        Metric("class_recall", "Mean recall of the classes (CR)", "CR", absent=OUT),
+        Metric("cf1", "CF1, the harmonic mean of CP and CR", "CF1", absent=OUT),
+        Metric("accuracy_1", "Images whose likeliest class is a label", "Acc@1"),
+        Metric("accuracy_5", "Images with a label among the five likeliest classes", "Acc@5"),
     ),
 }
 """Task -> its metrics. The first selects models, is shown while training, and is in every record."""

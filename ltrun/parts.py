@@ -7,7 +7,7 @@ compiled steps see them. Constructor arguments come from the configuration, but 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, cast
 
 import numpy as np
@@ -17,21 +17,24 @@ from torch import Tensor, nn
 
 from ltrun.backbone import Backbone, Piece
 from ltrun.descent import Descent, Objective, Outcome
+from ltrun.evidence import EVIDENCE, Evidence
+from ltrun.metrics import BOTH, SINGLE_LABEL
 from ltrun.taxonomy import CONTEXT
-from ltrun.types import Batch, Clock, Labels, Outputs, Streams, View
+from ltrun.types import Batch, Clock, Outputs, Streams, View
 
 
 class Part(nn.Module):
     """reads: fields of Outputs that it needs. balances: whether it counters the class prior by itself.
 
     outer: whether the update, such as Bilevel, learns its parameters in place of the optimizer. acts_from: index of the first
-    epoch of a stage in which it differs from plain training: 1 if it is deferred or has to observe an epoch first.
+    epoch of a stage in which it differs from plain training: 1 if it is deferred or observes an epoch first. accepts: tasks.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
     balances: ClassVar[bool] = False
     outer: ClassVar[bool] = False
     acts_from: ClassVar[int] = 0
+    accepts: ClassVar[frozenset[str]] = frozenset({SINGLE_LABEL})
 
     def adapt(self, view: View) -> None:
         """Called before each epoch; updates this part's buffers in place from the clock or the network."""
@@ -41,13 +44,16 @@ class Part(nn.Module):
 
 
 class Sampler(Part):
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        """Returns (N,) int64 row numbers of one epoch, a function of its arguments alone; N may differ from len(targets)."""
+    def draw(self, targets: Any, clock: Clock, generator: torch.Generator) -> Tensor:
+        """Takes Labels, or MultiHot where `accepts` has several labels. Returns (N,) int64 row numbers of one epoch, a function of its arguments alone; N may differ from len(targets).
+        Or (N, 2): rows, and the class for which each is drawn, so that a row's other labels do not count."""
         raise NotImplementedError
 
 
 class Prepare(Part):
     """Converts inputs as a data set stores them to inputs of a network; the data set chooses it."""
+
+    accepts = BOTH
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Converts (B, ...) as stored to (B, ...) float32."""
@@ -72,6 +78,7 @@ class Augment(Part):
     decoded images has `forward` do it. levels: number of strengths that it has. level_given: (B,) strength of each image,
     while a test or a picture asks for it; None in training."""
 
+    accepts = BOTH
     first: ClassVar[bool] = False
     maps: ClassVar[bool] = False
     cuts: ClassVar[bool] = False
@@ -123,28 +130,37 @@ class Adjust(Part):
     reads = frozenset({"logits"})
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        """Returns (B, C) logits for the loss, given logits (B, C) and one hard label per row (B,)."""
+        """Returns (B, C) logits for the loss, given logits (B, C) and one hard label per row (B,), or several (B, C)."""
         raise NotImplementedError
 
 
 class Weigh(Part):
-    """mean: 'weights' divides the loss by the sum of the weights (PyTorch's weighted mean), 'batch' by B."""
+    """mean: 'weights' divides the loss by the sum of the weights (PyTorch's weighted mean), 'batch' by B. mean_of_entries: the
+    same where rows have several labels; 'entries' leaves the criterion's own mean."""
 
     reads = frozenset({"logits"})
     mean: Literal["weights", "batch"] = "weights"
+    mean_of_entries: Literal["weights", "entries"] = "entries"
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        """Returns (B,) weights of the rows' losses, given adjusted logits (B, C) and one hard label per row (B,)."""
+        """Returns weights of the losses, in the shape of the labels, given adjusted logits (B, C).
+
+        labels: (B,), one hard label per row; or (B, C), 1 for each label of a row, between 0 and 1 where rows are mixed.
+        """
         raise NotImplementedError
 
 
 class Criterion(Part):
-    """The loss of a row: softmax cross-entropy, unless an option replaces it."""
+    """The loss of a row, or of each class of a row that has several labels: cross-entropy, unless an option replaces it.
+
+    mean: of several labels, 'entries' divides the sum of the losses by B x C, 'rows' by B.
+    """
 
     reads = frozenset({"logits"})
+    mean: Literal["entries", "rows"] = "entries"
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        """Returns (B,) losses, given adjusted logits (B, C) and one hard label per row (B,)."""
+        """Returns losses in the shape of the labels, given adjusted logits (B, C). labels: see `Weigh.forward`."""
         raise NotImplementedError
 
 
@@ -172,6 +188,7 @@ class Head(Part):
     own share; 'head' is among them if `classes` are the weights that produce its own logits.
     """
 
+    accepts = BOTH
     provides: ClassVar[frozenset[str]] = frozenset()
     keeps: ClassVar[frozenset[str]] = frozenset()
     scale: float = 1.0
@@ -191,6 +208,7 @@ class Network(Part):
     image.
     """
 
+    accepts = BOTH
     provides: ClassVar[frozenset[str]] = frozenset({"features", "logits", "head"})
     streams: ClassVar[tuple[str, ...]] = ()
     terms: ClassVar[tuple[str, ...]] = ()
@@ -237,25 +255,6 @@ class Network(Part):
         return found
 
 
-class Evidence(Protocol):
-    """One split as a post-hoc part sees it: the fields of Outputs that the part's `reads` names, without gradient, on the host.
-    augment: augments inputs as in training, with a new draw each epoch.
-    """
-
-    def batches(self, augment: bool = False, epoch: int = 0) -> Iterator[Outputs]:
-        """Yields the split in order, batch by batch, without keeping it in memory."""
-
-    def outputs(self, augment: bool = False, epoch: int = 0) -> Outputs:
-        """Returns the whole split in order, all of it in memory."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,); raises PermissionError on test inputs."""
-
-
-EVIDENCE = frozenset({"train", "val", "test_inputs"})  # splits that a post-hoc part may see
-
-
 class PostHoc(Part):
     """Turns the outputs of a trained network into scores: a further row of the table. sees: splits that `fit` uses.
     views: augmentation of augmented evidence, after the data set's own; a part without `views` gets the training stream's.
@@ -276,6 +275,8 @@ class PostHoc(Part):
 class Update(Part):
     """One step of training from the objective's gradient: plain descent, sharpness-aware, bilevel."""
 
+    accepts = BOTH
+
     def forward(self, objective: Objective, optimizer: Descent, streams: Streams) -> Outcome:
         """Does one step. Returns the value of each term and 'total', the outputs, and the streams as the terms saw them."""
         raise NotImplementedError
@@ -284,12 +285,15 @@ class Update(Part):
 class Average(Part):
     """An average of the network's weights over the epochs of a stage, which is evaluated and kept in their place."""
 
+    accepts = BOTH
+
     def share(self, clock: Clock) -> float | None:
         """Returns the share of the weights at the end of this epoch in the average; None before averaging begins."""
         raise NotImplementedError
 
 
 __all__ = [
-    "CONTEXT", "Adjust", "Augment", "Average", "Backbone", "Criterion", "Crop", "Descent", "Evidence", "FeatureMixer", "Head",
-    "Mixer", "Network", "Objective", "Outcome", "Part", "Piece", "PostHoc", "Prepare", "Sampler", "Term", "Update", "Weigh",
+    "CONTEXT", "EVIDENCE", "Adjust", "Augment", "Average", "Backbone", "Criterion", "Crop", "Descent", "Evidence",
+    "FeatureMixer", "Head", "Mixer", "Network", "Objective", "Outcome", "Part", "Piece", "PostHoc", "Prepare", "Sampler",
+    "Term", "Update", "Weigh",
 ]  # fmt: skip

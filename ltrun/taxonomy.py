@@ -14,7 +14,14 @@ SETTINGS = ("network", "optimizer", "schedule")
 GROUPS = ("method", "dataset", *SLOTS, *SETTINGS)
 MERGING = ("augmentation", "posthoc")  # groups that take several options at once
 NETWORK_SLOTS = ("classifier", "ensemble")  # slots whose modules train on from stage to stage
-DATASET_KEYS = ("name", "inert", "augments", "prepare", "superclasses")  # read by ltrun; the others are arguments of its class
+DATASET_KEYS = (
+    "name",
+    "task",
+    "inert",
+    "augments",
+    "prepare",
+    "superclasses",
+)  # read by ltrun; the others are arguments of its class
 NETWORK_KEYS = ("cut",)  # read by other options, as ${network.cut}; the others are arguments of its class
 NOT_ARGUMENTS = {"dataset": DATASET_KEYS, "network": NETWORK_KEYS}
 
@@ -37,6 +44,7 @@ CONTEXT = {
     "random_crops": "bool: whether training cuts whole photographs at random, for a data set",
     "reads_unlabelled": "bool: whether training reads unlabelled images, for a data set",
     "device_decodes": "bool: whether the CUDA device decodes photographs, as runtime.decode says, for a data set",
+    "task": "str: whether images have one label, 'single_label', or several, 'multi_label', for a data set",
     "unlabelled": "int: number of unlabelled images",
     "outer": "list of parameters of the parts with `outer`, for the update that learns them",
     "parameter_names": "list of str: names of all parameters, for an optimizer, which gets those that the stage trains",

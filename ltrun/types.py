@@ -1,12 +1,12 @@
-"""Class statistics, labels, batches, outputs, clock and view: the arguments and results of the parts of a method.
+"""Class statistics, batches, outputs, clock and view, with the targets: the arguments and results of the parts of a method.
 
-Shapes: B rows in a batch, M weighted labels per row, C classes, D features, E experts, P embedding dimensions, N rows in all.
+Shapes: B rows in a batch, C classes, D features, E experts, P embedding dimensions, N rows in all.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,22 +15,35 @@ from torch import Tensor
 
 from ltrun.errors import TrainingError
 from ltrun.metrics import GROUPS, Shots
+from ltrun.targets import Column, Labels, MultiHot, Targets, targets_of
+
+__all__ = [
+    "ROWS", "Batch", "ClassStats", "Clock", "Column", "Labels", "MultiHot", "Outputs", "Streams", "Targets", "View",
+    "as_rarest", "fraction_of", "seed_of", "targets_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class ClassStats:
     """Training images per class.
 
-    counts: (C,) int64. names: C class names.
+    counts: (C,) int64, the images with each class. names: C class names. rows: N, the images in all; None for their sum, where
+    each image has one class.
     """
 
     counts: Tensor
     names: tuple[str, ...] = ()
+    rows: int | None = None
 
     @classmethod
-    def of(cls, targets: Labels, num_classes: int, names: tuple[str, ...] = ()) -> ClassStats:
-        """Counts the first label of every row."""
-        return cls(torch.bincount(targets.index[:, 0].cpu(), minlength=num_classes), names)
+    def of(cls, targets: Targets, num_classes: int, names: tuple[str, ...] = ()) -> ClassStats:
+        """Counts the first label of every row, or each of its labels."""
+        return cls(targets.count(num_classes), names, len(targets))
+
+    @property
+    def images(self) -> int:
+        """N: the training images, also those without any label."""
+        return int(self.counts.sum()) if self.rows is None else self.rows
 
     @property
     def num_classes(self) -> int:
@@ -38,8 +51,8 @@ class ClassStats:
 
     @property
     def prior(self) -> Tensor:
-        """(C,) float32: the share of each class in the training set."""
-        return (self.counts.double() / self.counts.sum()).float()
+        """(C,) float32: the share of the training images that have each class."""
+        return (self.counts.double() / self.images).float()
 
     def shots(self, many: int = Shots.many, few: int = Shots.few) -> dict[str, Tensor]:
         """(C,) boolean masks: more than `many` training images, `few` to `many`, fewer than `few`."""
@@ -68,66 +81,6 @@ def as_rarest(counts: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
-    """A few weighted hard labels per row. Mixing concatenates columns, so every margin stays exact.
-
-    index: (B, M) int64. weight: (B, M) float32, rows sum to 1.
-    """
-
-    index: Tensor
-    weight: Tensor
-
-    @classmethod
-    def hard(cls, labels: Tensor) -> Labels:
-        """Makes one label of weight 1 per row. labels: (B,) integers."""
-        return cls(labels.long()[:, None], torch.ones(len(labels), 1, device=labels.device))
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def primary(self) -> Tensor:
-        """(B,) the first label of each row: the only one, unless the rows were mixed."""
-        return self.index[:, 0]
-
-    def take(self, rows: Tensor) -> Labels:
-        return Labels(self.index[rows], self.weight[rows])
-
-    def mix(self, other: Labels, keep: Tensor) -> Labels:
-        """Joins the columns of both, weighted by `keep` (B,) here and by 1 - keep in the other."""
-        return Labels(
-            torch.cat([self.index, other.index], dim=1),
-            torch.cat([self.weight * keep[:, None], other.weight * (1 - keep)[:, None]], dim=1),
-        )
-
-    def columns(self, logits: Tensor) -> Iterator[Column]:
-        """Yields a column for each of the M labels, over the same logits (B, C)."""
-        for labels, share in zip(self.index.unbind(1), self.weight.unbind(1), strict=True):
-            yield Column(logits, labels, share)
-
-    def to(self, device: torch.device) -> Labels:
-        return Labels(self.index.to(device), self.weight.to(device))
-
-    def clone(self) -> Labels:
-        return Labels(self.index.clone(), self.weight.clone())
-
-    def tensors(self) -> list[Tensor]:
-        return [self.index, self.weight]
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """Logits with one hard label per row: the arguments of margins, logit adjustments, weights and criteria.
-
-    logits: (B, C). labels: (B,) int64. share: (B,) float32, the weight of the label in its row.
-    """
-
-    logits: Tensor
-    labels: Tensor
-    share: Tensor
-
-
-@dataclass(frozen=True, eq=False)
 class Batch:
     """inputs: (B, ...) as stored, such as uint8 images (B, channels, H, W), or float32 once prepared for the network.
 
@@ -136,7 +89,7 @@ class Batch:
     """
 
     inputs: Tensor
-    targets: Labels
+    targets: Targets
     rows: Tensor
     generated: Tensor | None = None
 
@@ -152,8 +105,8 @@ class Batch:
         return replace(self, **changes)  # type: ignore[arg-type]
 
     def take(self, rows: slice) -> Batch:
-        targets = Labels(self.targets.index[rows], self.targets.weight[rows])
-        return Batch(self.inputs[rows], targets, self.rows[rows], None if self.generated is None else self.generated[rows])
+        generated = None if self.generated is None else self.generated[rows]
+        return Batch(self.inputs[rows], self.targets.take(rows), self.rows[rows], generated)
 
     def clone(self) -> Batch:
         generated = None if self.generated is None else self.generated.clone()
@@ -264,7 +217,7 @@ class View:
 
     open: row numbers (N,) of the training set -> Batch, inputs as stored; split="unlabelled": of the unlabelled images.
     predict: inputs as stored -> Outputs, without gradient, in evaluation mode; predict(inputs, "teacher"): of that teacher.
-    labels: (N,) of the training set. augment: stored batch -> the batch as the stream of the part augments it, else main.
+    labels: of the training set, (N,) or (N, C). augment: stored batch -> the batch as the part's stream augments it, else main.
     maps: inputs as stored -> (B, D, h, w), the network's last maps before its features, as `predict` computes them.
     """
 

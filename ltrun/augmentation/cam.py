@@ -112,7 +112,7 @@ class CAM(Augment):
         self.plans.copy_(torch.cat([torch.stack([way, angle, scale], 1), places], 1))
         for rows in torch.arange(len(labels)).split(AT_ONCE):
             batch = view.open(rows)
-            weights = view.predict(batch.inputs).need("head")[batch.targets.primary]
+            weights = view.predict(batch.inputs).need("head")[batch.targets.labels]
             mask = foreground(view.maps(batch.inputs).float(), weights.float(), self.height, self.width)
             self.masks[rows] = packed(mask.flatten(1))
 

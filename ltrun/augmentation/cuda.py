@@ -109,7 +109,7 @@ class CUDA(Augment):
     def forward(self, batch: Batch) -> Batch:
         images, device = batch.inputs, batch.inputs.device
         on = torch.rand(len(batch), device=device) < self.probability
-        level = self.level[batch.targets.primary] * on if self.level_given is None else self.level_given
+        level = self.level[batch.targets.labels] * on if self.level_given is None else self.level_given
         size = (self.most, len(batch))
         drawn = torch.randint(len(CHOICES), size, device=device)
         negative = torch.rand(size, device=device) > 0.5
@@ -135,6 +135,6 @@ class CUDA(Augment):
             self.level_given = where % self.levels
             logits = view.predict(view.augment(batch).inputs).need("logits")
             self.level_given = None
-            correct.index_add_(0, where, (logits.argmax(1) == batch.targets.primary).long())
+            correct.index_add_(0, where, (logits.argmax(1) == batch.targets.labels).long())
         level = updated(self.level, correct.view_as(trials), trials.to(correct.device), self.accept)
         self.level.copy_(level * (counts > 0).to(level.device))

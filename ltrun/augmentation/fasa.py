@@ -127,7 +127,7 @@ class FASA(Term):
     def _moments(self, output: Outputs, streams: Streams) -> tuple[Tensor, Tensor, Tensor]:
         """Returns means, variances and seen classes with a batch's rows taken in."""
         mean, variance, number = class_moments(
-            output.need("features").detach().to(self.mean.dtype), streams["main"].targets.primary, len(self.rates)
+            output.need("features").detach().to(self.mean.dtype), streams["main"].targets.labels, len(self.rates)
         )
         present = number > 0
         share = torch.where(present, torch.where(self.seen, self.renewal, 1.0), 0.0)[:, None].to(mean.dtype)
@@ -145,7 +145,7 @@ class FASA(Term):
 
     @torch.no_grad()
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        output, labels = outputs["main"], streams["main"].targets.primary
+        output, labels = outputs["main"], streams["main"].targets.labels
         for buffer, value in zip((self.mean, self.variance, self.seen), self._moments(output, streams), strict=True):
             buffer.copy_(value)
         losses = F.cross_entropy(output.need("logits").to(self.losses.dtype), labels, reduction="none")

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Mixer, Network, Prepare
+from ltrun.targets import one_label
 from ltrun.types import Batch, ClassStats, Labels, Streams
 
 Classifier = Callable[[Tensor], Tensor]  # images with values from 0 to 1, (B, channels, H, W), to logits (B, C)
@@ -121,7 +122,7 @@ class M2m(Mixer):
 
     def forward(self, streams: Streams) -> dict[str, Batch]:
         main, span = streams["main"], self.white - self.black
-        pixels, labels = (main.inputs - self.black) / span, main.targets.primary
+        pixels, labels = (main.inputs - self.black) / span, main.targets.labels
         counts = self.counts[labels]
         likely = seed_probabilities(counts, counts, self.beta)
         # the largest ratio to an exponential draw is a draw in proportion; torch.multinomial would make the host wait
@@ -141,7 +142,7 @@ class M2m(Mixer):
                 taken = accepted(made, labels, ways[0], self.gamma)
         taken = taken & slot & (torch.rand_like(ready) < ready)
         inputs = torch.where(taken.view(-1, *[1] * (made.dim() - 1)), self.black + span * made, main.inputs)
-        return {**streams, "main": main.replace(inputs=inputs, targets=with_first_label(main.targets, taken))}
+        return {**streams, "main": main.replace(inputs=inputs, targets=with_first_label(one_label(main.targets), taken))}
 
 
 def with_first_label(targets: Labels, chosen: Tensor) -> Labels:

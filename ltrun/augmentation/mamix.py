@@ -42,5 +42,5 @@ class MAMix(Mixer):
     def forward(self, streams: Streams) -> dict[str, Batch]:
         main = streams["main"]
         keep, partner = draw_share(self.alpha), draw_partners(main)
-        own = self.counts[main.targets.primary]
+        own = self.counts[main.targets.labels]
         return {**streams, "main": mixup(main, partner, keep, label_share(keep, own, own[partner], self.omega))}

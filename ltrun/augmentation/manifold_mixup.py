@@ -10,7 +10,7 @@ from torch import Tensor
 from ltrun.augmentation.mixup import beta_of, draw_share
 from ltrun.errors import ConfigError
 from ltrun.parts import FeatureMixer
-from ltrun.types import Batch, Labels, Streams
+from ltrun.types import Batch, Streams
 
 
 class ManifoldMixup(FeatureMixer):
@@ -44,7 +44,7 @@ class ManifoldMixup(FeatureMixer):
             self.keep.copy_(draw_share(self.alpha))
         keep, maps, targets = self.keep.clone(), main.inputs, main.targets
         if point == self.points[0]:
-            partners = Labels(targets.index.flip(0), targets.weight.flip(0))
+            partners = targets.take(torch.arange(len(main) - 1, -1, -1, device=keep.device))
             main = main.replace(targets=targets.mix(partners, keep.expand(len(main))))
         mixed = torch.lerp(maps.flip(0), maps, keep.to(maps.dtype))
         return {**streams, "main": main.replace(inputs=torch.where(self.chosen == self.points.index(point), mixed, maps))}, {}

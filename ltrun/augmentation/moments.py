@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
+from ltrun.targets import one_label
 from ltrun.types import Outputs, Streams
 
 FULL = 2**26  # numbers of full covariances that are kept: 256 MB in float32
@@ -98,7 +99,7 @@ class RunningMoments(nn.Module):
 
     def with_step(self, outputs: Outputs, streams: Streams) -> Moments:
         """Returns the moments with the main stream of a step; a mixed row counts for each of its labels by its share."""
-        targets, features = streams["main"].targets, widened(outputs.need("features").detach())
+        targets, features = one_label(streams["main"].targets), widened(outputs.need("features").detach())
         columns = targets.index.shape[1]
         share = targets.weight.to(features.dtype).flatten()
         return joined(self.now(), features.repeat_interleave(columns, dim=0), targets.index.flatten(), share)

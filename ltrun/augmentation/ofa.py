@@ -10,7 +10,8 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
 from ltrun.parts import FeatureMixer, Network, Sampler
-from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, Streams, View
+from ltrun.targets import one_label
+from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, Streams, Targets, View
 
 AT_ONCE = 250  # images in one look at the training set
 
@@ -38,7 +39,7 @@ def look(view: View) -> Iterator[tuple[Tensor, Outputs]]:
     """Yields the labels and the network's outputs of the whole training set, batch by batch."""
     for rows in torch.arange(len(view.labels)).split(AT_ONCE):
         batch = view.open(rows)
-        yield batch.targets.primary, view.predict(batch.inputs)
+        yield batch.targets.labels, view.predict(batch.inputs)
 
 
 def activation_maps(maps: Tensor, weights: Tensor) -> Tensor:
@@ -109,9 +110,9 @@ class Confusing(Sampler):
         mean = scores / view.stats.counts.to(scores.device).clamp(min=1)[:, None]
         self.confusing.copy_(self.head[mean[self.head].T.topk(self.confusing.shape[1]).indices])
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
         device = generator.device
-        labels = targets.primary.to(device)
+        labels = targets.labels.to(device)
         rows = self.tail.to(device)[labels].nonzero()[:, 0]
         others = self.confusing.to(device)
         rounds = -(-len(labels) // (len(rows) * (1 + others.shape[1])))
@@ -160,7 +161,7 @@ class OFA(FeatureMixer):
 
     def forward(self, streams: Streams, point: str) -> tuple[dict[str, Batch], dict[str, Tensor]]:
         main, other = streams["main"], streams["fused"]
-        maps, labels = other.inputs.detach(), other.targets.primary
+        maps, labels = other.inputs.detach(), other.targets.labels
         with torch.no_grad():
             weights = self.held[0].decide(maps.mean((2, 3))).need("head")[labels]
             cam = activation_maps(widened(maps), widened(weights))
@@ -173,7 +174,7 @@ class OFA(FeatureMixer):
         mixed = torch.where((own == rows)[:, None, None, None], maps, mixed)
         batch = Batch(
             torch.cat([main.inputs, mixed]),
-            joined(main.targets, other.targets.take(own)),
+            joined(one_label(main.targets), one_label(other.targets.take(own))),
             torch.cat([main.rows, other.rows[own]]),
         )
         return {name: stream for name, stream in streams.items() if name != "fused"} | {"main": batch}, {}

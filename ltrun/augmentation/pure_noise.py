@@ -46,7 +46,7 @@ class OPeN(Mixer):
 
     def forward(self, streams: Streams) -> dict[str, Batch]:
         main = streams["main"]
-        images, chance = main.inputs, self.probability[main.targets.primary]
+        images, chance = main.inputs, self.probability[main.targets.labels]
         generated = (torch.rand_like(chance) < chance) & self.active
         noise = torch.where(generated.view(-1, *[1] * (images.ndim - 1)), torch.randn_like(images), images)
         return {**streams, "main": main.replace(inputs=noise, generated=generated)}

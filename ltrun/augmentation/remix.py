@@ -46,6 +46,6 @@ class Remix(Mixer):
     def forward(self, streams: Streams) -> dict[str, Batch]:
         main = streams["main"]
         keep, partner = draw_share(self.alpha), draw_partners(main)
-        own = self.counts[main.targets.primary]
+        own = self.counts[main.targets.labels]
         share = label_share(keep, own, own[partner], self.kappa, self.tau)
         return {**streams, "main": mixup(main, partner, keep, share)}

@@ -104,7 +104,7 @@ class RISDA(Adjust):
         for rows in torch.arange(len(view.labels)).split(CHUNK):
             batch = view.augment(view.open(rows))
             outputs = view.predict(batch.inputs)
-            own = (batch.targets.primary == classes).to(sums.dtype)  # (C, N)
+            own = (batch.targets.labels == classes).to(sums.dtype)  # (C, N)
             taken = (outputs.need("logits").argmax(dim=1) == classes).to(sums.dtype)
             confusions += own @ taken.T
             sums += own @ widened(outputs.need("features"))

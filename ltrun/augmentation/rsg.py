@@ -202,7 +202,7 @@ class RSG(FeatureMixer):
 
     def forward(self, streams: Streams, point: str) -> tuple[dict[str, Batch], dict[str, Tensor]]:
         main = streams["main"]
-        labels = main.targets.primary
+        labels = main.targets.labels
         with torch.autocast(main.inputs.device.type, enabled=False):
             maps = widened(main.inputs)
             new, tails, number, centre, vector = self.generator(maps, labels, self.head[labels], self.strength, self.active)

@@ -49,7 +49,7 @@ class UniMix(Mixer):
 
     def forward(self, streams: Streams) -> dict[str, Batch]:
         main = streams["main"]
-        labels, rows = main.targets.primary, len(main)
+        labels, rows = main.targets.labels, len(main)
         waits = torch.empty(rows, rows, device=labels.device).exponential_()  # the first of B clocks of these rates rings
         partner = (waits / self.weights[labels].clamp(min=torch.finfo(torch.float32).tiny)).argmin(1)
         own = self.counts[labels]

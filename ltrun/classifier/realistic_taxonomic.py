@@ -136,7 +136,7 @@ class DeepRTC(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         (network,) = self.held
         head = cast(Taxonomic, network.get_submodule(network.head_names()[0]))
-        edges, labels = head.edge_logits(widened(outputs["main"].need("features"))), streams["main"].targets.primary
+        edges, labels = head.edge_logits(widened(outputs["main"].need("features"))), streams["main"].targets.labels
         drawn = torch.rand(len(edges), len(head.choices) - 1, device=edges.device) >= self.closed
         gates = F.pad(drawn.to(edges.dtype), (1, 0), value=1.0)
         return node_loss(edges, labels, head.tree) + self.weight * tree_loss(edges, labels, gates, head.tree)

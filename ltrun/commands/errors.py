@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltrun.errors import ConfigError, LtrunError
+from ltrun.report.mistakes import Mistake
 from ltrun.report.render import wrong as render
 from ltrun.report.render.common import plain
-from ltrun.report.mistakes import Mistake
 from ltrun.report.wrong import Mistakes, mistakes_of
 from ltrun.results.address import inert_keys
 from ltrun.results.atomic import write_atomically

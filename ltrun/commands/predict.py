@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         default=5,
         metavar="N",
-        help="the likeliest N classes of each image; of several labels only where none has a probability above one half; default: 5",
+        help="the likeliest N classes of each image; of several labels only where none is above 50%%; default: 5",
     )
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--csv", type=Path, metavar="OUT", help="write comma-separated values; - prints them")

@@ -34,7 +34,7 @@ MIXED = {  # words of an error -> its cause and the way out
     "has no NumPy array": ("a step turns a tensor into a NumPy array", "compute by torch"),
     "generator of the device": (
         "a sampler draws on a device by a generator of the host",
-        "take the labels to the generator: targets.primary.to(generator.device)",
+        "take the labels to the generator: targets.labels.to(generator.device)",
     ),
 }
 EPOCHS = 6  # enough to capture and replay full and last batches, and for deferred parts to switch in between

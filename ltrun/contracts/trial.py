@@ -27,7 +27,7 @@ from ltrun.engine.stage import Row
 from ltrun.engine.trainer import Trainer
 from ltrun.parts import Network, Prepare
 from ltrun.recipe.stage import Recipe
-from ltrun.tasks.single_label import SingleLabel
+from ltrun.tasks import SingleLabel
 from ltrun.types import ClassStats, Labels
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def digits() -> tuple[Resident, Resident]:
     splits = DigitsLT(profile="as_is").open(CPU)
 
     def some(store: Any, counts: Iterable[int]) -> Resident:
-        labels = store.targets.primary
+        labels = store.targets.labels
         rows = torch.cat([(labels == c).nonzero()[:n, 0] for c, n in enumerate(counts)])
         return Resident(store.images[rows], Labels.hard(labels[rows]))
 

@@ -145,12 +145,17 @@ def _listed(store: Store) -> tuple[SplitIdentity, dict[str, NDArray[Any]]]:
             columns[TIMES] = files.times[rows]
     found: SplitIdentity = {
         "images": len(store),
-        "labels": digest(store.targets.primary.cpu().numpy().astype("<i8").tobytes()),
+        "labels": digest(_canonical(store.targets.labels.cpu().numpy())),
         "files": digest(b"\0".join(names.tolist())),
         "sizes": None if sizes is None else digest(sizes.astype("<i8").tobytes()),
         "pixels": None if pixels is None else digest(pixels.tobytes()),
     }
     return found, columns
+
+
+def _canonical(labels: NDArray[Any]) -> bytes:
+    """Returns the bytes of labels on every machine: a class per row, or a bit for each class of a row."""
+    return labels.astype("<i8").tobytes() if labels.ndim == 1 else np.packbits(labels, axis=1).tobytes()
 
 
 def _pixels(store: Store) -> Digests | None:

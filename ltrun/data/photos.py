@@ -26,7 +26,7 @@ from ltrun.data.source import Source, Splits, folder_of, reading
 from ltrun.data.stores import Resident, Store, Streamed
 from ltrun.errors import ConfigError, DataError
 from ltrun.machine import MOST_WORKERS, free_memory
-from ltrun.types import Labels
+from ltrun.types import targets_of
 
 RESIDENT_SHARE = 0.5  # share of the free memory that decoded images may take
 LARGEST = 4096  # pixels a side
@@ -59,7 +59,7 @@ class Encoded:
     skipped: int
 
     def store(self, rows: Rows, device: torch.device) -> Store:
-        targets = Labels.hard(torch.from_numpy(self.labels[rows])).to(device)
+        targets = targets_of(torch.from_numpy(self.labels[rows])).to(device)
         return Streamed(self.decoders, self.index[rows], targets, self.files.take(rows))
 
 

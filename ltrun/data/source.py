@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -14,6 +15,7 @@ from ltrun.data.stamps import Stamps
 from ltrun.data.stores import Store
 from ltrun.errors import DataError
 from ltrun.machine import at_home
+from ltrun.metrics import SINGLE_LABEL
 from ltrun.types import ClassStats
 
 
@@ -54,6 +56,7 @@ class Splits:
 class Source:
     """A data set. Its constructor takes plain values and checks them, touching no file; `open` reads the files."""
 
+    tasks: ClassVar[frozenset[str]] = frozenset({SINGLE_LABEL})  # what its labels can be
     lacks_validation: bool = False  # True where the arguments alone say that there will be no validation split
 
     @property

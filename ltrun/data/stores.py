@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,19 +15,19 @@ from torch import Tensor
 from ltrun.data.crop import Draws
 from ltrun.data.decoders import Decoders, Order
 from ltrun.data.files import Files
-from ltrun.types import Batch, Labels
+from ltrun.types import Batch, Targets, targets_of
 
 Rows = NDArray[np.int64]
 CHUNK = 64 * 2**20  # bytes that are copied to the device at a time
 
 
 class Store(Protocol):
-    """Images and labels of one split. targets: Labels of all N rows. files: the name of each row's file, on the host.
+    """Images and labels of one split. targets: of all N rows. files: the name of each row's file, on the host.
 
     decodes: whether each batch is decoded from files.
     """
 
-    targets: Labels
+    targets: Targets
     files: Files
     decodes: bool
 
@@ -44,26 +44,27 @@ class Store(Protocol):
 class Resident:
     """All images of a split as one uint8 tensor on the device: a batch is an index, without a loader or a copy from the host.
 
-    pixels: (P, channels, H, W) uint8. targets: Labels of the N rows. index: (N,) int64, the row of `pixels` for each row of the
+    pixels: (P, channels, H, W) uint8. targets: of the N rows. index: (N,) int64, the row of `pixels` for each row of the
     split; all rows in order if not given. All three are on one device. files: the names of the N rows, their numbers if not
     given.
     """
 
     decodes = False
 
-    def __init__(self, pixels: Tensor, targets: Labels, index: Tensor | None = None, files: Files | None = None) -> None:
+    def __init__(self, pixels: Tensor, targets: Targets, index: Tensor | None = None, files: Files | None = None) -> None:
         assert pixels.dtype == torch.uint8 and len(targets) == len(pixels if index is None else index)
         self.pixels, self.targets, self.index = pixels, targets, index
         self.files = Files.numbered("row", len(targets)) if files is None else files
 
     @classmethod
     def of(
-        cls, images: NDArray[np.uint8], labels: Rows, rows: Rows, device: torch.device, files: Files | None = None
+        cls, images: NDArray[np.uint8], labels: NDArray[Any], rows: Rows, device: torch.device, files: Files | None = None
     ) -> Resident:
         """Returns a store of the given rows, in their order. On a CPU it indexes `images` itself, so that splits, and runs that
-        have mapped `images` from the cache, share memory; to another device it copies these rows alone. files: of all `images`.
+        have mapped `images` from the cache, share memory; to another device it copies these rows alone. labels: as `targets_of`
+        takes them. labels, files: of all `images`.
         """
-        targets, files = Labels.hard(torch.from_numpy(labels[rows])).to(device), files and files.take(rows)
+        targets, files = targets_of(torch.from_numpy(labels[rows])).to(device), files and files.take(rows)
         if device.type == "cpu":
             return cls(_canonical(images), targets, torch.from_numpy(rows), files)
         return cls(_copied(images, rows, device), targets, files=files)
@@ -105,7 +106,7 @@ class Drawn(Batch):
         return pixels[places]
 
     @cached_property
-    def targets(self) -> Labels:
+    def targets(self) -> Targets:
         return self.store.targets.take(self.rows)
 
     @property
@@ -128,13 +129,13 @@ class Streamed:
     """Images of a split that do not fit into memory, decoded each time by processes that read ahead.
 
     Its batches equal the batches of a `Resident` of the decoded images, bit for bit and in the same order, unless they are cut
-    at random. decoders: decoders of the images of all splits. index: (N,) number of each row's image. targets: Labels of the N
-    rows, on the device. files: the names of the N rows.
+    at random. decoders: decoders of the images of all splits. index: (N,) number of each row's image. targets: of the N rows,
+    on the device. files: the names of the N rows.
     """
 
     decodes = True
 
-    def __init__(self, decoders: Decoders, index: Rows, targets: Labels, files: Files) -> None:
+    def __init__(self, decoders: Decoders, index: Rows, targets: Targets, files: Files) -> None:
         assert len(index) == len(targets) == len(files)
         self.decoders, self.index, self.targets, self.files = decoders, index, targets, files
 
@@ -148,7 +149,7 @@ class Streamed:
         """
         if not rows:
             return
-        device, lengths = self.targets.index.device, [len(some) for some in rows]
+        device, lengths = self.targets.device, [len(some) for some in rows]
         plan = torch.cat(list(rows))
         files = np.split(self.index[plan.cpu().numpy()], np.cumsum(lengths)[:-1])
         orders = [Order(some) for some in files] if cuts is None else list(map(Order, files, cuts))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ltrun.data.identity import Listing
 from ltrun.data.source import Splits
 from ltrun.errors import ConfigError
-from ltrun.recipe.read import source_of
+from ltrun.recipe.read import source_of, task_in
 from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord
 
@@ -38,7 +38,7 @@ class TestImages:
         changed = {"download": False, "streamed": True, "workers": 0}
         node = dict(dataset) | {key: value for key, value in changed.items() if key in dataset}
         node |= {"root": str(root)} if root else {}
-        splits = source_of({"dataset": node}, plugins).build({}).open(torch.device("cpu"))
+        splits = source_of({"dataset": node}, plugins).build({"task": task_in(node)}).open(torch.device("cpu"))
         images = record.predictors[record.headline]["splits"]["test"]["images"]
         if len(splits.test) != images or list(splits.names) != list(record.classes["names"]):
             raise ConfigError("the data set has another test split than the run had")

@@ -20,8 +20,8 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Backbone, Network, Prepare
 from ltrun.recipe.pretrained import pretrained_elsewhere
 from ltrun.recipe.stage import Recipe, Teacher
+from ltrun.tasks import TASKS
 from ltrun.tasks.base import Meter, Task
-from ltrun.tasks.single_label import SingleLabel
 from ltrun.types import ClassStats
 
 ON_CPU, TOGETHER = 250, 2**23  # size of an evaluation batch: inputs on a CPU, and values of all inputs together
@@ -52,7 +52,7 @@ class RunContext:
     ) -> RunContext:
         """Opens the data set of a recipe. Raises LtrunError."""
         source = recipe.dataset(device_decodes=settings.runtime.decode == "device")
-        splits, task = ranks.first_on_each_machine(lambda: source.open(device)), SingleLabel()
+        splits, task = ranks.first_on_each_machine(lambda: source.open(device)), TASKS[recipe.task]
         if recipe.reads_unlabelled and splits.unlabelled is None:
             readers = {s.origin for stage in recipe.stages for s in stage.streams.values() if s.split == "unlabelled"}
             raise ConfigError(

@@ -48,7 +48,7 @@ class SplitEvidence:
     def labels(self) -> Tensor:
         if self.hidden:
             raise PermissionError("a post-hoc part may see test inputs, never test labels")
-        return self.store.targets.primary.cpu()
+        return self.store.targets.labels.cpu()
 
     def outputs(self, augment: bool = False, epoch: int = 0, fields: Collection[str] | None = None) -> Outputs:
         """Returns the whole split in order. fields: those that are needed, null for all."""

@@ -49,7 +49,7 @@ class Graph(nn.Module):
         outputs = cast(Network, self.network).predict(self.prepare(images))
         scores = self.task.scores(outputs) if self.part is None else self.part(outputs.only(self.part.reads))
         logits = scores.float()
-        return logits.softmax(1), logits
+        return self.task.probabilities(logits), logits
 
 
 def refuse_missing(suffix: str) -> None:
@@ -133,7 +133,7 @@ def _safetensors(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:
     read = load_file(file)
     for prefix, module in modules.items():
         module.load_state_dict({name: read[f"{prefix}{name}"] for name in module.state_dict()})
-    return lambda images: copy.scores(images).softmax(1)
+    return lambda images: copy.context.task.probabilities(copy.scores(images))
 
 
 def facts_of(model: Model, licence: str | None) -> dict[str, str]:

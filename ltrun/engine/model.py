@@ -23,6 +23,7 @@ from ltrun.engine.predictors import PLAIN, asked
 from ltrun.engine.rehearsal import predictors_of
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import DataError
+from ltrun.metrics import MULTI_LABEL
 from ltrun.network.fold import folded
 from ltrun.parts import Network, PostHoc
 from ltrun.recipe.pretrained import without_weights
@@ -30,8 +31,8 @@ from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe
 from ltrun.results.model import AGAIN, State, Trained
 from ltrun.results.record import RunRecord
-from ltrun.tasks.single_label import SingleLabel
-from ltrun.types import ClassStats, Labels
+from ltrun.tasks import TASKS
+from ltrun.types import ClassStats
 
 OLD = "an earlier version of ltrun wrote this run without model.pth"
 
@@ -126,15 +127,16 @@ def _shape(recipe: Recipe) -> tuple[int, ...]:
 def _context(settings: Settings, recipe: Recipe, record: RunRecord, shape: tuple[int, ...]) -> RunContext:
     """Returns a context with the statistics of the run's classes and one empty image in place of its data."""
     names, device = tuple(record.classes["names"]), torch.device(settings.runtime.device)
-    store = Resident(torch.zeros(1, *shape, dtype=torch.uint8), Labels.hard(torch.zeros(1, dtype=torch.long)))
+    targets = TASKS[record.task].stand_in(len(names)).take(slice(1))
+    store = Resident(torch.zeros(1, *shape, dtype=torch.uint8), targets)
     layout = {"in_channels": shape[0], "channels_last": settings.runtime.channels_last}
     return RunContext(
         settings=settings,
         device=device,
         precision=Precision(settings.runtime.precision, device),
         splits=Splits(store, None, store, names),
-        stats=ClassStats(torch.tensor(record.classes["counts"]), names),
-        task=SingleLabel(),
+        stats=ClassStats(torch.tensor(record.classes["counts"]), names, record.training_images),
+        task=TASKS[record.task],
         prepare=recipe.prepare.build(layout).to(device),
         input_shape=torch.Size(shape),
         warn=lambda sentence: None,

@@ -20,7 +20,7 @@ from ltrun.parts import Augment, Network, PostHoc
 from ltrun.results import mapped
 from ltrun.results.record import EXPERT
 from ltrun.tasks.base import Metrics
-from ltrun.types import Labels, Outputs, seed_of
+from ltrun.types import Outputs, Targets, seed_of
 
 T = TypeVar("T")
 PLAIN = "plain"  # name of the network's own prediction
@@ -145,7 +145,7 @@ def asked(part: PostHoc, outputs: Outputs, plain: Tensor) -> Tensor:
     return scores
 
 
-def evaluated(network: Network, context: RunContext, split: str, fields: set[str]) -> Iterator[tuple[Outputs, Labels]]:
+def evaluated(network: Network, context: RunContext, split: str, fields: set[str]) -> Iterator[tuple[Outputs, Targets]]:
     """Yields the outputs and targets of a split, batch by batch, on the host."""
     store = context.evaluated[split]
     targets, first = store.targets.to(torch.device("cpu")), 0

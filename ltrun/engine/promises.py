@@ -21,7 +21,12 @@ def check_rows(rows: object, images: int, sampler: nn.Module, whose: str) -> Non
 
     whose: names the sampler in messages.
     """
-    if not isinstance(rows, Tensor) or rows.dim() != 1 or rows.dtype != torch.int64:
+    if (
+        not isinstance(rows, Tensor)
+        or rows.dim() not in (1, 2)
+        or rows.shape[1:] not in ((), (2,))
+        or rows.dtype != torch.int64
+    ):
         found = f"{rows.dtype} of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
         raise TrainingError(f"{whose}, {type(sampler).__name__}, draws {found}, where int64 row numbers (N,) are needed")
     if rows.is_meta or rows.layout is not torch.strided:
@@ -30,6 +35,7 @@ def check_rows(rows: object, images: int, sampler: nn.Module, whose: str) -> Non
         )
     if not len(rows):
         raise ConfigError(f"{whose} draws no rows; choose another sampler")
+    rows = rows if rows.dim() == 1 else rows[:, 0]
     if int(rows.min()) < 0 or int(rows.max()) >= images:
         row = int(rows.min()) if int(rows.min()) < 0 else int(rows.max())
         raise TrainingError(f"{whose}, {type(sampler).__name__}, draws row {row}, but the rows are 0 to {images - 1}")

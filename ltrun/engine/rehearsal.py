@@ -23,11 +23,12 @@ from ltrun.engine.stage import StageRun
 from ltrun.engine.step import random_state, set_random_state
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import ConfigError, LtrunError, TrainingError
+from ltrun.metrics import SINGLE_LABEL
 from ltrun.parts import Backbone, Head, Network, PostHoc
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe
-from ltrun.tasks.single_label import SingleLabel
-from ltrun.types import ClassStats, Labels, Outputs, seed_of
+from ltrun.tasks import TASKS
+from ltrun.types import ClassStats, Outputs, seed_of
 
 CPU = torch.device("cpu")
 FEW, MOST = 8, 1000  # images that pass through the network, and the most classes that their outputs are labelled with
@@ -128,18 +129,25 @@ def _stand_ins(settings: Settings, recipe: Recipe) -> Iterator[RunContext]:
     for names in (*_tables(recipe), *numbered):
         classes = len(names)
         for counts in (10 + 990 // torch.arange(1, classes + 1), torch.full((classes,), 100)):
-            store = Resident(torch.zeros(classes, channels, 1, 1, dtype=torch.uint8), Labels.hard(torch.arange(classes)))
+            targets = TASKS[recipe.task].stand_in(classes)
+            store = Resident(torch.zeros(classes, channels, 1, 1, dtype=torch.uint8), targets)
             yield RunContext(
                 settings=replace(settings, runtime=runtime),
                 device=CPU,
                 precision=Precision("fp32", CPU),
                 splits=Splits(store, store, store, names, unlabelled=store),
-                stats=ClassStats(counts, names),
-                task=SingleLabel(),
+                stats=ClassStats(counts, names, _images(counts, recipe.task)),
+                task=TASKS[recipe.task],
                 prepare=recipe.prepare.build({"in_channels": channels, "channels_last": settings.runtime.channels_last}),
                 input_shape=torch.Size((channels, 1, 1)),
                 warn=lambda sentence: None,
             )
+
+
+def _images(counts: Tensor, task: str) -> int:
+    """Returns a number of images that have classes so often: of several labels, images have 1.5 on average."""
+    total = int(counts.sum())
+    return total if task == SINGLE_LABEL else max(int(counts.max()), 2 * total // 3)
 
 
 def _lengths(recipe: Recipe) -> Iterator[int]:

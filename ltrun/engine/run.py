@@ -128,8 +128,9 @@ class Run:
         def written() -> RunRecord:
             test = context.splits.test
             arrays = {f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()}
-            labels = test.targets.primary.cpu().numpy()
-            save_arrays(job.folder / PREDICTIONS, test_labels=labels, test_files=test.files.text(), **arrays)
+            labels = test.targets.labels.cpu().numpy()
+            files = test.files.text()
+            save_arrays(job.folder / PREDICTIONS, test_labels=labels, test_files=files, **arrays)
             self._keep(network, predictors)
             context.splits.check_files()
             record = self._record(trainer, found, begun, predictors.lost, size)

@@ -27,7 +27,7 @@ from ltrun.optimizer.base import Optimizer
 from ltrun.parts import Average, Descent, Network, Part, Sampler, Update
 from ltrun.recipe.stage import MAIN, Stage
 from ltrun.schedule.base import Schedule
-from ltrun.types import Batch, Clock, Outputs, View, seed_of
+from ltrun.types import Batch, Clock, MultiHot, Outputs, View, seed_of
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 Row = dict[str, Any]
@@ -145,7 +145,7 @@ class StageRun(nn.Module):
 
     def view(self, clock: Clock, generator: torch.Generator, part: Part) -> View:
         """Returns what a part may look at before an epoch."""
-        labels, chains = self.context.splits.train.targets.primary, self.objective.augments
+        labels, chains = self.context.splits.train.targets.labels, self.objective.augments
         augment = next((chain for chain in chains.values() if part in chain.children()), chains[MAIN])
         return View(clock, self.context.stats, self._open, self.predict, generator, labels, augment, self.maps)
 
@@ -199,8 +199,10 @@ class StageRun(nn.Module):
     def _batches(self, stream: str, plan: Sequence[Tensor], clock: Clock) -> Iterator[Batch]:
         late = levers.gathers_in_the_step(self.context.settings.runtime)
         crop = self.objective.crops.get(stream)
+        plan, classes = ([rows[:, 0] for rows in plan], [rows[:, 1] for rows in plan]) if plan[0].dim() == 2 else (plan, None)
         cuts = drawn(crop, seed_of(self.context.seed, clock.stage, clock.epoch, "crops", stream), plan) if crop else None
-        return self.context.ranks.open(self.context.store(self.stage.split_of(stream)), plan, late, cuts)
+        found = self.context.ranks.open(self.context.store(self.stage.split_of(stream)), plan, late, cuts)
+        return found if classes is None else map(only, found, classes)
 
     def _open(self, rows: Tensor, split: str = "train") -> Batch:
         return next(self.context.ranks.open(self.context.store(split), [rows]))
@@ -227,7 +229,7 @@ class StageRun(nn.Module):
                     module.eval()
 
     def _draw(self, clock: Clock, generator: torch.Generator) -> dict[str, Tensor]:
-        """Returns stream -> (N,) rows of an epoch, repeated or cut to the length of the main stream's rows."""
+        """Returns stream -> rows of an epoch as samplers draw them, repeated or cut to the length of the main stream's rows."""
         streams = self.stage.streams
         samplers = {name: cast(Sampler, self.samplers[name]) for name in streams if name in self.samplers}
         targets = {name: self.context.store(streams[name].split).targets for name in samplers}
@@ -238,6 +240,12 @@ class StageRun(nn.Module):
         length = len(rows[MAIN])
         rows = {name: plan[torch.arange(length) % len(plan)] for name, plan in rows.items()}
         return {name: rows[stream.of or name] for name, stream in streams.items()}
+
+
+def only(batch: Batch, classes: Tensor) -> Batch:
+    """Leaves out the losses of each row's labels, except at the class (B,) for which the row was drawn."""
+    assert isinstance(batch.targets, MultiHot)
+    return batch.replace(targets=batch.targets.only(classes.to(batch.targets.device)))
 
 
 def outer_parameters(*modules: nn.Module) -> list[nn.Parameter]:

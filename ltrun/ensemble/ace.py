@@ -12,6 +12,7 @@ from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.network.complementary import Complementary, nested_classes
 from ltrun.parts import Descent, Network, Objective, Outcome, Term, Update
+from ltrun.targets import one_label
 from ltrun.types import ClassStats, Labels, Outputs, Streams
 
 FAR = 1e4  # what the logits of foreign classes lose in the softmax, which gives them a probability of exactly 0
@@ -52,7 +53,7 @@ class ACE(Term):
         self.complement, self.classify, self.held = complement, classify, (network,)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, targets = outputs["main"], streams["main"].targets
+        output, targets = outputs["main"], one_label(streams["main"].targets)
         owns = cast(Complementary, self.held[0]).owns
 
         def base(logits: Tensor, own: Labels) -> Tensor:

@@ -54,7 +54,7 @@ class BAGS(Term):
         self.ratio, self.held = ratio, (network,)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, labels = outputs["main"], streams["main"].targets.primary
+        output, labels = outputs["main"], streams["main"].targets.labels
         head = cast(GroupedHead, self.held[0].get_submodule("head"))
         logits, others = output.need("logits"), head.others(output.need("features"))
         draws = torch.rand(others.shape, device=others.device)

@@ -99,4 +99,4 @@ class MDCS(Term):
         base, base_of_strong = (
             partial(self.classify.loss, targets=streams[name].targets, outputs=outputs[name]) for name in self.streams
         )
-        return mdcs(weak + shifts, strong + shifts, streams["main"].targets.primary, base, base_of_strong, self.now)
+        return mdcs(weak + shifts, strong + shifts, streams["main"].targets.labels, base, base_of_strong, self.now)

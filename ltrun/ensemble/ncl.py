@@ -11,6 +11,7 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.parts import Term
+from ltrun.targets import one_label
 from ltrun.types import ClassStats, Outputs, Streams, as_rarest, fraction_of
 
 EPSILON = 1e-9  # added to the probabilities of the network that learns, as in the authors' code
@@ -104,7 +105,7 @@ class NCL(Term):
         self.register_buffer("shift", as_rarest(stats.counts).double().log().float(), persistent=False)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, targets = outputs["main"], streams["main"].targets
+        output, targets = outputs["main"], one_label(streams["main"].targets)
         experts = output.need("experts")
         mask = hardest(experts[0], targets.index, self.number)
         base = partial(self.classify.loss, targets=targets, outputs=output)
@@ -146,7 +147,7 @@ class NCLPlus(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         views = torch.stack([outputs[name].need("experts") for name in self.streams])
-        labels = [streams[name].targets for name in self.streams]
+        labels = [one_label(streams[name].targets) for name in self.streams]
         masks = torch.stack([hardest(view[0], of.index, self.number) for view, of in zip(views, labels, strict=True)])
         bases = [
             partial(self.classify.loss, targets=of, outputs=outputs[name])

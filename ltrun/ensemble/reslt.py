@@ -13,6 +13,7 @@ from ltrun.ensemble.per_expert import check_number
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.parts import Adjust, Criterion, Term, Weigh
+from ltrun.targets import one_label
 from ltrun.types import ClassStats, Labels, Outputs, Streams, fraction_of
 
 EPSILON = 1e-7  # added to the label's probability in a branch's own loss, as in the authors' code
@@ -84,7 +85,7 @@ class ResLT(Term):
         self.register_buffer("rank", ranks(stats.counts), persistent=False)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, targets = outputs["main"], streams["main"].targets
+        output, targets = outputs["main"], one_label(streams["main"].targets)
         branches = output.need("experts")
         own, fused = (partial(base.loss, outputs=output) for base in (self.own, self.classify))
         return reslt(branches, self.trains(len(branches)).to(targets.weight.dtype), targets, own, fused, self.beta)

@@ -53,7 +53,7 @@ class RIDERouting(Term):
         self.positive_weight, self.held = positive_weight, (network,)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, labels = outputs["main"], streams["main"].targets.primary
+        output, labels = outputs["main"], streams["main"].targets.labels
         experts = output.need("experts").detach()
         asks = cast(RoutedExperts, self.held[0]).asks(output.need("features").detach(), experts)
         return routing(asks, worth_asking(experts, labels), self.positive_weight)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.parts import Term
+from ltrun.targets import one_label
 from ltrun.types import Labels, Outputs, Streams
 
 EXCLUDED = -30.0  # the logit of the label among the classes that are not the label
@@ -77,7 +78,7 @@ class SHIKE(Term):
         self.hardest, self.exchange, self.classify = hardest, exchange, classify
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, targets = outputs["main"], streams["main"].targets
+        output, targets = outputs["main"], one_label(streams["main"].targets)
         experts = output.need("experts")
         base = partial(self.classify.loss, targets=targets, outputs=output)
         return shike(experts, targets, base, self.hardest, self.exchange)

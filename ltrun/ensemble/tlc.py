@@ -14,6 +14,7 @@ from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.network.trustworthy import engagement
 from ltrun.parts import Term
+from ltrun.targets import one_label
 from ltrun.types import ClassStats, Labels, Outputs, Streams, View
 
 LARGE = 1e3  # from here on the next term of Stirling's series is below 1e-12
@@ -93,7 +94,7 @@ class TLC(Term):
         self.share.fill_(self.evidence * (view.clock.epoch + 1) / view.clock.epochs)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, targets = outputs["main"], streams["main"].targets
+        output, targets = outputs["main"], one_label(streams["main"].targets)
         experts = output.need("experts")
         weights = engagement(experts.detach())
         indices, shares = targets.index.unbind(1), targets.weight.unbind(1)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Term
+from ltrun.targets import one_label
 from ltrun.types import ClassStats, Labels, Outputs, Streams
 
 EPSILON = 1e-9  # added to the priors in logarithms, as in the authors' code
@@ -55,4 +56,6 @@ class LADE(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         logits = outputs["main"].need("logits")
         with torch.autocast(logits.device.type, enabled=False):  # exp of a logit needs float32
-            return lade(logits.float(), shares(streams["main"].targets, len(self.prior)), self.prior, self.remine_lambda)
+            return lade(
+                logits.float(), shares(one_label(streams["main"].targets), len(self.prior)), self.prior, self.remine_lambda
+            )

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Adjust
+from ltrun.targets import one_label
 from ltrun.types import Outputs, Streams
 
 
@@ -55,5 +56,5 @@ class Seesaw(Adjust):
         return seesaw_logits(logits.float(), labels, counts, self.p, self.q, self.eps)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        targets = streams["main"].targets
+        targets = one_label(streams["main"].targets)
         self.counts.index_add_(0, targets.index.flatten(), targets.weight.flatten().to(self.counts.dtype))

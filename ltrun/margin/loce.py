@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Adjust
+from ltrun.targets import one_label
 from ltrun.types import Outputs, Streams
 
 FIRST_SCORE = 0.01  # initial score of every class, as in the authors' code; equal scores give no margin
@@ -58,7 +59,7 @@ class LOCE(Adjust):
         return equilibrium_logits(logits, labels, scores)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        logits, targets = outputs["main"].need("logits"), streams["main"].targets
+        logits, targets = outputs["main"].need("logits"), one_label(streams["main"].targets)
         found = logits.to(self.scores.dtype).softmax(1).gather(1, targets.index)
         rows = (found.flatten(), targets.index.flatten(), targets.weight.flatten())
         self.scores.copy_(mean_scores(self.scores, *rows, self.momentum))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.margin.loce import mean_scores
 from ltrun.parts import Adjust
+from ltrun.targets import one_label
 from ltrun.types import Outputs, Streams
 
 VARIATIONAL_SHARE = 0.1  # weight of the variational margin; the ordinal one has weight 1, as in the authors' code
@@ -81,7 +82,7 @@ class PML(Adjust):
         return self.scale * (logits.to(self.scatter.dtype) / outputs.scale - margins)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        output, targets = outputs["main"], streams["main"].targets
+        output, targets = outputs["main"], one_label(streams["main"].targets)
         self.before.copy_(class_statistics(self._centres(output), self.scatter))
         distances = 1 - (output.need("logits").to(self.scatter.dtype) / output.scale).gather(1, targets.index)
         rows = (distances.flatten(), targets.index.flatten(), targets.weight.flatten())

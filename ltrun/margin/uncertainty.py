@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Adjust
+from ltrun.targets import one_label
 from ltrun.types import Outputs, Streams, View
 
 
@@ -89,7 +90,7 @@ class UncertaintyMargin(Adjust):
         return angular_logits(logits.to(self.margins.dtype) / outputs.scale, labels, self.margins, self.scale)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        output, targets = outputs["main"], streams["main"].targets
+        output, targets = outputs["main"], one_label(streams["main"].targets)
         features, weight = output.need("features").to(self.sums.dtype), output.need("head").to(self.sums.dtype)
         variance = dropout_variance(features, weight, output.scale, self.rate, self.passes)
         labels, shares = targets.index.flatten(), targets.weight.flatten()

@@ -8,8 +8,9 @@ from typing import Any
 
 from ltrun import parts
 from ltrun.backbone import INPUTS
-from ltrun.config.bind import Bound
+from ltrun.config.bind import Bound, public_name
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH, MULTI_LABEL
 from ltrun.recipe.stage import MAIN, Recipe, Stage
 
 GIVES = {
@@ -86,6 +87,22 @@ def check_stage(stage: Stage, first: Stage, provided: Provided) -> None:
         for _, term in stage.terms.values():
             if not term.target.mixed:
                 raise ConfigError(f"{mixer.origin} mixes labels, which {term.origin} cannot use; drop one of them")
+
+
+def check_tasks(recipe: Recipe, dataset: str) -> None:
+    """Raises ConfigError for a data set without labels of the task, and for parts that cannot use them. dataset: its option."""
+    several = recipe.task == MULTI_LABEL
+    found = f"dataset={dataset} has {'several labels' if several else 'one label'} per image"
+    if recipe.task not in recipe.source.target.tasks:
+        (known,) = recipe.source.target.tasks
+        raise ConfigError(f"dataset.task: dataset={dataset} has labels of the task {known}; remove dataset.task={recipe.task}")
+    for part in [*(part for stage in recipe.stages for part in stage.parts()), *recipe.posthoc.values()]:
+        refused = next((node for node in part.walk() if recipe.task not in getattr(node.target, "accepts", BOTH)), None)
+        if refused is not None:
+            needs = "one label per image" if several else "several labels per image"
+            raise ConfigError(
+                f"{part.origin or part.path} needs {needs} ({public_name(refused.target)}), and {found}; choose another option"
+            )
 
 
 def check_trained(last: Stage) -> None:

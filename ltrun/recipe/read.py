@@ -18,8 +18,18 @@ from ltrun.config.settings import Settings
 from ltrun.config.values import coerce, mapping
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError, did_you_mean
+from ltrun.metrics import SINGLE_LABEL
 from ltrun.optimizer.base import Optimizer
-from ltrun.recipe.checks import balanced_twice, check_name, check_posthoc, check_stage, check_trained, provided_by, too_short
+from ltrun.recipe.checks import (
+    balanced_twice,
+    check_name,
+    check_posthoc,
+    check_stage,
+    check_tasks,
+    check_trained,
+    provided_by,
+    too_short,
+)
 from ltrun.recipe.contributions import Contributions
 from ltrun.recipe.pretrained import pretrained_otherwise, pretrained_prepare
 from ltrun.recipe.stage import MAIN, Recipe, Stage, Stream
@@ -40,6 +50,7 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     backbone = backbone_of(config, plugins)
     prepare = bind(config["dataset"].get("prepare"), "dataset.prepare", parts.Prepare, plugins)
     recipe = Recipe(
+        task=task_in(config["dataset"]),
         source=source_of(config, plugins),
         prepare=pretrained_prepare(backbone, prepare),
         backbone=backbone,
@@ -49,6 +60,7 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     provided = list(provided_by(recipe.stages))
     for stage, known in zip(recipe.stages, provided, strict=True):
         check_stage(stage, recipe.stages[0], known)
+    check_tasks(recipe, choices.get("dataset", ""))
     check_trained(recipe.stages[-1])
     check_posthoc(recipe, provided[-1])
     warnings = [*balanced_twice(recipe), *too_short(recipe), *pretrained_otherwise(recipe, prepare)]
@@ -76,7 +88,13 @@ def dataset_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Source
     Raises ConfigError.
     """
     cuts = any(part.target.cuts for part in _augments(config, plugins).values())
-    return source_of(config, plugins).build({"random_crops": cuts})
+    return source_of(config, plugins).build({"random_crops": cuts, "task": task_in(config["dataset"])})
+
+
+def task_in(dataset: Mapping[str, Any]) -> str:
+    """Returns the task that a data set's configuration names. Raises ConfigError."""
+    task: str = coerce(dataset.get("task", SINGLE_LABEL), Literal["single_label", "multi_label"], "dataset.task")
+    return task
 
 
 def _augments(config: Mapping[str, Any], plugins: Sequence[str]) -> dict[str, Bound[parts.Augment]]:

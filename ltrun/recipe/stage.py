@@ -90,8 +90,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The data set, network, stages and post-hoc parts of a run. warnings: on combinations that are usually a mistake."""
+    """The data set, network, stages and post-hoc parts of a run. task: the kind of its labels. warnings: on combinations that
+    are usually a mistake."""
 
+    task: str
     source: Bound[Source]
     prepare: Bound[parts.Prepare]
     backbone: Bound[parts.Backbone]
@@ -112,7 +114,7 @@ class Recipe:
 
     def dataset(self, **known: object) -> Source:
         """Returns the data set, built for what its training does with images. known: what else the options may ask for."""
-        used = {"random_crops": self.cuts_photographs, "reads_unlabelled": self.reads_unlabelled}
+        used = {"random_crops": self.cuts_photographs, "reads_unlabelled": self.reads_unlabelled, "task": self.task}
         return self.source.build(used | known)
 
     def check_settings(self) -> None:

@@ -13,6 +13,7 @@ from ltrun.errors import ConfigError
 from ltrun.loss import Classification
 from ltrun.numerics import widened
 from ltrun.parts import Term
+from ltrun.targets import one_label
 from ltrun.types import ClassStats, Labels, Outputs, Streams, View, as_rarest
 
 LEAST = 1e-12  # of a norm that divides
@@ -42,8 +43,8 @@ def step_of_classifier(features: Tensor, logits: Tensor, weight: Tensor, targets
     bias = (logits - features @ weight.T).mean(dim=0)
     size = (weight.square().sum() + bias.square().sum()).sqrt()
     radius = rho * (size * math.sqrt(weight.numel() + len(bias)) / 2).sqrt() / (counts - 1).clamp(min=1).to(logits) ** 0.25
-    radius = radius[targets.primary][:, None]
-    errors, mean = residuals(logits, targets), class_means(targets.primary, logits.dtype)
+    radius = radius[targets.labels][:, None]
+    errors, mean = residuals(logits, targets), class_means(targets.labels, logits.dtype)
     inner = features @ features.T
     of_weights = (mean @ (inner * (errors @ errors.T)) * mean).sum(dim=1, keepdim=True).clamp(min=LEAST**2).sqrt()
     of_bias = (mean @ errors).norm(dim=1, keepdim=True).clamp(min=LEAST)
@@ -73,12 +74,12 @@ class ClassConditionalSAM(Term):
         self.register_buffer("counts", as_rarest(stats.counts), persistent=False)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, targets = outputs["main"], streams["main"].targets
+        output, targets = outputs["main"], one_label(streams["main"].targets)
         logits = output.need("logits")
         with torch.no_grad():
             features, weight = widened(output.need("features")), widened(output.need("head"))
             step = step_of_classifier(features, widened(logits), weight, targets, self.counts, self.rho)
-        moved = self.classify.loss(logits + step, Labels.hard(targets.primary), output)
+        moved = self.classify.loss(logits + step, Labels.hard(targets.labels), output)
         return (1 - self.share) * self.classify.loss(logits, targets, output) + self.share * moved
 
 
@@ -86,7 +87,7 @@ def step_of_features(logits: Tensor, weight: Tensor, targets: Labels, radius: Te
     """(B, D): radius (B,) times the gradient of each row's cross-entropy with respect to its features, divided by the norm of
     these gradients over all rows of the batch with its first label."""
     slopes = residuals(logits, targets) @ weight
-    same = (targets.primary[:, None] == targets.primary).to(slopes.dtype)
+    same = (targets.labels[:, None] == targets.labels).to(slopes.dtype)
     norms = (same @ slopes.square().sum(dim=1)).sqrt().clamp(min=LEAST)
     return slopes * (radius / norms)[:, None]
 
@@ -117,11 +118,11 @@ class FeatureSAM(Term):
         self.alpha.fill_(min((view.clock.epoch + 1) / view.clock.epochs, self.limit))
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, targets = outputs["main"], streams["main"].targets
+        output, targets = outputs["main"], one_label(streams["main"].targets)
         logits, weight = output.need("logits"), output.need("head")
-        radius = self.radius[targets.primary]
+        radius = self.radius[targets.labels]
         with torch.no_grad():
             step = step_of_features(widened(logits), widened(weight), targets, radius)
-        first = Labels.hard(targets.primary)
+        first = Labels.hard(targets.labels)
         moved = self.classify.loss(logits + F.linear(step, widened(weight)), Labels(first.index, radius[:, None]), output)
         return (1 - self.alpha) * self.classify.loss(logits, targets, output) + self.alpha * moved

@@ -11,19 +11,17 @@ from ltrun.errors import ConfigError
 from ltrun.metrics import Shots
 from ltrun.parts import Descent, Objective, Outcome, Update
 from ltrun.regularization.sam import ascent, away, check_rho, descend, trained
+from ltrun.targets import Labels, one_label
 from ltrun.types import ClassStats, Outputs, Streams, View
 
 
 def of_classes(streams: Streams, classes: Tensor) -> Streams:
     """Returns streams in which the labels of all other classes weigh 0. classes: (C,) boolean mask."""
 
-    def kept(batch_weight: Tensor, index: Tensor) -> Tensor:
-        return batch_weight * classes[index]
+    def kept(targets: Labels) -> Labels:
+        return replace(targets, weight=targets.weight * classes[targets.index])
 
-    return {
-        name: batch.replace(targets=replace(batch.targets, weight=kept(batch.targets.weight, batch.targets.index)))
-        for name, batch in streams.items()
-    }
+    return {name: batch.replace(targets=kept(one_label(batch.targets))) for name, batch in streams.items()}
 
 
 class ImbSAM(Update):

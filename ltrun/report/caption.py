@@ -58,7 +58,8 @@ def _shot_groups(table: Table, records: list[RunRecord]) -> Iterator[str]:
         head, tail = (" (head)", " (tail)") if records[0].task == MULTI_LABEL else ("", "")  # as the papers of each task say
         for shots in sorted(limits, key=lambda shots: (shots.many, shots.few)):
             many, few = shots.many, shots.few
-            yield f"Many{head}: more than {many} training images per class; medium: {few} to {many}; few{tail}: fewer than {few}"
+            most = f"Many{head}: more than {many} training images per class"
+            yield f"{most}; medium: {few} to {many}; few{tail}: fewer than {few}"
 
 
 def _absent(table: Table, records: list[RunRecord]) -> Iterator[str]:
@@ -67,7 +68,7 @@ def _absent(table: Table, records: list[RunRecord]) -> Iterator[str]:
     splits = [record.predictors[record.headline]["splits"].get(table.split, {}) for record in records]
     for absent, classes in sorted({(each.count(0), len(each)) for split in splits if (each := split.get("positives"))}):
         if rule and absent:
-            yield f"{absent:,} of {classes:,} classes have no image in the {table.split} split and are {rule}"
+            yield f"{absent:,} of {classes:,} classes have no image in the {table.split} split and {rule}"
 
 
 def _models(records: list[RunRecord]) -> Iterator[str]:

@@ -14,17 +14,16 @@ from ltrun.report.statistics import interval
 from ltrun.report.table import Cell, Row, Table
 from ltrun.results.record import RunRecord
 
-SPLIT = "val"  # its metric is one in which classes count alike: validation images may be as long-tailed as training images
+SPLIT = "val"  # classes count alike: validation images may be as long-tailed as training images
 SECONDS = next(metric for metric in COST if metric.name == "seconds")
 LEAST = 0.05  # points; less is printed as 0.0
 
 
 def with_costs(records: Sequence[RunRecord]) -> list[Table]:
-    """Returns tables of the balanced metric on the validation split with the time of training. Raises ConfigError without one."""
+    """Returns tables of the balanced metric on the validation split, with the time of training. Raises ConfigError."""
     found = []
-    tasks = dict.fromkeys(record.task for record in records)
-    each = ([record for record in records if record.task == task] for task in tasks)
-    for table in (table for some in each for table in tables(some, BALANCED[some[0].task], SPLIT)):
+    measured = {task: [record for record in records if record.task == task] for task in BALANCED}
+    for table in (table for task, some in measured.items() if some for table in tables(some, BALANCED[task], SPLIT)):
         measure = Measure(table.measure.name, table.measure.title, (*table.measure.metrics, SECONDS))
         rows = tuple(replace(row, cells=(*row.cells, _cost(row))) for row in table.rows)
         found.append(replace(table, rows=rows, measure=measure))
@@ -103,8 +102,9 @@ def _cost(row: Row) -> Cell:
 
 def _by_seed(row: Row, split: str = SPLIT) -> dict[int, float]:
     """Returns seed -> value of the metric on a split, in percent."""
-    metric = BALANCED[row.runs[0][0].task]
-    found = {record.seed: record.predictors[name]["splits"].get(split, {}).get(metric) for record, name in row.runs}
+    found = {
+        record.seed: record.predictors[name]["splits"].get(split, {}).get(BALANCED[record.task]) for record, name in row.runs
+    }
     return {seed: 100 * value for seed, value in found.items() if is_number(value)}
 
 

@@ -67,8 +67,8 @@ class Confusion:
     def rows(self) -> Iterator[Fractions]:
         """Yields, label by label, the (C,) shares of its images predicted as each class, mean over the runs, all by class size.
 
-        A class without test images has nan. The whole matrix of 8,142 classes would take half a gigabyte. For several labels per
-        image, see `SeveralLabels`.
+        A class without test images has nan. The whole matrix of 8,142 classes would take half a gigabyte. `SeveralLabels` says
+        what the shares are where an image may have several labels.
         """
         for c in self.order.tolist():
             total = sum(run.row(c) for run in self.counted)

@@ -62,7 +62,7 @@ def tables(
 
 
 def _measured(records: Sequence[RunRecord], metric: str | None) -> dict[str, Measure]:
-    """Returns task -> what its tables show, without the tasks whose runs do not have the metric. Raises ConfigError if no run has
+    """Returns task -> what its tables show, without the tasks whose runs do not have the metric. Raises ConfigError if none has
     it."""
     tasks: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:

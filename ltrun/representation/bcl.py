@@ -63,6 +63,6 @@ class BCL(Term):
         centres = F.normalize(in_float32(self.centres, outputs["first"].need("head")), dim=1)
         if anchors.shape[1] != centres.shape[1]:
             raise ConfigError(f"dim must equal the projector's out, {anchors.shape[1]}, got {centres.shape[1]}")
-        labels = torch.cat([streams[name].targets.primary for name in self.streams])
+        labels = torch.cat([streams[name].targets.labels for name in self.streams])
         with torch.autocast(anchors.device.type, enabled=False):
             return balanced_contrast(anchors, centres, labels, self.temperature)

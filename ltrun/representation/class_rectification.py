@@ -85,5 +85,5 @@ class CRL(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         output, targets = outputs["main"], streams["main"].targets
         probabilities = widened(output.need("logits")).softmax(dim=1)
-        rectified = rectification(probabilities, targets.primary, self.k, self.margin, self.share)
+        rectified = rectification(probabilities, targets.labels, self.k, self.margin, self.share)
         return (1 - self.weight) * self.classify.loss(output.need("logits"), targets, output) + self.weight * rectified

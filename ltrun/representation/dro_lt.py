@@ -88,13 +88,13 @@ class DROLT(Term):
         for rows in torch.arange(len(view.labels)).split(CHUNK):
             batch = view.augment(view.open(rows))
             features = widened(view.predict(batch.inputs).need("features"))
-            own = batch.targets.primary == torch.arange(len(total), device=features.device)[:, None]
+            own = batch.targets.labels == torch.arange(len(total), device=features.device)[:, None]
             total += own.to(features.dtype) @ features
             number += own.sum(dim=1, keepdim=True)
         self.prototypes.copy_(total / number.clamp(min=1))
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        features, labels = widened(outputs["main"].need("features")), streams["main"].targets.primary
+        features, labels = widened(outputs["main"].need("features")), streams["main"].targets.labels
         with torch.autocast(features.device.type, enabled=False):
             return dro_lt(features, labels, self.prototypes, self.epsilon, self.temperature, self.weights)
 

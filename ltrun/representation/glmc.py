@@ -14,6 +14,7 @@ from ltrun.loss import Classification
 from ltrun.network.bilateral import alpha
 from ltrun.numerics import in_float32, widened
 from ltrun.parts import Mixer, Term
+from ltrun.targets import one_label
 from ltrun.types import Batch, ClassStats, Labels, Outputs, Streams, View, as_rarest
 
 
@@ -107,7 +108,7 @@ class GLMC(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         views = [outputs[name] for name in self.streams]
-        losses = [self._loss(view, streams[name].targets) for view, name in zip(views, self.streams, strict=True)]
+        losses = [self._loss(view, one_label(streams[name].targets)) for view, name in zip(views, self.streams, strict=True)]
         projected = [in_float32(self.projector, view.need("features")) for view in views]
         predicted = [in_float32(self.predictor, each) for each in projected]
         return torch.stack(losses).sum() + self.contrast * consistency(

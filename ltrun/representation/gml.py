@@ -89,7 +89,7 @@ class GML(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         query, batch = widened(outputs["query"].need("embedding")), streams["main"]
-        labels, earlier = batch.targets.primary, self.queue
+        labels, earlier = batch.targets.labels, self.queue
         features = torch.cat([widened(outputs["teacher"].need("features")).detach(), earlier.features])
         keys = F.normalize(in_float32(self.keys, features), dim=1)
         if query.shape[1] != keys.shape[1]:
@@ -108,4 +108,4 @@ class GML(Term):
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         batch = streams["main"]
-        self.queue.store(outputs["teacher"].need("features"), batch.targets.primary, batch.rows)
+        self.queue.store(outputs["teacher"].need("features"), batch.targets.labels, batch.rows)

@@ -65,7 +65,7 @@ class GPaCo(Term):
                 torch.cat([widened(view.need("logits")) for view in views]) + self.log_prior,
                 anchors,
                 self.keys,
-                torch.cat([streams[name].targets.primary for name in self.streams]),
+                torch.cat([streams[name].targets.labels for name in self.streams]),
                 self.key_labels,
                 self.alpha,
                 self.beta,
@@ -75,5 +75,5 @@ class GPaCo(Term):
             )
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        key, labels = outputs["key"].need("embedding"), streams["key"].targets.primary
+        key, labels = outputs["key"].need("embedding"), streams["key"].targets.labels
         enqueue(self.cursor, (self.keys, key), (self.key_labels, labels))

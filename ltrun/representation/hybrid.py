@@ -101,7 +101,7 @@ class HybridPSC(Term):
         self.prototypes = nn.Parameter(torch.randn(num_classes, dim))
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        embedding, labels = widened(outputs["main"].need("embedding")), streams["main"].targets.primary
+        embedding, labels = widened(outputs["main"].need("embedding")), streams["main"].targets.labels
         check_length(self.prototypes, embedding)
         with torch.autocast(embedding.device.type, enabled=False):
             prototypes = F.normalize(self.prototypes, dim=1)

@@ -90,7 +90,7 @@ class _Queue(Part):
         return torch.cat([own, others], dim=1), positives, there
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        key, labels = outputs["key"].need("embedding"), streams["key"].targets.primary
+        key, labels = outputs["key"].need("embedding"), streams["key"].targets.labels
         enqueue(self.cursor, (self.keys, key), (self.labels, labels))
 
 
@@ -118,5 +118,5 @@ class KCLQueue(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         query, key = (widened(outputs[name].need("embedding")) for name in self.streams)
         with torch.autocast(query.device.type, enabled=False):
-            similarity, positive, present = self.queue.columns(query, key, streams["main"].targets.primary, self.k)
+            similarity, positive, present = self.queue.columns(query, key, streams["main"].targets.labels, self.k)
             return contrast(similarity / self.temperature, positive, present).mean()

@@ -64,5 +64,5 @@ class DiscriminativeCentroids(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         (network,) = self.held
         head = cast(MetaEmbedding, network.get_submodule(network.head_names()[0]))
-        features, labels = widened(outputs["main"].need("features")), streams["main"].targets.primary
+        features, labels = widened(outputs["main"].need("features")), streams["main"].targets.labels
         return discriminative_centroids(features, head.centroids, labels, self.weight, self.repel, self.margin)

@@ -115,8 +115,8 @@ class PaCo(Term):
                 widened(main.need("logits")) + self.log_prior,
                 widened(main.need("embedding")),
                 torch.cat([widened(key), self.keys]),
-                streams["main"].targets.primary,
-                torch.cat([streams["key"].targets.primary, self.key_labels]),
+                streams["main"].targets.labels,
+                torch.cat([streams["key"].targets.labels, self.key_labels]),
                 self.alpha,
                 self.beta,
                 self.gamma,
@@ -124,5 +124,5 @@ class PaCo(Term):
             )
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        key, labels = outputs["key"].need("embedding"), streams["key"].targets.primary
+        key, labels = outputs["key"].need("embedding"), streams["key"].targets.labels
         enqueue(self.cursor, (self.keys, key), (self.key_labels, labels))

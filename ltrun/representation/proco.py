@@ -104,7 +104,7 @@ class ProCo(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         losses, means = [], Means(self.means, self.amounts)
         for name in self.streams:
-            embedding, labels = widened(outputs[name].need("embedding")), streams[name].targets.primary
+            embedding, labels = widened(outputs[name].need("embedding")), streams[name].targets.labels
             if embedding.shape[1] != self.means.shape[1]:
                 raise ConfigError(f"dim must equal the projector's out, {embedding.shape[1]}, got {self.means.shape[1]}")
             with torch.autocast(embedding.device.type, enabled=False):
@@ -117,7 +117,7 @@ class ProCo(Term):
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         now, coming = Means(self.means, self.amounts), self._next()
         for name in self.streams:
-            embedding, labels = widened(outputs[name].need("embedding")), streams[name].targets.primary
+            embedding, labels = widened(outputs[name].need("embedding")), streams[name].targets.labels
             now, coming = now.of_more(embedding, labels), coming.of_more(embedding, labels)
         now.store(self.means, self.amounts)
         coming.store(self.next_means, self.next_amounts)

@@ -99,5 +99,5 @@ class RangeLoss(Term):
         self.k, self.margin, self.alpha, self.beta = k, margin, alpha, beta
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        features, labels = widened(outputs["main"].need("features")), streams["main"].targets.primary
+        features, labels = widened(outputs["main"].need("features")), streams["main"].targets.labels
         return range_loss(features, labels, self.k, self.margin, self.alpha, self.beta)

@@ -60,7 +60,7 @@ def check_temperatures(temperature: float, base: float) -> None:
 def two_views(outputs: Mapping[str, Outputs], streams: Streams) -> tuple[Tensor, Tensor]:
     """(2 B, P) embeddings and (2 B,) labels: of stream `main`, then of stream `view`, another view of the same images."""
     embedding = torch.cat([widened(outputs[name].need("embedding")) for name in ("main", "view")])
-    return embedding, torch.cat([streams[name].targets.primary for name in ("main", "view")])
+    return embedding, torch.cat([streams[name].targets.labels for name in ("main", "view")])
 
 
 class SupCon(Term):

@@ -113,7 +113,7 @@ class _Targets(Part):
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         embedding = widened(outputs["main"].need("embedding"))
-        self.centroids.copy_(moved(self.centroids, embedding, streams["main"].targets.primary))
+        self.centroids.copy_(moved(self.centroids, embedding, streams["main"].targets.labels))
 
 
 def check_copies(copies: int) -> None:
@@ -192,7 +192,7 @@ class TSCQueue(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         query, key = (widened(outputs[name].need("embedding")) for name in self.streams)
-        labels = streams["main"].targets.primary
+        labels = streams["main"].targets.labels
         with torch.autocast(query.device.type, enabled=False):
             to_targets = query @ self.targets.matched(query, labels).T
             columns = self.queue.columns(query, key, labels, self.k)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Sampler
-from ltrun.types import Clock, Labels
+from ltrun.types import Clock, Targets
 
 
 def cycle_classes(classes: Tensor, turns: int, generator: torch.Generator) -> Tensor:
@@ -57,8 +57,8 @@ class ClassAware(Sampler):
             raise ConfigError(f"images_per_turn must be at least 1, got {images_per_turn}")
         self.images_per_turn = images_per_turn
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.primary.to(generator.device)
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+        labels = targets.labels.to(generator.device)
         present = torch.bincount(labels).nonzero()[:, 0]
         turns = cycle_classes(present, -(-len(labels) // self.images_per_turn), generator)
         return cycle_rows(labels, turns.repeat_interleave(self.images_per_turn)[: len(labels)], generator)

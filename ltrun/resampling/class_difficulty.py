@@ -10,7 +10,8 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Sampler
 from ltrun.resampling.power import draw_rows
 from ltrun.reweighting.class_difficulty_balanced import difficulty_weights
-from ltrun.types import Clock, Labels, Outputs, Streams, View
+from ltrun.targets import one_label
+from ltrun.types import Clock, Outputs, Streams, Targets, View
 
 
 def difficulty_probabilities(difficulty: Tensor, tau: float | None, floor: float) -> Tensor:
@@ -69,7 +70,7 @@ class ClassDifficulty(Sampler):
         self.seen.mul_(self.memory)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        logits, targets = outputs["main"].need("logits"), streams["main"].targets
+        logits, targets = outputs["main"].need("logits"), one_label(streams["main"].targets)
         if self.by == "loss":
             missed = -logits.to(self.missed.dtype).log_softmax(dim=1).gather(1, targets.index)
         else:
@@ -85,8 +86,8 @@ class ClassDifficulty(Sampler):
             mean = mean / mean.max().clamp(min=1e-12)
         return torch.where(self.seen > 0, mean, 1.0)
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.primary.to(generator.device)
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+        labels = targets.labels.to(generator.device)
         present = torch.bincount(labels, minlength=len(self.seen)) > 0
         difficulty = self.difficulty().to(generator.device)
         probabilities = torch.zeros_like(difficulty)

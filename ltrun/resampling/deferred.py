@@ -6,7 +6,7 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.parts import Sampler
 from ltrun.resampling.instance import Instance
-from ltrun.types import Clock, Labels
+from ltrun.types import Clock, Targets
 
 INSTANCE = Instance()  # has no state, so every Deferred can share it
 
@@ -29,6 +29,6 @@ class Deferred(Sampler):
             raise ConfigError(f"start must be a fraction of the stage, from 0 to 1, got {start}")
         self.then, self.before, self.start = then, before, start
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
         sampler = self.then if clock.passed(self.start) else self.before
         return sampler.draw(targets, clock, generator)

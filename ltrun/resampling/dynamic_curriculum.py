@@ -9,7 +9,7 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.parts import Sampler
 from ltrun.resampling.power import draw_rows, power_probabilities
-from ltrun.types import Clock, Labels
+from ltrun.types import Clock, Targets
 
 Schedule = Literal["convex", "linear", "concave", "composite"]
 
@@ -48,7 +48,7 @@ class DynamicCurriculum(Sampler):
             raise ConfigError(f"floor must be above 0 and below 1, got {floor}")
         self.schedule, self.floor = schedule, floor
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.primary.to(generator.device)
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+        labels = targets.labels.to(generator.device)
         exponent = curriculum_exponent(clock.progress, self.schedule, self.floor)
         return draw_rows(labels, power_probabilities(torch.bincount(labels), exponent), len(labels), generator)

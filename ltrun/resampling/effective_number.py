@@ -7,7 +7,7 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Sampler
 from ltrun.resampling.power import draw_rows
 from ltrun.reweighting.effective_number import effective_number_weights
-from ltrun.types import Clock, Labels
+from ltrun.types import Clock, Targets
 
 
 def effective_number_probabilities(counts: Tensor, beta: float) -> Tensor:
@@ -35,6 +35,6 @@ class EffectiveNumber(Sampler):
             raise ConfigError(f"beta must be at least 0 and below 1, got {beta}")
         self.beta = beta
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.primary.to(generator.device)
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+        labels = targets.labels.to(generator.device)
         return draw_rows(labels, effective_number_probabilities(torch.bincount(labels), self.beta), len(labels), generator)

@@ -6,7 +6,7 @@ from torch import Tensor
 from ltrun.augmentation.ofa import known_head
 from ltrun.parts import Sampler
 from ltrun.resampling.shot_group import shuffled_rows
-from ltrun.types import ClassStats, Clock, Labels
+from ltrun.types import ClassStats, Clock, Targets
 
 
 class HeadClasses(Sampler):
@@ -23,5 +23,5 @@ class HeadClasses(Sampler):
         super().__init__()
         self.register_buffer("classes", known_head(stats, head_share).nonzero()[:, 0], persistent=False)
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        return shuffled_rows(targets.primary, self.classes, generator)
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+        return shuffled_rows(targets.labels, self.classes, generator)

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from ltrun.metrics import BOTH
 from ltrun.parts import Sampler
-from ltrun.types import Clock, Labels
+from ltrun.types import Clock, Targets
 
 
 class Instance(Sampler):
@@ -13,5 +14,7 @@ class Instance(Sampler):
     The name is from Kang et al., 2020, arXiv 1910.09217.
     """
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+    accepts = BOTH
+
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
         return torch.randperm(len(targets), generator=generator, device=generator.device)

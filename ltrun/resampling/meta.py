@@ -8,7 +8,7 @@ from ltrun.errors import ConfigError
 from ltrun.numerics import held
 from ltrun.parts import Sampler, Weigh
 from ltrun.resampling.power import draw_rows
-from ltrun.types import ClassStats, Clock, Labels, Outputs, View, as_rarest
+from ltrun.types import ClassStats, Clock, Outputs, Targets, View, as_rarest
 
 
 def log_rates(logits: Tensor, log_counts: Tensor) -> Tensor:
@@ -52,8 +52,8 @@ class MetaSampler(Sampler):
     def adapt(self, view: View) -> None:
         self.drawn.copy_(self.log_rates())
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels, rates = targets.primary.to(generator.device), self.drawn.to(generator.device).double().exp()
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+        labels, rates = targets.labels.to(generator.device), self.drawn.to(generator.device).double().exp()
         probabilities = rates * torch.bincount(labels, minlength=len(rates))
         return draw_rows(labels, probabilities, len(labels), generator)
 

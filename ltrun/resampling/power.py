@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ltrun.parts import Sampler
-from ltrun.types import Clock, Labels
+from ltrun.types import Clock, Targets
 
 
 def power_probabilities(counts: Tensor, q: float) -> Tensor:
@@ -51,6 +51,6 @@ class Power(Sampler):
         super().__init__()
         self.q = q
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.primary.to(generator.device)
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+        labels = targets.labels.to(generator.device)
         return draw_rows(labels, power_probabilities(torch.bincount(labels), self.q), len(labels), generator)

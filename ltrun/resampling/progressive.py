@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ltrun.parts import Sampler
 from ltrun.resampling.power import draw_rows, power_probabilities
-from ltrun.types import Clock, Labels
+from ltrun.types import Clock, Targets
 
 
 def progressive_probabilities(counts: Tensor, clock: Clock) -> Tensor:
@@ -27,6 +27,6 @@ class Progressive(Sampler):
     balances = True
     acts_from = 1
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.primary.to(generator.device)
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+        labels = targets.labels.to(generator.device)
         return draw_rows(labels, progressive_probabilities(torch.bincount(labels), clock), len(labels), generator)

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.parts import Sampler
-from ltrun.types import Clock, Labels
+from ltrun.targets import one_label
+from ltrun.types import Clock, Labels, Targets
 
 
 def class_repeat_factors(frequency: Tensor, threshold: float, square_root: bool = True) -> Tensor:
@@ -61,9 +62,9 @@ class RepeatFactor(Sampler):
         self.threshold = 1 / num_classes if threshold is None else threshold
         self.square_root = square_root
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
         device = generator.device
-        factors = label_repeat_factors(targets.to(device), self.threshold, self.square_root)
+        factors = label_repeat_factors(one_label(targets).to(device), self.threshold, self.square_root)
         chance = torch.rand(len(factors), dtype=torch.float64, generator=generator, device=device)
         times = factors.floor().long() + (chance < factors.frac())
         rows = torch.arange(len(factors), device=device).repeat_interleave(times)

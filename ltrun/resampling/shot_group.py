@@ -6,7 +6,7 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.metrics import GROUPS, Group
 from ltrun.parts import Sampler
-from ltrun.types import ClassStats, Clock, Labels
+from ltrun.types import ClassStats, Clock, Targets
 
 
 def shot_groups(stats: ClassStats) -> dict[str, Tensor]:
@@ -46,5 +46,5 @@ class ShotGroup(Sampler):
         super().__init__()
         self.register_buffer("classes", shot_groups(stats)[shots].nonzero()[:, 0], persistent=False)
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        return shuffled_rows(targets.primary, self.classes, generator)
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
+        return shuffled_rows(targets.labels, self.classes, generator)

@@ -42,6 +42,7 @@ NEUTRAL: Mapping[str, Any] = {
     "runtime.sync_bn": False,
     "runtime.decode": "cpu",
     "before": [],
+    "dataset.task": "single_label",
 }
 """Keys that are younger than some results, with the value that reproduces those results; null needs no entry.
 

@@ -21,8 +21,8 @@ class Predictor(TypedDict):
     """The results of one predictor. sees: the splits whose inputs it saw. splits: split -> metrics on it.
 
     Metrics: the metrics that metrics.py declares for the task, None for a group without classes; per_class, C fractions or
-    None, of several labels the average precisions, beside per_class_precision, per_class_recall, per_class_f1 and positives, the
-    number of images with each class; images; and any metric that another version of ltrun measured.
+    None, of several labels the average precisions, beside per_class_precision, per_class_recall, per_class_f1 and positives,
+    the number of images with each class; images; and any metric that another version of ltrun measured.
     """
 
     sees: list[str]

@@ -8,6 +8,7 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.parts import Weigh
 from ltrun.reweighting.effective_number import sum_to_num_classes
+from ltrun.targets import one_label
 from ltrun.types import ClassStats, Outputs, Streams, View
 
 EPSILON = 0.01  # added to the smallest accuracy, as in the authors' code
@@ -65,7 +66,7 @@ class ClassDifficultyBalanced(Weigh):
         self.seen.zero_()
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        logits, targets = outputs["main"].need("logits"), streams["main"].targets
+        logits, targets = outputs["main"].need("logits"), one_label(streams["main"].targets)
         predicted = logits.argmax(dim=1)
         for labels, share in zip(targets.index.unbind(1), targets.weight.unbind(1), strict=True):
             self.seen.index_add_(0, labels, share)

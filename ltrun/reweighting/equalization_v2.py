@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.parts import Criterion
 from ltrun.reweighting.sigmoid import is_label, starting_logit, towards_truth
+from ltrun.targets import one_label
 from ltrun.types import Outputs, Streams
 
 
@@ -71,7 +72,7 @@ class EqualizationV2(Criterion):
         return equalization_v2(logits + self.start, labels, *self.weights())
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        logits, targets, weights = outputs["main"].need("logits"), streams["main"].targets, self.weights()
+        logits, targets, weights = outputs["main"].need("logits"), one_label(streams["main"].targets), self.weights()
         for labels, share in zip(targets.index.unbind(1), targets.weight.unbind(1), strict=True):
             positive, negative = gradient_sizes(logits + self.start, labels, *weights)
             self.positive_gradient += (share[:, None] * positive).sum(dim=0)

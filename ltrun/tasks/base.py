@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ltrun.metrics import Metric
-from ltrun.types import ClassStats, Labels, Outputs
+from ltrun.types import ClassStats, Outputs, Targets
 
 Metrics = dict[str, Any]
 
@@ -15,7 +15,7 @@ Metrics = dict[str, Any]
 class Meter(Protocol):
     """Adds up predictions batch by batch, so that no split has to be in memory as a whole."""
 
-    def update(self, scores: Tensor, targets: Labels) -> None:
+    def update(self, scores: Tensor, targets: Targets) -> None:
         """Adds B rows. scores: (B, C), higher is likelier. targets: labels of the same rows, on the same device."""
 
     def compute(self) -> Metrics:
@@ -28,11 +28,17 @@ class Task(Protocol):
     name: str
     metrics: tuple[Metric, ...]
 
-    def stats(self, targets: Labels, names: tuple[str, ...]) -> ClassStats:
+    def stats(self, targets: Targets, names: tuple[str, ...]) -> ClassStats:
         """Counts the training images of each class."""
 
     def scores(self, outputs: Outputs) -> Tensor:
         """Returns (B, C) scores: the network's own prediction."""
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Returns the (B, C) probabilities that scores stand for."""
+
+    def stand_in(self, num_classes: int) -> Targets:
+        """Returns the targets of a stand-in for data: a row for each class."""
 
     def meter(self, stats: ClassStats, many: int, few: int) -> Meter:
         """Returns a new meter. many, few: limits of the shot groups."""

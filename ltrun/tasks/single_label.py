@@ -10,7 +10,7 @@ from ltrun.metrics import SINGLE_LABEL, TASKS, Metric, Shots
 from ltrun.numerics import finite
 from ltrun.tasks.base import Metrics
 from ltrun.tasks.calibration import Calibration
-from ltrun.types import ClassStats, Labels, Outputs
+from ltrun.types import ClassStats, Labels, Outputs, Targets
 
 
 class SingleLabel:
@@ -19,11 +19,17 @@ class SingleLabel:
     name = SINGLE_LABEL
     metrics: tuple[Metric, ...] = TASKS[SINGLE_LABEL]
 
-    def stats(self, targets: Labels, names: tuple[str, ...]) -> ClassStats:
+    def stats(self, targets: Targets, names: tuple[str, ...]) -> ClassStats:
         return ClassStats.of(targets, len(names), names)
 
     def scores(self, outputs: Outputs) -> Tensor:
         return outputs.need("logits")
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        return scores.softmax(1)
+
+    def stand_in(self, num_classes: int) -> Labels:
+        return Labels.hard(torch.arange(num_classes))
 
     def meter(self, stats: ClassStats, many: int, few: int) -> Top1Meter:
         return Top1Meter(stats, many, few)
@@ -41,12 +47,12 @@ class Top1Meter:
         self.images, self.correct = torch.zeros(2, stats.num_classes, dtype=torch.float64)
         self.calibration = Calibration()
 
-    def update(self, scores: Tensor, targets: Labels) -> None:
+    def update(self, scores: Tensor, targets: Targets) -> None:
         """Adds B rows. scores: (B, C), on the host. Raises TrainingError for scores that are not finite; minus infinity is
         allowed, and rules a class out."""
         if not finite(scores):
             raise TrainingError("the network's scores are not finite: it diverged in its last steps. Lower optimizer.lr")
-        labels, classes = targets.primary, self.stats.num_classes
+        labels, classes = targets.labels, self.stats.num_classes
         self.images += torch.bincount(labels, minlength=classes)
         self.correct += torch.bincount(labels[scores.argmax(1) == labels], minlength=classes)
         self.calibration.update(scores, labels)

@@ -11,7 +11,8 @@ from torch import Tensor
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
 from ltrun.parts import Mixer, Network, Sampler
-from ltrun.types import Batch, ClassStats, Clock, Labels, Streams, View
+from ltrun.targets import one_label
+from ltrun.types import Batch, ClassStats, Clock, Labels, Streams, Targets, View
 
 AT_ONCE = 500  # images that the previous network labels at a time
 
@@ -93,7 +94,7 @@ class CReSTPool(Sampler):
         number = self.chosen.sum()
         self.share.copy_(number / (self.labelled + number))
 
-    def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
+    def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
         rows = self.chosen.cpu().nonzero()[:, 0]
         if not len(rows):
             return torch.zeros(1, dtype=torch.int64)
@@ -121,6 +122,7 @@ class CReST(Mixer):
         main, other, (pool,) = streams["main"], streams["selected"], self.pool
         replaced = torch.rand(len(main), device=main.inputs.device) < pool.share
         inputs = torch.where(replaced.view(-1, *[1] * (main.inputs.dim() - 1)), other.inputs, main.inputs)
-        index = torch.where(replaced[:, None], pool.labels[other.rows][:, None], main.targets.index)
-        mixed = main.replace(inputs=inputs, targets=Labels(index, main.targets.weight))
+        own = one_label(main.targets)
+        index = torch.where(replaced[:, None], pool.labels[other.rows][:, None], own.index)
+        mixed = main.replace(inputs=inputs, targets=Labels(index, own.weight))
         return {name: batch for name, batch in streams.items() if name != "selected"} | {"main": mixed}

@@ -84,7 +84,7 @@ class FTL(FeatureMixer):
 
     def forward(self, streams: Streams, point: str) -> tuple[dict[str, Batch], dict[str, Tensor]]:
         main, source = streams["main"], streams["source"]
-        target, given = main.targets.primary, source.targets.primary
+        target, given = main.targets.labels, source.targets.labels
         shape = main.inputs.shape  # (B, D), or (B, E, D) of several experts
         centres = self.centres.to(main.inputs.dtype)
         projection = self.projection.to(centres.dtype)

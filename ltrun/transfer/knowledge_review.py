@@ -62,11 +62,11 @@ class KnowledgeReview(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         batch = streams["main"]
         previous, known = self.memory[batch.rows], self.known[batch.rows]
-        labels = batch.targets.primary
+        labels = batch.targets.labels
         return review(previous, per_image(outputs["main"].need("logits"), labels), labels, known, self.temperature)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         rows = streams["main"].rows
-        logits = per_image(outputs["main"].need("logits"), streams["main"].targets.primary)
+        logits = per_image(outputs["main"].need("logits"), streams["main"].targets.labels)
         self.memory[rows] = logits.to(self.memory.dtype)[last_of_each(rows)]
         self.known.index_fill_(0, rows, True)

@@ -89,7 +89,7 @@ class KnowledgeSummary(Term):
             self.share.fill_(self.later)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        output, labels = outputs["main"], streams["main"].targets.primary
+        output, labels = outputs["main"], streams["main"].targets.labels
         logits = output.need("logits")
         for adjust in self.classify.adjusts:
             logits = adjust(logits, labels, output)
@@ -100,4 +100,4 @@ class KnowledgeSummary(Term):
         batch = streams["main"]
         last = last_of_each(batch.rows)
         self.features[batch.rows] = outputs["main"].need("features").to(self.features.dtype)[last]
-        self.labels[batch.rows] = batch.targets.primary
+        self.labels[batch.rows] = batch.targets.labels

@@ -151,7 +151,7 @@ class LFME(Term):
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
         """Counts the images of each group that the student and the group's expert recognise."""
-        labels = streams["main"].targets.primary
+        labels = streams["main"].targets.labels
         own = self.group_of[labels]
         experts = torch.stack([self.choice(outputs[name], group) for name, group in zip(GROUPS, self.groups(), strict=True)])
         expert = experts.gather(0, own[None])[0]

@@ -60,4 +60,4 @@ class RotationPrediction(Term):
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         logits = in_float32(self.turns, outputs["main"].need("features"))
-        return F.cross_entropy(logits, streams["main"].targets.primary)
+        return F.cross_entropy(logits, streams["main"].targets.labels)

@@ -62,12 +62,12 @@ class LabelledContrast(Term):
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
         query, key = widened(outputs["main"].need("embedding")), widened(outputs["key"].need("embedding"))
         check_length(self.keys, key)
-        labels = streams["main"].targets.primary
+        labels = streams["main"].targets.labels
         with torch.autocast(key.device.type, enabled=False):
             return labelled_contrast(query, key, self.keys, labels, self.key_labels, self.temperature)
 
     def after_step(self, outputs: Mapping[str, Outputs], streams: Streams) -> None:
-        key, labels = outputs["key"].need("embedding"), streams["key"].targets.primary
+        key, labels = outputs["key"].need("embedding"), streams["key"].targets.labels
         enqueue(self.cursor, (self.keys, key), (self.key_labels, labels))
 
 

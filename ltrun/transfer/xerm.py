@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
 from ltrun.parts import Term
+from ltrun.targets import one_label
 from ltrun.types import ClassStats, Labels, Outputs, Streams, as_rarest
 
 
@@ -63,7 +64,7 @@ class XERM(Term):
         self.register_buffer("log_prior", prior.log().float(), persistent=False)
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        student, targets = widened(outputs["main"].need("logits")), streams["main"].targets
+        student, targets = widened(outputs["main"].need("logits")), one_label(streams["main"].targets)
         with torch.no_grad():
             imbalanced = widened(outputs["teacher"].need("logits"))
             balanced = imbalanced - self.log_prior

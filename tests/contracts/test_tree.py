@@ -25,8 +25,8 @@ DOOR = {  # may import OmegaConf or Hydra
     "sweep/combinations", "sweep/jobs", "sweep/launch", "contracts/library", "commands/train",
 }  # fmt: skip
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
-    {"types", "errors", "metrics", "taxonomy", "machine", "streams"},
-    {"backbone", "descent"},
+    {"types", "targets", "errors", "metrics", "taxonomy", "machine", "streams"},
+    {"backbone", "descent", "evidence"},
     {"parts", "numerics", "results"},
     {"loss", "kernels"},
     {"config", "data", "tasks", "report", *FAMILIES},

@@ -47,7 +47,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def opened(root: Path, **choices: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     splits = CIFARLT(10, str(root), download=False, imbalance=10, **choices).open(CPU)
     return [
-        (of_type(Resident, store).images, store.targets.primary) for store in (splits.train, splits.val, splits.test) if store
+        (of_type(Resident, store).images, store.targets.labels) for store in (splits.train, splits.val, splits.test) if store
     ]
 
 

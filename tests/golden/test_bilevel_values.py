@@ -63,7 +63,7 @@ def test_outer_gradient_of_a_linear_model(name: str) -> None:
     goal = objective(Classification(weighs=[weigh]), None)
     theta, bias = (goal.network.get_parameter(f"head.{name}").detach().numpy() for name in ("weight", "bias"))
     (x, y), (xm, ym) = (
-        (b.inputs.double().flatten(1).numpy() / 128 - 1, b.targets.primary.numpy()) for b in (STREAMS["main"], STREAMS["meta"])
+        (b.inputs.double().flatten(1).numpy() / 128 - 1, b.targets.labels.numpy()) for b in (STREAMS["main"], STREAMS["meta"])
     )
     p = softmax(x @ theta.T + bias)
     losses = -np.log(p[np.arange(len(y)), y])
@@ -93,7 +93,7 @@ def test_outer_gradient_of_a_residual_network(name: str, virtual: str) -> None:
         stepped = [p for n, p in copy.network.named_parameters() if virtual == "*" or "head" in n]
         PlainStep()(copy, torch.optim.SGD(stepped, RATE), STREAMS)
         meta = STREAMS["meta"]
-        return F.cross_entropy(copy.network.predict(copy.prepare(meta.inputs)).logits, meta.targets.primary).item()  # type: ignore[arg-type]
+        return F.cross_entropy(copy.network.predict(copy.prepare(meta.inputs)).logits, meta.targets.labels).item()  # type: ignore[arg-type]
 
     assert gradient.abs().max() > 1e-5
     torch.testing.assert_close(gradient, differences(meta_loss, phi), rtol=1e-4, atol=1e-8)

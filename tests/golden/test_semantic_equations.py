@@ -41,7 +41,7 @@ def meta_loss(goal: Objective, stepped: list[nn.Parameter]) -> float:
     PlainStep()(goal, torch.optim.SGD(stepped, RATE), STREAMS)
     meta = STREAMS["meta"]
     logits = goal.network.predict(goal.prepare(meta.inputs)).need("logits")
-    return F.cross_entropy(logits, meta.targets.primary).item()
+    return F.cross_entropy(logits, meta.targets.labels).item()
 
 
 @pytest.mark.parametrize("virtual", ["*", "*head*"])

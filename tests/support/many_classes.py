@@ -94,7 +94,7 @@ def main(folder: str, gigabytes: str, images: str) -> None:
     made.fit()
     found, scores = made.measure()
     assert not made.lost, made.lost
-    file, labels = Path(folder, "predictions.npz"), run.splits.test.targets.primary.numpy()
+    file, labels = Path(folder, "predictions.npz"), run.splits.test.targets.labels.numpy()
     save_arrays(file, test_labels=labels, **{f"test_scores_{name}": tensor.numpy() for name, tensor in scores.items()})
     del scores
 

@@ -58,8 +58,10 @@ def save_run(
     dataset: str = "cifar100_lt",
     data: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes result.json and predictions.npz of a run. Returns its folder. labels: (N,) classes, or (N, C) bool. counts: training
-    images per class."""
+    """Writes result.json and predictions.npz of a run. Returns its folder.
+
+    labels: (N,) classes, or (N, C) bool. counts: training images per class.
+    """
     predictors: dict[str, list[str]] = {name: [] for name in scores}
     plan = record(method, seed, dataset=dataset, counts=list(counts), predictors=predictors, config=config, data=data)
     several, stats = labels.ndim == 2, ClassStats(torch.tensor(counts))

@@ -170,9 +170,9 @@ def test_the_gradient_equals_central_differences_of_the_formula(adjusts: tuple[s
 def test_the_plain_loss_equals_torchs_cross_entropy() -> None:
     logits, targets = example(8, 1)
     found = classification((), ()).loss(logits, targets, Outputs(logits=logits))
-    torch.testing.assert_close(found, nn.functional.cross_entropy(logits, targets.primary))
+    torch.testing.assert_close(found, nn.functional.cross_entropy(logits, targets.labels))
     weighted = classification((), ("effective_number",)).loss(logits, targets, Outputs(logits=logits))
-    expected = nn.functional.cross_entropy(logits, targets.primary, torch.tensor(effective(0.99), dtype=torch.float64))
+    expected = nn.functional.cross_entropy(logits, targets.labels, torch.tensor(effective(0.99), dtype=torch.float64))
     torch.testing.assert_close(weighted, expected, rtol=1e-6, atol=0)
 
 

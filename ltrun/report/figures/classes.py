@@ -1,4 +1,4 @@
-"""Figure of per-class accuracy or average precision, from the most frequent class to the rarest, above the number of training images."""
+"""Figure of accuracy or average precision by class, from the most frequent class to the rarest, above their training images."""
 
 from __future__ import annotations
 

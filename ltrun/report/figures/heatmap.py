@@ -26,12 +26,12 @@ COLOURS = "Blues"  # from almost white to dark, so that it prints in grey
 EMPTY = "0.85"  # grey of cells without a number
 DARK = 30  # percent above which numbers are written in white
 SEVERAL = (
-    "Row: the test images with a label. Diagonal: share in which the label is predicted (recall). Elsewhere: share in which the "
-    "class of the column is predicted and is no label of the image. A row may add up to more or less than 100%."
+    "Row: the test images with a label. Diagonal: share in which the label is predicted (recall). Elsewhere: share in which "
+    "the class of the column is predicted and is no label of the image. A row may add up to more or less than 100%."
 )
 SEVERAL_BY_GROUP = (
-    "Row: the test images with a label. Recall: share in which the label is predicted. False: share in which a class of the group "
-    "is predicted that is no label of the image. A row may add up to more or less than 100%."
+    "Row: the test images with a label. Recall: share in which the label is predicted. False: share in which a class of the "
+    "group is predicted that is no label of the image. A row may add up to more or less than 100%."
 )
 
 

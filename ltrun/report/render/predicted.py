@@ -50,8 +50,10 @@ SEVERAL = ["labels", "probabilities", "likeliest", "likeliest_probabilities"]  #
 
 
 def columns(top: int | None) -> list[str]:
-    """Returns the columns of CSV and Parquet: image, class, probability, class_2, probability_2 ..., problem; for several labels
-    per image, SEVERAL between the first and the last. top: number of classes of each image; None for several labels."""
+    """Returns the columns of CSV and Parquet: image, class, probability, class_2, probability_2 ..., problem.
+
+    top: the number of classes of each image; None for images of several labels, with SEVERAL between image and problem.
+    """
     if top is None:
         return ["image", *SEVERAL, "problem"]
     pairs = (f"{name}{'' if rank == 1 else f'_{rank}'}" for rank in range(1, top + 1) for name in ("class", "probability"))

@@ -67,7 +67,7 @@ def test_new_maps_are_tail_maps_plus_moved_differences() -> None:
     assert len(rows) == 12 and set(rows.tolist()) == set(range(6))
     new = [n for n, row in enumerate(rows.tolist()) if not torch.equal(streams["main"].inputs[n], main.inputs[row])]
     assert {0, 4}.isdisjoint(rows[new].tolist()) and len(new) >= 4, "four new maps, each at least once"
-    assert torch.equal(streams["main"].targets.primary, main.targets.primary[rows])
+    assert torch.equal(streams["main"].targets.labels, main.targets.labels[rows])
     losses["vector"].backward()
     assert part.generator.transform.weight.grad is not None and part.generator.centres.grad is None
     assert not present(part.generator.pairs.linear.weight.grad).any(), "frozen"
@@ -210,7 +210,7 @@ def test_fused_maps_have_the_label_of_the_tail_map_before_them() -> None:
     streams, losses = part({"main": main, "fused": other}, "layer3")
     assert losses == {} and set(streams) == {"main"}
     found = streams["main"]
-    assert found.targets.primary.tolist() == [0, 1, 2, 1, 3, 3, 3, 2, 2]
+    assert found.targets.labels.tolist() == [0, 1, 2, 1, 3, 3, 3, 2, 2]
     assert found.rows.tolist() == [0, 1, 2, 0, 1, 1, 1, 4, 4]
     assert torch.equal(found.inputs[:3], main.inputs)
     for row in (0, 1, 4):  # no tail map before the first; tail maps themselves

@@ -60,11 +60,11 @@ class HostSampler(Sampler):
     """Draws by labels wherever they lie."""
 
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
-        return torch.multinomial(torch.ones_like(targets.primary, dtype=torch.float), len(targets), generator=generator)
+        return torch.multinomial(torch.ones_like(targets.labels, dtype=torch.float), len(targets), generator=generator)
 
 
 def test_a_sampler_that_draws_on_the_device_is_told_to_use_the_host(tmp_path: Path) -> None:
     choice = option(tmp_path, "resampling", {"sampler": target(HostSampler)})
     recipe = choice.library.bound(quick(choice, device.EPOCHS))
     sentence = sentence_of(device.device_has_the_bits_of_the_host, recipe, tmp_path / "run")
-    assert sentence.endswith("take the labels to the generator: targets.primary.to(generator.device)")
+    assert sentence.endswith("take the labels to the generator: targets.labels.to(generator.device)")

@@ -51,7 +51,7 @@ class Remembering(Shuffled):
 class Looping(Shuffled):
     def draw(self, targets: Labels, clock: Clock, generator: torch.Generator) -> Tensor:
         rows = super().draw(targets, clock, generator)
-        for _ in range(int(targets.primary.max())):
+        for _ in range(int(targets.labels.max())):
             rows = rows + 0
         return rows
 

@@ -102,7 +102,7 @@ class Indexing(Still):
         self.weights = [torch.ones(10)]
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:
-        return super().forward(outputs, streams) * self.weights[0][streams["main"].targets.primary].mean()
+        return super().forward(outputs, streams) * self.weights[0][streams["main"].targets.labels].mean()
 
 
 class Numeric(Still):

@@ -136,9 +136,9 @@ def test_a_class_without_test_images_is_warned_of_and_not_measured(
         caplog.clear()
         splits = ImageFolder(str(photos), image_size=8).open(CPU)
         tested = splits.test if split == "test" else present(splits.val)
-        assert torch.bincount(tested.targets.primary).tolist() == [2]
+        assert torch.bincount(tested.targets.labels).tolist() == [2]
         assert f"{photos / split} has no images of class 'bee'" in caplog.text
-        assert measure(torch.eye(2)[[0, 0]], tested.targets.primary, splits.stats)["per_class"] == [1.0, None]
+        assert measure(torch.eye(2)[[0, 0]], tested.targets.labels, splits.stats)["per_class"] == [1.0, None]
         shutil.rmtree(photos / split / "bee", ignore_errors=True)
     shutil.rmtree(photos / split / "ant")
     (photos / split / "bee").mkdir()

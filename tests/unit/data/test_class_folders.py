@@ -27,7 +27,7 @@ def test_train_and_test_folders_become_splits(tmp_path: Path) -> None:
     splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
     assert splits.names == ("ant", "bee", "cat")
     assert splits.stats.counts.tolist() == [4, 2, 9]
-    assert torch.bincount(splits.test.targets.primary).tolist() == [2, 3, 1]
+    assert torch.bincount(splits.test.targets.labels).tolist() == [2, 3, 1]
     assert (splits.input_shape[0], splits.val) == (3, None)
 
 
@@ -47,7 +47,7 @@ def test_without_a_test_folder_a_fifth_is_held_out(tmp_path: Path, below: str) -
     class_folders(tmp_path / below, {"a": 40, "b": 10, "c": 2})
     splits = ImageFolder(str(tmp_path), image_size=32).open(CPU)
     assert splits.stats.counts.tolist() == [32, 8, 1]
-    assert torch.bincount(splits.test.targets.primary).tolist() == [8, 2, 1]
+    assert torch.bincount(splits.test.targets.labels).tolist() == [8, 2, 1]
     everything = torch.cat([pixels_of(splits.train), pixels_of(splits.test)])
     assert len(torch.unique(everything.flatten(1), dim=0)) == 52
     assert same(splits, ImageFolder(str(tmp_path), image_size=32).open(CPU))

@@ -26,7 +26,7 @@ def test_accents_match_in_either_unicode_form(tmp_path: Path, train: Literal["NF
         class_folders(tmp_path / split, {name: 2, "Wolf": 2}, size=8)
     splits = ImageFolder(str(tmp_path), image_size=8).open(CPU)
     assert splits.names == (names["train"], "Wolf")
-    assert torch.bincount(splits.test.targets.primary).tolist() == [2, 2]
+    assert torch.bincount(splits.test.targets.labels).tolist() == [2, 2]
 
 
 @pytest.mark.parametrize(("one", "other"), [("Bär", "Ba\u0308r"), ("ant", "ant "), ("ant", " ant")])

@@ -25,7 +25,7 @@ def test_each_row_of_a_folder_is_the_file_that_it_names(tmp_path: Path, streamed
     for store in filter(None, (splits.train, splits.val, splits.test)):
         found = [np.asarray(Image.open(tmp_path / name)) for name in store.files]
         assert len(store.files) == len(store)
-        assert [Path(name).parent.name for name in store.files] == [splits.names[c] for c in store.targets.primary.tolist()]
+        assert [Path(name).parent.name for name in store.files] == [splits.names[c] for c in store.targets.labels.tolist()]
         if not streamed:
             assert np.array_equal(np.stack(found), images_of(store))
 

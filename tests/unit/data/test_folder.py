@@ -45,7 +45,7 @@ def test_cifar_keeps_label_order(tmp_path: Path) -> None:
 def test_validation_holds_out_a_share_of_each_class(skewed: Path) -> None:
     splits = ImageFolder(str(skewed), image_size=4, validation=0.1).open(CPU)
     val = present(splits.val)
-    assert torch.bincount(val.targets.primary).tolist() == [1, 6, 3, 15, 1, 22]
+    assert torch.bincount(val.targets.labels).tolist() == [1, 6, 3, 15, 1, 22]
     assert splits.stats.counts.tolist() == [11, 54, 27, 135, 11, 198]
     assert len(torch.unique(torch.cat([pixels_of(val), pixels_of(splits.train)]).flatten(1), dim=0)) == sum(SKEWED.values())
 
@@ -54,7 +54,7 @@ def test_a_class_with_one_image_keeps_it_for_training(tmp_path: Path, caplog: py
     class_folders(tmp_path / "train", {"ant": 10, "bee": 1}, size=4)
     class_folders(tmp_path / "test", {"ant": 1, "bee": 1}, size=4)
     splits = ImageFolder(str(tmp_path), image_size=4, validation=0.2).open(CPU)
-    assert torch.bincount(present(splits.val).targets.primary).tolist() == [2]
+    assert torch.bincount(present(splits.val).targets.labels).tolist() == [2]
     assert "class 'bee': one image to train on, so none is held out for validation" in caplog.messages
 
 
@@ -84,7 +84,7 @@ def test_too_large_a_validation_per_class_is_refused_with_values_that_fit(skewed
     assert "dataset.validation_per_class=11 or less" in sentence
     assert "dataset.validation=0.1" in sentence
     val = present(ImageFolder(str(skewed), image_size=4, validation_per_class=11).open(CPU).val)
-    assert (np.bincount(val.targets.primary) == 11).all()
+    assert (np.bincount(val.targets.labels) == 11).all()
 
 
 def test_a_second_validation_split_is_refused(skewed: Path) -> None:

@@ -63,7 +63,7 @@ def test_rows_have_the_pixels_labels_and_names_of_their_files(tmp_path: Path) ->
     expected = {image.transpose(2, 0, 1).tobytes(): label for image, label in zip(PIXELS, LABELS, strict=True)}
     for store in (splits.train, splits.test):
         images = pixels_of(store).numpy()
-        assert [expected[image.tobytes()] for image in images] == store.targets.primary.tolist()
+        assert [expected[image.tobytes()] for image in images] == store.targets.labels.tolist()
     assert torch.equal(pixels_of(splits.test), torch.from_numpy(PIXELS[16:].transpose(0, 3, 1, 2).copy()))
 
 

@@ -54,7 +54,7 @@ def test_resident_opens_batches_in_the_order_asked_for() -> None:
         assert torch.equal(batch.rows, rows)
         assert batch.inputs.dtype == torch.uint8
         assert torch.equal(batch.inputs[:, 0, 0, 0].long(), rows)
-        assert torch.equal(batch.targets.primary, rows % 4)
+        assert torch.equal(batch.targets.labels, rows % 4)
     assert list(store.open([])) == []
 
 
@@ -91,7 +91,7 @@ def test_digits_are_balanced_in_test_and_long_tailed_in_training() -> None:
     stats = splits.stats
     assert stats.counts.tolist() == [128, 89, 62, 43, 30, 21, 14, 10, 7, 5]
     assert all(mask.any() for mask in stats.shots().values())
-    assert torch.bincount(splits.test.targets.primary).tolist() == [50] * 10
+    assert torch.bincount(splits.test.targets.labels).tolist() == [50] * 10
     assert (splits.input_shape[0], splits.names[3], splits.val, splits.skipped) == (1, "three", None, 0)
     assert pixels_of(splits.train).shape[1:] == (1, 8, 8)
     assert (pixels_of(splits.train).min(), pixels_of(splits.train).max()) == (0, 255)
@@ -104,7 +104,7 @@ def test_digits_never_change_and_share_no_image_between_splits() -> None:
     again = DigitsLT(validation_per_class=10).open(CPU)
     assert same(first, again)
     assert first.val is not None
-    assert torch.bincount(first.val.targets.primary).tolist() == [10] * 10
+    assert torch.bincount(first.val.targets.labels).tolist() == [10] * 10
     everything = torch.cat([pixels_of(store) for store in (first.train, first.val, first.test)])
     assert len(torch.unique(everything.flatten(1), dim=0)) == len(everything)
 
@@ -133,7 +133,7 @@ def test_parquet_is_found_in_every_usual_folder(tmp_path: Path, layout: str, ima
     write_parquet(folder / "test-00000-of-00001.parquet", cells, labels.tolist(), image, "label")
     splits = CIFARLT(10, str(tmp_path), profile="as_is").open(CPU)
     assert (images_of(splits.test) == images).all()
-    assert splits.test.targets.primary.tolist() == labels.tolist()
+    assert splits.test.targets.labels.tolist() == labels.tolist()
     assert len(splits.train) == 40
     assert splits.names[0] == "airplane"
 
@@ -143,7 +143,7 @@ def test_parquet_pixels_and_labels_stay_together(tmp_path: Path) -> None:
     splits = CIFARLT(10, str(tmp_path), imbalance=4, validation_per_class=2).open(CPU)
     where = {pixels.tobytes(): row for row, pixels in enumerate(images)}
     rows = [where[pixels.tobytes()] for pixels in images_of(splits.train)]
-    assert labels[rows].tolist() == splits.train.targets.primary.tolist()
+    assert labels[rows].tolist() == splits.train.targets.labels.tolist()
     assert splits.val is not None
     assert len(splits.val) == 20
     assert not {where[pixels.tobytes()] for pixels in images_of(splits.val)} & set(rows)
@@ -206,7 +206,7 @@ def test_class_folders_serve_as_cifar_with_a_warning_about_their_order(
     splits = CIFARLT(10, str(tmp_path), imbalance=3).open(CPU)
     assert splits.stats.counts.tolist()[0] == 6
     assert splits.stats.counts.tolist()[-1] == 2
-    assert torch.bincount(splits.test.targets.primary).tolist() == [6] * 10
+    assert torch.bincount(splits.test.targets.labels).tolist() == [6] * 10
     assert "order" in caplog.text
 
 
@@ -228,7 +228,7 @@ def test_cifar100_has_its_known_sizes_means_and_deviations(from_parquet: Splits)
         share = np.bincount(pixels_of(from_parquet.train)[:, channel].flatten().numpy(), minlength=256) / (50_000 * 1024)
         assert (share * levels).sum() == pytest.approx(mean, abs=1e-5)
         assert np.sqrt((share * levels**2).sum() - (share * levels).sum() ** 2) == pytest.approx(std, abs=1e-5)
-    assert torch.bincount(from_parquet.test.targets.primary).tolist() == [100] * 100
+    assert torch.bincount(from_parquet.test.targets.labels).tolist() == [100] * 100
 
 
 @pytest.mark.slow

@@ -45,8 +45,8 @@ def test_a_table_has_the_splits_and_classes_of_its_rows(tmp_path: Path) -> None:
     splits = source(write(tmp_path, SPLIT)).open(CPU)
     assert splits.names == ("ant", "bee")
     assert splits.stats.counts.tolist() == [4, 3]
-    assert splits.test.targets.primary.tolist() == [1, 1]
-    assert present(splits.val).targets.primary.tolist() == [0]
+    assert splits.test.targets.labels.tolist() == [1, 1]
+    assert present(splits.val).targets.labels.tolist() == [0]
     assert sorted(present(splits.train.files)) == ["a0.png", "a1.png", "a2.png", "a3.png", "b0.png", "b1.png", "b2.png"]
 
 
@@ -58,7 +58,7 @@ def test_every_row_has_the_pixels_of_its_file(tmp_path: Path) -> None:
     assert sorted(names) == ["b0.png", "b1.png", "sub/a0.png", "sub/a1.png"]
     order = [[row[0] for row in rows].index(name) for name in names]
     assert torch.equal(pixels_of(splits.train), images[order])
-    assert splits.train.targets.primary.tolist() == [int(str(rows[n][1])) for n in order]
+    assert splits.train.targets.labels.tolist() == [int(str(rows[n][1])) for n in order]
 
 
 def test_without_a_column_for_splits_test_images_are_held_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

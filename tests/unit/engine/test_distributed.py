@@ -190,7 +190,7 @@ def check_evaluation_counts_every_image_once_for_any_size(ranks: Ranks) -> None:
         for one in (ranks, ALONE):
             pairs = list(evaluated(network, context(ranks=one, evaluation_batch=size), "test", {"logits"}))
             found[one] = torch.cat([outputs.need("logits") for outputs, _ in pairs])
-            assert torch.cat([targets.primary for _, targets in pairs]).tolist() == digits()[1].targets.primary.tolist()
+            assert torch.cat([targets.labels for _, targets in pairs]).tolist() == digits()[1].targets.labels.tolist()
         torch.testing.assert_close(found[ranks], found[ALONE])
 
 
@@ -214,7 +214,7 @@ def check_a_streamed_store_decodes_every_image_on_one_rank(ranks: Ranks) -> None
     cuts = [Draws(RandomCrop(8), rows.numpy().astype(np.uint64)) for rows in plan]
     for found, expected in zip(ranks.open(store, plan, cuts=cuts), digits()[0].open(plan), strict=True):
         assert torch.equal(found.inputs, expected.inputs) and torch.equal(found.rows, expected.rows)
-        assert torch.equal(found.targets.primary, expected.targets.primary)
+        assert torch.equal(found.targets.labels, expected.targets.labels)
     counts = [torch.empty(1) for _ in range(ranks.world)]
     torch.distributed.all_gather(counts, torch.tensor([float(store.count)]))  # type: ignore[attr-defined]
     assert sum(map(float, counts)) == 10 + 3 * 5 + 7  # five rows cannot be shared by three ranks

@@ -53,7 +53,7 @@ def test_outputs_cover_the_whole_split_in_order_at_any_batch_size(kind: str) -> 
             if value is not None:
                 torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
                 assert not value.requires_grad and value.device.type == "cpu"
-    assert torch.equal(evidence().labels, store.targets.primary)
+    assert torch.equal(evidence().labels, store.targets.labels)
 
 
 @pytest.mark.parametrize("kind", ["plain", "experts"])

@@ -190,8 +190,8 @@ def test_a_stage_builds_its_classification_loss_from_its_own_parts(tmp_path: Pat
         (term,) = run.objective.terms.values()
         assert isinstance(term, Classification)
         kinds.append([[type(p).__name__ for p in parts] for parts in (term.adjusts, term.weighs, [term.criterion])])
-    plain = [[], [], ["SoftmaxCrossEntropy"]]
-    assert kinds == [[["LDAM"], ["Focal"], ["SoftmaxCrossEntropy"]], plain]
+    plain = [[], [], ["CrossEntropy"]]
+    assert kinds == [[["LDAM"], ["Focal"], ["CrossEntropy"]], plain]
 
 
 # ------------------------------------------------------------------------------------- CMO + mixup + LDAM + DRW + cosine
@@ -218,7 +218,7 @@ def test_cmo_mixup_ldam_drw_and_cosine_in_one_step(epoch: int, order: list[str],
     batch = streams["main"]
 
     index, weight = batch.targets.index, batch.targets.weight
-    main, tail = drawn["main"].targets.primary, drawn["tail"].targets.primary
+    main, tail = drawn["main"].targets.labels, drawn["tail"].targets.labels
     assert list(streams) == ["main"] and torch.equal(batch.rows, rows["main"])
     torch.testing.assert_close(weight.sum(1), torch.ones(32))
     assert (weight >= 0).all() and (weight <= 1).all()

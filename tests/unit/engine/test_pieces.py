@@ -43,7 +43,7 @@ class Doubler(FeatureMixer):
 
     def forward(self, streams: Streams, point: str) -> tuple[dict[str, Batch], dict[str, Tensor]]:
         batch = streams["main"]
-        other = Labels.hard((batch.targets.primary + 1) % 3)
+        other = Labels.hard((batch.targets.labels + 1) % 3)
         targets = Labels(torch.cat([batch.targets.index, other.index]), torch.cat([batch.targets.weight, other.weight]))
         twice = {"inputs": batch.inputs.repeat(2, 1), "rows": batch.rows.repeat(2), "targets": targets}
         return {"main": batch.replace(**twice)}, {}

@@ -73,7 +73,7 @@ def _agrees(channels: int, size: str, channels_last: bool, padding: int, flip: b
     torch.manual_seed(3)
     found, later = fused(next(store.open([rows], late=late))), torch.rand(1)
     same = torch.equal(found.inputs, expected) and found.inputs.stride() == expected.stride()
-    return same and torch.equal(found.rows, rows) and torch.equal(found.targets.primary, rows) and torch.equal(after, later)
+    return same and torch.equal(found.rows, rows) and torch.equal(found.targets.labels, rows) and torch.equal(after, later)
 
 
 def trainings(folder: str) -> dict[str, list[Any]]:

@@ -41,8 +41,8 @@ def moved_by_hand(features: Tensor, weight: Tensor, bias: Tensor, targets: Label
     """The logits of each row from a classifier that its class has moved, class by class, as in the authors' loop."""
     found = torch.empty(8, 5, dtype=torch.float64)
     size, number = torch.cat([weight.flatten(), bias]).norm(), weight.numel() + bias.numel()
-    for label in targets.primary.unique():
-        rows = targets.primary == label
+    for label in targets.labels.unique():
+        rows = targets.labels == label
         tensors = [weight.clone().requires_grad_(), bias.clone().requires_grad_()]
         loss = row_losses(F.linear(features, *tensors), targets)[rows].mean()
         steps = []

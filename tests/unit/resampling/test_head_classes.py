@@ -22,7 +22,7 @@ def test_each_image_of_the_head_classes_is_drawn_once(share: float, classes: lis
     )
     sampler = HeadClasses(share, stats=ClassStats(COUNTS))
     rows = sampler.draw(targets, CLOCK, torch.Generator().manual_seed(0))
-    expected = torch.isin(targets.primary, torch.tensor(classes)).nonzero()[:, 0]
+    expected = torch.isin(targets.labels, torch.tensor(classes)).nonzero()[:, 0]
     assert torch.equal(rows.sort().values, expected) and not torch.equal(rows, expected), "in random order"
     assert torch.equal(rows, sampler.draw(targets, CLOCK, torch.Generator().manual_seed(0)))
 

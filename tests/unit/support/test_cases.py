@@ -12,7 +12,7 @@ from tests.support.training import N
 
 def test_the_small_set_has_the_stated_counts_and_no_duplicates() -> None:
     train, test = digits()
-    assert torch.equal(torch.bincount(train.targets.primary), COUNTS) and len(test) == 30
+    assert torch.equal(torch.bincount(train.targets.labels), COUNTS) and len(test) == 30
     assert len(train.images.flatten(1).unique(dim=0)) == N, "no image occurs twice"
     network = trainer(bound(small(composed(), epochs=1)), Path("/nowhere")).network()
     assert set(accuracies(network)) == {"test", "val"}

@@ -59,7 +59,7 @@ def test_tail_features_beside_head_features_are_replaced() -> None:
     assert losses == {} and set(streams) == {"main"}
     found = streams["main"].inputs
     for row, replaced in enumerate([True, True, False, False, True]):
-        tail, head = int(main.targets.primary[row]), int(source.targets.primary[row])
+        tail, head = int(main.targets.labels[row]), int(source.targets.labels[row])
         virtual = part.centres[tail] + (source.inputs[row] - part.centres[head]) @ part.projection
         torch.testing.assert_close(found[row], virtual if replaced else main.inputs[row])
     found.sum().backward()

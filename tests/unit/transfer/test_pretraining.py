@@ -18,11 +18,11 @@ def test_the_four_turns_are_equally_frequent_and_name_the_rotation() -> None:
     torch.manual_seed(0)
     images = torch.randn(10, 1, 4, 4)
     mixed = Rotations()({"main": batch_of(images, torch.full((10,), 7))})["main"]
-    turns = mixed.targets.primary
+    turns = mixed.targets.labels
     assert mixed.targets.index.shape == (10, 1) and set(turns.bincount(minlength=4).tolist()) <= {2, 3, 1}
     for image, rotated, turn in zip(images, mixed.inputs, turns.tolist(), strict=True):
         assert torch.equal(rotated, image.rot90(turn, (1, 2)))
-    orders = {tuple(Rotations()({"main": batch_of(images)})["main"].targets.primary.tolist()) for _ in range(5)}
+    orders = {tuple(Rotations()({"main": batch_of(images)})["main"].targets.labels.tolist()) for _ in range(5)}
     assert len(orders) > 1
 
 
@@ -37,7 +37,7 @@ def test_the_rotation_is_predicted_by_a_layer_of_its_own() -> None:
     features = torch.randn(8, 6, requires_grad=True)
     loss = part({"main": Outputs(features=features)}, {"main": batch})
     loss.backward()
-    expected = -part.turns(features).log_softmax(1)[torch.arange(8), batch.targets.primary].mean()
+    expected = -part.turns(features).log_softmax(1)[torch.arange(8), batch.targets.labels].mean()
     torch.testing.assert_close(loss, expected)
     assert features.grad is not None and part.turns.weight.grad is not None
 
