@@ -24,8 +24,8 @@ class Rebalanced(Weigh):
 
     P is the chance to draw image i for class j over the chance to draw it for any of its labels k, where each class is drawn
     as often: (1 / n_j) / sum_k 1 / n_k. So it takes back what class-aware sampling repeats for the sake of other labels.
-    alpha, beta and mu are the authors' values for VOC-LT; mu is 0.2 for COCO-LT. An image without labels has P = 0; mixed labels
-    enter the sum by their share. The loss is the plain mean over images and classes.
+    alpha, beta and mu are the authors' values for VOC-LT; mu is 0.2 for COCO-LT. An image without labels has P = 0; mixed
+    labels enter the sum by their share. The loss is the plain mean over images and classes.
 
     Wu et al., 2020, arXiv 2007.09654.
     """

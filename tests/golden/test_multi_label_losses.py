@@ -173,7 +173,7 @@ def test_the_other_averages_of_the_class_balanced_loss(wu: Wu) -> None:
             images = [n for n, y in zip(counts, row, strict=True) if y]
             n = sum(images) / len(images) if mode == "average_n" else min(images)
             expected.append([(1 - 0.9) / (1 - 0.9**n)] * 20)
-        close(weights_of_several(wu.hot, wu.counts.double(), 0.9, mode), expected, 1e-9)  # type: ignore[arg-type]
+        close(weights_of_several(wu.hot, wu.counts.double(), 0.9, mode), expected, 1e-9)
 
 
 ONE_LABEL = "one label per row: test_equalization_values.py"

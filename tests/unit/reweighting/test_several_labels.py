@@ -81,7 +81,7 @@ def test_a_row_without_labels() -> None:
     weights = entries(Rebalanced(stats=STATS), empty, LOGITS[:1])
     torch.testing.assert_close(weights, torch.full((1, 5), 0.1 + 1 / (1 + math.exp(3))))
     for mode in ("average_w", "average_n", "min_n"):
-        part = EffectiveNumber(0.9, mode=mode, scaled=False, stats=STATS)  # type: ignore[arg-type]
+        part = EffectiveNumber(0.9, mode=mode, scaled=False, stats=STATS)
         torch.testing.assert_close(entries(part, empty, LOGITS[:1]), torch.full((1, 5), 0.1))
 
 
