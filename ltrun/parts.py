@@ -8,14 +8,13 @@ compiled steps see them. Constructor arguments come from the configuration, but 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltrun.backbone import Backbone, Piece
+from ltrun.cuts import Crop, Frames
 from ltrun.descent import Descent, Objective, Outcome
 from ltrun.evidence import EVIDENCE, Evidence
 from ltrun.metrics import BOTH, SINGLE_LABEL
@@ -59,26 +58,6 @@ class Prepare(Part):
     def forward(self, inputs: Tensor) -> Tensor:
         """Converts (B, ...) as stored to (B, ...) float32."""
         raise NotImplementedError
-
-
-class Crop(Protocol):
-    """A random crop of a whole photograph. size: pixels of a side of the result. interpolation: of its scaling."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def interpolation(self) -> Literal["bilinear", "bicubic"]: ...
-    def box(self, height: int, width: int, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
-        """Returns top, left, height and width of the part to keep. draws: (40,) uniform numbers from 0 to below 1."""
-
-
-class Frames(Protocol):
-    """A random choice of the frames of a video. count: number of frames that it draws."""
-
-    @property
-    def count(self) -> int: ...
-    def rows(self, frames: int, draws: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Returns (count,) numbers of frames, in order. draws: (count,) uniform numbers from 0 to below 1."""
 
 
 class Augment(Part):

@@ -23,7 +23,7 @@ from ltrun.augmentation.mamix import MAMix
 from ltrun.augmentation.manifold_mixup import ManifoldMixup
 from ltrun.augmentation.metasaug import MetaSAug
 from ltrun.augmentation.mixup import Mixup
-from ltrun.augmentation.ofa import Confusing, OFA
+from ltrun.augmentation.ofa import OFA, Confusing
 from ltrun.augmentation.photometric_distortion import PhotometricDistortion
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
@@ -39,4 +39,9 @@ from ltrun.augmentation.stretched_crop import StretchedCrop
 from ltrun.augmentation.trivial_augment import TrivialAugment
 from ltrun.augmentation.unimix import UniMix
 
-__all__ = ["AugMix", "AutoAugment", "Blur", "CAM", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout", "FASA", "Flip", "FrameStack", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN", "PhotometricDistortion", "RISDA", "RSG", "RandAugment", "RandomErasing", "RandomFrames", "RandomResizedCrop", "Remix", "Rotation", "SimCLR", "StretchedCrop", "TrivialAugment", "UniMix"]
+__all__ = [
+    "AugMix", "AutoAugment", "Blur", "CAM", "CMO", "ColourJitter", "Confusing", "CropFlip", "CUDA", "CutMix", "Cutout", "FASA",
+    "Flip", "FrameStack", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN",
+    "PhotometricDistortion", "RandAugment", "RandomErasing", "RandomFrames", "RandomResizedCrop", "Remix", "RISDA", "Rotation",
+    "RSG", "SimCLR", "StretchedCrop", "TrivialAugment", "UniMix",
+]  # fmt: skip

@@ -13,4 +13,22 @@ from ltrun.data.stores import Resident, Streamed
 from ltrun.data.table import ImageTable
 from ltrun.data.videolt import VideoLT
 
-__all__ = ["CIFARLT", "COCOLT", "DigitsLT", "Features", "ImageFolder", "ImageLists", "ImageTable", "InFloat32", "Normalise", "ParquetImages", "PublishedLists", "Resident", "Source", "Splits", "Streamed", "VOCLT", "VideoLT"]
+__all__ = [
+    "CIFARLT",
+    "COCOLT",
+    "DigitsLT",
+    "Features",
+    "ImageFolder",
+    "ImageLists",
+    "ImageTable",
+    "InFloat32",
+    "Normalise",
+    "ParquetImages",
+    "PublishedLists",
+    "Resident",
+    "Source",
+    "Splits",
+    "Streamed",
+    "VOCLT",
+    "VideoLT",
+]

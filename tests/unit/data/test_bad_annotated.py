@@ -150,5 +150,5 @@ def test_the_released_lists_have_the_published_counts(
         assert labelled and given.labels.shape == (number, len(known.classes))
         assert int((~given.labels.any(axis=1)).sum()) == empty
         assert "as the published" in compared(given, split, known)
-        with pytest.raises(DataError, match="list of .*-LT, not the"):
+        with pytest.raises(DataError, match=r"list of .*-LT, not the"):
             compared(given, "test" if split == "train" else "train", known)
