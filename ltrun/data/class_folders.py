@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ltrun.data.containers import OnDisk
 from ltrun.data.files import Files
 from ltrun.data.images import SUFFIXES, shown
+from ltrun.data.label_arrays import LabelArray
 from ltrun.data.listed import Listed
 from ltrun.data.stamps import Stamps
 from ltrun.errors import DataError, did_you_mean
@@ -42,17 +43,18 @@ class Folder:
         """Stamps of the image files, which change when the images do."""
         return Stamps.of(self.paths, self.root)
 
-    def listed(self, boundary: Path) -> Listed:
-        """Returns the images as a split of a data set whose root is `boundary`."""
+    def listed(self, boundary: Path, labels: LabelArray | None = None) -> Listed:
+        """Returns the images as a split of a data set whose root is `boundary`. labels: in place of the folders' numbers."""
         files = Files.below(boundary, self.paths).holding(self.stamps.sizes, None, self.stamps.times)
-        return Listed(self.root, OnDisk(self.paths), self.labels, files, self.stamps)
+        return Listed(self.root, OnDisk(self.paths), self.labels if labels is None else labels, files, self.stamps)
 
 
-def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial: bool = False) -> Folder:
+def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial: bool = False, alone: bool = False) -> Folder:
     """Returns the images of a split's class folders. names: the classes of the training split, which this split must have too,
     no more and no less.
 
     Names match however their accents are encoded. partial: whether classes may have no images here; a warning names them.
+    alone: whether there may be one folder alone.
     Raises DataError for a folder without classes or images, and for a symbolic link to a place outside `boundary`.
     """
     inside(root, boundary)
@@ -66,7 +68,7 @@ def scan(root: Path, boundary: Path, names: Sequence[str] | None = None, partial
     if names is not None:
         folders = _same_classes(root, folders, names, partial)
         order = tuple(names)
-    elif len(order) == 1:
+    elif len(order) == 1 and not alone:
         raise DataError(f"{shown(root)} holds a single class, '{order[0]}': add a folder with the images of a second class")
     tell_loose(root, [entry for entry in entries if is_image(entry)])
     paths: list[Path] = []

@@ -1,19 +1,20 @@
-"""Random resized crops of whole photographs, cut where the photographs are decoded."""
+"""Random crops of whole photographs, cut where the photographs are decoded."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltrun.parts import Crop
+from ltrun.parts import Crop, Frames
 
+C = TypeVar("C", bound=Crop | Frames)
 Interpolation = Literal["bilinear", "bicubic"]
 Box = tuple[int, int, int, int]  # top, left, height, width
 
@@ -53,21 +54,44 @@ class RandomCrop:
         return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 
-class Draws(NamedTuple):
-    """Random crops of a batch. keys: (B,) uint64, from which the draws of each crop follow."""
+@dataclass(frozen=True)
+class SideCrop:
+    """A box whose sides are shares of the photograph's, each from `smallest` to 1, scaled to `size` x `size` with antialiasing.
 
-    crop: Crop
+    The box is the first of ten draws that is at most twice as long as wide, else the whole photograph; its aspect is lost.
+    """
+
+    size: int
+    smallest: float = 0.8
+    interpolation: Interpolation = "bilinear"
+
+    def box(self, height: int, width: int, draws: NDArray[np.float64]) -> Box:
+        """Returns the box in a photograph of this size. draws: (DRAWS,) uniform numbers from 0 to below 1."""
+        for tall, wide, down, right in draws.reshape(TRIES, 4):
+            rows = height * (self.smallest + tall * (1 - self.smallest))
+            columns = width * (self.smallest + wide * (1 - self.smallest))
+            if columns / 2 <= rows <= 2 * columns:
+                top, left = down * (height - rows), right * (width - columns)
+                return int(top), int(left), max(1, int(top + rows) - int(top)), max(1, int(left + columns) - int(left))
+        return 0, 0, height, width
+
+
+class Draws(NamedTuple, Generic[C]):
+    """Random crops of the photographs of a batch, or frames of its videos. keys: (B,) uint64, from which the draws of each row
+    follow."""
+
+    crop: C
     keys: NDArray[np.uint64]
 
-    def take(self, rows: slice) -> Draws:
+    def take(self, rows: slice) -> Draws[C]:
         return Draws(self.crop, self.keys[rows])
 
 
-def drawn(crop: Crop, seed: int, plan: Sequence[Tensor]) -> list[Draws]:
+def drawn(crop: C, seed: int, plan: Sequence[Tensor]) -> list[Draws[C]]:
     """Returns the crops of the batches of an epoch. plan: the row numbers of each batch.
 
     The draws of a crop depend on the seed, the row and how often the row came before in the epoch: not on the process that
-    decodes it, and a repeated photograph is cut anew.
+    reads it, and a repeated photograph is cut anew.
     """
     rows = torch.cat(list(plan)).cpu().numpy()
     with np.errstate(over="ignore"):

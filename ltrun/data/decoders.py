@@ -28,6 +28,7 @@ from ltrun.data.images import (
 )
 from ltrun.errors import DataError
 from ltrun.machine import cores, end_with_parent, processes_here, shorten_sockets
+from ltrun.parts import Crop
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -39,7 +40,7 @@ class Order(NamedTuple):
     """What a worker decodes: (B,) numbers of images, and their random crops; None for the view of evaluation."""
 
     images: NDArray[np.int64]
-    draws: Draws | None = None
+    draws: Draws[Crop] | None = None
 
 
 class Read(NamedTuple):
@@ -63,12 +64,12 @@ class Images:
     def __getitem__(self, order: Order) -> Read:
         numbers = order.images.tolist()
         sources: list[Encoded] = [partial(self.container.read, number) for number in numbers]
-        if order.draws is None and not (self.leave and self.how.resize):
+        if order.draws is None and not (self.leave and self.how.whole):
             pixels, found = decode_all(sources, self.how, threads=1)
             return Read(torch.from_numpy(pixels), {numbers[row]: reason for row, reason in found.items()}, {})
         return self._views(numbers, sources, order.draws)
 
-    def _views(self, numbers: Sequence[int], sources: Sequence[Encoded], draws: Draws | None) -> Read:
+    def _views(self, numbers: Sequence[int], sources: Sequence[Encoded], draws: Draws[Crop] | None) -> Read:
         from ltrun.data.views import view
 
         crop, uniforms = (draws.crop, uniform(draws.keys)) if draws else (None, [None] * len(sources))
@@ -79,7 +80,7 @@ class Images:
             if self.leave and is_plain_jpeg(content, self.how):
                 read.jpegs[row] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
             else:
-                read.pixels[row] = view(photograph(content, self.how), self.how.size, self.how.resize, crop, uniforms[row])
+                read.pixels[row] = view(photograph(content, self.how), self.how, crop, uniforms[row])
 
         with quiet():
             for row, (number, source) in enumerate(zip(numbers, sources, strict=True)):
@@ -183,7 +184,7 @@ class Decoders:
             whole = [self._alone(int(order.images[row]), jpeg) for row, jpeg in read.jpegs.items()]
         for row, decoded in zip(read.jpegs, whole, strict=True):
             numbers = None if uniforms is None else uniforms[row]
-            pixels[row] = view(decoded, how.size, how.resize, draws.crop if draws else None, numbers)
+            pixels[row] = view(decoded, how, draws.crop if draws else None, numbers)
         return pixels
 
     def _alone(self, number: int, jpeg: Tensor) -> Tensor:

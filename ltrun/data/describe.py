@@ -35,21 +35,26 @@ def describe(
     if splits.skipped:
         were = "image was" if splits.skipped == 1 else "images were"
         lines.append(f"{splits.skipped:,} unreadable {were} left out")
+    labels = splits.train.targets.labels
+    if labels.ndim == 2:
+        each = labels.sum(1)
+        without = f"{int((each == 0).sum()):,} training images without a label"
+        lines.append(f"{each.double().mean():.3g} labels per training image, at most {int(each.max())}; {without}")
     for line in (*lines, *splits.notes):
         console.print(Text(line))
-    console.print(_groups(stats, shots))
+    console.print(_groups(stats, shots, "images" if labels.ndim == 1 else "labels"))
     if chart:
         console.print(_chart(stats, console, shots))
 
 
-def _groups(stats: ClassStats, shots: Shots) -> Table:
+def _groups(stats: ClassStats, shots: Shots, counted: str) -> Table:
     table = Table("", *GROUPS, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     masks = stats.shots(shots.many, shots.few).values()
     table.add_row("training images per class", *shots.ranges().values())
     table.add_row("classes", *(f"{int(mask.sum()):,}" for mask in masks))
-    table.add_row("images", *(f"{int(stats.counts[mask].sum()):,}" for mask in masks))
+    table.add_row(counted, *(f"{int(stats.counts[mask].sum()):,}" for mask in masks))
     return table
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data.files import DIGEST, Digests, Rows
+from ltrun.data.label_arrays import LabelArray, differ
 from ltrun.errors import DataError
 
 END = 4096  # bytes at the end of a file, which tell almost all images of one size apart
@@ -18,7 +19,9 @@ END = 4096  # bytes at the end of a file, which tell almost all images of one si
 log = logging.getLogger(__name__)
 
 
-def first_of_each(names: Sequence[str], labels: Rows, splits: NDArray[np.str_], of: str, at: Callable[[int], str]) -> Rows:
+def first_of_each(
+    names: Sequence[str], labels: LabelArray, splits: NDArray[np.str_], of: str, at: Callable[[int], str]
+) -> Rows:
     """Returns the rows that name an image for the first time, and warns of the others, which repeat a row of their split.
 
     Raises DataError for an image in two splits, whose accuracy would be a memory of training (leakage), and for an image with
@@ -34,7 +37,7 @@ def first_of_each(names: Sequence[str], labels: Rows, splits: NDArray[np.str_], 
             f"{of}: {names[row]} is in {splits[other]} ({at(other)}) and in {splits[row]} ({at(row)}){more}. This is leakage, "
             "and accuracy on such images means nothing: keep each image in one split"
         )
-    if (torn := again[labels[again] != labels[first[again]]]).size:
+    if (torn := again[differ(labels[again], labels[first[again]])]).size:
         row, other = int(torn[0]), int(first[torn[0]])
         more = f", as {_rows(torn.size - 1, 'does', 'do', ' more')}" if torn.size > 1 else ""
         raise DataError(f"{of}: {names[row]} has one label in {at(other)} and another in {at(row)}{more}: keep one of its rows")
@@ -68,7 +71,7 @@ def digests_of_alike(paths: Sequence[Path], sizes: Rows) -> Digests:
     return digests
 
 
-def tell_copies(digests: Digests, labels: Rows, splits: NDArray[np.str_], of: str, shown: Callable[[int], str]) -> None:
+def tell_copies(digests: Digests, labels: LabelArray, splits: NDArray[np.str_], of: str, shown: Callable[[int], str]) -> None:
     """Warns of images of one content in two splits, or with two labels; tells of copies within a class and a split.
 
     digests: (N, 16); all zeros: an image of a content of its own. shown: row -> name of the image in a sentence.
@@ -79,7 +82,7 @@ def tell_copies(digests: Digests, labels: Rows, splits: NDArray[np.str_], of: st
     _, first, inverse = np.unique(digests[rows], axis=0, return_index=True, return_inverse=True)
     other = rows[first][inverse.ravel()]  # of each row, the first row of the same content
     copies, originals = rows[rows != other], other[rows != other]
-    leaks, torn = splits[copies] != splits[originals], labels[copies] != labels[originals]
+    leaks, torn = splits[copies] != splits[originals], differ(labels[copies], labels[originals])
     for log_at, found, where, so in (
         (log.warning, leaks, "another split", "this is leakage, and flatters the accuracy: remove one of each pair"),
         (log.warning, torn & ~leaks, "another class", "one of the labels is wrong, or an image has two: look at them"),

@@ -15,6 +15,7 @@ from ltrun.data.files import Files
 from ltrun.data.images import shown
 from ltrun.data.joins import Join, Root, stays
 from ltrun.data.keys import OWN
+from ltrun.data.label_arrays import counts_of
 from ltrun.data.list_checks import checked
 from ltrun.data.listed import Found, Listed
 from ltrun.data.lists import ImageList, check_apart, class_folders_of, find_lists, names_of, own_classes, read_list
@@ -161,7 +162,8 @@ def joined(
         named = partial(_shown, keys)
         rows = leave_out(~join.absent, missing, shown(given.file), named, looked(root, given, known))
         labels = given.labels[rows]
-        if split == "train" and (lost := np.setdiff1d(given.labels, labels)).size:
+        before, left = (counts_of(some, len(names)) for some in (given.labels, labels))
+        if split == "train" and (lost := np.flatnonzero((before > 0) & (left == 0))).size:
             raise DataError(
                 f"class '{names[lost[0]]}' has no training image left: all that {shown(given.file)} names are missing"
             )

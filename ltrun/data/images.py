@@ -51,6 +51,7 @@ class Decoding:
 
     crop: cut the centre square and scale it to `size`; otherwise an image of another size counts as unreadable. resize: scale
     the shorter side to so many pixels and cut the centre, in place of the largest square; see `ltrun.data.views`.
+    stretch: scale the whole image, whatever its shape, so that nothing is cut and its aspect is lost.
     upright: turn images as their EXIF orientation says.
     grey_range: the values of black and white in grey images of more than 8 bits whose range is not in the file.
     max_pixels: an image that decodes to more pixels is refused, because it would fill the memory.
@@ -62,6 +63,12 @@ class Decoding:
     max_pixels: int = MAX_PIXELS
     resize: int | None = None
     upright: bool = True
+    stretch: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether `ltrun.data.views` makes the view of evaluation from the whole photograph."""
+        return self.stretch or self.resize is not None
 
 
 def decode_all(
@@ -185,10 +192,10 @@ def contents(source: Encoded) -> bytes:
 
 def decoded(content: bytes, how: Decoding) -> NDArray[np.uint8]:
     """Returns (3, size, size) pixels. Raises Unreadable, or Pillow's errors for a damaged image."""
-    if how.resize is not None:
+    if how.whole:
         from ltrun.data.views import view
 
-        return view(photograph(content, how), how.size, how.resize).numpy()
+        return view(photograph(content, how), how).numpy()
     try:
         return _read(io.BytesIO(content), how)
     except ValueError as error:

@@ -8,24 +8,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ltrun.data.containers import Container
 from ltrun.data.files import Files
+from ltrun.data.label_arrays import LabelArray
 from ltrun.data.stamps import Stamps
 
 
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """The N images of one split. root: the folder below which they lie. labels: (N,) int64. files: the names of the images in
-    records, relative with POSIX separators, with sizes and times where known. stamps: of the files on disk that hold the
-    images, one for each image or a few archives; None where they are too many to ask, so that nothing is kept in the cache.
+    """The N images of one split. root: the folder below which they lie. labels: (N,) int64, or (N, C) bool. files: the names of
+    the images in records, relative with POSIX separators, with sizes and times where known. stamps: of the files on disk that
+    hold the images, one for each image or a few archives; None where they are too many to ask, so that nothing is kept in the
+    cache.
     """
 
     root: Path
     images: Container
-    labels: NDArray[np.int64]
+    labels: LabelArray
     files: Files
     stamps: Stamps | None = None
 

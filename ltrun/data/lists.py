@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ltrun.data.images import shown
 from ltrun.data.keys import Keys
+from ltrun.data.label_arrays import LabelArray
 from ltrun.data.source import folder_of, reading
 from ltrun.errors import DataError
 
@@ -24,11 +24,11 @@ SEVERAL = re.compile(r"\.[A-Za-z]+(\s+\d+)+$")  # further labels at the end of w
 
 @dataclass(frozen=True, eq=False)
 class ImageList:
-    """One list. paths: N paths as the list writes them. labels: (N,) int64."""
+    """One list. paths: N paths as the list writes them. labels: (N,) int64, or (N, C) bool."""
 
     file: Path
     paths: Sequence[str]
-    labels: NDArray[np.int64]
+    labels: LabelArray
 
     def keys(self, keys: Keys) -> list[str]:
         """Returns the key of each line. Raises DataError for two lines with one key."""

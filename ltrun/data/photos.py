@@ -12,20 +12,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltrun.data.class_folders import named
 from ltrun.data.containers import Joined
 from ltrun.data.decoded import find_unreadable, read_images
 from ltrun.data.decoders import Decoders
 from ltrun.data.files import Files
 from ltrun.data.images import MAX_PIXELS, Decoding, shown, unreadable
+from ltrun.data.label_arrays import LabelArray, counts_of, having
 from ltrun.data.listed import Found, Listed
 from ltrun.data.missing import check_limit
-from ltrun.data.profiles import LongTail, Profile, Rows, hold_out, refuse_ignored, share
+from ltrun.data.profiles import LongTail, Profile, Rows, refuse_ignored
 from ltrun.data.sample import look_at
 from ltrun.data.source import Source, Splits, folder_of, reading
 from ltrun.data.stores import Resident, Store, Streamed
+from ltrun.data.withheld import check_tested, check_trained, for_testing, for_validation
 from ltrun.errors import ConfigError, DataError
 from ltrun.machine import MOST_WORKERS, free_memory
+from ltrun.metrics import MULTI_LABEL, SINGLE_LABEL
 from ltrun.types import targets_of
 
 RESIDENT_SHARE = 0.5  # share of the free memory that decoded images may take
@@ -40,7 +42,7 @@ class Pixels:
     """The readable images of a split, decoded: (N, 3, size, size) uint8. skipped: number of unreadable images."""
 
     images: NDArray[np.uint8]
-    labels: Rows
+    labels: LabelArray
     files: Files
     skipped: int
 
@@ -54,7 +56,7 @@ class Encoded:
 
     decoders: Decoders
     index: Rows
-    labels: Rows
+    labels: LabelArray
     files: Files
     skipped: int
 
@@ -76,8 +78,10 @@ class Photos(Source):
 
     test_fraction: share of each class, at least one image, that is held out for testing where there is no test split: always
     the same images. validation: share of each class for the validation split: at least one image where the class has two, and
-    never more than half of a class. validation_per_class: images of each class for the validation split; the rarest class
-    limits it. profile, imbalance: a long tail, cut in the order of the sizes of the classes.
+    never more than half of a class. Images of several labels are held out by iterative stratification. validation_per_class:
+    images of each class for the validation split; the rarest class limits it. profile, imbalance: a long tail, cut in the order
+    of the sizes of the classes. These three are for images of one label.
+    stretch: scale whole images to image_size x image_size, without keeping their aspect, in place of the centre square.
     grey_range: [black, white], the values of both in all grey images of more than 8 bits whose files do not say them; None:
     [0, 65535] in 16-bit files, which are refused if all are far darker; other files are refused. max_pixels: of an image as it
     is decoded (a JPEG at the size that its scaling needs); larger images count as unreadable.
@@ -101,9 +105,12 @@ class Photos(Source):
     streamed: bool | Literal["auto"] = "auto"
     workers: int | None = None
     resize: int | None = None
+    stretch: bool = field(default=False, kw_only=True)
+    task: str = field(default=SINGLE_LABEL, kw_only=True)
     random_crops: bool = field(default=False, kw_only=True)
     device_decodes: bool = field(default=False, kw_only=True)
 
+    of_splits: ClassVar[str] = "split"  # what a split is made of, in sentences
     upright: ClassVar[bool] = True  # whether images are turned as their EXIF orientation says
 
     def __post_init__(self) -> None:
@@ -111,6 +118,8 @@ class Photos(Source):
             raise ConfigError(f"image_size must be from 1 to {LARGEST} pixels, got {self.image_size}")
         if self.resize is not None and not self.image_size <= self.resize <= LARGEST:
             raise ConfigError(f"resize must be from image_size ({self.image_size}) to {LARGEST} pixels, got {self.resize}")
+        if self.stretch and self.resize is not None:
+            raise ConfigError("stretch scales whole images, so resize has no effect: give dataset.resize=null")
         if not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction must lie between 0 and 1, got {self.test_fraction:g}")
         if not 0 <= self.validation <= 0.5:
@@ -127,6 +136,12 @@ class Photos(Source):
             raise ConfigError(f"workers must be from 0 to {MOST_WORKERS}, or null for one per thread, got {self.workers}")
         if self.random_crops and self.streamed is False:
             raise ConfigError("streamed is false, but training cuts whole photographs at random: give dataset.streamed=auto")
+        if self.task == MULTI_LABEL and (self.profile != "as_is" or self.validation_per_class):
+            key = "profile" if self.profile != "as_is" else "validation_per_class"
+            raise ConfigError(
+                f"{key} chooses a number of images of each class, and images of several labels count for several classes: give "
+                f"dataset.{'profile=as_is' if key == 'profile' else 'validation=0.1'}"
+            )
         self.tail = LongTail(self.profile, self.imbalance, self.validation_per_class)
 
     @property
@@ -138,7 +153,7 @@ class Photos(Source):
         """How images are decoded for evaluation."""
         grey_range = None if self.grey_range is None else (self.grey_range[0], self.grey_range[1])
         size, resize = self.image_size, self.resize
-        return Decoding(size, True, grey_range, self.max_pixels, resize, upright=self.upright)
+        return Decoding(size, True, grey_range, self.max_pixels, resize, self.upright, self.stretch)
 
     def refuse_ineffective(self, places: Mapping[str, str]) -> None:
         """Raises ConfigError if images are to be held out for a split that is there. places: split -> where, in a sentence."""
@@ -160,10 +175,14 @@ class Photos(Source):
             streams = self._streams(found.splits, device)
             own = dict((self._encoded if streams else self._decoded)(found, device))
         train, names = own["train"], found.names
-        pool, held = hold_out(train.labels, self._held(found, train.labels))
-        labels = train.labels[pool]
-        kept = self.tail.split(labels, names, by_size=True, held=self._validation(names, labels))
+        pool, held = np.arange(len(train.labels)), np.arange(0)
+        if "test" not in own:
+            root = shown(found.splits["train"].root)
+            pool, held = for_testing(train.labels, names, self.test_fraction, root, self.of_splits)
+        check_trained(train.labels[pool], names, shown(self.folder))
+        kept = for_validation(train.labels[pool], names, self.validation, self.tail, shown(self.folder))
         rows, val_rows = (pool[some] for some in kept)
+        check_tested(own["test"].labels if "test" in own else train.labels[held], names)
         whole = {split: own[split].store(np.arange(len(own[split].labels)), device) for split in own if split != "train"}
         val = whole.get("val") or (train.store(val_rows, device) if len(val_rows) else None)
         test = whole.get("test") or train.store(held, device)
@@ -201,47 +220,6 @@ class Photos(Source):
             yield split, Encoded(decoders, index, listed.labels[readable], files, len(reasons))
             first += len(listed.images)
 
-    def _held(self, found: Found, labels: Rows) -> Rows:
-        """Returns (C,) numbers of images held out for testing: none where there is a test split."""
-        if "test" in found.splits:
-            return np.zeros(len(found.names), dtype=np.int64)
-        counts, where = np.bincount(labels, minlength=len(found.names)), shown(found.splits["train"].root)
-        if (lone := np.flatnonzero(counts < 2)).size:
-            name = found.names[lone[0]]
-            raise DataError(f"class '{name}' in {where} has one readable image, so none is left to test it: add images")
-        held = share(counts, self.test_fraction)
-        log.info(
-            "%s has no test %s: %s of its %s images are held out for testing (dataset.test_fraction=%g of each class)",
-            where, self.of_splits, f"{held.sum():,}", f"{counts.sum():,}", self.test_fraction,
-        )  # fmt: skip
-        return held
-
-    of_splits: ClassVar[str] = "split"  # what a split is made of, in sentences
-
-    def _validation(self, names: tuple[str, ...], labels: Rows) -> Rows:
-        """Returns (C,) numbers of training images held out for validation. Raises DataError if a class has too few."""
-        counts, each = np.bincount(labels, minlength=len(names)), self.tail.validation_per_class
-        if self.validation:
-            held = share(counts, self.validation, half=True)
-            if (lone := np.flatnonzero(held == 0)).size == len(held):
-                raise DataError(
-                    f"no class in {shown(self.folder)} has more than one image to train on, so none is left for validation: "
-                    "give dataset.validation=0, or add images"
-                )
-            if lone.size:
-                which = named([names[label] for label in lone])
-                log.warning("%s: one image to train on, so none is held out for validation", which)
-            return held
-        if each >= counts.min():
-            name, most = names[counts.argmin()], counts.min() - 1
-            images = "1 image" if most == 0 else f"{counts.min()} images"
-            raise DataError(
-                f"the rarest class, '{name}', has {images} to train on, too few to leave {each} for validation: give "
-                f"dataset.validation_per_class={most}{' or less' if most else ''}, or a share of each class by "
-                "dataset.validation=0.1"
-            )
-        return np.full(len(counts), each)
-
     def _readable(self, split: str, found: Found, reasons: Mapping[int, str]) -> NDArray[np.bool_]:
         """Returns an (N,) mask of the readable images. Raises DataError for an unreadable image that may not be left out."""
         listed = found.splits[split]
@@ -250,11 +228,12 @@ class Photos(Source):
             raise unreadable(listed.images.shown(row), reason, others=len(reasons) - 1)
         readable = np.ones(len(listed.images), dtype=bool)
         readable[list(reasons)] = False
-        left = set(listed.labels[readable].tolist())
-        if lost := sorted(set(listed.labels.tolist()) - left):
+        before, left = (counts_of(labels, len(found.names)) for labels in (listed.labels, listed.labels[readable]))
+        if (lost := np.flatnonzero((before > 0) & (left == 0))).size:
             sentence = f"class '{found.names[lost[0]]}' in {shown(listed.root)} has no readable image"
-            if split == "train" or not left:
-                row, reason = next((row, said) for row, said in reasons.items() if listed.labels[row] == lost[0])
+            if split == "train" or not left.any():
+                has = having(listed.labels, int(lost[0]))
+                row, reason = next((row, said) for row, said in reasons.items() if has[row])
                 raise DataError(f"{sentence}, because {listed.images.shown(row)} {reason}: repair it or remove it")
             log.warning("%s, so it is not measured there", sentence)
         return readable

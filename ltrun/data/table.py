@@ -14,8 +14,10 @@ from ltrun.data.cache import Arrays, cached
 from ltrun.data.columns import column, needed
 from ltrun.data.containers import OnDisk
 from ltrun.data.duplicates import digests_of_alike, first_of_each, tell_copies
-from ltrun.data.files import Digests, Files
+from ltrun.data.files import Digests, Files, Rows
 from ltrun.data.images import shown
+from ltrun.data.label_arrays import LabelArray
+from ltrun.data.label_cells import SEPARATOR, check_separator, sets_of, tell_several
 from ltrun.data.labels import Column, classes_of, read_names
 from ltrun.data.layout import TITLES, splits_meant
 from ltrun.data.listed import Found, Listed
@@ -23,8 +25,9 @@ from ltrun.data.missing import leave_out
 from ltrun.data.named_files import NamedFiles, find_files
 from ltrun.data.photos import NamedPhotos
 from ltrun.data.stamps import Stamps
-from ltrun.data.table_file import KINDS, TableFile, read_table
+from ltrun.data.table_file import KINDS, TableFile, read_table, text_of
 from ltrun.errors import ConfigError, DataError, did_you_mean
+from ltrun.metrics import BOTH, MULTI_LABEL
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,9 @@ class ImageTable(NamedPhotos):
     sorted, numerically where all are numbers. names: a text file, relative to root, with one class name a line, whose numbers
     from 0 on the labels may be. Without a column for splits, test_fraction of each class is held out. An image that a split
     repeats counts once; an image in two splits is refused.
+
+    With task multi_label a cell holds any number of labels, `a;b` or a list. separator: between them. unlabelled: whether an
+    empty cell means an image without labels; else it is refused, while an empty list is an image without labels.
     """
 
     file: str | None = None
@@ -46,6 +52,17 @@ class ImageTable(NamedPhotos):
     label: str | None = None
     split: str | None = None
     names: str | None = None
+    separator: str = SEPARATOR
+    unlabelled: bool = False
+
+    tasks = BOTH
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_separator(self.separator)
+        if self.task != MULTI_LABEL and (self.separator != SEPARATOR or self.unlabelled):
+            key = "unlabelled" if self.unlabelled else "separator"
+            raise ConfigError(f"{key} is for images of several labels: remove it, or give dataset.task=multi_label")
 
     def find(self) -> Found:
         root = self.folder
@@ -62,9 +79,7 @@ class ImageTable(NamedPhotos):
         splits = self._splits(table)
         self.refuse_ineffective(dict.fromkeys(set(splits.tolist()), f"a part of {of}"))
         splits = splits[rows]
-        cells = table.text(label)
-        known = read_names(root / self.names) if self.names is not None else ()
-        labels, names = classes_of([cells[row] for row in rows.tolist()], splits == "train", known, Column(of, label, at))
+        labels, names = self._labels(table, label, rows, splits == "train", Column(of, label, at))
         paths = [files.paths[row] for row in rows.tolist()]
         kept = first_of_each(paths, labels, splits, of, at)
         paths, labels, splits = [paths[row] for row in kept.tolist()], labels[kept], splits[kept]
@@ -118,6 +133,19 @@ class ImageTable(NamedPhotos):
             way_out = "write it relative to dataset.root, or give a folder that holds all images as dataset.root=FOLDER"
             raise error(files.outside[0], f"{path} lies outside {shown(root)} and is refused: {way_out}")
         return files
+
+    def _labels(
+        self, table: TableFile, label: str, rows: Rows, trained: NDArray[np.bool_], column: Column
+    ) -> tuple[LabelArray, tuple[str, ...]]:
+        """Returns the labels of some rows and the names of the classes. trained: whether each of them may be trained on."""
+        known = read_names(self.folder / self.names) if self.names is not None else ()
+        loaded = table.load(label)
+        raw = [loaded[row] for row in rows.tolist()]
+        if self.task == MULTI_LABEL:
+            return sets_of(raw, trained, known, self.separator, self.unlabelled, column)
+        tell_several(raw, column)
+        cells = text_of(raw, label, lambda row: f"{column.of}, {column.at(row)}")
+        return classes_of(cells, trained, known, column)
 
     def _splits(self, table: TableFile) -> NDArray[np.str_]:
         """Returns (N,) train, test or val; all train without a column for splits."""

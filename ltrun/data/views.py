@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ltrun.data.images import Decoding
 from ltrun.parts import Crop
 
 STRIP = 16
 
 
-def view(
-    whole: Tensor, size: int, resize: int | None, crop: Crop | None = None, draws: NDArray[np.float64] | None = None
-) -> Tensor:
+def view(whole: Tensor, how: Decoding, crop: Crop | None = None, draws: NDArray[np.float64] | None = None) -> Tensor:
     """Returns (3, size, size) uint8 of a photograph (3, H, W): a random crop, or without one the view of evaluation.
 
-    size, resize: of the view of evaluation. draws: see `Crop.box`. On any device.
+    how: of the view of evaluation. draws: see `Crop.box`. On any device.
     """
     if crop is None or draws is None:
-        return _centre(whole, size, resize or size)
+        if how.stretch:
+            return _scaled(whole, how.size, how.size, "bilinear")
+        return _centre(whole, how.size, how.resize or how.size)
     top, left, height, width = crop.box(whole.shape[1], whole.shape[2], draws)
     return _scaled(whole[:, top : top + height, left : left + width], crop.size, crop.size, crop.interpolation)
 

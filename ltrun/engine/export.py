@@ -176,6 +176,8 @@ def steps_of(how: Decoding, channels: int) -> list[str]:
     size = f"{how.size} x {how.size}"
     if how.resize is not None:
         scaled = f"scale the shorter side to {how.resize} pixels, bilinear with antialiasing, and cut out the centre, {size}"
+    elif how.stretch:
+        scaled = f"scale it to {size} whatever its shape, bilinear with antialiasing"
     elif how.crop:
         scaled = f"cut out the centre square and scale it to {size}, bicubic with antialiasing"
     else:

@@ -48,7 +48,7 @@ def sheet_of(settings: Settings, recipe: Recipe, warn: Callable[[str], None]) ->
     some = torch.linspace(0, len(ranked) - 1, min(ROWS, len(ranked))).round().long()
     classes = ranked[some].tolist()
     labels = context.splits.train.targets.labels.cpu()
-    first = torch.stack([(labels == label).nonzero()[0, 0] for label in classes])
+    first = torch.stack([(labels == label if labels.ndim == 1 else labels[:, label]).nonzero()[0, 0] for label in classes])
     names = context.stats.names or tuple(map(str, range(len(counts))))
     return drawing([label_of(names[label], int(counts[label])) for label in classes], columns_of(context, recipe, first))
 

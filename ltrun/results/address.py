@@ -37,6 +37,10 @@ OF_NETWORKS = ("network.cut", "network.download")  # inert keys that only some n
 NEUTRAL: Mapping[str, Any] = {
     "ltrun.ImageFolder.grey_range": [0, 65535],
     "ltrun.ImageFolder.max_pixels": 89478485,
+    "ltrun.ImageFolder.stretch": False,
+    "ltrun.ImageTable.stretch": False,
+    "ltrun.ImageTable.separator": ";",
+    "ltrun.ImageTable.unlabelled": False,
     "runtime.accumulate": 1,
     "ltrun.ImageFolder.validation_fraction": 0,
     "runtime.sync_bn": False,

@@ -45,7 +45,7 @@ def plan(store: Store, seed: int, size: int = 8) -> list[Tensor]:
 
 def equal(first: Batch, second: Batch) -> bool:
     assert first.inputs.stride() == second.inputs.stride()
-    tensors = [(batch.inputs, batch.rows, batch.targets.index, batch.targets.weight) for batch in (first, second)]
+    tensors = [(batch.inputs, batch.rows, *batch.targets.tensors()) for batch in (first, second)]
     return all(map(torch.equal, *tensors))
 
 

@@ -62,7 +62,7 @@ def test_torchvision_decodes_colour_and_grey_jpegs_and_pillow_all_else() -> None
 def test_the_view_of_evaluation_equals_resize_and_centre_crop(size: tuple[int, int]) -> None:
     content = encoded(picture(*size))
     expected = transforms.Compose([transforms.Resize(36), transforms.CenterCrop(32), transforms.PILToTensor()])
-    found = view(photograph(content, HOW), 32, 36)
+    found = view(photograph(content, HOW), HOW)
     wanted = expected(Image.open(io.BytesIO(content)))
     assert found.shape == (3, 32, 32) and (found.int() - wanted.int()).abs().max() <= LEVELS
 
@@ -76,7 +76,7 @@ def test_a_random_crop_equals_pillows_crop_and_resize(interpolation: str) -> Non
         part = picture_of(whole).crop((left, top, left + width, top + height))
         scaled = part.resize((32, 32), getattr(Image.Resampling, interpolation.upper()))
         wanted = torch.from_numpy(np.array(scaled)).permute(2, 0, 1)
-        assert (view(whole, 32, 36, crop, numbers).int() - wanted.int()).abs().max() <= LEVELS
+        assert (view(whole, HOW, crop, numbers).int() - wanted.int()).abs().max() <= LEVELS
 
 
 def picture_of(pixels: Tensor) -> Image.Image:
@@ -86,7 +86,7 @@ def picture_of(pixels: Tensor) -> Image.Image:
 def test_a_strip_is_cut_before_it_is_scaled() -> None:
     strip = torch.zeros(3, 4, 40_000, dtype=torch.uint8)
     strip[:, :, 19_990:20_010] = 255
-    found = view(strip, 32, 36)
+    found = view(strip, HOW)
     assert found.shape == (3, 32, 32) and found.max() == 255
 
 
