@@ -86,7 +86,7 @@ class Metric:
         return value < best if self.better == "lower" else value > best
 
 
-OUT = "are left out"
+OUT = "left out"
 
 TASKS = {
     SINGLE_LABEL: (
@@ -103,7 +103,7 @@ TASKS = {
             "mAP (VideoLT)",
             by_shots=True,
             prefix="videolt_",
-            absent="count as 0",
+            absent="counted as 0",
         ),
         Metric("micro_f1", "Micro F1, of all decisions (OF1)", "micro F1"),
         Metric("micro_precision", "Precision of all decisions (OP)", "OP"),

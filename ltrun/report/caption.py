@@ -68,7 +68,7 @@ def _absent(table: Table, records: list[RunRecord]) -> Iterator[str]:
     splits = [record.predictors[record.headline]["splits"].get(table.split, {}) for record in records]
     for absent, classes in sorted({(each.count(0), len(each)) for split in splits if (each := split.get("positives"))}):
         if rule and absent:
-            yield f"{absent:,} of {classes:,} classes have no image in the {table.split} split and {rule}"
+            yield f"Classes without an image in the {table.split} split: {absent:,} of {classes:,}, {rule}"
 
 
 def _models(records: list[RunRecord]) -> Iterator[str]:

@@ -54,7 +54,8 @@ def groups(table: Table, chosen: Sequence[Row] | None = None) -> Figure:
             axes.set_xticks([])
             axes.spines["bottom"].set_visible(False)
         below = f"{shots.ranges()[column.group]} images" if shots and column.group else ""
-        axes.set_title(f"{column.head}\n{below or 'classes'}", linespacing=1.3)
+        all_classes = "classes" if column.head == "All" else "all classes"
+        axes.set_title(f"{column.head}\n{below or all_classes}", linespacing=1.3)
     panels[0].set_yticks(range(len(rows)), names)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
     said = [style.scale(rows, table.split), style.spread(rows)]
