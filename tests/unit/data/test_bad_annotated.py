@@ -118,6 +118,7 @@ def test_a_list_that_is_not_the_published_one_is_refused(voc: Path, line: str, n
 def test_a_class_that_no_training_image_has_is_refused_and_one_of_no_test_image_is_told(
     voc: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (voc / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "test.txt").write_text("000001\n000002\n")
     VOCLT(root=str(voc), image_size=16).open(CPU)
     assert "no test image has class" in caplog.text and "leaves it out" in caplog.text
     (voc / "img_id.txt").write_text("2008_000000\n2008_000001\n")
@@ -150,5 +151,5 @@ def test_the_released_lists_have_the_published_counts(
         assert labelled and given.labels.shape == (number, len(known.classes))
         assert int((~given.labels.any(axis=1)).sum()) == empty
         assert "as the published" in compared(given, split, known)
-        with pytest.raises(DataError, match="list of .*-LT, not the"):
+        with pytest.raises(DataError, match=r"list of .*-LT, not the"):
             compared(given, "test" if split == "train" else "train", known)
