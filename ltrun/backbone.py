@@ -61,6 +61,13 @@ class Backbone(nn.Module):
         raise ConfigError(f"network: {type(self).__name__} cannot be forked into branches; choose ensemble=none")
 
 
+def without_neck(backbone: Backbone) -> Backbone:
+    """Returns a backbone whose last maps have a channel for each feature. Raises ConfigError for another."""
+    if getattr(backbone, "neck", None) is not None:
+        raise ConfigError("network.neck: this ensemble makes features of maps itself; set network.neck=null")
+    return backbone
+
+
 def for_each(value: float | Sequence[float], copies: int, name: str) -> list[float]:
     """Returns a number for each branch. value: one for all, or a sequence. Raises ConfigError for another length."""
     values = [value] * copies if isinstance(value, int | float) else list(value)

@@ -49,7 +49,8 @@ class Metric:
     name: key in a record. title: in captions. head: heading of its column. better: None if no value is better than another.
     by_shots: whether the shot groups are shown beside it, with the keys `prefix` + group. percent: whether it is a fraction of
     1 in the record and shown in percent. unit: the record's value of one displayed unit, such as 2**20 bytes for a MiB.
-    complements: the metric with which it adds up to 1; the shot groups beside it are then shown as errors.
+    complements: the metric with which it adds up to 1; the shot groups beside it are then shown as errors. of_class: title of
+    the value of one class, if it differs. absent: what a mean over classes does with those without images in a split.
     """
 
     name: str
@@ -61,6 +62,8 @@ class Metric:
     unit: int = 1
     complements: str | None = None
     prefix: str = ""
+    of_class: str = ""
+    absent: str = ""
 
     @property
     def columns(self) -> dict[str, str]:
@@ -83,6 +86,8 @@ class Metric:
         return value < best if self.better == "lower" else value > best
 
 
+OUT = "left out"
+
 TASKS = {
     SINGLE_LABEL: (
         Metric("accuracy", "Top-1 accuracy", "All", by_shots=True),
@@ -91,15 +96,22 @@ TASKS = {
         Metric("ece", "Expected calibration error", "ECE", better="lower"),
     ),
     MULTI_LABEL: (
-        Metric("map", "Mean average precision", "mAP", by_shots=True),
-        Metric("map_videolt", "Mean average precision by VideoLT's code", "mAP (VideoLT)", by_shots=True, prefix="videolt_"),
+        Metric("map", "Mean average precision", "mAP", by_shots=True, of_class="Average precision", absent=OUT),
+        Metric(
+            "map_videolt",
+            "Mean average precision by VideoLT's code",
+            "mAP (VideoLT)",
+            by_shots=True,
+            prefix="videolt_",
+            absent="counted as 0",
+        ),
         Metric("micro_f1", "Micro F1, of all decisions (OF1)", "micro F1"),
         Metric("micro_precision", "Precision of all decisions (OP)", "OP"),
         Metric("micro_recall", "Recall of all labels (OR)", "OR"),
-        Metric("macro_f1", "Macro F1, the mean of the classes' F1", "macro F1"),
-        Metric("class_precision", "Mean precision of the classes (CP)", "CP"),
-        Metric("class_recall", "Mean recall of the classes (CR)", "CR"),
-        Metric("cf1", "CF1, the harmonic mean of CP and CR", "CF1"),
+        Metric("macro_f1", "Macro F1, the mean of the classes' F1", "macro F1", absent=OUT),
+        Metric("class_precision", "Mean precision of the classes (CP)", "CP", absent=OUT),
+        Metric("class_recall", "Mean recall of the classes (CR)", "CR", absent=OUT),
+        Metric("cf1", "CF1, the harmonic mean of CP and CR", "CF1", absent=OUT),
         Metric("accuracy_1", "Images whose likeliest class is a label", "Acc@1"),
         Metric("accuracy_5", "Images with a label among the five likeliest classes", "Acc@5"),
     ),

@@ -8,14 +8,13 @@ compiled steps see them. Constructor arguments come from the configuration, but 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltrun.backbone import Backbone, Piece
+from ltrun.cuts import Crop, Frames
 from ltrun.descent import Descent, Objective, Outcome
 from ltrun.evidence import EVIDENCE, Evidence
 from ltrun.metrics import BOTH, SINGLE_LABEL
@@ -45,8 +44,9 @@ class Part(nn.Module):
 
 class Sampler(Part):
     def draw(self, targets: Any, clock: Clock, generator: torch.Generator) -> Tensor:
-        """Takes Labels, or MultiHot where `accepts` has several labels. Returns (N,) int64 row numbers of one epoch, a function of its arguments alone; N may differ from len(targets).
-        Or (N, 2): rows, and the class for which each is drawn, so that a row's other labels do not count."""
+        """Returns (N,) int64 row numbers of one epoch, a function of its arguments alone; N may differ from len(targets).
+        Or (N, 2): rows, and the class for which each is drawn, so that a row's other labels do not count.
+        targets: Labels, or MultiHot where `accepts` has several labels."""
         raise NotImplementedError
 
 
@@ -60,29 +60,18 @@ class Prepare(Part):
         raise NotImplementedError
 
 
-class Crop(Protocol):
-    """A random crop of a whole photograph. size: pixels of a side of the result. interpolation: of its scaling."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def interpolation(self) -> Literal["bilinear", "bicubic"]: ...
-    def box(self, height: int, width: int, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
-        """Returns top, left, height and width of the part to keep. draws: (40,) uniform numbers from 0 to below 1."""
-
-
 class Augment(Part):
     """first: whether it needs images as stored, and so comes before the data set's own. maps: whether it reads `View.maps`.
-    cuts: whether it cuts photographs.
-    Where a store decodes whole photographs, `crop` then says how they are cut there, and `forward` is left out; a store of
-    decoded images has `forward` do it. levels: number of strengths that it has. level_given: (B,) strength of each image,
+    cuts: what it takes a random part of, 'photographs' or 'videos'; empty if nothing.
+    Where a store reads such files for each batch, `crop` then says which part it keeps, and `forward` is left out; a store of
+    decoded inputs has `forward` do it. levels: number of strengths that it has. level_given: (B,) strength of each image,
     while a test or a picture asks for it; None in training."""
 
     accepts = BOTH
     first: ClassVar[bool] = False
     maps: ClassVar[bool] = False
-    cuts: ClassVar[bool] = False
-    crop: Crop | None = None
+    cuts: ClassVar[Literal["", "photographs", "videos"]] = ""
+    crop: Crop | Frames | None = None
     levels: int = 1
     level_given: Tensor | None = None
 
@@ -294,6 +283,6 @@ class Average(Part):
 
 __all__ = [
     "CONTEXT", "EVIDENCE", "Adjust", "Augment", "Average", "Backbone", "Criterion", "Crop", "Descent", "Evidence",
-    "FeatureMixer", "Head", "Mixer", "Network", "Objective", "Outcome", "Part", "Piece", "PostHoc", "Prepare", "Sampler",
-    "Term", "Update", "Weigh",
+    "FeatureMixer", "Frames", "Head", "Mixer", "Network", "Objective", "Outcome", "Part", "Piece", "PostHoc", "Prepare",
+    "Sampler", "Term", "Update", "Weigh",
 ]  # fmt: skip

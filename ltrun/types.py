@@ -183,11 +183,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Clock:
-    """The epoch that a stage has reached. epoch: counts from 0. epochs: length of the stage."""
+    """The epoch that a stage has reached. epoch: counts from 0. epochs: length of the stage. within: share of the epoch's steps
+    that are done, for a schedule; parts see 0."""
 
     stage: str
     epoch: int
     epochs: int
+    within: float = 0.0
 
     @property
     def progress(self) -> float:

@@ -15,6 +15,7 @@ from ltrun.augmentation.cutmix import CutMix
 from ltrun.augmentation.cutout import Cutout
 from ltrun.augmentation.fasa import FASA
 from ltrun.augmentation.flip import Flip
+from ltrun.augmentation.frame_stack import FrameStack
 from ltrun.augmentation.grey import Grey
 from ltrun.augmentation.isda import ISDA
 from ltrun.augmentation.m2m import M2m
@@ -27,6 +28,7 @@ from ltrun.augmentation.photometric_distortion import PhotometricDistortion
 from ltrun.augmentation.pure_noise import OPeN
 from ltrun.augmentation.rand_augment import RandAugment
 from ltrun.augmentation.random_erasing import RandomErasing
+from ltrun.augmentation.random_frames import RandomFrames
 from ltrun.augmentation.random_resized_crop import RandomResizedCrop
 from ltrun.augmentation.remix import Remix
 from ltrun.augmentation.risda import RISDA
@@ -38,8 +40,8 @@ from ltrun.augmentation.trivial_augment import TrivialAugment
 from ltrun.augmentation.unimix import UniMix
 
 __all__ = [
-    "AugMix", "AutoAugment", "Blur", "CAM", "CMO", "CUDA", "ColourJitter", "Confusing", "CropFlip", "CutMix", "Cutout",
-    "FASA", "Flip", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN",
-    "PhotometricDistortion", "RISDA", "RSG", "RandAugment", "RandomErasing", "RandomResizedCrop", "Remix", "Rotation", "SimCLR",
-    "StretchedCrop", "TrivialAugment", "UniMix",
+    "AugMix", "AutoAugment", "Blur", "CAM", "CMO", "ColourJitter", "Confusing", "CropFlip", "CUDA", "CutMix", "Cutout", "FASA",
+    "Flip", "FrameStack", "Grey", "ISDA", "M2m", "MAMix", "ManifoldMixup", "MetaSAug", "Mixup", "OFA", "OPeN",
+    "PhotometricDistortion", "RandAugment", "RandomErasing", "RandomFrames", "RandomResizedCrop", "Remix", "RISDA", "Rotation",
+    "RSG", "SimCLR", "StretchedCrop", "TrivialAugment", "UniMix",
 ]  # fmt: skip

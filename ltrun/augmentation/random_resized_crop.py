@@ -22,7 +22,7 @@ class RandomResizedCrop(Augment):
     Szegedy et al., 2015, arXiv 1409.4842.
     """
 
-    cuts = True
+    cuts = "photographs"
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ class StretchedCrop(Augment):
     Wu et al., 2020, arXiv 2007.09654.
     """
 
-    cuts = True
+    cuts = "photographs"
 
     def __init__(self, size: int = 224, smallest: float = 0.8, interpolation: Interpolation = "bilinear"):
         super().__init__()

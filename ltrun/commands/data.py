@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ltrun import streams
@@ -23,6 +24,9 @@ from ltrun.data.describe import describe
 from ltrun.data.export import export
 from ltrun.data.source import Source
 from ltrun.data.verify import verifying
+from ltrun.data.video_pack import PACKED, pack
+from ltrun.data.videolt import VideoLT
+from ltrun.data.videos import FEATURES
 from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError, nearest
 from ltrun.machine import at_home
@@ -32,16 +36,18 @@ from ltrun.results.atomic import write_atomically
 USAGE = """usage: ltrun data dataset=NAME [dataset.KEY=VALUE ...]
        ltrun data dataset=NAME [augmentation=NAME] [KEY=VALUE ...] --show FILE.png
        ltrun data --verify dataset=NAME [dataset.KEY=VALUE ...]
-       ltrun data export dataset=NAME [dataset.KEY=VALUE ...] to=FOLDER"""
+       ltrun data export dataset=NAME [dataset.KEY=VALUE ...] to=FOLDER
+       ltrun data pack dataset=videolt [dataset.KEY=VALUE ...] to=FOLDER [dtype=float16]"""
 
 VERIFY, SHOW = "--verify", "--show"
+WRITING = ("export", "pack")  # words that stand first, and write to=FOLDER
 SHOWN = 20  # the largest number of images to name that differ from the cache
 
 log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Describes a data set, verifies its cache, or exports it. Raises LtrunError."""
+    """Describes a data set, verifies its cache, exports or packs it. Raises LtrunError."""
     show_log()
     _check_words(argv)
     if not any(word.startswith("dataset=") for word in argv):
@@ -49,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
         return 0 if argv in (["--help"], ["-h"]) else 1
     if argv[0] == "export":
         _export(argv[1:])
+    elif argv[0] == "pack":
+        _pack(argv[1:])
     elif any(word.partition("=")[0] == SHOW for word in argv):
         _show(argv)
     elif VERIFY in argv:
@@ -74,14 +82,14 @@ def _check_words(argv: Sequence[str]) -> None:
         if near := nearest(f"--{key.lstrip('-')}", [VERIFY, SHOW]):
             meant = f"ltrun data {VERIFY} dataset=NAME" if near == VERIFY else f"ltrun data dataset=NAME {SHOW} FILE.png"
             raise ConfigError(f"ltrun data has no '{word}': did you mean '{meant}'?")
-        if word == "export" and (index or VERIFY in argv):
+        if word in WRITING and (index or VERIFY in argv):
             raise ConfigError(
-                "export stands first and alone: write ltrun data export dataset=NAME to=FOLDER, or, to compare the images with "
-                f"the cache, ltrun data {VERIFY} dataset=NAME"
+                f"{word} stands first and alone: write ltrun data {word} dataset=NAME to=FOLDER, or, to compare the images "
+                f"with the cache, ltrun data {VERIFY} dataset=NAME"
             )
-        if not index and re.fullmatch(r"\w+", word) and word != "export":
+        if not index and re.fullmatch(r"\w+", word) and word not in WRITING:
             raise ConfigError(
-                f"ltrun data has no '{word}': write ltrun data export, ltrun data {VERIFY} dataset=NAME, or "
+                f"ltrun data has no '{word}': write ltrun data export, ltrun data pack, ltrun data {VERIFY} dataset=NAME, or "
                 "ltrun data dataset=NAME"
             )
 
@@ -137,12 +145,42 @@ def _show(argv: Sequence[str]) -> None:
         print(f"not on the sheet: {inside}, which changes images or maps on their way through the network")
 
 
-def _export(argv: Sequence[str]) -> None:
-    targets = [word.removeprefix("to=") for word in argv if word.startswith("to=")]
+def _taken(argv: Sequence[str], key: str) -> tuple[list[str], list[str]]:
+    """Returns the values of `key=VALUE`, and the other words."""
+    return [word.removeprefix(key) for word in argv if word.startswith(key)], [
+        word for word in argv if not word.startswith(key)
+    ]
+
+
+def _target(argv: Sequence[str], example: str) -> tuple[Path, list[str]]:
+    """Returns the folder of `to=FOLDER`, and the other words. Raises ConfigError unless there is one folder."""
+    targets, rest = _taken(argv, "to=")
     if len(targets) != 1 or not targets[0]:
-        raise ConfigError("to: name one folder to write to, as in 'ltrun data export dataset=cifar100_lt to=FOLDER'")
-    settings, source = _source([word for word in argv if not word.startswith("to=")])
-    dataset, folder = settings.dataset.name, Path(at_home(targets[0], "to"))
+        raise ConfigError(f"to: name one folder to write to, as in 'ltrun data {example} to=FOLDER'")
+    return Path(at_home(targets[0], "to")), rest
+
+
+def _pack(argv: Sequence[str]) -> None:
+    """Writes the features of videos one after the other to one file."""
+    folder, rest = _target(argv, "pack dataset=videolt")
+    types, rest = _taken(rest, "dtype=")
+    if types and (len(types) > 1 or types[0] not in PACKED):
+        raise ConfigError(f"dtype must be {' or '.join(PACKED)}, or left out to keep the features as they are, got {types[-1]}")
+    settings, source = _source(rest)
+    if not isinstance(source, VideoLT):
+        raise ConfigError(f"dataset={settings.dataset.name} cannot be packed, only features of videos can (dataset=videolt)")
+    videos = source.found().videos
+    pack(videos, folder, np.dtype(types[0]) if types else videos.dtype)
+    size = (folder / FEATURES).stat().st_size / 1e9
+    print(f"{folder / FEATURES}: {len(videos.ids):,} videos, {videos.frames.sum():,} frames, {size:.2f} GB")
+    lists = [f"dataset.lists={source.lists or source.root}"]
+    print(f"read them with: {shlex.join([f'dataset={settings.dataset.name}', f'dataset.root={folder}', *lists])}")
+
+
+def _export(argv: Sequence[str]) -> None:
+    folder, rest = _target(argv, "export dataset=cifar100_lt")
+    settings, source = _source(rest)
+    dataset = settings.dataset.name
     if not isinstance(source, CIFARLT):
         raise ConfigError(
             f"dataset={dataset} cannot be exported, only cifar10_lt and cifar100_lt can: digits_lt comes with scikit-learn, "

@@ -1,4 +1,4 @@
-"""`ltrun errors`: misclassified test images of a run, as a table or as a page with thumbnails."""
+"""`ltrun errors`: wrongly predicted test images of a run, as a table or as a page with thumbnails."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltrun.errors import ConfigError, LtrunError
+from ltrun.report.mistakes import Mistake
 from ltrun.report.render import wrong as render
 from ltrun.report.render.common import plain
-from ltrun.report.wrong import Mistakes, Wrong, mistakes_of
+from ltrun.report.wrong import Mistakes, mistakes_of
 from ltrun.results.address import inert_keys
 from ltrun.results.atomic import write_atomically
 from ltrun.results.find import run_at
@@ -28,7 +29,7 @@ TABLE, PAGE = 20, 500  # default numbers of images in a table and on a page
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints the misclassified images of a run, most confident first, or writes a page of them. Raises LtrunError."""
+    """Prints the wrongly predicted images of a run, most confident first, or writes a page of them. Raises LtrunError."""
     asked = _parser().parse_args(argv)
     file, record = run_at(asked.run)
     mistakes = mistakes_of(record, file.parent, asked.predictor, asked.label)
@@ -61,7 +62,7 @@ def _write_page(mistakes: Mistakes, count: int, file: Path, root: Path | None) -
     print(f"{mistakes.summary}; {file} shows {len(shown):,} of them")
 
 
-def _pictures(record: RunRecord, shown: Sequence[Wrong], root: Path | None) -> dict[int, Thumbnail]:
+def _pictures(record: RunRecord, shown: Sequence[Mistake], root: Path | None) -> dict[int, Thumbnail]:
     """Returns row of the test split -> thumbnail: of the files below the root, where the images are files there, or else of the
     images that the data set reads, from its archives or arrays.
 
@@ -83,7 +84,7 @@ def _pictures(record: RunRecord, shown: Sequence[Wrong], root: Path | None) -> d
             return dict(zip(rows, of_files(folder, names, _read_at(record)), strict=True))
     there = TestImages.of(record, root, from_environment())
     numbers = np.array(rows, dtype=np.int64)
-    if [there.splits.names[label] for label in there.labels(numbers)] != [wrong.label for wrong in shown]:
+    if there.labels(numbers) != [wrong.labels for wrong in shown]:
         raise ConfigError("the data set has other labels than the run had")
     return dict(zip(rows, of_stored(there.pixels, numbers), strict=True))
 
@@ -99,11 +100,14 @@ def _read_at(record: RunRecord) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "ltrun errors", description="Show the misclassified test images of a run, most confident first."
+        "ltrun errors",
+        description="Show the misclassified test images of a run, or those with missed or false labels, most confident first.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, or its result.json")
     parser.add_argument("--predictor", metavar="NAME", help="default: the predictor that stands for the method")
-    parser.add_argument("--class", dest="label", metavar="NAME", help="images of this class only")
+    parser.add_argument(
+        "--class", dest="label", metavar="NAME", help="images of this class only, or its missed and false labels"
+    )
     parser.add_argument(
         "--top", type=_count, metavar="N", help=f"how many; default: {TABLE} in a table, {PAGE} on a page, all as CSV or JSON"
     )

@@ -80,7 +80,7 @@ def _ours(records: Sequence[RunRecord], more: Sequence[Path]) -> tuple[dict[str,
 
     with composing(more):
         presets = [option.name for option in options("method", more)]
-        return accuracies(records, presets), states(records, recipes(more))
+        return accuracies(records, presets, more), states(records, recipes(more))
 
 
 def _records(places: Sequence[Path]) -> list[RunRecord]:

@@ -40,12 +40,13 @@ def main(argv: Sequence[str]) -> int:
     for note in model.notes:
         print(f"note: {plain(note)}", file=sys.stderr)
     top = min(asked.top, len(model.names))
+    columns = None if model.several else top
     problems: list[Guess] = []
     guesses = _noting(_guesses(model, paths, top, asked.workers), problems, len(paths))
     if kind and file != STDOUT:
-        write(guesses, top, file, kind)
+        write(guesses, columns, file, kind)
     elif kind:
-        TEXTS[kind](guesses, top, sys.stdout)
+        TEXTS[kind](guesses, columns, sys.stdout)
     else:
         for line in lines(guesses):
             print(line)
@@ -96,21 +97,24 @@ def _check_place(kind: str, file: Path) -> None:
 
 
 def _guesses(model: Model, paths: Sequence[Path], top: int, workers: int | None) -> Iterator[Guess]:
-    """Yields the likeliest classes of each image, in order. Probabilities: softmax of the scores of the row."""
+    """Yields the likeliest classes of each image, in order; of several labels per image all that are predicted, or else the
+    likeliest. Probabilities are the task's, of the scores of the row."""
     from ltrun.data.inputs import decoded
 
     shape, batch, names = model.context.input_shape, model.context.evaluation_batch, model.names
     if workers is None and len(paths) <= batch:
         workers = 0  # starting processes would take longer
     for found in decoded(paths, model.view, shape[0], batch, workers):
-        likeliest = model.scores(found.inputs).double().softmax(1).topk(top)
-        each = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
-        for row, (classes, probabilities) in enumerate(each):
-            image = str(paths[found.first + row])
+        scores = model.scores(found.inputs).double()
+        predicted = (scores > 0).sum(1).tolist() if model.several else [top] * len(scores)
+        likeliest = model.context.task.probabilities(scores).topk(max(top, *predicted))
+        each = zip(likeliest.indices.tolist(), likeliest.values.tolist(), predicted, strict=True)
+        for row, (classes, probabilities, count) in enumerate(each):
+            image, shown = str(paths[found.first + row]), count or top
             if row in found.reasons:
                 yield Guess(image, problem=found.reasons[row])
             else:
-                yield Guess(image, tuple(names[c] for c in classes), tuple(probabilities))
+                yield Guess(image, tuple(names[c] for c in classes[:shown]), tuple(probabilities[:shown]), below=not count)
 
 
 def _noting(guesses: Iterator[Guess], problems: list[Guess], total: int) -> Iterator[Guess]:
@@ -156,7 +160,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--predictor", metavar="NAME", help="default: the predictor that stands for the method")
     parser.add_argument(
-        "--top", type=_positive, default=5, metavar="N", help="the likeliest N classes of each image; default: 5"
+        "--top",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="the likeliest N classes of each image; of several labels only where none is above 50%%; default: 5",
     )
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--csv", type=Path, metavar="OUT", help="write comma-separated values; - prints them")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -95,10 +96,17 @@ def root() -> tuple[list[Key], dict[str, str]]:
 def _read(file: Traversable) -> tuple[yaml.Node, str]:
     try:
         text = file.read_text(encoding="utf-8")
-        node = yaml.compose(text, yaml.SafeLoader)
+        node = _node_of(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
     return node if isinstance(node, yaml.MappingNode) else yaml.MappingNode("", []), text
+
+
+@lru_cache(maxsize=64)
+def _node_of(text: str) -> yaml.Node | None:
+    """Parses a file; config.yaml and the data sets are asked for again and again. The result must not be changed."""
+    node: yaml.Node | None = yaml.compose(text, yaml.SafeLoader)
+    return node
 
 
 def _leaves(node: yaml.Node, path: str, text: str) -> Iterator[Key]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltrun.parts import Crop
+from ltrun.parts import Crop, Frames
 
+C = TypeVar("C", bound=Crop | Frames)
 Interpolation = Literal["bilinear", "bicubic"]
 Box = tuple[int, int, int, int]  # top, left, height, width
 
@@ -75,21 +76,22 @@ class SideCrop:
         return 0, 0, height, width
 
 
-class Draws(NamedTuple):
-    """Random crops of a batch. keys: (B,) uint64, from which the draws of each crop follow."""
+class Draws(NamedTuple, Generic[C]):
+    """Random crops of the photographs of a batch, or frames of its videos. keys: (B,) uint64, from which the draws of each row
+    follow."""
 
-    crop: Crop
+    crop: C
     keys: NDArray[np.uint64]
 
-    def take(self, rows: slice) -> Draws:
+    def take(self, rows: slice) -> Draws[C]:
         return Draws(self.crop, self.keys[rows])
 
 
-def drawn(crop: Crop, seed: int, plan: Sequence[Tensor]) -> list[Draws]:
+def drawn(crop: C, seed: int, plan: Sequence[Tensor]) -> list[Draws[C]]:
     """Returns the crops of the batches of an epoch. plan: the row numbers of each batch.
 
     The draws of a crop depend on the seed, the row and how often the row came before in the epoch: not on the process that
-    decodes it, and a repeated photograph is cut anew.
+    reads it, and a repeated photograph is cut anew.
     """
     rows = torch.cat(list(plan)).cpu().numpy()
     with np.errstate(over="ignore"):

@@ -15,19 +15,11 @@ from torch import Tensor
 
 from ltrun.data.containers import Container
 from ltrun.data.crop import Draws, uniform
-from ltrun.data.images import (
-    Decoding,
-    Encoded,
-    Unreadable,
-    decode_all,
-    explained,
-    is_plain_jpeg,
-    photograph,
-    quiet,
-    unreadable,
-)
+from ltrun.data.decoding import Decoding
+from ltrun.data.images import Encoded, Unreadable, decode_all, explained, is_plain_jpeg, photograph, quiet, unreadable
 from ltrun.errors import DataError
 from ltrun.machine import cores, end_with_parent, processes_here, shorten_sockets
+from ltrun.parts import Crop
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -39,7 +31,7 @@ class Order(NamedTuple):
     """What a worker decodes: (B,) numbers of images, and their random crops; None for the view of evaluation."""
 
     images: NDArray[np.int64]
-    draws: Draws | None = None
+    draws: Draws[Crop] | None = None
 
 
 class Read(NamedTuple):
@@ -68,7 +60,7 @@ class Images:
             return Read(torch.from_numpy(pixels), {numbers[row]: reason for row, reason in found.items()}, {})
         return self._views(numbers, sources, order.draws)
 
-    def _views(self, numbers: Sequence[int], sources: Sequence[Encoded], draws: Draws | None) -> Read:
+    def _views(self, numbers: Sequence[int], sources: Sequence[Encoded], draws: Draws[Crop] | None) -> Read:
         from ltrun.data.views import view
 
         crop, uniforms = (draws.crop, uniform(draws.keys)) if draws else (None, [None] * len(sources))

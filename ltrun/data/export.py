@@ -83,7 +83,7 @@ def export(release: Release, tail: LongTail, splits: Mapping[str, tuple[Raw, Row
         for split, raw in chosen.items()
     }
     if not _has(folder, notes):
-        with _appearing(folder) as temporary:
+        with appearing_folder(folder) as temporary:
             for split, raw in chosen.items():
                 file = temporary / f"{split}.parquet"
                 parquet.write(file, raw, release.columns[0], json.dumps(asdict(notes[split])).encode())
@@ -108,8 +108,11 @@ def _has(folder: Path, notes: Mapping[str, Note]) -> bool:
 
 
 @contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """Yields a temporary folder that is renamed to `folder` at the end: a kill or a full disk leaves no `folder`."""
+def appearing_folder(folder: Path) -> Iterator[Path]:
+    """Yields a temporary folder that is renamed to `folder` at the end: a kill or a full disk leaves no `folder`.
+
+    Raises ConfigError for a folder that cannot be written.
+    """
     folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     try:

@@ -23,20 +23,22 @@ def check_limit(missing: float) -> None:
         raise ConfigError(f"missing must be a number of images, or a share below 1, got {missing:g}")
 
 
-def leave_out(present: NDArray[np.bool_], limit: float, of: str, named: Callable[[int], str], looked: str) -> Rows:
+def leave_out(
+    present: NDArray[np.bool_], limit: float, of: str, named: Callable[[int], str], looked: str, what: str = "image"
+) -> Rows:
     """Returns the rows whose images are present, and warns of the others.
 
     present: (N,) whether the image of each row was found. limit: `dataset.missing`, the most rows that may be left out, or
     their share below 1. of: what has the rows, such as a list's path. named: row -> its name in a sentence. looked: where the
-    images were looked for. Raises DataError, with the first five names, if more rows lack their images than the limit allows,
-    or all.
+    images were looked for. what: the word for one of them. Raises DataError, with the first five names, if more rows lack
+    their images than the limit allows, or all.
     """
     lost = np.flatnonzero(~present)
     if not lost.size:
         return np.arange(len(present))
     first = [named(int(row)) for row in lost[:FIRST]]
     listed = ", ".join(first) if lost.size <= FIRST else f"the first of them {', '.join(first)}"
-    count = f"{lost.size:,} of the {len(present):,} images of {of} {'is' if lost.size == 1 else 'are'} missing"
+    count = f"{lost.size:,} of the {len(present):,} {what}s of {of} {'is' if lost.size == 1 else 'are'} missing"
     sentence = f"{count} ({listed}); looked in {looked}"
     if lost.size == len(present):
         raise DataError(f"{sentence}: give the folder that holds them as dataset.root=FOLDER")

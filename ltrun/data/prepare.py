@@ -1,4 +1,4 @@
-"""Normalisation of stored pixels to the inputs of a network."""
+"""Preparation of stored inputs for a network: normalisation of pixels, and features as they are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from ltrun.errors import ConfigError
 from ltrun.parts import Prepare
 
 CACHED = 2**20  # numbers of a batch that may be in a CPU's cache at once
+
+
+class InFloat32(Prepare):
+    """Inputs as they are stored, in float32: features of videos, which need no other preparation."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.float()
 
 
 class Normalise(Prepare):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,24 +18,25 @@ from ltrun.data.files import Files
 from ltrun.types import Batch, Targets, targets_of
 
 Rows = NDArray[np.int64]
+Decodes = Literal["", "photographs", "videos"]
 CHUNK = 64 * 2**20  # bytes that are copied to the device at a time
 
 
 class Store(Protocol):
     """Images and labels of one split. targets: of all N rows. files: the name of each row's file, on the host.
 
-    decodes: whether each batch is decoded from files.
+    decodes: what each batch is read from: files of photographs or of videos; empty for inputs in memory.
     """
 
     targets: Targets
     files: Files
-    decodes: bool
+    decodes: Decodes
 
-    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None) -> Iterator[Batch]:
+    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws[Any]] | None = None) -> Iterator[Batch]:
         """Yields one batch for each tensor of row numbers, in that order, on the device.
 
         late: allows batches that gather their images and labels when these are first read: within a step, rather than before.
-        cuts: of each batch, the random crops that replace the view of evaluation; only a store that decodes makes them.
+        cuts: of each batch, the random crops or frames that replace the view of evaluation; only a store that decodes has them.
         """
 
     def __len__(self) -> int: ...
@@ -49,7 +50,7 @@ class Resident:
     given.
     """
 
-    decodes = False
+    decodes: Decodes = ""
 
     def __init__(self, pixels: Tensor, targets: Targets, index: Tensor | None = None, files: Files | None = None) -> None:
         assert pixels.dtype == torch.uint8 and len(targets) == len(pixels if index is None else index)
@@ -77,7 +78,7 @@ class Resident:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None) -> Iterator[Batch]:
+    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws[Any]] | None = None) -> Iterator[Batch]:
         """Yields one batch for each tensor of int64 row numbers, in that order; its `rows` are on the device too."""
         assert cuts is None
         if not rows:
@@ -133,7 +134,7 @@ class Streamed:
     on the device. files: the names of the N rows.
     """
 
-    decodes = True
+    decodes: Decodes = "photographs"
 
     def __init__(self, decoders: Decoders, index: Rows, targets: Targets, files: Files) -> None:
         assert len(index) == len(targets) == len(files)
@@ -142,7 +143,7 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.index)
 
-    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None) -> Iterator[Batch]:
+    def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws[Any]] | None = None) -> Iterator[Batch]:
         """Yields one batch for each tensor of int64 row numbers, in that order, on the device of the targets. No batch is late.
 
         Several iterators may be open at once, each with processes of its own. Raises DataError for an unreadable file.

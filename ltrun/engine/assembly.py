@@ -11,7 +11,7 @@ from ltrun.engine.cuts import cut_while_decoding
 from ltrun.engine.frozen import Frozen
 from ltrun.engine.objective import Objective
 from ltrun.loss import Classification
-from ltrun.parts import Augment, Crop, Network
+from ltrun.parts import Augment, Crop, Frames, Network
 from ltrun.recipe.stage import MAIN, Stage
 
 Context = dict[str, Any]  # values that constructors of parts may ask for, by name
@@ -32,7 +32,7 @@ def objective_of(
     weights = {name: weight for name, (weight, _) in stage.terms.items()}
     if "classification" not in terms:
         terms, weights = {"classification": injected["classify"], **terms}, {"classification": 1.0, **weights}
-    augments, crops = dict[str, list[Augment]](), dict[str, Crop]()
+    augments, crops = dict[str, list[Augment]](), dict[str, Crop | Frames]()
     for name in stage.streams:
         store = context.store(stage.split_of(name))
         crop, augments[name] = cut_while_decoding(augments_of(stage, name, injected), store)

@@ -46,10 +46,12 @@ class TestImages:
             raise ConfigError(f"the data set has changed: {told}")
         return cls(splits, node)
 
-    def labels(self, rows: NDArray[np.int64]) -> list[int]:
-        """Returns the labels of rows of the test split."""
-        found: list[int] = self.splits.test.targets.labels[torch.from_numpy(rows)].tolist()
-        return found
+    def labels(self, rows: NDArray[np.int64]) -> list[frozenset[str]]:
+        """Returns the names of the labels of rows of the test split."""
+        names, found = self.splits.names, self.splits.test.targets.labels[torch.from_numpy(rows)].cpu()
+        if found.ndim == 1:
+            return [frozenset({names[label]}) for label in found.tolist()]
+        return [frozenset(names[c] for c in row.nonzero().flatten().tolist()) for row in found]
 
     def pixels(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """Returns (R, channels, H, W) uint8 stored images of rows. Raises DataError."""

@@ -87,7 +87,7 @@ class Ranks:
         return tensor[self.share(len(tensor))]
 
     def open(
-        self, store: Store, plan: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None
+        self, store: Store, plan: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws[Any]] | None = None
     ) -> Iterator[Batch]:
         """Yields whole batches on every rank; ranks share the decoding of images. late, cuts: see `Store.open`."""
         if not store.decodes:

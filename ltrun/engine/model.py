@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.config.settings import Runtime, Settings
-from ltrun.data.images import Decoding
+from ltrun.data.decoding import Decoding
 from ltrun.data.source import Splits
 from ltrun.data.stores import Resident
 from ltrun.engine.checkpoint import Checkpoints
@@ -23,6 +23,7 @@ from ltrun.engine.predictors import PLAIN, asked
 from ltrun.engine.rehearsal import predictors_of
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import DataError
+from ltrun.metrics import MULTI_LABEL
 from ltrun.network.fold import folded
 from ltrun.parts import Network, PostHoc
 from ltrun.recipe.pretrained import without_weights
@@ -60,6 +61,11 @@ class Model:
     def view(self) -> Decoding:
         """How an image file becomes an input: as for the data set of the run, or else its centre square."""
         return self.recipe.dataset().how or Decoding(self.context.input_shape[-1])
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.record.task == MULTI_LABEL
 
     @cached_property
     def evaluated(self) -> Network:
@@ -129,7 +135,7 @@ def _context(settings: Settings, recipe: Recipe, record: RunRecord, shape: tuple
         device=device,
         precision=Precision(settings.runtime.precision, device),
         splits=Splits(store, None, store, names),
-        stats=ClassStats(torch.tensor(record.classes["counts"]), names),
+        stats=ClassStats(torch.tensor(record.classes["counts"]), names, record.training_images),
         task=TASKS[record.task],
         prepare=recipe.prepare.build(layout).to(device),
         input_shape=torch.Size(shape),

@@ -16,14 +16,14 @@ from ltrun.engine.precision import Precision, Scaler
 from ltrun.engine.promises import check_batch
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.loss import expect_shape
-from ltrun.parts import Augment, Crop, FeatureMixer, Mixer, Network, Outcome, Prepare, Term
+from ltrun.parts import Augment, Crop, FeatureMixer, Frames, Mixer, Network, Outcome, Prepare, Term
 from ltrun.types import Batch, Outputs, Streams
 
 
 class Objective(nn.Module):
     """Stored batches by stream -> the value of each term and 'total', the outputs, and the streams as the terms see them.
 
-    crops: stream -> the crop that its store makes while it decodes photographs. fuse: whether a stream's only augmentation and
+    crops: stream -> what its store keeps of the files that it reads. fuse: whether a stream's only augmentation and
     `prepare` are one operation, where the augmentation offers it. part: the most images that pass through the network at once,
     None for all. scaler: of the gradients of 'total', for fp16. teachers: frozen networks; outputs have an entry for each that
     a term reads, for stream main.
@@ -41,7 +41,7 @@ class Objective(nn.Module):
         weights: Mapping[str, float],
         precision: Precision,
         *,
-        crops: Mapping[str, Crop] | None = None,
+        crops: Mapping[str, Crop | Frames] | None = None,
         ranks: Ranks = ALONE,
         fuse: bool = False,
         part: int | None = None,

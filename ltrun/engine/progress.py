@@ -186,6 +186,6 @@ def describe_result(record: RunRecord, metric: Metric) -> str:
 
 
 def shots(metrics: Mapping[str, float | None], metric: Metric) -> str:
-    """Returns 'all 43.1 many 65.0 medium 40.2 few –', in percent."""
-    found = ((head.lower(), key, metrics[key]) for key, head in metric.columns.items())
+    """Returns 'all 43.1 many 65.0 medium 40.2 few –', in percent; an abbreviation, such as mAP, keeps its capitals."""
+    found = ((head.lower() if head.istitle() else head, key, metrics[key]) for key, head in metric.columns.items())
     return " ".join(f"{head} {'–' if value is None else f'{metric.shown(value, key):.1f}'}" for head, key, value in found)

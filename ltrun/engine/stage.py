@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
@@ -75,6 +76,7 @@ class StageRun(nn.Module):
         tensors = [*self.parameters(), *self.buffers()]
         follow = None if self.average is None else self.average.follow
         self.step = Step(objective, update, self.optimizer, self.monitor, self.parts, tensors, context, follow)
+        self.rates: list[float] = []
         self.best: Row | None = None
 
     @classmethod
@@ -113,6 +115,7 @@ class StageRun(nn.Module):
         self.monitor.begin()
         steps = len(batches(rows[MAIN], context.settings.batch_size))
         for done, streams in enumerate(self._streams(rows, clock), 1):
+            self._set_rates(replace(clock, within=(done - 1) / steps))
             self.step(streams)
             told(clock, done, steps)
             yield_turn()
@@ -138,10 +141,17 @@ class StageRun(nn.Module):
         generator = torch.Generator().manual_seed(seed_of(key, "samplers"))
         for part in self.parts:
             part.adapt(self.view(clock, generator, part))
-        rates = [rate * self.schedule.factor(clock) for rate in self.base_rates]
-        set_rates(self.optimizer, rates)
+        rates = self._set_rates(clock)
         self._set_modes()
         return self._draw(clock, generator), rates
+
+    def _set_rates(self, clock: Clock) -> list[float]:
+        """Sets the learning rates of an epoch, or of a step where the schedule has one for each; returns them."""
+        rates = [rate * self.schedule.factor(clock) for rate in self.base_rates]
+        if rates != self.rates:
+            set_rates(self.optimizer, rates)
+        self.rates = rates
+        return rates
 
     def view(self, clock: Clock, generator: torch.Generator, part: Part) -> View:
         """Returns what a part may look at before an epoch."""

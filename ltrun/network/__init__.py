@@ -5,6 +5,7 @@ from ltrun.network.bilateral import Bilateral
 from ltrun.network.complementary import Complementary
 from ltrun.network.depth_fusion import DepthFusion
 from ltrun.network.experts import Experts
+from ltrun.network.frame_classifier import FrameClassifier
 from ltrun.network.modulated import Modulated
 from ltrun.network.momentum import Momentum
 from ltrun.network.normalised import Normalised
@@ -19,7 +20,7 @@ from ltrun.network.trustworthy import Trustworthy
 from ltrun.network.two_heads import TwoHeads
 
 __all__ = [
-    "Auxiliary", "Bilateral", "Complementary", "DepthFusion", "Experts", "Modulated", "Momentum", "Normalised", "Plain",
-    "Projected", "Projector", "ResNet", "ResNetCIFAR", "ResidualFusion", "Routed", "RoutedExperts", "Timm",
-    "Trustworthy", "TwoHeads",
+    "Auxiliary", "Bilateral", "Complementary", "DepthFusion", "Experts", "FrameClassifier", "Modulated", "Momentum",
+    "Normalised", "Plain", "Projected", "Projector", "ResNet", "ResNetCIFAR", "ResidualFusion", "Routed", "RoutedExperts",
+    "Timm", "Trustworthy", "TwoHeads",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ltrun.backbone import without_neck
 from ltrun.errors import ConfigError
 from ltrun.kernels.norm_relu import norm_relu
 from ltrun.numerics import in_float32, widened
@@ -33,7 +34,7 @@ class DepthFusion(Network):
         super().__init__()
         if num_experts < 2:
             raise ConfigError(f"num_experts must be at least 2, got {num_experts}")
-        layers = [name for name, _ in backbone.pieces()][:-1]
+        layers = [name for name, _ in without_neck(backbone).pieces()][:-1]
         if len(layers) < 2:
             raise ConfigError(f"network: {type(backbone).__name__} has no layers to fuse; choose a residual network")
         self.trunk, branches = backbone.fork(layers[-2], num_experts)

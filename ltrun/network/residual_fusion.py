@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ltrun.backbone import without_neck
 from ltrun.errors import ConfigError
 from ltrun.network.experts import MOST
 from ltrun.numerics import in_float32, widened
@@ -31,7 +32,7 @@ class ResidualFusion(Network):
         super().__init__()
         if not 2 <= num_experts <= MOST:
             raise ConfigError(f"num_experts must lie between 2 and {MOST}, got {num_experts}")
-        if len(backbone.pieces()) < 2:
+        if len(without_neck(backbone).pieces()) < 2:
             raise ConfigError(f"network: {type(backbone).__name__} has no maps before its features; choose ensemble=none")
         self.backbone = backbone
         self.norms = nn.ModuleList(nn.BatchNorm2d(backbone.features) for _ in range(num_experts))

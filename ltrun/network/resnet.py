@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from ltrun.backbone import INPUTS, Preprocessing, for_each, kept
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.kernels.norm_relu import norm_relu
+from ltrun.network.blocks import Basic, Bottleneck, Neck, convolution
+from ltrun.network.frozen import freeze, hold_statistics
 from ltrun.network.run_weights import of_run
 from ltrun.network.weights import load, opened
 from ltrun.parts import Backbone, Piece
@@ -32,7 +34,7 @@ PUBLISHED: Mapping[tuple[int, int, int], dict[str, str]] = {  # (depth, groups, 
     (101, 64, 4): {"IMAGENET1K_V1": "resnext101_64x4d-173b62eb.pth"},
 }
 IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), size=224, interpolation="bilinear")
-SHORTCUT = (("downsample.0", "downsample.1"),)
+FREEZABLE = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 Place = tuple[str, str, int, int]  # layer, number in the layer, planes, stride
 MakeBlock = Callable[[int, int, int], "Basic | Bottleneck"]  # channels of the input, planes, stride
@@ -50,11 +52,18 @@ class ResNet(Backbone):
     torchvision's, such as IMAGENET1K_V1, or a run of ltrun. sha256: the first digits of the file's SHA-256, which ltrun fills
     in.
 
+    frozen: the last layer, counted from the stem, that no method and no stage trains; its weights are buffers.
+    hold_statistics: batch normalisations of maps use their statistics in training too, as mmdetection's `norm_eval`. Both are
+    for pre-trained weights: a network from scratch trains as a whole. neck: length of features behind a linear layer,
+    batch normalisation and dropout of a share `neck_dropout`, after the pooling; None for none. The frozen layers and the neck
+    of Wu et al., 2020 (distribution-balanced loss), arXiv 2007.09654.
+
     He et al., 2016, arXiv 1512.03385; Xie et al., 2017, arXiv 1611.05431.
     """
 
     normalised = (("conv1", "bn1"),)
     sides: ClassVar[Mapping[str, tuple[int, int]]] = {"imagenet": (32, 512), "cifar": (8, 96)}
+    neck: nn.Module | None
 
     def __init__(
         self,
@@ -65,18 +74,15 @@ class ResNet(Backbone):
         weights: str | None = None,
         sha256: str | None = None,
         download: bool = False,
+        frozen: Literal["stem", "layer1", "layer2", "layer3", "layer4"] | None = None,
+        hold_statistics: bool = False,
+        neck: int | None = None,
+        neck_dropout: float = 0.5,
         *,
         in_channels: int,
     ):
         super().__init__()
-        if depth not in BLOCKS:
-            raise ConfigError(f"depth must be one of {', '.join(map(str, BLOCKS))}, got {depth}")
-        if depth in BASIC and (groups, width_per_group) != (1, 64):
-            raise ConfigError(
-                f"groups and width_per_group are for depths of at least 50; remove them, or raise depth from {depth}"
-            )
-        if groups < 1 or width_per_group < 1:
-            raise ConfigError(f"groups and width_per_group must be at least 1, got {groups} and {width_per_group}")
+        _check(depth, groups, width_per_group, neck, neck_dropout)
         self.block: MakeBlock = Basic if depth in BASIC else partial(Bottleneck, groups=groups, width_per_group=width_per_group)
         self.places: list[Place] = [
             (f"layer{layer + 1}", str(number), 64 * 2**layer, 2 if layer and not number else 1)
@@ -89,10 +95,19 @@ class ResNet(Backbone):
         self.bn1 = nn.BatchNorm2d(64)
         self.features = _add(self, self.block, self.places, 64)
         _initialise(self)
-        self.pretrained = weights is not None
-        if weights is not None:
-            path, tensors = opened(weights, sha256, download, _published(depth, groups, width_per_group))
-            load(self, tensors, path)
+        self.shortened = (neck, neck_dropout)
+        self.pretrained, self.frozen, self.holds = weights is not None, frozen, hold_statistics
+        if weights is None:
+            _add_neck(self, *self.shortened)
+            return
+        path, tensors = opened(weights, sha256, download, _published(depth, groups, width_per_group))
+        has_neck = any("neck" in name.split(".") for name in tensors)  # weights of a run that had one
+        if has_neck:
+            _add_neck(self, *self.shortened)
+        load(self, tensors, path)
+        if not has_neck:
+            _add_neck(self, *self.shortened)
+        _hold(self, frozen, hold_statistics)
 
     @classmethod
     def published(cls, arguments: Mapping[str, Any]) -> Mapping[str, str]:
@@ -107,12 +122,12 @@ class ResNet(Backbone):
         return cls.sides[arguments.get("stem", "imagenet")]
 
     def forward(self, images: Tensor) -> Tensor:
-        return _pool(_through(self, _stem(self, images)))
+        return _pool(self, _through(self, _stem(self, images)))
 
     def pieces(self) -> list[Piece]:
         layers: list[Piece] = [(name, layer) for name, layer in self.named_children() if name.startswith("layer")]
         first = layers[0][1]
-        return [(layers[0][0], lambda images: first(_stem(self, images))), *layers[1:], ("features", _pool)]
+        return [(layers[0][0], lambda images: first(_stem(self, images))), *layers[1:], ("features", partial(_pool, self))]
 
     def fork(
         self, after: str, copies: int, width: float | Sequence[float] = 1.0, depth: float | Sequence[float] = 1.0
@@ -136,8 +151,9 @@ class ResNet(Backbone):
         for wide, deep in zip(for_each(width, copies, "width"), for_each(depth, copies, "depth"), strict=True):
             branch = Branch(self, self._places(cut, deep), trunk.channels if isinstance(trunk, Trunk) else None, wide)
             if self.pretrained and (wide, deep) == (1, 1):
-                trained = self.state_dict()
-                branch.load_state_dict({name: trained[name] for name in branch.state_dict()})
+                trained, own = self.state_dict(), branch.state_dict()
+                branch.load_state_dict({name: new if name.startswith("neck.") else trained[name] for name, new in own.items()})
+                _hold(branch, self.frozen, self.holds)
             branches.append(branch)
         return trunk, branches
 
@@ -176,8 +192,10 @@ class Trunk(nn.Module):
 
 
 class Branch(Backbone):
-    """The blocks after the cut of a fork, and pooling: maps (B, channels, H, W) -> features (B, D). channels: None for a whole
-    network, which begins with images."""
+    """The blocks after the cut of a fork, pooling, and a neck of its own: maps (B, channels, H, W) -> features (B, D).
+    channels: None for a whole network, which begins with images."""
+
+    neck: nn.Module | None
 
     def __init__(self, network: ResNet, places: Sequence[Place], channels: int | None, width: float):
         super().__init__()
@@ -188,69 +206,23 @@ class Branch(Backbone):
             first, channels = network.conv1, int(width * network.conv1.out_channels)
             side, stride = first.kernel_size[0], first.stride[0]
             self.pools, self.normalised = network.pools, (("conv1", "bn1"),)
-            self.conv1 = _convolution(first.in_channels, channels, side, stride)
+            self.conv1 = convolution(first.in_channels, channels, side, stride)
             self.bn1 = nn.BatchNorm2d(channels)
         self.features = _add(self, network.block, places, channels, width)
         _initialise(self)
+        _add_neck(self, *network.shortened)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return _pool(self.maps(maps))
+        return _pool(self, self.maps(maps))
 
     def maps(self, maps: Tensor) -> Tensor:
         """Returns the last maps, which `forward` pools."""
         return _through(self, _stem(self, maps) if self.whole else maps)
 
 
-class Basic(nn.Module):
-    """Two 3x3 convolutions beside a shortcut: the identity, or a 1x1 convolution where channels or resolution change."""
-
-    def __init__(self, inputs: int, planes: int, stride: int):
-        super().__init__()
-        self.channels = planes
-        self.conv1, self.bn1 = _convolution(inputs, planes, 3, stride), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = _convolution(planes, planes, 3), nn.BatchNorm2d(planes)
-        self.downsample = _downsample(inputs, planes, stride)
-        self.normalised = (("conv1", "bn1"), ("conv2", "bn2"), *SHORTCUT[self.downsample is None :])
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = norm_relu(self.bn1, self.conv1(x))
-        return norm_relu(self.bn2, self.conv2(y), x if self.downsample is None else self.downsample(x))
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut as in `Basic`. The result has 4 times `planes` channels."""
-
-    def __init__(self, inputs: int, planes: int, stride: int, *, groups: int, width_per_group: int):
-        super().__init__()
-        inner = int(planes * width_per_group / 64) * groups
-        if inner < 1:
-            raise ConfigError(f"width_per_group must leave a channel in each group, got {width_per_group} for {planes} planes")
-        self.channels = 4 * planes
-        self.conv1, self.bn1 = _convolution(inputs, inner, 1), nn.BatchNorm2d(inner)
-        self.conv2, self.bn2 = _convolution(inner, inner, 3, stride, groups), nn.BatchNorm2d(inner)
-        self.conv3, self.bn3 = _convolution(inner, self.channels, 1), nn.BatchNorm2d(self.channels)
-        self.downsample = _downsample(inputs, self.channels, stride)
-        self.normalised = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), *SHORTCUT[self.downsample is None :])
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = norm_relu(self.bn1, self.conv1(x))
-        y = norm_relu(self.bn2, self.conv2(y))
-        return norm_relu(self.bn3, self.conv3(y), x if self.downsample is None else self.downsample(x))
-
-
 def _published(depth: int, groups: int, width_per_group: int) -> dict[str, str]:
     files = PUBLISHED.get((depth, groups, width_per_group), {})
     return {name: f"https://download.pytorch.org/models/{file}" for name, file in files.items()}
-
-
-def _downsample(inputs: int, channels: int, stride: int) -> nn.Sequential | None:
-    if stride == 1 and inputs == channels:
-        return None
-    return nn.Sequential(_convolution(inputs, channels, 1, stride), nn.BatchNorm2d(channels))
-
-
-def _convolution(inputs: int, channels: int, side: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, channels, side, stride, padding=side // 2, groups=groups, bias=False)
 
 
 def _add(module: nn.Module, block: MakeBlock, places: Iterable[Place], channels: int, width: float = 1.0) -> int:
@@ -281,8 +253,40 @@ def _through(network: nn.Module, maps: Tensor) -> Tensor:
     return maps
 
 
-def _pool(maps: Tensor) -> Tensor:
-    return maps.mean(dim=(2, 3))
+def _pool(network: ResNet | Branch, maps: Tensor) -> Tensor:
+    """Returns the features of the last maps: their means, behind the neck if there is one."""
+    features = maps.mean(dim=(2, 3))
+    return features if network.neck is None else network.neck(features)
+
+
+def _add_neck(network: ResNet | Branch, length: int | None, dropout: float) -> None:
+    network.neck = None if length is None else Neck(network.features, length, dropout)
+    network.features = network.features if length is None else length
+
+
+def _hold(network: ResNet | Branch, frozen: str | None, statistics: bool) -> None:
+    """Freezes the layers up to `frozen`, with their statistics, and the statistics of all of them if `statistics`."""
+    layers = FREEZABLE[: FREEZABLE.index(frozen) + 1] if frozen else ()
+    for name, layer in network.named_children():
+        if name in layers or (layers and name in ("conv1", "bn1")):
+            freeze(layer)
+            hold_statistics(layer)
+        elif statistics:
+            hold_statistics(layer)
+
+
+def _check(depth: int, groups: int, width_per_group: int, neck: int | None, dropout: float) -> None:
+    """Raises ConfigError for arguments that make no sense."""
+    if depth not in BLOCKS:
+        raise ConfigError(f"depth must be one of {', '.join(map(str, BLOCKS))}, got {depth}")
+    if depth in BASIC and (groups, width_per_group) != (1, 64):
+        raise ConfigError(f"groups and width_per_group are for depths of at least 50; remove them, or raise depth from {depth}")
+    if groups < 1 or width_per_group < 1:
+        raise ConfigError(f"groups and width_per_group must be at least 1, got {groups} and {width_per_group}")
+    if neck is not None and neck < 1:
+        raise ConfigError(f"neck must be at least 1, or null for none, got {neck}")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"neck_dropout must be at least 0 and below 1, got {dropout}")
 
 
 def _initialise(network: nn.Module) -> None:

@@ -87,7 +87,7 @@ def dataset_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Source
 
     Raises ConfigError.
     """
-    cuts = any(part.target.cuts for part in _augments(config, plugins).values())
+    cuts = any(part.target.cuts == "photographs" for part in _augments(config, plugins).values())
     return source_of(config, plugins).build({"random_crops": cuts, "task": task_in(config["dataset"])})
 
 

@@ -105,7 +105,7 @@ class Recipe:
     def cuts_photographs(self) -> bool:
         """Whether a stream of a stage cuts whole photographs at random."""
         streams = [stream for stage in self.stages for stream in stage.streams.values()]
-        return any(part.target.cuts for stream in streams for part in (stream.augments or {}).values())
+        return any(part.target.cuts == "photographs" for stream in streams for part in (stream.augments or {}).values())
 
     @property
     def reads_unlabelled(self) -> bool:

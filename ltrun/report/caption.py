@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ltrun.metrics import GROUPS, Shots
+from ltrun.metrics import MULTI_LABEL, Shots
 from ltrun.report.table import Table
 from ltrun.results.record import RunRecord
 
@@ -18,7 +18,8 @@ def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str
         what += f": mean ± standard deviation (n - 1 in the denominator) over {over}"
     if measure.cost:
         return ". ".join([what, *_machines(records)]) + "."
-    return ". ".join([what, *_shot_groups(table, records), *_models(records), *_devices(records), *_sizes(records)]) + "."
+    groups = [*_shot_groups(table, records), *_absent(table, records)]
+    return ". ".join([what, *groups, *_models(records), *_devices(records), *_sizes(records)]) + "."
 
 
 def notes_on_the_best(table: Table) -> list[str]:
@@ -52,11 +53,22 @@ def _machines(records: list[RunRecord]) -> Iterator[str]:
 
 
 def _shot_groups(table: Table, records: list[RunRecord]) -> Iterator[str]:
-    if any(column.key in GROUPS for column in table.measure.columns):
+    if any(column.group for column in table.measure.columns):
         limits = {Shots.of(record.config) for record in records}
+        head, tail = (" (head)", " (tail)") if records[0].task == MULTI_LABEL else ("", "")  # as the papers of each task say
         for shots in sorted(limits, key=lambda shots: (shots.many, shots.few)):
             many, few = shots.many, shots.few
-            yield f"Many: more than {many} training images per class; medium: {few} to {many}; few: fewer than {few}"
+            most = f"Many{head}: more than {many} training images per class"
+            yield f"{most}; medium: {few} to {many}; few{tail}: fewer than {few}"
+
+
+def _absent(table: Table, records: list[RunRecord]) -> Iterator[str]:
+    """Yields how many classes no image of the split has, and what a mean over classes takes for them."""
+    rule = table.measure.metrics[0].absent
+    splits = [record.predictors[record.headline]["splits"].get(table.split, {}) for record in records]
+    for absent, classes in sorted({(each.count(0), len(each)) for split in splits if (each := split.get("positives"))}):
+        if rule and absent:
+            yield f"Classes without an image in the {table.split} split: {absent:,} of {classes:,}, {rule}"
 
 
 def _models(records: list[RunRecord]) -> Iterator[str]:
@@ -81,6 +93,6 @@ def _devices(records: list[RunRecord]) -> Iterator[str]:
 
 def _sizes(records: list[RunRecord]) -> Iterator[str]:
     if len({tuple(record.classes["names"]) for record in records}) == 1:
-        images = sorted({sum(record.classes["counts"]) for record in records})
-        shown = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
-        yield f"{len(records[0].classes['names'])} classes, {shown} training images"
+        images = sorted({record.training_images for record in records if record.training_images is not None})
+        shown = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}" if images else ""
+        yield f"{len(records[0].classes['names'])} classes" + (f", {shown} training images" if shown else "")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ltrun.metrics import BALANCED, COST, GROUPS, is_number
+from ltrun.metrics import BALANCED, COST, GROUPS, SINGLE_LABEL, is_number
 from ltrun.report.group import tables
 from ltrun.report.measure import Measure
 from ltrun.report.statistics import interval
@@ -20,7 +20,7 @@ LEAST = 0.05  # points; less is printed as 0.0
 
 
 def with_costs(records: Sequence[RunRecord]) -> list[Table]:
-    """Returns tables of macro accuracy on the validation split with the time of training. Raises ConfigError without one."""
+    """Returns tables of the balanced metric on the validation split, with the time of training. Raises ConfigError."""
     found = []
     measured = {task: [record for record in records if record.task == task] for task in BALANCED}
     for table in (table for task, some in measured.items() if some for table in tables(some, BALANCED[task], SPLIT)):
@@ -45,7 +45,8 @@ def choice(table: Table) -> str:
     tested = _by_seed(best, "test").values()
     on_test = f" ({math.fsum(tested) / len(tested):.1f}% on the test split, which chose nothing)" if tested else ""
     method = best.runs[0][0].method
-    share = f"{_printed(best):.1f}% on the validation split as a mean over classes{on_test}"
+    what = "a mean over classes" if best.runs[0][0].task == SINGLE_LABEL else table.measure.title.lower()
+    share = f"{_printed(best):.1f}% on the validation split as {what}{on_test}"
     clauses = [f"Take {names[best.names]} (method={method}): {share}"]
     clauses.append(_lead(best, others[0], names[others[0].names]) if others else "there is no other method to compare it with")
     if plain is best:

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.errors import ConfigError, LtrunError
 from ltrun.metrics import GROUPS, Shots
-from ltrun.report.table import Row, Table
+from ltrun.report.counted import Counted, Fractions, counted
+from ltrun.report.table import Row, Scored, Table
 from ltrun.results.predictions import Integers, predictions_of
-from ltrun.results.record import RunRecord
 
-Fractions = NDArray[np.float64]
-RIGHT = "Right"
+Pair = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """The confusion matrix of a row of a table.
+    """The confusion matrix of a row of a table. row: with the runs that kept their predictions alone.
 
     names, images: the name and the number of training images of each of the C classes. runs: (labels, predicted) of each run,
-    (N,) each.
+    (N,) each, or (N, C) bool for several labels per image.
     """
 
     table: Table
@@ -33,7 +33,7 @@ class Confusion:
     names: tuple[str, ...]
     images: Integers
     shots: Shots
-    runs: tuple[tuple[Integers, Integers], ...]
+    runs: tuple[Pair, ...]
 
     @property
     def title(self) -> str:
@@ -43,6 +43,16 @@ class Confusion:
     def heading(self) -> str:
         """The title, with the name that papers give the data set."""
         return f"{self.table.heading}: {', '.join(self.row.names)}"
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.runs[0][0].ndim == 2
+
+    @cached_property
+    def counted(self) -> list[Counted]:
+        """The counts of each run."""
+        return [counted(*run, len(self.names)) for run in self.runs]
 
     @cached_property
     def order(self) -> Integers:
@@ -57,17 +67,12 @@ class Confusion:
     def rows(self) -> Iterator[Fractions]:
         """Yields, label by label, the (C,) shares of its images predicted as each class, mean over the runs, all by class size.
 
-        A class without test images has nan. The whole matrix of 8,142 classes would take half a gigabyte.
+        A class without test images has nan. The whole matrix of 8,142 classes would take half a gigabyte. `SeveralLabels` says
+        what the shares are where an image may have several labels.
         """
-        classes, runs = len(self.names), []
-        for labels, predicted in self.runs:
-            by_label = np.argsort(labels, kind="stable")
-            ends = np.cumsum(np.bincount(labels, minlength=classes))
-            runs.append((predicted[by_label], ends))
         for c in self.order.tolist():
-            counts = (np.bincount(row[ends[c - 1] if c else 0 : ends[c]], minlength=classes) for row, ends in runs)
-            total = sum(_by_row(count[None])[0] for count in counts)
-            yield np.asarray(total / len(runs))[self.order]
+            total = sum(run.row(c) for run in self.counted)
+            yield np.asarray(total / len(self.runs))[self.order]
 
     @cached_property
     def shares(self) -> Fractions:
@@ -77,20 +82,16 @@ class Confusion:
     def grouped(self) -> Fractions:
         """Returns (3, 4) mean shares over the classes of each shot group (row), mean over the runs.
 
-        Columns: images predicted right, and images predicted as another class of each group. A group without test images has
-        nan.
+        Columns: images predicted right, and images predicted as another class of each group, for several labels per image as at
+        least one that is no label. A group without test images has nan.
         """
-        total = sum(self._grouped(run) for run in range(len(self.runs)))
-        return np.asarray(total / len(self.runs))
+        return np.asarray(sum(map(self._grouped, self.counted)) / len(self.runs))
 
-    def _grouped(self, run: int) -> Fractions:
-        labels, predicted = self.runs[run]
-        column = np.where(labels == predicted, 0, 1 + self.groups[predicted])
-        each = np.bincount(labels * 4 + column, minlength=len(self.names) * 4).reshape(-1, 4)
-        shares = _by_row(each)
+    def _grouped(self, run: Counted) -> Fractions:
+        shares = run.grouped(self.groups)
         means = np.full((len(GROUPS), 4), np.nan)
         for group in range(len(GROUPS)):
-            some = shares[(self.groups == group) & (each.sum(1) > 0)]
+            some = shares[(self.groups == group) & (run.support > 0)]
             if len(some):
                 means[group] = some.mean(0)
         return means
@@ -100,8 +101,8 @@ class Confusion:
 
         Precision is nan if the class is never predicted, recall if it has no test images, F1 if both hold.
         """
-        each = np.stack([_scores(*run, len(self.names)) for run in self.runs], axis=1)
-        support = np.bincount(self.runs[0][0], minlength=len(self.names))
+        each = np.stack([run.scores() for run in self.counted], axis=1)
+        support = self.counted[0].support
         for c in self.order.tolist():
             yield c, int(support[c]), each[c]
 
@@ -117,34 +118,19 @@ def confusions(tables: Sequence[Table]) -> tuple[list[Confusion], list[str]]:
         if table.split != "test":
             raise ConfigError(f"--split {table.split}: runs keep their predictions of the test split only; leave it out")
         for row in table.rows:
-            read: list[tuple[RunRecord, tuple[Integers, Integers]]] = []
+            read: list[tuple[Scored, Pair]] = []
             for record, predictor in row.runs:
                 try:
                     kept = predictions_of(record, record.path.parent if record.path else Path(), predictor)
                 except LtrunError as error:
                     notes[f"{error}. The run is left out"] = None
                 else:
-                    read.append((record, (kept.labels, kept.predicted)))
-            if any(record.classes != read[0][0].classes for record, _ in read):
+                    read.append(((record, predictor), (kept.labels, kept.predicted)))
+            if any(record.classes != read[0][0][0].classes for (record, _), _ in read):
                 notes[f"{', '.join(row.names)} is left out: its runs differ in classes; add a dataset key to --by"] = None
             elif read:
-                record = read[0][0]
-                counts = np.array(record.classes["counts"])
-                runs, names = tuple(run for _, run in read), tuple(record.classes["names"])
-                found.append(Confusion(table, row, names, counts, Shots.of(record.config), runs))
+                record = read[0][0][0]
+                counts, names = np.array(record.classes["counts"]), tuple(record.classes["names"])
+                scored, runs = zip(*read, strict=True)
+                found.append(Confusion(table, replace(row, runs=scored), names, counts, Shots.of(record.config), runs))
     return found, list(notes)
-
-
-def _by_row(counts: Integers) -> Fractions:
-    """Returns the counts as fractions of the sum of their row; nan for a row of zeros."""
-    sums = counts.sum(1, keepdims=True)
-    return np.divide(counts, sums, out=np.full(counts.shape, np.nan), where=sums > 0)
-
-
-def _scores(labels: Integers, predicted: Integers, classes: int) -> Fractions:
-    """Returns (C, 3) precision, recall and F1 of each class; nan for 0 / 0."""
-    right = np.bincount(labels[labels == predicted], minlength=classes)
-    taken, there = np.bincount(predicted, minlength=classes), np.bincount(labels, minlength=classes)
-    above = np.stack([right, right, 2 * right], axis=1)
-    below = np.stack([taken, there, taken + there], axis=1)
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)

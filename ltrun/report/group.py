@@ -13,7 +13,7 @@ from ltrun.report.caption import caption_of, notes_on_the_best
 from ltrun.report.configurations import PREDICTOR, Group, Rows, by_configuration, unambiguous
 from ltrun.report.data import note, parted
 from ltrun.report.facts import FACTS, fact, in_order, leaves, titles
-from ltrun.report.measure import Measure, measure_of
+from ltrun.report.measure import Measure, measure_of, measures
 from ltrun.report.table import DAGGER, DASH, SAW_TEST, Cell, Row, Scored, Table
 from ltrun.results.record import RunRecord
 
@@ -29,7 +29,8 @@ def tables(
     experts: bool = False,
 ) -> list[Table]:
     """Returns one table for each task, data set and override of the data set's own keys, so that all runs of a table have the
-    same classes and, as far as the records identify them, the same images. metric: a name, or None for the first of the task.
+    same classes and, as far as the records identify them, the same images. metric: a name, whose tables leave out tasks without
+    it, or None for the first of each task.
 
     Without `by`, a row is a method with one configuration, averaged over seeds: erm first, then by label, further
     predictors beneath their method. With `by`, a row is one combination of the given keys (dataset, method, seed,
@@ -39,9 +40,11 @@ def tables(
     """
     records = records if experts else [record.without_experts() for record in records]
     _check(records, split, by)
-    measured = {task: measure_of(records, metric or TASKS[task][0].name) for task in {record.task for record in records}}
+    measured = _measured(records, metric)
     scopes: dict[Scope, list[RunRecord]] = defaultdict(list)
     for title, record in zip(titles(records, by), records, strict=True):
+        if record.task not in measured:
+            continue
         classes = () if "dataset" in by else zip(record.classes["names"], record.classes["counts"], strict=True)
         scopes[title, record.task, tuple(classes)].append(record)
     names, data_sets = names_in_papers("method"), names_in_papers("dataset")
@@ -56,6 +59,18 @@ def tables(
             notes = [*told, *notes, *saw, *notes_on_the_best(table)]
             made.append(replace(table, caption=caption_of(table, members, by), notes=tuple(notes)))
     return made
+
+
+def _measured(records: Sequence[RunRecord], metric: str | None) -> dict[str, Measure]:
+    """Returns task -> what its tables show, without the tasks whose runs do not have the metric. Raises ConfigError if none has
+    it."""
+    tasks: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        tasks[record.task].append(record)
+    if metric is None:
+        return {task: measure_of(some, TASKS[task][0].name) for task, some in tasks.items()}
+    found = {task: offered[metric] for task, some in tasks.items() if metric in (offered := measures(some))}
+    return found or {task: measure_of(records, metric) for task in tasks}
 
 
 def _by_data(scopes: Mapping[Scope, list[RunRecord]], whole: bool) -> Iterator[tuple[str, str, list[RunRecord], list[str]]]:

@@ -13,11 +13,16 @@ from ltrun.results.record import RunRecord
 
 
 class Column(NamedTuple):
-    """A column of numbers. key: the key in a record, either the metric's name or a shot group. head: its heading."""
+    """A column of numbers. key: the key in a record, of the metric or of a shot group beside it. head: its heading."""
 
     metric: Metric
     key: str
     head: str
+
+    @property
+    def group(self) -> str | None:
+        """The shot group, `many`, `medium` or `few`; None for the metric's own column."""
+        return self.metric.group_of(self.key)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def measures(records: Sequence[RunRecord]) -> dict[str, Measure]:
     costs = {"cost": Measure("cost", "Cost of training", COST, cost=True)}
     costs |= {metric.name: Measure.of(metric, cost=True) for metric in COST}
     known = shown | costs
-    others = (name for name in sorted(there - {*known, *GROUPS, "images"}) if any(is_number(m.get(name)) for m in splits))
+    told = {*known, *GROUPS, *(key for metric in declared for key in metric.columns), "images", "classes"}
+    others = (name for name in sorted(there - told) if any(is_number(m.get(name)) for m in splits))
     return known | {name: Measure.of(undeclared(name)) for name in others}
 
 

@@ -51,7 +51,7 @@ def place_of(asked: Path, formats: Sequence[str], flag: str = "--plots") -> Plac
 
 
 def plot(tables: Sequence[Table], place: Place) -> list[str]:
-    """Writes two figures for each table, per-class accuracy by rank and shot groups, and a third of experts where the table has
+    """Writes two figures for each table, values of classes by rank and shot groups, and a third of experts where the table has
     them; returns lines to print.
 
     Both show the first metric of the task, whichever metric the table shows. Raises ConfigError without matplotlib.

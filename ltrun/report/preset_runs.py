@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
+from ltrun.config import catalogue
 from ltrun.config.explain import explained
 from ltrun.config.job import Job
+from ltrun.config.option import root
 from ltrun.config.presets import Key, Recipe, jobs_of, key_of, keys_in, recipe_of
+from ltrun.config.published import chosen
 from ltrun.errors import ConfigError, DataError
 from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.report.measure import Measure
@@ -17,6 +22,7 @@ from ltrun.report.render.common import number
 from ltrun.report.table import DAGGER, DASH, Cell, Row, Scored
 from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord
+from ltrun.taxonomy import SLOTS
 
 TEST = "test"
 PUBLISHED_ON = "cifar100_lt"  # the data set of `expected:` in the headers of presets
@@ -70,19 +76,38 @@ def runs_of(jobs: Mapping[str, Job], records: Sequence[RunRecord], dataset: str,
     return {method: _first_of_each_seed(found[key_of(job)]) for method, job in jobs.items()}
 
 
-def accuracies(records: Sequence[RunRecord], methods: Sequence[str]) -> dict[str, str]:
+def accuracies(records: Sequence[RunRecord], methods: Sequence[str], more: Sequence[Path] = ()) -> dict[str, str]:
     """Returns preset -> the accuracy of its runs on the data set of the published numbers. Needs `composing`.
 
+    Composes, which takes half a second, those presets alone whose options a run chose. more: folders of the user's options.
     Raises ConfigError for a preset that does not compose, DataError for runs of different data.
     """
     refuse_other_data(records)
     jobs: dict[str, Job] = {}
-    for method in methods:
+    for method in _that_may_have_run(methods, records, more):
         try:
             jobs |= jobs_of([method], PUBLISHED_ON)
         except Exception as error:
             raise ConfigError(f"method={method} does not compose: {explained(error, [])}") from None
-    return {method: runs.text for method, runs in runs_of(jobs, records, PUBLISHED_ON).items()}
+    return dict.fromkeys(methods, DASH) | {method: runs.text for method, runs in runs_of(jobs, records, PUBLISHED_ON).items()}
+
+
+def _that_may_have_run(methods: Sequence[str], records: Sequence[RunRecord], more: Sequence[Path]) -> list[str]:
+    """Returns the presets that a run names, or whose options it chose. An option that is no more may have another name now."""
+    known, usual = catalogue.names(more), root()[1]
+    runs = [record for record in records if record.dataset == PUBLISHED_ON]
+    named = {run.method for run in runs}
+    picked = {tuple(run.choices.get(slot, usual[slot]) for slot in SLOTS) for run in runs}
+
+    def chose(run: Sequence[str], own: Mapping[str, str]) -> bool:
+        for slot, written in zip(SLOTS, run, strict=True):
+            options = {*re.findall(r"\w+", written), *(["none"] if slot == "posthoc" else [])}  # each run has the plain row
+            if own[slot] not in options and options <= known[slot]:
+                return False
+        return True
+
+    options = {method: chosen(method, PUBLISHED_ON, more) for method in methods if method not in named}
+    return [method for method in methods if method in named or any(chose(run, options[method]) for run in picked)]
 
 
 def states(records: Sequence[RunRecord], found: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

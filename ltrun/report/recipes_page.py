@@ -106,7 +106,10 @@ def schedule_words(schedule: Mapping[str, Any], epochs: int) -> str:
         falls = "times " + ", ".join(f"{factor:g} from epoch {_epochs(begin, epochs)}" for factor, begin in steps)
     else:
         falls = "cosine"
-    warm = _epochs(schedule.get("warmup", 0.0), epochs)
+    share = schedule.get("warmup", 0.0)
+    if schedule.get("warmup_by") == "step":
+        return f"{falls} after a warm-up over {share:.0%} of the steps"
+    warm = _epochs(share, epochs)
     return f"{falls} after a warm-up of {warm} epochs" if warm else falls
 
 

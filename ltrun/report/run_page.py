@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltrun.metrics import TASKS
+from ltrun.metrics import TASKS, Metric
 from ltrun.results.address import EPOCHS, LOCK, RESULT, as_typed
 from ltrun.results.folder import failure
 from ltrun.results.record import RunRecord
@@ -36,28 +36,44 @@ def _done(record: RunRecord) -> Iterator[str]:
     yield f"  model    {'last epoch' if record.selection == 'last' else 'best epoch on the validation split'}"
     slots = {slot: option for slot, option in record.choices.items() if option != "none"}
     yield f"  choices  {' '.join(f'{slot}={option}' for slot, option in slots.items())}"
-    metrics = TASKS[record.task]
-    heads = {key: head for metric in metrics if metric.complements is None for key, head in metric.columns.items()}
-    of_key = {key: metric for metric in reversed(metrics) for key in metric.columns}
+    yield "metrics, in percent"
+    for heads in _parted(TASKS[record.task]):
+        yield from _metrics(record, heads)
+    if any("test" in predictor["sees"] for predictor in record.predictors.values()):
+        yield "  † saw test inputs"
+    counts = record.classes["counts"]
+    images = "" if record.training_images is None else f"{record.training_images:,} training images, "
+    yield f"data: {len(counts)} classes, {images}{max(counts):,} to {min(counts):,} a class"
+    yield "stages"
+    for stage in record.stages:
+        yield f"  {stage['name']}: {stage['epochs']} epochs, {stage['seconds']:,.1f} s"
+    yield from _origin(record.provenance)
+
+
+def _parted(metrics: Sequence[Metric]) -> list[dict[str, str]]:
+    """Returns key -> heading of the columns of each table: a metric whose shot groups are its own begins another table."""
+    found: list[dict[str, str]] = [{}]
+    for metric in metrics:
+        if metric.complements is None:
+            if set(metric.columns.values()) & {head for key, head in found[-1].items() if key not in metric.columns}:
+                found.append({})
+            found[-1] |= metric.columns
+    return found
+
+
+def _metrics(record: RunRecord, heads: Mapping[str, str]) -> Iterator[str]:
+    """Yields a table with a line for each predictor and split. heads: key of a column -> heading."""
+    of_key = {key: metric for metric in reversed(TASKS[record.task]) for key in metric.columns}
     rows = [["", "", *heads.values()]]
     for name, predictor in record.predictors.items():
         for split, found in predictor["splits"].items():
             cells = [_cell(None if found.get(key) is None else of_key[key].shown(found[key], key)) for key in heads]
             rows.append([f"{name}{' †' if 'test' in predictor['sees'] else ''}", split, *cells])
-    yield "metrics, in percent"
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         first = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths, strict=False)]
         rest = [f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True)]
         yield f"  {'  '.join([*first, *rest])}".rstrip()
-    if any("test" in predictor["sees"] for predictor in record.predictors.values()):
-        yield "  † saw test inputs"
-    counts = record.classes["counts"]
-    yield f"data: {len(counts)} classes, {sum(counts):,} training images, {max(counts):,} to {min(counts):,} a class"
-    yield "stages"
-    for stage in record.stages:
-        yield f"  {stage['name']}: {stage['epochs']} epochs, {stage['seconds']:,.1f} s"
-    yield from _origin(record.provenance)
 
 
 def _cell(value: float | None) -> str:

@@ -7,6 +7,7 @@ from ltrun.resampling.dynamic_curriculum import DynamicCurriculum
 from ltrun.resampling.effective_number import EffectiveNumber
 from ltrun.resampling.head_classes import HeadClasses
 from ltrun.resampling.instance import Instance
+from ltrun.resampling.masked_power import MaskedPower
 from ltrun.resampling.meta import MetaSampler, RateRatio
 from ltrun.resampling.power import Power
 from ltrun.resampling.progressive import Progressive
@@ -15,5 +16,5 @@ from ltrun.resampling.shot_group import ShotGroup
 
 __all__ = [
     "ClassAware", "ClassDifficulty", "Deferred", "DynamicCurriculum", "EffectiveNumber", "HeadClasses", "Instance",
-    "MetaSampler", "Power", "Progressive", "RateRatio", "RepeatFactor", "ShotGroup",
+    "MaskedPower", "MetaSampler", "Power", "Progressive", "RateRatio", "RepeatFactor", "ShotGroup",
 ]  # fmt: skip

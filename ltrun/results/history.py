@@ -1,7 +1,8 @@
 """Files that a run writes besides its record: metrics.jsonl and predictions.npz.
 
-predictions.npz has a row for each image of the test split, in the order of the split: test_labels (N,) int64, test_files (N,)
-names of the images (paths below dataset.root for image folders), and test_scores_<predictor> (N, C) float32.
+predictions.npz has a row for each image of the test split, in the order of the split: test_labels (N,) int64, or (N, C)
+with 1 for each label of images that may have several, test_files (N,) names of the images (paths below dataset.root for image
+folders), and test_scores_<predictor> (N, C) float32.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from ltrun.errors import DataError
+from ltrun.metrics import MULTI_LABEL
 from ltrun.results.address import PREDICTIONS
 from ltrun.results.record import RunRecord
 from ltrun.results.spans import spans
@@ -30,22 +31,33 @@ Integers = NDArray[np.int64]
 class Predictions:
     """The predictions of one predictor, a row for each of the N test images.
 
-    labels: (N,). scores: (N, C), higher is likelier; large ones are a view of the file. files: (N,) names of images; None if
-    the run kept none.
+    labels: (N,) int64, one class per image; or (N, C) bool, whether an image has each class, if it may have several. scores:
+    (N, C), higher is likelier; large ones are a view of the file. files: (N,) names of images; None if the run kept none.
     """
 
-    labels: Integers
+    labels: NDArray[Any]
     scores: NDArray[np.float32]
     files: NDArray[np.str_] | None
 
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.labels.ndim == 2
+
+    def name(self, row: int) -> str | None:
+        return None if self.files is None else str(self.files[row])
+
     @cached_property
-    def predicted(self) -> Integers:
-        """(N,) classes with the highest score."""
-        parts = [self.scores[some].argmax(1) for some in spans(self.scores.shape)]  # of all, NumPy would copy the file
-        return np.concatenate(parts)
+    def predicted(self) -> NDArray[Any]:
+        """(N,) classes with the highest score; for several labels (N, C) bool, whether a class has a score above 0."""
+        pieces = (self.scores[some] for some in spans(self.scores.shape))  # of all, NumPy would copy the file
+        return np.concatenate([piece > 0 if self.several else piece.argmax(1) for piece in pieces])
 
     def probabilities(self, rows: Integers, classes: Integers) -> NDArray[np.float64]:
-        """Returns (R,) the softmax of the scores of each row, at the class of that row. rows, classes: (R,)."""
+        """Returns (R,) the softmax of the scores of each row, at the class of that row; for several labels the sigmoid of the
+        score. rows, classes: (R,)."""
+        if self.several:
+            return (1 + np.tanh(self.scores[rows, classes].astype(np.float64) / 2)) / 2
         found = np.empty(len(rows))
         for some in spans((len(rows), self.scores.shape[1])):
             scores = self.scores[rows[some]].astype(np.float64)
@@ -71,9 +83,10 @@ def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictio
             files = arrays.get("test_files")
     except DAMAGED as error:
         raise DataError(f"{path} cannot be read ({error}): {again}") from None
-    if not _whole(labels, scores, files, len(record.classes["names"])):
+    several = record.task == MULTI_LABEL
+    if not _whole(labels, scores, files, len(record.classes["names"]), several):
         raise DataError(f"{path} is damaged or not from a run: {again}")
-    read = Predictions(labels.astype(np.int64), scores, files)
+    read = Predictions(labels.astype(bool if several else np.int64), scores, files)
     if not _belongs(read, record.predictors[predictor]["splits"].get("test")):
         raise DataError(f"{path} does not belong to the result beside it: {again}")
     return read
@@ -98,13 +111,16 @@ def _scores(path: Path, arrays: NpzFile, name: str) -> NDArray[Any]:
     return np.memmap(path, dtype, "r", start, shape, "F" if by_columns else "C")
 
 
-def _whole(labels: NDArray[Any], scores: NDArray[Any], files: NDArray[Any] | None, classes: int) -> bool:
+def _whole(labels: NDArray[Any], scores: NDArray[Any], files: NDArray[Any] | None, classes: int, several: bool) -> bool:
     """Returns whether the arrays fit one another and the classes of the run. Excluded classes may score minus infinity."""
-    kinds = labels.dtype.kind in "iu" and scores.dtype.kind == "f" and (files is None or files.dtype.kind == "U")
-    shapes = labels.ndim == 1 and scores.shape == (len(labels), classes) and (files is None or files.shape == labels.shape)
-    if not (kinds and shapes and len(labels)):
+    kinds = labels.dtype.kind in "iub" and scores.dtype.kind == "f" and (files is None or files.dtype.kind == "U")
+    if not kinds or not labels.ndim or not labels.size:
         return False
-    return bool(labels.min() >= 0 and labels.max() < classes and np.isfinite(scores.max(1)).all())
+    rows = len(labels)
+    shapes = labels.shape == ((rows, classes) if several else (rows,)) and scores.shape == (rows, classes)
+    if not shapes or (files is not None and files.shape != (rows,)):
+        return False
+    return bool(labels.min() >= 0 and labels.max() < (2 if several else classes) and np.isfinite(scores.max(1)).all())
 
 
 def _belongs(read: Predictions, metrics: Any) -> bool:
@@ -114,7 +130,13 @@ def _belongs(read: Predictions, metrics: Any) -> bool:
     """
     if metrics is None or metrics["images"] != len(read.labels):
         return False
-    recall = np.array([0.0 if share is None else share for share in metrics["per_class"]])
-    there = np.bincount(read.labels, minlength=len(recall))
-    right = np.bincount(read.labels[read.predicted == read.labels], minlength=len(recall))
+    each = metrics["per_class_recall" if read.several else "per_class"]
+    recall = np.array([0.0 if share is None else share for share in each])
+    if read.several:
+        there, right = read.labels.sum(0), (read.labels & read.predicted).sum(0)
+        if there.tolist() != metrics["positives"]:
+            return False
+    else:
+        there = np.bincount(read.labels, minlength=len(recall))
+        right = np.bincount(read.labels[read.predicted == read.labels], minlength=len(recall))
     return bool(np.abs(right - recall * there).sum() <= max(1.5, len(read.labels) / 1000))

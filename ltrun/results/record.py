@@ -21,7 +21,8 @@ class Predictor(TypedDict):
     """The results of one predictor. sees: the splits whose inputs it saw. splits: split -> metrics on it.
 
     Metrics: the metrics that metrics.py declares for the task, None for a group without classes; per_class, C fractions or
-    None; images; and any metric that another version of ltrun measured.
+    None, of several labels the average precisions, beside per_class_precision, per_class_recall, per_class_f1 and positives,
+    the number of images with each class; images; and any metric that another version of ltrun measured.
     """
 
     sees: list[str]
@@ -32,7 +33,7 @@ EXPERT = "expert "  # begins the names of the predictors that are single experts
 
 
 class Classes(TypedDict):
-    """The classes of a data set, in label order. counts: training images of each class."""
+    """The classes of a data set, in label order. counts: training images of each class; an image may be of several."""
 
     names: list[str]
     counts: list[int]
@@ -78,6 +79,14 @@ class RunRecord:
     def label(self) -> str:
         """The method with its changes, slots first: `ldam_drw [reweighting=none, epochs=3]`."""
         return labelled(self.method, self.changes)
+
+    @property
+    def training_images(self) -> int | None:
+        """The number of training images; None for images with several labels, if the record does not identify its data."""
+        if self.task == SINGLE_LABEL:
+            return sum(self.classes["counts"])
+        images = self.data.get("splits", {}).get("train", {}).get("images")
+        return images if isinstance(images, int) else None
 
     def without_experts(self) -> RunRecord:
         """Returns the record without the predictors that are single experts of an ensemble."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ltrun.errors import MOST_NAMES
-from ltrun.metrics import SINGLE_LABEL, TASKS, is_number
+from ltrun.metrics import MULTI_LABEL, SINGLE_LABEL, TASKS, is_number
 
 FORMAT = 3
 FIELDS = (
@@ -18,6 +18,10 @@ FIELDS = (
 )  # fmt: skip
 ADDED = {"task": 2, "command": 3, "data": 3}  # field -> the first format that has it
 LARGEST = 64 * 2**20  # bytes; a record of 8,142 classes and ten predictors takes a tenth of it
+EACH = {
+    SINGLE_LABEL: ("per_class",),
+    MULTI_LABEL: ("per_class", "per_class_precision", "per_class_recall", "per_class_f1"),
+}  # task -> lists with a fraction of 1 for each class, or None
 Check = tuple[str, str, bool]  # a key, what its value must be, whether it is
 
 
@@ -119,15 +123,23 @@ def _check_predictor(key: str, predictor: Any, classes: int, task: str) -> Itera
 
 def _check_metrics(where: str, found: Any, classes: int, task: str) -> Iterator[Check]:
     """Yields the checks of the metrics of a split: declared metrics, if present, and metrics of another version of ltrun."""
-    needed = (TASKS[task][0].name, "per_class", "images")
+    counted = ("positives",) if task == MULTI_LABEL else ()
+    needed = (TASKS[task][0].name, *EACH[task], *counted, "images")
     yield where, f"a mapping with {', '.join(needed)}", isinstance(found, dict) and found.keys() >= set(needed)
     percent = {key: metric.percent for metric in TASKS[task] for key in metric.columns}
     for key in filter(found.__contains__, percent):
         good = _fraction(found[key]) if percent[key] else found[key] is None or is_number(found[key])
         yield f"{where}.{key}", "a fraction of 1" if percent[key] else "a number", good
-    each = found["per_class"]
-    listed = isinstance(each, list) and len(each) == classes
-    yield f"{where}.per_class", "a list with a fraction for each class", listed and _fractions(each)
+    for key in EACH[task]:
+        each = found[key]
+        listed = isinstance(each, list) and len(each) == classes
+        yield f"{where}.{key}", "a list with a fraction for each class", listed and _fractions(each)
+    for key in counted:
+        there = found[key]
+        listed = isinstance(there, list) and len(there) == classes
+        yield f"{where}.{key}", "a list with a whole number for each class", listed and _wholes(there)
+        absent = [value is None for value in found["per_class"]]
+        yield f"{where}.{key}", "0 where per_class is null, and only there", absent == [number == 0 for number in there]
     yield f"{where}.images", "a whole number", _whole(found["images"])
     for metric in TASKS[task]:
         if metric.complements in found and metric.name in found:

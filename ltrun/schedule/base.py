@@ -13,4 +13,4 @@ class Schedule(Protocol):
     epochs: int
 
     def factor(self, clock: Clock) -> float:
-        """The factor of the base learning rate in this epoch."""
+        """The factor of the base learning rate in this epoch, or, if it depends on `clock.within`, in this step."""

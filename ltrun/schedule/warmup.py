@@ -1,11 +1,22 @@
-"""Linear warm-up of the learning rate."""
+"""Linear warm-up of the learning rate, epoch by epoch or step by step."""
+
+from typing import Literal
 
 from ltrun.errors import ConfigError
 from ltrun.types import Clock, fraction_of
 
+WarmupBy = Literal["epoch", "step"]
 
-def warmup_factor(clock: Clock, warmup: float, start: float) -> float | None:
-    """The factor that rises linearly from above `start` to 1 over the first floor(warmup * epochs) epochs; None after them."""
+
+def warmup_factor(clock: Clock, warmup: float, start: float, by: WarmupBy = "epoch") -> float | None:
+    """The factor that rises linearly to 1 over a fraction of the stage; None after it.
+
+    By epochs it rises over floor(warmup * epochs) of them, from above `start`. By steps it is `start` in the first step, and 1
+    in the first step after the warm-up, as in mmcv.
+    """
+    if by == "step":
+        done = (clock.epoch + clock.within) / clock.epochs
+        return start + (1 - start) * done / warmup if done < warmup else None
     length = fraction_of(clock.epochs, warmup)
     return start + (1 - start) * (clock.epoch + 1) / length if clock.epoch < length else None
 

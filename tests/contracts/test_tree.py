@@ -26,7 +26,7 @@ DOOR = {  # may import OmegaConf or Hydra
 }  # fmt: skip
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
     {"types", "targets", "errors", "metrics", "taxonomy", "machine", "streams"},
-    {"backbone", "descent", "evidence"},
+    {"backbone", "cuts", "descent", "evidence"},
     {"parts", "numerics", "results"},
     {"loss", "kernels"},
     {"config", "data", "tasks", "report", *FAMILIES},

@@ -125,7 +125,7 @@ def images_of(store: Store) -> np.ndarray:
 
 def same(a: Splits, b: Splits) -> bool:
     stores = zip((a.train, a.test), (b.train, b.test), strict=True)
-    return all(torch.equal(pixels_of(x), pixels_of(y)) and torch.equal(x.targets.index, y.targets.index) for x, y in stores)
+    return all(torch.equal(pixels_of(x), pixels_of(y)) and torch.equal(x.targets.labels, y.targets.labels) for x, y in stores)
 
 
 def refused(source: Source) -> str:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.data.files import Files
+from ltrun.data.stores import Decodes
 from ltrun.engine.predictors import Predictors
 from ltrun.metrics import Shots
 from ltrun.parts import Network, Prepare
@@ -40,7 +41,7 @@ LINES = 100  # of the confusion matrix, which is 130 MB as text
 class Numbers:
     """A store whose images are their row numbers."""
 
-    decodes = False
+    decodes: Decodes = ""
 
     def __init__(self, images: int):
         self.targets = Labels.hard(torch.arange(images) % CLASSES)

@@ -29,6 +29,7 @@ from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.stage import Row, StageRun
 from ltrun.engine.step import leaves
 from ltrun.parts import Prepare
+from ltrun.targets import one_label
 from ltrun.types import Labels
 from tests.support.cases import bound, composed, digits, normaliser, small, trainer
 
@@ -109,7 +110,7 @@ def _trained(preset: str, ranks: Ranks, folder: Path, **changes: Any) -> tuple[l
     rows: list[Row] = []
     if torch.get_default_dtype() is torch.float64:
         images, targets = digits()[0].images, digits()[0].targets
-        store = Resident(images, Labels(targets.index, targets.weight.double()))
+        store = Resident(images, Labels(one_label(targets).index, one_label(targets).weight.double()))
         changes |= {"prepare": Doubled(), "train_set": store}
     made = trainer(bound(small(composed(f"method={preset}"), EPOCHS)), folder, ranks=ranks, **changes)
     states: list[dict[str, Tensor]] = []

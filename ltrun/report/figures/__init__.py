@@ -1,4 +1,4 @@
-"""Figures of tables: per-class accuracy by rank, shot groups, and heat maps of confusion. Needs matplotlib."""
+"""Figures of tables: values of classes by rank, shot groups, and heat maps of confusion. Needs matplotlib."""
 
 from ltrun.report.figures.classes import classes
 from ltrun.report.figures.groups import groups

@@ -1,4 +1,4 @@
-"""Figure of per-class accuracy, from the most frequent class to the rarest, above the number of training images."""
+"""Figure of accuracy or average precision by class, from the most frequent class to the rarest, above their training images."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def classes(table: Table) -> Figure:
     curves = [
         _curve(name, row, table.split, first, order, world) for name, row in zip(style.names_of(table, rows), rows, strict=True)
     ]
-    said = style.scale(rows, table.split)
+    said = style.scale(rows, table.split, of_class=True)
     if len(rows) <= len(style.LOOKS):
         return _together(table, rows, curves, world, said)
     return _apart(table, rows, curves, world, said)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator
 
-from ltrun.metrics import GROUPS
 from ltrun.report.figures import style
 from ltrun.report.measure import Column
 from ltrun.report.table import DASH, Cell, Row, Table, verdict_on
@@ -54,8 +53,9 @@ def groups(table: Table, chosen: Sequence[Row] | None = None) -> Figure:
         if not any(cell.n for cell in found):
             axes.set_xticks([])
             axes.spines["bottom"].set_visible(False)
-        below = f"{shots.ranges()[column.key]} images" if shots and column.key in GROUPS else ""
-        axes.set_title(f"{column.head}\n{below or 'classes'}", linespacing=1.3)
+        below = f"{shots.ranges()[column.group]} images" if shots and column.group else ""
+        all_classes = "classes" if column.head == "All" else "all classes"
+        axes.set_title(f"{column.head}\n{below or all_classes}", linespacing=1.3)
     panels[0].set_yticks(range(len(rows)), names)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
     said = [style.scale(rows, table.split), style.spread(rows)]

@@ -12,7 +12,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from ltrun.metrics import GROUPS
-from ltrun.report.confusion import RIGHT, Confusion, Fractions
+from ltrun.report.confusion import Confusion
+from ltrun.report.counted import Fractions
 from ltrun.report.figures.style import CHARACTER, INK, MUTED, WIDTH, literal
 from ltrun.report.render.common import plain
 from ltrun.report.table import DASH
@@ -24,6 +25,14 @@ LONGEST = 20  # characters of a name
 COLOURS = "Blues"  # from almost white to dark, so that it prints in grey
 EMPTY = "0.85"  # grey of cells without a number
 DARK = 30  # percent above which numbers are written in white
+SEVERAL = (
+    "Row: the test images with a label. Diagonal: share in which the label is predicted (recall). Elsewhere: share in which "
+    "the class of the column is predicted and is no label of the image. A row may add up to more or less than 100%."
+)
+SEVERAL_BY_GROUP = (
+    "Row: the test images with a label. Recall: share in which the label is predicted. False: share in which a class of the "
+    "group is predicted that is no label of the image. A row may add up to more or less than 100%."
+)
 
 
 def heat_map(confusion: Confusion) -> Figure:
@@ -50,6 +59,9 @@ def heat_map(confusion: Confusion) -> Figure:
     runs = f", mean of {len(confusion.runs)} runs" if len(confusion.runs) > 1 else ""
     title = textwrap.fill(literal(confusion.title + runs), int((wide + left + 1) / CHARACTER))
     figure.suptitle(title, x=0.01, horizontalalignment="left", fontweight="bold")
+    if confusion.several:
+        said = SEVERAL_BY_GROUP if many else SEVERAL
+        figure.supxlabel(textwrap.fill(said, int((wide + left + 1) / CHARACTER)), fontsize=6.5)
     return figure
 
 
@@ -58,7 +70,8 @@ def _label_groups(axes: Axes, confusion: Confusion) -> None:
     sizes = [int((confusion.groups == group).sum()) for group in range(len(GROUPS))]
     labels = [f"{head}\n{images}\n{size:,} classes" for head, images, size in zip(heads, ranges, sizes, strict=True)]
     axes.set_yticks(range(len(heads)), labels)
-    axes.set_xticks(range(len(heads) + 1), [RIGHT, *(f"Wrong:\n{head.lower()}" for head in heads)])
+    right, wrong = ("Recall", "False") if confusion.several else ("Right", "Wrong")
+    axes.set_xticks(range(len(heads) + 1), [right, *(f"{wrong}:\n{head.lower()}" for head in heads)])
     axes.tick_params(length=0)
     axes.set(ylabel="label: training images per class", xlabel="prediction")
     axes.axvline(0.5, color=MUTED, linewidth=1)

@@ -120,10 +120,11 @@ def first_metric(rows: Sequence[Row]) -> Measure:
     return Measure.of(TASKS[rows[0].runs[0][0].task][0])
 
 
-def scale(rows: Sequence[Row], split: str) -> str:
-    """Returns the label of an axis: `Top-1 accuracy on test (%)`."""
+def scale(rows: Sequence[Row], split: str, of_class: bool = False) -> str:
+    """Returns the label of an axis: `Top-1 accuracy on test (%)`. of_class: whether it shows values of single classes."""
     first = first_metric(rows)
-    return f"{first.title} on {literal(split)}" + (" (%)" if first.percent else "")
+    title = first.metrics[0].of_class or first.title if of_class else first.title
+    return f"{title} on {literal(split)}" + (" (%)" if first.percent else "")
 
 
 def shots_of(rows: Sequence[Row]) -> Shots | None:

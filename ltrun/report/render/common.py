@@ -14,6 +14,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
+def percent(share: float) -> str:
+    """Returns a fraction of 1 as `93.1%`."""
+    return f"{100 * share:.1f}%"
+
+
 def number(cell: Cell, row: Row, plus_minus: str = " ± ", mean: str = "{}", dash: str = DASH) -> str:
     """Returns `38.3 ± 0.4`; `38.3` for one run; a dash for an empty group; `38.3 (n=2)` if not all runs of the row have it."""
     if cell.mean is None:

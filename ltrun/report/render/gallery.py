@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
-from ltrun.report.render.common import plain
-from ltrun.report.render.wrong import percent
-from ltrun.report.wrong import Mistakes, Wrong, by_pair
+from ltrun.report.mistakes import Mistake
+from ltrun.report.render.common import percent, plain
+from ltrun.report.wrong import Mistakes, by_pair
 
 LISTED = 60  # most pairs that the overview lists, and that have a section of their own
 STYLE = """
@@ -64,12 +64,12 @@ def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Pictur
         f"<h1>{_text(mistakes.title)}</h1>",
         f'<p class="summary">{_text(mistakes.summary)}</p>',
         *(f"<p>{_text(line)}</p>" for line in lines),
-        *_overview(by_pair(mistakes.found), numbers),
+        *_overview(by_pair(mistakes.found), numbers, mistakes.kind.kinds),
     ]
     for pair, number in numbers.items():
         body += _section(f"pair{number}", _pair(*pair, len(pairs[pair])), pairs[pair], pictures)
     if rest := [wrong for pair, images in pairs.items() if pair not in numbers for wrong in images]:
-        body += _section("others", f"Other pairs <small>{len(rest):,}</small>", rest, pictures)
+        body += _section("others", f"Other {mistakes.kind.kinds} <small>{len(rest):,}</small>", rest, pictures)
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>wrong images: {_text(mistakes.title)}</title><style>{STYLE}</style>"
@@ -77,7 +77,9 @@ def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Pictur
     return "\n".join(["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', *body, "</body></html>"]) + "\n"
 
 
-def _overview(pairs: Mapping[tuple[str, str], Sequence[Wrong]], numbers: Mapping[tuple[str, str], int]) -> Iterable[str]:
+def _overview(
+    pairs: Mapping[tuple[str, str], Sequence[Mistake]], numbers: Mapping[tuple[str, str], int], kinds: str
+) -> Iterable[str]:
     """Yields the most confused pairs of all wrong images, linked to their sections. numbers: pair -> number of its section."""
     if len(pairs) < 2:
         return []
@@ -87,16 +89,16 @@ def _overview(pairs: Mapping[tuple[str, str], Sequence[Wrong]], numbers: Mapping
         for shown in [_pair(*pair, len(images))]
     ]
     rest = len(pairs) - len(links)
-    return ["<nav>", *links, *([f"<small>and {rest:,} more pairs</small>"] if rest else []), "</nav>"]
+    return ["<nav>", *links, *([f"<small>and {rest:,} more {kinds}</small>"] if rest else []), "</nav>"]
 
 
-def _section(mark: str, heading: str, images: Sequence[Wrong], pictures: Mapping[int, Picture]) -> Iterable[str]:
+def _section(mark: str, heading: str, images: Sequence[Mistake], pictures: Mapping[int, Picture]) -> Iterable[str]:
     yield f'<section id="{mark}"><h2>{heading}</h2><ul class="images">'
     yield from (_card(wrong, pictures.get(wrong.row)) for wrong in images)
     yield "</ul></section>"
 
 
-def _card(wrong: Wrong, picture: Picture | None) -> str:
+def _card(wrong: Mistake, picture: Picture | None) -> str:
     uri, note = (picture.uri, picture.note) if picture else (None, "no picture")
     if uri is None:
         shown = f'<div class="none">{_text(note)}</div>'
@@ -104,10 +106,11 @@ def _card(wrong: Wrong, picture: Picture | None) -> str:
         stored = ' class="stored"' if uri.startswith("data:image/png") else ""
         shown = f'<img{stored} src="{_text(uri)}" alt="{_text(wrong.name)}" loading="lazy">'
     said = f"<span>{_text(note)}</span>" if uri and note else ""
+    first, *rest = map(_text, wrong.told)
+    lines = "".join(f"<span>{line}</span>" for line in (*rest, _text(wrong.name)))
     return (
         f'<li>{shown}<div class="bar"><i style="width:{percent(wrong.probability)}"></i></div><div class="text">'
-        f"<b>{percent(wrong.probability)} {_text(wrong.predicted)}</b>"
-        f"<span>label {_text(wrong.label)}: {percent(wrong.of_label)}</span><span>{_text(wrong.name)}</span>{said}</div></li>"
+        f"<b>{first}</b>{lines}{said}</div></li>"
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict, fields
 
 from ltrun import streams
+from ltrun.report.mistakes import columns
 from ltrun.report.render.common import plain
 from ltrun.report.render.csv import text
-from ltrun.report.wrong import Mistakes, Wrong
+from ltrun.report.wrong import Mistakes
 
 
 def terminal(mistakes: Mistakes, count: int | None) -> None:
@@ -27,13 +27,12 @@ def terminal(mistakes: Mistakes, count: int | None) -> None:
     console.print(Text(plain(mistakes.title), style="bold"))
     if shown:
         table = Table(box=box.SIMPLE_HEAD)
-        for head in ("Image", "Label", "Predicted"):
+        for head in shown[0].texts:
             table.add_column(head, overflow="fold")
-        for head in ("Probability", "of the label"):
+        for head in shown[0].numbers:
             table.add_column(head, justify="right", no_wrap=True)
         for wrong in shown:
-            names = (wrong.name, wrong.label, wrong.predicted)
-            table.add_row(*(Text(plain(name)) for name in names), percent(wrong.probability), percent(wrong.of_label))
+            table.add_row(*(Text(plain(cell)) for cell in wrong.cells))
         console.print(table)
     for line in (mistakes.summary, *mistakes.notes):
         console.print(Text(plain(line), style="dim"))
@@ -42,18 +41,13 @@ def terminal(mistakes: Mistakes, count: int | None) -> None:
         console.print(Text(f"{rest:,} more are not shown: --top N shows more, --csv shows all", style="dim"))
 
 
-def percent(share: float) -> str:
-    """Returns a fraction of 1 as `93.1%`."""
-    return f"{100 * share:.1f}%"
-
-
 def comma_separated(mistakes: Mistakes, count: int | None) -> str:
     """Returns a line for each image; probabilities are fractions of 1."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Wrong))
+    writer.writerow(columns(mistakes.kind))
     for wrong in mistakes.first(count):
-        writer.writerow(text(value) if isinstance(value, str) else value for value in asdict(wrong).values())
+        writer.writerow(text(value) if isinstance(value, str) else value for value in wrong.flat().values())
     return out.getvalue()
 
 
@@ -70,6 +64,6 @@ def as_json(mistakes: Mistakes, count: int | None) -> str:
         "test_images": mistakes.images,
         "wrong": len(mistakes.found),
         "notes": list(mistakes.notes),
-        "images": [asdict(wrong) for wrong in mistakes.first(count)],
+        "images": [wrong.nested() for wrong in mistakes.first(count)],
     }
     return json.dumps(content, indent=1) + "\n"

@@ -9,6 +9,7 @@ from ltrun.classifier import Linear
 from ltrun.engine.pieces import mixed_on_the_way
 from ltrun.errors import ConfigError
 from ltrun.network import Plain, ResNetCIFAR
+from ltrun.targets import one_label
 from tests.support.photographs import batch_of
 
 POINTS = ("inputs", "layer1", "layer2", "features")
@@ -27,7 +28,7 @@ def test_a_batch_is_mixed_at_one_of_the_places() -> None:
         outputs, streams, further = mixed_on_the_way(
             network, mixers, {"main": batch}, ["main"], lambda piece, streams, need, _: piece(streams, need)
         )
-        targets = streams["main"].targets
+        targets = one_label(streams["main"].targets)
         assert targets.index.shape == (4, 2) and further == {}
         assert torch.equal(targets.index[:, 1], torch.arange(4).flip(0)) and (targets.weight[:, 0] == part.keep).all()
         chosen = POINTS[int(part.chosen)]

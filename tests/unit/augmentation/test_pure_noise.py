@@ -23,7 +23,7 @@ def test_rare_classes_become_noise_from_the_start_of_oversampling_on() -> None:
     streams = part({"main": images, "key": key})
     late = streams["main"]
     assert streams["key"] is key and late.generated is not None
-    assert torch.equal(late.targets.index, images.targets.index), "labels stay"
+    assert torch.equal(late.targets.labels, images.targets.labels), "labels stay"
     share = [float(late.generated[label::3].float().mean()) for label in range(3)]
     assert share == pytest.approx([0, 0.25, 0.45], abs=0.05)
     noise = late.inputs[late.generated]

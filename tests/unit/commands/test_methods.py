@@ -95,6 +95,18 @@ def test_records_fill_a_column_with_runs_of_the_unchanged_preset(capsys: pytest.
     assert both["erm"][4] == "38.3 (n=1)"
 
 
+def test_a_run_fills_the_row_of_a_preset_of_another_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A renamed preset or option has the runs of its old name, and a run of a post-hoc method the row of plain training."""
+    plain = trained("method=tau_norm", percent=38)
+    plain.predictors["plain"] = plain.predictors["tau_norm"]
+    old = trained("method=ldam_drw", percent=42)
+    for run, folder in ((plain, "plain"), (replace(old, method="old", choices={**old.choices, "margin": "old"}), "old")):
+        run.save(tmp_path / folder)
+    found = rows(printed(capsys, "--markdown", "--records", str(tmp_path / "plain"), "--records", str(tmp_path / "old")))
+    assert found["erm"][4] == found["tau_norm"][4] == "38.0 (n=1)" and found["ldam_drw"][4] == "42.0 (n=1)"
+    assert found["focal"][4] == "–"
+
+
 def test_named_groups_are_printed_without_the_rest_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "--markdown", "margin", "method")
     assert text.startswith("## margin\n\n| Option | What it does | Checked |") and "\n\n## method\n\n| Preset |" in text
@@ -120,7 +132,7 @@ def test_a_users_options_are_on_the_page_and_break_no_table(
     shown = printed(capsys, "--markdown", "--config-dir", str(own), "--records", str(tmp_path / "run"))
     assert shown.startswith("# Methods") and rows(shown)["mine"][4] == "41.5 (n=1)"
     (own / "method" / "mine.yaml").write_text("# @package _global_\n# Mine.\ndefaults:\n  - override /margin: missing\n")
-    assert main(["--markdown", "--config-dir", str(own), "--records", RECORDS]) == 1
+    assert main(["--markdown", "--config-dir", str(own), "--records", str(tmp_path / "run")]) == 1
     out, err = capsys.readouterr()
     assert out == "" and re.search(r"^ltrun: method=mine does not compose: .*'margin/missing'", err, re.MULTILINE)
 

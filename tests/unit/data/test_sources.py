@@ -70,12 +70,12 @@ def test_a_late_batch_gathers_what_is_read_when_it_is_read(index: torch.Tensor |
     store, rows = Resident(images, Labels.hard(torch.arange(10) % 4), index), torch.tensor([3, 3, 9])
     (now,), (late,) = store.open([rows]), store.open([rows], late=True)
     copy, changed = late.clone(), late.replace(inputs=now.inputs + 1)
-    assert torch.equal(changed.inputs, now.inputs + 1) and torch.equal(changed.targets.index, now.targets.index)
+    assert torch.equal(changed.inputs, now.inputs + 1) and torch.equal(changed.targets.labels, now.targets.labels)
     pixels, places = late.source
     assert places is not None and pixels is store.pixels and torch.equal(pixels[places], now.inputs)
     assert len(late) == len(now) == 3 and [tensor.tolist() for tensor in late.tensors()] == [rows.tolist()]
     assert "inputs" not in vars(late), "not read yet"
-    assert torch.equal(late.inputs, now.inputs) and torch.equal(late.targets.weight, now.targets.weight)
+    assert torch.equal(late.inputs, now.inputs) and torch.equal(late.targets.labels, now.targets.labels)
     copy.rows.fill_(0)
     assert copy.inputs.unique().tolist() == [0 if index is None else 9], "a copy gathers for itself"
     assert all(torch.equal(*pair) for pair in zip(late.replace().tensors(), now.tensors(), strict=True))

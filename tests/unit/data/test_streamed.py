@@ -15,7 +15,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ltrun.data import ImageFolder, Resident, Splits, Streamed
 from ltrun.data import photos as photos_module
-from ltrun.data.images import Decoding
+from ltrun.data.decoding import Decoding
 from ltrun.data.inputs import decoded
 from ltrun.data.stores import Store
 from ltrun.errors import ConfigError, DataError
@@ -45,7 +45,7 @@ def plan(store: Store, seed: int, size: int = 8) -> list[Tensor]:
 
 def equal(first: Batch, second: Batch) -> bool:
     assert first.inputs.stride() == second.inputs.stride()
-    tensors = [(batch.inputs, batch.rows, batch.targets.index, batch.targets.weight) for batch in (first, second)]
+    tensors = [(batch.inputs, batch.rows, *batch.targets.tensors()) for batch in (first, second)]
     return all(map(torch.equal, *tensors))
 
 

@@ -18,6 +18,7 @@ from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.gathering import shares
 from ltrun.errors import ConfigError
 from ltrun.parts import Network
+from ltrun.targets import one_label
 from ltrun.types import Batch, Clock, Labels, Outputs
 from tests.support.cases import bound, composed, digits, settings, small, snapshot, trainer
 from tests.support.on_ranks import checks_of, verdicts
@@ -31,7 +32,7 @@ def stepped(preset: str, folder: Path, parts: int) -> tuple[dict[str, Tensor], d
     """Returns the gradients of a step of 32 rows in float64, and the state after it. Normalisation uses running statistics."""
     targets = digits()[0].targets  # outside: the small set is made once, for all tests
     with doubled():
-        store = Resident(digits()[0].images, Labels(targets.index, targets.weight.double()))
+        store = Resident(digits()[0].images, Labels(one_label(targets).index, one_label(targets).weight.double()))
         recipe = bound(small(composed(f"method={preset}"), 1))
         made = trainer(recipe, folder, accumulate=parts, prepare=Doubled(), train_set=store)
         network = made.network()

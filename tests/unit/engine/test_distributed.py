@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from ltrun.classifier import Linear
 from ltrun.config.bind import Bound
 from ltrun.data.crop import Draws, RandomCrop
-from ltrun.data.stores import Store
+from ltrun.data.stores import Decodes, Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import evaluated
 from ltrun.errors import BusyError, ConfigError, TrainingError
@@ -198,10 +199,11 @@ def check_a_streamed_store_decodes_every_image_on_one_rank(ranks: Ranks) -> None
     class Streamed:
         """The small set as a store that decodes files, and counts them."""
 
-        decodes, count = True, 0
+        decodes: Decodes = "photographs"
+        count = 0
         targets, files = digits()[0].targets, digits()[0].files
 
-        def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws] | None = None) -> Iterator[Batch]:
+        def open(self, rows: Sequence[Tensor], late: bool = False, cuts: Sequence[Draws[Any]] | None = None) -> Iterator[Batch]:
             assert cuts and [draws.keys.tolist() for draws in cuts] == [some.tolist() for some in rows]
             self.count += sum(map(len, rows))
             return digits()[0].open(rows)

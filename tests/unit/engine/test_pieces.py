@@ -14,6 +14,7 @@ from torch import Tensor
 from ltrun.engine.pieces import Stretch, places_of
 from ltrun.errors import ConfigError, TrainingError
 from ltrun.parts import FeatureMixer
+from ltrun.targets import one_label
 from ltrun.types import Batch, Clock, Labels, Streams
 from tests.support.cases import changed, composed, differing, small, snapshot, trainer
 from tests.support.training import mine, node
@@ -44,7 +45,8 @@ class Doubler(FeatureMixer):
     def forward(self, streams: Streams, point: str) -> tuple[dict[str, Batch], dict[str, Tensor]]:
         batch = streams["main"]
         other = Labels.hard((batch.targets.labels + 1) % 3)
-        targets = Labels(torch.cat([batch.targets.index, other.index]), torch.cat([batch.targets.weight, other.weight]))
+        own = one_label(batch.targets)
+        targets = Labels(torch.cat([own.index, other.index]), torch.cat([own.weight, other.weight]))
         twice = {"inputs": batch.inputs.repeat(2, 1), "rows": batch.rows.repeat(2), "targets": targets}
         return {"main": batch.replace(**twice)}, {}
 
