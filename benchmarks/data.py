@@ -35,8 +35,9 @@ from torchvision import datasets, transforms
 
 from ltrun.augmentation import Flip
 from ltrun.data.crop import RandomCrop, drawn, uniform
+from ltrun.data.decoding import Decoding
 from ltrun.data.folder import ImageFolder
-from ltrun.data.images import Decoding, decode_all
+from ltrun.data.images import decode_all
 from ltrun.data.prepare import Normalise
 from ltrun.data.stores import Store, Streamed
 from ltrun.types import Batch

@@ -2,6 +2,7 @@
 
 from ltrun.data.annotated import COCOLT, VOCLT
 from ltrun.data.cifar import CIFARLT
+from ltrun.data.digit_scenes import DigitScenes
 from ltrun.data.digits import DigitsLT
 from ltrun.data.features import Features
 from ltrun.data.folder import ImageFolder
@@ -16,6 +17,7 @@ from ltrun.data.videolt import VideoLT
 __all__ = [
     "CIFARLT",
     "COCOLT",
+    "DigitScenes",
     "DigitsLT",
     "Features",
     "ImageFolder",

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.data.cache import Arrays, cached
+from ltrun.data.decoding import Decoding
 from ltrun.data.files import digests_of
-from ltrun.data.images import Decoding, decode_all
+from ltrun.data.images import decode_all
 from ltrun.data.listed import Listed
 
 AT_ONCE = 1000  # images that `find_unreadable` decodes together

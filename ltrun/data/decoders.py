@@ -15,17 +15,8 @@ from torch import Tensor
 
 from ltrun.data.containers import Container
 from ltrun.data.crop import Draws, uniform
-from ltrun.data.images import (
-    Decoding,
-    Encoded,
-    Unreadable,
-    decode_all,
-    explained,
-    is_plain_jpeg,
-    photograph,
-    quiet,
-    unreadable,
-)
+from ltrun.data.decoding import Decoding
+from ltrun.data.images import Encoded, Unreadable, decode_all, explained, is_plain_jpeg, photograph, quiet, unreadable
 from ltrun.errors import DataError
 from ltrun.machine import cores, end_with_parent, processes_here, shorten_sockets
 from ltrun.parts import Crop

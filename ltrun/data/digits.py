@@ -46,7 +46,7 @@ class DigitsLT(Source):
         self.reads_unlabelled = reads_unlabelled
 
     def open(self, device: torch.device) -> Splits:
-        arrays = cached(_load, "digits", version("scikit-learn"))
+        arrays = cached(load, "digits", version("scikit-learn"))
         images, labels = arrays["images"], arrays["labels"]
         files = Files.numbered("digits", len(labels)).holding(digests=arrays["digests"])
         pool, test = hold_out(labels, np.full(len(NAMES), self.test_per_class))
@@ -58,7 +58,8 @@ class DigitsLT(Source):
         return Splits(train_store, val_store if len(val) else None, test_store, NAMES, unlabelled=hidden)
 
 
-def _load() -> Arrays:
+def load() -> Arrays:
+    """Returns all digits: images (1797, 1, 8, 8) uint8, their digests, labels (1797,)."""
     from sklearn.datasets import load_digits  # takes two seconds to import, hence the cache
 
     digits = load_digits()

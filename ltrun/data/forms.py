@@ -19,9 +19,9 @@ from ltrun.data import official, parquet
 from ltrun.data.cache import Arrays, cached
 from ltrun.data.class_folders import Folder, has_folders, scan
 from ltrun.data.decoded import read_images
+from ltrun.data.decoding import Decoding
 from ltrun.data.export import Note
 from ltrun.data.files import Files, digests_of
-from ltrun.data.images import Decoding
 from ltrun.data.official import Raw
 from ltrun.data.profiles import LongTail
 from ltrun.data.releases import Release

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
@@ -19,6 +18,7 @@ from typing import IO, TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ltrun.data.decoding import Decoding
 from ltrun.data.grey import range_of, to_8_bits
 from ltrun.data.png import without_text
 from ltrun.errors import DataError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 MANY = 2000
-MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
 POINTER = b"version https://"  # git-lfs.github.com/spec/v1
 EXIF, ORIENTATION = 65_536, 0x0112  # bytes in which the EXIF header of a JPEG begins, and its tag
 
@@ -43,32 +42,6 @@ T = TypeVar("T")
 
 
 Encoded = Path | bytes | Callable[[], bytes]  # an encoded image: its file, its bytes, or a call that reads them
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How image files are decoded: to `size` x `size` pixels.
-
-    crop: cut the centre square and scale it to `size`; otherwise an image of another size counts as unreadable. resize: scale
-    the shorter side to so many pixels and cut the centre, in place of the largest square; see `ltrun.data.views`.
-    stretch: scale the whole image, whatever its shape, so that nothing is cut and its aspect is lost.
-    upright: turn images as their EXIF orientation says.
-    grey_range: the values of black and white in grey images of more than 8 bits whose range is not in the file.
-    max_pixels: an image that decodes to more pixels is refused, because it would fill the memory.
-    """
-
-    size: int
-    crop: bool = True
-    grey_range: tuple[float, float] | None = None
-    max_pixels: int = MAX_PIXELS
-    resize: int | None = None
-    upright: bool = True
-    stretch: bool = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether `ltrun.data.views` makes the view of evaluation from the whole photograph."""
-        return self.stretch or self.resize is not None
 
 
 def decode_all(

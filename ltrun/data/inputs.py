@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ltrun.data.containers import OnDisk
 from ltrun.data.decoders import Decoders, Order
-from ltrun.data.images import SUFFIXES, Decoding, shown
+from ltrun.data.decoding import Decoding
+from ltrun.data.images import SUFFIXES, shown
 from ltrun.errors import ConfigError, DataError
 
 LISTS = {".txt", ".lst", ".list"}  # suffixes of files that hold a path a line

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltrun.data.decoding import Decoding
 from ltrun.data.files import Files
-from ltrun.data.images import Decoding, decode_all, no_file, shown
+from ltrun.data.images import decode_all, no_file, shown
 from ltrun.data.official import Raw
 from ltrun.errors import DataError
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ltrun.data.containers import Joined
 from ltrun.data.decoded import find_unreadable, read_images
 from ltrun.data.decoders import Decoders
+from ltrun.data.decoding import MAX_PIXELS, Decoding
 from ltrun.data.files import Files
-from ltrun.data.images import MAX_PIXELS, Decoding, shown, unreadable
+from ltrun.data.images import shown, unreadable
 from ltrun.data.label_arrays import LabelArray, counts_of, having
 from ltrun.data.listed import Found, Listed
 from ltrun.data.missing import check_limit

@@ -10,8 +10,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ltrun.data.containers import Container
+from ltrun.data.decoding import Decoding
 from ltrun.data.grey import is_16_bit, known_range
-from ltrun.data.images import Decoding, opened, quiet
+from ltrun.data.images import opened, quiet
 from ltrun.errors import DataError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from ltrun.data.images import Decoding, shown
+from ltrun.data.decoding import Decoding
+from ltrun.data.images import shown
 from ltrun.data.stamps import Stamps
 from ltrun.data.stores import Store
 from ltrun.errors import DataError

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltrun.data.images import Decoding, decode_all
+from ltrun.data.decoding import Decoding
+from ltrun.data.images import decode_all
 from ltrun.errors import DataError
 
 SIDE = 128  # pixels of a thumbnail of a file

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ltrun.data.images import Decoding
+from ltrun.data.decoding import Decoding
 from ltrun.parts import Crop
 
 STRIP = 16

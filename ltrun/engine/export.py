@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ltrun import __version__
 from ltrun.config.bind import public_name
-from ltrun.data.images import Decoding
+from ltrun.data.decoding import Decoding
 from ltrun.engine.model import Model
 from ltrun.engine.predictors import PLAIN
 from ltrun.errors import ConfigError

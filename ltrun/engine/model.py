@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.config.settings import Runtime, Settings
-from ltrun.data.images import Decoding
+from ltrun.data.decoding import Decoding
 from ltrun.data.source import Splits
 from ltrun.data.stores import Resident
 from ltrun.engine.checkpoint import Checkpoints

@@ -6,7 +6,11 @@ from ltrun.logit_adjustment.cdt import CDT
 from ltrun.logit_adjustment.deferred import Deferred
 from ltrun.logit_adjustment.lade import LADE
 from ltrun.logit_adjustment.logit_adjustment import LogitAdjustment
+from ltrun.logit_adjustment.negative_tolerant import NegativeTolerant, NegativeTolerantWeights
 from ltrun.logit_adjustment.seesaw import Seesaw
 from ltrun.logit_adjustment.vs import VS
 
-__all__ = ["LADE", "VS", "CDT", "BalancedSoftmax", "Bayias", "Deferred", "LogitAdjustment", "Seesaw"]
+__all__ = [
+    "LADE", "VS", "CDT", "BalancedSoftmax", "Bayias", "Deferred", "LogitAdjustment", "NegativeTolerant",
+    "NegativeTolerantWeights", "Seesaw",
+]  # fmt: skip

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ltrun.metrics import BOTH
 from ltrun.parts import Adjust
 from ltrun.reweighting.deferred import fraction_of_stage
 from ltrun.types import Outputs, View
@@ -17,6 +18,7 @@ class Deferred(Adjust):
     Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """
 
+    accepts = BOTH
     acts_from = 1
     active: Tensor
 

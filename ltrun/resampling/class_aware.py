@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import Sampler
+from ltrun.resampling.members import members
 from ltrun.types import Clock, Targets
 
 
@@ -42,23 +44,33 @@ class ClassAware(Sampler):
     repeats them. Every C * images_per_turn rows hold every class equally often; `Power(q=0)` does so only on average. Classes
     without images have no turn.
 
-    An epoch has len(targets) rows: the authors' sampler has max(n_c) * C, of which their training loop uses len(targets).
+    An epoch has len(targets) rows: the authors' sampler has max(n_c) * C, of which their training loop uses len(targets). With
+    `reduce` it has max(n_c) * C / reduce rows, C being the classes with images: the distribution-balanced loss has 4, and 3
+    images per turn. An image with several labels lies in the list of each of its classes, one without labels in none, so it is
+    never drawn.
     Their lists continue from epoch to epoch; here each epoch starts with new lists, so that an epoch depends only on its seed
     and can be resumed. So images of a large class may repeat in the next epoch before all of them have been drawn.
 
-    Shen et al., 2016, arXiv 1512.05830; Kang et al., 2020, arXiv 1910.09217.
+    Shen et al., 2016, arXiv 1512.05830; Kang et al., 2020, arXiv 1910.09217; reduce: Wu et al., 2020, arXiv 2007.09654.
     """
 
+    accepts = BOTH
     balances = True
 
-    def __init__(self, images_per_turn: int = 4):
+    def __init__(self, images_per_turn: int = 4, reduce: float | None = None):
         super().__init__()
         if images_per_turn < 1:
             raise ConfigError(f"images_per_turn must be at least 1, got {images_per_turn}")
-        self.images_per_turn = images_per_turn
+        if reduce is not None and reduce <= 0:
+            raise ConfigError(f"reduce must be above 0, or null for as many rows as there are images, got {reduce}")
+        self.images_per_turn, self.reduce = images_per_turn, reduce
 
     def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.labels.to(generator.device)
-        present = torch.bincount(labels).nonzero()[:, 0]
-        turns = cycle_classes(present, -(-len(labels) // self.images_per_turn), generator)
-        return cycle_rows(labels, turns.repeat_interleave(self.images_per_turn)[: len(labels)], generator)
+        rows, classes = members(targets, generator)
+        counts = torch.bincount(classes)
+        present = counts.nonzero()[:, 0]
+        length = len(targets)
+        if self.reduce is not None:
+            length = max(1, int(int(counts.max()) * len(present) / self.reduce))
+        turns = cycle_classes(present, -(-length // self.images_per_turn), generator)
+        return rows[cycle_rows(classes, turns.repeat_interleave(self.images_per_turn)[:length], generator)]

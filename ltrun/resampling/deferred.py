@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import Sampler
 from ltrun.resampling.instance import Instance
 from ltrun.types import Clock, Targets
@@ -21,6 +22,7 @@ class Deferred(Sampler):
     Cao et al., 2019, arXiv 1906.07413; Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """
 
+    accepts = BOTH
     acts_from = 1
 
     def __init__(self, then: Sampler, before: Sampler = INSTANCE, start: float = 0.8):

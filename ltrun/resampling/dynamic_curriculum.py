@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import Sampler
+from ltrun.resampling.members import members
 from ltrun.resampling.power import draw_rows, power_probabilities
 from ltrun.types import Clock, Targets
 
@@ -34,11 +36,12 @@ class DynamicCurriculum(Sampler):
     The paper reaches the target distribution D ** g(l) within a batch: it drops images of classes with too many images in the
     batch and gives the others larger weights. Drawing from the target distribution gives each class the same expected share
     of the loss without weights. DCL's triplet loss and its loss scheduler are left out. An epoch has len(targets) rows, drawn
-    with replacement.
+    with replacement; of rows with several labels as by `Power`.
 
     Wang et al., 2019, arXiv 1901.06783.
     """
 
+    accepts = BOTH
     balances = True
     acts_from = 1
 
@@ -49,6 +52,6 @@ class DynamicCurriculum(Sampler):
         self.schedule, self.floor = schedule, floor
 
     def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.labels.to(generator.device)
+        rows, classes = members(targets, generator)
         exponent = curriculum_exponent(clock.progress, self.schedule, self.floor)
-        return draw_rows(labels, power_probabilities(torch.bincount(labels), exponent), len(labels), generator)
+        return rows[draw_rows(classes, power_probabilities(torch.bincount(classes), exponent), len(targets), generator)]

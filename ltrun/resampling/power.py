@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from ltrun.metrics import BOTH
 from ltrun.parts import Sampler
+from ltrun.resampling.members import members
 from ltrun.types import Clock, Targets
 
 
@@ -43,8 +45,13 @@ class Power(Sampler):
     Images of a class are drawn with replacement, as in BBN and CMO; Kang et al., 2020, arXiv 1910.09217, cycle through a
     shuffled list of the class, with the same class probabilities. Their epoch of class-balanced sampling has max(n_c) * C
     rows, of which they use len(targets); here len(targets) rows are drawn.
+
+    Of rows with several labels, the classes drawn follow q, and a row comes with probability sum_j p_j y_ij / n_j: its other
+    labels come with it, so the labels seen are not balanced. q = 1 draws a row in proportion to its number of labels. A row
+    without labels is never drawn.
     """
 
+    accepts = BOTH
     balances = True
 
     def __init__(self, q: float = 0.0):
@@ -52,5 +59,5 @@ class Power(Sampler):
         self.q = q
 
     def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.labels.to(generator.device)
-        return draw_rows(labels, power_probabilities(torch.bincount(labels), self.q), len(labels), generator)
+        rows, classes = members(targets, generator)
+        return rows[draw_rows(classes, power_probabilities(torch.bincount(classes), self.q), len(targets), generator)]

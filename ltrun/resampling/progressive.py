@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from ltrun.metrics import BOTH
 from ltrun.parts import Sampler
+from ltrun.resampling.members import members
 from ltrun.resampling.power import draw_rows, power_probabilities
 from ltrun.types import Clock, Targets
 
@@ -19,14 +21,16 @@ class Progressive(Sampler):
 
     The mixing weight t is e / (T - 1) in epoch e = 0 ... T - 1, as in the authors' code; their paper prints e / T, which never
     reaches balanced sampling. A stage of one epoch is instance-balanced. An epoch has len(targets) rows, drawn with
-    replacement.
+    replacement. Of rows with several labels, a class is drawn and then one of its rows, as by `Power`: the first epoch then
+    draws a row in proportion to its number of labels, and rows without labels are never drawn.
 
     Kang et al., 2020, arXiv 1910.09217.
     """
 
+    accepts = BOTH
     balances = True
     acts_from = 1
 
     def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
-        labels = targets.labels.to(generator.device)
-        return draw_rows(labels, progressive_probabilities(torch.bincount(labels), clock), len(labels), generator)
+        rows, classes = members(targets, generator)
+        return rows[draw_rows(classes, progressive_probabilities(torch.bincount(classes), clock), len(targets), generator)]

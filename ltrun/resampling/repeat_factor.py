@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import Sampler
-from ltrun.targets import one_label
-from ltrun.types import Clock, Labels, Targets
+from ltrun.types import Clock, MultiHot, Targets
 
 
 def class_repeat_factors(frequency: Tensor, threshold: float, square_root: bool = True) -> Tensor:
@@ -34,8 +34,10 @@ def multi_hot_repeat_factors(present: Tensor, threshold: float, square_root: boo
     return repeat_factors(images, classes, len(present), threshold, square_root)
 
 
-def label_repeat_factors(targets: Labels, threshold: float, square_root: bool = True) -> Tensor:
+def label_repeat_factors(targets: Targets, threshold: float, square_root: bool = True) -> Tensor:
     """(N,) float64, as `repeat_factors` gives; an image has the classes of all its labels of weight above 0."""
+    if isinstance(targets, MultiHot):
+        return multi_hot_repeat_factors(targets.labels, threshold, square_root)
     images, columns = (targets.weight > 0).nonzero(as_tuple=True)
     return repeat_factors(images, targets.index[images, columns], len(targets), threshold, square_root)
 
@@ -45,7 +47,8 @@ class RepeatFactor(Sampler):
 
     The integer part of r is certain and the fraction is a probability, so the length of an epoch varies around sum r. Images of
     classes above the threshold appear once, other classes in proportion to the square root of their counts (square_root =
-    False: equally often). If an image has several labels, the class with the largest factor decides.
+    False: equally often). If an image has several labels, the class with the largest factor decides; an image without labels
+    appears once.
 
     threshold = null is 1 / C, the share of each class in balanced data. For LVIS's 1,230 classes this is about the published
     0.001; on CIFAR100-LT 0.001 would repeat only the rarest 15 classes, and on data sets of ten classes usually none.
@@ -53,6 +56,7 @@ class RepeatFactor(Sampler):
     Gupta et al., 2019, arXiv 1908.03195.
     """
 
+    accepts = BOTH
     balances = True
 
     def __init__(self, threshold: float | None = None, square_root: bool = True, *, num_classes: int):
@@ -64,7 +68,7 @@ class RepeatFactor(Sampler):
 
     def draw(self, targets: Targets, clock: Clock, generator: torch.Generator) -> Tensor:
         device = generator.device
-        factors = label_repeat_factors(one_label(targets).to(device), self.threshold, self.square_root)
+        factors = label_repeat_factors(targets.to(device), self.threshold, self.square_root)
         chance = torch.rand(len(factors), dtype=torch.float64, generator=generator, device=device)
         times = factors.floor().long() + (chance < factors.frac())
         rows = torch.arange(len(factors), device=device).repeat_interleave(times)

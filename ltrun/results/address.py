@@ -47,6 +47,11 @@ NEUTRAL: Mapping[str, Any] = {
     "runtime.decode": "cpu",
     "before": [],
     "dataset.task": "single_label",
+    "ltrun.margin.LDAM.summed": False,
+    "ltrun.reweighting.EffectiveNumber.mode": "average_w",
+    "ltrun.reweighting.EffectiveNumber.scaled": True,
+    "ltrun.reweighting.Focal.balance": 1.0,
+    "ltrun.reweighting.SigmoidFocal.balance": 1.0,
 }
 """Keys that are younger than some results, with the value that reproduces those results; null needs no entry.
 

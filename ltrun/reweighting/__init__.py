@@ -1,6 +1,7 @@
 """Re-weighting: weights of the rows' losses, and criteria that re-weight the terms of a loss."""
 
 from ltrun.reweighting.adaptive_class_suppression import AdaptiveClassSuppression
+from ltrun.reweighting.asymmetric import Asymmetric, AsymmetricSoftmax
 from ltrun.reweighting.class_difficulty_balanced import ClassDifficultyBalanced
 from ltrun.reweighting.deferred import Deferred, DeferredCriterion
 from ltrun.reweighting.effective_number import EffectiveNumber
@@ -11,10 +12,11 @@ from ltrun.reweighting.influence_balanced import InfluenceBalanced
 from ltrun.reweighting.inverse_frequency import InverseFrequency
 from ltrun.reweighting.label_aware_smoothing import LabelAwareSmoothing
 from ltrun.reweighting.meta_weight_net import MetaWeightNet
+from ltrun.reweighting.rebalanced import Rebalanced
 from ltrun.reweighting.sigmoid import SigmoidFocal
 
 __all__ = [
-    "AdaptiveClassSuppression", "ClassDifficultyBalanced", "Deferred", "DeferredCriterion", "EffectiveNumber",
-    "EqualizationV2", "Focal", "InfluenceBalanced", "InverseFrequency", "LabelAwareSmoothing", "MetaWeightNet",
-    "SigmoidEqualization", "SigmoidFocal", "SoftmaxEqualization",
+    "AdaptiveClassSuppression", "Asymmetric", "AsymmetricSoftmax", "ClassDifficultyBalanced", "Deferred", "DeferredCriterion",
+    "EffectiveNumber", "EqualizationV2", "Focal", "InfluenceBalanced", "InverseFrequency", "LabelAwareSmoothing",
+    "MetaWeightNet", "Rebalanced", "SigmoidEqualization", "SigmoidFocal", "SoftmaxEqualization",
 ]  # fmt: skip

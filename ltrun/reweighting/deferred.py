@@ -5,7 +5,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import Criterion, Weigh
+from ltrun.reweighting.sigmoid import binary_cross_entropies
 from ltrun.types import Outputs, View
 
 
@@ -25,13 +27,14 @@ class Deferred(Weigh):
     Cao et al., 2019, arXiv 1906.07413.
     """
 
+    accepts = BOTH
     acts_from = 1
     active: Tensor
 
     def __init__(self, then: Weigh, start: float = 0.8):
         super().__init__()
         self.then, self.start = then, fraction_of_stage(start)
-        self.mean = then.mean
+        self.mean, self.mean_of_entries = then.mean, then.mean_of_entries
         self.register_buffer("active", torch.tensor(False))
 
     def adapt(self, view: View) -> None:  # only its own buffer: the trainer adapts nested parts too
@@ -44,20 +47,27 @@ class Deferred(Weigh):
 class DeferredCriterion(Criterion):
     """Deferred criterion: cross-entropy up to a fraction of the stage, then the criterion `then`; start as in Deferred.
 
+    `mean` is `then`'s from the first epoch on.
+
     Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """
 
+    accepts = BOTH
     acts_from = 1
     active: Tensor
 
     def __init__(self, then: Criterion, start: float = 0.8):
         super().__init__()
         self.then, self.start = then, fraction_of_stage(start)
+        self.mean = then.mean
         self.register_buffer("active", torch.tensor(False))
 
     def adapt(self, view: View) -> None:
         self.active.fill_(view.clock.passed(self.start))
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        plain = F.cross_entropy(logits, labels, reduction="none")
+        if labels.ndim == 2:
+            plain = binary_cross_entropies(logits, labels)
+        else:
+            plain = F.cross_entropy(logits, labels, reduction="none")
         return torch.where(self.active, self.then(logits, labels, outputs), plain)

@@ -5,16 +5,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import Adjust, Criterion
-from ltrun.reweighting.sigmoid import is_label, starting_logit, towards_truth
+from ltrun.reweighting.sigmoid import binary_cross_entropies, is_label, starting_logits, towards_truth
 from ltrun.types import ClassStats, Outputs
 
 
-def rare_classes(counts: Tensor, threshold: float | None) -> Tensor:
-    """(C,) boolean: classes whose share of the images is below the threshold, or below 1 / (2 C) for None."""
+def rare_classes(counts: Tensor, threshold: float | None, images: int | None = None) -> Tensor:
+    """(C,) boolean: classes whose share of the images is below the threshold, or below 1 / (2 C) for None.
+
+    images: N, where images have several labels; None for the sum of the counts.
+    """
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"threshold must be a share of the images, from 0 to 1, or null for 1 / (2 C), got {threshold}")
-    return counts.double() / counts.sum() < (1 / (2 * len(counts)) if threshold is None else threshold)
+    share = counts.double() / (counts.sum() if images is None else images)
+    return share < (1 / (2 * len(counts)) if threshold is None else threshold)
 
 
 def softmax_equalization(logits: Tensor, labels: Tensor, ignored: Tensor) -> Tensor:
@@ -26,6 +31,13 @@ def sigmoid_equalization(logits: Tensor, labels: Tensor, ignored: Tensor) -> Ten
     """(B,): the sum of binary cross-entropies over the label and the classes that are not `ignored` (B, C)."""
     kept = ~ignored | is_label(labels, logits.shape[1])
     return -(F.logsigmoid(towards_truth(logits, labels)) * kept).sum(dim=1)
+
+
+def equalization_of_several(logits: Tensor, labels: Tensor, ignored: Tensor) -> Tensor:
+    """(B, C): binary cross-entropies of several labels per row, without the negative terms of the classes that are `ignored`
+    (B, C); of a mixed label y, a share y is left. A row without labels keeps all of them, as the authors' background does."""
+    spared = ignored & (labels > 0).any(dim=1, keepdim=True)
+    return binary_cross_entropies(logits, labels) * torch.where(spared, labels, 1.0)
 
 
 class SoftmaxEqualization(Adjust):
@@ -55,11 +67,14 @@ class SigmoidEqualization(Criterion):
     gamma is 1 in the authors' detectors, where background still suppresses rare classes. Without background nothing would, and
     every image would be assigned to a rare class; therefore this part draws the rare classes that it spares, as the authors'
     softmax form does. Their threshold on LVIS is 0.00177, the share of images that contain a class; null is half of an equal
-    share. initial_probability as in SigmoidFocal; theirs is 0.001.
+    share. initial_probability as in SigmoidFocal; theirs is 0.001. rare_up_to: a number of images, in place of the threshold; a
+    class with as many is still rare. Of several labels per row, each class has a loss of its own; in VideoLT's code (Zhang et
+    al., 2021, arXiv 2105.02668) rare is a class of at most 100 videos and gamma is 0.00176, which is nearly plain.
 
     Tan et al., 2020, arXiv 2003.05176.
     """
 
+    accepts = BOTH
     balances = True
     rare: Tensor
 
@@ -68,15 +83,20 @@ class SigmoidEqualization(Criterion):
         gamma: float = 0.9,
         threshold: float | None = None,
         initial_probability: float | None = None,
+        rare_up_to: int | None = None,
         *,
         stats: ClassStats,
     ):
         super().__init__()
-        self.gamma, self.start = probability(gamma), starting_logit(initial_probability, stats.num_classes)
-        self.register_buffer("rare", rare_classes(stats.counts, threshold))
+        if rare_up_to is not None and (threshold is not None or rare_up_to < 0):
+            raise ConfigError(f"rare_up_to must not be negative, and needs threshold=null, got {rare_up_to} and {threshold}")
+        self.gamma, self.start = probability(gamma), starting_logits(initial_probability, stats.num_classes)
+        rare = rare_classes(stats.counts, threshold, stats.images)
+        self.register_buffer("rare", rare if rare_up_to is None else stats.counts <= rare_up_to)
 
     def forward(self, logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
-        return sigmoid_equalization(logits + self.start, labels, self.rare & drawn(logits, self.gamma))
+        losses = sigmoid_equalization if labels.ndim == 1 else equalization_of_several
+        return losses(logits + self.start[labels.ndim - 1], labels, self.rare & drawn(logits, self.gamma))
 
 
 def probability(gamma: float) -> float:

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from ltrun.data import CIFARLT, Resident, parquet
+from ltrun.data.decoding import Decoding
 from ltrun.data.export import Note, digest
-from ltrun.data.images import Decoding, decode_all
+from ltrun.data.images import decode_all
 from ltrun.data.releases import CIFAR10, RELEASES
 from tests.support.commands import Run, refused
 from tests.support.data_fakes import fake_release

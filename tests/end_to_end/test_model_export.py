@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from ltrun.commands import export
 from ltrun.data import DigitsLT
-from ltrun.data.images import Decoding
+from ltrun.data.decoding import Decoding
 from ltrun.engine.export import steps_of
 from ltrun.results.record import RunRecord
 from tests.support.commands import SHORT, Run, refused

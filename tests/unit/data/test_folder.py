@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from ltrun.data import CIFARLT, DigitsLT, ImageFolder
-from ltrun.data.images import MAX_PIXELS
+from ltrun.data.decoding import MAX_PIXELS
 from ltrun.data.source import Source
 from ltrun.errors import ConfigError
 from ltrun.results.address import fingerprint

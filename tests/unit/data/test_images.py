@@ -14,7 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ltrun.data import ImageFolder
-from ltrun.data.images import Decoding, decode_all, shown
+from ltrun.data.decoding import Decoding
+from ltrun.data.images import decode_all, shown
 from ltrun.errors import ConfigError, DataError
 from tests.support.data_fakes import class_folders, images_of, refused
 

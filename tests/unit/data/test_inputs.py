@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ltrun.data.images import Decoding
+from ltrun.data.decoding import Decoding
 from ltrun.data.inputs import decoded, grey, images_of
 from ltrun.errors import ConfigError, DataError
 

@@ -13,7 +13,7 @@ import pytest
 from ltrun.data import ImageFolder, cache, stamps
 from ltrun.data.class_folders import scan
 from ltrun.data.decoded import read_images
-from ltrun.data.images import Decoding
+from ltrun.data.decoding import Decoding
 from ltrun.data.stamps import Stamps
 from tests.support.data_fakes import CPU, cifar, cifar_parquet, class_folders, encoded, images_of, write_parquet
 

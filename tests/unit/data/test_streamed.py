@@ -15,7 +15,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ltrun.data import ImageFolder, Resident, Splits, Streamed
 from ltrun.data import photos as photos_module
-from ltrun.data.images import Decoding
+from ltrun.data.decoding import Decoding
 from ltrun.data.inputs import decoded
 from ltrun.data.stores import Store
 from ltrun.errors import ConfigError, DataError

@@ -7,7 +7,8 @@ from torchvision import transforms
 
 from ltrun.augmentation import StretchedCrop
 from ltrun.data.crop import SideCrop, uniform
-from ltrun.data.images import Decoding, decode_all
+from ltrun.data.decoding import Decoding
+from ltrun.data.images import decode_all
 from ltrun.data.views import view
 from ltrun.errors import ConfigError
 from tests.support.photographs import batch_of

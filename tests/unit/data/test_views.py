@@ -10,7 +10,8 @@ from torch import Tensor
 from torchvision import transforms
 
 from ltrun.data.crop import RandomCrop, drawn, uniform
-from ltrun.data.images import Decoding, Unreadable, decode_all, explained, is_plain_jpeg, photograph
+from ltrun.data.decoding import Decoding
+from ltrun.data.images import Unreadable, decode_all, explained, is_plain_jpeg, photograph
 from ltrun.data.jpeg import jpeg_size
 from ltrun.data.views import view
 
