@@ -76,7 +76,9 @@ def test_the_table_and_the_page_show_labels_and_mistakes(tmp_path: Path, capsys:
     out = capsys.readouterr().out
     assert "Missed" in out and "bee 90.0%, ant 60.0%" in out and "1 more are not shown" in out and "<b>cat 80.0%" not in out
     page = gallery(found, None, {})
-    assert "false: &lt;b&gt;cat <small>1</small>" in page and "missed: ant 30.0%" in page and "labels: bee, &lt;b&gt;cat" in page
+    assert (
+        "false: &lt;b&gt;cat <small>1</small>" in page and "missed: ant 30.0%" in page and "labels: bee, &lt;b&gt;cat" in page
+    )
     assert page.count("<li>") == 3 and page.count('<a href="#pair') == 3
 
 
