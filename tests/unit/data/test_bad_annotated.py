@@ -118,6 +118,7 @@ def test_a_list_that_is_not_the_published_one_is_refused(voc: Path, line: str, n
 def test_a_class_that_no_training_image_has_is_refused_and_one_of_no_test_image_is_told(
     voc: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (voc / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "test.txt").write_text("000001\n000002\n")
     VOCLT(root=str(voc), image_size=16).open(CPU)
     assert "no test image has class" in caplog.text and "leaves it out" in caplog.text
     (voc / "img_id.txt").write_text("2008_000000\n2008_000001\n")
