@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltrun.parts import Augment
+from ltrun.parts import Augment, Part
 from ltrun.types import Batch, ClassStats, View
 
 AT_ONCE = 250  # images in one look at the training set
@@ -85,6 +85,7 @@ class CAM(Augment):
     Zhang et al., 2021 (Bag of Tricks), AAAI 2021.
     """
 
+    accepts = Part.accepts  # a foreground is the label's
     first = True
     maps = True
     reads = frozenset({"head"})

@@ -8,6 +8,7 @@ from torch import Tensor
 from ltrun.augmentation.cutmix import draw_box, paste
 from ltrun.augmentation.mixup import beta_of
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import Mixer
 from ltrun.types import Batch, Streams, View, fraction_of
 
@@ -23,6 +24,7 @@ class CMO(Mixer):
     Park et al., 2022, arXiv 2112.00412.
     """
 
+    accepts = BOTH
     streams = ("main", "tail")
     beta: Tensor
     active: Tensor

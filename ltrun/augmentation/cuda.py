@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ltrun.augmentation.operations import INDEX, apply
 from ltrun.errors import ConfigError
-from ltrun.parts import Augment
+from ltrun.parts import Augment, Part
 from ltrun.types import Batch, View
 
 CHOICES = {  # operation -> its value at magnitude 0 and at SCALE
@@ -66,6 +66,7 @@ class CUDA(Augment):
     Ahn et al., 2023, arXiv 2302.05499.
     """
 
+    accepts = Part.accepts  # a strength follows the label
     acts_from = 1
     level: Tensor
     turns: Tensor

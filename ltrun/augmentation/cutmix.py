@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ltrun.augmentation.mixup import beta_of, draw_partners, draw_share
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import Mixer
 from ltrun.types import Batch, Streams
 
@@ -50,6 +51,7 @@ class CutMix(Mixer):
     Yun et al., 2019, arXiv 1905.04899.
     """
 
+    accepts = BOTH
     beta: Tensor
 
     def __init__(self, probability: float = 0.5, beta: float = 1.0):

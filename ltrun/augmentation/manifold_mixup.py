@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ltrun.augmentation.mixup import beta_of, draw_share
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import FeatureMixer
 from ltrun.types import Batch, Streams
 
@@ -24,6 +25,7 @@ class ManifoldMixup(FeatureMixer):
     Verma et al., 2018, arXiv 1806.05236.
     """
 
+    accepts = BOTH
     alpha: Tensor
     chosen: Tensor
     keep: Tensor

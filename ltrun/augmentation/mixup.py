@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Gamma
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.parts import Mixer
 from ltrun.types import Batch, Streams
 
@@ -55,6 +56,7 @@ class Mixup(Mixer):
     Zhang et al., 2017, arXiv 1710.09412.
     """
 
+    accepts = BOTH
     alpha: Tensor
 
     def __init__(self, alpha: float = 1.0):

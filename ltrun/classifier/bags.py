@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
-from ltrun.parts import Head
+from ltrun.parts import Head, Part
 from ltrun.types import ClassStats
 
 
@@ -43,6 +43,7 @@ class GroupedHead(Head):
     Li et al., 2020, arXiv 2006.10408.
     """
 
+    accepts = Part.accepts  # a softmax for each group
     provides = frozenset({"groups"})
     groups: Tensor
 

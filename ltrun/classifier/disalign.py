@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ltrun.parts import Head
+from ltrun.parts import Head, Part
 
 
 def aligned(logits: Tensor, confidence: Tensor, scales: Tensor, biases: Tensor) -> Tensor:
@@ -23,6 +23,8 @@ class DisAlign(Head):
 
     Zhang et al., 2021, arXiv 2103.16370.
     """
+
+    accepts = Part.accepts  # a factor and an offset of a class leave the order of its scores
 
     def __init__(self, *, head: Head):
         super().__init__()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.numerics import widened
-from ltrun.parts import Head, Term
+from ltrun.parts import Head, Part, Term
 from ltrun.types import Outputs, Streams
 
 LEAST = 1e-12  # of a length, below which a feature has no direction
@@ -35,6 +35,7 @@ class ETF(Head):
     Yang et al., 2022, arXiv 2203.09081.
     """
 
+    accepts = Part.accepts  # equal angles suit one class of each image
     provides = frozenset({"products", "simplex"})
     weight: Tensor
 

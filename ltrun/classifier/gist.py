@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
-from ltrun.parts import Head
+from ltrun.parts import Head, Part
 
 
 def nearest_cosines(features: Tensor, classes: Tensor, offsets: Tensor) -> Tensor:
@@ -30,6 +30,7 @@ class GISTHead(Head):
     Liu et al., 2021, arXiv 2105.00131.
     """
 
+    accepts = Part.accepts  # for transfer=gist
     provides = frozenset({"shapes"})
 
     def __init__(self, shapes: int = 4, scale: float = 16.0, *, features: int, num_classes: int):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ltrun.parts import Head
+from ltrun.parts import Head, Part
 
 
 class LWS(Head):
@@ -16,6 +16,7 @@ class LWS(Head):
     Kang et al., 2020, arXiv 1910.09217.
     """
 
+    accepts = Part.accepts  # a factor of a class leaves the order of its scores
     keeps = frozenset({"head", "products"})
 
     def __init__(self, *, head: Head):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
-from ltrun.parts import Head
+from ltrun.parts import Head, Part
 from ltrun.types import View
 
 CHUNK = 250  # images that pass through the network at once
@@ -44,6 +44,7 @@ class MetaEmbedding(Head):
     Liu et al., 2019, arXiv 1904.05160.
     """
 
+    accepts = Part.accepts  # centroids are means of the images with the label
     provides = frozenset({"head", "memory"})
     filled: Tensor
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
-from ltrun.parts import Head
+from ltrun.parts import Head, Part
 
 
 def centred_mean(priors: Tensor) -> Tensor:
@@ -24,6 +24,7 @@ class PriorEstimator(Head):
     Yavari and Moallem, 2026, arXiv 2602.17853.
     """
 
+    accepts = Part.accepts  # for representation=npe
     provides = frozenset({"priors"})
     keeps = frozenset({"head", "products"})
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.errors import ConfigError
-from ltrun.parts import Head
+from ltrun.parts import Head, Part
 
 
 def distance_logits(features: Tensor, prototypes: Tensor, scale: float) -> Tensor:
@@ -25,6 +25,8 @@ class Prototypes(Head):
 
     Yang et al., 2018, arXiv 1805.03438.
     """
+
+    accepts = Part.accepts  # logits are negative, so that no sigmoid is above 0.5
 
     def __init__(self, scale: float = 0.5, *, features: int, num_classes: int):
         super().__init__()

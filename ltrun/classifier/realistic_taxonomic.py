@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ltrun.classifier.taxonomy import Tree, children_of, tree_of
 from ltrun.errors import ConfigError
 from ltrun.numerics import widened
-from ltrun.parts import Head, Network, Term
+from ltrun.parts import Head, Network, Part, Term
 from ltrun.types import ClassStats, Outputs, Streams
 
 CAP = 10.0  # of the logits in training
@@ -74,6 +74,7 @@ class Taxonomic(Head):
     Wu et al., 2020, arXiv 2007.09898.
     """
 
+    accepts = Part.accepts  # a path to one leaf
     provides = frozenset({"taxonomy"})
     choices: Tensor
     paths: Tensor

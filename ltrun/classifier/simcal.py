@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
-from ltrun.parts import Head
+from ltrun.parts import Head, Part
 from ltrun.types import ClassStats
 
 
@@ -30,6 +30,7 @@ class DualHead(Head):
     Wang et al., 2020, arXiv 2007.11978.
     """
 
+    accepts = Part.accepts  # log-softmax
     rare: Tensor
 
     def __init__(self, below: int = 100, *, head: Head, stats: ClassStats):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ltrun.loss import Classification
+from ltrun.metrics import BOTH
 from ltrun.network.bilateral import alpha
 from ltrun.parts import Term
 from ltrun.types import Outputs, Streams, View
@@ -22,6 +23,7 @@ class BBN(Term):
     Zhou et al., 2020, arXiv 1912.02413.
     """
 
+    accepts = BOTH
     streams = ("main", "reversed")
     balances = True
     alpha: Tensor

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.numerics import in_float32, widened
 from ltrun.parts import Backbone, Head, Network, Part
 from ltrun.types import Outputs
@@ -55,6 +56,8 @@ class Projector(Part):
 
     Chen et al., 2020, arXiv 2003.04297.
     """
+
+    accepts = BOTH
 
     def __init__(self, hidden: int | None = None, out: int = 128, layers: int = 2, norm: bool = False, *, backbone: Backbone):
         super().__init__()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ltrun.errors import ConfigError
 from ltrun.metrics import Shots
-from ltrun.parts import Descent, Objective, Outcome, Update
+from ltrun.parts import Descent, Objective, Outcome, Part, Update
 from ltrun.regularization.sam import ascent, away, check_rho, descend, trained
 from ltrun.targets import Labels, one_label
 from ltrun.types import ClassStats, Outputs, Streams, View
@@ -38,6 +38,7 @@ class ImbSAM(Update):
     Zhou et al., 2023, arXiv 2308.07815.
     """
 
+    accepts = Part.accepts  # parts the loss by label
     tail: Tensor
 
     def __init__(self, rho: float = 0.05, few: int = Shots.few, tail_weight: float = 2.0, *, stats: ClassStats):

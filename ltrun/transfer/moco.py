@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.numerics import widened
 from ltrun.parts import Term
 from ltrun.representation.queue import check_length, enqueue
@@ -36,6 +37,7 @@ class MoCo(Term):
     He et al., 2020, arXiv 1911.05722.
     """
 
+    accepts = BOTH
     streams = ("main", "key")
     reads = frozenset({"embedding"})
     keys: Tensor

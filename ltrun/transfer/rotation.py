@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH
 from ltrun.numerics import in_float32
 from ltrun.parts import Mixer, Term
 from ltrun.types import Batch, Labels, Outputs, Streams
@@ -35,6 +36,8 @@ class Rotations(Mixer):
     Yang and Xu, 2020, arXiv 2006.07529; Gidaris et al., 2018, arXiv 1803.07728.
     """
 
+    accepts = BOTH
+
     def forward(self, streams: Streams) -> dict[str, Batch]:
         main = streams["main"]
         rows = len(main)
@@ -52,6 +55,7 @@ class RotationPrediction(Term):
     Yang and Xu, 2020, arXiv 2006.07529.
     """
 
+    accepts = BOTH
     reads = frozenset({"features"})
 
     def __init__(self, *, features: int):
