@@ -30,10 +30,9 @@ class LTML(Term):
     loss, binary cross-entropy, of compensated logits: z * scale + shift, learnt for each class, with other numbers for labels
     than for all else; they begin as 1 and 0. The plain logits of both branches, averaged, predict.
 
-    The authors published no code. Losses, branches and mean are those of their equations and figure, as a reproduction shows
-    them (github.com/CENG502-Projects/CENG502-Spring2022, Project_Gulmez-Koc), and so is the weight of the consistency, 0.1. That
-    consistency is a squared difference through which both branches learn is the reproduction's choice; that both branches share
-    the scales and shifts is ours.
+    The authors published no code. Loss, branches and prediction are those of their equations and figure, as a reproduction
+    shows them (github.com/CENG502-Projects/CENG502-Spring2022, Project_Gulmez-Koc). The squared difference, through which both
+    branches learn, and its weight of 0.1 are the reproduction's; that both branches share the scales and shifts is our reading.
 
     Guo and Wang, 2021, Long-tailed multi-label visual recognition by collaborative training on uniform and re-balanced
     samplings, CVPR 2021.
