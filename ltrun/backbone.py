@@ -26,11 +26,13 @@ class Preprocessing:
 
 class Backbone(nn.Module):
     """features: D. forward: images (B, channels, H, W) -> features (B, D). pixels: least and largest side of its images.
+    videos: whether it takes features of frames (B, frames, D) in place of images.
     Class methods tell what is known from its arguments alone: sides of images, preprocessing, name -> URL of weights.
     """
 
     features: int
     pixels: ClassVar[tuple[int, int] | None] = None
+    videos: ClassVar[bool] = False
 
     @classmethod
     def pixels_of(cls, arguments: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -88,9 +88,10 @@ class Augment(Part):
 
 
 class Mixer(Part):
-    """streams: names of the streams that it reads."""
+    """streams: names of the streams that it reads. videos: whether it takes features of frames in place of images."""
 
     streams: ClassVar[tuple[str, ...]] = ("main",)
+    videos: ClassVar[bool] = False
 
     def forward(self, streams: Streams) -> dict[str, Batch]:
         """Takes and returns prepared inputs; may combine streams and concatenate label columns."""

@@ -61,6 +61,7 @@ class FrameStack(Mixer):
 
     accepts = frozenset({MULTI_LABEL})
     acts_from = 1
+    videos = True
     precision: Tensor
     counts: Tensor
     active: Tensor

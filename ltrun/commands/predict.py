@@ -123,7 +123,8 @@ def _inputs(model: Model, paths: Sequence[Path], workers: int | None) -> Iterato
 
     shape, batch = model.context.input_shape, model.context.evaluation_batch
     if model.of_videos:
-        return features_of(paths, *shape, batch)
+        frames, width = shape
+        return features_of(paths, frames, width, batch)
     if workers is None and len(paths) <= batch:
         workers = 0  # starting processes would take longer
     return decoded(paths, model.view, shape[0], batch, workers)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ltrun.contracts.library import DIGITS, Composed, Config, Library, Picked
+from ltrun.contracts.library import Composed, Config, Library, Picked, words_of
 from ltrun.taxonomy import MERGING, SLOTS
 
 STAGED = {"transfer": ("transfer", "before", "stages"), "decoupling": ("plan", "stages")}  # slots that set stages -> their keys
 
 
 class Assembly:
-    """Puts options of slots of a library together, on digits_lt."""
+    """Puts options of slots of a library together, on digits."""
 
     def __init__(self, library: Library) -> None:
         self.library = library
@@ -36,9 +36,10 @@ class Assembly:
             self._nodes = found
         return self._nodes
 
-    def put_together(self, picked: Picked) -> Composed:
-        """Returns the composition of options: slot -> option, or options. The result must not be changed."""
-        config, choices = (dict(shared) for shared in self.library.compose((DIGITS,)))
+    def put_together(self, picked: Picked, task: str | None = None) -> Composed:
+        """Returns the composition of options, slot -> option or options, as `Library` does. The result must not be changed."""
+        digits = self.library.digits_for(*words_of(picked), task=task)
+        config, choices = (dict(shared) for shared in self.library.compose((digits,)))
         for slot, options in picked.items():
             many = [options] if isinstance(options, str) else list(options)
             merged: Config = {}

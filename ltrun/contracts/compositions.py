@@ -22,8 +22,8 @@ class Assembled(Library):
         super().__init__(library.folders, library.plugins)
         self.assembly = Assembly(library)
 
-    def put_together(self, picked: Picked) -> Composed:
-        return self.assembly.put_together(picked)
+    def put_together(self, picked: Picked, task: str | None = None) -> Composed:
+        return self.assembly.put_together(picked, task)
 
     def binds(self, picked: Picked) -> bool:
         try:

@@ -12,9 +12,9 @@ from ltrun.contracts.contract import BrokenContract, Contract, require
 from ltrun.contracts.imagined import DEVICE, Imagined, imagined_cuda
 from ltrun.contracts.library import Choice
 from ltrun.contracts.training import quick, within
-from ltrun.contracts.trial import differing, digits, normaliser, snapshot, some_of, trainer
+from ltrun.contracts.trial import differing, digits, prepared, snapshot, some_of, trainer
 from ltrun.data import Resident
-from ltrun.metrics import SINGLE_LABEL, TASKS
+from ltrun.metrics import TASKS
 from ltrun.recipe.stage import Recipe
 
 ON_DEVICE = (
@@ -49,7 +49,7 @@ def of_a_step(choice: Choice) -> Iterator[Contract]:
 
 
 def unevaluated(network: nn.Module) -> dict[str, dict[str, Any]]:
-    return {"val": {TASKS[SINGLE_LABEL][0].name: 0.0}}
+    return {"val": {metrics[0].name: 0.0 for metrics in TASKS.values()}}
 
 
 def on_host(recipe: Recipe, folder: Path, **more: Any) -> dict[str, Tensor]:
@@ -58,10 +58,11 @@ def on_host(recipe: Recipe, folder: Path, **more: Any) -> dict[str, Tensor]:
 
 def on_device(recipe: Recipe, folder: Path, **more: Any) -> dict[str, Tensor]:
     """Returns the state of the network after training on the imagined device; call it within `imagined_cuda`."""
-    train, _ = digits()
+    videos = recipe.backbone.target.videos
+    train, _ = digits(recipe.task, videos)
     settings: dict[str, Any] = {
-        "device": DEVICE, "train_set": Resident(train.images.to(DEVICE), train.targets.to(DEVICE)),
-        "prepare": normaliser().to(DEVICE), "precision": "fp32", "evaluate": unevaluated,
+        "device": DEVICE, "train_set": Resident(train.pixels.to(DEVICE), train.targets.to(DEVICE)),
+        "prepare": prepared(videos).to(DEVICE), "precision": "fp32", "evaluate": unevaluated,
     }  # fmt: skip
     state = snapshot(trainer(recipe, folder, **(settings | more)).run())
     stray = {name for name, tensor in state.items() if not isinstance(tensor, Imagined)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,22 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ltrun.config import catalogue, search_path
+from ltrun.config.bind import locate
 from ltrun.config.compose import composed, hydra_ready, resolved
 from ltrun.config.explain import explained
+from ltrun.config.option import setting
 from ltrun.errors import ConfigError
+from ltrun.metrics import BOTH, MULTI_LABEL, SINGLE_LABEL
+from ltrun.parts import Mixer
 from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe, Stage
+from ltrun.taxonomy import SLOTS
 
 Config = dict[str, Any]
 Composed = tuple[Config, dict[str, str]]  # a resolved configuration, and group -> option
 Picked = Mapping[str, str | Sequence[str]]  # slot -> option, or options
 
-DIGITS = "dataset=digits_lt"
+DIGITS = {SINGLE_LABEL: "dataset=digits_lt", MULTI_LABEL: "dataset=digits_multi_lt"}  # task -> the choice of its digits
 COSINE = {"classifier": "cosine"}
 COMPANIONS: tuple[dict[str, str], ...] = (
     {}, COSINE, {"classifier": "causal"}, {"classifier": "gist"}, {"ensemble": "sade"}, {"decoupling": "linear"},
@@ -38,6 +44,7 @@ class Library:
     def __init__(self, folders: Sequence[Path] = (), plugins: Sequence[str] = ()) -> None:
         self.folders, self.plugins = list(folders), list(plugins)
         self._known: dict[tuple[str, ...], Composed] = {}
+        self._accepts: dict[tuple[str, str], frozenset[str]] = {}
 
     @cached_property
     def options(self) -> dict[str, list[str]]:
@@ -46,9 +53,9 @@ class Library:
         return {group: [option.name for option in catalogue.options(group, self.folders)] for group in groups}
 
     def composed(self, *words: str) -> Composed:
-        """Returns the resolved configuration of a command line, on digits_lt by default, and the choices of Hydra."""
-        given = words if any(word.startswith("dataset=") for word in words) else (DIGITS, *words)
-        return copy.deepcopy(self.compose(given))
+        """Returns the resolved configuration of a command line and the choices of Hydra; on the digits that fit, by default."""
+        own = any(word.startswith("dataset=") for word in words)
+        return copy.deepcopy(self.compose(words if own else (self.digits_for(*words), *words)))
 
     def compose(self, words: tuple[str, ...]) -> Composed:
         """Composes a command line by Hydra, once. The result is shared and must not be changed."""
@@ -68,23 +75,56 @@ class Library:
         chosen = found.choices.items()
         return config, {k: v for k, v in chosen if isinstance(v, str) and not k.startswith("hydra/")}
 
-    def put_together(self, picked: Picked) -> Composed:
-        """Composes options of several slots on digits_lt. The result is shared and must not be changed."""
-        words = (f"{slot}={o}" if isinstance(o, str) else f"{slot}=[{','.join(o)}]" for slot, o in picked.items())
-        return self.compose((DIGITS, *words))
+    def put_together(self, picked: Picked, task: str | None = None) -> Composed:
+        """Composes options of several slots on the digits of a task, or that fit. The result is shared: do not change it."""
+        return self.compose((self.digits_for(*words_of(picked), task=task), *words_of(picked)))
+
+    def digits_for(self, *words: str, task: str | None = None) -> str:
+        """Returns the choice of digits with one label per image, or of scenes where the options of the words need several."""
+        return DIGITS[task or (MULTI_LABEL if self.tasks(*words) == {MULTI_LABEL} else SINGLE_LABEL)]
+
+    def tasks(self, *words: str) -> frozenset[str]:
+        """Returns the tasks that all parts of the options in a command line accept."""
+        chosen = [(group, name) for group, _, names in (word.partition("=") for word in words) for name in _listed(names)]
+        return BOTH.intersection(*(self._accepted(group, name) for group, name in chosen if group in self.options))
+
+    def _accepted(self, group: str, name: str) -> frozenset[str]:
+        if (group, name) not in self._accepts:
+            self._accepts[group, name] = BOTH  # of a file that names itself, or that cannot be read, which a contract says
+            with suppress(ConfigError):
+                found = setting(group, name, self.folders)
+                parts = [locate(target, group, self.plugins) for target in found.parts] if group != "dataset" else []
+                accepted = [getattr(part, "accepts", BOTH) for part in parts]
+                accepted += [self._accepted(slot, option) for slot, option, _ in found.choices if slot != "dataset"]
+                self._accepts[group, name] = BOTH.intersection(*accepted)
+        return self._accepts[group, name]
 
     def bound(self, composition: Composed) -> Recipe:
         """Raises ConfigError."""
         return recipe_of(*composition, self.plugins)
 
 
+def words_of(picked: Picked) -> list[str]:
+    return [f"{slot}={o}" if isinstance(o, str) else f"{slot}=[{','.join(o)}]" for slot, o in picked.items()]
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.strip("[]").split(",")]
+
+
 @dataclass(frozen=True)
 class Choice:
-    """An option of a group, composed with the options of other slots that it needs."""
+    """An option of a group, composed with the options of other slots that it needs. task: of its digits, or what it accepts."""
 
     library: Library
     group: str
     name: str
+    task: str | None = None
+
+    def of_each_task(self) -> list[Choice]:
+        """Returns the choice on the digits of each task that its parts accept."""
+        accepted = self.library.tasks(self.word)
+        return [replace(self, task=task) for task in DIGITS if task in accepted] or [self]
 
     @property
     def word(self) -> str:
@@ -98,7 +138,7 @@ class Choice:
         for others in (companions for companions in needs if self.group not in companions):
             picked = {self.group: self.name, **others}
             try:
-                self.library.bound(self.library.put_together(picked))
+                self.library.bound(self.library.put_together(picked, self.task))
             except ConfigError as error:
                 refused = refused or error
             else:
@@ -108,7 +148,7 @@ class Choice:
 
     @cached_property
     def composition(self) -> Composed:
-        return self.library.put_together(self.picked)
+        return self.library.put_together(self.picked, self.task)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -144,5 +184,27 @@ def changed(composition: Composed, **changes: Any) -> Composed:
 
 
 def small(composition: Composed, epochs: int = 3) -> Composed:
-    """Returns a copy with a small network, a quarter of the channels, so that an epoch takes milliseconds."""
+    """Returns a copy with a small network, a quarter of the channels, so that an epoch takes milliseconds.
+
+    Options for videos get a network for videos, and the lines of an image as its frames.
+    """
+    if any(part.videos for part in _mixers_in({slot: composition[0].get(slot) for slot in SLOTS})):
+        frames = {"_target_": "ltrun.network.FrameClassifier", "hidden": 16}
+        return of_videos(changed(composition, network=frames, epochs=epochs))
     return changed(composition, network={"_target_": "ltrun.network.ResNetCIFAR", "depth": 8, "width": 4}, epochs=epochs)
+
+
+def of_videos(composition: Composed) -> Composed:
+    """Returns a copy whose data set prepares no images: its inputs are features of frames."""
+    return changed(composition, dataset__augments={}, dataset__prepare={"_target_": "ltrun.data.InFloat32"})
+
+
+def _mixers_in(node: Any) -> Iterator[Any]:
+    """Yields the classes of ltrun's mixers below a node of a configuration."""
+    values = node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    if isinstance(node, Mapping) and "_target_" in node:
+        with suppress(ConfigError):  # of a package
+            part = locate(node["_target_"], "", ())
+            yield from [part] if issubclass(part, Mixer) else []
+    for value in values:
+        yield from _mixers_in(value)

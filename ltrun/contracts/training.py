@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from ltrun.config.bind import public_name
 from ltrun.contracts.contract import BrokenContract, Contract, require
-from ltrun.contracts.library import Choice, Composed, changed, small
-from ltrun.contracts.trial import differing, digits, snapshot, some_of, trainer
+from ltrun.contracts.library import Choice, Composed, changed, of_videos, small
+from ltrun.contracts.trial import differing, snapshot, some_of, trainer
 from ltrun.data import Splits
 from ltrun.engine.assembly import augments_of
 from ltrun.engine.predictors import Predictors
 from ltrun.engine.stage import Row, StageRun
-from ltrun.metrics import SINGLE_LABEL, TASKS
+from ltrun.metrics import MULTI_LABEL, TASKS
 from ltrun.parts import Part
 from ltrun.recipe.stage import Recipe
 from ltrun.results.record import EXPERT
@@ -35,11 +35,12 @@ def of_a_training(choice: Choice) -> Iterator[Contract]:
     yield Contract("its parts can be built", within(lambda folder: is_built(choice, folder)), decisive=True)
     if choice.group == "network" and not takes_digits(choice):
         return
-    yield Contract(
-        "it trains and predicts on digits",
-        within(lambda folder: trains_and_predicts(choice.library.bound(quick(choice, 1)), folder)),
-        decisive=True,
-    )
+    for each in choice.of_each_task():
+        yield Contract(
+            "it trains and predicts on digits" if each.task != MULTI_LABEL else "it trains and predicts on scenes of digits",
+            within(lambda folder, each=each: trains_and_predicts(choice.library.bound(quick(each, 1)), folder)),
+            decisive=True,
+        )
     if choice.group in STAGE_SLOTS:
         yield Contract(
             "values that change in training are buffers, which a checkpoint carries",
@@ -49,8 +50,10 @@ def of_a_training(choice: Choice) -> Iterator[Contract]:
 
 def quick(choice: Choice, epochs: int) -> Composed:
     """Returns the configuration of an option, with a small network unless the option is a network."""
-    own = choice.group == "network"
-    return changed(choice.composition, epochs=epochs) if own else small(choice.composition, epochs)
+    if choice.group != "network":
+        return small(choice.composition, epochs)
+    own = changed(choice.composition, epochs=epochs)
+    return of_videos(own) if choice.recipe.backbone.target.videos else own
 
 
 def takes_digits(choice: Choice) -> bool:
@@ -131,7 +134,8 @@ def _require_in_place(run: StageRun, places: dict[str, int], plain: dict[str, di
 def _loss_of_a_step(run: StageRun) -> float:
     run._set_modes()
     torch.manual_seed(7)
-    batches = {name: next(iter(digits()[0].open([torch.arange(16)]))) for name in run.stage.streams}
+    store = run.context.splits.train
+    batches = {name: next(iter(store.open([torch.arange(16)]))) for name in run.stage.streams}
     loss: float = run.objective(batches)[0]["total"].item()
     return loss
 
@@ -149,8 +153,9 @@ def trains_and_predicts(recipe: Recipe, folder: Path) -> None:
     require(len(rows) == len(recipe.stages), f"{len(recipe.stages)} stages of an epoch give {len(rows)} rows of a history")
     for row in rows:
         require(math.isfinite(row["loss"]), f"the loss of stage '{row['stage']}' is {row['loss']}")
-    train, test = digits()
-    run = replace(made.context, splits=Splits(train, test, test, made.context.splits.names))
+    splits = made.context.splits
+    train, test = splits.train, splits.test
+    run = replace(made.context, splits=Splits(train, test, test, splits.names))
     posthoc = {name: part.build(run.injected()) for name, part in recipe.posthoc.items()}
     predictors = Predictors(network, run, posthoc, augments_of(recipe.stages[0], "main", run.injected()))
     predictors.fit()
@@ -162,7 +167,7 @@ def trains_and_predicts(recipe: Recipe, folder: Path) -> None:
         shape = tuple(scores[name].shape)
         require(shape == (len(test), 10), f"posthoc.predictors.{name} gives scores of shape {shape}, not ({len(test)}, 10)")
         require(scores[name].isfinite().all(), f"posthoc.predictors.{name} gives scores that are not finite")
-        metric = TASKS[SINGLE_LABEL][0]
+        metric = TASKS[recipe.task][0]
         value = found[name]["splits"]["test"][metric.name]
         require(0 <= value <= 1, f"posthoc.predictors.{name} has a {metric.title} of {value}, outside 0 to 1")
 

@@ -1,4 +1,4 @@
-"""A trial training on seventy digits of ten classes, and the comparison of its results."""
+"""A trial training on seventy digits, or on seventy scenes of digits, of ten classes, and the comparison of its results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ltrun.config.settings import Settings
 from ltrun.contracts.contract import BrokenContract
 from ltrun.contracts.library import Library
-from ltrun.data import DigitsLT, Normalise, Resident, Splits
+from ltrun.data import DigitScenes, DigitsLT, InFloat32, Normalise, Resident, Splits
 from ltrun.data.digits import NAMES
 from ltrun.data.stores import Store
 from ltrun.engine.checkpoint import Checkpoints
@@ -25,18 +25,27 @@ from ltrun.engine.precision import Precision
 from ltrun.engine.predictors import evaluate
 from ltrun.engine.stage import Row
 from ltrun.engine.trainer import Trainer
+from ltrun.metrics import MULTI_LABEL, SINGLE_LABEL
 from ltrun.parts import Network, Prepare
 from ltrun.recipe.stage import Recipe
-from ltrun.tasks import SingleLabel
-from ltrun.types import ClassStats, Labels
+from ltrun.tasks import TASKS
+from ltrun.types import ClassStats, Labels, MultiHot
 
 CPU = torch.device("cpu")
 COUNTS = torch.tensor([20, 14, 10, 8, 6, 4, 3, 2, 2, 1])  # images per class; one class has a single image
 
 
 @cache
-def digits() -> tuple[Resident, Resident]:
-    """Returns the first images of each class of digits_lt: COUNTS for training, three per class for testing."""
+def digits(task: str = SINGLE_LABEL, videos: bool = False) -> tuple[Resident, Resident]:
+    """Returns seventy training images and thirty test images: of digits_lt, or scenes of digits_multi_lt.
+
+    videos: whether the lines of an image are the frames of a video, and their pixels its features.
+    """
+    if videos:
+        train, test = digits(task)
+        return Resident(train.images[:, 0], train.targets), Resident(test.images[:, 0], test.targets)
+    if task == MULTI_LABEL:
+        return _scenes()
     splits = DigitsLT(profile="as_is").open(CPU)
 
     def some(store: Any, counts: Iterable[int]) -> Resident:
@@ -47,6 +56,20 @@ def digits() -> tuple[Resident, Resident]:
     return some(splits.train, COUNTS.tolist()), some(splits.test, [3] * len(COUNTS))
 
 
+def _scenes() -> tuple[Resident, Resident]:
+    """Returns scenes with all classes, one of which is in a single training scene; some test scenes have no digit."""
+    splits = DigitScenes().open(CPU)
+    labels = splits.train.targets.labels
+    last = labels[:, -1]
+    rows = torch.cat([last.nonzero()[:1, 0], (~last).nonzero()[:, 0]])
+    rare_first = (~labels[rows, -3:].any(1)).long().argsort(stable=True)
+
+    def some(store: Any, rows: Tensor) -> Resident:
+        return Resident(store.images[rows], MultiHot(store.targets.labels[rows]))
+
+    return some(splits.train, rows[rare_first][: int(COUNTS.sum())]), some(splits.test, torch.arange(0, len(splits.test), 8))
+
+
 @cache
 def unlabelled(device: torch.device) -> Resident:
     """Returns eighty images of digits_lt without labels, most of them of the rare classes."""
@@ -55,17 +78,21 @@ def unlabelled(device: torch.device) -> Resident:
     return Resident(store.images[:80].to(device), store.targets.take(torch.arange(80)).to(device))
 
 
-def stats() -> ClassStats:
-    return ClassStats(COUNTS, NAMES)
+def stats(task: str = SINGLE_LABEL) -> ClassStats:
+    return ClassStats.of(digits(task)[0].targets, len(NAMES), NAMES)
 
 
 def normaliser() -> Normalise:
     return Normalise(mean=[0.3053], std=[0.376], in_channels=1, channels_last=False)
 
 
-def accuracies(network: Network) -> dict[str, dict[str, Any]]:
-    """Returns the accuracies on the small test set, which also stands for the validation split."""
-    metrics = evaluate(network, context())["test"]
+def prepared(videos: bool) -> Prepare:
+    return InFloat32() if videos else normaliser()
+
+
+def accuracies(network: Network, **given: Any) -> dict[str, dict[str, Any]]:
+    """Returns the metrics on the small test set, which also stands for the validation split. given: as in `context`."""
+    metrics = evaluate(network, context(**given))["test"]
     return {"test": metrics, "val": metrics}
 
 
@@ -98,21 +125,24 @@ def context(
     device: torch.device = CPU,
     warn: Callable[[str], None] | None = None,
     ranks: Ranks = ALONE,
+    task: str = SINGLE_LABEL,
+    videos: bool = False,
     **changes: Any,
 ) -> RunContext:
     """Returns the context of a run on the small set. Without `warn`, a warning raises BrokenContract."""
-    train, test = digits()
-    counts = counts or stats()
+    train, test = digits(task, videos)
+    counts = counts or stats(task)
+    further = unlabelled(device) if task == SINGLE_LABEL else None
     chosen = settings(**changes)
     return RunContext(
         settings=chosen,
         device=device,
         precision=Precision(chosen.runtime.precision, device),
-        splits=Splits(train_set or train, None, test_set or test, counts.names, unlabelled=unlabelled(device)),
+        splits=Splits(train_set or train, None, test_set or test, counts.names, unlabelled=further),
         stats=counts,
-        task=SingleLabel(),
-        prepare=prepare or normaliser(),
-        input_shape=torch.Size((1, 8, 8)),
+        task=TASKS[task],
+        prepare=prepare or prepared(videos),
+        input_shape=train.images.shape[1:],
         warn=warn or partial(_unexpected, "a training warns"),
         ranks=ranks,
     )
@@ -122,12 +152,17 @@ def trainer(
     recipe: Recipe,
     folder: Path,
     report: Callable[[Row], None] = lambda row: None,
-    evaluate: Callable[[Network], Mapping[str, Mapping[str, Any]]] = accuracies,
+    evaluate: Callable[[Network], Mapping[str, Mapping[str, Any]]] | None = None,
     checkpoints: Checkpoints | None = None,
     **changes: Any,
 ) -> Trainer:
-    """Returns a trainer on the small set: three batches per epoch, the last one partial. changes: as in `context`."""
-    return Trainer(recipe, context(**changes), checkpoints or Checkpoints(folder), evaluate, report)
+    """Returns a trainer on the small set of the recipe's task: three batches per epoch, the last one partial.
+
+    evaluate: `accuracies` unless given. changes: as in `context`.
+    """
+    given: dict[str, Any] = {"task": recipe.task, "videos": recipe.backbone.target.videos}
+    shown = evaluate or partial(accuracies, **given)
+    return Trainer(recipe, context(**given | changes), checkpoints or Checkpoints(folder), shown, report)
 
 
 def _unexpected(what: str, sentence: str) -> None:

@@ -18,6 +18,8 @@ class FrameClassifier(Backbone):
     Zhang et al., 2021 (VideoLT), arXiv 2105.02668.
     """
 
+    videos = True
+
     def __init__(self, hidden: int = 2048, dropout: float = 0.5, *, input_shape: torch.Size):
         super().__init__()
         if hidden < 1:

@@ -55,9 +55,9 @@ class Shared(Library):
         config, choices = json.loads(shared.read_bytes())
         return config, choices
 
-    def put_together(self, picked: Picked) -> Composed:
+    def put_together(self, picked: Picked, task: str | None = None) -> Composed:
         """Assembles options of slots without Hydra, in a thousandth of the time."""
-        return assembled(picked) if picked.keys() <= set(SLOTS) else super().put_together(picked)
+        return ASSEMBLY.put_together(picked, task) if picked.keys() <= set(SLOTS) else super().put_together(picked, task)
 
 
 LIBRARY = Shared()
@@ -78,7 +78,7 @@ def nodes() -> dict[str, dict[str, Composed]]:
 
 
 def assembled(picked: Picked) -> Composed:
-    """Returns `composed` without Hydra: slot -> option, or options, on digits_lt. The result must not be changed."""
+    """Returns `composed` without Hydra: slot -> option, or options, on the digits that fit. The result must not be changed."""
     return ASSEMBLY.put_together(picked)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ltrun.data import COCOLT, VOCLT
+from ltrun.data import COCOLT, VOCLT, ImageTable
 from ltrun.data.label_sets import Name, compared, label_sets, read_sets
 from ltrun.errors import ConfigError, DataError
 from tests.support.data_fakes import CPU
@@ -135,7 +135,7 @@ def test_a_class_that_no_training_image_has_is_refused_and_one_of_no_test_image_
 )
 def test_choices_of_one_label_per_image_are_refused(given: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        VOCLT(root="x", image_size=16, task="multi_label", **given)
+        ImageTable("x", image_size=16, task="multi_label", **given)
 
 
 @pytest.mark.parametrize("name, images, without", [("voc_lt", (1142, 4952), (0, 0)), ("coco_lt", (1909, 5000), (0, 48))])

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from ltrun.loss import Classification
+from ltrun.parts import Criterion
 from ltrun.resampling import MaskedPower
 from ltrun.resampling.masked_power import draw_masked
+from ltrun.reweighting import SumOfClasses
 from ltrun.types import Clock, MultiHot, Outputs
 
 HOT = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0]]).bool()  # class 3 has no row
@@ -26,11 +28,12 @@ def test_an_epoch_has_as_many_rows_as_the_data() -> None:
     assert drawn.shape == (5, 2) and HOT[drawn[:, 0], drawn[:, 1]].all()
 
 
-def test_the_other_labels_of_a_row_do_not_count_in_the_loss() -> None:
+@pytest.mark.parametrize(("criterion", "divisor"), [(None, 8), (SumOfClasses(), 2)])
+def test_the_other_labels_of_a_row_do_not_count_in_the_loss(criterion: Criterion | None, divisor: int) -> None:
     targets = MultiHot(HOT).take(torch.tensor([1, 4])).only(torch.tensor([1, 1]))
     logits = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
-    loss = Classification().loss(logits, targets, Outputs(logits=logits))
+    loss = Classification(criterion=criterion).loss(logits, targets, Outputs(logits=logits))
     (slope,) = torch.autograd.grad(loss, logits)
-    wanted = (logits.sigmoid() - HOT[[1, 4]].double()) / 8  # the mean over all entries, left-out ones included
+    wanted = (logits.sigmoid() - HOT[[1, 4]].double()) / divisor  # left-out entries count in the mean
     wanted[0, 0] = 0  # row 1 also has class 0
     torch.testing.assert_close(slope, wanted.detach())
