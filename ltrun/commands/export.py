@@ -56,41 +56,40 @@ def main(argv: Sequence[str]) -> int:
                 f"the exported model differs from {against} by {apart:.1g} in a probability, more than {CLOSE:g}: nothing is "
                 "written"
             )
-    print(f"{title(model)}: {file}, equal to {against} within {apart:.1g} on {len(images):,} images")
+    print(f"{title(model)}: {file}, equal to {against} within {apart:.1g} on {len(images):,} {model.inputs}")
     return 0
 
 
 def _expected(model: Model, root: Path | None) -> tuple[Tensor, Tensor, str]:
-    """Returns stored images, the probabilities (N, C) that an export must have for them, and whose they are.
+    """Returns stored inputs, the probabilities (N, C) that an export must have for them, and whose they are.
 
-    The images are test images of the run, and the probabilities its predictions, where its data are at hand.
+    The inputs are test images of the run, and the probabilities its predictions, where its data are at hand.
     """
     import torch
 
     from ltrun.config.plugins import from_environment
     from ltrun.engine.at_hand import TestImages
+    from ltrun.engine.export import random_inputs
     from ltrun.results.predictions import predictions_of
 
-    record = model.record
-    shape = model.context.input_shape
-    generator = torch.Generator().manual_seed(0)
-    random = torch.randint(0, 256, (32, *shape), dtype=torch.uint8, generator=generator)
+    record, probabilities = model.record, model.context.task.probabilities
+    random = random_inputs(model, 32)
     assert record.path is not None
     try:
         there = TestImages.of(record, root, from_environment())
         kept = predictions_of(record, record.path.parent, model.predictor)
         rows = np.unique(np.linspace(0, len(kept.labels) - 1, TESTED).astype(np.int64))
-        images = there.pixels(rows)
+        images = there.inputs(rows)
     except LtrunError as error:
-        print(f"note: tested on random images, because the run's are not at hand: {plain(str(error))}", file=sys.stderr)
-        return random, model.scores(random).softmax(1), "the network in ltrun"
+        print(f"note: tested on random {model.inputs}, because the run's are not at hand: {plain(str(error))}", file=sys.stderr)
+        return random, probabilities(model.scores(random)), "the network in ltrun"
     precision, device = record.config.get("runtime", {}).get("precision", "fp32"), record.provenance.get("device", "cpu")
     if precision != "fp32":
         print(
             f"note: tested against the network in fp32, because the run predicted in {precision} on {device}", file=sys.stderr
         )
-        return images, model.scores(images).softmax(1), "the network in ltrun"
-    stored = torch.from_numpy(kept.scores[rows].astype(np.float64)).softmax(1).float()
+        return images, probabilities(model.scores(images)), "the network in ltrun"
+    stored = probabilities(torch.from_numpy(kept.scores[rows].astype(np.float64))).float()
     return images, stored, "the run's predictions"
 
 
@@ -107,8 +106,8 @@ def _apart(scorer: Scorer, images: Tensor, expected: Tensor) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "ltrun export",
-        description="Export the model of a finished run: uint8 images in, probabilities and logits out; class names, record "
-        "and licence inside. The file appears after a self-test.",
+        description="Export the model of a finished run: uint8 images in, or features of videos, probabilities and logits out; "
+        "class names, record and licence inside. The file appears after a self-test.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, or its result.json")
     parser.add_argument(

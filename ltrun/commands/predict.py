@@ -18,6 +18,7 @@ from ltrun.report.render.predicted import TEXTS, Guess, lines, write
 from ltrun.results.find import run_at
 
 if TYPE_CHECKING:
+    from ltrun.data.inputs import Decoded
     from ltrun.engine.model import Model
 
 NAMED = 20  # the most unreadable images to name on standard error; a file names all
@@ -33,16 +34,18 @@ def main(argv: Sequence[str]) -> int:
     given = {kind: file for kind in ("csv", "json", "parquet") if (file := getattr(asked, kind)) is not None}
     kind, file = next(iter(given.items()), ("", STDOUT))
     _check_place(kind, file)
+    from ltrun.data.images import SUFFIXES
     from ltrun.data.inputs import images_of
+    from ltrun.data.videos import SUFFIX
 
-    paths = images_of(asked.images, sys.stdin)
     model = opened(asked.run, asked.predictor, asked.device)
+    paths = images_of(asked.images, sys.stdin, [SUFFIX] if model.of_videos else SUFFIXES)
     for note in model.notes:
         print(f"note: {plain(note)}", file=sys.stderr)
     top = min(asked.top, len(model.names))
     columns = None if model.several else top
     problems: list[Guess] = []
-    guesses = _noting(_guesses(model, paths, top, asked.workers), problems, len(paths))
+    guesses = _noting(_guesses(model, paths, top, asked.workers), problems, len(paths), model.inputs)
     if kind and file != STDOUT:
         write(guesses, columns, file, kind)
     elif kind:
@@ -54,10 +57,10 @@ def main(argv: Sequence[str]) -> int:
         print(f"and {len(problems) - NAMED:,} more", file=sys.stderr)
     if kind and file != STDOUT:
         count = len(paths) - len(problems)
-        print(f"{count:,} image{'' if count == 1 else 's'} predicted by {title(model)}: {file}")
+        print(f"{count:,} {model.inputs[: -1 if count == 1 else None]} predicted by {title(model)}: {file}")
     if problems:
         where = f"; the others are in {file}" if kind and file != STDOUT else ""
-        noun = "image" if len(paths) == 1 else "images"
+        noun = model.inputs[: -1 if len(paths) == 1 else None]
         print(f"ltrun: {len(problems):,} of {len(paths):,} {noun} could not be read{where}", file=sys.stderr)
     return 1 if problems else 0
 
@@ -99,12 +102,8 @@ def _check_place(kind: str, file: Path) -> None:
 def _guesses(model: Model, paths: Sequence[Path], top: int, workers: int | None) -> Iterator[Guess]:
     """Yields the likeliest classes of each image, in order; of several labels per image all that are predicted, or else the
     likeliest. Probabilities are the task's, of the scores of the row."""
-    from ltrun.data.inputs import decoded
-
-    shape, batch, names = model.context.input_shape, model.context.evaluation_batch, model.names
-    if workers is None and len(paths) <= batch:
-        workers = 0  # starting processes would take longer
-    for found in decoded(paths, model.view, shape[0], batch, workers):
+    names = model.names
+    for found in _inputs(model, paths, workers):
         scores = model.scores(found.inputs).double()
         predicted = (scores > 0).sum(1).tolist() if model.several else [top] * len(scores)
         likeliest = model.context.task.probabilities(scores).topk(max(top, *predicted))
@@ -117,7 +116,21 @@ def _guesses(model: Model, paths: Sequence[Path], top: int, workers: int | None)
                 yield Guess(image, tuple(names[c] for c in classes[:shown]), tuple(probabilities[:shown]), below=not count)
 
 
-def _noting(guesses: Iterator[Guess], problems: list[Guess], total: int) -> Iterator[Guess]:
+def _inputs(model: Model, paths: Sequence[Path], workers: int | None) -> Iterator[Decoded]:
+    """Yields the images or videos in order, a batch at a time, as the evaluation of the run reads them."""
+    from ltrun.data.inputs import decoded
+    from ltrun.data.video_inputs import features_of
+
+    shape, batch = model.context.input_shape, model.context.evaluation_batch
+    if model.of_videos:
+        frames, width = shape
+        return features_of(paths, frames, width, batch)
+    if workers is None and len(paths) <= batch:
+        workers = 0  # starting processes would take longer
+    return decoded(paths, model.view, shape[0], batch, workers)
+
+
+def _noting(guesses: Iterator[Guess], problems: list[Guess], total: int, noun: str) -> Iterator[Guess]:
     """Yields the predictions, shows the progress on standard error, names unreadable images there and keeps them."""
     from rich.console import Console
     from rich.progress import Progress
@@ -145,18 +158,20 @@ def _noting(guesses: Iterator[Guess], problems: list[Guess], total: int) -> Iter
             if bar is not None and task is not None:
                 bar.update(task, completed=done, left=left)
             elif pace.due(now):
-                print(f"{done:,} of {total:,} images | {duration(left)} left", file=sys.stderr)
+                print(f"{done:,} of {total:,} {noun} | {duration(left)} left", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "ltrun predict",
-        description="Predict the classes of images by a finished run, which prepares them as it prepared its test images.",
+        description="Predict the classes of images, or of videos by their features, by a finished run, which prepares them as "
+        "it prepared its test images.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, or its result.json")
     parser.add_argument(
         "images", nargs="*", metavar="IMAGES",
-        help="images, folders of images, or lists (.txt) of their paths; -, or nothing: paths from standard input",
+        help="images or features of videos (.npy), folders of them, or lists (.txt) of their paths; -, or nothing: paths from "
+        "standard input",
     )  # fmt: skip
     parser.add_argument("--predictor", metavar="NAME", help="default: the predictor that stands for the method")
     parser.add_argument(

@@ -13,6 +13,7 @@ from ltrun.config import catalogue
 from ltrun.config.option import Key, Setting, setting
 from ltrun.config.published import has_defaults, numbers, recipes
 from ltrun.errors import ConfigError, did_you_mean
+from ltrun.metrics import MULTI_LABEL
 from ltrun.results.address import EPOCHS, ERROR, JOB, LOCK, MANIFEST, RESULT
 from ltrun.taxonomy import GROUPS
 
@@ -102,7 +103,10 @@ def _recipe(method: str, dataset: str, more: Sequence[Path]) -> Iterator[str]:
     else:
         yield f"  the published recipe. {found.option.summary}"
         yield f"  {found.option.citation}"
-        yield f"  published on {dataset}, accuracy in percent (many, medium, few): {found.option.expected}"
+        measured = (
+            "mAP in percent (head, medium, tail)" if _several(dataset, more) else "accuracy in percent (many, medium, few)"
+        )
+        yield f"  published on {dataset}, {measured}: {found.option.expected}"
     settings = [*([found] if found else []), *numbers(method, dataset, more)]
     if chosen := [f"{group}={name}" for group, name, _ in (found.choices if found else ())]:
         yield f"slots: {' '.join(chosen)}"
@@ -123,7 +127,9 @@ def _option(found: Setting, more: Sequence[Path]) -> Iterator[str]:
     yield found.word
     yield from (f"  {line}" for line in (option.summary, option.citation) if line)
     if option.expected:
-        yield f"  published on CIFAR100-LT, accuracy in percent: {option.expected}"
+        several = found.group == "method" and _several(option.trained_on, more)
+        where = f"{option.trained_on}, mAP" if several else "CIFAR100-LT, accuracy"
+        yield f"  published on {where} in percent: {option.expected}"
     if option.checked:
         yield f"  arithmetic checked: {option.checked}"
     slots = list(_slots(found, more))
@@ -140,9 +146,16 @@ def _option(found: Setting, more: Sequence[Path]) -> Iterator[str]:
         yield f"used by: {', '.join(users)}"
     yield f"file: {found.file}"
     if found.group == "method":
-        yield f"train it: ltrun {shlex.quote(found.word)} dataset={PUBLISHED_ON}"
+        yield f"train it: ltrun {shlex.quote(found.word)} dataset={option.trained_on or PUBLISHED_ON}"
         if others := [dataset for method, dataset in recipes(more) if method == option.name]:
             yield f"published recipes on further data sets: {', '.join(f'dataset={dataset}' for dataset in others)}"
+
+
+def _several(dataset: str, more: Sequence[Path]) -> bool:
+    """Returns whether a data set of the catalogue has several labels per image."""
+    if dataset not in catalogue.names(more)["dataset"]:
+        return False
+    return any((key.path, key.default) == ("dataset.task", MULTI_LABEL) for key in setting("dataset", dataset, more).keys)
 
 
 def _slots(found: Setting, more: Sequence[Path]) -> Iterator[Setting]:

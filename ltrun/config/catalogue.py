@@ -4,7 +4,8 @@ A header is the leading comment of an option's file: one line that says what it 
 `no citation: why`. Headers of methods and data sets have a line `name: LDAM-DRW`, the name as papers write it. The header of a
 preset also has
 * `command:`, the command that trains it,
-* `expected:`, the published accuracy on CIFAR100-LT and its band, with which the reproduction compares ltrun's runs,
+* `expected:`, the published accuracy on CIFAR100-LT, or mAP on the data set of its command, and its band, with which the
+  reproduction compares ltrun's runs,
 * `checked:`, how far tests check its arithmetic: `matches ldam; shared parts match resnet32` names files of reference values,
   `implemented, agrees with the paper's equation` says what a test compares it with,
 * `family:`, the slot or the leaf of the taxonomy under which the page of methods lists it, or `plain`.
@@ -44,6 +45,13 @@ class Option:
     title: str = ""
     checked: str = ""
     family: str = ""
+    command: str = ""
+
+    @property
+    def trained_on(self) -> str:
+        """The data set of `command`; empty without one."""
+        found = re.search(r"\bdataset=(\w+)", self.command)
+        return found[1] if found else ""
 
     @property
     def band(self) -> tuple[float, float] | None:
@@ -149,6 +157,7 @@ def option_of(file: Traversable) -> Option:
         title=said.get("name:", ""),
         checked=said.get("checked:", ""),
         family=said.get("family:", ""),
+        command=said.get("command:", ""),
     )
 
 

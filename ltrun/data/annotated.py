@@ -15,6 +15,7 @@ from ltrun.data.label_sets import LabelSets, Name, compared, difference, label_s
 from ltrun.data.listed import Found
 from ltrun.data.lists import ImageList, check_apart
 from ltrun.data.photos import TEST_FRACTION, NamedPhotos
+from ltrun.data.profiles import Profile
 from ltrun.data.source import folder_of
 from ltrun.errors import DataError
 from ltrun.metrics import MULTI_LABEL
@@ -32,6 +33,9 @@ class Annotated(NamedPhotos):
     """
 
     test_fraction: float = field(default=TEST_FRACTION, init=False)  # the test list is the test split
+    profile: Profile = field(default="as_is", init=False)
+    imbalance: float = field(default=100.0, init=False)
+    validation_per_class: int = field(default=0, init=False)
     train: str | None = None
     test: str | None = None
     lists: str | None = None

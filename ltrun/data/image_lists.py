@@ -85,6 +85,7 @@ class PublishedLists(NamedPhotos):
 
     benchmark: Name
     test_fraction: float = field(default=TEST_FRACTION, init=False)  # the test list is the test split
+    stretch: bool = field(default=False, init=False)
     train: str | None = None
     val: str | None = None
     test: str | None = None

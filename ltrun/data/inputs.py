@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,19 +22,20 @@ LUMA = (19595, 38470, 7471)  # ITU-R 601-2 in 65,536ths, as Pillow makes grey of
 
 
 class Decoded(NamedTuple):
-    """inputs: (B, channels, size, size) uint8. first: number of the first image. reasons: row of the batch -> why its image is
-    unreadable; its pixels are zero."""
+    """inputs: (B, channels, size, size) uint8; of videos (B, frames, D) float32. first: number of the first image. reasons: row
+    of the batch -> why its image is unreadable; its numbers are zero."""
 
     inputs: Tensor
     first: int
     reasons: dict[int, str]
 
 
-def images_of(words: Sequence[str], lines: Iterable[str]) -> list[Path]:
+def images_of(words: Sequence[str], lines: Iterable[str], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """Returns the image files that words name: a folder stands for the images in it and below, by name; a file of LISTS for the
     paths on its lines; `-`, or no word at all, for `lines`. Any other path stands for itself, whether or not it exists.
 
-    Raises ConfigError if there is no image, DataError for a list that cannot be read.
+    suffixes: of the files that a folder stands for. Raises ConfigError if there is no image, DataError for a list that cannot
+    be read.
     """
     found: list[Path] = []
     for word in words or ("-",):
@@ -42,7 +43,7 @@ def images_of(words: Sequence[str], lines: Iterable[str]) -> list[Path]:
         if word == "-":
             found += (Path(line) for line in _paths(lines, "standard input"))
         elif path.is_dir():
-            found += _below(path)
+            found += _below(path, suffixes)
         elif path.suffix.lower() in LISTS and path.is_file():
             found += _listed(path)
         else:
@@ -52,11 +53,11 @@ def images_of(words: Sequence[str], lines: Iterable[str]) -> list[Path]:
     return found
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
     for name, folders, files in os.walk(folder):
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         paths = (Path(name, file) for file in sorted(files) if not file.startswith("."))
-        yield from (path for path in paths if path.suffix.lower() in SUFFIXES)
+        yield from (path for path in paths if path.suffix.lower() in suffixes)
 
 
 def _listed(file: Path) -> Iterator[Path]:

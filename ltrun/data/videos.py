@@ -37,8 +37,8 @@ class Videos:
     """V videos. files: the file of each, perhaps one for all. starts: (V,) int64, the byte where the array of each begins.
     frames: (V,) int64. dtype, width: of all features. stamps: of the files.
 
-    Rows are read by their positions. That takes as long as reading them from a mapped file; but where a disk goes away or a
-    file is cut short, it raises an error, and a mapped file would end the process.
+    Rows are read by their positions: about as fast as from a mapped file, but where a disk goes away or a file is cut short,
+    it raises an error, and a mapped file would end the process.
     """
 
     files: Sequence[Path]

@@ -53,6 +53,14 @@ class TestImages:
             return [frozenset({names[label]}) for label in found.tolist()]
         return [frozenset(names[c] for c in row.nonzero().flatten().tolist()) for row in found]
 
+    def inputs(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Returns (R, channels, H, W) uint8 stored images of rows, or (R, frames, D) float32 features. Raises DataError."""
+        found = next(iter(self.splits.test.open([torch.from_numpy(rows)]))).inputs
+        return found.float() if found.is_floating_point() else found
+
     def pixels(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Returns (R, channels, H, W) uint8 stored images of rows. Raises DataError."""
-        return next(iter(self.splits.test.open([torch.from_numpy(rows)]))).inputs
+        """Returns (R, channels, H, W) uint8 stored images of rows. Raises DataError, also for inputs that are no images."""
+        found = self.inputs(rows)
+        if found.ndim != 4:
+            raise ConfigError("the data set holds features of videos, which have no pictures")
+        return found

@@ -25,19 +25,23 @@ from ltrun.engine.predictors import PLAIN
 from ltrun.errors import ConfigError
 from ltrun.metrics import Shots
 from ltrun.parts import Network
+from ltrun.results.schema import LISTS
 
-INPUT, OUTPUTS = "images", ("probabilities", "logits")
+IMAGES, FEATURES, OUTPUTS = "images", "features", ("probabilities", "logits")
 RUNTIME = {"precision": "fp32", "channels_last": False}  # of an exported model
 NEEDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": (), ".safetensors": ("safetensors",)}  # suffix -> packages
+EVENLY = "of the features of a video's n frames, take {0} rows, numbers floor(i * (n - 1) / ({0} - 1)) for i from 0"
 JSON = "ltrun.json"  # the extra file of a .pt2
 MOST_ONNX = 2**31 - 2**20  # bytes that an ONNX file holds without files beside it
-Scorer = Callable[[Tensor], Tensor]  # stored images (B, channels, H, W) uint8 -> probabilities (B, C)
+DECISION = "each class with a probability above 0.5, any number of them"  # of several labels
+Scorer = Callable[[Tensor], Tensor]  # inputs, as `stand_in` makes them -> probabilities (B, C)
 
 
 class Graph(nn.Module):
-    """Stored images (B, channels, H, W) uint8 -> probabilities and logits (B, C) float32, in this order.
+    """Stored images (B, channels, H, W) uint8, or features of videos (B, frames, D) float32 -> probabilities and logits (B, C)
+    float32, in this order.
 
-    The logits are the scores of the row; their softmax are the probabilities.
+    The logits are the scores of the row; their softmax, or for several labels their sigmoid, are the probabilities.
     """
 
     def __init__(self, model: Model):
@@ -50,6 +54,19 @@ class Graph(nn.Module):
         scores = self.task.scores(outputs) if self.part is None else self.part(outputs.only(self.part.reads))
         logits = scores.float()
         return self.task.probabilities(logits), logits
+
+
+def input_of(model: Model) -> str:
+    """Returns the name of the graph's input."""
+    return FEATURES if model.of_videos else IMAGES
+
+
+def random_inputs(model: Model, rows: int) -> Tensor:
+    """Returns inputs of the graph, equal on every call: any pixels, or any features that are not negative."""
+    shape, generator = (rows, *model.context.input_shape), torch.Generator().manual_seed(0)
+    if model.of_videos:
+        return torch.rand(shape, generator=generator)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
 def refuse_missing(suffix: str) -> None:
@@ -78,17 +95,17 @@ def write(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:
             torch.export.save(program, made, extra_files={JSON: json.dumps(dict(facts))})
             file.write_bytes(made.getbuffer())
             module = torch.export.load(file).module()
-            return lambda images: module(images)[0]
-        return _onnx(program, file, facts)
+            return lambda inputs: module(inputs)[0]
+        return _onnx(program, file, facts, input_of(model))
 
 
 def _program(model: Model) -> torch.export.ExportedProgram:
-    """Traces the graph with a free number of images. Raises ConfigError, which names the part that cannot be traced."""
+    """Traces the graph with a free number of inputs. Raises ConfigError, which names the part that cannot be traced."""
     graph = Graph(model).eval()
-    images = torch.zeros(3, *model.context.input_shape, dtype=torch.uint8)
+    inputs = random_inputs(model, 3)
 
     def traced(module: nn.Module) -> torch.export.ExportedProgram:
-        return torch.export.export(module, (images,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}})
+        return torch.export.export(module, (inputs,), dynamic_shapes={IMAGES: {0: torch.export.Dim("batch", min=1)}})
 
     try:
         return traced(graph)
@@ -108,18 +125,18 @@ def _program(model: Model) -> torch.export.ExportedProgram:
     )
 
 
-def _onnx(program: torch.export.ExportedProgram, file: Path, facts: Mapping[str, str]) -> Scorer:
+def _onnx(program: torch.export.ExportedProgram, file: Path, facts: Mapping[str, str], name: str) -> Scorer:
     import onnxruntime
 
     if sum(t.numel() * t.element_size() for t in program.state_dict.values()) > MOST_ONNX:
         raise ConfigError("--to: an ONNX file holds at most 2 GB of weights; export to .pt2")
-    names = {"input_names": [INPUT], "output_names": list(OUTPUTS)}
+    names = {"input_names": [name], "output_names": list(OUTPUTS)}
     made = torch.onnx.export(program, dynamo=True, verbose=False, external_data=False, **names)  # type: ignore[arg-type]
     assert made is not None
     made.model.metadata_props.update(facts)
     made.save(file, external_data=False)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run([OUTPUTS[0]], {INPUT: images.numpy()})[0])
+    return lambda inputs: torch.from_numpy(session.run([OUTPUTS[0]], {name: inputs.numpy()})[0])
 
 
 def _safetensors(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:
@@ -133,22 +150,21 @@ def _safetensors(model: Model, file: Path, facts: Mapping[str, str]) -> Scorer:
     read = load_file(file)
     for prefix, module in modules.items():
         module.load_state_dict({name: read[f"{prefix}{name}"] for name in module.state_dict()})
-    return lambda images: copy.context.task.probabilities(copy.scores(images))
+    return lambda inputs: copy.context.task.probabilities(copy.scores(inputs))
 
 
 def facts_of(model: Model, licence: str | None) -> dict[str, str]:
     """Returns the metadata of an exported model: name -> text, or JSON."""
     record, shape = model.record, model.context.input_shape
-    how, shots = model.view, Shots.of(record.config)
+    shots = Shots.of(record.config)
     counts = record.classes["counts"]
     groups = [shots.group(count) for count in counts]
-    prepare = model.recipe.prepare.arguments
     run = {
         "dataset": record.dataset, "method": record.label, "seed": record.seed, "fingerprint": record.fingerprint,
         "selection": record.selection, "command": list(record.command), "config": record.config, "data": record.data,
         "stages": record.stages, "provenance": record.provenance,
         "results": {
-            split: {name: value for name, value in metrics.items() if name != "per_class"}
+            split: {name: value for name, value in metrics.items() if name not in LISTS}
             for split, metrics in record.predictors[model.predictor]["splits"].items()
         },
     }  # fmt: skip
@@ -157,18 +173,28 @@ def facts_of(model: Model, licence: str | None) -> dict[str, str]:
         "class_names": list(model.names),
         "training_images": counts,
         "shot_groups": {"of_classes": groups} | {group: f"{images} images" for group, images in shots.ranges().items()},
-        "input": {"name": INPUT, "type": "uint8", "shape": ["batch", *shape], "range": [0, 255], "normalised": "in the graph"},
+        **({"task": record.task, "decision": DECISION} if model.several else {}),
+        "input": {"name": input_of(model), "type": "float32" if model.of_videos else "uint8", "shape": ["batch", *shape]}
+        | ({} if model.of_videos else {"range": [0, 255], "normalised": "in the graph"}),
         "outputs": {name: {"type": "float32", "shape": ["batch", len(counts)]} for name in OUTPUTS},
-        "view": {**{key: value for key, value in vars(how).items() if value is not None}, "steps": steps_of(how, shape[0])},
-        "size": list(shape[1:]),
-        "mean": prepare.get("mean"),
-        "std": prepare.get("std"),
+        **({"view": {"steps": [EVENLY.format(shape[0])]}} if model.of_videos else _of_images(model)),
         "predictor": model.predictor,
         "saw": record.predictors[model.predictor]["sees"],
         "licence": licence or "not stated; the images, and weights that the network began with, may have licences of their own",
         "record": run,
     }
     return {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name, value in found.items()}
+
+
+def _of_images(model: Model) -> dict[str, Any]:
+    """Returns how an image file becomes an input, its size, and the mean and deviation that the graph applies."""
+    how, shape, prepare = model.view, model.context.input_shape, model.recipe.prepare.arguments
+    return {
+        "view": {**{key: value for key, value in vars(how).items() if value is not None}, "steps": steps_of(how, shape[0])},
+        "size": list(shape[1:]),
+        "mean": prepare.get("mean"),
+        "std": prepare.get("std"),
+    }
 
 
 def steps_of(how: Decoding, channels: int) -> list[str]:

@@ -67,6 +67,16 @@ class Model:
         """Whether an image may have several labels."""
         return self.record.task == MULTI_LABEL
 
+    @property
+    def of_videos(self) -> bool:
+        """Whether an input is features (frames, D) of a video, and no image."""
+        return len(self.context.input_shape) == 2
+
+    @property
+    def inputs(self) -> str:
+        """What the network classifies, in a sentence."""
+        return "videos" if self.of_videos else "images"
+
     @cached_property
     def evaluated(self) -> Network:
         """The network as it is evaluated, batch normalisations folded."""

@@ -254,8 +254,8 @@ class StageRun(nn.Module):
 
 def only(batch: Batch, classes: Tensor) -> Batch:
     """Leaves out the losses of each row's labels, except at the class (B,) for which the row was drawn."""
-    assert isinstance(batch.targets, MultiHot)
-    return batch.replace(targets=batch.targets.only(classes.to(batch.targets.device)))
+    targets = cast(MultiHot, batch.targets)
+    return batch.replace(targets=targets.only(classes.to(targets.device)))
 
 
 def outer_parameters(*modules: nn.Module) -> list[nn.Parameter]:

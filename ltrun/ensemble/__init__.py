@@ -4,6 +4,7 @@ from ltrun.ensemble.ace import ACE, Paced
 from ltrun.ensemble.bags import BAGS
 from ltrun.ensemble.balpoe import BalPoE
 from ltrun.ensemble.bbn import BBN
+from ltrun.ensemble.ltml import LTML, LabelShareWeights
 from ltrun.ensemble.mdcs import MDCS
 from ltrun.ensemble.ncl import NCL, NCLPlus
 from ltrun.ensemble.reslt import ResLT
@@ -14,6 +15,6 @@ from ltrun.ensemble.shike import SHIKE
 from ltrun.ensemble.tlc import TLC
 
 __all__ = [
-    "ACE", "BAGS", "BBN", "BalPoE", "MDCS", "NCL", "NCLPlus", "Paced", "RIDE", "RIDERouting", "ResLT", "SADE",
-    "SHIKE", "TLC",
+    "ACE", "BAGS", "BBN", "BalPoE", "LTML", "LabelShareWeights", "MDCS", "NCL", "NCLPlus", "Paced", "RIDE", "RIDERouting",
+    "ResLT", "SADE", "SHIKE", "TLC",
 ]  # fmt: skip

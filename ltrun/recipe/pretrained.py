@@ -37,8 +37,14 @@ def pretrained_otherwise(recipe: Recipe, prepare: Bound[Prepare]) -> Iterator[st
     wanted = preprocessing_of(recipe.backbone)
     if wanted is not None:
         yield from _normalised_otherwise(wanted, prepare)
-    if recipe.backbone.arguments.get("weights") is not None:
+    arguments = recipe.backbone.arguments
+    if arguments.get("weights") is not None:
         yield from _narrower(recipe)
+    elif arguments.get("frozen") is not None or arguments.get("hold_statistics"):
+        yield (
+            "network.frozen and network.hold_statistics are for pre-trained weights, and network.weights is null: the whole "
+            "network trains; give weights, or set network.frozen=null network.hold_statistics=false"
+        )
 
 
 def _normalised_otherwise(wanted: Preprocessing, prepare: Bound[Prepare]) -> Iterator[str]:

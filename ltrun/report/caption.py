@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from ltrun.metrics import MULTI_LABEL, Shots
 from ltrun.report.table import Table
 from ltrun.results.record import RunRecord
+from ltrun.results.schema import POSITIVES
 
 
 def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str:
@@ -66,7 +67,7 @@ def _absent(table: Table, records: list[RunRecord]) -> Iterator[str]:
     """Yields how many classes no image of the split has, and what a mean over classes takes for them."""
     rule = table.measure.metrics[0].absent
     splits = [record.predictors[record.headline]["splits"].get(table.split, {}) for record in records]
-    for absent, classes in sorted({(each.count(0), len(each)) for split in splits if (each := split.get("positives"))}):
+    for absent, classes in sorted({(each.count(0), len(each)) for split in splits if (each := split.get(POSITIVES))}):
         if rule and absent:
             yield f"Classes without an image in the {table.split} split: {absent:,} of {classes:,}, {rule}"
 

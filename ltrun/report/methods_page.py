@@ -13,6 +13,7 @@ from ltrun.config.catalogue import Option
 from ltrun.config.option import root, setting
 from ltrun.config.published import recipes
 from ltrun.report.render.markdown import escaped
+from ltrun.report.several_labels import published_table
 from ltrun.report.table import DASH
 from ltrun.taxonomy import SLOTS
 
@@ -64,6 +65,7 @@ def methods_page(more: Sequence[Path] = (), ours: Mapping[str, str] | None = Non
         (("augmentation", o) for o in catalogue.options("augmentation", more) if o.family == IMAGES), True
     )
     tables["recipes"] = large
+    tables |= {f"published_{kind}": published_table(kind) for kind in ("images", "videos")}
     tables["compositions"] = resources.files("ltrun.report").joinpath(COMPOSITIONS).read_text(encoding="utf-8").strip()
     tables["options"] = _options(further_options(presets, more), group=True)
     text = resources.files("ltrun.report").joinpath(WORDS).read_text(encoding="utf-8")

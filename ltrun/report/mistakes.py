@@ -32,7 +32,8 @@ class Wrong(Image):
 
     texts: ClassVar = ("Image", "Label", "Predicted")  # headings of the columns of text
     numbers: ClassVar = ("Probability", "of the label")
-    kinds: ClassVar = "pairs"  # of the sections of a page
+    kinds: ClassVar = "pairs"  # by which a page groups images
+    between: ClassVar = " → "  # the two words of a kind
 
     @property
     def labels(self) -> frozenset[str]:
@@ -88,6 +89,7 @@ class WrongLabels(Image):
     texts: ClassVar = ("Image", "Labels", "Missed", "False")
     numbers: ClassVar = ()
     kinds: ClassVar = "kinds"
+    between: ClassVar = ": "
 
     @property
     def labels(self) -> frozenset[str]:

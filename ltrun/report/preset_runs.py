@@ -1,4 +1,4 @@
-"""The runs of each preset and their mean accuracy, found by the fingerprints of training and predictor."""
+"""The runs of each preset and the mean of their first metric, found by the fingerprints of training and predictor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from ltrun.taxonomy import SLOTS
 
 TEST = "test"
 PUBLISHED_ON = "cifar100_lt"  # the data set of `expected:` in the headers of presets
-COLUMNS = Measure.of(TASKS[SINGLE_LABEL][0]).columns  # All, Many, Medium, Few
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,16 @@ class PresetRuns:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """Accuracy in percent: all, many-, medium- and few-shot."""
+        """The first metric of the runs' task in percent: of all, many-, medium- and few-shot classes."""
+        task = self.runs[0][0].task if self.runs else SINGLE_LABEL
         found = [run.predictors[predictor]["splits"][TEST] for run, predictor in self.runs]
-        return tuple(Cell.of(column, [metrics.get(column.key) for metrics in found]) for column in COLUMNS)
+        return tuple(
+            Cell.of(column, [metrics.get(column.key) for metrics in found]) for column in Measure.of(TASKS[task][0]).columns
+        )
 
     @property
     def mean(self) -> float | None:
-        """The mean accuracy over all test images, in percent."""
+        """The mean of the first cell over the runs, in percent."""
         return self.cells[0].mean
 
     @property

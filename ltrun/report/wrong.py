@@ -101,14 +101,11 @@ def _wrong_labels(read: Predictions, names: Sequence[str], label: int | None) ->
     found = []
     for row in np.flatnonzero(wrong.any(1)).tolist():
         classes = np.flatnonzero(wrong[row])
-        each = [
-            Likely(names[c], float(p))
-            for c, p in zip(classes, read.probabilities(np.full_like(classes, row), classes), strict=True)
-        ]
-        mine = read.labels[row, classes]
-        missed = sorted((one for one, there in zip(each, mine, strict=True) if there), key=lambda one: one.probability)
-        false = sorted((one for one, there in zip(each, mine, strict=True) if not there), key=lambda one: -one.probability)
-        true = tuple(names[c] for c in np.flatnonzero(read.labels[row]))
+        shares = read.probabilities(np.full_like(classes, row), classes)
+        each = [(Likely(names[c], p), read.labels[row, c]) for c, p in zip(classes.tolist(), shares.tolist(), strict=True)]
+        missed = sorted((one for one, there in each if there), key=lambda one: one.probability)
+        false = sorted((one for one, there in each if not there), key=lambda one: -one.probability)
+        true = tuple(names[c] for c in np.flatnonzero(read.labels[row]).tolist())
         found.append(WrongLabels(row, read.name(row), true, tuple(missed), tuple(false)))
     images = len(read.labels) if label is None else int((read.labels[:, label] | read.predicted[:, label]).sum())
     return sorted(found, key=lambda image: -image.probability), images

@@ -18,6 +18,7 @@ from ltrun.errors import DataError
 from ltrun.metrics import MULTI_LABEL
 from ltrun.results.address import PREDICTIONS
 from ltrun.results.record import RunRecord
+from ltrun.results.schema import POSITIVES
 from ltrun.results.spans import spans
 
 LARGE, PIECE = 2**26, 2**20  # bytes: larger scores stay in the file, which is checked piece by piece
@@ -134,7 +135,7 @@ def _belongs(read: Predictions, metrics: Any) -> bool:
     recall = np.array([0.0 if share is None else share for share in each])
     if read.several:
         there, right = read.labels.sum(0), (read.labels & read.predicted).sum(0)
-        if there.tolist() != metrics["positives"]:
+        if there.tolist() != metrics[POSITIVES]:
             return False
     else:
         there = np.bincount(read.labels, minlength=len(recall))

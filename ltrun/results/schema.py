@@ -22,6 +22,8 @@ EACH = {
     SINGLE_LABEL: ("per_class",),
     MULTI_LABEL: ("per_class", "per_class_precision", "per_class_recall", "per_class_f1"),
 }  # task -> lists with a fraction of 1 for each class, or None
+POSITIVES = "positives"  # images with each class, of several labels
+LISTS = {POSITIVES}.union(*EACH.values())
 Check = tuple[str, str, bool]  # a key, what its value must be, whether it is
 
 
@@ -123,7 +125,7 @@ def _check_predictor(key: str, predictor: Any, classes: int, task: str) -> Itera
 
 def _check_metrics(where: str, found: Any, classes: int, task: str) -> Iterator[Check]:
     """Yields the checks of the metrics of a split: declared metrics, if present, and metrics of another version of ltrun."""
-    counted = ("positives",) if task == MULTI_LABEL else ()
+    counted = (POSITIVES,) if task == MULTI_LABEL else ()
     needed = (TASKS[task][0].name, *EACH[task], *counted, "images")
     yield where, f"a mapping with {', '.join(needed)}", isinstance(found, dict) and found.keys() >= set(needed)
     percent = {key: metric.percent for metric in TASKS[task] for key in metric.columns}

@@ -14,9 +14,11 @@ from ltrun.reweighting.label_aware_smoothing import LabelAwareSmoothing
 from ltrun.reweighting.meta_weight_net import MetaWeightNet
 from ltrun.reweighting.rebalanced import Rebalanced
 from ltrun.reweighting.sigmoid import SigmoidFocal
+from ltrun.reweighting.sum_of_classes import SumOfClasses
 
 __all__ = [
     "AdaptiveClassSuppression", "Asymmetric", "AsymmetricSoftmax", "ClassDifficultyBalanced", "Deferred", "DeferredCriterion",
     "EffectiveNumber", "EqualizationV2", "Focal", "InfluenceBalanced", "InverseFrequency", "LabelAwareSmoothing",
     "MetaWeightNet", "Rebalanced", "SigmoidEqualization", "SigmoidFocal", "SoftmaxEqualization",
+    "SumOfClasses",
 ]  # fmt: skip

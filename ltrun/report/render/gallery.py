@@ -64,10 +64,10 @@ def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Pictur
         f"<h1>{_text(mistakes.title)}</h1>",
         f'<p class="summary">{_text(mistakes.summary)}</p>',
         *(f"<p>{_text(line)}</p>" for line in lines),
-        *_overview(by_pair(mistakes.found), numbers, mistakes.kind.kinds),
+        *_overview(by_pair(mistakes.found), numbers, mistakes.kind),
     ]
     for pair, number in numbers.items():
-        body += _section(f"pair{number}", _pair(*pair, len(pairs[pair])), pairs[pair], pictures)
+        body += _section(f"pair{number}", _pair(pair, len(pairs[pair]), mistakes.kind), pairs[pair], pictures)
     if rest := [wrong for pair, images in pairs.items() if pair not in numbers for wrong in images]:
         body += _section("others", f"Other {mistakes.kind.kinds} <small>{len(rest):,}</small>", rest, pictures)
     head = (
@@ -78,7 +78,7 @@ def gallery(mistakes: Mistakes, count: int | None, pictures: Mapping[int, Pictur
 
 
 def _overview(
-    pairs: Mapping[tuple[str, str], Sequence[Mistake]], numbers: Mapping[tuple[str, str], int], kinds: str
+    pairs: Mapping[tuple[str, str], Sequence[Mistake]], numbers: Mapping[tuple[str, str], int], kind: type[Mistake]
 ) -> Iterable[str]:
     """Yields the most confused pairs of all wrong images, linked to their sections. numbers: pair -> number of its section."""
     if len(pairs) < 2:
@@ -86,10 +86,10 @@ def _overview(
     links = [
         f'<a href="#pair{numbers[pair]}">{shown}</a>' if pair in numbers else f"<span>{shown}</span>"
         for pair, images in islice(pairs.items(), LISTED)
-        for shown in [_pair(*pair, len(images))]
+        for shown in [_pair(pair, len(images), kind)]
     ]
     rest = len(pairs) - len(links)
-    return ["<nav>", *links, *([f"<small>and {rest:,} more {kinds}</small>"] if rest else []), "</nav>"]
+    return ["<nav>", *links, *([f"<small>and {rest:,} more {kind.kinds}</small>"] if rest else []), "</nav>"]
 
 
 def _section(mark: str, heading: str, images: Sequence[Mistake], pictures: Mapping[int, Picture]) -> Iterable[str]:
@@ -114,8 +114,8 @@ def _card(wrong: Mistake, picture: Picture | None) -> str:
     )
 
 
-def _pair(label: str, predicted: str, images: int) -> str:
-    return f"{_text(label)} → {_text(predicted)} <small>{images:,}</small>"
+def _pair(pair: tuple[str, str], images: int, kind: type[Mistake]) -> str:
+    return f"{_text(kind.between.join(pair))} <small>{images:,}</small>"
 
 
 def _text(text: str) -> str:

@@ -34,6 +34,12 @@ def test_a_method_is_shown_with_its_citation_numbers_options_and_keys(capsys: py
         assert words in shown
 
 
+def test_a_method_for_several_labels_names_its_own_data_set_and_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = page(capsys, "method=distribution_balanced_focal")
+    assert "  published on voc_lt, mAP in percent: 78.94 mAP on VOC-LT" in shown
+    assert "train it: ltrun method=distribution_balanced_focal dataset=voc_lt" in shown
+
+
 def test_a_name_in_two_groups_shows_both_options_and_group_equals_name_shows_one(capsys: pytest.CaptureFixture[str]) -> None:
     both = page(capsys, "ldam")
     assert both.startswith("method=ldam\n") and "\n\nmargin=ldam\n" in both

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ltrun.data import COCOLT, VOCLT
+from ltrun.data import COCOLT, VOCLT, ImageTable
 from ltrun.data.label_sets import Name, compared, label_sets, read_sets
 from ltrun.errors import ConfigError, DataError
 from tests.support.data_fakes import CPU
@@ -118,6 +118,7 @@ def test_a_list_that_is_not_the_published_one_is_refused(voc: Path, line: str, n
 def test_a_class_that_no_training_image_has_is_refused_and_one_of_no_test_image_is_told(
     voc: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (voc / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "test.txt").write_text("000001\n000002\n")
     VOCLT(root=str(voc), image_size=16).open(CPU)
     assert "no test image has class" in caplog.text and "leaves it out" in caplog.text
     (voc / "img_id.txt").write_text("2008_000000\n2008_000001\n")
@@ -134,7 +135,7 @@ def test_a_class_that_no_training_image_has_is_refused_and_one_of_no_test_image_
 )
 def test_choices_of_one_label_per_image_are_refused(given: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        VOCLT(root="x", image_size=16, task="multi_label", **given)
+        ImageTable("x", image_size=16, task="multi_label", **given)
 
 
 @pytest.mark.parametrize("name, images, without", [("voc_lt", (1142, 4952), (0, 0)), ("coco_lt", (1909, 5000), (0, 48))])

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from ltrun.classifier import Linear
 from ltrun.config.bind import Bound
-from ltrun.data.crop import Draws, RandomCrop
+from ltrun.data import VideoLT
+from ltrun.data.crop import Draws, RandomCrop, drawn
+from ltrun.data.frames import RandomFrames
 from ltrun.data.stores import Decodes, Store
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.predictors import evaluated
@@ -26,6 +28,7 @@ from ltrun.parts import Sampler
 from ltrun.types import Batch, Clock, Labels, Outputs
 from tests.support.cases import bound, composed, context, digits, small, trainer
 from tests.support.on_ranks import checks_of, verdicts
+from tests.support.videos import make_videos
 
 ROWS = 10  # shares of 3, 3 and 4 rows on three ranks
 DOUBLE = torch.float64
@@ -193,6 +196,16 @@ def check_evaluation_counts_every_image_once_for_any_size(ranks: Ranks) -> None:
             found[one] = torch.cat([outputs.need("logits") for outputs, _ in pairs])
             assert torch.cat([targets.labels for _, targets in pairs]).tolist() == digits()[1].targets.labels.tolist()
         torch.testing.assert_close(found[ranks], found[ALONE])
+
+
+def check_frames_of_videos_are_the_same_however_many_ranks_read_them(ranks: Ranks) -> None:
+    plan = [torch.tensor([0, 5, 0, 7]), torch.tensor([3, 1])]
+    with TemporaryDirectory() as folder:
+        store = VideoLT(str(make_videos(Path(folder, "videos"))), frames=9).open(torch.device("cpu")).train
+        for cuts in (None, drawn(RandomFrames(10), 5, plan)):
+            pairs = zip(ranks.open(store, plan, cuts=cuts), ALONE.open(store, plan, cuts=cuts), strict=True)
+            for own, alone in pairs:
+                assert all(torch.equal(*pair) for pair in zip(own.tensors(), alone.tensors(), strict=True))
 
 
 def check_a_streamed_store_decodes_every_image_on_one_rank(ranks: Ranks) -> None:

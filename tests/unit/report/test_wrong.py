@@ -12,8 +12,9 @@ import pytest
 from ltrun.errors import ConfigError
 from ltrun.report.render.gallery import LISTED, gallery
 from ltrun.report.render.wrong import as_json, comma_separated, terminal
-from ltrun.report.wrong import Mistakes, by_pair, mistakes_of
+from ltrun.report.wrong import Mistakes, Wrong, by_pair, mistakes_of
 from ltrun.results.find import run_at
+from tests.support.narrow import of_type
 from tests.support.predicted import save_run
 
 NAMES = ["ant", "bee", "<b>cat"]
@@ -34,7 +35,7 @@ def mistakes(
 
 
 def test_the_most_confident_comes_first(tmp_path: Path) -> None:
-    found = mistakes(tmp_path).found
+    found = [of_type(Wrong, wrong) for wrong in mistakes(tmp_path).found]
     assert [(w.image, w.label, w.predicted) for w in found] == [
         ("test/bee/0.png", "bee", "ant"),
         ("test/<b>cat/0.png", "<b>cat", "bee"),
@@ -100,8 +101,6 @@ def test_control_characters_of_foreign_names_reach_no_terminal(tmp_path: Path, c
 
 
 def test_pairs_are_ordered_by_their_images() -> None:
-    from ltrun.report.wrong import Wrong
-
     each = [Wrong(0, None, "a", "b", 0.9, 0), Wrong(1, None, "a", "c", 0.8, 0), Wrong(2, None, "a", "c", 0.7, 0)]
     assert [(pair, [w.row for w in images]) for pair, images in by_pair(tuple(each)).items()] == [
         (("a", "c"), [1, 2]),
