@@ -26,9 +26,10 @@ def for_testing(labels: LabelArray, names: Sequence[str], fraction: float, root:
         has = "has one readable image, so none" if counts[lone[0]] else "has no readable image, so no image"
         raise DataError(f"class '{names[lone[0]]}' in {root} {has} is left to test it: add images")
     held = share(counts, fraction)
-    rest, out = (
-        hold_out(one_each(labels), held) if labels.ndim == 1 else stratified(several(labels), held, counts - 1, fraction)
-    )
+    if labels.ndim == 1:
+        rest, out = hold_out(one_each(labels), held)
+    else:
+        rest, out = stratified(several(labels), held, counts - 1, fraction)
     log.info(
         "%s has no test %s: %s of its %s images are held out for testing (dataset.test_fraction=%g of each class)",
         root, of_splits, f"{len(out):,}", f"{len(labels):,}", fraction,
@@ -52,9 +53,8 @@ def for_validation(labels: LabelArray, names: Sequence[str], fraction: float, ta
 def check_trained(labels: LabelArray, names: Sequence[str], root: str) -> None:
     """Raises DataError for images of several labels of which a class has none to train on."""
     if labels.ndim == 2 and (empty := np.flatnonzero(counts_of(labels, len(names)) == 0)).size:
-        raise DataError(
-            f"{named([names[label] for label in empty.tolist()])} has no training image in {root}: add images of it"
-        )
+        classes = named([names[label] for label in empty.tolist()])
+        raise DataError(f"{classes} has no training image in {root}: add images of it")
 
 
 def check_tested(labels: LabelArray, names: Sequence[str]) -> None:
