@@ -51,9 +51,10 @@ class Neck(nn.Sequential):
     """Features (B, D) -> shorter features (B, features): a linear layer, batch normalisation and dropout, no ReLU."""
 
     def __init__(self, inputs: int, features: int, dropout: float):
-        super().__init__(nn.Linear(inputs, features), nn.BatchNorm1d(features), nn.Dropout(dropout))
-        nn.init.kaiming_normal_(self[0].weight, mode="fan_out")
-        nn.init.zeros_(self[0].bias)
+        linear = nn.Linear(inputs, features)
+        nn.init.kaiming_normal_(linear.weight, mode="fan_out")
+        nn.init.zeros_(linear.bias)
+        super().__init__(linear, nn.BatchNorm1d(features), nn.Dropout(dropout))
 
 
 def _downsample(inputs: int, channels: int, stride: int) -> nn.Sequential | None:

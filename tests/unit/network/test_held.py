@@ -15,7 +15,7 @@ from ltrun.network.fold import folded
 from ltrun.network.frozen import HeldNorm
 from tests.support.cases import bound, composed, trainer
 
-HELD = {"depth": 10, "frozen": "layer1", "hold_statistics": True, "neck": 16, "in_channels": 3}
+HELD: dict[str, Any] = {"depth": 10, "frozen": "layer1", "hold_statistics": True, "neck": 16, "in_channels": 3}
 STATISTICS = ("running_mean", "running_var")
 
 
@@ -65,11 +65,11 @@ def test_the_neck_is_a_linear_layer_batch_normalisation_and_dropout_of_the_poole
     assert features.shape == (6, network.features) == (6, 16)
     assert 0.2 < float((features == 0).float().mean()) < 0.8, "dropout of one half"
     linear = network.get_submodule("neck.0")
-    plain = pooled(images) @ linear.weight.T + linear.bias  # type: ignore[operator]
+    plain = pooled(images) @ linear.weight.T + linear.bias
     normal = (plain - plain.mean(0)) / (plain.var(0, unbiased=False) + 1e-5).sqrt()
     kept = features != 0
     torch.testing.assert_close(features[kept], (2 * normal)[kept], atol=1e-4, rtol=1e-4)
-    assert float(linear.weight.detach().std()) == pytest.approx((2 / 16) ** 0.5, rel=0.05)  # type: ignore[arg-type, operator]
+    assert float(linear.weight.detach().std()) == pytest.approx((2 / 16) ** 0.5, rel=0.05)  # type: ignore[operator]
     through = images
     for _, piece in network.eval().pieces():
         through = piece(through)
