@@ -35,7 +35,7 @@ from ltrun.taxonomy import SLOTS, STAGE_SLOTS
 __all__ = [
     "CONF", "COUNTS", "CPU", "FP32", "LIBRARY", "METHODS", "OPTIONS", "STAGE_OPTIONS", "Composed", "Config", "Count",
     "accuracies", "assembled", "blind_view", "bound", "changed", "choice", "composed", "context", "differing",
-    "digits", "nodes", "normaliser", "settings", "small", "snapshot", "stats", "trainer",
+    "digits", "nodes", "normaliser", "of_each_task", "settings", "small", "snapshot", "stats", "that_accept", "trainer",
 ]  # fmt: skip
 
 CONF = Path(str(catalogue.folders()[0])).resolve()  # conf/; ltrun/conf is a link to it
@@ -70,6 +70,16 @@ composed = LIBRARY.composed
 
 def choice(group: str, name: str) -> Choice:
     return Choice(LIBRARY, group, name)
+
+
+def of_each_task(group: str, name: str) -> list[Choice]:
+    """Returns the choice on digits with one label, on scenes with several, or on both, as its parts accept."""
+    return choice(group, name).of_each_task()
+
+
+def that_accept(task: str, group: str) -> list[str]:
+    """Returns the options of a group that accept the task."""
+    return [option for option in OPTIONS[group] if task in LIBRARY.tasks(f"{group}={option}")]
 
 
 def nodes() -> dict[str, dict[str, Composed]]:
