@@ -2,6 +2,7 @@
 
     python -m tests.support.ranks STORE FOLDER RANK WORLD BATCH_SIZE PRESET...
 
+A preset may have further words: "erm dataset=digits_multi_lt".
 Every process writes FOLDER/RANK.json: preset -> `Findings`. A process per rank trains all presets, because its start takes
 longer than they do.
 """
@@ -110,7 +111,7 @@ def _found(preset: str, ranks: Compared, folder: Path, size: int) -> Findings:
 def _trained(preset: str, ranks: Ranks, folder: Path, **changes: Any) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """Returns the losses of each epoch, and the trained state: network, parts and optimizer of the last stage."""
     rows: list[Row] = []
-    recipe = bound(small(composed(f"method={preset}"), EPOCHS))
+    recipe = bound(small(composed(*f"method={preset}".split()), EPOCHS))
     if torch.get_default_dtype() is torch.float64:
         changes |= {"prepare": Doubled(recipe), "train_set": doubled_targets(recipe)}
     made = trainer(recipe, folder, ranks=ranks, evaluate=unevaluated, **changes)
