@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ltrun.config.job import Job
 from ltrun.config.presets import Recipe, jobs_of, recipe_of
 from ltrun.errors import ConfigError
-from ltrun.report.preset_runs import PresetRuns, runs_of
+from ltrun.report.preset_runs import PresetRuns, runs_of, that_may_have_run
 from ltrun.results.record import RunRecord
 from reproduction.literature import Literature, Published
 
@@ -54,15 +54,20 @@ class Check:
 
 def rows_of(literature: Literature, records: Sequence[RunRecord], recipe: Recipe) -> list[Row]:
     """The rows of a recipe: all methods for the published recipe, for any other the methods that have runs."""
-    found = runs_of(_jobs(literature, recipe), records, literature.dataset, recipe)
-    rows = [Row(runs.runs, runs.further, literature.methods[method]) for method, runs in found.items()]
+    found = runs_of(_jobs(literature, records, recipe), records, literature.dataset, recipe)
+    rows = [
+        Row(found[method].runs, found[method].further, published) if method in found else Row((), (), published)
+        for method, published in literature.methods.items()
+    ]
     return [row for row in rows if row.n or not recipe]
 
 
-def _jobs(literature: Literature, recipe: Recipe) -> dict[str, Job]:
-    """Method -> job; empty for a recipe of another version that this version cannot compose."""
+def _jobs(literature: Literature, records: Sequence[RunRecord], recipe: Recipe) -> dict[str, Job]:
+    """Method -> job, of those that may have run; empty for a recipe of another version that this version cannot compose."""
+    runs = [record for record in records if recipe_of(record.dataset, record.changes, literature.dataset) == recipe]
+    methods = that_may_have_run(literature.methods, runs, literature.dataset)
     try:
-        return jobs_of(list(literature.methods), literature.dataset, recipe)
+        return jobs_of(methods, literature.dataset, recipe)
     except (HydraException, OmegaConfBaseException, ConfigError):
         return {}
 

@@ -26,6 +26,7 @@ from ltrun.contracts.stand_ins import (
     FIRST,
     INATURALIST,
     LAST,
+    NONE,
     RARE,
     SCALE,
     SHORT,
@@ -38,40 +39,49 @@ from ltrun.contracts.stand_ins import (
     loss_of,
     outputs_of,
     tail,
+    targets,
     view,
 )
 from ltrun.contracts.trial import Count
 from ltrun.errors import ConfigError
+from ltrun.metrics import MULTI_LABEL, SINGLE_LABEL
 from ltrun.parts import Part
 from ltrun.types import Outputs
 
 T = TypeVar("T")
 EIGHT = [0, 1, 2, 3, 3, 0, 0, 1]  # labels
+WITHOUT_LABELS = {"a row without labels": [0, NONE, 3, NONE], "no row with a label": [NONE, NONE]}
 SEEDS = 9  # enough that two of them differ if anything is drawn at random
 APART = 0.03  # bfloat16 keeps 8 bits
 SLOTS = ("resampling", "reweighting", "margin", "logit_adjustment")  # resampling: the meta sampler has weights
 
 
 def of_a_loss(choice: Choice) -> Iterator[Contract]:
-    """Yields the contracts of an option of SLOTS."""
-    for dtype in DTYPES:
+    """Yields the contracts of an option of SLOTS, for each task that it accepts."""
+    for each in choice.of_each_task():
+        rows = "" if each.task != MULTI_LABEL else " where rows have several labels"
+        for dtype in DTYPES:
+            yield Contract(
+                f"in {str(dtype).removeprefix('torch.')} loss, gradient and state are finite at the edges of the data{rows}",
+                partial(stays_finite, each, dtype),
+            )
+        yield Contract(f"the loss in bfloat16 is near the one in float32{rows}", partial(half_is_near_single, each))
+        yield Contract(f"8,142 classes take no loop{rows}", partial(takes_no_loop, each))
         yield Contract(
-            f"in {str(dtype).removeprefix('torch.')} loss, gradient and state are finite at the edges of the data",
-            partial(stays_finite, choice, dtype),
+            f"a class without images is adjusted as the rarest class with images{rows}", partial(empty_is_rarest, each)
         )
-    yield Contract("the loss in bfloat16 is near the one in float32", lambda: half_is_near_single(choice))
-    yield Contract("8,142 classes take no loop", lambda: takes_no_loop(choice))
-    yield Contract("a class without images is adjusted as the rarest class with images", lambda: empty_is_rarest(choice))
-    yield Contract("extreme arguments are refused or give finite numbers", lambda: extremes_are_refused_or_finite(choice))
-    yield Contract("the loss of the first epoch is the same in short and long stages", lambda: begins_alike(choice))
+        yield Contract(
+            f"extreme arguments are refused or give finite numbers{rows}", partial(extremes_are_refused_or_finite, each)
+        )
+        yield Contract(f"the loss of the first epoch is the same in short and long stages{rows}", partial(begins_alike, each))
 
 
 def stays_finite(choice: Choice, dtype: torch.dtype) -> None:
     """Checks that loss, gradients and state are finite with absent and empty classes, in the first and the last epoch."""
-    part = loss_of(choice.stage, STATS)
+    part, task = loss_of(choice.stage, STATS, choice.recipe.task), choice.recipe.task
     for clock in (FIRST, LAST):
         part.adapt(clock)
-        for name, labels in BATCHES.items():
+        for name, labels in (BATCHES if task == SINGLE_LABEL else BATCHES | WITHOUT_LABELS).items():
             when = f"epoch {clock.epoch + 1} of {clock.epochs}, {str(dtype).removeprefix('torch.')}"
             at = f"{choice.word}, {name}, counts {STATS.counts.tolist()}, {when}"
             _a_step_stays_finite(part, outputs_of(len(labels), 5, dtype), labels, at)
@@ -99,7 +109,7 @@ def half_is_near_single(choice: Choice) -> None:
     """Checks that the loss in bfloat16 is near the one in float32: a small margin, for one, must not be rounded away."""
     found = []
     for dtype in DTYPES:
-        part = loss_of(choice.stage, STATS)
+        part = loss_of(choice.stage, STATS, choice.recipe.task)
         part.adapt(LAST)
         torch.manual_seed(0)
         found.append(part(outputs_of(len(EIGHT), 5, dtype), EIGHT).item())
@@ -124,7 +134,7 @@ def takes_no_loop(choice: Choice) -> None:
         labels, stats = [0, 1, 2, 0, 1, classes - 1], tail(classes)
         outputs = outputs_of(len(labels), classes)
         with Count() as count:
-            part = loss_of(choice.stage, stats)
+            part = loss_of(choice.stage, stats, choice.recipe.task)
             part.adapt(LAST)
             loss = part(outputs, labels)
             loss.backward()
@@ -151,13 +161,13 @@ def empty_is_rarest(choice: Choice) -> None:
     """
     for part in choice.stage.adjusts:
         name = public_name(part.target)
-        given, scores = adjusted(part, 0)
+        given, scores = adjusted(part, 0, choice.recipe.task)
         require(
             scores.shape == (2, 5),
             f"{name} returns {tuple(scores.shape)} for logits of shape (2, 5); return logits of the same shape",
         )
         require(not scores.isnan().any(), f"{name}: logits are nan where a class has no images; {WAY_OUT}")
-        if not depends_on_more_than_counts(part):
+        if not depends_on_more_than_counts(part, choice.recipe.task):
             require(
                 torch.allclose(scores[:, 4], scores[:, 3], rtol=1.3e-6, atol=1e-5),
                 f"{name} turns a logit of {given:.4g} into {scores[0, 4]:.4g} for a class without images, and into "
@@ -165,18 +175,24 @@ def empty_is_rarest(choice: Choice) -> None:
             )
 
 
-def adjusted(part: Bound[Any], seed: int) -> tuple[float, Tensor]:
+def adjusted(part: Bound[Any], seed: int, task: str = SINGLE_LABEL) -> tuple[float, Tensor]:
     """Returns a logit, and the (2, 5) logits that an Adjust makes of it. seed: of its draws, and of the class weights."""
     logit = 0.5 * SCALE
     logits, head = torch.full((2, 5), logit), torch.randn(5, FEATURES, generator=torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)
     made = built(part)
-    return logit, made(logits, torch.tensor([0, 1]), replace(outputs_of(2, 5), logits=logits, head=head))
+    return logit, made(logits, labels_of([0, 1], 5, task), replace(outputs_of(2, 5), logits=logits, head=head))
 
 
-def depends_on_more_than_counts(part: Bound[Any]) -> bool:
+def labels_of(labels: list[int], classes: int, task: str) -> Tensor:
+    """Returns the labels that a part of the loss gets: (B,), or (B, C) float32."""
+    (column,) = targets(torch.tensor(labels), classes, task).columns(torch.zeros(len(labels), classes))
+    return column.labels
+
+
+def depends_on_more_than_counts(part: Bound[Any], task: str = SINGLE_LABEL) -> bool:
     """Whether an Adjust draws at random for each logit, or depends on the direction of a class weight."""
-    first, *others = (adjusted(part, seed)[1] for seed in range(SEEDS))
+    first, *others = (adjusted(part, seed, task)[1] for seed in range(SEEDS))
     return not all(torch.equal(first, other) for other in others)
 
 
@@ -189,9 +205,9 @@ def extremes_are_refused_or_finite(choice: Choice) -> None:
         if made is None:
             continue
         for part in (module for module in made.modules() if isinstance(module, Part)):
-            part.adapt(view(LAST, RARE))
+            part.adapt(view(LAST, RARE, choice.recipe.task))
         outputs = outputs_of(len(labels), 5)
-        scores = made(outputs.need("logits"), torch.tensor(labels), outputs)
+        scores = made(outputs.need("logits"), labels_of(labels, 5, choice.recipe.task), outputs)
         fine = not scores.isnan().any() and (scores < torch.inf).all()
         for state, tensor in made.state_dict().items():
             held = f"{what}: the state '{state}' of {public_name(edge.target)} is not finite; see ltrun.numerics.held"
@@ -230,7 +246,7 @@ def begins_alike(choice: Choice) -> None:
     """Checks that the loss of the first epoch is the same in stages of one and of 200 epochs: nothing deferred is on yet."""
     found = []
     for clock in (FIRST, SHORT, FIRST):
-        part = loss_of(choice.stage, STATS)
+        part = loss_of(choice.stage, STATS, choice.recipe.task)
         part.adapt(clock)
         torch.manual_seed(0)
         found.append(part(outputs_of(len(EIGHT), 5), EIGHT).item())

@@ -39,11 +39,11 @@ COUNTS = torch.tensor([20, 14, 10, 8, 6, 4, 3, 2, 2, 1])  # images per class; on
 def digits(task: str = SINGLE_LABEL, videos: bool = False) -> tuple[Resident, Resident]:
     """Returns seventy training images and thirty test images: of digits_lt, or scenes of digits_multi_lt.
 
-    videos: whether the lines of an image are the frames of a video, and their pixels its features.
+    videos: whether the lines of an image are the frames of a video, and their pixels, from 0 to 15, its features.
     """
     if videos:
         train, test = digits(task)
-        return Resident(train.images[:, 0], train.targets), Resident(test.images[:, 0], test.targets)
+        return Resident(train.images[:, 0] // 16, train.targets), Resident(test.images[:, 0] // 16, test.targets)
     if task == MULTI_LABEL:
         return _scenes()
     splits = DigitsLT(profile="as_is").open(CPU)

@@ -86,7 +86,8 @@ def accuracies(records: Sequence[RunRecord], methods: Sequence[str], more: Seque
     """
     refuse_other_data(records)
     jobs: dict[str, Job] = {}
-    for method in _that_may_have_run(methods, records, more):
+    runs = [record for record in records if record.dataset == PUBLISHED_ON]
+    for method in that_may_have_run(methods, runs, PUBLISHED_ON, more):
         try:
             jobs |= jobs_of([method], PUBLISHED_ON)
         except Exception as error:
@@ -94,10 +95,9 @@ def accuracies(records: Sequence[RunRecord], methods: Sequence[str], more: Seque
     return dict.fromkeys(methods, DASH) | {method: runs.text for method, runs in runs_of(jobs, records, PUBLISHED_ON).items()}
 
 
-def _that_may_have_run(methods: Sequence[str], records: Sequence[RunRecord], more: Sequence[Path]) -> list[str]:
+def that_may_have_run(methods: Iterable[str], runs: Sequence[RunRecord], dataset: str, more: Sequence[Path] = ()) -> list[str]:
     """Returns the presets that a run names, or whose options it chose. An option that is no more may have another name now."""
     known, usual = catalogue.names(more), root()[1]
-    runs = [record for record in records if record.dataset == PUBLISHED_ON]
     named = {run.method for run in runs}
     picked = {tuple(run.choices.get(slot, usual[slot]) for slot in SLOTS) for run in runs}
 
@@ -108,8 +108,11 @@ def _that_may_have_run(methods: Sequence[str], records: Sequence[RunRecord], mor
                 return False
         return True
 
-    options = {method: chosen(method, PUBLISHED_ON, more) for method in methods if method not in named}
-    return [method for method in methods if method in named or any(chose(run, options[method]) for run in picked)]
+    def may_have(method: str) -> bool:
+        own = chosen(method, dataset, more)
+        return any(chose(run, own) for run in picked)
+
+    return [method for method in methods if method in named or may_have(method)]
 
 
 def states(records: Sequence[RunRecord], found: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

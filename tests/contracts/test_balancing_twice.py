@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.support.cases import OPTIONS, assembled, bound
+from ltrun.metrics import SINGLE_LABEL
+from tests.support.cases import LIBRARY, OPTIONS, assembled, bound
 
 MEASURED = "Balanced Softmax on ImageNet-LT falls from 51.2 to 49.1 or less (Zhang et al., arXiv 2110.04596)"
 TWICE: list[tuple[dict[str, str], str]] = [  # options, and the stage in which they meet
@@ -76,12 +77,12 @@ def test_three_balancing_options_give_one_warning() -> None:
 
 
 def test_every_option_that_uses_the_counts_or_is_named_balanced_says_that_it_balances() -> None:
-    """Combines each option with balanced softmax. The options without a warning are listed: they leave the prior alone."""
+    """Combines each option with one that balances. The options without a warning are listed: they leave the prior alone."""
     leaves_it = {
         "resampling": {"instance", "meta", "shot_group", "head_classes"},
         "reweighting": {
             "none", "focal", "focal_detached", "focal_sigmoid", "adaptive_class_suppression", "class_difficulty_balanced",
-            "label_aware_smoothing", "drw_label_aware_smoothing",
+            "label_aware_smoothing", "drw_label_aware_smoothing", "asymmetric", "asymmetric_softmax",
         },
         "posthoc": {
             "none", "ncm", "tau_norm", "tau_norm_sweep", "tde", "tde_sweep", "sade_aggregation", "sade_aggregation_jitter",
@@ -92,9 +93,16 @@ def test_every_option_that_uses_the_counts_or_is_named_balanced_says_that_it_bal
         found = set()
         for option in OPTIONS[slot]:
             needed = {"tde": "causal", "tde_sweep": "causal"}.get(option)
-            picked = {slot: option, "logit_adjustment": "balanced_softmax", **({"classifier": needed} if needed else {})}
+            picked = {slot: option, **balancing(slot, option), **({"classifier": needed} if needed else {})}
             if option.startswith("sade_aggregation"):
                 picked["ensemble"] = "sade"
                 del picked["logit_adjustment"]  # SADE has its own loss
             found |= {option} if not bound(assembled(picked)).warnings else set()
         assert found == names, slot
+
+
+def balancing(slot: str, option: str) -> dict[str, str]:
+    """Returns an option of another slot that balances, for the task of an option."""
+    if SINGLE_LABEL in LIBRARY.tasks(f"{slot}={option}"):
+        return {"logit_adjustment": "balanced_softmax"}
+    return {"reweighting": "inverse_frequency"} if slot == "resampling" else {"resampling": "class_balanced"}

@@ -8,8 +8,9 @@ import pytest
 
 from ltrun.contracts.compositions import Assembled, fits, table
 from ltrun.contracts.library import Choice
+from ltrun.metrics import SINGLE_LABEL
 from ltrun.report.methods_page import COMPOSITIONS
-from tests.support.cases import LIBRARY, OPTIONS
+from tests.support.cases import LIBRARY, that_accept
 
 WHOLE = Assembled(LIBRARY)
 
@@ -30,7 +31,7 @@ def test_ensembles_compose_with_augmentations_that_mix_and_with_re_balancing(ens
     for name in sorted(MIXERS | PHOTOMETRIC):
         assert fits(one, Choice(WHOLE, "augmentation", name)), name
     for slot in ("reweighting", "logit_adjustment", "resampling"):
-        refused = {name for name in OPTIONS[slot] if not fits(one, Choice(WHOLE, slot, name))}
+        refused = {name for name in that_accept(SINGLE_LABEL, slot) if not fits(one, Choice(WHOLE, slot, name))}
         assert refused <= {"meta", "meta_weight_net"}, refused  # an update of their own
 
 

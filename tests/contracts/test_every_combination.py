@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
+from ltrun.contracts.library import DIGITS
 from ltrun.contracts.presets import binds_without_a_warning
 from ltrun.errors import ConfigError
+from ltrun.metrics import SINGLE_LABEL
 from ltrun.taxonomy import SLOTS
-from tests.support.cases import METHODS, OPTIONS, assembled, bound, choice, nodes
-from tests.support.recipes import targets
+from tests.support.cases import LIBRARY, METHODS, OPTIONS, assembled, bound, choice, nodes, that_accept
+from tests.support.recipes import refused, targets
 from tests.support.walks import drawn
 
 CONTRASTS = ("kcl", "kcl_large", "sbcl", "supcon", "tsc", "tsc_large")  # train no classifier
+ONE_LABEL = {slot: that_accept(SINGLE_LABEL, slot) for slot in SLOTS}  # the papers' options; others are refused by the data set
 PAIR = re.compile(r"\b(" + "|".join(SLOTS) + r")=([\w+]+|\[[^\]]*\])")
 
 
@@ -75,8 +78,8 @@ DECOUPLINGS = (
 )  # fmt: skip
 HEADS = ("causal", "cosine", "disalign", "gist", "learnt_cosine", "linear", "lws")
 LOSSES = [
-    *({"reweighting": option} for option in OPTIONS["reweighting"]),
-    *({"logit_adjustment": option} for option in OPTIONS["logit_adjustment"] if option != "none"),
+    *({"reweighting": option} for option in ONE_LABEL["reweighting"]),
+    *({"logit_adjustment": option} for option in ONE_LABEL["logit_adjustment"] if option != "none"),
     *({"margin": "ldam", "classifier": head} for head in HEADS),
     {"margin": "ldam", "classifier": "cosine", "reweighting": "drw", "logit_adjustment": "logit_adjustment"},
     *({"representation": option} for option in ("paco", "paco_large", "labelled_contrast")),
@@ -85,7 +88,7 @@ LOSSES = [
 ]
 MIXING = {"class_weighted_mixup", "cmo", "cutmix", "m2m", "mamix", "manifold_mixup", "mixup", "remix", "unimix", "ofa", "rsg"}
 YOUNGER = ("cam", "mixup_large", "rotation_mixup")
-MIXES = [*(option for option in OPTIONS["augmentation"] if option not in YOUNGER), ["cmo", "mixup"], ["mixup", "cmo"]]
+MIXES = [*(option for option in ONE_LABEL["augmentation"] if option not in YOUNGER), ["cmo", "mixup"], ["mixup", "cmo"]]
 
 
 def senseless(loss: Mapping[str, str], augmentation: Any, ensemble: str, decoupling: str) -> list[set[str]]:
@@ -162,6 +165,15 @@ def test_every_combination_of_losses_mixes_experts_and_stages_binds_or_names_bot
     assert bindable > 500
 
 
+def test_an_option_is_refused_by_name_on_data_of_the_other_task() -> None:
+    for slot in SLOTS:
+        for option in OPTIONS[slot]:
+            for task in DIGITS.keys() - LIBRARY.tasks(f"{slot}={option}"):
+                needs = "several labels per image" if task == SINGLE_LABEL else "one label per image"
+                said = refused(LIBRARY.put_together(choice(slot, option).picked, task))
+                assert re.search(rf"\w+=\w+.* needs {needs} \(.+\), and dataset=\w+ has .*; choose another option$", said)
+
+
 def test_mixers_a_margin_weights_and_a_cosine_head_compose() -> None:
     everything = {"augmentation": ["cmo", "mixup"], "margin": "ldam", "reweighting": "drw", "classifier": "cosine"}
     (stage,) = bound(assembled(everything)).stages
@@ -183,7 +195,7 @@ def test_combinations_are_refused_for_one_of_their_pairs() -> None:
     slots = [slot for slot in SLOTS if slot != "transfer"]
     refused = 0
     for _ in range(600):
-        picked = {slot: draw.choice(OPTIONS[slot]) for slot in draw.sample(slots, 4)}
+        picked = {slot: draw.choice(ONE_LABEL[slot]) for slot in draw.sample(slots, 4)}
         try:
             bound(assembled(picked))
         except ConfigError as error:

@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from ltrun.contracts import losses
-from ltrun.contracts.stand_ins import DTYPES, FIRST, LAST, STATS, blind_view
-from tests.support.cases import OPTIONS, choice
-from tests.support.rebalancing import loss_of
+from ltrun.contracts.stand_ins import DTYPES, FIRST, LAST, STATS, blind_view, loss_of
+from tests.support.cases import OPTIONS, of_each_task
 
 
 def cases(*slots: str) -> list[Any]:
@@ -28,20 +27,24 @@ LOSSES = cases(*losses.SLOTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
 def test_loss_gradient_and_state_stay_finite(slot: str, option: str, dtype: torch.dtype) -> None:
-    losses.stays_finite(choice(slot, option), dtype)
+    for each in of_each_task(slot, option):
+        losses.stays_finite(each, dtype)
 
 
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
 def test_half_precision_is_near_single(slot: str, option: str) -> None:
-    losses.half_is_near_single(choice(slot, option))
+    for each in of_each_task(slot, option):
+        losses.half_is_near_single(each)
 
 
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
 def test_thousands_of_classes_take_no_loop(slot: str, option: str) -> None:
-    losses.takes_no_loop(choice(slot, option))
+    for each in of_each_task(slot, option):
+        losses.takes_no_loop(each)
 
 
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
 def test_a_loss_of_ltrun_reads_neither_images_nor_the_network_between_epochs(slot: str, option: str) -> None:
     for clock in (FIRST, LAST):
-        loss_of(slot, option, STATS).adapt(clock, blind_view)
+        for each in of_each_task(slot, option):
+            loss_of(each.stage, STATS, each.recipe.task).adapt(clock, blind_view)

@@ -12,7 +12,7 @@ from ltrun.contracts import samplers
 from ltrun.contracts.samplers import COUNTS, LABELS, draw, sampler_of
 from ltrun.contracts.stand_ins import FIRST, LAST
 from ltrun.types import ClassStats, Clock
-from tests.support.cases import OPTIONS, choice
+from tests.support.cases import OPTIONS, choice, of_each_task
 from tests.support.draws import chi_square
 
 PRESENT = [n for n in COUNTS if n]
@@ -66,9 +66,11 @@ def test_class_frequencies_follow_the_formula(option: str) -> None:
 @pytest.mark.parametrize("clock", [FIRST, LAST], ids=["first", "last"])
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
 def test_a_draw_depends_on_its_generator_alone(option: str, clock: Clock) -> None:
-    samplers.draws_by_its_generator(choice("resampling", option), clock)
+    for each in of_each_task("resampling", option):
+        samplers.draws_by_its_generator(each, clock)
 
 
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
 def test_drawing_takes_no_loop_over_classes_or_images(option: str) -> None:
-    samplers.draws_without_a_loop(choice("resampling", option))
+    for each in of_each_task("resampling", option):
+        samplers.draws_without_a_loop(each)

@@ -20,10 +20,11 @@ from ltrun.contracts.device import EPOCHS, device_has_the_bits_of_the_host, on_d
 from ltrun.contracts.imagined import DEVICE, Imagined, imagined_cuda
 from ltrun.engine.checkpoint import Checkpoints
 from ltrun.engine.turns import Turns, yield_turn
+from ltrun.metrics import MULTI_LABEL
 from ltrun.parts import Term
 from ltrun.recipe.stage import Recipe
 from ltrun.types import Outputs, Streams
-from tests.support.cases import METHODS, Composed, bound, changed, composed, differing, small
+from tests.support.cases import METHODS, Composed, bound, changed, composed, differing, presets_of, small
 from tests.support.lanes import in_lanes
 from tests.support.walks import drawn
 
@@ -43,7 +44,10 @@ WORDS = [(f"method={method}",) for method in METHODS] + [
 ]
 
 
-@pytest.mark.parametrize("words", drawn(WORDS, 45), ids=" ".join)
+SCENES = [tuple(f"method={preset}".split()) for preset in presets_of(MULTI_LABEL, 4)]
+
+
+@pytest.mark.parametrize("words", [*drawn(WORDS, 22), *drawn(SCENES, 8)], ids=" ".join)
 def test_every_preset_gives_the_same_bits_on_the_device_and_the_host(words: tuple[str, ...], tmp_path: Path) -> None:
     """In six epochs full and last batches are captured and replayed; no step waits for the device and none warns."""
     device_has_the_bits_of_the_host(bound(small(composed(*words), epochs=EPOCHS)), tmp_path)

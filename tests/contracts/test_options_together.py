@@ -16,6 +16,7 @@ from tests.support.walks import ALL, Picked, covering, shares, spread
 
 LEVELS = {slot: OPTIONS[slot] for slot in ("augmentation", "resampling", "reweighting", "posthoc", "ensemble", "margin")}
 LEVELS |= {slot: OPTIONS[slot] for slot in ("logit_adjustment", "classifier", "decoupling", "regularization", "representation")}
+LEVELS["augmentation"] = [option for option in LEVELS["augmentation"] if option != "frame_stack"]  # of videos, not images
 SHARES = shares(LEVELS, 20)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ltrun.contracts import losses, samplers
 from ltrun.types import Clock, fraction_of
-from tests.support.cases import METHODS, OPTIONS, assembled, bound, changed, choice, composed
+from tests.support.cases import METHODS, OPTIONS, assembled, bound, changed, composed, of_each_task
 
 LOSSES = [(slot, o) for slot in ("reweighting", "margin", "logit_adjustment") for o in OPTIONS[slot] if o != "none"]
 DEFERRED = {
@@ -24,12 +24,14 @@ DEFERRED = {
 
 @pytest.mark.parametrize(("slot", "option"), LOSSES)
 def test_the_loss_of_the_first_epoch_is_the_same_in_short_and_long_stages(slot: str, option: str) -> None:
-    losses.begins_alike(choice(slot, option))
+    for each in of_each_task(slot, option):
+        losses.begins_alike(each)
 
 
 @pytest.mark.parametrize("option", OPTIONS["resampling"])
 def test_the_rows_of_the_first_epoch_are_the_same_in_short_and_long_stages(option: str) -> None:
-    samplers.draws_alike(choice("resampling", option))
+    for each in of_each_task("resampling", option):
+        samplers.draws_alike(each)
 
 
 @pytest.mark.parametrize("start", [0.0, 0.2, 0.5, 0.8, 1.0])

@@ -10,7 +10,7 @@ from tests.support.cases import bound, composed
 from tests.support.commands import Run
 from tests.support.recipes import refused
 
-SHORT = ("dataset=digits_lt", "network=resnet8", "epochs=2")
+SHORT = ("dataset=digits_lt", "network=resnet8", "epochs=1")
 TEACHERS = {  # preset -> the choices that tell its teachers apart
     "dive": [{"logit_adjustment": "balanced_softmax", "transfer": "none"}],
     "lfme": [{"resampling": "shot_group", "transfer": "none"}] * 3,
@@ -35,11 +35,11 @@ def test_a_preset_trains_its_teachers_and_then_the_student(method: str, ltrun: R
     assert len(choices) == len(TEACHERS[method])
     for wanted, found in zip(TEACHERS[method], choices, strict=True):
         assert isinstance(found, dict) and wanted.items() <= found.items()
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.pth")}
-    done = ltrun(f"method={method}", *SHORT, "seed=1", f"outputs={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     if method == "class_balanced_distillation":  # its teachers have seeds of their own, so students share them
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.pth")}
+        done = ltrun(f"method={method}", *SHORT, "seed=1", f"outputs={tmp_path}")
+        assert done.returncode == 0, done.stderr
+        assert all(path.stat().st_mtime_ns == time for path, time in before.items())
         assert len(records(tmp_path)) == 5
 
 

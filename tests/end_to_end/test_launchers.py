@@ -167,7 +167,7 @@ def test_queued_jobs_train_although_their_option_file_is_deleted(tmp_path: Path)
     option = tmp_path / "conf" / "optimizer" / "mine.yaml"
     option.parent.mkdir(parents=True)
     option.write_text("_target_: ltrun.optimizer.SGD\nlr: 0.1\nmomentum: 0.9\nweight_decay: 0.0\n")
-    sweep = by_joblib(tmp_path, "--config-dir", "conf", "optimizer=mine", "seed=0,1,2,3", "epochs=8")
+    sweep = by_joblib(tmp_path, "--config-dir", "conf", "optimizer=mine", "seed=0,1,2,3", "epochs=5")
     until(lambda: training(tmp_path, 1))
     option.unlink()
     output, errors = sweep.communicate(timeout=200)
@@ -180,7 +180,7 @@ def test_queued_jobs_train_although_their_option_file_is_deleted(tmp_path: Path)
 @joblib
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
 def test_a_launcher_that_dies_names_its_jobs_and_the_same_command_resumes_them(tmp_path: Path) -> None:
-    choices = ("seed=0,1,2", "epochs=60")
+    choices = ("seed=0,1,2", "epochs=24")
     sweep = by_joblib(tmp_path, *choices)
     until(lambda: len(list(tmp_path.rglob("checkpoints.json"))) == 2)  # of both jobs in training, so that both resume
     left = below(sweep.pid)
@@ -190,11 +190,11 @@ def test_a_launcher_that_dies_names_its_jobs_and_the_same_command_resumes_them(t
     assert sweep.returncode == 1 and "Traceback" not in output + errors, errors
     assert "ltrun: the launcher stopped: TerminatedWorkerError" in errors and "3 failed" in errors
     for seed in (0, 1, 2):
-        assert f"erm [epochs=60, evaluation.every=2] on digits_lt, seed {seed}: it had not ended" in errors
+        assert f"erm [epochs=24, evaluation.every=2] on digits_lt, seed {seed}: it had not ended" in errors
     until(lambda: gone(left), 20)
     assert not list(tmp_path.rglob("result.json"))
     again = by_joblib(tmp_path, *choices)
     output, errors = again.communicate(timeout=300)
     assert again.returncode == 0, errors
     assert len(list(tmp_path.rglob("result.json"))) == 3
-    assert output.count("train 1/60") == 1, "two of the three jobs resume"
+    assert output.count("train 1/24") == 1, "two of the three jobs resume"

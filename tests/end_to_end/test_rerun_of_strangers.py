@@ -33,10 +33,13 @@ def test_no_word_of_a_recorded_command_is_followed(ltrun: Run, result: Path, wor
     assert list((tmp_path / "outputs").rglob("result.json"))
 
 
+TARGETS = ["os.system", "subprocess.Popen", "builtins.eval", "torch.load", "ltrun.cli.os.system", "mine.Part"]
+PLACES = ["dataset", "network", "optimizer"]
+
+
 @pytest.mark.parametrize(
-    "target", ["os.system", "subprocess.Popen", "builtins.eval", "torch.load", "ltrun.cli.os.system", "mine.Part"]
+    ("target", "place"), [*((target, "margin.adjust") for target in TARGETS), *((TARGETS[0], place) for place in PLACES)]
 )
-@pytest.mark.parametrize("place", ["margin.adjust", "dataset", "network", "optimizer"])
 def test_a_target_outside_ltrun_never_runs(ltrun: Run, result: Path, tmp_path: Path, target: str, place: str) -> None:
     marker = tmp_path / "ran"
 

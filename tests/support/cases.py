@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ltrun.config import catalogue
 from ltrun.contracts.assembly import Assembly
-from ltrun.contracts.library import Choice, Composed, Config, Library, Picked, changed, small
+from ltrun.contracts.library import DIGITS, Choice, Composed, Config, Library, Picked, changed, small
 from ltrun.contracts.stand_ins import blind_view
 from ltrun.contracts.trial import (
     COUNTS,
@@ -31,11 +31,13 @@ from ltrun.recipe.read import recipe_of
 from ltrun.recipe.stage import Recipe
 from ltrun.results.atomic import write_atomically
 from ltrun.taxonomy import SLOTS, STAGE_SLOTS
+from tests.support.walks import drawn
 
 __all__ = [
     "CONF", "COUNTS", "CPU", "FP32", "LIBRARY", "METHODS", "OPTIONS", "STAGE_OPTIONS", "Composed", "Config", "Count",
     "accuracies", "assembled", "blind_view", "bound", "changed", "choice", "composed", "context", "differing",
-    "digits", "nodes", "normaliser", "settings", "small", "snapshot", "stats", "trainer",
+    "digits", "nodes", "normaliser", "of_each_task", "presets_of", "settings", "small", "snapshot", "stats", "that_accept",
+    "trainer",
 ]  # fmt: skip
 
 CONF = Path(str(catalogue.folders()[0])).resolve()  # conf/; ltrun/conf is a link to it
@@ -70,6 +72,23 @@ composed = LIBRARY.composed
 
 def choice(group: str, name: str) -> Choice:
     return Choice(LIBRARY, group, name)
+
+
+def of_each_task(group: str, name: str) -> list[Choice]:
+    """Returns the choice on digits with one label, on scenes with several, or on both, as its parts accept."""
+    return choice(group, name).of_each_task()
+
+
+def presets_of(task: str, most: int) -> list[str]:
+    """Returns the presets that accept this task alone, and a drawn share of those that accept others as well, on its digits."""
+    own = [name for name in METHODS if LIBRARY.tasks(f"method={name}") == {task}]
+    both = [name for name in METHODS if LIBRARY.tasks(f"method={name}") > {task}]
+    return [*own, *(f"{name} {DIGITS[task]}" for name in drawn(both, most))]
+
+
+def that_accept(task: str, group: str) -> list[str]:
+    """Returns the options of a group that accept the task."""
+    return [option for option in OPTIONS[group] if task in LIBRARY.tasks(f"{group}={option}")]
 
 
 def nodes() -> dict[str, dict[str, Composed]]:

@@ -2,6 +2,7 @@
 
     python -m tests.support.ranks STORE FOLDER RANK WORLD BATCH_SIZE PRESET...
 
+A preset may have further words: "erm dataset=digits_multi_lt".
 Every process writes FOLDER/RANK.json: preset -> `Findings`. A process per rank trains all presets, because its start takes
 longer than they do.
 """
@@ -23,15 +24,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ltrun.contracts.device import unevaluated
+from ltrun.contracts.trial import prepared
 from ltrun.data import Resident
 from ltrun.engine.checkpoint import on_host
 from ltrun.engine.distributed import ALONE, Ranks
 from ltrun.engine.stage import Row, StageRun
 from ltrun.engine.step import leaves
 from ltrun.parts import Prepare
-from ltrun.targets import one_label
-from ltrun.types import Labels
-from tests.support.cases import bound, composed, digits, normaliser, small, trainer
+from ltrun.recipe.stage import Recipe
+from ltrun.targets import Labels, MultiHot, one_label
+from tests.support.cases import bound, composed, digits, small, trainer
 
 EPOCHS = 3
 
@@ -108,17 +111,11 @@ def _found(preset: str, ranks: Compared, folder: Path, size: int) -> Findings:
 def _trained(preset: str, ranks: Ranks, folder: Path, **changes: Any) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """Returns the losses of each epoch, and the trained state: network, parts and optimizer of the last stage."""
     rows: list[Row] = []
+    recipe = bound(small(composed(*f"method={preset}".split()), EPOCHS))
     if torch.get_default_dtype() is torch.float64:
-        images, targets = digits()[0].images, digits()[0].targets
-        store = Resident(images, Labels(one_label(targets).index, one_label(targets).weight.double()))
-        changes |= {"prepare": Doubled(), "train_set": store}
-    made = trainer(bound(small(composed(f"method={preset}"), EPOCHS)), folder, ranks=ranks, **changes)
+        changes |= {"prepare": Doubled(recipe), "train_set": doubled_targets(recipe)}
+    made = trainer(recipe, folder, ranks=ranks, evaluate=unevaluated, **changes)
     states: list[dict[str, Tensor]] = []
-
-    def evaluated(network: object) -> dict[str, dict[str, Any]]:
-        return {"val": {"accuracy": 0.0}}
-
-    made.evaluate = evaluated
     epoch = made._epoch
 
     def watched(running: Any, index: int, clock: Any) -> None:
@@ -142,15 +139,32 @@ def narrow_augments(running: StageRun) -> None:
         augment.register_forward_hook(lambda *_: torch.set_default_dtype(torch.float64))
 
 
+def doubled_targets(recipe: Recipe) -> Resident:
+    """Returns the small set with weights of its labels in float64."""
+    train, _ = digits(recipe.task, recipe.backbone.target.videos)
+    if isinstance(train.targets, MultiHot):
+        return Resident(train.pixels, DoubledHot(train.targets.hot))
+    labels = one_label(train.targets)
+    return Resident(train.pixels, Labels(labels.index, labels.weight.double()))
+
+
+class DoubledHot(MultiHot):
+    """Several labels of each row, in float64."""
+
+    def take(self, rows: Tensor | slice) -> MultiHot:
+        return MultiHot(self.hot[rows].double())
+
+
 class Doubled(Prepare):
     """The inputs of the small set in float64."""
 
-    def __init__(self) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.narrow = normaliser()
+        self.narrow = prepared(recipe.backbone.target.videos)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.narrow(inputs).double()
+        narrow: Tensor = self.narrow(inputs)
+        return narrow.double()
 
 
 @contextmanager
