@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ def of_a_training(choice: Choice) -> Iterator[Contract]:
     for each in choice.of_each_task():
         yield Contract(
             "it trains and predicts on digits" if each.task != MULTI_LABEL else "it trains and predicts on scenes of digits",
-            within(lambda folder, each=each: trains_and_predicts(choice.library.bound(quick(each, 1)), folder)),
+            within(partial(tries_an_epoch, each)),
             decisive=True,
         )
     if choice.group in STAGE_SLOTS:
@@ -46,6 +47,11 @@ def of_a_training(choice: Choice) -> Iterator[Contract]:
             "values that change in training are buffers, which a checkpoint carries",
             within(lambda folder: keeps_state_in_buffers(choice.library.bound(quick(choice, 10)), folder)),
         )
+
+
+def tries_an_epoch(choice: Choice, folder: Path) -> None:
+    """Checks `trains_and_predicts` of an option."""
+    trains_and_predicts(choice.library.bound(quick(choice, 1)), folder)
 
 
 def quick(choice: Choice, epochs: int) -> Composed:

@@ -62,7 +62,7 @@ class Annotated(NamedPhotos):
         if self.lists is not None:  # the archive of the images itself holds some lists
             files = chosen(root, None, {}, known.lists) | files
         self.refuse_ineffective({"test": "the test list"})
-        lists, notes = {}, list[str]()
+        lists, notes = dict[str, ImageList](), list[str]()
         for split in ("train", "test"):
             labelled = False
             if split in files:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import repeat
 from typing import Any, TypeVar
 
 import numpy as np
@@ -56,13 +57,13 @@ class Features:
         plan = torch.cat(list(rows))
         videos = np.split(self.index[plan.cpu().numpy()], np.cumsum(lengths)[:-1])
         pinned = device.type == "cuda"
-        reads = (partial(self._read, *each, pinned) for each in zip(videos, cuts or [None] * len(videos), strict=True))
+        reads = (partial(self._read, *each, pinned) for each in zip(videos, cuts or repeat(None, len(videos)), strict=True))
         for batch, inputs in zip(plan.to(device).split(lengths), ahead(reads, self.workers), strict=True):
             yield Batch(inputs.to(device, non_blocking=True), self.targets.take(batch), batch)
 
     def _read(self, videos: Rows, draws: Draws[Frames] | None, pinned: bool) -> Tensor:
         count = draws.crop.count if draws else self.frames
-        found = torch.empty(len(videos), count, self.videos.width, dtype=torch.from_numpy(self.videos.dtype.type([0])).dtype)
+        found = torch.empty(len(videos), count, self.videos.width, dtype=torch.from_numpy(np.empty(0, self.videos.dtype)).dtype)
         found = found.pin_memory() if pinned else found
         numbers = uniform(draws.keys, count) if draws else None
         for row, (video, into) in enumerate(zip(videos.tolist(), found.numpy(), strict=True)):

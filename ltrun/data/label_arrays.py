@@ -31,3 +31,13 @@ def hot_of(sets: list[list[int]], num_classes: int) -> NDArray[np.bool_]:
     rows = np.repeat(np.arange(len(sets)), [len(some) for some in sets])
     hot[rows, np.array([label for some in sets for label in some], dtype=np.int64)] = True
     return hot
+
+
+def one_each(labels: LabelArray) -> NDArray[np.int64]:
+    """Returns labels that are known to be (N,)."""
+    return labels.astype(np.int64, copy=False)
+
+
+def several(labels: LabelArray) -> NDArray[np.bool_]:
+    """Returns labels that are known to be (N, C)."""
+    return labels.astype(np.bool_, copy=False)

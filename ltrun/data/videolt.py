@@ -29,6 +29,7 @@ LISTS = {
     "test": ("test.lst", "test_videofolder.txt"),
     "names": ("count-labels-train.lst", "classes.txt"),
 }
+SPLITS: tuple[str, ...] = ("train", "val", "test")
 FEATURES = ("", "features", "videolt", "VideoLT", "videolt/features", "VideoLT/features")  # below the root
 MOST_FRAMES = 10_000
 
@@ -115,7 +116,7 @@ class VideoLT(Source):
                 f"{where} has no list of {' and '.join(lacking)} videos ({', '.join(LISTS[lacking[0]])}): give its folder as "
                 f"dataset.lists=FOLDER, or the list as dataset.{lacking[0]}=FILE"
             )
-        lists = {split: read_list(files[split]) for split in ("train", "val", "test") if split in files}
+        lists = {split: read_list(files[split]) for split in SPLITS if split in files}
         _check_apart(lists)
         names, published = read_names(files["names"]) if "names" in files else (None, None)
         if names is None:

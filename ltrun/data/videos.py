@@ -59,7 +59,7 @@ class Videos:
             with self.files[video].open("rb", buffering=0) as file:
                 for first, end in pairwise([0, *ends.tolist(), len(rows)]):  # frames side by side are read together
                     place = into[first:end]
-                    if os.preadv(file.fileno(), [place], start + int(rows[first]) * size) != place.nbytes:
+                    if os.preadv(file.fileno(), [place.data], start + int(rows[first]) * size) != place.nbytes:
                         raise OSError("it was cut short")
         except OSError as error:
             raise DataError(

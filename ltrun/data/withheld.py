@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ltrun.data.class_folders import named
-from ltrun.data.label_arrays import LabelArray, counts_of
+from ltrun.data.label_arrays import LabelArray, counts_of, one_each, several
 from ltrun.data.profiles import LongTail, Rows, hold_out, share
 from ltrun.data.stratified import stratified
 from ltrun.errors import DataError
@@ -26,7 +26,10 @@ def for_testing(labels: LabelArray, names: Sequence[str], fraction: float, root:
         has = "has one readable image, so none" if counts[lone[0]] else "has no readable image, so no image"
         raise DataError(f"class '{names[lone[0]]}' in {root} {has} is left to test it: add images")
     held = share(counts, fraction)
-    rest, out = hold_out(labels, held) if labels.ndim == 1 else stratified(labels, held, counts - 1, fraction)
+    if labels.ndim == 1:
+        rest, out = hold_out(one_each(labels), held)
+    else:
+        rest, out = stratified(several(labels), held, counts - 1, fraction)
     log.info(
         "%s has no test %s: %s of its %s images are held out for testing (dataset.test_fraction=%g of each class)",
         root, of_splits, f"{len(out):,}", f"{len(labels):,}", fraction,
@@ -41,22 +44,23 @@ def for_validation(labels: LabelArray, names: Sequence[str], fraction: float, ta
     """
     counts = counts_of(labels, len(names))
     if labels.ndim == 1:
-        return tail.split(labels, names, by_size=True, held=_validation(counts, names, fraction, tail, root))
+        return tail.split(one_each(labels), names, by_size=True, held=_validation(counts, names, fraction, tail, root))
     if not fraction:
         return np.arange(len(labels)), np.arange(0)
-    return stratified(labels, _validation(counts, names, fraction, tail, root), counts // 2, fraction)
+    return stratified(several(labels), _validation(counts, names, fraction, tail, root), counts // 2, fraction)
 
 
 def check_trained(labels: LabelArray, names: Sequence[str], root: str) -> None:
     """Raises DataError for images of several labels of which a class has none to train on."""
     if labels.ndim == 2 and (empty := np.flatnonzero(counts_of(labels, len(names)) == 0)).size:
-        raise DataError(f"{named([names[label] for label in empty])} has no training image in {root}: add images of it")
+        classes = named([names[label] for label in empty.tolist()])
+        raise DataError(f"{classes} has no training image in {root}: add images of it")
 
 
 def check_tested(labels: LabelArray, names: Sequence[str]) -> None:
     """Warns of classes of images of several labels that no test image has."""
     if labels.ndim == 2 and (untested := np.flatnonzero(counts_of(labels, len(names)) == 0)).size:
-        classes = named([names[label] for label in untested])
+        classes = named([names[label] for label in untested.tolist()])
         log.warning("no test image has %s: the mean of the average precisions leaves it out", classes)
 
 
@@ -71,11 +75,11 @@ def _validation(counts: Rows, names: Sequence[str], fraction: float, tail: LongT
                 "give dataset.validation=0, or add images"
             )
         if lone.size:
-            which = named([names[label] for label in lone])
+            which = named([names[label] for label in lone.tolist()])
             log.warning("%s: one image to train on, so none is held out for validation", which)
         return held
     if each >= counts.min():
-        name, most = names[counts.argmin()], counts.min() - 1
+        name, most = names[int(counts.argmin())], counts.min() - 1
         images = "1 image" if most == 0 else f"{counts.min()} images"
         raise DataError(
             f"the rarest class, '{name}', has {images} to train on, too few to leave {each} for validation: give "

@@ -145,6 +145,7 @@ PUBLISHED: dict[tuple[str, str], Row] = {
     ),
 }  # fmt: skip
 EVERY = sorted(PUBLISHED)
+SEVERAL = {"voc_lt", "coco_lt", "videolt"}  # test_recipes_of_several_labels.py has their rows
 
 
 def published_factor(schedule: str, epoch: int, epochs: int) -> float:
@@ -218,7 +219,7 @@ def test_a_recipe_passes_every_check_that_needs_no_data(method: str, dataset: st
 
 
 def test_every_recipe_has_a_row() -> None:
-    assert set(recipes()) == set(PUBLISHED)
+    assert {pair for pair in recipes() if pair[1] not in SEVERAL} == set(PUBLISHED)
     for method, dataset in PUBLISHED:
         assert method in OPTIONS["method"] and dataset in OPTIONS["dataset"]
 

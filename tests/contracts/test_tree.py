@@ -135,7 +135,7 @@ def test_the_package_list_is_the_tree() -> None:
     assert (PACKAGE / "conf").resolve() == CONF.resolve(), "ltrun.conf is conf/, by a link"
     assert setup["options"]["package_dir"].split() == ["=", "."], "else an editable install is a finder behind any path"
     assert "**/*.yaml" in setup["options.package_data"]["ltrun.conf"]
-    assert setup["options.package_data"]["ltrun.report"].split() == ["*.md"]
+    assert setup["options.package_data"]["ltrun.report"].split() == ["*.json", "*.md"]
     assert "py.typed" in setup["options.package_data"]["ltrun"] and (PACKAGE / "py.typed").exists()
     assert not list(CONF.rglob("*.yml")), "package data are **/*.yaml"
 

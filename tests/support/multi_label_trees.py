@@ -115,7 +115,8 @@ def coco_tree(folder: Path, images: int = 160, test: int = 60, seed: int = 0) ->
         found[split], rows = {}, []
         for row, labels in enumerate(long_tailed(len(COCO_NAMES), count, seed + len(found))):
             number = 1000 * len(found) + 7 * row
-            name, hard = f"{number:012}", ()
+            name = f"{number:012}"
+            hard: tuple[int, ...] = ()
             if split == "test" and row < 3:
                 labels = ((), (79,), tuple(sorted({*labels, 78})))[row]
                 hard = ((), (79,), (78,))[row]

@@ -98,7 +98,7 @@ def test_records_fill_a_column_with_runs_of_the_unchanged_preset(capsys: pytest.
 def test_a_run_fills_the_row_of_a_preset_of_another_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A renamed preset or option has the runs of its old name, and a run of a post-hoc method the row of plain training."""
     plain = trained("method=tau_norm", percent=38)
-    plain.predictors["plain"] = plain.predictors["tau_norm"]
+    plain = replace(plain, predictors={**plain.predictors, "plain": plain.predictors["tau_norm"]})
     old = trained("method=ldam_drw", percent=42)
     for run, folder in ((plain, "plain"), (replace(old, method="old", choices={**old.choices, "margin": "old"}), "old")):
         run.save(tmp_path / folder)

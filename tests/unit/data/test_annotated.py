@@ -1,13 +1,16 @@
 """VOC-LT and COCO-LT in their official layouts: lists, annotations, difficult objects, crowds, and images without labels."""
 
+import io
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from ltrun.data import COCOLT, VOCLT, Splits
+from ltrun.data.describe import describe
 from tests.support.data_fakes import CPU
 from tests.support.multi_label_trees import Tree, coco_tree, voc_tree
 
@@ -104,3 +107,13 @@ def test_a_validation_share_has_every_class_that_has_two_images(voc: Tree) -> No
     held, kept = splits.val.targets.labels.sum(0), splits.train.targets.labels.sum(0)
     assert (held + kept == torch.from_numpy(np.bincount(sum(voc.train.values(), ()), minlength=20))).all()
     assert (kept >= held).all() and (held > 0).float().mean() > 0.9
+
+
+def test_the_description_counts_labels_and_images_without_one(voc: Tree) -> None:
+    screen = io.StringIO()
+    describe("voc_lt", VOCLT(root=str(voc.root), image_size=16).open(CPU), Console(file=screen, width=120), many=99)
+    said = screen.getvalue()
+    labels = [len(labels) for labels in voc.train.values()]
+    assert f"{sum(labels) / 50:.3g} labels per training image, at most {max(labels)}; 0 training images without a label" in said
+    assert "test: 12 images labelled by their annotations; 1 of them have no label" in said
+    assert "> 99" in said and "labels " in said

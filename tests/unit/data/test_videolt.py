@@ -90,7 +90,7 @@ def test_a_video_drawn_twice_in_an_epoch_shows_other_frames(root: Path) -> None:
 def test_packed_videos_give_the_same_batches(root: Path, dtype: str) -> None:
     loose, folder = train_of(root), packed(root, dtype)
     for form in ("list", "folder"):
-        lists = make_videos(root.parent / form, val=6, form=form)  # type: ignore[arg-type]
+        lists = make_videos(root.parent / form, val=6, form=form)
         store = train_of(folder, lists=str(lists))
         for seed in (None, 5):
             for found, wanted in zip(inputs(store, seed), inputs(loose, seed), strict=True):

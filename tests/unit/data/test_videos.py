@@ -99,7 +99,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("reason", FAULTS)
 def test_features_that_cannot_be_used_are_named(folder: Path, reason: str) -> None:
-    FAULTS[reason](folder / "-v2.npy")  # type: ignore[no-untyped-call]
+    FAULTS[reason](folder / "-v2.npy")
     with pytest.raises(DataError, match=rf"-v2\.npy .*{reason}"):
         videos_in(folder, IDS)
 

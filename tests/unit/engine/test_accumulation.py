@@ -34,7 +34,7 @@ def stepped(preset: str, folder: Path, parts: int) -> tuple[dict[str, Tensor], d
     with doubled():
         store = Resident(digits()[0].images, Labels(one_label(targets).index, one_label(targets).weight.double()))
         recipe = bound(small(composed(f"method={preset}"), 1))
-        made = trainer(recipe, folder, accumulate=parts, prepare=Doubled(), train_set=store)
+        made = trainer(recipe, folder, accumulate=parts, prepare=Doubled(recipe), train_set=store)
         network = made.network()
         running = made.begin(network, recipe.stages[0], 0)
         narrow_augments(running)

@@ -14,12 +14,10 @@ from ltrun.config.job import Job
 from ltrun.engine.rehearsal import check, rehearse
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import ConfigError, LtrunError, TrainingError
-from ltrun.metrics import MULTI_LABEL, SINGLE_LABEL
 from ltrun.parts import Adjust, Augment, Backbone, Head, Mixer, PostHoc, Sampler, Term, Weigh
 from ltrun.types import Batch, ClassStats, Clock, Labels, Outputs, Streams
-from tests.support.cases import LIBRARY, METHODS, Composed, changed, composed, differing, small, snapshot, trainer
+from tests.support.cases import Composed, changed, composed, differing, small, snapshot, trainer
 from tests.support.training import HERE, mine, node
-from tests.support.walks import drawn
 
 
 def job(composition: Composed, plugins: tuple[str, ...] = ()) -> Job:
@@ -68,18 +66,6 @@ def test_a_wrong_value_is_refused_before_data_are_opened(
     with pytest.raises(ConfigError) as caught:
         check(job(changed(composed(*data, *overrides), **changes)))
     assert said in str(caught.value)
-
-
-DATA = {SINGLE_LABEL: ["digits_lt", "cifar100_lt", "image_folder"], MULTI_LABEL: ["digits_multi_lt", "coco_lt", "videolt"]}
-WITHOUT = {"deep_rtc": ["image_folder"], "framestack": ["digits_multi_lt", "coco_lt"]}  # superclasses; videos
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_preset_passes_on_every_data_set(method: str) -> None:
-    accepted = LIBRARY.tasks(f"method={method}")
-    known = [dataset for task in DATA if task in accepted for dataset in DATA[task] if dataset not in WITHOUT.get(method, [])]
-    for dataset in known if method in drawn(METHODS, 30) else known[:1]:
-        check(job(composed(f"method={method}", f"dataset={dataset}")))
 
 
 def test_a_list_with_one_value_per_class_passes_before_the_number_of_classes_is_known() -> None:
