@@ -83,10 +83,11 @@ def test_every_option_that_uses_the_counts_or_is_named_balanced_says_that_it_bal
         "reweighting": {
             "none", "focal", "focal_detached", "focal_sigmoid", "adaptive_class_suppression", "class_difficulty_balanced",
             "label_aware_smoothing", "drw_label_aware_smoothing", "asymmetric", "asymmetric_softmax",
+            "sum_of_classes", "rebalanced", "rebalanced_focal",  # take back what a balanced sampler repeats
         },
         "posthoc": {
             "none", "ncm", "tau_norm", "tau_norm_sweep", "tde", "tde_sweep", "sade_aggregation", "sade_aggregation_jitter",
-            "meta_model_net", "knn", "knn_sweep", "ncm_variants",
+            "meta_model_net", "knn", "knn_sweep", "ncm_variants", "thresholds",
         },
     }  # fmt: skip
     for slot, names in leaves_it.items():
