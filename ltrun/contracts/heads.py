@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from ltrun.classifier import Causal
 from ltrun.config.bind import Bound, public_name
@@ -23,9 +24,11 @@ from ltrun.contracts.stand_ins import (
     at_the_edges,
     built,
     given,
+    several,
     tail,
 )
 from ltrun.contracts.trial import Count
+from ltrun.metrics import SINGLE_LABEL
 from ltrun.parts import Head, PostHoc
 from ltrun.types import ClassStats, Outputs
 
@@ -115,6 +118,11 @@ def evidence(rows: int, classes: int, dtype: torch.dtype, seed: int = 0) -> Outp
     return outputs.map(lambda tensor: tensor.to(dtype))
 
 
+def known_labels(labels: Tensor, classes: int, part: Bound[PostHoc]) -> Tensor:
+    """Returns the labels (N,) of a split, or (N, C) where a post-hoc part needs several of each image."""
+    return labels if SINGLE_LABEL in part.target.accepts else several(labels, classes)
+
+
 def fitted(part: Bound[PostHoc], stats: ClassStats, dtype: torch.dtype = torch.float32, seed: int = 0) -> PostHoc:
     """Builds a post-hoc part and fits it on images that lack the rarest class with images.
 
@@ -122,7 +130,7 @@ def fitted(part: Bound[PostHoc], stats: ClassStats, dtype: torch.dtype = torch.f
     """
     short = {"epochs": 1} if isinstance(part.arguments.get("epochs"), int) else {}
     made = replace(part, arguments={**part.arguments, **short}).build(given(stats))
-    labels = torch.arange(40) % (stats.num_classes - 2)
+    labels = known_labels(torch.arange(40) % (stats.num_classes - 2), stats.num_classes, part)
     known, unknown = (evidence(rows, stats.num_classes, dtype, seed) for rows in (40, 30))
     splits = {"train": Split(known, labels), "val": Split(known, labels), "test_inputs": Split(unknown, None)}
     made.fit({name: splits[name] for name in made.sees})
@@ -180,7 +188,7 @@ def empty_is_not_lifted(choice: Choice) -> None:
     for row, part in choice.recipe.posthoc.items():
         if part.target.reads == {"logits"}:
             made: PostHoc = built(part)
-            shown, labels = replace(known, logits=logits), logits.argmax(1)
+            shown, labels = replace(known, logits=logits), known_labels(logits.argmax(1), 5, part)
             made.fit({split: Split(shown, None if split == "test_inputs" else labels) for split in made.sees})
             share = (made(shown).argmax(1) == 4).float().mean()
             require(

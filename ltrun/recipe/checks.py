@@ -209,7 +209,7 @@ def balanced_twice(recipe: Recipe) -> list[str]:
         trained = [*single, *stage.weighs, *stage.adjusts, *(part for _, part in stage.terms.values())]
         last = stage is recipe.stages[-1]
         for part in [None, *(recipe.posthoc.values() if last else [])]:  # each post-hoc part is a row of its own
-            names = [p.origin for p in [*trained, *([part] if part else [])] if _balances(p)]
+            names = list(dict.fromkeys(p.origin for p in [*trained, *([part] if part else [])] if _balances(p)))
             if len(names) > 1 and (part is None or _balances(part)):
                 found.append(
                     f"stage '{stage.name}' balances the classes more than once: {' and '.join(names)}. This costs "

@@ -82,8 +82,8 @@ def test_every_option_that_uses_the_counts_or_is_named_balanced_says_that_it_bal
         "resampling": {"instance", "meta", "shot_group", "head_classes"},
         "reweighting": {
             "none", "focal", "focal_detached", "focal_sigmoid", "adaptive_class_suppression", "class_difficulty_balanced",
-            "label_aware_smoothing", "drw_label_aware_smoothing", "asymmetric", "asymmetric_softmax",
-            "sum_of_classes", "rebalanced", "rebalanced_focal",  # take back what a balanced sampler repeats
+            "label_aware_smoothing", "drw_label_aware_smoothing", "asymmetric", "asymmetric_softmax", "sum_of_classes",
+            "rebalanced", "rebalanced_focal",  # correct what a balancing sampler does with the other labels of its images
         },
         "posthoc": {
             "none", "ncm", "tau_norm", "tau_norm_sweep", "tde", "tde_sweep", "sade_aggregation", "sade_aggregation_jitter",

@@ -20,7 +20,8 @@ from tests.support.networks import CLASSES, make_head
 
 SIDE = 64
 SHAPE = {"in_channels": 3, "input_shape": torch.Size((3, SIDE, SIDE))}
-FORKED = [name for name in OPTIONS["network"] if name != "timm"]
+IMAGES = [name for name in OPTIONS["network"] if name != "frame_classifier"]  # which takes videos: test_frame_classifier.py
+FORKED = [name for name in IMAGES if name not in ("timm", "resnet50_neck")]
 DEEP = ("resnet101", "resnet152", "resnext101")  # their tests take seconds; resnet50 and resnext50 have the same blocks
 
 
@@ -35,7 +36,7 @@ def network(option: str) -> Network:
     return Plain(backbone=bound(option).build(SHAPE), make_head=make_head)
 
 
-@pytest.mark.parametrize("option", OPTIONS["network"])
+@pytest.mark.parametrize("option", IMAGES)
 def test_a_network_trains_a_step_on_photographs(option: str) -> None:
     made, rows = network(option).train(), 2 if option in DEEP else 4
     images, labels = torch.randn(rows, 3, SIDE, SIDE), torch.arange(rows) % CLASSES
@@ -50,7 +51,7 @@ def test_a_network_trains_a_step_on_photographs(option: str) -> None:
     assert still == [], "these parameters do not learn"
 
 
-@pytest.mark.parametrize("option", [name for name in OPTIONS["network"] if name not in DEEP])
+@pytest.mark.parametrize("option", [name for name in IMAGES if name not in DEEP])
 @torch.no_grad()
 def test_a_folded_network_computes_the_same(option: str) -> None:
     made, images = network(option).train(), torch.randn(4, 3, SIDE, SIDE)
@@ -75,7 +76,7 @@ def network_features(option: str) -> int:
         return int(bound(option).build(SHAPE).features)
 
 
-@pytest.mark.parametrize("option", OPTIONS["network"])
+@pytest.mark.parametrize("option", IMAGES)
 def test_the_images_of_a_network_are_stated(option: str) -> None:
     made = bound(option)
     least, most = present(made.target.pixels_of(made.arguments))

@@ -10,7 +10,8 @@ import torch
 
 from ltrun.contracts import samplers
 from ltrun.contracts.samplers import COUNTS, LABELS, draw, sampler_of
-from ltrun.contracts.stand_ins import FIRST, LAST
+from ltrun.contracts.stand_ins import FIRST, LAST, several
+from ltrun.metrics import MULTI_LABEL
 from ltrun.types import ClassStats, Clock
 from tests.support.cases import OPTIONS, choice, of_each_task
 from tests.support.draws import chi_square
@@ -43,13 +44,25 @@ FORMULAE: dict[str, tuple[list[float], list[float]]] = {
     "shot_group": (shares(lambda n: n * (n > 100)),) * 2,
     "square_root": (shares(lambda n: math.sqrt(n)),) * 2,
 }
+OF_SEVERAL = several(LABELS, len(COUNTS))  # labels of each row
+IN_ROWS = OF_SEVERAL.sum(0).double()  # rows with each class
+MASKED = {"class_balanced_masked": (IN_ROWS > 0).double(), "square_root_masked": IN_ROWS.sqrt()}  # for rows with several labels
 
 
 def test_every_sampler_has_a_formula_in_the_table() -> None:
-    assert set(FORMULAE) == set(OPTIONS["resampling"])
+    assert FORMULAE.keys() | MASKED.keys() == set(OPTIONS["resampling"])
 
 
-@pytest.mark.parametrize("option", OPTIONS["resampling"])
+@pytest.mark.parametrize("option", MASKED)
+def test_a_row_is_drawn_for_one_of_its_labels_by_the_formula(option: str) -> None:
+    sampler = sampler_of(choice("resampling", option), ClassStats(IN_ROWS.long(), rows=len(LABELS)))
+    rows = torch.cat([draw(sampler, FIRST, seed=seed, task=MULTI_LABEL) for seed in range(60)])
+    assert OF_SEVERAL[rows[:, 0], rows[:, 1]].all()
+    expected, other = (MASKED[name] / MASKED[name].sum() for name in (option, *(MASKED.keys() - {option})))
+    assert chi_square(rows[:, 1], expected) < 20.5 < 500 < chi_square(rows[:, 1], other)
+
+
+@pytest.mark.parametrize("option", FORMULAE)
 def test_class_frequencies_follow_the_formula(option: str) -> None:
     """Chi-square of 60 epochs, with the numbers of the YAML; 20.5 is the 0.1 % point for 5 degrees of freedom."""
     sampler = sampler_of(choice("resampling", option), ClassStats(torch.tensor(COUNTS)))

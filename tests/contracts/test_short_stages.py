@@ -17,7 +17,7 @@ DEFERRED = {
     "margin": {"uncertainty"},
     "logit_adjustment": {"deferred_balanced_softmax", "deferred_cdt"},
     "resampling": {"drs", "dynamic_curriculum", "progressively_balanced"},
-    "augmentation": {"cuda", "fasa", "isda", "open", "rsg"},
+    "augmentation": {"cuda", "fasa", "frame_stack", "isda", "open", "rsg"},
     "ensemble": {"bbn"},
 }  # fmt: skip
 

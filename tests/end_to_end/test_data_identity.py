@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ltrun.engine.trainer import Trainer
 from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.types import Clock
-from tests.support.commands import PROGRAM, Run, environment, refused
+from tests.support.commands import Run, refused
 from tests.support.data_fakes import class_folders
 
 PHOTOS = (
@@ -87,39 +86,25 @@ CHANGES = {
 }
 
 
-def as_streamed(streamed: bool) -> tuple[str, ...]:
-    return (*PHOTOS, f"dataset.streamed={str(streamed).lower()}", "dataset.workers=0")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
-    """Whether images are streamed -> a folder with photos and a finished run."""
-    folders = {streamed: tmp_path_factory.mktemp("finished") for streamed in (False, True)}
-    for streamed, folder in folders.items():
-        class_folders(folder / "photos", {"ant": 30, "bee": 12, "cat": 6}, size=12)
-        subprocess.run([*PROGRAM, *as_streamed(streamed)], cwd=folder, env=environment(), check=True, capture_output=True)
-    return folders
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_finished_run_is_not_reused_for_changed_data(
-    ltrun: Run, tmp_path: Path, finished: dict[bool, Path], change: str, streamed: bool
-) -> None:
-    shutil.copytree(finished[streamed], tmp_path, dirs_exist_ok=True)
-    words, (make, said) = as_streamed(streamed), CHANGES[change]
-    if change == "pixels":
-        assert "done before" in ltrun(*words).stdout
-    make(tmp_path / "photos")
-    if (streamed, change) == (False, "another name"):  # resident data are known by pixels and labels, not by names
-        assert "done before" in ltrun(*words).stdout
-        return
-    sentence = refused(ltrun(*words))
-    assert said in sentence
-    assert "force=true trains it again on these" in sentence
-    if change == "pixels":
-        assert ltrun(*words, "force=true").returncode == 0
-        assert "done before" in ltrun(*words).stdout
+@pytest.mark.parametrize("streamed", ["false", "true"])
+def test_a_finished_run_is_not_reused_for_changed_data(ltrun: Run, photos: Path, tmp_path: Path, streamed: str) -> None:
+    words = (*PHOTOS, f"dataset.streamed={streamed}", "dataset.workers=0")
+    assert ltrun(*words).returncode == 0
+    assert "done before" in ltrun(*words).stdout
+    shutil.copytree(photos, tmp_path / "whole")
+    for change, (make, said) in CHANGES.items():
+        make(photos)
+        if (streamed, change) == ("false", "another name"):  # resident data are known by pixels and labels, not by names
+            assert "done before" in ltrun(*words).stdout
+        else:
+            sentence = refused(ltrun(*words))
+            assert said in sentence, change
+            assert "force=true trains it again on these" in sentence
+        shutil.rmtree(photos)
+        shutil.copytree(tmp_path / "whole", photos)
+    black(photos)
+    assert ltrun(*words, "force=true").returncode == 0
+    assert "done before" in ltrun(*words).stdout
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
