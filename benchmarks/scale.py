@@ -31,6 +31,7 @@ from timing import Times, alternate
 from ltrun.config import catalogue
 from ltrun.config.bind import bind
 from ltrun.engine.stage import batches
+from ltrun.metrics import SINGLE_LABEL
 from ltrun.parts import Sampler
 from ltrun.report.collect import collect
 from ltrun.report.group import tables
@@ -136,7 +137,10 @@ def rows(images: int, classes: int, device: torch.device) -> Calls:
     for option in catalogue.options("resampling"):
         path = next(folder for folder in catalogue.folders() if (folder / "resampling" / f"{option.name}.yaml").is_file())
         node: Any = OmegaConf.to_container(OmegaConf.load(str(path / "resampling" / f"{option.name}.yaml")))
-        sampler = bind(node["sampler"], "sampler", Sampler).build({"stats": stats, "num_classes": classes}).to(device)
+        found = bind(node["sampler"], "sampler", Sampler)
+        if SINGLE_LABEL not in found.target.accepts:
+            continue
+        sampler = found.build({"stats": stats, "num_classes": classes}).to(device)
         calls[f"resampling={option.name}"] = lambda sampler=sampler: sampler.draw(
             targets, Clock("train", 9, 10), generator(device)
         )

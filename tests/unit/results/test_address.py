@@ -254,8 +254,9 @@ def test_where_images_lie_is_part_of_the_address_of_the_users_own_images_alone(d
     assert "dataset" in GROUPS
     node = yaml.safe_load((CONF / "dataset" / f"{dataset}.yaml").read_text())["dataset"]
     inert = {key for key in node if f"dataset.{key}" in inert_keys({"dataset": node})}
-    published = {key: {"root", "lists", "streamed", "workers"} for key in ("imagenet_lt", "places_lt", "inat18")}
-    reading = {"cifar10_lt": {"root", "download"}, "digits_lt": set()} | published
+    lists = ("imagenet_lt", "places_lt", "inat18", "voc_lt", "coco_lt")
+    published = {key: {"root", "lists", "streamed", "workers"} for key in lists} | {"videolt": {"root", "lists", "workers"}}
+    reading = {"cifar10_lt": {"root", "download"}, "digits_lt": set(), "digits_multi_lt": set()} | published
     assert inert - {"name", "inert", "superclasses"} == reading.get(dataset.replace("100", "10"), {"streamed", "workers"})
 
 
