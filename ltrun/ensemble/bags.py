@@ -45,7 +45,7 @@ class BAGS(Term):
     """
 
     mixed = False
-    reads = frozenset({"features", "logits", "groups"})
+    reads = frozenset({"features", "logits", "groups", "head"})  # of one classifier
 
     def __init__(self, ratio: float = 8.0, *, network: Network):
         super().__init__()
