@@ -64,7 +64,7 @@ def test_the_header_of_a_file_describes_its_option(own: Path) -> None:
     assert all(found[name] == Option(name) for name in ("bare", "empty", "binary", "latin"))
     assert not found.keys() & {"notes", "notes.txt", "folder"}
     method = {option.name: option for option in options("method", [own])}
-    assert method["mine"] == Option("mine", "My method.", "", "40.1")
+    assert method["mine"] == Option("mine", "My method.", "", "40.1", command="ltrun method=mine")
 
 
 @pytest.mark.parametrize(
