@@ -29,6 +29,7 @@ import ltrun
 from ltrun.config.job import Job
 from ltrun.engine.progress import Bar
 from ltrun.engine.run import run
+from ltrun.metrics import BOTH
 from ltrun.parts import Augment, Term
 from ltrun.reweighting.label_aware_smoothing import smoothed_cross_entropy
 from ltrun.types import Batch, Clock, Outputs, Streams
@@ -40,6 +41,7 @@ HERE = ("tests",)
 class Seen(Term):
     """Records the rows of each step."""
 
+    accepts = BOTH
     rows: ClassVar[list[Tensor]] = []
 
     def forward(self, outputs: Mapping[str, Outputs], streams: Streams) -> Tensor:

@@ -19,4 +19,5 @@ def test_every_preset_passes_on_every_data_set(method: str) -> None:
     accepted = LIBRARY.tasks(f"method={method}")
     known = [dataset for task in DATA if task in accepted for dataset in DATA[task] if dataset not in WITHOUT.get(method, [])]
     for dataset in known if method in drawn(METHODS, 30) else known[:1]:
-        check(job(composed(f"method={method}", f"dataset={dataset}")))
+        scratch = ["network.weights=null"] * (dataset == "coco_lt")  # the published weights are not here
+        check(job(composed(f"method={method}", f"dataset={dataset}", *scratch)))
