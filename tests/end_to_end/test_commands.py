@@ -30,7 +30,7 @@ from tests.support.commands import PROGRAM, SHORT, Run, environment, refused
         ([*SHORT, "method="], "method: there is no option without a name"),
         ([*SHORT, "network=null"], "network: there is no option 'null'"),
         ([*SHORT, "margin=2024"], "margin: there is no option '2024'"),
-        ([*SHORT, "network=resnet51"], "network: there is no option 'resnet51'; known: resnet10, resnet101, resnet152"),
+        ([*SHORT, "network=resnet51"], "network: there is no option 'resnet51'; known: frame_classifier, resnet10, resnet101"),
         ([*SHORT, "runtime.wandb=true"], "'runtime.wandb'; known: runtime.accumulate, runtime.channels_last, runtime"),
         ([*SHORT, "method=erm,ldam"], "names several options: only a sweep, ltrun -m ..., takes and trains them one by one"),
         (["dataset=digits_lt", "posthoc=ncm,tau_norm"], "to combine them, write 'posthoc=[ncm,tau_norm]'"),
