@@ -10,8 +10,8 @@ from typing import Any
 
 from ltrun.metrics import is_number
 from ltrun.report.measure import Column, Measure
-from ltrun.report.statistics import Better, Sample, Verdict, verdict
 from ltrun.results.record import RunRecord
+from ltrun.statistics.means import Better, Sample, Verdict, verdict
 
 DAGGER = "†"
 SAW_TEST = f"{DAGGER} saw test inputs"
