@@ -27,7 +27,7 @@ DOOR = {  # may import OmegaConf or Hydra
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
     {"types", "targets", "errors", "metrics", "taxonomy", "machine", "streams"},
     {"backbone", "cuts", "descent", "evidence"},
-    {"parts", "numerics", "results", "statistics"},
+    {"parts", "numerics", "results", "statistics", "evaluation"},
     {"loss", "kernels"},
     {"config", "data", "tasks", "report", *FAMILIES},
     {"recipe"},

@@ -94,24 +94,24 @@ def test_misspelt_keys_get_the_nearest_name(outputs: Path, capsys: Capture, word
 
 def test_an_unknown_metric_gets_the_list_of_what_the_runs_have(outputs: Path, capsys: Capture) -> None:
     run = record("crt")
-    run.predictors["plain"]["splits"]["test"] |= {"auroc": 0.9, "confusion": [[1, 2], [3, 4]]}
+    run.predictors["plain"]["splits"]["test"] |= {"auprc": 0.9, "confusion": [[1, 2], [3, 4]]}
     run.save(outputs / "other")
     assert main([str(outputs), "--metric", "xyzzy"]) == 1
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert "no run has a metric 'xyzzy'; the runs have accuracy, error, macro, ece, cost, " in err
-    assert ", auroc\n" in err and "confusion" not in err and "images," not in err
+    assert ", auprc\n" in err and "confusion" not in err and "images," not in err
 
 
 def test_a_metric_of_another_version_is_shown_unscaled(outputs: Path, capsys: Capture) -> None:
     for seed, value in ((0, 0.25), (1, 0.75)):
         run = record("crt", seed)
-        run.predictors["plain"]["splits"]["test"]["auroc"] = value
+        run.predictors["plain"]["splits"]["test"]["auprc"] = value
         run.save(outputs / f"other{seed}")
-    assert main([str(outputs), "--metric", "auroc", "--markdown"]) == 0
+    assert main([str(outputs), "--metric", "auprc", "--markdown"]) == 0
     out = capsys.readouterr().out
-    assert "| Method | auroc | n |" in out and "| cRT | 0.500 ± 0.354 | 2 |" in out and "| ERM | \N{EN DASH} | 2 |" in out
-    assert "auroc on the test split: mean" in out and "%" not in out and "**" not in out
+    assert "| Method | auprc | n |" in out and "| cRT | 0.500 ± 0.354 | 2 |" in out and "| ERM | \N{EN DASH} | 2 |" in out
+    assert "auprc on the test split: mean" in out and "%" not in out and "**" not in out
 
 
 @pytest.mark.parametrize("name", ["ece", "macro"])
