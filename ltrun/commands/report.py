@@ -10,15 +10,19 @@ from pathlib import Path
 
 from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.metrics import SETS, STORED, TASKS
+from ltrun.report.bibliography import bibliography, cited
 from ltrun.report.choice import choice, with_costs
 from ltrun.report.collect import DEFAULT, Problem, collect, places
 from ltrun.report.group import tables
 from ltrun.report.plots import FORMATS as FIGURES
 from ltrun.report.plots import Place, place_of, plot, plot_confusion
+from ltrun.report.published import with_published
 from ltrun.report.render import FORMATS
 from ltrun.report.render.common import plain
+from ltrun.report.render.latex import latex
 from ltrun.report.render.terminal import terminal
 from ltrun.report.table import Table
+from ltrun.results.atomic import write_atomically
 from ltrun.results.record import RunRecord
 
 COMPUTED = {*SETS, *(metric.name for metrics in STORED.values() for metric in metrics)}  # from predictions
@@ -30,6 +34,9 @@ def main(argv: Sequence[str]) -> int:
     asked = _parser().parse_args(argv)
     problems: list[Problem] = []
     try:
+        _refuse_contradictions(asked)
+        if asked.html:
+            return _page(asked)
         if asked.figures and not (asked.plots or asked.confusion):
             raise ConfigError("--format applies to figures: say where they go with --plots FOLDER or --confusion FOLDER")
         if asked.experts and (asked.per_class or asked.confusion):
@@ -47,8 +54,14 @@ def main(argv: Sequence[str]) -> int:
         if metric in COMPUTED:
             records = _computed(records, metric, asked.split)
         made = tables(records, metric, asked.split, asked.by, asked.experts)
+        if asked.published:
+            made = with_published(made)
         shown = _of_classes(made, asked.per_class, maps) if asked.per_class or maps else made
-        if asked.format:
+        if asked.bib:
+            papers = cited(shown)
+            write_atomically(asked.bib, bibliography(papers).encode())
+            sys.stdout.write(latex(shown, papers))
+        elif asked.format:
             sys.stdout.write(FORMATS[asked.format](shown))
         else:
             terminal(shown)
@@ -77,6 +90,40 @@ def _computed(records: Sequence[RunRecord], metric: str, split: str) -> list[Run
     found, notes = with_stored(records, metric, split)
     _complain(notes)
     return found
+
+
+def _page(asked: argparse.Namespace) -> int:
+    """Writes the page of `--html`, with `--watch` again and again. Returns the exit code. Raises LtrunError."""
+    from ltrun.report.page.contents import Asked
+    from ltrun.report.page.write import refuse_place, watch, write
+
+    refuse_place(asked.html)
+    wanted = Asked(asked.by, asked.metric, asked.split, asked.experts)
+    paths = places(asked.paths)
+    if asked.watch:
+        print(f"watching {', '.join(map(str, paths))}: {asked.html} loads itself anew until all runs have ended; Ctrl-C stops")
+        for found in watch(paths, asked.html, wanted):
+            counts = Counter(state.state for state in found.states)
+            print(f"{asked.html} written: " + ", ".join(f"{n:,} {word}" for word, n in counts.items()), flush=True)
+        return 0
+    found = write(paths, asked.html, wanted)
+    _complain(_problem_lines(found.problems))
+    print(f"{asked.html} written: {len(found.records):,} runs, {asked.html.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    return 0
+
+
+def _refuse_contradictions(asked: argparse.Namespace) -> None:
+    """Raises ConfigError for flags that do not belong together."""
+    if asked.watch and not asked.html:
+        raise ConfigError("--watch writes a page again and again: say which with --html FILE")
+    if asked.html and (asked.per_class or asked.published or asked.confusion or asked.plots):
+        raise ConfigError("--html: the page shows classes, confusion, figures and published numbers; leave those flags out")
+    if asked.html and (computed := _metric(asked)) in COMPUTED:
+        raise ConfigError(f"--html: the page has no column for {computed}; leave it out")
+    if asked.bib and asked.format != "latex":
+        raise ConfigError("--bib writes the papers that a LaTeX table cites: add --latex")
+    if asked.published and asked.per_class:
+        raise ConfigError("--published: no values of classes are published; leave out --per-class")
 
 
 def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequence[Table]:
@@ -179,7 +226,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--confusion", type=Path, metavar="PLACE", help="write a heat map of each row, and its matrix as CSV, as for --plots"
     )
+    parser.add_argument("--published", action="store_true", help="the published number and the gap beside each row")
+    parser.add_argument("--bib", type=Path, metavar="FILE", help="with --latex: cite the methods' papers, written to FILE")
+    parser.add_argument("--watch", action="store_true", help="with --html: write the page again while runs go on")
     formats = parser.add_mutually_exclusive_group()
     for name in FORMATS:
         formats.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")
+    formats.add_argument("--html", type=Path, metavar="FILE", help="write one page to sort, filter, open and compare rows")
     return parser

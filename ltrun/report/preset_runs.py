@@ -18,14 +18,12 @@ from ltrun.config.published import chosen
 from ltrun.errors import ConfigError, DataError
 from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.report.measure import Measure
+from ltrun.report.published import PUBLISHED_ON, TEST
 from ltrun.report.render.common import number
 from ltrun.report.table import DAGGER, DASH, Cell, Row, Scored
 from ltrun.results.identity import differences
 from ltrun.results.record import RunRecord
 from ltrun.taxonomy import SLOTS
-
-TEST = "test"
-PUBLISHED_ON = "cifar100_lt"  # the data set of `expected:` in the headers of presets
 
 
 @dataclass(frozen=True)

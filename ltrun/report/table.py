@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from ltrun.metrics import is_number
 from ltrun.report.measure import Column, Measure
 from ltrun.results.record import RunRecord
 from ltrun.statistics.means import Better, Sample, Verdict, verdict
 
+Mark = Literal["best", "second", ""]  # of a number in a column
 DAGGER = "†"
 SAW_TEST = f"{DAGGER} saw test inputs"
 DASH = "\N{EN DASH}"
@@ -67,7 +68,8 @@ Scored = tuple[RunRecord, str]  # a record and one of its predictors
 class Row:
     """A row of a table. names: one for each of the table's heads. keys: key -> value that its runs share, as typed.
 
-    runs: the runs that it averages. saw_test: whether a predictor of theirs saw test inputs.
+    runs: the runs that it averages. saw_test: whether a predictor of theirs saw test inputs. beside: texts behind the numbers,
+    one for each of the table's `beside`.
     """
 
     names: tuple[str, ...]
@@ -75,6 +77,7 @@ class Row:
     cells: tuple[Cell, ...]
     runs: tuple[Scored, ...]
     saw_test: bool
+    beside: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -86,7 +89,7 @@ class Table:
     """Rows that may be compared, because their runs had the same data.
 
     title: the data set and its changes, as typed. heading: the title with the name that papers give the data set. heads:
-    headings of the names.
+    headings of the names. beside: headings of texts behind the numbers, such as published numbers.
     """
 
     title: str
@@ -97,6 +100,7 @@ class Table:
     notes: tuple[str, ...]
     caption: str
     heading: str
+    beside: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,6 +116,11 @@ class Table:
         """Returns the row to print bold: the best, if it differs from the second by more than the noise of their runs."""
         found = self.verdict(column)
         return {found.best} if found and found.kind == "better" else set()
+
+    def marks(self, column: int) -> dict[int, Mark]:
+        """Returns row -> its mark; only where the best differs from the second by more than noise."""
+        found = self.verdict(column)
+        return {found.best: "best", found.second: "second"} if found and found.kind == "better" else {}
 
 
 def verdict_on(cells: Mapping[int, Cell], better: Better) -> Verdict | None:

@@ -11,15 +11,14 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ltrun.metrics import GROUPS
+from ltrun.report.by_rank import NAMED, Ranks, curve_of
 from ltrun.report.figures import style
-from ltrun.report.measure import Measure
 from ltrun.report.table import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMED = 20  # most classes that are shown by name, each with a marker
 POINTS = 600  # most points of a line; smoothed lines have no finer detail
 ALONE = 1.1  # inches, the height of a method's own panel
 LETTER = 0.055  # inches, the width of a letter in names of shot groups
@@ -53,16 +52,13 @@ def classes(table: Table) -> Figure:
     """Returns the figure: one panel for up to six methods; for more, a panel each, with all others in grey behind it."""
     rows = style.headlines(table)
     record = rows[0].runs[0][0]
-    order = sorted(range(len(record.classes["counts"])), key=lambda i: -record.classes["counts"][i])
-    counts = np.array(record.classes["counts"])[order]
-    names = [_short(record.classes["names"][i]) for i in order] if len(order) <= NAMED else None
-    window = 1 if names else len(order) // 10 | 1  # odd, so that windows are centred
-    at = np.unique(np.linspace(0, len(order) - 1, min(len(order), POINTS)).round().astype(int))
-    world = World(counts, at, names, _groups(counts, rows), window)
-    first = style.first_metric(rows)
-    curves = [
-        _curve(name, row, table.split, first, order, world) for name, row in zip(style.names_of(table, rows), rows, strict=True)
-    ]
+    ranks = Ranks.of(record.classes["counts"], POINTS)
+    counts = np.array(record.classes["counts"])[ranks.order]
+    names = [_short(record.classes["names"][i]) for i in ranks.order] if len(counts) <= NAMED else None
+    world = World(counts, ranks.at, names, _groups(counts, rows), ranks.window)
+    first = style.first_metric(rows).metrics[0]
+    named = zip(style.names_of(table, rows), rows, strict=True)
+    curves = [Curve(name, *curve_of(row.runs, table.split, first, ranks)) for name, row in named]
     said = style.scale(rows, table.split, of_class=True)
     if len(rows) <= len(style.LOOKS):
         return _together(table, rows, curves, world, said)
@@ -148,30 +144,6 @@ def _sizes_alone(axes: Axes, world: World) -> None:
             horizontalalignment=side,
             fontsize=6.5,
         )
-
-
-def _curve(name: str, row: Row, split: str, first: Measure, order: Sequence[int], world: World) -> Curve:
-    each = np.array([record.predictors[who]["splits"][split]["per_class"] for record, who in row.runs], dtype=float)[:, order]
-    shown = np.array(
-        [[first.metrics[0].shown(value, first.name) for value in run] for run in _smoothed(each, world.window)[:, world.at]]
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        there = np.isfinite(shown)
-        n = there.sum(0)
-        mean = np.where(there, shown, 0).sum(0) / n
-        std = np.sqrt(np.where(there, (shown - mean) ** 2, 0).sum(0) / (n - 1))
-    return Curve(name, mean, std if len(shown) > 1 else None)
-
-
-def _smoothed(values: np.ndarray, window: int) -> np.ndarray:
-    """Returns the running mean of values (R, C) over `window` classes, fewer at the ends; ignores nan."""
-    there = np.isfinite(values)
-    half = window // 2
-    sums, counts = (np.pad(np.cumsum(x, 1), ((0, 0), (1, 0))) for x in (np.where(there, values, 0), there.astype(float)))
-    rank = np.arange(values.shape[1])
-    low, high = np.maximum(rank - half, 0), np.minimum(rank + half + 1, values.shape[1])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (sums[:, high] - sums[:, low]) / (counts[:, high] - counts[:, low])
 
 
 def _groups(counts: np.ndarray, rows: Sequence[Row]) -> list[tuple[str, int, int]]:

@@ -1,9 +1,8 @@
-"""Rendering of tables as text: terminal, Markdown, LaTeX (booktabs), CSV, JSON and HTML. Escapes names from foreign files."""
+"""Rendering of tables as text: terminal, Markdown, LaTeX (booktabs), CSV and JSON. Escapes names from foreign files."""
 
 from collections.abc import Callable, Sequence
 
 from ltrun.report.render.csv import comma_separated
-from ltrun.report.render.html import html
 from ltrun.report.render.json import as_json
 from ltrun.report.render.latex import latex
 from ltrun.report.render.markdown import markdown
@@ -15,7 +14,6 @@ FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "latex": latex,
     "csv": comma_separated,
     "json": as_json,
-    "html": html,
 }
 
 __all__ = ["FORMATS", "terminal"]

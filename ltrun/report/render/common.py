@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ltrun.report.table import DASH, Cell, Row, Table
+from ltrun.report.table import DASH, Cell, Mark, Row, Table
 
 RUNS = "n"
 
@@ -27,10 +27,15 @@ def number(cell: Cell, row: Row, plus_minus: str = " ± ", mean: str = "{}", das
     return shown if cell.n == row.n else f"{shown} (n={cell.n})"
 
 
-def body(table: Table, name: Callable[[str], str], cell: Callable[[Cell, Row, bool], str]) -> list[list[str]]:
-    """Returns the cells of every row as text. name, cell: functions that write a name, and a number that may be the best."""
-    best = [table.best(column) for column in range(len(table.columns))]
+def body(table: Table, name: Callable[[str], str], cell: Callable[[Cell, Row, Mark], str]) -> list[list[str]]:
+    """Returns the cells of every row as text. name, cell: functions that write a name, and a number with its mark."""
+    marks = [table.marks(column) for column in range(len(table.columns))]
     return [
-        [*(name(plain(n)) for n in row.names), *(cell(c, row, i in best[k]) for k, c in enumerate(row.cells)), str(row.n)]
+        [
+            *(name(plain(n)) for n in row.names),
+            *(cell(c, row, marks[k].get(i, "")) for k, c in enumerate(row.cells)),
+            str(row.n),
+            *(name(plain(text)) for text in row.beside),
+        ]
         for i, row in enumerate(table.rows)
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ltrun.metrics import GROUPS
 from ltrun.report.render.common import plain
-from ltrun.report.table import Table
+from ltrun.report.table import DASH, Table
 
 if TYPE_CHECKING:
     from ltrun.report.confusion import Confusion
@@ -23,16 +23,24 @@ def comma_separated(tables: Sequence[Table]) -> str:
     Column `name` is the row as printed. The columns of keys after it are as typed, with `method` as the command line names it.
     """
     keys = list(dict.fromkeys(key for table in tables for row in table.rows for key in row.keys))
+    beside = list(dict.fromkeys(head.lower() for table in tables for head in table.beside))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["table", "name", *map(text, keys), "saw_test_inputs", "split", "metric", "group", "mean", "std", "n"])
+    numbers = ["mean", "std", "n", *beside]
+    writer.writerow(["table", "name", *map(text, keys), "saw_test_inputs", "split", "metric", "group", *numbers])
     for table in tables:
         for row in table.rows:
-            for column, cell in zip(table.columns, row.cells, strict=True):
+            for i, (column, cell) in enumerate(zip(table.columns, row.cells, strict=True)):
                 where = [table.title, ", ".join(row.names), *(row.keys.get(key, "") for key in keys)]
                 what = [str(row.saw_test).lower(), table.split, table.measure.name, column.lower()]
-                writer.writerow([*map(text, (*where, *what)), cell.mean, cell.std, cell.n])
+                told = [_bare(word) if i == 0 else "" for word in row.beside]
+                writer.writerow([*map(text, (*where, *what)), cell.mean, cell.std, cell.n, *told])
     return out.getvalue()
+
+
+def _bare(word: str) -> str:
+    """Returns a number of a table as other programs read it; empty for a dash."""
+    return "" if word == DASH else text(word.replace("\N{MINUS SIGN}", "-").rstrip("*"))
 
 
 def matrix(confusion: Confusion) -> Iterator[str]:

@@ -41,7 +41,7 @@ def _table(table: Table) -> dict[str, Any]:
         "caption": table.caption,
         "notes": list(table.notes),
         "columns": [_column(table, i) for i in range(len(table.columns))],
-        "rows": [_row(row) for row in table.rows],
+        "rows": [{**_row(row), **dict(zip(map(str.lower, table.beside), row.beside, strict=True))} for row in table.rows],
     }
 
 

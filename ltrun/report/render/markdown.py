@@ -6,19 +6,19 @@ import re
 from collections.abc import Sequence
 
 from ltrun.report.render.common import RUNS, body, number, plain
-from ltrun.report.table import Cell, Row, Table
+from ltrun.report.table import Cell, Mark, Row, Table
 
 
 def markdown(tables: Sequence[Table]) -> str:
     """Returns GitHub's tables; the best mean of a column is bold."""
 
-    def cell(cell: Cell, row: Row, best: bool) -> str:
-        return number(cell, row, mean="**{}**" if best else "{}")
+    def cell(cell: Cell, row: Row, mark: Mark) -> str:
+        return number(cell, row, mean="**{}**" if mark == "best" else "{}")
 
     parts = []
     for table in tables:
-        heads = [escaped(plain(head)) for head in (*table.heads, *table.columns, RUNS)]
-        rules = [":--"] * len(table.heads) + ["--:"] * (len(table.columns) + 1)
+        heads = [escaped(plain(head)) for head in (*table.heads, *table.columns, RUNS, *table.beside)]
+        rules = [":--"] * len(table.heads) + ["--:"] * (len(table.columns) + 1 + len(table.beside))
         lines = [f"| {' | '.join(line)} |" for line in (heads, rules, *body(table, escaped, cell))]
         texts = [escaped(plain(line)) for line in (table.caption, *table.notes)]
         parts.append("\n\n".join([f"### {escaped(plain(table.heading))}", "\n".join(lines), *texts]))

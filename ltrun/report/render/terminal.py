@@ -24,15 +24,15 @@ def terminal(tables: Sequence[Table]) -> None:
         console = Console(highlight=False, width=400)  # do not wrap lines in a file
     for table in tables:
         shown = RichTable(title=Text(plain(table.title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-        numbers = [[number(cell, row) for cell in row.cells] + [str(row.n)] for row in table.rows]
+        numbers = [[*(number(cell, row) for cell in row.cells), str(row.n), *map(plain, row.beside)] for row in table.rows]
         for i, head in enumerate(table.heads):
             longest = max(len(head), *(len(row.names[i]) for row in table.rows))
             shown.add_column(Text(plain(head)), overflow="fold", min_width=min(VALUE if i else NAME, longest))
-        for column, texts in zip((*table.columns, RUNS), zip(*numbers, strict=True), strict=True):
+        for column, texts in zip((*table.columns, RUNS, *table.beside), zip(*numbers, strict=True), strict=True):
             shown.add_column(Text(plain(column)), justify="right", no_wrap=True, min_width=max(map(len, texts)))
         best = [table.best(column) for column in range(len(table.columns))]
         for i, (row, shown_numbers) in enumerate(zip(table.rows, numbers, strict=True)):
-            styles = ["bold" if i in top else "" for top in best] + [""]
+            styles = ["bold" if i in top else "" for top in best] + [""] * (1 + len(table.beside))
             shown.add_row(*(Text(plain(name)) for name in row.names), *map(Text, shown_numbers, styles))
         least = Measurement.get(console, console.options.update(max_width=10**4), shown).minimum
         screen, console.width = console.width, max(console.width, least)  # cut nothing off on a narrow screen

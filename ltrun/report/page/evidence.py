@@ -1,0 +1,110 @@
+"""What the predictions and the kept model of a run say: hits, confusion by group, reliability, norms of the classifier.
+
+Results are kept in memory by the time of the files, so that a page that is written again reads new files alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ltrun.metrics import GROUPS, Shots
+from ltrun.report.counted import counted
+from ltrun.results.address import MODEL, PREDICTIONS
+from ltrun.results.predictions import Predictions, predictions_of
+from ltrun.results.record import RunRecord
+from ltrun.results.spans import spans
+
+BINS = 15  # of equal width, as the expected calibration error has
+Key = tuple[str, int, str]
+
+
+class Evidence(NamedTuple):
+    """labels: (N,) uint16 of test images. hits: (N,) bool; both None for several labels per image. grouped: (3, 4) shares, as
+    `Confusion.grouped` has them. bins: (3, BINS) sums of decisions, of their probabilities and of right ones."""
+
+    labels: Any
+    hits: Any
+    grouped: np.ndarray
+    bins: np.ndarray
+
+
+_evidence: dict[Key, Evidence] = {}
+_norms: dict[Key, np.ndarray | None] = {}
+
+
+def evidence_of(record: RunRecord, predictor: str, shots: Shots) -> Evidence:
+    """Reads the predictions of a run. Raises DataError if they are missing or damaged."""
+    folder = record.path.parent if record.path else Path()
+    key = _key(folder / PREDICTIONS, f"{predictor} {shots}")
+    if key not in _evidence:
+        kept = predictions_of(record, folder, predictor)
+        _evidence[key] = _evidence_of(kept, record, shots)
+    return _evidence[key]
+
+
+def _evidence_of(kept: Predictions, record: RunRecord, shots: Shots) -> Evidence:
+    groups = np.array([list(GROUPS).index(shots.group(count)) for count in record.classes["counts"]])
+    shares = counted(kept.labels, kept.predicted, len(groups)).grouped(groups)
+    with_images = ~np.isnan(shares[:, 0])
+    grouped = np.full((len(GROUPS), 4), np.nan)
+    for group in range(len(GROUPS)):
+        some = shares[(groups == group) & with_images]
+        if len(some):
+            grouped[group] = some.mean(0)
+    if kept.several:
+        return Evidence(None, None, grouped, _bins_of_several(kept))
+    hits = kept.predicted == kept.labels
+    rows = np.arange(len(hits))
+    return Evidence(kept.labels.astype(np.uint16), hits, grouped, _bins(kept.probabilities(rows, kept.predicted), hits))
+
+
+def _bins(probabilities: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Returns (3, BINS) for probabilities and whether each is right, both (D,)."""
+    where = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    return np.stack([np.bincount(where, weights, BINS) for weights in (np.ones(len(where)), probabilities, right)])
+
+
+def _bins_of_several(kept: Predictions) -> np.ndarray:
+    """Returns the bins of all decisions, image by image and class by class, by the sigmoid of the score."""
+    total = np.zeros((3, BINS))
+    for some in spans(kept.scores.shape):
+        probabilities = (1 + np.tanh(kept.scores[some].astype(np.float64) / 2)) / 2
+        total += _bins(probabilities.ravel(), kept.labels[some].ravel())
+    return total
+
+
+def norms_of(record: RunRecord) -> np.ndarray | None:
+    """Returns the (C,) norms of the classifier's weights, the mean over the heads of an ensemble; None if the run kept no
+    model, or has no weights for each class. Raises DataError for a damaged file."""
+    folder = record.path.parent if record.path else Path()
+    if record.path is None or not (folder / MODEL).is_file():
+        return None
+    key = _key(folder / MODEL, "")
+    if key not in _norms:
+        _norms[key] = _norms_in(folder, record)
+    return _norms[key]
+
+
+def _norms_in(folder: Path, record: RunRecord) -> np.ndarray | None:
+    from ltrun.results.model import Trained
+
+    trained = Trained.load(folder, record)
+    classes = len(record.classes["names"])
+    heads = [
+        tensor if len(tensor) == classes else tensor.T  # a linear head has (classes, features), a cosine head the reverse
+        for name, tensor in (trained.network if trained else {}).items()
+        if tensor.ndim == 2 and classes in tensor.shape and "head" in name and name.endswith("weight")
+    ]
+    if not heads:
+        return None
+    return np.asarray(sum(tensor.double().norm(dim=1) for tensor in heads) / len(heads))
+
+
+def _key(path: Path, more: str) -> Key:
+    try:
+        return str(path), path.stat().st_mtime_ns, more
+    except OSError:
+        return str(path), 0, more
