@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ltrun import __version__, streams
 from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
-from ltrun.machine import Lost, Terminated, machines, processes, processes_here, terminate
+from ltrun.machine import STOPS, Lost, Terminated, machines, processes, processes_here, terminate
 
 COMMANDS = (
     "report", "compare", "status", "errors", "predict", "export", "rerun", "methods", "show", "data", "check", "completion",
@@ -47,7 +47,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun completion bash                             completion with TAB; also for zsh and fish
   ltrun --hydra-help                                flags of Hydra, which composes the configuration
 
-exit code: 0 done, 1 refused or failed, 2 unreadable flags, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
+exit code: 0 done, 1 refused or failed, 2 unreadable flags, 130 interrupted (Ctrl-C), 143 stopped (SIGTERM, USR1, USR2)
 
 {options}
 """
@@ -66,7 +66,8 @@ def main() -> None:
 
 def dispatch(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 1 refused or failed, 2 unreadable flags, 128 + the signal that interrupted."""
-    signal.signal(signal.SIGTERM, terminate)
+    for number in STOPS:
+        signal.signal(number, terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
     try:
         try:
