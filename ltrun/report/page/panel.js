@@ -73,7 +73,7 @@ function panelOf(table, ids, view, close) {
     return { row, detail: details(id), name: nameOf(table, row), look: LOOKS[i] };
   });
   const title = shown.map((each) => [shown.length > 1 && h("span", { class: `badge ${each.look}` }, each.look.toUpperCase()),
-    each.name]);
+    ` ${each.name}`]);
   const head = h("div", { class: "title" }, h("h3", {}, title.length > 1 ? [title[0], " against ", title[1]] : title[0]),
     h("button", { type: "button", class: "close", onclick: close }, "Close"));
   const split = view.splitOf(table);
