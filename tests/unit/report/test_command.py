@@ -5,7 +5,6 @@ import io
 import re
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,14 +206,12 @@ def test_a_sweep_without_finished_runs_ends_without_a_table(tmp_path: Path, caps
     assert "2 failed:" in err
 
 
-def test_imports_nothing_heavy_and_starts_at_once(outputs: Path) -> None:
+def test_imports_nothing_heavy(outputs: Path) -> None:
     heavy = "{'torch', 'torchvision', 'sklearn', 'hydra', 'omegaconf', 'pandas', 'numpy', 'matplotlib'}"
     code = "import sys; from ltrun.commands.report import main; main(sys.argv[1:]); "
     code += f"print(sorted({heavy} & sys.modules.keys()), file=sys.stderr)"
-    began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, str(outputs)], check=True, capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
-    assert time.perf_counter() - began < 5
 
 
 def test_a_reader_that_stops_early_is_no_error(outputs: Path) -> None:
