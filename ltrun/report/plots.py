@@ -51,10 +51,11 @@ def place_of(asked: Path, formats: Sequence[str], flag: str = "--plots") -> Plac
 
 
 def plot(tables: Sequence[Table], place: Place) -> list[str]:
-    """Writes two figures for each table, values of classes by rank and shot groups, and a third of experts where the table has
-    them; returns lines to print.
+    """Writes figures for each table: values of classes by rank, shot groups, and where the table has them reliability, from
+    the predictions of runs, and experts; returns lines to print.
 
-    Both show the first metric of the task, whichever metric the table shows. Raises ConfigError without matplotlib.
+    All but reliability show the first metric of the task, whichever metric the table shows. Raises ConfigError without
+    matplotlib.
     """
     _need_matplotlib("--plots")
     from ltrun.report.figures import classes, groups
@@ -69,8 +70,29 @@ def plot(tables: Sequence[Table], place: Place) -> list[str]:
             drawn["experts"] = partial(groups, table, several)
         if len({tuple(record.classes["counts"]) for row in table.rows for record, _ in row.runs}) > 1:
             del drawn["classes"]  # rows are averaged over data sets
+        drawn |= _reliability(table, said)
         said += _write(drawn, place, _stem(place, i, table.title, len(tables)))
     return said
+
+
+def _reliability(table: Table, said: list[str]) -> dict[str, Callable[[], Figure]]:
+    """Returns the figure of reliability, by its kind; none without predictions. Adds a line on runs that it leaves out."""
+    from ltrun.report.figures import reliability
+    from ltrun.report.figures.style import headlines
+    from ltrun.report.reliable import reliabilities
+
+    rows = headlines(table)
+    found, lacking = reliabilities(table, rows)
+    runs = sum(row.n for row in rows)
+    if lacking:
+        said.append(
+            f"{table.title}: the reliability diagram leaves out {lacking} of {runs} runs, whose predictions.npz cannot be read"
+        )
+    kept = [(row, bins) for row, bins in zip(rows, found, strict=True) if bins is not None]
+    if not kept:
+        return {}
+    shown, bins_of = [row for row, _ in kept], [bins for _, bins in kept]
+    return {"reliability": partial(reliability, table, shown, bins_of)}
 
 
 def plot_confusion(found: Sequence[Confusion], place: Place) -> list[str]:
