@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks run photos test check lint report docs pictures pages dist reproduce bench clean
+.PHONY: help install hooks run photos test slurm-test check lint report docs pictures pages dist reproduce bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -35,6 +35,11 @@ run: .venv/installed  ## train a small sweep on the embedded data set and print 
 # CASES=all: no share drawn, but every pair of options and every preset on the imagined device and on ranks, which takes hours
 test: install lint  ## lint, type-check and test: CASES=all
 	LTRUN_CASES="$(CASES)" $(BIN)/python -m pytest -n 2 --dist worksteal
+
+slurm-test: install  ## start a real one-node SLURM here, from Debian's packages, and test hydra/launcher=slurm on it; needs root
+	scripts/slurm.sh start build/slurm
+	SLURM_CONF="$(CURDIR)/build/slurm/slurm.conf" $(BIN)/python -m pytest -rs tests/end_to_end/test_slurm.py; \
+	code=$$?; scripts/slurm.sh stop build/slurm; exit $$code
 
 check: install lint  ## lint, type-check and the quick tests, for each save: no command lines, no walk through all options
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not contract" tests/unit tests/golden

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 
 from ltrun import __version__, streams
 from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruption
-from ltrun.machine import Lost, Terminated, machines, processes, processes_here, terminate
+from ltrun.machine import STOPS, Lost, Terminated, machines, processes, processes_here, terminate
 
 COMMANDS = (
-    "report", "status", "errors", "predict", "export", "rerun", "methods", "show", "data", "check", "completion",
+    "report", "compare", "status", "errors", "predict", "export", "rerun", "methods", "show", "data", "check", "completion",
 )  # fmt: skip  # modules of ltrun.commands; a command line without a command trains
 MEANT = {"train": "ltrun method=ldam", "run": "ltrun method=ldam", "sweep": "ltrun -m method=erm,ldam", "list": "ltrun methods",
          "test": "ltrun predict", "infer": "ltrun predict", "info": "ltrun show"}  # fmt: skip
@@ -27,6 +27,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun -m method=erm,ldam_drw,crt seed=0,1,2       a sweep; given again, it skips finished runs
   torchrun --nproc-per-node 4 -m ltrun method=ldam  one network on four devices
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
+  ltrun compare ldam_drw erm                        whether one method is better: difference, 95% interval, p; of test images
   ltrun status outputs/                             runs that are done, running (with the time left), failed or unfinished
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
   ltrun predict RUN IMAGES...                       classes of image files; --csv, --json or --parquet OUT writes them
@@ -46,7 +47,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun completion bash                             completion with TAB; also for zsh and fish
   ltrun --hydra-help                                flags of Hydra, which composes the configuration
 
-exit code: 0 done, 1 refused or failed, 2 unreadable flags, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
+exit code: 0 done, 1 refused or failed, 2 unreadable flags, 130 interrupted (Ctrl-C), 143 stopped (SIGTERM, USR1, USR2)
 
 {options}
 """
@@ -65,7 +66,8 @@ def main() -> None:
 
 def dispatch(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 1 refused or failed, 2 unreadable flags, 128 + the signal that interrupted."""
-    signal.signal(signal.SIGTERM, terminate)
+    for number in STOPS:
+        signal.signal(number, terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
     try:
         try:

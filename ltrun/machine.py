@@ -8,6 +8,7 @@ import platform
 import signal
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from ltrun.errors import ConfigError
 PATH, NAMES = 103, 32  # bytes: the longest path of a socket, and the part of it that multiprocessing adds to a folder
 SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # folders for sockets if the path of TMPDIR is too long
 MOST_WORKERS = 256  # processes that decode, more than any data set needs; thousands would bring a machine down
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # of a scheduler, some time before it ends a job
+STOPS = (signal.SIGTERM, *WARNINGS)
 LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
@@ -74,7 +77,7 @@ def shorten_sockets() -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, for example from a scheduler that reclaims the machine."""
+    """SIGTERM, SIGUSR1 or SIGUSR2: a scheduler reclaims the machine, or the time of a job is nearly up."""
 
 
 class Lost(KeyboardInterrupt):
@@ -102,9 +105,17 @@ def _number(variable: str) -> int:
 
 
 def terminate(*_: object) -> None:
-    """Signal handler that raises Terminated, and ignores further SIGTERMs so that a second one cannot cut the exit short."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Signal handler that raises Terminated, and ignores further signals so that a second one cannot cut the exit short."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
     raise Terminated
+
+
+def heed_stops() -> None:
+    """Lets the signals of a scheduler raise Terminated in the main thread, where nothing else handles them yet."""
+    for number in STOPS:
+        if signal.getsignal(number) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+            signal.signal(number, terminate)
 
 
 def end_with_parent() -> None:
@@ -121,6 +132,20 @@ def _end_after(sentinel: int) -> None:
 
     connection.wait([sentinel])
     end()
+
+
+def end_with(parent: int) -> None:
+    """Kills this process within a second of the death of its parent, a process that did not start it by multiprocessing.
+
+    parent: its number, because a parent that is dead already cannot be asked for it.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        end()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end() -> None:

@@ -51,6 +51,7 @@ class Metric:
     1 in the record and shown in percent. unit: the record's value of one displayed unit, such as 2**20 bytes for a MiB.
     complements: the metric with which it adds up to 1; the shot groups beside it are then shown as errors. of_class: title of
     the value of one class, if it differs. absent: what a mean over classes does with those without images in a split.
+    of_group: the shot group that the metric itself is of, if it is of one.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Metric:
     prefix: str = ""
     of_class: str = ""
     absent: str = ""
+    of_group: str = ""
 
     @property
     def columns(self) -> dict[str, str]:
@@ -72,9 +74,9 @@ class Metric:
         return {self.name: self.head, **(groups if self.by_shots else {})}
 
     def group_of(self, key: str) -> str | None:
-        """Returns the shot group of a column's key; None for the metric's own."""
+        """Returns the shot group of a column's key; None for the metric's own, unless the metric is of a group."""
         group = key.removeprefix(self.prefix)
-        return group if key != self.name and group in GROUPS else None
+        return group if key != self.name and group in GROUPS else self.of_group or None
 
     def shown(self, value: float, key: str) -> float:
         """Returns the displayed value for a record's value. key: the column's."""
@@ -92,7 +94,7 @@ TASKS = {
     SINGLE_LABEL: (
         Metric("accuracy", "Top-1 accuracy", "All", by_shots=True),
         Metric("error", "Top-1 error", "All", better="lower", by_shots=True, complements="accuracy"),
-        Metric("macro", "Macro accuracy", "Macro", by_shots=True),
+        Metric("macro", "Macro accuracy, also called balanced accuracy", "Macro", by_shots=True),
         Metric("ece", "Expected calibration error", "ECE", better="lower"),
     ),
     MULTI_LABEL: (
@@ -117,6 +119,48 @@ TASKS = {
     ),
 }
 """Task -> its metrics. The first selects models, is shown while training, and is in every record."""
+
+STORED = {
+    SINGLE_LABEL: (
+        Metric("adaptive_ece", "Calibration error of bins with equally many images", "adaptive ECE", better="lower"),
+        Metric(
+            "classwise_ece",
+            "Calibration error of the probability of each class, mean of the classes",
+            "class-wise ECE",
+            better="lower",
+            by_shots=True,
+            prefix="classwise_ece_",
+        ),
+        Metric("macro_f1", "Macro F1, the mean of the classes' F1", "macro F1", by_shots=True, prefix="f1_"),
+        Metric("g_mean", "G-mean, the geometric mean of the classes' recall", "G-mean", by_shots=True, prefix="g_mean_"),
+        Metric("harmonic", "Harmonic mean of the shot groups' accuracies", "Harmonic", by_shots=True),
+        Metric(
+            "auroc",
+            "Area under the ROC curve of each class against the rest, mean of the classes",
+            "AUROC",
+            by_shots=True,
+            prefix="auroc_",
+        ),
+    ),
+    MULTI_LABEL: (),
+}
+"""Task -> metrics of the test split that no record holds: `ltrun report` computes them from the predictions of a run."""
+
+RATIOS = (50, 25, 10, 5, 3, 2)  # of the largest class of a shifted test set to its smallest
+SHIFTS = (
+    *(Metric(f"forward_{r}", f"Accuracy on test images as long-tailed as training, {r} to 1", f"F-{r}") for r in RATIOS),
+    Metric("uniform", "Accuracy on a balanced test set", "Uni"),
+    *(Metric(f"backward_{r}", f"Accuracy on test images with the reverse long tail, 1 to {r}", f"B-{r}") for r in RATIOS[::-1]),
+)
+PREDICTED = tuple(
+    Metric(f"predicted_{group}", f"Predictions that are a {group}-shot class", head, better=None, of_group=group)
+    for group, head in GROUPS.items()
+)
+SETS = {
+    "shifts": ("Top-1 accuracy with other class distributions", SHIFTS),
+    "predicted": ("Share of the predictions that are classes of each shot group", PREDICTED),
+}
+"""Name -> title and metrics of a table of several metrics, computed from the predictions of runs with one label per image."""
 
 COST = (
     Metric("seconds_per_epoch", "Time of an epoch", "s/epoch", better=None, percent=False),

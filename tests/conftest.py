@@ -39,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(KINDS[folder])
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from tests.support.walks import ALL, DRAW  # after torch's number of threads is set
+
+    terminalreporter.write_line("all cases" if ALL else f"the drawn cases are those of LTRUN_DRAW={DRAW}")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference values and real data: present in CI, absent on a user's machine."""

@@ -122,6 +122,8 @@ def _offered(command: str, before: Sequence[str], word: str) -> Iterator[str]:
     if command == "check" and len(before) > 1:
         yield from set().union(*names.values())
         yield from (f"{group}={name}" for group in names for name in names[group])
+    if command == "compare":
+        yield from names["dataset" if before[-1] == "--dataset" else "method"]
     if command in ("methods", "show"):
         yield from names
         yield from set().union(*names.values()) if command == "show" or word else ()

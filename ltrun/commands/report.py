@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ltrun.errors import ConfigError, DataError, LtrunError
-from ltrun.metrics import TASKS
+from ltrun.metrics import SETS, STORED, TASKS
 from ltrun.report.bibliography import bibliography, cited
 from ltrun.report.choice import choice, with_costs
 from ltrun.report.collect import DEFAULT, Problem, collect, places
@@ -23,7 +23,9 @@ from ltrun.report.render.latex import latex
 from ltrun.report.render.terminal import terminal
 from ltrun.report.table import Table
 from ltrun.results.atomic import write_atomically
+from ltrun.results.record import RunRecord
 
+COMPUTED = {*SETS, *(metric.name for metrics in STORED.values() for metric in metrics)}  # from predictions
 LISTED = 5  # the largest number of unfinished runs to name
 
 
@@ -48,7 +50,10 @@ def main(argv: Sequence[str]) -> int:
             raise DataError(f"no finished run under {under}: train one with 'ltrun method=erm', or name another folder")
         if asked.experts and not any(record.without_experts() is not record for record in records):
             raise ConfigError("--experts: no run has experts; train an ensemble such as method=ride, or leave --experts out")
-        made = tables(records, asked.metric, asked.split, asked.by, asked.experts)
+        metric = _metric(asked)
+        if metric in COMPUTED:
+            records = _computed(records, metric, asked.split)
+        made = tables(records, metric, asked.split, asked.by, asked.experts)
         if asked.published:
             made = with_published(made)
         shown = _of_classes(made, asked.per_class, maps) if asked.per_class or maps else made
@@ -67,6 +72,24 @@ def main(argv: Sequence[str]) -> int:
         return 1
     _complain(_problem_lines(problems))
     return 0
+
+
+def _metric(asked: argparse.Namespace) -> str | None:
+    """Returns the metric or the set of metrics that a command names. Raises ConfigError for two of them."""
+    flags = [name for name in SETS if getattr(asked, name)]
+    if len([*flags, *filter(None, [asked.metric])]) > 1:
+        named = [*(f"--{name}" for name in flags), *([f"--metric {asked.metric}"] if asked.metric else [])]
+        raise ConfigError(f"{' and '.join(named)} each ask for a table of their own: name one at a time")
+    return flags[0] if flags else asked.metric
+
+
+def _computed(records: Sequence[RunRecord], metric: str, split: str) -> list[RunRecord]:
+    """Returns the records with a metric that is computed from predictions. Raises LtrunError."""
+    from ltrun.report.stored import with_stored  # NumPy is for those who ask for such a metric
+
+    found, notes = with_stored(records, metric, split)
+    _complain(notes)
+    return found
 
 
 def _page(asked: argparse.Namespace) -> int:
@@ -95,6 +118,8 @@ def _refuse_contradictions(asked: argparse.Namespace) -> None:
         raise ConfigError("--watch writes a page again and again: say which with --html FILE")
     if asked.html and (asked.per_class or asked.published or asked.confusion or asked.plots):
         raise ConfigError("--html: the page shows classes, confusion, figures and published numbers; leave those flags out")
+    if asked.html and (computed := _metric(asked)) in COMPUTED:
+        raise ConfigError(f"--html: the page has no column for {computed}; leave it out")
     if asked.bib and asked.format != "latex":
         raise ConfigError("--bib writes the papers that a LaTeX table cites: add --latex")
     if asked.published and asked.per_class:
@@ -177,10 +202,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY,...",
         help="group by these instead: a slot (margin), seed, method, dataset, predictor, or any dotted key (optimizer.lr)",
     )
-    known = ", ".join(dict.fromkeys(metric.name for metrics in TASKS.values() for metric in metrics))
+    known = ", ".join(dict.fromkeys(metric.name for metrics in (*TASKS.values(), *STORED.values()) for metric in metrics))
     parser.add_argument(
         "--metric", metavar="NAME", help=f"{known}, cost, or another metric of the runs; default: the first of their task"
     )
+    parser.add_argument(
+        "--shifts", action="store_true", help="accuracy on test sets as long-tailed as training, and the reverse"
+    )
+    parser.add_argument("--predicted", action="store_true", help="the share of the predictions that each shot group gets")
     parser.add_argument("--split", default="test", help="default: test")
     parser.add_argument(
         "--plots",

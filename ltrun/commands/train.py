@@ -59,7 +59,7 @@ def _train(
     from ltrun.sweep.combinations import combinations
     from ltrun.sweep.experiment import commands_of
     from ltrun.sweep.jobs import compose_jobs, train, train_here, without_refused
-    from ltrun.sweep.launch import check, launch, overrides_of_hydra, train_under_hydra
+    from ltrun.sweep.launch import check, launch, overrides_of_hydra, search_of, train_under_hydra, without_search
     from ltrun.sweep.outcome import tell
     from ltrun.sweep.together import refuse_launcher
 
@@ -72,8 +72,22 @@ def _train(
         hydra = overrides_of_hydra(words)
         if hydra:
             refuse_launcher()
-            check(hydra)
+            check(hydra, sweep)
         words = [word for word in words if word not in hydra]
+        if settings := search_of(hydra):
+            from ltrun.config.compose import compose_job
+            from ltrun.sweep.combinations import space_of
+            from ltrun.sweep.search import Search
+
+            def run(commands: Sequence[Sequence[str]]) -> None:
+                jobs = without_refused(compose_jobs(commands, note, search_path), note)
+                if others := without_search(hydra):
+                    launch(jobs, others, len(jobs) + len(outcomes), note, outcomes.append)
+                else:
+                    train(jobs, len(jobs) + len(outcomes), note)
+
+            print(Search(*space_of(words), settings).run(compose_job, run))
+            return
         commands = commands_of(lines, words) if lines else combinations(words) if sweep else [list(words)]
         jobs = compose_jobs(commands, note, search_path)
         if not sweep:
@@ -82,7 +96,7 @@ def _train(
             return
         jobs = without_refused(jobs, note)
         if hydra:
-            launch(jobs, hydra, outcomes.append)
+            launch(jobs, hydra, len(jobs) + len(outcomes), note, outcomes.append)
         else:
             train(jobs, len(jobs) + len(outcomes), note)
 

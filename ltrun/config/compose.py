@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from ltrun.config.job import Job
@@ -66,7 +66,7 @@ def _options_of(loader: ConfigLoader) -> Hashable:
     """Returns what the options depend on. ltrun's own are the same whenever Hydra starts; a user's files may change between."""
     sources = [(source.provider, source.path) for source in loader.get_sources()]
     own = all(source.scheme() != "file" for source in loader.get_sources())
-    return (*sources, Path.cwd()) if own else loader
+    return tuple(sources) if own else loader
 
 
 @lru_cache(maxsize=512)
@@ -74,8 +74,10 @@ def _composed(options: Hashable, overrides: tuple[str, ...]) -> _Composed:
     """options: part of the cache key, so that configurations from other search paths are not reused."""
     loader = GlobalHydra.instance().config_loader()
     for group, typed in _typed_choices(overrides).items():
-        chosen, known = typed.value(), loader.get_group_options(group)
-        if group not in MERGING and isinstance(chosen, list) and all(str(option) in known for option in chosen):
+        chosen = typed.value()
+        if group in MERGING or not isinstance(chosen, list):
+            continue
+        if {str(option) for option in chosen} <= set(loader.get_group_options(group)):
             said = _as_listed(chosen)
             raise ConfigError(f"{group}: takes one option, got {said}; combine slots, as in margin=ldam ensemble=ride")
     cfg = composed_with_recipe(overrides, composed_by_hydra)
@@ -105,6 +107,8 @@ def composed(overrides: Sequence[str]) -> _Composed:
     """Returns the configuration of a command line, not yet resolved, and sets HydraConfig for its `${hydra:...}`."""
     found = _composed(_options_of(GlobalHydra.instance().config_loader()), tuple(overrides))
     HydraConfig.instance().set_config(found.hydra)
+    with read_write(HydraConfig.get()):
+        HydraConfig.get().runtime.cwd = str(Path.cwd())  # of now: the configuration may have been composed in another folder
     return found
 
 

@@ -10,6 +10,7 @@ schedule of the data set, because the preset's own are for small images.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,14 @@ def _recipe(choices: Mapping[str, object]) -> list[str]:
     """Returns the word that chooses the recipe of a method and a data set; no word where there is none."""
     method, dataset = (str(choices.get(group)) for group in ("method", "dataset"))
     ours = method in catalogue.names_in(catalogue.folders()[0] / "method")
-    known = set(_loader().get_group_options(GROUP))
+    known = _known(_loader())
     named = [f"{name}{BETWEEN}{dataset}" for name in (method, *([ANY] if ours else []))]
     return [f"{GROUP}={name}" for name in named if name in known][:1]
+
+
+@lru_cache(maxsize=1)
+def _known(loader: ConfigLoader) -> frozenset[str]:
+    return frozenset(loader.get_group_options(GROUP))
 
 
 def _loader() -> ConfigLoader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_type_hints
 
 from ltrun.config.values import coerce
@@ -103,10 +104,13 @@ class Settings:
         return settings
 
 
+_hints = lru_cache(get_type_hints)
+
+
 def _read(kind: Any, node: Any, path: str) -> Any:
     """Reads the mapping at a path into a dataclass, whose annotations are the types of the keys."""
     values = {}
-    for name, hint in get_type_hints(kind).items():
+    for name, hint in _hints(kind).items():
         place = f"{path}.{name}" if path else name
         if not isinstance(node, Mapping) or name not in node:
             raise ConfigError(f"{place}: this key is missing; add it")

@@ -17,8 +17,10 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_map
+
+from ltrun.contracts.nested import leaves, mapped
 
 DEVICE = torch.device("cuda", 0)
 MEMORY = 2**36  # bytes of the device
@@ -132,15 +134,15 @@ class Tape:
 
     def record(self, func: Kernel, args: Any, kwargs: Any, results: Any) -> None:
         """Records a kernel. Tensors of the host keep their present values, as arguments of a kernel do."""
-        host = {id(x): x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and not isinstance(x, Imagined)}
+        host = {id(x): x for x in leaves((args, kwargs)) if isinstance(x, Tensor) and not isinstance(x, Imagined)}
         frozen = {key: x.clone() for key, x in host.items()}
-        args, kwargs = tree_map(lambda x: frozen.get(id(x), _inner(x)), (args, kwargs))
-        self.kernels.append((func, args, kwargs, [x for x in tree_leaves(results) if isinstance(x, Tensor)]))
+        args, kwargs = mapped(lambda x: frozen.get(id(x), _inner(x)), (args, kwargs))
+        self.kernels.append((func, args, kwargs, [x for x in leaves(results) if isinstance(x, Tensor)]))
 
     def replay(self) -> None:
-        with torch.no_grad():
+        with torch.no_grad(), _disable_current_modes():  # the kernels have the numbers themselves
             for func, args, kwargs, results in self.kernels:
-                again = [x for x in tree_leaves(func(*args, **kwargs)) if isinstance(x, Tensor)]
+                again = [x for x in leaves(func(*args, **kwargs)) if isinstance(x, Tensor)]
                 for old, new in zip(results, again, strict=True):
                     if old.data_ptr() != new.data_ptr():  # else it is a view, or was written in place
                         old.copy_(new)
@@ -149,8 +151,7 @@ class Tape:
 def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Runs a kernel on the numbers, if the device would."""
     name = func.__name__.split(".")[0]
-    leaves = tree_leaves((args, kwargs))
-    tensors = [x for x in leaves if isinstance(x, Tensor)]
+    tensors = [x for x in leaves((args, kwargs)) if isinstance(x, Tensor)]
     there = [x for x in tensors if isinstance(x, Imagined)]
     wanted = kwargs.get("device")
     on_device = bool(there) if wanted is None else torch.device(wanted).type in (DEVICE.type, UNDERNEATH)
@@ -158,7 +159,7 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         _refuse_what_a_device_refuses(name, args, kwargs, tensors, on_device)
     if wanted is not None:
         kwargs = kwargs | {"device": torch.device("cpu")}
-    inner_args, inner_kwargs = tree_map(_inner, (args, kwargs))
+    inner_args, inner_kwargs = mapped(_inner, (args, kwargs))
     tape = _machine.capturing
     if tape is not None:
         tape.see([x.host for x in there])
@@ -168,16 +169,15 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     else:
         found = func(*inner_args, **inner_kwargs)
         same = {id(x.host): x for x in there}  # what was written in place
-        results = tree_map(lambda x: _outer(x, same), found) if on_device else found
+        results = mapped(lambda x: _outer(x, same), found) if on_device else found
     if tape is not None and on_device:
-        tape.record(func, args, kwargs, tree_map(_inner, results))
+        tape.record(func, args, kwargs, mapped(_inner, results))
     return results
 
 
 def _refuse_what_a_device_refuses(name: str, args: Any, kwargs: Any, tensors: Sequence[Tensor], on_device: bool) -> None:
     host = [x for x in tensors if not isinstance(x, Imagined)]
-    generators = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Generator)]
-    if on_device and generators:
+    if on_device and any(isinstance(x, torch.Generator) for x in kwargs.values()):
         raise RuntimeError(f"{name}: expected a generator of the device")
     if name.startswith(WAITS):
         _refuse_to_wait(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from ltrun.data.crop import Draws, uniform
 from ltrun.data.decoding import Decoding
 from ltrun.data.images import Encoded, Unreadable, decode_all, explained, is_plain_jpeg, photograph, quiet, unreadable
 from ltrun.errors import DataError
-from ltrun.machine import cores, end_with_parent, processes_here, shorten_sockets
+from ltrun.machine import WARNINGS, cores, end_with_parent, processes_here, shorten_sockets
 from ltrun.parts import Crop
 
 if TYPE_CHECKING:
@@ -200,8 +201,13 @@ class Decoders:
 
 
 def _begin(worker: int) -> None:
-    """Ends a worker with its parent. A worker itself looks only every five seconds whether its parent was killed."""
+    """Ends a worker with its parent. A worker itself looks only every five seconds whether its parent was killed.
+
+    A scheduler's first warning, which reaches every process of a job, is for the parent alone.
+    """
     end_with_parent()
+    for number in WARNINGS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(read: Read) -> Read:

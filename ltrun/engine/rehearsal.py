@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -76,7 +77,13 @@ def refuse_without_validation(settings: Settings, recipe: Recipe) -> None:
     wanting = ["selection=best_val"] if settings.selection == "best_val" else []
     wanting += [part.origin for part in recipe.posthoc.values() if "val" in part.target.sees]
     if wanting:
-        raise ConfigError(f"{wanting[0]} needs a validation split; set dataset.validation_per_class above 0")
+        taken = inspect.signature(recipe.source.target).parameters
+        keys = {
+            "validation": "dataset.validation, such as 0.2 of each class",
+            "validation_per_class": "dataset.validation_per_class above 0",
+        }
+        way = next((f"set {said}" for key, said in keys.items() if key in taken), "choose a data set that has one")
+        raise ConfigError(f"{wanting[0]} needs a validation split; {way}")
 
 
 def predictors_of(recipe: Recipe, context: RunContext) -> dict[str, PostHoc]:

@@ -10,10 +10,11 @@ from ltrun.posthoc.pc_softmax import PCSoftmax
 from ltrun.posthoc.sade_aggregation import SADEAggregation
 from ltrun.posthoc.tau_norm import TauNorm
 from ltrun.posthoc.tde import TDE
+from ltrun.posthoc.temperature_scaling import TemperatureScaling
 from ltrun.posthoc.thresholds import Thresholds
 from ltrun.posthoc.uno_ic import UNOIC, LikelihoodFlattening
 
 __all__ = [
     "EffectivePrior", "KNN", "LabelShiftEM", "LikelihoodFlattening", "LogitAdjustment", "MetaModelNet", "NCM", "PCSoftmax",
-    "SADEAggregation", "TDE", "TauNorm", "Thresholds", "UNOIC",
+    "SADEAggregation", "TDE", "TauNorm", "TemperatureScaling", "Thresholds", "UNOIC",
 ]  # fmt: skip

@@ -105,6 +105,18 @@ def check_tasks(recipe: Recipe, dataset: str) -> None:
             )
 
 
+def check_maps(recipe: Recipe) -> None:
+    """Raises ConfigError for an augmentation that weighs maps by class weights, where a neck lies between the two."""
+    reader = next(filter(None, map(_reader_of_maps, recipe.stages)), None)
+    if reader is not None and recipe.backbone.arguments.get("neck") is not None:
+        raise ConfigError(f"{reader.origin} needs a class weight for each channel of the maps; set network.neck=null")
+
+
+def _reader_of_maps(stage: Stage) -> Bound[parts.Augment] | None:
+    augments = [part for stream in stage.streams.values() for part in (stream.augments or {}).values()]
+    return next((part for part in augments if part.target.maps), None)
+
+
 def check_trained(last: Stage) -> None:
     """Raises ConfigError for a classifier that predicts without training: no term of the last stage reads its logits."""
     loss = last.terms["classification"][1] if "classification" in last.terms else None
@@ -133,8 +145,7 @@ def _check_inside(stage: Stage, first: Stage) -> None:
                 f"{part.origin} acts at {lost[0]}, which lies inside the branches of {network.origin}; drop one of them, or "
                 f"set {part.path}.points=[{','.join(point for point in given if point not in lost)}]"
             )
-    augments = [part for stream in stage.streams.values() for part in (stream.augments or {}).values()]
-    reader = next((part for part in augments if part.target.maps), None)
+    reader = _reader_of_maps(stage)
     if reader is not None and places == [INPUTS, "features"]:
         raise ConfigError(f"{reader.origin} reads maps, which {network.origin or network.path} does not show; drop one of them")
     if mixer is not None and stage.update.wants("outer"):

@@ -22,6 +22,7 @@ from ltrun.metrics import SINGLE_LABEL
 from ltrun.optimizer.base import Optimizer
 from ltrun.recipe.checks import (
     balanced_twice,
+    check_maps,
     check_name,
     check_posthoc,
     check_stage,
@@ -61,6 +62,7 @@ def recipe_of(config: Mapping[str, Any], choices: Mapping[str, str], plugins: Se
     for stage, known in zip(recipe.stages, provided, strict=True):
         check_stage(stage, recipe.stages[0], known)
     check_tasks(recipe, choices.get("dataset", ""))
+    check_maps(recipe)
     check_trained(recipe.stages[-1])
     check_posthoc(recipe, provided[-1])
     warnings = [*balanced_twice(recipe), *too_short(recipe), *pretrained_otherwise(recipe, prepare)]

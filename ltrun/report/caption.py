@@ -19,7 +19,7 @@ def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str
         what += f": mean ± standard deviation (n - 1 in the denominator) over {over}"
     if measure.cost:
         return ". ".join([what, *_machines(records)]) + "."
-    groups = [*_shot_groups(table, records), *_absent(table, records)]
+    groups = [*_shot_groups(table, records), *_absent(table, records), *_labelled(table, records), *_shifted(table, records)]
     return ". ".join([what, *groups, *_models(records), *_devices(records), *_sizes(records)]) + "."
 
 
@@ -70,6 +70,23 @@ def _absent(table: Table, records: list[RunRecord]) -> Iterator[str]:
     for absent, classes in sorted({(each.count(0), len(each)) for split in splits if (each := split.get(POSITIVES))}):
         if rule and absent:
             yield f"Classes without an image in the {table.split} split: {absent:,} of {classes:,}, {rule}"
+
+
+def _labelled(table: Table, records: list[RunRecord]) -> Iterator[str]:
+    """Yields the shares of the test images that are of each shot group, beside the shares of the predictions."""
+    kept = (record.predictors[record.headline]["splits"].get(table.split, {}).get("labelled") for record in records)
+    if table.measure.name == "predicted" and (shares := next(filter(None, kept), None)):
+        told = (f"{100 * share:.1f} {group}" for group, share in shares.items() if share is not None)
+        yield f"Of the test images (%): {', '.join(told)}"
+
+
+def _shifted(table: Table, records: list[RunRecord]) -> Iterator[str]:
+    """Yields how the test sets of other class distributions are drawn."""
+    kept = (record.predictors[record.headline]["splits"].get(table.split, {}).get("shifted") for record in records)
+    if table.measure.name == "shifts" and (sets := next(filter(None, kept), None)):
+        yield "F-r: the class with most training images has r times the test images of the class with fewest; B-r: the reverse"
+        uniform = "the whole test split" if sets["equal"] else "as many as the smallest class has, because classes differ"
+        yield f"Uni: {sets['each']} images of each class, {uniform}"
 
 
 def _models(records: list[RunRecord]) -> Iterator[str]:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from ltrun.metrics import BALANCED, COST, GROUPS, SINGLE_LABEL, is_number
 from ltrun.report.group import tables
 from ltrun.report.measure import Measure
-from ltrun.report.statistics import interval
 from ltrun.report.table import Cell, Row, Table
 from ltrun.results.record import RunRecord
+from ltrun.statistics.means import interval
 
 SPLIT = "val"  # classes count alike: validation images may be as long-tailed as training images
 SECONDS = next(metric for metric in COST if metric.name == "seconds")

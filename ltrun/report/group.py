@@ -52,9 +52,10 @@ def tables(
     whole = any(key.partition(".")[0] == "dataset" for key in by)  # the rows of one table then have different data
     for title, task, members, told in _by_data(scopes, whole):
         heads, groups, notes = _by_keys(members, by, names) if by else by_configuration(members, names)
-        rows = tuple(row for group in groups if (row := _row(group, measured[task], split)))
+        measure = measured[task].fitting(members, split)
+        rows = tuple(row for group in groups if (row := _row(group, measure, split)))
         if rows:
-            table = Table(title, heads, rows, measured[task], split, (), "", _heading(title, members[0].dataset, data_sets))
+            table = Table(title, heads, rows, measure, split, (), "", _heading(title, members[0].dataset, data_sets))
             saw = [SAW_TEST] if any(row.saw_test for row in rows) else []
             notes = [*told, *notes, *saw, *notes_on_the_best(table)]
             made.append(replace(table, caption=caption_of(table, members, by), notes=tuple(notes)))

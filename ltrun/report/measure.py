@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from ltrun.errors import MOST_NAMES, ConfigError, nearest
-from ltrun.metrics import COST, GROUPS, TASKS, Metric, is_number
+from ltrun.metrics import COST, GROUPS, SETS, STORED, TASKS, Metric, is_number
 from ltrun.results.record import RunRecord
 
 
@@ -46,13 +46,21 @@ class Measure:
     def percent(self) -> bool:
         return all(metric.percent for metric in self.metrics)
 
+    def fitting(self, records: Sequence[RunRecord], split: str) -> Measure:
+        """Returns the measure without metrics of a set that none of the records has: a data set allows some test sets only."""
+        if self.name not in SETS:
+            return self
+        there = set().union(*(p["splits"].get(split, {}) for record in records for p in record.predictors.values()))
+        return replace(self, metrics=_those(self.metrics, there) or self.metrics)
+
 
 def measure_of(records: Sequence[RunRecord], name: str) -> Measure:
     """Returns the measure of a name in these records. Raises ConfigError for a name that no record has."""
     offered = measures(records)
     if name in offered:
         return offered[name]
-    near = nearest(name, offered)
+    computed = {metric.name for task in {record.task for record in records} for metric in STORED[task]}
+    near = nearest(name, {**offered, **dict.fromkeys([*computed, *SETS])})
     hint = f"; did you mean '{near}'? The" if near else "; the"
     raise ConfigError(f"no run has a metric '{name}'{hint} runs have {', '.join(list(offered)[:MOST_NAMES])}")
 
@@ -61,14 +69,21 @@ def measures(records: Sequence[RunRecord]) -> dict[str, Measure]:
     """Returns name -> measure for these records: declared metrics in their order, costs, and every other number by its name."""
     splits = [metrics for record in records for p in record.predictors.values() for metrics in p["splits"].values()]
     there = set().union(*splits)
-    declared = [metric for task in dict.fromkeys(record.task for record in records) for metric in TASKS[task]]
+    tasks = list(dict.fromkeys(record.task for record in records))
+    declared = [metric for task in tasks for metric in (*TASKS[task], *STORED[task])]
     shown = {metric.name: Measure.of(metric) for metric in declared if metric.name in there}
+    of_sets = {name: Measure(name, title, kept) for name, (title, some) in SETS.items() if (kept := _those(some, there))}
     costs = {"cost": Measure("cost", "Cost of training", COST, cost=True)}
     costs |= {metric.name: Measure.of(metric, cost=True) for metric in COST}
-    known = shown | costs
+    known = shown | of_sets | costs
     told = {*known, *GROUPS, *(key for metric in declared for key in metric.columns), "images", "classes"}
+    told |= {metric.name for measure in of_sets.values() for metric in measure.metrics}
     others = (name for name in sorted(there - told) if any(is_number(m.get(name)) for m in splits))
     return known | {name: Measure.of(undeclared(name)) for name in others}
+
+
+def _those(metrics: Sequence[Metric], there: set[str]) -> tuple[Metric, ...]:
+    return tuple(metric for metric in metrics if metric.name in there)
 
 
 def undeclared(name: str) -> Metric:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from ltrun.metrics import is_number
 from ltrun.report.measure import Column, Measure
-from ltrun.report.statistics import Better, Sample, Verdict, verdict
 from ltrun.results.record import RunRecord
+from ltrun.statistics.means import Better, Sample, Verdict, verdict
 
 Mark = Literal["best", "second", ""]  # of a number in a column
 DAGGER = "†"

@@ -155,6 +155,11 @@ def reset(folder: Path) -> None:
     drop_aside(folder)
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a forced run, for which `set_aside` made room, has checkpoints of its own."""
+    return (folder / MANIFEST).exists() and not (folder / f"{MANIFEST}{ASIDE}").exists()
+
+
 def drop_aside(folder: Path) -> None:
     for name in (MANIFEST, RESULT):
         (folder / f"{name}{ASIDE}").unlink(missing_ok=True)

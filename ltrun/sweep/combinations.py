@@ -4,11 +4,50 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 
 from ltrun.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Numbers to search, from low to high. log: whether ratios count alike. whole: whether only whole ones are proposed."""
+
+    word: str
+    low: float
+    high: float
+    log: bool
+    whole: bool
+
+
+def space_of(words: Sequence[str]) -> tuple[list[str], list[list[str]], dict[str, list[str] | Interval]]:
+    """Returns the words of every run of a search, those of each seed, and key -> the values to search.
+
+    Raises Hydra's errors for unreadable words, and ConfigError for an option that does not exist or a key without values.
+    """
+    fixed: list[str] = []
+    seeds: list[str] = []
+    space: dict[str, list[str] | Interval] = {}
+    for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(words)):
+        key, word = override.get_key_element(), str(override.input_line)
+        if not override.is_sweep_override():
+            fixed.append(word)
+        elif override.is_interval_sweep():
+            found = cast(IntervalSweep, override.value())
+            low, high = found.start, found.end
+            assert low is not None and high is not None
+            whole = isinstance(low, int) and isinstance(high, int)
+            space[key] = Interval(word, low, high, "log" in found.tags, whole)
+        elif key == "seed":
+            seeds.append(word)
+        else:
+            space[key] = [line.partition("=")[2] for (line,) in combinations([word])]
+    return fixed, combinations(seeds), space
 
 
 def combinations(words: Sequence[str]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -39,6 +40,16 @@ def outcome_of(job: Job, unfinished: str = STOPPED) -> Outcome:
     if (job.folder / RESULT).exists():
         return Outcome(job.title, job.folder, "done")
     return Outcome(job.title, job.folder, "unfinished", unfinished)
+
+
+def cause_of_death(code: int | None) -> str:
+    """Returns why a job has no result whose process ended with an exit code, or by the signal that is its negative."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+        reason = f"its process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
+    else:
+        reason = f"its process ended with exit code {code}"
+    return f"{reason}; {GOES_ON}"
 
 
 def forget(job: Job) -> None:

@@ -14,11 +14,15 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
 from ltrun.config.job import Job
-from ltrun.machine import end, end_with_parent
+from ltrun.machine import STOPS, end, end_with_parent
 from ltrun.sweep.messages import Ended, LogRelay, Message, Relay
-from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, attempt, outcome_of
+from ltrun.sweep.outcome import STOPPED, Outcome, attempt, cause_of_death, outcome_of
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.server import CONTEXT
+
+
+def nothing() -> None:
+    """Readies a process that needs nothing before its first job."""
 
 
 @dataclass
@@ -39,10 +43,22 @@ class Worker:
 
 
 class Pool:
-    """Trains `size` jobs at once, `lanes` of them in each process. Leaving the context stops running jobs."""
+    """Trains `size` jobs at once, `lanes` of them in each process. Leaving the context stops running jobs.
 
-    def __init__(self, size: int, lanes: int, overview: Overview, note: Callable[[Outcome], None]):
+    at_once: number of jobs that share a device; `size` unless given. ready: what a process does before its first job.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        lanes: int,
+        overview: Overview,
+        note: Callable[[Outcome], None],
+        at_once: int | None = None,
+        ready: Callable[[], None] = nothing,
+    ) -> None:
         self.size, self.lanes, self.overview, self.note = size, lanes, overview, note
+        self.at_once, self.ready = size if at_once is None else at_once, ready
         self.waiting: deque[Job] = deque()
         self.running: list[Worker] = []
 
@@ -81,7 +97,7 @@ class Pool:
 
     def _start(self) -> Worker:
         ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=_work, args=(theirs, self.size))
+        process = CONTEXT.Process(target=_work, args=(theirs, self.at_once, self.ready))
         process.start()
         theirs.close()  # from now on the channel ends when the process ends
         self.running.append(Worker(process, ours))
@@ -114,7 +130,7 @@ class Pool:
         worker.channel.close()
         self.running.remove(worker)
         for job in worker.jobs.values():
-            self._end(job, _cause_of_death(worker.process.exitcode))
+            self._end(job, cause_of_death(worker.process.exitcode))
 
     def _end(self, job: Job, unfinished: str) -> Outcome:
         outcome = outcome_of(job, unfinished)
@@ -123,16 +139,7 @@ class Pool:
         return outcome
 
 
-def _cause_of_death(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
-        reason = f"its process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
-    else:
-        reason = f"its process ended with exit code {code}"
-    return f"{reason}; {GOES_ON}"
-
-
-def _work(channel: Connection, at_once: int) -> None:
+def _work(channel: Connection, at_once: int, ready: Callable[[], None] = nothing) -> None:
     """Main function of a process of the pool: trains each job that it receives in a thread named by the job's folder."""
     end_with_parent()
     import torch
@@ -142,12 +149,15 @@ def _work(channel: Connection, at_once: int) -> None:
     from ltrun.engine.turns import Turns
 
     def leave(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
         rescue_all()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, leave)
+    for number in STOPS:
+        signal.signal(number, leave)
+    ready()
     torch.set_num_threads(1)  # the run itself sets runtime.threads, if given
     turns, sending = Turns(), threading.Lock()
 

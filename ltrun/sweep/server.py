@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from typing import Any
 
 from ltrun.machine import shorten_sockets
 
@@ -19,15 +20,20 @@ SERVER = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # the server must not 
 
 def has_cuda() -> bool:
     """Whether a GPU is available. Asks a new process, because neither this one nor the fork server may initialise CUDA."""
+    return bool(answer_of(_tell_cuda))
+
+
+def answer_of(tell: Callable[[Connection], None]) -> Any:
+    """Returns what a function sends when a new process calls it with a channel; None if that process dies."""
     ours, theirs = CONTEXT.Pipe(duplex=False)
     start_server()
-    process = CONTEXT.Process(target=_tell_cuda, args=(theirs,))
+    process = CONTEXT.Process(target=tell, args=(theirs,))
     process.start()
     theirs.close()
     try:
-        return bool(ours.recv())
+        return ours.recv()
     except EOFError:
-        return False
+        return None
     finally:
         process.join()
 

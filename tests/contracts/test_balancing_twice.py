@@ -87,7 +87,8 @@ def test_every_option_that_uses_the_counts_or_is_named_balanced_says_that_it_bal
         },
         "posthoc": {
             "none", "ncm", "tau_norm", "tau_norm_sweep", "tde", "tde_sweep", "sade_aggregation", "sade_aggregation_jitter",
-            "meta_model_net", "knn", "knn_sweep", "ncm_variants", "thresholds",
+            "meta_model_net", "knn", "knn_sweep", "ncm_variants", "temperature_scaling",
+            "thresholds",
         },
     }  # fmt: skip
     for slot, names in leaves_it.items():

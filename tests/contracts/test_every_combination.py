@@ -146,7 +146,7 @@ def _inside_the_network(loss: Mapping[str, str], several: set[str], ensemble: st
 
 def test_every_combination_of_losses_mixes_experts_and_stages_binds_or_names_both_slots() -> None:
     bindable = 0
-    for loss, augmentation, ensemble, decoupling in drawn([*product(LOSSES, MIXES, ENSEMBLES, DECOUPLINGS)], 6_000):
+    for loss, augmentation, ensemble, decoupling in drawn([*product(LOSSES, MIXES, ENSEMBLES, DECOUPLINGS)], 2_000):
         picked = {**loss, "augmentation": augmentation, "ensemble": ensemble, "decoupling": decoupling}
         expected = senseless(loss, augmentation, ensemble, decoupling)
         try:
@@ -162,7 +162,7 @@ def test_every_combination_of_losses_mixes_experts_and_stages_binds_or_names_bot
         else:
             assert not expected, f"{picked} makes no sense and binds"
             bindable += 1
-    assert bindable > 500
+    assert bindable > 150
 
 
 WITHOUT_COMPANION = {"decoupling=ride_routing", "decoupling=shike"}  # need an ensemble of their own

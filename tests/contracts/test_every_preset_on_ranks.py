@@ -35,7 +35,7 @@ def faults(preset: str, found: Findings) -> list[str]:
 
 def test_every_preset_on_two_ranks(tmp_path: Path) -> None:
     """The last batch of an epoch has 6 rows, three for each rank."""
-    presets = dict.fromkeys([*drawn(METHODS, 22), *presets_of(MULTI_LABEL, 4)])
+    presets = dict.fromkeys([*drawn(METHODS, 10), *drawn(presets_of(MULTI_LABEL, 4), 5)])
     ranks = findings([*presets], 2, 32, tmp_path)
     assert [fault for rank in ranks for preset, found in rank.items() for fault in faults(preset, found)] == []
 

@@ -22,7 +22,7 @@ def test_presets_for_both_tasks_end_bit_equal_on_scenes_too(method: str, tmp_pat
     resumes(bound(small(composed(*f"method={method}".split()))), tmp_path)
 
 
-@pytest.mark.parametrize("method", drawn(METHODS, 40))
+@pytest.mark.parametrize("method", drawn(METHODS, 16))
 def test_two_seeds_give_two_different_runs(method: str, tmp_path: Path) -> None:
     """The test above shows that one seed gives one run."""
     follows_its_seed(bound(small(composed(f"method={method}"), epochs=1)), tmp_path)

@@ -47,7 +47,7 @@ WORDS = [(f"method={method}",) for method in METHODS] + [
 SCENES = [tuple(f"method={preset}".split()) for preset in presets_of(MULTI_LABEL, 4)]
 
 
-@pytest.mark.parametrize("words", dict.fromkeys([*drawn(WORDS, 22), *drawn(SCENES, 8)]), ids=" ".join)
+@pytest.mark.parametrize("words", dict.fromkeys([*drawn(WORDS, 12), *drawn(SCENES, 4)]), ids=" ".join)
 def test_every_preset_gives_the_same_bits_on_the_device_and_the_host(words: tuple[str, ...], tmp_path: Path) -> None:
     """In six epochs full and last batches are captured and replayed; no step waits for the device and none warns."""
     device_has_the_bits_of_the_host(bound(small(composed(*words), epochs=EPOCHS)), tmp_path)

@@ -27,7 +27,7 @@ DOOR = {  # may import OmegaConf or Hydra
 FLOORS = [  # from the ground up; a module imports from its own floor's package and from the floors below
     {"types", "targets", "errors", "metrics", "taxonomy", "machine", "streams"},
     {"backbone", "cuts", "descent", "evidence"},
-    {"parts", "numerics", "results"},
+    {"parts", "numerics", "results", "statistics", "evaluation"},
     {"loss", "kernels"},
     {"config", "data", "tasks", "report", *FAMILIES},
     {"recipe"},
@@ -189,6 +189,7 @@ def loaded(*argv: str, cwd: Path) -> set[str]:
         (["completion", "bash"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["completion", "words", "--", "margin=ld"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
         (["report", "{recorded}"], HEAVY | {"hydra", "omegaconf"}),
+        (["compare", "erm", "{recorded}"], HEAVY | {"hydra", "omegaconf", "PIL", "pandas"}),
         (["errors", "{recorded}"], HEAVY | {"hydra", "omegaconf", "PIL"}),
         (["status", "{recorded}"], HEAVY | {"hydra", "omegaconf", "pandas", "numpy", "rich"}),
     ],
@@ -199,7 +200,7 @@ def test_quick_commands_import_nothing_heavy(argv: list[str], avoids: set[str], 
         folder = tmp_path / "outputs" / "digits_lt" / "erm" / "01234567" / "seed0"
         _record().save(folder)
         np.savez(folder / "predictions.npz", test_labels=[0, 0, 1, 1], test_scores_plain=np.eye(2)[[0, 1, 1, 0]])
-        argv = [argv[0], str(tmp_path / "outputs")]
+        argv = [str(tmp_path / "outputs") if word == "{recorded}" else word for word in argv]
     assert loaded(*argv, cwd=tmp_path) & avoids == set()
 
 

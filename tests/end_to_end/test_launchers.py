@@ -69,7 +69,7 @@ def test_a_sweep_ignores_later_edits_of_its_option_files(launcher: str, ltrun: R
 
     here = jobs.train_here
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("jobs", "launch"):
+        for module in ("jobs", "launchers.one"):
             patch.setattr(f"ltrun.sweep.{module}.train_here", rewriting)
         done = ltrun("-m", launcher, "--config-dir", str(tmp_path / "conf"), "optimizer=mine", "seed=0,1", *SHORT)
     assert done.returncode == 0, done.stderr
@@ -85,7 +85,7 @@ def test_a_forced_sweep_that_fails_reports_no_old_results(ltrun: Run, tmp_path: 
         def lost(job: Job) -> Outcome:
             raise OSError("the node is gone\nfor good")
 
-        patch.setattr("ltrun.sweep.launch.train_here", lost)
+        patch.setattr("ltrun.sweep.launchers.one.train_here", lost)
         done = ltrun(*sweep, "force=true")
     assert done.returncode == 1 and not list(tmp_path.rglob("result.json"))
     assert "ltrun: the launcher stopped: OSError: the node is gone\n" in done.stderr
@@ -104,7 +104,7 @@ def test_an_interrupted_launched_sweep_prints_the_table_of_finished_jobs(ltrun: 
 
     here = jobs.train_here
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ltrun.sweep.launch.train_here", interrupted)
+        patch.setattr("ltrun.sweep.launchers.one.train_here", interrupted)
         done = ltrun(*BASIC, "seed=0,1,2", *SHORT, "epochs=1")
     assert done.returncode == 130
     assert "Method" in done.stdout and "interrupted; nothing finished is lost" in done.stdout and "failed" not in done.stderr
@@ -141,7 +141,7 @@ def test_a_refused_run_leaves_no_folder_and_a_refused_job_leaves_an_error_log(lt
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("-m", "hydra/sweeper=optuna"), "hydra/sweeper=optuna: ltrun itself composes the jobs of a sweep"),
+        (("-m", "hydra/sweeper=ax"), "hydra/sweeper=ax: ltrun itself composes the jobs of a sweep"),
         (("-m", "hydra/launcher=joblip"), "hydra/launcher: Hydra has no 'joblip'"),
         (("--run",), "--run: a run is trained without this flag"),
     ],

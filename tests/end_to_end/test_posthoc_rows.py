@@ -62,6 +62,26 @@ def test_an_incompatible_combination_is_refused(ltrun: Run, arguments: tuple[str
     assert all(word in sentence for word in words), sentence
 
 
+def test_temperature_scaling_is_a_row_with_better_calibration_and_the_same_predictions(ltrun: Run, tmp_path: Path) -> None:
+    sentence = refused(ltrun("posthoc=temperature_scaling", *SHORT))
+    assert "posthoc=temperature_scaling" in sentence and "dataset.validation_per_class" in sentence
+    words = (
+        "method=ldam_drw",
+        "posthoc=temperature_scaling",
+        "dataset=digits_lt",
+        "dataset.validation_per_class=10",
+        "epochs=6",
+    )
+    done = ltrun(*words)
+    assert done.returncode == 0, done.stderr
+    rows = predictors(tmp_path)
+    plain, scaled = (rows[name]["splits"]["test"] for name in ("plain", "temperature_scaling"))
+    assert rows["temperature_scaling"]["sees"] == ["val"] and scaled["per_class"] == plain["per_class"]
+    assert scaled["ece"] < plain["ece"]
+    report = ltrun("report", "outputs", "--metric", "ece")
+    assert report.returncode == 0 and "temperature_scaling" in report.stdout
+
+
 def test_uno_ic_flattening_sees_the_validation_split(ltrun: Run, tmp_path: Path) -> None:
     done = ltrun("posthoc=[uno_ic,uno_ic_flattened]", "dataset.validation_per_class=10", *SHORT)
     assert done.returncode == 0, done.stderr

@@ -55,7 +55,7 @@ def epochs(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_the_reproduction_resumes_after_a_kill_and_trains_nothing_twice(tmp_path: Path) -> None:
-    words = ["--seeds", "0", "epochs=40", "evaluation.every=20", "runtime.checkpoint_seconds=0"]
+    words = ["--seeds", "0", "epochs=16", "evaluation.every=8", "runtime.checkpoint_seconds=0"]
     killed = reproduce(tmp_path, *words)
     trains = training(killed)
     while epochs(tmp_path) < 2:
@@ -67,8 +67,8 @@ def test_the_reproduction_resumes_after_a_kill_and_trains_nothing_twice(tmp_path
     assert not (tmp_path / "into" / "reproduction.json").exists()
     out = said(reproduce(tmp_path, *words))
     assert "2 trainings are missing" in out and "2 of 2 trainings are done" in out
-    assert epochs(tmp_path) == 80, "epochs before the kill must not be trained again"
-    assert [run.stages[0]["epochs"] for run in Records(tmp_path / "into" / "reproduction.json").runs()] == [40, 40]
+    assert epochs(tmp_path) == 32, "epochs before the kill must not be trained again"
+    assert [run.stages[0]["epochs"] for run in Records(tmp_path / "into" / "reproduction.json").runs()] == [16, 16]
     assert "| erm | " in (tmp_path / "into" / "reproduction.md").read_text()
     assert (tmp_path / "into" / "methods.md").read_text().count("<br>`erm` |") == 1, "methods.md comes from the same records"
 

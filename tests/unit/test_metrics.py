@@ -18,7 +18,7 @@ from ltrun.metrics import COST, GROUPS, SINGLE_LABEL, TASKS, Metric, Shots, is_n
 PACKAGE = Path(ltrun.__file__).parent
 DECLARED = {key for metrics in TASKS.values() for metric in metrics for key in metric.columns}
 COMMON = {"error"}  # also the name of an action of Python's warnings and of a log level
-COMPUTED = {"metrics.py", "tasks/single_label.py", "tasks/multi_label.py"}
+COMPUTED = {"metrics.py", "tasks/single_label.py", "tasks/multi_label.py", "evaluation/stored.py"}
 OWN = {  # the accuracy of a class during training: a part's buffer or argument, not a metric of a run
     ("reweighting/class_difficulty_balanced.py", "accuracy"),
     ("resampling/class_difficulty.py", "accuracy"),

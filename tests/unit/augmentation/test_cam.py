@@ -192,3 +192,9 @@ def test_a_momentum_network_shows_the_maps_of_its_backbone(tmp_path: Path) -> No
     images = digits()[0].images[:2]
     features = network.eval().predict(made.context.prepare(images)).need("features")
     assert torch.allclose(run.maps(images).mean(dim=(2, 3)), features, atol=1e-6)
+
+
+def test_a_neck_between_the_maps_and_the_class_weights_is_refused() -> None:
+    words = ("dataset=imagenet_lt", "decoupling=cam", "network=resnet50_neck")
+    assert "set network.neck=null" in refused(composed(*words))
+    assert bound(changed(composed(*words), network__neck=None)).backbone.arguments["neck"] is None

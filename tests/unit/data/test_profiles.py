@@ -247,12 +247,12 @@ def test_too_large_a_validation_split_names_the_class() -> None:
         LongTail("as_is", 1, 5).split(labels, NAMES[:3])
 
 
-def test_splitting_many_classes_is_quick() -> None:
-    """As many images and classes as iNaturalist 2018."""
+def test_splitting_many_classes_takes_no_pass_over_all_images_for_each() -> None:
+    """As many images and classes as iNaturalist 2018. The seconds are those of this process, whatever else the machine does."""
     labels = np.random.RandomState(0).randint(0, 8142, 437_513)
-    begun = time.perf_counter()
+    begun = time.process_time()
     LongTail("exponential", 5).split(labels, [str(c) for c in range(8142)])
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 @pytest.mark.parametrize("profile", ["exponential", "step", "pareto"])

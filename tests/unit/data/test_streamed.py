@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data._utils import worker as of_torch
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ltrun.data import ImageFolder, Resident, Splits, Streamed
@@ -146,7 +147,8 @@ def test_full_shared_memory_is_a_sentence_and_not_an_endless_wait(photos: Path, 
         list(decoded(sorted(photos.rglob("*.png")), Decoding(16), 3, 4, workers=2))
 
 
-def test_workers_end_when_their_parent_is_killed(photos: Path) -> None:
+def test_workers_end_when_their_parent_is_killed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_torch, "MP_STATUS_CHECK_INTERVAL", 300.0)  # seconds after which DataLoader itself ends them
     ours, theirs = multiprocessing.Pipe(duplex=False)
 
     def read_and_die() -> None:
@@ -162,7 +164,7 @@ def test_workers_end_when_their_parent_is_killed(photos: Path) -> None:
     workers = ours.recv()
     process.join()
     assert len(workers) == 4
-    deadline = time.monotonic() + 4  # DataLoader itself needs five seconds
+    deadline = time.monotonic() + 100
     while any(map(alive, workers)):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -132,7 +132,7 @@ def test_a_terminated_rank_tells_the_reason_that_another_left(watches: Watches) 
         first.leave(Terminated())
 
 
-def test_a_refused_rank_waits_until_rank_0_is_refused_as_well(watches: Watches) -> None:
+def test_a_refused_rank_waits_until_rank_0_is_refused_as_well(watches: Watches, monkeypatch: pytest.MonkeyPatch) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     first, second = watches(2)
     begun = time.monotonic()
@@ -143,9 +143,10 @@ def test_a_refused_rank_waits_until_rank_0_is_refused_as_well(watches: Watches) 
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN  # torchrun would end it before it has spoken
     finally:
         signal.signal(signal.SIGTERM, handler)
+    monkeypatch.setattr(group, "SETTLING", 100.0)
     begun = time.monotonic()
     second.leave(ConfigError("no such key"))
-    assert time.monotonic() - begun < 0.3
+    assert time.monotonic() - begun < 100
 
 
 def test_a_job_that_fails_on_every_rank_is_left_by_rank_0(watches: Watches) -> None:

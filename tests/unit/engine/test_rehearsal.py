@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ltrun.config.job import Job
-from ltrun.engine.rehearsal import check, rehearse
+from ltrun.engine.rehearsal import check, refuse_without_validation, rehearse
 from ltrun.engine.trainer import Trainer
 from ltrun.errors import ConfigError, LtrunError, TrainingError
 from ltrun.parts import Adjust, Augment, Backbone, Head, Mixer, PostHoc, Sampler, Term, Weigh
@@ -55,7 +55,7 @@ def rehearsed(folder: Path, *overrides: str, **changes: Any) -> Trainer:
         ((), {"network__width": 1e30}, "network: ltrun.network.ResNetCIFAR does not fit into memory; lower"),
         (("classifier=causal",), {"classifier__head__num_heads": 7}, "num_heads must divide"),
         ((), {"selection": "best_val", "dataset__root": "/no/such"}, "selection=best_val needs a validation split"),
-        (("posthoc=uno_ic_flattened",), {}, "posthoc=uno_ic_flattened needs a validation split"),
+        (("posthoc=uno_ic_flattened",), {}, "needs a validation split; set dataset.validation_per_class above 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -74,6 +74,12 @@ def test_a_list_with_one_value_per_class_passes_before_the_number_of_classes_is_
         check(job(changed(composed("posthoc=pc_softmax"), posthoc__predictors__pc_softmax__target=target)))
     with pytest.raises(ConfigError, match=r"target must hold"):
         check(job(changed(composed("posthoc=pc_softmax"), posthoc__predictors__pc_softmax__target=[-1.0, 2.0])))
+
+
+def test_photographs_without_validation_are_told_their_own_key() -> None:
+    made = composed("dataset=voc_lt", "posthoc=thresholds", "network=resnet32")
+    with pytest.raises(ConfigError, match=r"thresholds needs a validation split; set dataset\.validation, such as 0\.2"):
+        refuse_without_validation(job(made).settings, mine(made))
 
 
 class Particular(Adjust):

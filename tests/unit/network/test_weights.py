@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 import socket
-import time
 import urllib.request
 from collections.abc import Callable
 from io import BytesIO
@@ -151,11 +150,9 @@ def test_a_file_with_the_digits_of_another_is_refused(hub: Path) -> None:
 
 
 @pytest.mark.parametrize("download", [False, True])
-def test_missing_weights_are_one_sentence_at_once_without_a_network(hub: Path, download: bool) -> None:
-    begun = time.monotonic()
+def test_missing_weights_are_one_sentence_without_a_network(hub: Path, download: bool) -> None:
     with pytest.raises(ConfigError) as raised:
         loaded(depth=152, weights="IMAGENET1K_V1", download=download)
-    assert time.monotonic() - begun < 3
     said = str(raised.value)
     assert said.startswith("network.weights: ") and "\n" not in said
     assert all(words in said for words in ("resnet152-394f9c45.pth", str(hub), "https://", "network.weights=PATH"))

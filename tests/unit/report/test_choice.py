@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from ltrun.report.choice import choice, with_costs
-from ltrun.report.statistics import interval
 from ltrun.results.record import RunRecord
+from ltrun.statistics.means import interval
 from tests.support.recorded import record
 
 Values = tuple[float, float, float]  # macro, many, few

@@ -5,7 +5,6 @@ import io
 import re
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,24 +93,24 @@ def test_misspelt_keys_get_the_nearest_name(outputs: Path, capsys: Capture, word
 
 def test_an_unknown_metric_gets_the_list_of_what_the_runs_have(outputs: Path, capsys: Capture) -> None:
     run = record("crt")
-    run.predictors["plain"]["splits"]["test"] |= {"auroc": 0.9, "confusion": [[1, 2], [3, 4]]}
+    run.predictors["plain"]["splits"]["test"] |= {"auprc": 0.9, "confusion": [[1, 2], [3, 4]]}
     run.save(outputs / "other")
     assert main([str(outputs), "--metric", "xyzzy"]) == 1
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert "no run has a metric 'xyzzy'; the runs have accuracy, error, macro, ece, cost, " in err
-    assert ", auroc\n" in err and "confusion" not in err and "images," not in err
+    assert ", auprc\n" in err and "confusion" not in err and "images," not in err
 
 
 def test_a_metric_of_another_version_is_shown_unscaled(outputs: Path, capsys: Capture) -> None:
     for seed, value in ((0, 0.25), (1, 0.75)):
         run = record("crt", seed)
-        run.predictors["plain"]["splits"]["test"]["auroc"] = value
+        run.predictors["plain"]["splits"]["test"]["auprc"] = value
         run.save(outputs / f"other{seed}")
-    assert main([str(outputs), "--metric", "auroc", "--markdown"]) == 0
+    assert main([str(outputs), "--metric", "auprc", "--markdown"]) == 0
     out = capsys.readouterr().out
-    assert "| Method | auroc | n |" in out and "| cRT | 0.500 ± 0.354 | 2 |" in out and "| ERM | \N{EN DASH} | 2 |" in out
-    assert "auroc on the test split: mean" in out and "%" not in out and "**" not in out
+    assert "| Method | auprc | n |" in out and "| cRT | 0.500 ± 0.354 | 2 |" in out and "| ERM | \N{EN DASH} | 2 |" in out
+    assert "auprc on the test split: mean" in out and "%" not in out and "**" not in out
 
 
 @pytest.mark.parametrize("name", ["ece", "macro"])
@@ -207,14 +206,12 @@ def test_a_sweep_without_finished_runs_ends_without_a_table(tmp_path: Path, caps
     assert "2 failed:" in err
 
 
-def test_imports_nothing_heavy_and_starts_at_once(outputs: Path) -> None:
+def test_imports_nothing_heavy(outputs: Path) -> None:
     heavy = "{'torch', 'torchvision', 'sklearn', 'hydra', 'omegaconf', 'pandas', 'numpy', 'matplotlib'}"
     code = "import sys; from ltrun.commands.report import main; main(sys.argv[1:]); "
     code += f"print(sorted({heavy} & sys.modules.keys()), file=sys.stderr)"
-    began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, str(outputs)], check=True, capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
-    assert time.perf_counter() - began < 5
 
 
 def test_a_reader_that_stops_early_is_no_error(outputs: Path) -> None:

@@ -61,7 +61,7 @@ def test_overrides_of_hydra_are_separated_from_overrides_of_a_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["hydra/sweeper=optuna", "+hydra/sweeper=basic_", "hydra.sweeper.params.seed=1", "hydra.sweeper=null"]
+    "word", ["hydra/sweeper=ax", "+hydra/sweeper=basic_", "hydra.sweeper.params.seed=1", "hydra.sweeper=null"]
 )
 def test_another_sweeper_is_refused(word: str) -> None:
     with pytest.raises(ConfigError, match="ltrun itself composes the jobs of a sweep"):

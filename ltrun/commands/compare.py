@@ -1,0 +1,85 @@
+"""`ltrun compare`: whether one row of the tables is better than another, with an interval and a test."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ltrun.errors import ConfigError, LtrunError
+from ltrun.report.collect import DEFAULT, places
+from ltrun.report.differences import MEASURED, Comparer, Comparison, check_metric
+from ltrun.report.render.common import plain
+from ltrun.report.render.differences import as_json, explained, lines
+from ltrun.report.sides import contests
+
+LEAST = 100  # resamples: fewer are no bootstrap
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints the comparison of the first row with each other on each data set that has them all; notes to standard error."""
+    asked = _parser().parse_args(argv)
+    told: list[str] = []
+    try:
+        if len(asked.rows) < 2:
+            raise ConfigError(f"name two rows or more, such as ltrun compare {asked.rows[0]} erm")
+        if asked.resamples is not None and asked.resamples < LEAST:
+            raise ConfigError(f"--resamples {asked.resamples}: name {LEAST} or more")
+        check_metric(asked.metric)
+        found, told, problems = contests(asked.rows, lambda: places(asked.folders), asked.metric, asked.dataset)
+        told += [problem.text for problem in problems if problem.kind not in ("unfinished", "failed")]
+        comparer = Comparer(asked.resamples)
+        made: list[Comparison] = []
+        refused: list[LtrunError] = []
+        for contest in found:
+            try:
+                made += comparer.compare(contest)
+            except LtrunError as error:
+                refused.append(error)
+        if not made:
+            raise refused[0]
+        told += map(str, refused)
+        _print(made, told, asked.json)
+    except LtrunError as error:
+        _complain([*told, f"ltrun: {error}"])
+        return 1
+    _complain(told)
+    return 0
+
+
+def _print(made: Sequence[Comparison], told: Sequence[str], json: bool) -> None:
+    if json:
+        sys.stdout.write(as_json(made, told))
+        return
+    for comparison in made:
+        print(*map(plain, lines(comparison)), sep="\n", end="\n\n")
+    print(*explained(made), sep="\n")
+
+
+def _complain(said: Iterable[str]) -> None:
+    for line in said:
+        print(plain(line), file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "ltrun compare",
+        description="Whether A is better than B: their difference on the same seeds and test images, with a 95%% interval.",
+    )
+    parser.add_argument(
+        "rows",
+        nargs="+",
+        metavar="ROW",
+        help="a method (erm), a row's label as ltrun report prints it, a fingerprint, or a folder of runs; erm:ncm is a "
+        "post-hoc row; the first is compared with each other",
+    )
+    parser.add_argument(
+        "--in", dest="folders", action="append", default=[], type=Path, metavar="FOLDER", help=f"of the runs; {DEFAULT}"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="this data set only; default: each that has all rows")
+    known = ", ".join(name for names in MEASURED.values() for name in names)
+    parser.add_argument("--metric", metavar="NAME", help=f"{known}; default: the first of their task")
+    parser.add_argument("--resamples", type=int, metavar="R", help="default: 10,000; 1,000 for several labels per image")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
