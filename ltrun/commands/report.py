@@ -99,7 +99,7 @@ def _page(asked: argparse.Namespace) -> int:
 
     refuse_place(asked.html)
     wanted = Asked(asked.by, asked.metric, asked.split, asked.experts)
-    paths = places(asked.paths)
+    paths = places(asked.paths, awaited=asked.watch)
     if asked.watch:
         print(f"watching {', '.join(map(str, paths))}: {asked.html} loads itself anew until all runs have ended; Ctrl-C stops")
         for found in watch(paths, asked.html, wanted):

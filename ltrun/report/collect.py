@@ -29,13 +29,13 @@ class Problem:
     text: str
 
 
-def places(named: Sequence[Path]) -> Sequence[Path]:
+def places(named: Sequence[Path], awaited: bool = False) -> Sequence[Path]:
     """Returns the paths that a command names, or else the folder of LTRUN_OUTPUTS, into which runs go. Raises LtrunError.
 
-    Paths that do not exist are refused only if none does.
+    Paths that do not exist are refused only if none does, and if they are not awaited.
     """
     paths = named or [_outputs()]
-    if not any(path.exists() for path in paths):
+    if not awaited and not any(path.exists() for path in paths):
         missing = ", ".join(map(str, paths))
         raise DataError(f"there is no {missing}: train a run with 'ltrun method=erm', or name another folder")
     return paths

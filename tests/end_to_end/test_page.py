@@ -12,6 +12,10 @@ import pytest
 from scipy import stats
 
 from ltrun.commands.report import main
+from ltrun.report.collect import collect
+from ltrun.report.page import page
+from ltrun.report.page.contents import Asked, Found
+from ltrun.report.state import states
 from tests.support.browser import MISSING, PROGRAM, Browser
 from tests.support.page_runs import COUNTS, labels_of, saved
 from tests.support.recorded import record
@@ -207,3 +211,15 @@ def test_light_dark_print_and_a_narrow_window(browser: Browser, file: Path) -> N
     browser.click(ROWS)
     assert browser.value("document.documentElement.scrollWidth") <= 400
     browser.resize(1280, 900)
+
+
+def test_a_watched_page_loads_itself_anew_and_keeps_its_place(browser: Browser, file: Path, tmp_path: Path) -> None:
+    records, _ = collect([file.parent / "runs"])
+    (tmp_path / "live.html").write_text(page(Found(records, states([file.parent / "runs"])[0]), Asked(), seconds=1))
+    browser.open(tmp_path / "live.html")
+    browser.click(row(browser, "LDAM-DRW"))
+    browser.value("window.before = true")
+    browser.wait("window.before === undefined && document.readyState === 'complete'")
+    assert browser.text(".panel h3") == "LDAM-DRW"
+    browser.click("#live")
+    assert "Paused" in browser.text("#live")

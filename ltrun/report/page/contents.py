@@ -49,7 +49,7 @@ class Found:
 def contents(found: Found, asked: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the tables, and id of a row -> its details. Raises ConfigError for an unknown metric, split or key."""
     made = tables(found.records, None, asked.split, asked.by, asked.experts)
-    if asked.metric is not None:
+    if asked.metric is not None and found.records:
         tables(found.records, asked.metric, asked.split, asked.by, asked.experts)  # raises for one that no run has
     lines = Lines()
     told: dict[str, Any] = {}

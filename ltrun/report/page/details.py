@@ -198,11 +198,12 @@ def _training(record: RunRecord) -> dict[str, Any] | None:
     metric = TASKS[record.task][0]
     losses = [[i + 1, float(f"{rows[i][1]:.4g}")] for i in range(0, len(rows), every) if isinstance(rows[i][1], (int, float))]
     evaluated: dict[str, list[list[float]]] = {}
-    for i, (_, _, evaluation) in enumerate(rows):
+    for i in range(len(rows) - 1, -1, -every):  # the last for sure
+        evaluation = rows[i][2]
         for split, found in evaluation.items() if isinstance(evaluation, Mapping) else ():
             value = found.get(metric.name) if isinstance(found, Mapping) else None
             if isinstance(value, (int, float)):
-                evaluated.setdefault(str(split), []).append([i + 1, round(metric.shown(value, metric.name), 1)])
+                evaluated.setdefault(str(split), []).insert(0, [i + 1, round(metric.shown(value, metric.name), 1)])
     starts = [[i + 1, plain(stage)] for i, (stage, _, _) in enumerate(rows) if i == 0 or rows[i - 1][0] != stage]
     return {"loss": losses, "evaluated": evaluated, "stages": starts, "epochs": len(rows)} if rows else None
 

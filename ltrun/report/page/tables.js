@@ -146,7 +146,7 @@ function section(table, at) {
 function draw() {
   const kept = document.activeElement && document.activeElement.dataset.key;
   const made = data.tables.map(section), shown = made.filter(Boolean);
-  $("tables").replaceChildren(...(shown.length ? shown : [h("p", {}, "No row fits these filters.")]));
+  $("tables").replaceChildren(...(shown.length ? shown : [h("p", {}, data.tables.length ? "No row fits these filters." : "No run has finished yet.")]));
   const rows = sum(data.tables.map((table, i) => (made[i] ? table.rows.filter((row) => matches(table, row)).length : 0)));
   $("count").textContent = `${rows.toLocaleString("en")} of ${counted(sum(data.tables.map((table) => table.rows.length)), "row")}`;
   if (kept) focusOn(kept);

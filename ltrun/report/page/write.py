@@ -44,7 +44,7 @@ def watch(paths: Sequence[Path], file: Path, asked: Asked) -> Iterator[Found]:
         found = _found(paths)
         waiting = not found.states or any(state.state in ("running", "unfinished") for state in found.states)
         now = (waiting, [(state.folder, state.state, state.epoch) for state in found.states], len(found.records))
-        if found.records and now != before:
+        if now != before:
             write_atomically(file, page(found, asked, SECONDS if waiting else None).encode())
             before = now
             yield found

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from ltrun.commands.report import main
+from ltrun.report.page.contents import Asked
+from ltrun.report.page.write import watch
 from ltrun.results.model import Trained
 from tests.support.page_runs import labels_of, saved
 
@@ -134,3 +136,35 @@ def test_contradictions_are_one_sentence(outputs: Path, capsys: Capture, flags: 
     assert main([str(outputs), *flags]) == 1
     out, err = capsys.readouterr()
     assert out == "" and said in err and not Path("x.html").exists()
+
+
+def test_a_watched_page_is_written_again_until_all_runs_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, file = tmp_path / "outputs", tmp_path / "page.html"
+    begun = outputs / "cifar100_lt" / "crt" / "0123abcd" / "seed0"
+
+    def pass_time(seconds: float) -> None:
+        """Each pause is the next event of a sweep."""
+        event = next(events, None)
+        assert event is not None, "the page watches on"
+        event()
+
+    def end() -> None:
+        (begun / "error.log").write_text("the loss is not finite")
+
+    def begin() -> None:
+        begun.mkdir(parents=True)
+        (begun / "metrics.jsonl").write_text('{"stage": "train", "epoch": 1}\n')
+
+    events = iter([begin, lambda: None, lambda: saved(outputs, "erm", 0), end])
+    monkeypatch.setattr("ltrun.report.page.write.time.sleep", pass_time)
+    told = []
+    for found in watch([outputs], file, Asked()):
+        page = parts(file)["data"]
+        told.append((len(found.records), page["counts"], page["reload"] is not None, len(page["tables"])))
+    assert told == [
+        (0, {}, True, 0),
+        (0, {"unfinished": 1}, True, 0),
+        (1, {"done": 1, "unfinished": 1}, True, 1),
+        (1, {"done": 1, "failed": 1}, False, 1),
+    ]
+    assert "the loss is not finite" in parts(file)["data"]["begun"][0]["reason"]
