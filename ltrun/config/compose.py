@@ -107,8 +107,9 @@ def composed(overrides: Sequence[str]) -> _Composed:
     """Returns the configuration of a command line, not yet resolved, and sets HydraConfig for its `${hydra:...}`."""
     found = _composed(_options_of(GlobalHydra.instance().config_loader()), tuple(overrides))
     HydraConfig.instance().set_config(found.hydra)
-    with read_write(HydraConfig.get()):
-        HydraConfig.get().runtime.cwd = str(Path.cwd())  # of now: the configuration may have been composed in another folder
+    hydra = cast(DictConfig, HydraConfig.get())
+    with read_write(hydra):
+        hydra.runtime.cwd = str(Path.cwd())  # of now: the configuration may have been composed in another folder
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -33,20 +34,31 @@ def faults(preset: str, found: Findings) -> list[str]:
     return wrong
 
 
+def faults_of(presets: Iterable[str], ranks: list[dict[str, Findings]]) -> list[str]:
+    return [fault for found in ranks for preset in presets for fault in faults(preset, found[preset])]
+
+
 def test_every_preset_on_two_ranks(tmp_path: Path) -> None:
     """The last batch of an epoch has 6 rows, three for each rank."""
-    presets = dict.fromkeys([*drawn(METHODS, 10), *drawn(presets_of(MULTI_LABEL, 4), 5)])
-    ranks = findings([*presets], 2, 32, tmp_path)
-    assert [fault for rank in ranks for preset, found in rank.items() for fault in faults(preset, found)] == []
+    sizes = dict.fromkeys([*drawn(METHODS, 10), *drawn(presets_of(MULTI_LABEL, 4), 5)], 32)
+    assert faults_of(sizes, findings(sizes, 2, tmp_path)) == []
 
 
-def test_a_few_presets_on_four_ranks_of_unequal_shares(tmp_path: Path) -> None:
+UNEQUAL = dict.fromkeys(["crt", "ldam_drw", "meta_weight_net", "paco", "sade"], 20)
+UNSHARED = dict.fromkeys(["erm", "mixup"], 32)
+
+
+@pytest.fixture(scope="module")
+def on_four(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Findings]]:
+    """Findings of one start of four ranks, for the tests below."""
+    return findings(UNEQUAL | UNSHARED, 4, tmp_path_factory.mktemp("ranks"))
+
+
+def test_a_few_presets_on_four_ranks_of_unequal_shares(on_four: list[dict[str, Findings]]) -> None:
     """The last batch has 10 rows: 2, 3, 2 and 3. The stage of crt that samples classes equally has batches of 20 and 18."""
-    ranks = findings(["crt", "ldam_drw", "meta_weight_net", "paco", "sade"], 4, 20, tmp_path)
-    assert [fault for rank in ranks for preset, found in rank.items() for fault in faults(preset, found)] == []
+    assert faults_of(UNEQUAL, on_four) == []
 
 
-def test_a_last_batch_too_small_to_share_passes_whole_through_every_rank(tmp_path: Path) -> None:
+def test_a_last_batch_too_small_to_share_passes_whole_through_every_rank(on_four: list[dict[str, Findings]]) -> None:
     """Six rows on four ranks."""
-    ranks = findings(["erm", "mixup"], 4, 32, tmp_path)
-    assert [fault for rank in ranks for preset, found in rank.items() for fault in faults(preset, found)] == []
+    assert faults_of(UNSHARED, on_four) == []

@@ -1,8 +1,8 @@
 """Presets trained on several ranks, processes of this machine that speak over gloo, and in one process.
 
-    python -m tests.support.ranks STORE FOLDER RANK WORLD BATCH_SIZE PRESET...
+    python -m tests.support.ranks STORE FOLDER RANK WORLD "BATCH_SIZE PRESET"...
 
-A preset may have further words: "erm dataset=digits_multi_lt".
+A preset may have further words: "32 erm dataset=digits_multi_lt".
 Every process writes FOLDER/RANK.json: preset -> `Findings`. A process per rank trains all presets, because its start takes
 longer than they do.
 """
@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,13 +53,15 @@ class Findings:
     error: str = ""
 
 
-def findings(presets: Sequence[str], world: int, batch_size: int, folder: Path) -> list[dict[str, Findings]]:
-    """Trains presets on so many ranks. Returns the findings of each rank; asserts that each of them ends well."""
+def findings(sizes: Mapping[str, int], world: int, folder: Path) -> list[dict[str, Findings]]:
+    """Trains presets on so many ranks. Returns the findings of each rank; asserts that each of them ends well.
+
+    sizes: preset -> its batch size.
+    """
     command = [sys.executable, "-m", "tests.support.ranks", str(folder / "store"), str(folder)]
+    words = [f"{size} {preset}" for preset, size in sizes.items()]
     ranks = [
-        subprocess.Popen(
-            [*command, str(rank), str(world), str(batch_size), *presets], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        subprocess.Popen([*command, str(rank), str(world), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         for rank in range(world)
     ]
     told = [process.communicate()[0].decode() for process in ranks]
@@ -68,13 +70,14 @@ def findings(presets: Sequence[str], world: int, batch_size: int, folder: Path) 
     return [{preset: Findings(**found) for preset, found in file.items()} for file in files]
 
 
-def main(store: str, folder: str, rank: str, world: str, batch_size: str, *presets: str) -> None:
+def main(store: str, folder: str, rank: str, world: str, *words: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", store=dist.FileStore(store, int(world)), rank=int(rank), world_size=int(world))
     found = {}
-    for preset in presets:
+    for word in words:
+        size, _, preset = word.partition(" ")
         ranks = Compared(int(rank), int(world))
-        found[preset] = asdict(_found(preset, ranks, Path(folder, rank, preset), int(batch_size)))
+        found[preset] = asdict(_found(preset, ranks, Path(folder, rank, preset), int(size)))
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()

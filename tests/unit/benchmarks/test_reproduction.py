@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from reproduction.queue import missing
 from reproduction.records import Records
 from reproduction.rows import Row, checks_of, recipes_in, rows_of
 
-from ltrun.config import catalogue
+from ltrun.config import catalogue, presets
 from ltrun.config.compose import compose_job
+from ltrun.config.job import Job
 from ltrun.config.presets import composing
 from ltrun.config.rows import rows_of as posthoc_rows
 from ltrun.errors import DataError
@@ -31,16 +33,22 @@ RUNS = ROOT / "benchmarks" / "results" / "reproduction.json"
 PAGE = ROOT / "docs" / "reproduction.md"
 
 
+@cache
+def job_of(*words: str) -> Job:
+    return compose_job(words)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _composing() -> Iterator[None]:
-    """One Hydra for the module, so that no test composes again what another has composed."""
-    with composing():
+    """One Hydra for the module, and one job for each command, so that no test composes again what another has composed."""
+    with composing(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presets, "compose_job", lambda words: job_of(*words))
         yield
 
 
 def ran(*words: str, percent: float | dict[str, float], seed: int = 0, date: str = "2026-01-01", **more: Any) -> RunRecord:
     """Returns the record of a command. percent: accuracy of its headline, or of each predictor."""
-    job = compose_job(["dataset=cifar100_lt", *words, f"seed={seed}"])
+    job = job_of("dataset=cifar100_lt", *words, f"seed={seed}")
     scores = percent if isinstance(percent, dict) else {job.headline: percent}
     made = record(
         job.method, seed, dataset=job.dataset, date=date, changes=dict(job.changes), predictors={n: [] for n in scores}
@@ -60,8 +68,8 @@ def row(records: list[RunRecord], method: str, *recipe: str) -> Row:
 
 
 def test_published_numbers_and_bands_come_from_the_headers_of_presets() -> None:
-    presets = {option.name: option for option in catalogue.options("method")}
-    assert set(PUBLISHED.methods) <= set(presets) and set(PUBLISHED.best_known) <= set(PUBLISHED.methods)
+    known = {option.name: option for option in catalogue.options("method")}
+    assert set(PUBLISHED.methods) <= set(known) and set(PUBLISHED.best_known) <= set(PUBLISHED.methods)
     assert len(PUBLISHED.best_known) == 12
     for one, relation, other in PUBLISHED.checks:
         assert {one, other} <= set(PUBLISHED.best_known) and relation in ("<", "<=", "~"), (
@@ -69,7 +77,7 @@ def test_published_numbers_and_bands_come_from_the_headers_of_presets() -> None:
         )
     assert PUBLISHED.methods["ldam_drw"].band == (41, 43), "as in conf/method/ldam_drw.yaml"
     assert PUBLISHED.methods["ldam_drw"].said == "42.0 (paper), 42.5 (Bag of Tricks, best epoch on test)"
-    assert {name for name, option in presets.items() if option.band} - set(PUBLISHED.methods) <= {"inverse_frequency_drw"}
+    assert {name for name, option in known.items() if option.band} - set(PUBLISHED.methods) <= {"inverse_frequency_drw"}
 
 
 # ------------------------------------------------------------------------------------------------------------------ rows
@@ -145,7 +153,7 @@ def test_orders_of_methods_in_the_literature_hold_fail_or_wait_for_runs() -> Non
 
 
 def asked(*methods: str, seeds: tuple[int, ...] = (0, 1), runs: tuple[RunRecord, ...] = ()) -> list[str]:
-    jobs = {name: compose_job([f"method={name}", "dataset=cifar100_lt"]) for name in methods}
+    jobs = {name: job_of(f"method={name}", "dataset=cifar100_lt") for name in methods}
     banded = {name for name in methods if PUBLISHED.methods[name].band}
     found = missing(jobs, seeds, runs, banded)
     return [" ".join(word for word in words if word != "dataset=cifar100_lt") for words in found]
