@@ -1,7 +1,8 @@
-"""Figures of tables: values of classes by rank, shot groups, and heat maps of confusion. Needs matplotlib."""
+"""Figures of tables: values of classes by rank, shot groups, heat maps of confusion, ranks. Needs matplotlib."""
 
 from ltrun.report.figures.classes import classes
 from ltrun.report.figures.groups import groups
 from ltrun.report.figures.heatmap import heat_map
+from ltrun.report.figures.ranks import ranks
 
-__all__ = ["classes", "groups", "heat_map"]
+__all__ = ["classes", "groups", "heat_map", "ranks"]
