@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     told: list[str] = []
     try:
         if len(asked.rows) < 2:
-            raise ConfigError(f"name two rows or more, such as ltrun compare {asked.rows[0]} erm")
+            raise ConfigError("name two rows or more, such as ltrun compare ldam_drw erm")
         if asked.resamples is not None and asked.resamples < LEAST:
             raise ConfigError(f"--resamples {asked.resamples}: name {LEAST} or more")
         check_metric(asked.metric)
