@@ -10,6 +10,8 @@ from pathlib import Path
 from ltrun.errors import ConfigError, LtrunError
 from ltrun.report.collect import DEFAULT, places
 from ltrun.report.differences import MEASURED, Comparer, Comparison, check_metric
+from ltrun.report.plots import check_diagram, plot_ranks
+from ltrun.report.ranking import Ranking, ranking
 from ltrun.report.render.common import plain
 from ltrun.report.render.differences import as_json, explained, lines
 from ltrun.report.sides import contests
@@ -23,12 +25,15 @@ def main(argv: Sequence[str]) -> int:
     told: list[str] = []
     try:
         if len(asked.rows) < 2:
-            raise ConfigError(f"name two rows or more, such as ltrun compare {asked.rows[0]} erm")
+            raise ConfigError("name two rows or more, such as ltrun compare ldam_drw erm")
         if asked.resamples is not None and asked.resamples < LEAST:
             raise ConfigError(f"--resamples {asked.resamples}: name {LEAST} or more")
         check_metric(asked.metric)
+        if asked.diagram:
+            check_diagram(asked.diagram)
         found, told, problems = contests(asked.rows, lambda: places(asked.folders), asked.metric, asked.dataset)
         told += [problem.text for problem in problems if problem.kind not in ("unfinished", "failed")]
+        ranks = ranking(found) if asked.diagram else None
         comparer = Comparer(asked.resamples)
         made: list[Comparison] = []
         refused: list[LtrunError] = []
@@ -40,7 +45,9 @@ def main(argv: Sequence[str]) -> int:
         if not made:
             raise refused[0]
         told += map(str, refused)
-        _print(made, told, asked.json)
+        _print(made, told, ranks, asked.json)
+        if ranks:
+            told += plot_ranks(ranks, asked.diagram)
     except LtrunError as error:
         _complain([*told, f"ltrun: {error}"])
         return 1
@@ -48,13 +55,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _print(made: Sequence[Comparison], told: Sequence[str], json: bool) -> None:
+def _print(made: Sequence[Comparison], told: Sequence[str], ranks: Ranking | None, json: bool) -> None:
     if json:
-        sys.stdout.write(as_json(made, told))
+        sys.stdout.write(as_json(made, told, ranks))
         return
     for comparison in made:
         print(*map(plain, lines(comparison)), sep="\n", end="\n\n")
-    print(*explained(made), sep="\n")
+    print(*explained(made), *(map(plain, ranks.lines()) if ranks else ()), sep="\n")
 
 
 def _complain(said: Iterable[str]) -> None:
@@ -81,5 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     known = ", ".join(name for names in MEASURED.values() for name in names)
     parser.add_argument("--metric", metavar="NAME", help=f"{known}; default: the first of their task")
     parser.add_argument("--resamples", type=int, metavar="R", help="default: 10,000; 1,000 for several labels per image")
+    parser.add_argument(
+        "--diagram", type=Path, metavar="FILE", help="critical-difference diagram over data sets: x.svg, x.pdf or x.png"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ltrun.report.confusion import Confusion
+    from ltrun.report.ranking import Ranking
 
 FORMATS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}  # metadata that differ by the run
 OTHERS = ("jpg", "jpeg", "eps", "ps", "gif", "tif", "tiff", "webp")  # endings of image formats that are refused
@@ -113,6 +114,20 @@ def plot_confusion(found: Sequence[Confusion], place: Place) -> list[str]:
     return said
 
 
+def check_diagram(file: Path) -> None:
+    """Raises ConfigError unless a file's name ends in a format of figures, and without matplotlib."""
+    if file.suffix.lower().removeprefix(".") not in FORMATS or file.is_dir():
+        raise ConfigError(f"--diagram {file}: name a file that ends in .{', .'.join(FORMATS)}")
+    _need_matplotlib("--diagram")
+
+
+def plot_ranks(found: Ranking, file: Path) -> list[str]:
+    """Writes a critical-difference diagram to a file that `check_diagram` takes; returns lines to print."""
+    from ltrun.report.figures import ranks
+
+    return _write({"": partial(ranks, found)}, Place(file.parent, "", (file.suffix[1:].lower(),)), file.stem)
+
+
 def _write_lines(lines: Iterable[str], file: BinaryIO) -> None:
     file.writelines(line.encode() for line in lines)
 
@@ -131,7 +146,8 @@ def _stem(place: Place, index: int, title: str, count: int) -> str:
 
 
 def _write(drawn: Mapping[str, Callable[[], Figure]], place: Place, stem: str) -> list[str]:
-    """Writes each figure (kind -> function that draws it) in every format of the place; returns lines to print."""
+    """Writes each figure in every format of the place; returns lines to print. drawn: end of a file's name -> the function that
+    draws it."""
     from ltrun.report.figures.style import styled
 
     said = []
@@ -142,7 +158,7 @@ def _write(drawn: Mapping[str, Callable[[], Figure]], place: Place, stem: str) -
             for ending in place.formats:
                 data = io.BytesIO()
                 figure.savefig(data, format=ending, metadata=FORMATS[ending])
-                file = place.folder / f"{stem}-{kind}.{ending}"
+                file = place.folder / f"{stem}{'-' * bool(kind)}{kind}.{ending}"
                 write_atomically(file, data.getvalue())
                 said.append(f"{file} written")
     lacking = {chr(int(match[1])) for each in told if (match := re.match(r"Glyph (\d+)", str(each.message)))}

@@ -39,8 +39,8 @@ class Difference:
     """A difference of means with its interval. value: mean over seeds, as the seeds' values a fraction of 1.
 
     by_seed: the difference of each seed. seeds, images, chance, beyond: S, I, X and B of this module; with one seed, seeds and
-    chance are 0 and beyond is I, and the interval has the noise of the images alone. half: half the width of the 95% interval.
-    p: two-sided, below 0.05 exactly where the interval excludes 0.
+    chance are 0 and beyond is I, and the interval has the noise of the images alone. half: half the width of the 95% interval,
+    which low and high cut off at -1 and 1. p: two-sided, below 0.05 exactly where the interval excludes 0.
     """
 
     value: float
@@ -61,11 +61,11 @@ class Difference:
 
     @property
     def low(self) -> float:
-        return self.value - self.half
+        return max(-1.0, self.value - self.half)
 
     @property
     def high(self) -> float:
-        return self.value + self.half
+        return min(1.0, self.value + self.half)
 
     @property
     def p(self) -> float:

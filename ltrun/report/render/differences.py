@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ltrun.report.differences import Compared, Comparison
+from ltrun.report.ranking import Ranking
 from ltrun.report.table import DASH
 from ltrun.statistics.power import images_needed, seeds_needed
 
@@ -118,9 +119,14 @@ def explained(comparisons: Sequence[Comparison]) -> Iterator[str]:
         yield "p is corrected for the number of comparisons by Holm's method, column by column; intervals are not."
 
 
-def as_json(comparisons: Sequence[Comparison], told: Sequence[str]) -> str:
+def as_json(comparisons: Sequence[Comparison], told: Sequence[str], ranks: Ranking | None = None) -> str:
     """Returns valid JSON: ASCII, without NaN."""
-    content = {"format": FORMAT, "comparisons": [_comparison(each) for each in comparisons], "notes": list(told)}
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "comparisons": [_comparison(each) for each in comparisons],
+        "notes": list(told),
+    }
+    content["ranking"] = ranks and ranks.content()
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
