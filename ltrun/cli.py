@@ -27,7 +27,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun -m method=erm,ldam_drw,crt seed=0,1,2       a sweep; given again, it skips finished runs
   torchrun --nproc-per-node 4 -m ltrun method=ldam  one network on four devices
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
-  ltrun status outputs/                             runs that are done, running (with the time left), failed or unfinished
+  ltrun status outputs/                             runs that are done, running (and the time left), failed, unfinished, waiting
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
   ltrun predict RUN IMAGES...                       classes of image files; --csv, --json or --parquet OUT writes them
   ltrun export RUN --to model.onnx                  the model with its preprocessing; also .pt2 and .safetensors
@@ -46,7 +46,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun completion bash                             completion with TAB; also for zsh and fish
   ltrun --hydra-help                                flags of Hydra, which composes the configuration
 
-exit code: 0 done, 1 refused or failed, 2 unreadable flags, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
+exit code: 0 done, 1 refused, failed or out of time, 2 unreadable flags, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
 
 {options}
 """

@@ -73,8 +73,20 @@ def shorten_sockets() -> None:
     raise reason
 
 
+def began(process: int) -> int | None:
+    """Returns when a process began, in clock ticks since the machine did; None if it has ended, or the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        facts = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return int(facts[19]) if facts[0] != "Z" else None
+    return None
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, for example from a scheduler that reclaims the machine."""
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The end of a sweep's budget: what trains is stopped like an interrupted run."""
 
 
 class Lost(KeyboardInterrupt):
@@ -105,6 +117,11 @@ def terminate(*_: object) -> None:
     """Signal handler that raises Terminated, and ignores further SIGTERMs so that a second one cannot cut the exit short."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
+
+
+def out_of_time(*_: object) -> None:
+    """Signal handler that raises OutOfTime."""
+    raise OutOfTime
 
 
 def end_with_parent() -> None:
