@@ -28,7 +28,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   torchrun --nproc-per-node 4 -m ltrun method=ldam  one network on four devices
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
   ltrun compare ldam_drw erm                        whether one method is better: difference, 95% interval, p; of test images
-  ltrun status outputs/                             runs that are done, running (with the time left), failed or unfinished
+  ltrun status outputs/                             runs that are done, running (and the time left), failed, unfinished, waiting
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
   ltrun predict RUN IMAGES...                       classes of image files; --csv, --json or --parquet OUT writes them
   ltrun export RUN --to model.onnx                  the model with its preprocessing; also .pt2 and .safetensors
@@ -47,7 +47,8 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun completion bash                             completion with TAB; also for zsh and fish
   ltrun --hydra-help                                flags of Hydra, which composes the configuration
 
-exit code: 0 done, 1 refused or failed, 2 unreadable flags, 130 interrupted (Ctrl-C), 143 stopped (SIGTERM, USR1, USR2)
+exit code: 0 done, 1 refused, failed or out of time, 2 unreadable flags, 130 interrupted (Ctrl-C),
+           143 stopped (SIGTERM, SIGUSR1, SIGUSR2)
 
 {options}
 """

@@ -76,8 +76,20 @@ def shorten_sockets() -> None:
     raise reason
 
 
+def began(process: int) -> int | None:
+    """Returns when a process began, in clock ticks since the machine did; None if it has ended, or the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        facts = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return int(facts[19]) if facts[0] != "Z" else None
+    return None
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, SIGUSR1 or SIGUSR2: a scheduler reclaims the machine, or the time of a job is nearly up."""
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The end of a sweep's budget: what trains is stopped like an interrupted run."""
 
 
 class Lost(KeyboardInterrupt):
@@ -116,6 +128,11 @@ def heed_stops() -> None:
     for number in STOPS:
         if signal.getsignal(number) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
             signal.signal(number, terminate)
+
+
+def out_of_time(*_: object) -> None:
+    """Signal handler that raises OutOfTime."""
+    raise OutOfTime
 
 
 def end_with_parent() -> None:

@@ -143,11 +143,8 @@ def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequ
     return per_class(confused) if values else made
 
 
-def print_sweep(run_dirs: Sequence[Path], failures: Sequence[tuple[str, str]], choose: bool = False) -> None:
-    """Prints the table of these runs, then the failures. failures: (title of a job, reason).
-
-    choose: whether to say which method to take, by a table of the validation split.
-    """
+def print_sweep(run_dirs: Sequence[Path], choose: bool = False) -> None:
+    """Prints the table of these runs. choose: whether to say which method to take, by a table of the validation split."""
     records, problems = collect([folder for folder in run_dirs if folder.is_dir()])
     if records and choose:
         for table in with_costs(records):
@@ -158,8 +155,6 @@ def print_sweep(run_dirs: Sequence[Path], failures: Sequence[tuple[str, str]], c
     else:
         _complain(["no run of this sweep has finished"])
     _complain(_problem_lines(problems))
-    if failures:
-        _complain([f"{len(failures)} failed:", *(f"  {name}: {reason}" for name, reason in failures)])
 
 
 def _problem_lines(problems: Sequence[Problem]) -> list[str]:

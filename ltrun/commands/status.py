@@ -1,4 +1,4 @@
-"""`ltrun status`: which runs are done, running, failed or unfinished."""
+"""`ltrun status`: which runs are done, running, failed, unfinished, or waiting for their turn in a sweep."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ltrun.report.collect import DEFAULT, places
 from ltrun.report.render.common import plain
 from ltrun.report.state import WORDS, State, states
 
-COLOURS = {"done": "green", "running": "cyan", "failed": "red", "unfinished": "yellow"}
+COLOURS = {"done": "green", "running": "cyan", "failed": "red", "unfinished": "yellow", "waiting": "blue"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints the states of runs: a table on a terminal, elsewhere a line per run with tabs between state, epochs, time left,
     run, folder and reason; then the counts. Raises DataError if no folder exists.
     """
-    parser = argparse.ArgumentParser("ltrun status", description="Which runs are done, running, failed or unfinished.")
+    parser = argparse.ArgumentParser("ltrun status", description="Which runs are done, running, failed, unfinished or waiting.")
     parser.add_argument("paths", nargs="*", type=Path, metavar="FOLDER", help=DEFAULT)
     parser.add_argument("--json", action="store_true", help="print JSON: runs, counts, and unreadable files")
     asked = parser.parse_args(argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ def main(argv: list[str]) -> int:
     from ltrun.config.experiment import chooses, sweep_of
     from ltrun.config.words import CONFIG_DIR, MULTIRUN, for_hydra
 
-    lines = sweep_of(argv)
+    given, lines = argv, sweep_of(argv)
     choose = chooses(lines)
     argv = for_hydra([MULTIRUN[0], *argv] if lines and not any(word.startswith("-") for word in argv) else argv)
     search_path.use(argv)
@@ -34,13 +35,13 @@ def main(argv: list[str]) -> int:
             _train(search_path.without_flags(argv), sweep, outcomes, search_path.words_of(argv), lines)
     except BaseException as error:
         if outcomes:
-            _conclude(outcomes, sweep, choose)  # the table of a sweep that was cut short
+            _conclude(outcomes, sweep, choose, given)  # the table of a sweep that was cut short
         if not isinstance(error, Exception):
             raise
         from ltrun.config.explain import explained
 
         raise explained(error, argv) from None
-    return _conclude(outcomes, sweep, choose)
+    return _conclude(outcomes, sweep, choose, given)
 
 
 def _train(
@@ -61,7 +62,7 @@ def _train(
     from ltrun.sweep.jobs import compose_jobs, train, train_here, without_refused
     from ltrun.sweep.launch import check, launch, overrides_of_hydra, search_of, train_under_hydra, without_search
     from ltrun.sweep.outcome import tell
-    from ltrun.sweep.together import refuse_launcher
+    from ltrun.sweep.together import refuse_budget, refuse_launcher
 
     def note(outcome: Outcome) -> None:
         outcomes.append(outcome)
@@ -79,6 +80,9 @@ def _train(
             from ltrun.sweep.combinations import space_of
             from ltrun.sweep.search import Search
 
+            if any(word.lstrip("+").startswith("sweep.budget=") for word in words):
+                raise ConfigError("sweep.budget: a search ends after hydra.sweeper.n_trials trials; leave it out")
+
             def run(commands: Sequence[Sequence[str]]) -> None:
                 jobs = without_refused(compose_jobs(commands, note, search_path), note)
                 if others := without_search(hydra):
@@ -90,6 +94,8 @@ def _train(
             return
         commands = commands_of(lines, words) if lines else combinations(words) if sweep else [list(words)]
         jobs = compose_jobs(commands, note, search_path)
+        if jobs:
+            refuse_budget(jobs[0].settings.sweep, sweep, bool(hydra) and "hydra/launcher=gpus" not in hydra)
         if not sweep:
             for job in jobs:
                 note(train_under_hydra(job, hydra) if hydra else train_here(job, alone=True))
@@ -124,15 +130,21 @@ def _ask_hydra(argv: Sequence[str]) -> None:
         raise ConfigError(f"{flag}: a run is trained without this flag; leave it out")
 
 
-def _conclude(outcomes: Sequence[Outcome], sweep: bool, choose: bool) -> int:
-    """Prints the table of finished runs, and names the jobs without a result. Returns the exit code.
+def _conclude(outcomes: Sequence[Outcome], sweep: bool, choose: bool, given: Sequence[str]) -> int:
+    """Prints the table of finished runs, and lists the jobs without a result. Returns the exit code.
 
-    choose: whether to compare the methods on the validation split.
+    choose: whether to compare the methods on the validation split. given: the words of the command line.
     """
     from ltrun.commands.report import print_sweep
+    from ltrun.config.words import command_line
+    from ltrun.report.render.common import plain
+    from ltrun.sweep.rest import rest
 
     done = [outcome.folder for outcome in outcomes if outcome.state == "done" and outcome.folder]
-    others = [(outcome.title, outcome.reason) for outcome in outcomes if outcome.state != "done"]
     if done or (sweep and outcomes):
-        print_sweep(done, others if sweep else [], choose)
-    return 1 if others else 0
+        print_sweep(done, choose)
+    if sweep:
+        again = [word for word in given if not re.match(r"\+*force=", word)]  # force=true would start over
+        for line in rest(outcomes, command_line(again)):
+            print(plain(line), file=sys.stderr)
+    return 0 if all(outcome.state == "done" for outcome in outcomes) else 1

@@ -38,7 +38,7 @@ from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 STAGED = {"decoupling": ("plan", "stages"), "transfer": ("before", "stages", "transfer")}  # slots that may set stages
 OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([\w.]+)\s*\}")
 OF_RUN = re.compile(r"([^/]+/[0-9a-f]{8}/seed\d+)/?([^/]*)$")  # in the place of weights: method, fingerprint, seed, file
-FORCE = re.compile(r"\+*force=")
+OF_SWEEP = re.compile(r"\+*(force|sweep\.budget)=")  # words that are not in the command of a job
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def job_of(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
         fingerprint=mark,
         folder=address(Path(at_home(settings.outputs, "outputs")), dataset, method, mark, settings.seed),
         headline=_headline(preset.plain, config),
-        command=[word for word in overrides if not FORCE.match(word)],
+        command=[word for word in overrides if not OF_SWEEP.match(word)],
         teachers=teachers,
     )
 

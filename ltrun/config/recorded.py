@@ -32,7 +32,7 @@ from ltrun.results.record import RunRecord
 from ltrun.results.renamed import with_tables
 from ltrun.taxonomy import teachers_in
 
-OWN = ("outputs", "force", "plugins")  # keys that are never taken from a record
+OWN = ("outputs", "force", "plugins", "sweep")  # keys that are never taken from a record
 FIXED = ("dataset.name", "dataset.inert", "network.cut")  # inert keys that belong to an option
 ROOT = "dataset.root"  # other machines have the same images elsewhere
 PLAIN = re.compile(r"[\w.]+=[\w.,+\[\]-]*")  # words of a command that name only options and numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
@@ -18,6 +19,9 @@ LEAST = {
     "runtime.threads": 1, "runtime.pack": 1, "runtime.checkpoint_seconds": 0, "runtime.accumulate": 1,
 }  # fmt: skip
 MOST = {"runtime.threads": 1024, "runtime.pack": 1024, "seed": 2**63 - 1}
+
+TIME = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in "dhms"))
+UNITS = (86400, 3600, 60, 1)  # seconds of a day, an hour, a minute, a second
 
 LEVERS = {
     "rows_in_graph": "a captured step receives row numbers alone and gathers its images and labels itself; same bits",
@@ -67,6 +71,27 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """commands: command lines of an experiment. budget: time after which a sweep stops, such as 8h; None: when all is done."""
+
+    commands: list[str]
+    budget: str | float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """The budget in seconds. Raises ConfigError for a text that is not a time."""
+        if self.budget is None:
+            return None
+        parts = TIME.fullmatch(str(self.budget).strip())
+        seconds = (
+            sum(float(number) * unit for number, unit in zip(parts.groups(), UNITS, strict=True) if number) if parts else 0
+        )
+        if not 0 < seconds <= LARGEST:
+            raise ConfigError(f"sweep.budget: expected a time, such as 90s, 30m, 8h, 1d or 1h30m, got {self.budget}")
+        return seconds
+
+
+@dataclass(frozen=True)
 class Settings:
     """The keys that ltrun itself reads, typed; the keys of parts are checked against the signatures of their classes."""
 
@@ -79,6 +104,7 @@ class Settings:
     outputs: str
     force: bool
     plugins: list[str]
+    sweep: Sweep
     dataset: Dataset
     evaluation: Evaluation
     runtime: Runtime
@@ -87,6 +113,7 @@ class Settings:
     def of(cls, config: Mapping[str, Any]) -> Settings:
         """Reads a configuration. Raises ConfigError, with the key path, for a missing key or an invalid value."""
         settings = _read(cls, config, "")
+        _ = settings.sweep.seconds
         if not settings.outputs.strip():
             raise ConfigError("outputs: names no folder; give one, as in outputs=DIR, or unset LTRUN_OUTPUTS")
         root = config["dataset"].get("root")

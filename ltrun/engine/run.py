@@ -30,7 +30,7 @@ from ltrun.engine.trainer import Trainer
 from ltrun.network import weights
 from ltrun.parts import Network
 from ltrun.recipe.stage import MAIN, Recipe
-from ltrun.results.address import PREDICTIONS
+from ltrun.results.address import PREDICTIONS, RESULT
 from ltrun.results.folder import drop_aside, locked, reset
 from ltrun.results.history import History, save_arrays
 from ltrun.results.model import Trained
@@ -58,11 +58,20 @@ def run(job: Job, progress: Reporter, at_once: int = 1) -> RunRecord:
     with ExitStack() as held:
         held_by = {"title": job.title, "stages": epochs_of(recipe)}
         ranks.from_first(lambda: held.enter_context(locked(job.folder, held_by)))
+        if ranks.from_first(lambda: finished(job)):  # by another command, while this one prepared
+            return RunRecord.load(job.folder / RESULT)
         held.enter_context(own_stream(device))
         held.enter_context(levers.searching(settings.runtime))
         opened = Run.open(job, recipe, device, progress, at_once, ranks)
         rehearse(opened.trainer())
         return opened.taught().result()
+
+
+def finished(job: Job) -> bool:
+    """Whether a run that is not forced has its result, with every row. Raises DataError for a damaged result."""
+    if job.settings.force or not (job.folder / RESULT).exists():
+        return False
+    return not RunRecord.load(job.folder / RESULT).provenance.get("lost_rows")
 
 
 @dataclass(frozen=True)

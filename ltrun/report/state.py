@@ -1,4 +1,4 @@
-"""State of every run below a folder: done, running, failed or unfinished. Reads files that other processes may be writing."""
+"""State of every run below a folder: done, running, failed, unfinished or waiting. Other processes may be writing there."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from socket import gethostname
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ltrun.errors import DataError
+from ltrun.machine import began
 from ltrun.metrics import is_number
 from ltrun.report.collect import Problem, is_address, run_folders
 from ltrun.results.address import EPOCHS, JOB, LOCK, RESULT, labelled
@@ -24,8 +25,8 @@ from ltrun.results.record import RunRecord, UnknownRecord
 TAIL = 2**15  # bytes to read from the end of metrics.jsonl
 YOUNG = 600  # seconds without a write after which a run counts as ended, where files cannot be locked
 
-Word = Literal["done", "failed", "unfinished", "running"]
-WORDS: tuple[Word, ...] = ("done", "failed", "unfinished", "running")  # running jobs are printed last, nearest to the prompt
+Word = Literal["done", "failed", "waiting", "unfinished", "running"]
+WORDS: tuple[Word, ...] = get_args(Word)  # running jobs are printed last, nearest to the prompt
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ def _begun(folder: Path) -> State | None:
     state: Word = "running" if held else "unfinished" if reason is None else "failed"
     done, total = _reached(said, rows)
     left = _left(folder, rows, total - done) if held and done is not None and total is not None else None
-    if state == "unfinished" and not rows and (folder / JOB).exists():
-        reason = "handed to a launcher"
+    if state == "unfinished" and not rows and not said and (folder / JOB).exists():
+        state = "waiting"
     return State(folder, state, _title(folder, said), done, total, left, reason or "")
 
 
@@ -160,7 +161,7 @@ def _lives(folder: Path, said: Mapping[str, Any], rows: Sequence[Mapping[str, An
     """Guesses without locks whether a run is under way: its process exists on this machine, or its files are recent."""
     process = said.get("process")
     if said.get("machine") == gethostname() and isinstance(process, int):
-        return _is_alive(process)
+        return _is_alive(process) and said.get("since") in (None, began(process))  # another process may have its number now
     return min(_age(folder / EPOCHS), _age(folder / LOCK)) < max(YOUNG, 5 * (_pace(rows) or 0.0))
 
 

@@ -15,11 +15,13 @@ from socket import gethostname
 from typing import Any
 
 from ltrun.errors import BusyError, ConfigError
+from ltrun.machine import began
 from ltrun.results.address import ERROR, LOCK, MANIFEST, RESULT
 
 ASIDE = ".before"  # suffix of an old result and its manifest until a forced sweep reaches their run
 HELD = {errno.EWOULDBLOCK, errno.EACCES}  # any other error means that files cannot be locked
 PAUSES = 0.02, 0.05, 0.1  # seconds between attempts, because `is_held` holds the lock for a moment, too
+SETTLED = 0.1  # seconds after which two processes that begin at once have both written
 LARGEST = 2**16  # bytes of a lock file that are read
 
 log = logging.getLogger(__name__)
@@ -40,37 +42,74 @@ def locked(folder: Path, job: Mapping[str, Any] | None = None) -> Iterator[None]
     """Makes the folder of a run and locks it, so that two processes never train the same run. A kill frees the lock.
 
     job: content of the lock file beside the process and its machine: `title`, and `stages` with the epochs of each stage.
-    If files cannot be locked, warns once and goes on. Raises ConfigError for a folder that cannot be written to, and
-    BusyError for a folder that another process holds.
+    If files cannot be locked, warns once, and relies on the content of the lock file, which says who trains on this machine.
+    Raises ConfigError for a folder that cannot be written to, and BusyError for a folder that another process holds.
     """
     try:
         lock = os.open(made(folder) / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise _unwritable(folder, error) from None
+    exact = True
     try:
-        _hold(lock, folder)
+        exact = _hold(lock, folder)
         if job is not None:
-            with suppress(OSError):  # the disk is full: the first checkpoint will say so
-                os.ftruncate(lock, 0)
-                os.pwrite(lock, json.dumps({**job, "process": os.getpid(), "machine": gethostname()}).encode(), 0)
-        yield
+            mine = {**job, "process": os.getpid(), "machine": gethostname(), "since": began(os.getpid())}
+            _sign(lock, mine)
+            if not exact:
+                time.sleep(SETTLED)
+                if lives(signed(folder)):  # of two processes that begin in the same moment, the later writer trains
+                    raise _busy(folder)
+        try:
+            yield
+        finally:
+            if not exact and job is not None:
+                _sign(lock, job)
     finally:
         os.close(lock)
 
 
-def _hold(lock: int, folder: Path) -> None:
+def _sign(lock: int, content: Mapping[str, Any]) -> None:
+    with suppress(OSError):  # the disk is full: the first checkpoint will say so
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(content).encode(), 0)
+
+
+def _hold(lock: int, folder: Path) -> bool:
+    """Returns whether the lock is held, or else files cannot be locked. Raises BusyError."""
     for pause in (*PAUSES, None):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in HELD:
                 _warn_once(error)
-                return
+                if lives(signed(folder)):
+                    raise _busy(folder) from None
+                return False
             if pause is None:
-                raise BusyError(f"another process{_whose(folder)} is training {folder}; wait for it, or stop it") from None
+                raise _busy(folder) from None
             time.sleep(pause)
         else:
-            return
+            break
+    return True
+
+
+def _busy(folder: Path) -> BusyError:
+    return BusyError(f"another process{whose(folder)} is training {folder}; wait for it, or stop it")
+
+
+def lives(said: Mapping[str, Any]) -> bool:
+    """Whether another process of this machine is the one that wrote this into a lock file, as far as the system shows it."""
+    process = said.get("process")
+    if said.get("machine") != gethostname() or not isinstance(process, int) or process == os.getpid():
+        return False
+    since = began(process)
+    return since is not None and since == said.get("since")
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether another process is training the run of a folder; where files cannot be locked, another one of this machine."""
+    held = is_held(folder)
+    return lives(signed(folder)) if held is None else held
 
 
 def is_held(folder: Path) -> bool | None:
@@ -100,7 +139,8 @@ def signed(folder: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _whose(folder: Path) -> str:
+def whose(folder: Path) -> str:
+    """Returns ' (PROCESS on MACHINE)' of the process that holds a folder, or held it last; '' if that is not known."""
     said = signed(folder)
     return f" ({said['process']} on {said['machine']})" if {"process", "machine"} <= said.keys() else ""
 
@@ -111,7 +151,7 @@ def _warn_once(error: OSError) -> None:
         _warned = True
         log.warning(
             f"files cannot be locked where results are written ({error.strerror}); the run goes on, but ltrun would not notice "
-            "a second process that trains the same run: start each run once"
+            "a second machine that trains the same run: start each run on one machine"
         )
 
 

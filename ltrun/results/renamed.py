@@ -11,13 +11,20 @@ from ltrun.results.address import RENAMED, class_name
 TYPED = {f"dataset.{old}": f"dataset.{new}" for names in RENAMED.values() for old, new in names.items()}
 """Key of the command line as it was -> as it is."""
 
+SWEEP = {"sweep=[]": "sweep.commands=[]"}  # of a job of an experiment, when `sweep` was the list of its command lines
+
 
 def with_todays_names(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the content of a record or of a waiting job whose data set, changes and command have the names of today."""
+    """Returns the content of a record or of a waiting job whose keys, changes and command have the names of today."""
     found = dict(content)
     config = found.get("config")
-    dataset = config.get("dataset") if isinstance(config, Mapping) else None
-    if not isinstance(config, Mapping) or not isinstance(dataset, Mapping):
+    if not isinstance(config, Mapping):
+        return found
+    if isinstance(config.get("sweep"), list):
+        config = found["config"] = {**config, "sweep": {"commands": config["sweep"], "budget": None}}
+        found["command"] = [_word(word) for word in found.get("command", [])]
+    dataset = config.get("dataset")
+    if not isinstance(dataset, Mapping):
         return found
     names = RENAMED.get(str(class_name(dataset.get("_target_"))), {})
     if not names.keys() & dataset.keys():
@@ -38,6 +45,8 @@ def todays_words(words: Sequence[str]) -> list[str]:
 
 
 def _word(word: str) -> str:
+    if word in SWEEP:
+        return SWEEP[word]
     key, equals, value = word.partition("=")
     bare = key.lstrip("+~")
     return f"{key.removesuffix(bare)}{TYPED.get(bare, bare)}{equals}{value}"

@@ -21,7 +21,7 @@ from ltrun.config.job import Job
 from ltrun.config.words import command_line, words_of
 from ltrun.engine.progress import Bar, say
 from ltrun.errors import DataError, LtrunError, heed_interruption
-from ltrun.machine import processes
+from ltrun.machine import OutOfTime, processes
 from ltrun.results.address import RESULT
 from ltrun.results.record import RunRecord
 from ltrun.sweep.capacity import at_once_of
@@ -30,7 +30,8 @@ from ltrun.sweep.data_now import DataNow
 from ltrun.sweep.outcome import Outcome, attempt, forget, outcome_of, refuse
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
-from ltrun.sweep.server import start_server
+from ltrun.sweep.queue import Queue, budget_of, ending
+from ltrun.sweep.server import has_cuda, start_server
 from ltrun.sweep.together import from_first
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Seq
             note(Outcome(command_line(words_of(words)), None, "failed", " ".join(str(error).split())))
             continue
         if done:
-            note(Outcome(job.title, job.folder, "done"))
+            note(Outcome.of(job, "done"))
         else:
             jobs.append(job)
     if again:
@@ -102,13 +103,44 @@ def train(jobs: Sequence[Job], total: int, note: Note) -> None:
         return
     for job in jobs:  # now: otherwise old results would stand beside the new ones of an interrupted sweep
         from_first(partial(forget, job))
-    size, lanes = _at_once(jobs[0], total) if processes() == 1 else (1, 1)
-    if size == 1:
+    if processes() > 1:  # the ranks train each job together
         for job in jobs:
             note(train_here(job))
         return
-    with Pool(size, lanes, Overview(total, total - len(jobs)), note) as pool:
-        pool.train(jobs)
+    size, lanes = _at_once(jobs[0], total)
+    queue = Queue(jobs, note, budget_of(jobs, size, partial(_on_cpu, jobs[0])))
+    if queue.budget:
+        print("\n".join(queue.budget.plan(queue.waiting, size)))
+    if size == 1:
+        _one_by_one(queue)
+    else:
+        with Pool(size, lanes, Overview(total, total - len(jobs)), note) as pool:
+            pool.train(queue)
+    queue.conclude()
+
+
+def _on_cpu(job: Job) -> bool:
+    device = job.settings.runtime.device
+    return device == "cpu" or (device == "auto" and not _has_cuda())
+
+
+def _has_cuda() -> bool:
+    try:
+        return has_cuda()
+    except OSError:  # no process can be started
+        return False
+
+
+def _one_by_one(queue: Queue) -> None:
+    while (job := queue.next()) is not None:
+        try:
+            with ending(queue.budget):
+                outcome = train_here(job)
+        except OutOfTime:
+            outcome = outcome_of(job)
+            queue.end(job, queue.stopped(job) if outcome.state == "unfinished" else outcome)
+            return
+        queue.end(job, outcome)
 
 
 def _at_once(job: Job, jobs: int) -> tuple[int, int]:
@@ -130,4 +162,4 @@ def train_here(job: Job, alone: bool = False) -> Outcome:
         if failure is None:
             say(bar.console, f"written to {job.folder}")
             return from_first(lambda: outcome_of(job))
-    return Outcome(job.title, job.folder, "failed", failure)
+    return Outcome.of(job, "failed", failure)

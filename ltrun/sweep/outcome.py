@@ -6,11 +6,12 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ltrun.config.job import Job
+from ltrun.config.words import command_line, words_of
 from ltrun.engine.progress import Reporter
 from ltrun.errors import BusyError, LtrunError, TrainingError, heed_interruption
 from ltrun.results.address import ERROR, RESULT
@@ -22,24 +23,36 @@ GOES_ON = "the same command resumes from its last checkpoint"
 STOPPED = f"it never started, or its process was ended; {GOES_ON}"
 
 
+Ending = Literal["done", "failed", "unfinished", "stopped", "waiting", "elsewhere"]
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """State of a job after a sweep. folder: None for a job that could not be composed. reason: why there is no result."""
+    """State of a job after a sweep. folder: None for a job that could not be composed. reason: why there is no result.
+
+    state: unfinished, if its process ended; stopped, if the sweep's time ended while it trained; waiting, if it has not begun;
+    elsewhere, if another process trains it. command: what trains this job alone, quoted for the shell.
+    """
 
     title: str
     folder: Path | None
-    state: Literal["done", "failed", "unfinished"]
+    state: Ending
     reason: str = ""
+    command: str = field(default="", compare=False)
+
+    @classmethod
+    def of(cls, job: Job, state: Ending, reason: str = "") -> Outcome:
+        return cls(job.title, job.folder, state, reason, command_line(words_of(job.command)))
 
 
 def outcome_of(job: Job, unfinished: str = STOPPED) -> Outcome:
     """Reads the outcome of a job from its folder. unfinished: the reason if there is neither a result nor an error."""
     reason = failure(job.folder)
     if reason is not None:  # also if the old result was kept because a forced run was refused
-        return Outcome(job.title, job.folder, "failed", reason)
+        return Outcome.of(job, "failed", reason)
     if (job.folder / RESULT).exists():
-        return Outcome(job.title, job.folder, "done")
-    return Outcome(job.title, job.folder, "unfinished", unfinished)
+        return Outcome.of(job, "done")
+    return Outcome.of(job, "unfinished", unfinished)
 
 
 def cause_of_death(code: int | None) -> str:
@@ -103,12 +116,12 @@ def refuse(job: Job, sentence: str) -> Outcome:
     """Returns the outcome of a job that is refused before it begins, and leaves it in the folder as a failure."""
     with suppress(LtrunError):  # the folder cannot be written to; the caller prints the sentence
         write_atomically(made(job.folder) / ERROR, f"{sentence}\n".encode())
-    return Outcome(job.title, job.folder, "failed", sentence)
+    return Outcome.of(job, "failed", sentence)
 
 
 def tell(outcome: Outcome, named: bool) -> None:
-    """Prints why a job has no result. named: with the job's title."""
-    if outcome.state != "done":
+    """Prints why a job that has ended has no result. named: with the job's title."""
+    if outcome.state not in ("done", "waiting", "elsewhere"):  # what has not begun is listed once, at the end
         print(f"ltrun: {outcome.title}: {outcome.reason}" if named else f"ltrun: {outcome.reason}", file=sys.stderr)
 
 

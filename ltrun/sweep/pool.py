@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
@@ -15,9 +14,10 @@ from multiprocessing.context import ForkServerProcess
 
 from ltrun.config.job import Job
 from ltrun.machine import STOPS, end, end_with_parent
-from ltrun.sweep.messages import Ended, LogRelay, Message, Relay
+from ltrun.sweep.messages import Advanced, Ended, LogRelay, Message, Relay
 from ltrun.sweep.outcome import STOPPED, Outcome, attempt, cause_of_death, outcome_of
 from ltrun.sweep.overview import Overview
+from ltrun.sweep.queue import Queue
 from ltrun.sweep.server import CONTEXT
 
 
@@ -57,10 +57,11 @@ class Pool:
         at_once: int | None = None,
         ready: Callable[[], None] = nothing,
     ) -> None:
-        self.size, self.lanes, self.overview, self.note = size, lanes, overview, note
+        self.size, self.lanes, self.overview = size, lanes, overview
         self.at_once, self.ready = size if at_once is None else at_once, ready
-        self.waiting: deque[Job] = deque()
+        self.queue = Queue([], note)
         self.running: list[Worker] = []
+        self.stopped = False  # whether the sweep's time has ended
 
     def __enter__(self) -> Pool:
         self.overview.__enter__()
@@ -73,16 +74,20 @@ class Pool:
         for worker in self.running:
             worker.process.join()
 
-    def train(self, jobs: Iterable[Job]) -> None:
-        self.waiting.extend(jobs)
-        while self.waiting or self.running:
-            self._fill()
+    def train(self, queue: Queue) -> None:
+        """Trains the jobs of a queue until none may begin any more. When the queue's time ends, stops the running ones."""
+        self.queue = queue
+        self._fill()
+        while self.running:
             self._poll()
+            self._fill()
 
     def _fill(self) -> None:
         """Starts waiting jobs in the free places."""
-        places = self.size - sum(len(worker.jobs) for worker in self.running)
-        for job in [self.waiting.popleft() for _ in range(min(places, len(self.waiting)))]:
+        for _ in range(self.size - sum(len(worker.jobs) for worker in self.running)):
+            job = None if self.stopped else self.queue.next()
+            if job is None:
+                break
             free = (worker for worker in self.running if worker.open and len(worker.jobs) < self.lanes)
             worker = next(free, None) or self._start()
             worker.jobs[str(job.folder)] = job
@@ -91,7 +96,7 @@ class Pool:
                 worker.channel.send(job)
             if self.lanes == 1:
                 worker.close()
-        if not self.waiting:
+        if not self.queue.waiting or not any(worker.jobs for worker in self.running):
             for worker in self.running:
                 worker.close()
 
@@ -104,10 +109,14 @@ class Pool:
         return self.running[-1]
 
     def _poll(self) -> None:
-        """Waits until processes have sent messages or died, and handles that."""
+        """Waits until processes have sent messages or died, or the time has ended, and handles that."""
         channels = {worker.channel: worker for worker in self.running}
-        for channel in connection.wait(list(channels)):
+        for channel in connection.wait(list(channels), None if self.stopped else self.queue.left()):
             self._receive(channels[channel])  # type: ignore[index]
+        if not self.stopped and self.queue.left() == 0:
+            self.stopped = True
+            for worker in self.running:
+                worker.process.terminate()
 
     def _receive(self, worker: Worker) -> None:
         try:
@@ -122,6 +131,9 @@ class Pool:
                     # Give this process no further jobs: after a crash its GPU memory and libraries are in an unknown state,
                     # and after a failed capture it may keep memory that no job uses.
                     worker.close()
+            case Advanced(done, total, left):
+                self.queue.advance(worker.jobs[folder], done, total, left)
+                self.overview.show(worker.jobs[folder], message)
             case _:
                 self.overview.show(worker.jobs[folder], message)
 
@@ -134,8 +146,10 @@ class Pool:
 
     def _end(self, job: Job, unfinished: str) -> Outcome:
         outcome = outcome_of(job, unfinished)
+        if self.stopped and outcome.state == "unfinished":
+            outcome = self.queue.stopped(job)
         self.overview.end(job, outcome.state == "done")
-        self.note(outcome)
+        self.queue.end(job, outcome)
         return outcome
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from ltrun.config.settings import Sweep
 from ltrun.errors import ConfigError
 from ltrun.machine import processes
 
@@ -31,6 +32,18 @@ def settle(failure: str | None, leave: Callable[[], None] = lambda: None) -> Non
         settle(failure, leave)
     elif failure is not None:
         leave()
+
+
+def refuse_budget(sweep: Sweep, several: bool, launcher: bool) -> None:
+    """Raises ConfigError for a budget where nothing would keep to it. several: whether the command is a sweep."""
+    if sweep.budget is None:
+        return
+    if not several:
+        raise ConfigError("sweep.budget: the time of a sweep, ltrun -m ...; this command trains one run; leave it out")
+    if launcher:
+        raise ConfigError("sweep.budget: the launcher sets the time of a job, such as hydra.launcher.timeout_min; leave it out")
+    if processes() > 1:
+        raise ConfigError("sweep.budget: torchrun trains the jobs one by one to their end; leave it out, or torchrun")
 
 
 def refuse_launcher() -> None:

@@ -47,8 +47,15 @@ def test_photos_get_a_validation_split_unless_they_have_one(ltrun: Run, tmp_path
 
 def test_a_sweep_that_cannot_be_read_is_refused(ltrun: Run, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
-    for content in ("sweep: method=erm", "sweep: [{method: erm}]"):
+    must, deeper = "sweep.commands must be a list of command lines", "one level deeper now: sweep: {commands: [...]}"
+    contents = {
+        "sweep: method=erm": must,
+        "sweep: {commands: method=erm}": must,
+        "sweep: {commands: [{method: erm}]}": must,
+        "sweep: [method=erm]": deeper,
+    }
+    for content, wrong in contents.items():
         (tmp_path / "mine" / "experiment" / "own.yaml").write_text(f"# @package _global_\n{content}\n")
         said = refused(ltrun("--config-dir", "mine", "experiment=own", "dataset=digits_lt"))
-        assert "experiment=own: sweep must be a list of command lines" in said
+        assert "experiment=own: " in said and wrong in said
     assert "not a folder" in refused(ltrun(*LOOK, "dataset=image_folder", "dataset.root=gone"))

@@ -15,6 +15,7 @@ from ltrun.sweep.launchers.places import folder_of_locks, occupy, places_of
 from ltrun.sweep.outcome import Outcome, forget
 from ltrun.sweep.overview import Overview
 from ltrun.sweep.pool import Pool
+from ltrun.sweep.queue import Queue, budget_of
 from ltrun.sweep.server import answer_of
 
 WITHOUT = "leave hydra/launcher=gpus out"
@@ -38,9 +39,13 @@ def train(jobs: Sequence[Job], total: int, note: Callable[[Outcome], None], sett
     folder, places = folder_of_locks(), places_of(gpus, slots)
     for job in jobs:
         forget(job)
-    overview = Overview(total, total - len(jobs))
-    with Pool(min(len(places), len(jobs)), 1, overview, note, slots, partial(occupy, folder, places)) as pool:
-        pool.train(jobs)
+    size, overview = min(len(places), len(jobs)), Overview(total, total - len(jobs))
+    queue = Queue(jobs, note, budget_of(jobs, slots, lambda: False))
+    if queue.budget:
+        print("\n".join(queue.budget.plan(queue.waiting, size)))
+    with Pool(size, 1, overview, note, slots, partial(occupy, folder, places)) as pool:
+        pool.train(queue)
+    queue.conclude()
 
 
 def idle() -> bool:

@@ -37,7 +37,7 @@ def test_a_pipe_gets_one_line_per_run_and_the_counts(outputs: Path, capsys: pyte
     assert [row[0] for row in rows] == ["done", "failed", "unfinished", "running"] and {len(row) for row in rows} == {6}
     assert rows[1][3:] == ["erm (01234567) on digits_lt, seed 1", str(seed3.with_name("seed1")), "no tabs?[1m"]
     assert rows[3][1:5] == ["4/9", "5m00s", "erm on digits_lt, seed 3", str(seed3)]
-    assert last == "1 done, 1 failed, 1 unfinished, 1 running"
+    assert last == "1 done, 1 failed, 0 waiting, 1 unfinished, 1 running"
 
 
 def test_json_holds_the_runs_the_counts_and_the_unread_files(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +45,7 @@ def test_json_holds_the_runs_the_counts_and_the_unread_files(outputs: Path, caps
     (outputs / "foreign" / "metrics.jsonl").write_text("{}\n")
     assert main(["--json", str(outputs)]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["counts"] == {"done": 1, "failed": 1, "unfinished": 1, "running": 0}
+    assert found["counts"] == {"done": 1, "failed": 1, "waiting": 0, "unfinished": 1, "running": 0}
     assert set(found["runs"][0]) == {"folder", "state", "title", "epoch", "epochs", "left", "reason"}
     assert found["unread"] == [f"{outputs / 'foreign' / 'metrics.jsonl'} is not from a run of ltrun"]
 
@@ -75,7 +75,15 @@ def test_a_terminal_gets_a_table(
     monkeypatch.delenv("LTRUN_OUTPUTS", raising=False)
     monkeypatch.chdir(outputs.parent)
     text = screen(columns)
-    for word in ("Epochs", "Left", "Run", "done", "failed", "unfinished", "1 done, 1 failed, 1 unfinished, 0 running"):
+    for word in (
+        "Epochs",
+        "Left",
+        "Run",
+        "done",
+        "failed",
+        "unfinished",
+        "1 done, 1 failed, 0 waiting, 1 unfinished, 0 running",
+    ):
         assert word in text
     assert "\t" not in text and max(map(len, text.splitlines()[:-1])) < 20 * columns
 
@@ -84,7 +92,7 @@ def test_an_empty_folder_has_no_runs_and_a_missing_folder_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "0 done, 0 failed, 0 unfinished, 0 running\n"
+    assert capsys.readouterr().out == "0 done, 0 failed, 0 waiting, 0 unfinished, 0 running\n"
     with pytest.raises(DataError, match=r"there is no .*nowhere"):
         main([str(tmp_path / "nowhere")])
 
@@ -92,4 +100,5 @@ def test_an_empty_folder_has_no_runs_and_a_missing_folder_is_refused(
 def test_a_missing_folder_is_named_and_the_other_folders_are_listed(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(outputs), str(outputs / "nowhere")]) == 0
     printed = capsys.readouterr()
-    assert printed.out.endswith("1 done, 1 failed, 1 unfinished, 0 running\n") and "nowhere is not a folder" in printed.err
+    assert printed.out.endswith("1 done, 1 failed, 0 waiting, 1 unfinished, 0 running\n")
+    assert "nowhere is not a folder" in printed.err

@@ -188,22 +188,19 @@ def test_a_narrow_terminal_cuts_off_no_number(outputs: Path, monkeypatch: pytest
     assert narrow.count("Method") == wide.count("Method") and narrow.count(" n ") == wide.count(" n ")
 
 
-def test_a_sweep_ends_with_its_table_and_its_failures(outputs: Path, capsys: Capture) -> None:
+def test_a_sweep_ends_with_the_table_of_its_runs(outputs: Path, capsys: Capture) -> None:
     done = sorted(file.parent for file in outputs.rglob("result.json"))[:2]
-    print_sweep(done, [("crt on cifar100_lt, seed 0", "the loss is nan\nin epoch 3")])
-    out, err = capsys.readouterr()
+    print_sweep(done)
+    out = capsys.readouterr().out
     assert "ERM" in out
     assert "LDAM-DRW" not in out
-    assert "1 failed:" in err
-    assert "crt on cifar100_lt, seed 0: the loss is nan in epoch 3" in err
 
 
 def test_a_sweep_without_finished_runs_ends_without_a_table(tmp_path: Path, capsys: Capture) -> None:
-    print_sweep([tmp_path / "never_made"], [("erm", "no data"), ("crt", "no data")])
+    print_sweep([tmp_path / "never_made"])
     out, err = capsys.readouterr()
     assert out == ""
     assert "no run of this sweep has finished" in err
-    assert "2 failed:" in err
 
 
 def test_imports_nothing_heavy(outputs: Path) -> None:

@@ -110,12 +110,17 @@ def test_a_damaged_result_has_failed_and_one_of_a_later_version_is_done(run: Pat
     assert state_of(run).state == "done" and "a later version of ltrun" in state_of(run).reason
 
 
-def test_a_run_that_waits_for_a_launcher_has_the_title_of_its_job(run: Path) -> None:
+def test_a_run_that_waits_for_its_turn_has_the_title_of_its_job(run: Path) -> None:
+    """Whatever machine queued it: neither a process nor a host is looked for."""
     job = {"method": "crt", "changes": {"epochs": 7}, "dataset": "digits_lt", "config": {"seed": 0}}
     (run / "job.json").write_text(json.dumps(job))
-    assert state_of(run) == State(
-        run, "unfinished", "crt [epochs=7] on digits_lt, seed 0", None, None, None, "handed to a launcher"
-    )
+    assert state_of(run) == State(run, "waiting", "crt [epochs=7] on digits_lt, seed 0")
+    (run / "error.log").write_text("no data\n")
+    assert state_of(run).state == "failed"
+    (run / "error.log").unlink()
+    with locked(run, {"title": "crt", "stages": {"train": 7}}):
+        assert state_of(run).state == "running"
+    assert state_of(run).state == "unfinished", "it began, and was ended before its first epoch"
 
 
 @pytest.mark.parametrize("lines", [b"", b"\xff\0\n", b"[1]\n{}\nnull\n", b'{"stage": 1, "epoch": "x"}\n', b"[" * 30_000])

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from ltrun.config.catalogue import folders
+from ltrun.config.settings import leaves
 from ltrun.errors import ConfigError
-from ltrun.report.facts import leaves
 from ltrun.results.address import INERT, OF_NETWORKS, address, class_name, fingerprint, inert_keys
 from ltrun.results.address import NEUTRAL as KNOWN
 from ltrun.taxonomy import DATASET_KEYS, GROUPS, STAGE_SLOTS
@@ -44,9 +44,11 @@ def test_other_keys_change_the_fingerprint(key: str) -> None:
 
 def test_every_inert_key_exists() -> None:
     conf = folders()[0]
-    options = [leaves({"network": yaml.safe_load(file.read_text(encoding="utf-8"))}) for file in (conf / "network").iterdir()]
+    options = [
+        dict(leaves({"network": yaml.safe_load(file.read_text(encoding="utf-8"))})) for file in (conf / "network").iterdir()
+    ]
     files = [conf / "config.yaml", *(conf / "dataset").iterdir()]
-    known = set().union(*options, *(leaves(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files))
+    known = set().union(*options, *(dict(leaves(yaml.safe_load(file.read_text(encoding="utf-8")))) for file in files))
     known |= {key.rpartition(".")[0] for key in known}  # superclasses are a mapping
     assert {*INERT, *OF_NETWORKS} <= known
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import subprocess
@@ -11,13 +12,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
 from ltrun.errors import BusyError, ConfigError
+from ltrun.machine import began
 from ltrun.results import folder as folders
 from ltrun.results.address import LOCK
-from ltrun.results.folder import failure, is_held, locked, signed
+from ltrun.results.folder import failure, is_held, is_trained, locked, signed
 
 
 def unlockable(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
@@ -63,6 +66,26 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -9
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
+def test_without_locks_a_living_process_of_this_machine_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlockable(monkeypatch, errno.ENOLCK)
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    said = {"title": "erm", "process": other.pid, "machine": gethostname(), "since": began(other.pid)}
+    (tmp_path / LOCK).write_text(json.dumps(said))
+    try:
+        with pytest.raises(BusyError, match=rf"another process \({other.pid} on "), locked(tmp_path, {"title": "mine"}):
+            pass
+        assert is_trained(tmp_path) and signed(tmp_path) == said, "the refused process signs nothing"
+        (tmp_path / LOCK).write_text(json.dumps(said | {"since": 1}))
+        assert not is_trained(tmp_path), "another process that has its number by now"
+        (tmp_path / LOCK).write_text(json.dumps(said))
+    finally:
+        other.communicate(b"\n", timeout=60)
+    with locked(tmp_path, {"title": "mine"}):
+        assert signed(tmp_path)["process"] == os.getpid() and not is_trained(tmp_path), "its own run"
+    assert "process" not in signed(tmp_path), "this process goes on with other runs"
 
 
 def test_asking_who_trains_refuses_no_run(tmp_path: Path) -> None:

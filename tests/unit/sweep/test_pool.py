@@ -17,6 +17,7 @@ from ltrun.results.address import RESULT
 from ltrun.sweep.messages import Ended
 from ltrun.sweep.outcome import Outcome
 from ltrun.sweep.pool import Pool, Worker, _work
+from ltrun.sweep.queue import Budget, Queue
 from ltrun.sweep.server import CONTEXT
 
 
@@ -39,6 +40,19 @@ def test_a_process_gets_no_further_jobs_after_a_failed_job_or_capture(spoilt: bo
     assert list(worker.jobs) == [str(jobs[1].folder)]
     assert worker.open is (done and not spoilt)
     assert theirs.poll(0) is not worker.open and (worker.open or theirs.recv() is None), "a closed process is told so"
+
+
+def test_the_end_of_the_time_stops_what_trains(tmp_path: Path) -> None:
+    job: Any = MagicMock(folder=tmp_path / "a", title="a", seed=0)
+    queue = Queue([job], (notes := list[Outcome]()).append, Budget("1s", 0.0, MagicMock()))
+    ours, theirs = CONTEXT.Pipe()
+    worker = Worker(cast(Any, MagicMock(exitcode=-15)), ours, {str(job.folder): job}, open=False)
+    pool = Pool(1, 1, MagicMock(), notes.append)
+    pool.running.append(worker)
+    cast(Any, worker.process).terminate.side_effect = theirs.close
+    pool.train(queue)
+    assert [(note.title, note.state) for note in notes] == [("a", "stopped")]
+    assert notes[0].reason.startswith("sweep.budget=1s ended, and its last epoch is kept")
 
 
 def spoilt_work(channel: Connection) -> None:
