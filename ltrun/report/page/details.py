@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import operator
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -177,10 +179,10 @@ def _mean(each: list[np.ndarray]) -> list[list[float | None]] | None:
 def _reliability(read: list[Evidence]) -> list[list[float]] | None:
     if not read:
         return None
-    sums = np.sum([found.bins for found in read], axis=0)  # (3, bins): images, probabilities, right ones
+    bins = reduce(operator.add, (found.bins for found in read))
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = np.nan_to_num(sums[1:] / sums[0])
-    return [[int(n), round(p, 4), round(a, 4)] for n, p, a in zip(sums[0], *shares.tolist(), strict=True)]
+        shares = [np.nan_to_num(sums / bins.images).tolist() for sums in (bins.confidence, bins.right)]
+    return [[int(n), round(p, 4), round(a, 4)] for n, p, a in zip(bins.images, *shares, strict=True)]
 
 
 def _training(record: RunRecord) -> dict[str, Any] | None:
