@@ -107,13 +107,17 @@ def details(row: Row, images: Images, lines: Lines) -> dict[str, Any]:
     }
 
 
+def _address(record: RunRecord) -> str:
+    return f"{record.dataset}/{record.method}/{record.fingerprint}/seed{record.seed}"
+
+
 def _run(record: RunRecord) -> dict[str, Any]:
     origin = record.provenance
     words = [word for word in record.command if not word.startswith("outputs=")]  # a folder says nothing to a reader
     command, _, remark = command_of(replace(record, command=words)).partition("  (")
     return {
         "seed": record.seed,
-        "address": plain(f"{record.dataset}/{record.method}/{record.fingerprint}/seed{record.seed}"),
+        "address": plain(_address(record)),
         "command": plain(command),
         "remark": plain(remark.rstrip(")")),
         "date": plain(str(origin.get("date", ""))),
@@ -133,8 +137,13 @@ def _evidence(row: Row) -> tuple[list[tuple[Scored, Evidence]], list[str]]:
         try:
             read.append(((record, predictor), evidence_of(record, predictor, Shots.of(record.config))))
         except LtrunError as error:
-            notes.append(str(error))
+            notes.append(_without_folders(error, record))
     return read, notes
+
+
+def _without_folders(error: LtrunError, record: RunRecord) -> str:
+    """Returns the sentence with the address of a run for its folder, which says nothing to a reader of the page."""
+    return str(error).replace(str(record.path and record.path.parent), _address(record))
 
 
 def _classes(row: Row, ranks: Ranks) -> dict[str, Any]:
@@ -160,7 +169,7 @@ def _norms(row: Row, ranks: Ranks) -> tuple[list[float] | None, list[str]]:
         try:
             norms = norms_of(run)
         except LtrunError as error:
-            notes.append(str(error))
+            notes.append(_without_folders(error, run))
         else:
             found += [norms] if norms is not None else []
     if not found:
