@@ -28,6 +28,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   torchrun --nproc-per-node 4 -m ltrun method=ldam  one network on four devices
   ltrun report outputs/                             tables: all, many-, medium- and few-shot accuracy
   ltrun compare ldam_drw erm                        whether one method is better: difference, 95% interval, p; of test images
+  ltrun report --html page.html                     one page to sort, filter, open rows and compare them
   ltrun status outputs/                             runs that are done, running (and the time left), failed, unfinished, waiting
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
   ltrun predict RUN IMAGES...                       classes of image files; --csv, --json or --parquet OUT writes them

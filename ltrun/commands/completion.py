@@ -15,7 +15,7 @@ from ltrun.errors import LtrunError
 from ltrun.metrics import TASKS
 
 TRAINING = ("-m", "--config-dir", "--cfg", "--resolve", "--help", "--hydra-help", "--info", "--version")
-FORMATS = ("--markdown", "--latex", "--csv", "--json", "--html")  # formats of reports
+FORMATS = ("--markdown", "--latex", "--csv", "--json", "--html", "--published", "--watch")  # flags of reports
 METRICS = (*dict.fromkeys(metric.name for metrics in TASKS.values() for metric in metrics), "cost")
 SETTINGS = {"--cfg": ("job", "hydra", "all"), "--metric": METRICS}
 BASH = r"""# ltrun: eval "$(ltrun completion bash)"

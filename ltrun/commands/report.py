@@ -98,7 +98,7 @@ def _page(asked: argparse.Namespace) -> int:
     from ltrun.report.page.write import refuse_place, watch, write
 
     refuse_place(asked.html)
-    wanted = Asked(asked.by, asked.metric, asked.split, asked.experts)
+    wanted = Asked(asked.by, _metric(asked), asked.split, asked.experts)
     paths = places(asked.paths, awaited=asked.watch)
     if asked.watch:
         print(f"watching {', '.join(map(str, paths))}: {asked.html} loads itself anew until all runs have ended; Ctrl-C stops")
@@ -118,8 +118,6 @@ def _refuse_contradictions(asked: argparse.Namespace) -> None:
         raise ConfigError("--watch writes a page again and again: say which with --html FILE")
     if asked.html and (asked.per_class or asked.published or asked.confusion or asked.plots):
         raise ConfigError("--html: the page shows classes, confusion, figures and published numbers; leave those flags out")
-    if asked.html and (computed := _metric(asked)) in COMPUTED:
-        raise ConfigError(f"--html: the page has no column for {computed}; leave it out")
     if asked.bib and asked.format != "latex":
         raise ConfigError("--bib writes the papers that a LaTeX table cites: add --latex")
     if asked.published and asked.per_class:

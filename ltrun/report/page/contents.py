@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ltrun.config.option import root
@@ -68,14 +69,23 @@ def contents(found: Found, asked: Asked) -> tuple[dict[str, Any], dict[str, Any]
         "start": {"metric": asked.metric, "split": asked.split},
         "counts": {word: counts[word] for word in WORDS if counts[word]},
         "begun": [_state(state) for state in begun],
-        "problems": [plain(problem.text) for problem in found.problems if problem.kind not in ("unfinished", "failed")],
+        "problems": [_told(problem) for problem in found.problems if problem.kind not in ("unfinished", "failed")],
         "groups": GROUPS,
     }
     return whole, told
 
 
+def _told(problem: Problem) -> str:
+    return _nearby(problem.text, problem.path, 5)
+
+
+def _nearby(text: str, path: Path, steps: int) -> str:
+    """Returns a sentence with the last steps of a path alone: those above say nothing to a reader of the page."""
+    return plain(text.replace(str(path), "/".join(path.parts[-steps:])))
+
+
 def _state(state: State) -> dict[str, Any]:
-    words = {"state": state.state, "title": plain(state.title), "reason": plain(state.reason)}
+    words = {"state": state.state, **{key: _nearby(getattr(state, key), state.folder, 4) for key in ("title", "reason")}}
     return words | {"epoch": state.epoch, "epochs": state.epochs, "left": None if state.left is None else round(state.left)}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import operator
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -105,13 +107,17 @@ def details(row: Row, images: Images, lines: Lines) -> dict[str, Any]:
     }
 
 
+def _address(record: RunRecord) -> str:
+    return f"{record.dataset}/{record.method}/{record.fingerprint}/seed{record.seed}"
+
+
 def _run(record: RunRecord) -> dict[str, Any]:
     origin = record.provenance
     words = [word for word in record.command if not word.startswith("outputs=")]  # a folder says nothing to a reader
     command, _, remark = command_of(replace(record, command=words)).partition("  (")
     return {
         "seed": record.seed,
-        "address": plain(f"{record.dataset}/{record.method}/{record.fingerprint}/seed{record.seed}"),
+        "address": plain(_address(record)),
         "command": plain(command),
         "remark": plain(remark.rstrip(")")),
         "date": plain(str(origin.get("date", ""))),
@@ -131,8 +137,13 @@ def _evidence(row: Row) -> tuple[list[tuple[Scored, Evidence]], list[str]]:
         try:
             read.append(((record, predictor), evidence_of(record, predictor, Shots.of(record.config))))
         except LtrunError as error:
-            notes.append(str(error))
+            notes.append(_without_folders(error, record))
     return read, notes
+
+
+def _without_folders(error: LtrunError, record: RunRecord) -> str:
+    """Returns the sentence with the address of a run for its folder, which says nothing to a reader of the page."""
+    return str(error).replace(str(record.path and record.path.parent), _address(record))
 
 
 def _classes(row: Row, ranks: Ranks) -> dict[str, Any]:
@@ -158,7 +169,7 @@ def _norms(row: Row, ranks: Ranks) -> tuple[list[float] | None, list[str]]:
         try:
             norms = norms_of(run)
         except LtrunError as error:
-            notes.append(str(error))
+            notes.append(_without_folders(error, run))
         else:
             found += [norms] if norms is not None else []
     if not found:
@@ -177,10 +188,10 @@ def _mean(each: list[np.ndarray]) -> list[list[float | None]] | None:
 def _reliability(read: list[Evidence]) -> list[list[float]] | None:
     if not read:
         return None
-    sums = np.sum([found.bins for found in read], axis=0)  # (3, bins): images, probabilities, right ones
+    bins = reduce(operator.add, (found.bins for found in read))
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = np.nan_to_num(sums[1:] / sums[0])
-    return [[int(n), round(p, 4), round(a, 4)] for n, p, a in zip(sums[0], *shares.tolist(), strict=True)]
+        shares = [np.nan_to_num(sums / bins.images).tolist() for sums in (bins.confidence, bins.right)]
+    return [[int(n), round(p, 4), round(a, 4)] for n, p, a in zip(bins.images, *shares, strict=True)]
 
 
 def _training(record: RunRecord) -> dict[str, Any] | None:

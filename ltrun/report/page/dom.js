@@ -33,7 +33,10 @@ function decimals(percent, size) { // as ltrun report prints: one place of a per
   return size ? Math.min(20, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(size))))) : 2;
 }
 
-const signed = (value, places = 1) => (value < 0 ? MINUS : "+") + Math.abs(value).toFixed(places);
+function signed(value, places = 1) {
+  const size = Math.abs(value).toFixed(places);
+  return (Number(size) === 0 ? "" : value < 0 ? MINUS : "+") + size;
+}
 const counted = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 
 function duration(seconds) {

@@ -5,11 +5,14 @@ Results are kept in memory by the time of the files, so that a page that is writ
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ltrun.evaluation.calibration import Reliability, confidences, reliability
 from ltrun.metrics import GROUPS, Shots
 from ltrun.report.counted import counted
 from ltrun.results.address import MODEL, PREDICTIONS
@@ -17,18 +20,17 @@ from ltrun.results.predictions import Predictions, predictions_of
 from ltrun.results.record import RunRecord
 from ltrun.results.spans import spans
 
-BINS = 15  # of equal width, as the expected calibration error has
 Key = tuple[str, int, str]
 
 
 class Evidence(NamedTuple):
     """labels: (N,) uint16 of test images. hits: (N,) bool; both None for several labels per image. grouped: (3, 4) shares, as
-    `Confusion.grouped` has them. bins: (3, BINS) sums of decisions, of their probabilities and of right ones."""
+    `Confusion.grouped` has them. bins: of confidence, or of all decisions of several labels."""
 
     labels: Any
     hits: Any
     grouped: np.ndarray
-    bins: np.ndarray
+    bins: Reliability
 
 
 _evidence: dict[Key, Evidence] = {}
@@ -55,25 +57,18 @@ def _evidence_of(kept: Predictions, record: RunRecord, shots: Shots) -> Evidence
         if len(some):
             grouped[group] = some.mean(0)
     if kept.several:
-        return Evidence(None, None, grouped, _bins_of_several(kept))
-    hits = kept.predicted == kept.labels
-    rows = np.arange(len(hits))
-    return Evidence(kept.labels.astype(np.uint16), hits, grouped, _bins(kept.probabilities(rows, kept.predicted), hits))
+        return Evidence(None, None, grouped, _of_decisions(kept))
+    confidence, hits = confidences(kept.labels, kept.scores)
+    return Evidence(kept.labels.astype(np.uint16), hits, grouped, reliability(confidence, hits))
 
 
-def _bins(probabilities: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Returns (3, BINS) for probabilities and whether each is right, both (D,)."""
-    where = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    return np.stack([np.bincount(where, weights, BINS) for weights in (np.ones(len(where)), probabilities, right)])
-
-
-def _bins_of_several(kept: Predictions) -> np.ndarray:
+def _of_decisions(kept: Predictions) -> Reliability:
     """Returns the bins of all decisions, image by image and class by class, by the sigmoid of the score."""
-    total = np.zeros((3, BINS))
+    parts = []
     for some in spans(kept.scores.shape):
         probabilities = (1 + np.tanh(kept.scores[some].astype(np.float64) / 2)) / 2
-        total += _bins(probabilities.ravel(), kept.labels[some].ravel())
-    return total
+        parts.append(reliability(probabilities.ravel(), kept.labels[some].ravel()))
+    return reduce(operator.add, parts)
 
 
 def norms_of(record: RunRecord) -> np.ndarray | None:

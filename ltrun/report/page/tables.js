@@ -12,7 +12,8 @@ const view = {
   splitOf: (table) => (table.splits.includes(state.split) ? state.split : table.splits[0]),
   valuesOf: (row, metric, split) => row.values[metric.cost ? "" : split ?? view.splitOf(tableOf(row.id))] || {},
 };
-const tableOf = (id) => data.tables.find((table) => table.rows.some((row) => row.id === id));
+const owners = new Map(data.tables.flatMap((table) => table.rows.map((row) => [row.id, table])));
+const tableOf = (id) => owners.get(id);
 
 function keep() {
   const said = new URLSearchParams(Object.entries(state).filter(([key, value]) => value !== PLAIN[key]));

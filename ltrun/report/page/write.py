@@ -11,6 +11,7 @@ from ltrun.report.collect import collect
 from ltrun.report.page.contents import Asked, Found
 from ltrun.report.page.page import page
 from ltrun.report.state import states
+from ltrun.report.stored import is_stored, with_stored
 from ltrun.results.atomic import write_atomically
 
 ENDINGS = (".html", ".htm")  # of existing files that may be replaced
@@ -25,7 +26,7 @@ def refuse_place(file: Path) -> None:
 
 def write(paths: Sequence[Path], file: Path, asked: Asked) -> Found:
     """Writes the page once. Returns the runs on it. Raises LtrunError, DataError if no run has finished."""
-    found = _found(paths)
+    found = _found(paths, asked)
     if not found.records:
         under = ", ".join(map(str, paths))
         raise DataError(f"no finished run under {under}: train one with 'ltrun method=erm', or name another folder")
@@ -41,7 +42,7 @@ def watch(paths: Sequence[Path], file: Path, asked: Asked) -> Iterator[Found]:
     """
     before = None
     while True:
-        found = _found(paths)
+        found = _found(paths, asked)
         waiting = not found.states or any(state.state in ("running", "unfinished") for state in found.states)
         now = (waiting, [(state.folder, state.state, state.epoch) for state in found.states], len(found.records))
         if now != before:
@@ -53,7 +54,9 @@ def watch(paths: Sequence[Path], file: Path, asked: Asked) -> Iterator[Found]:
         time.sleep(SECONDS)
 
 
-def _found(paths: Sequence[Path]) -> Found:
+def _found(paths: Sequence[Path], asked: Asked) -> Found:
     there = [path for path in paths if path.exists()]
     records, problems = collect(there)
+    if asked.metric is not None and records and is_stored(asked.metric):
+        records, _ = with_stored(records, asked.metric, asked.split)
     return Found(records, states(there)[0], problems)

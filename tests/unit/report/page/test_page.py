@@ -105,6 +105,7 @@ def test_damaged_files_leave_their_part_out(outputs: Path, tmp_path: Path, capsy
     detail = found[row["id"]]
     assert list(detail["hits"]) == ["2"] and detail["training"][0] is None and "predictions.npz" in detail["notes"][0]
     assert any("result.json is damaged" in problem for problem in found["data"]["problems"])
+    assert str(tmp_path) not in (tmp_path / "page.html").read_text()
     for file in outputs.rglob("predictions.npz"):
         file.unlink()
     assert main([str(outputs), "--html", str(tmp_path / "page.html")]) == 0
@@ -168,3 +169,10 @@ def test_a_watched_page_is_written_again_until_all_runs_have_ended(tmp_path: Pat
         (1, {"done": 1, "failed": 1}, False, 1),
     ]
     assert "the loss is not finite" in parts(file)["data"]["begun"][0]["reason"]
+
+
+def test_the_page_has_the_colours_of_the_figures(outputs: Path, tmp_path: Path) -> None:
+    looks = pytest.importorskip("ltrun.report.figures.style", reason="needs matplotlib").LOOKS
+    assert main([str(outputs), "--html", str(tmp_path / "page.html")]) == 0
+    style = (tmp_path / "page.html").read_text()
+    assert f"--a:{looks[0].colour.lower()};--b:{looks[1].colour.lower()}" in style
