@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ltrun.engine.context import RunContext
 from ltrun.parts import Network
@@ -35,13 +37,39 @@ def multiply_accumulates(network: Network, context: RunContext) -> float:
     network.eval()
     done = 0
     try:
-        with FlopCounterMode(display=False) as counter:
+        with _Counter() as counter:
             for inputs in _inputs(network, context):
                 network.predict(inputs)
                 done += len(inputs)
     finally:
         network.train(training)
-    return counter.get_total_flops() / 2 / done
+    return counter.operations / 2 / done
+
+
+class _Counter(TorchDispatchMode):
+    """Counts operations as torch.utils.flop_counter.FlopCounterMode does, whose first use imports torch._dynamo.
+
+    That import takes as long as the import of torch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch wraps the method below, and the wrapper imports torch._dynamo
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        with self:
+            found = func.decompose(*args, **kwargs)
+        if found is not NotImplemented:
+            return found
+        result = func(*args, **kwargs)
+        count = flop_registry.get(func._overloadpacket)
+        self.operations += count(*args, **kwargs, out_val=result) if count else 0
+        return result
 
 
 def _inputs(network: Network, context: RunContext) -> Iterator[Tensor]:
