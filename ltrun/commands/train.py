@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ltrun import streams
 from ltrun.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ltrun.config.job import Job
     from ltrun.sweep.outcome import Outcome
 
 
@@ -68,6 +69,12 @@ def _train(
         outcomes.append(outcome)
         tell(outcome, named=sweep)
 
+    def go(jobs: Sequence[Job], hydra: Sequence[str]) -> None:
+        if hydra:
+            launch(jobs, hydra, len(jobs) + len(outcomes), note, outcomes.append)
+        else:
+            train(jobs, len(jobs) + len(outcomes), note)
+
     show_log()
     with hydra_ready():
         hydra = overrides_of_hydra(words)
@@ -76,21 +83,10 @@ def _train(
             check(hydra, sweep)
         words = [word for word in words if word not in hydra]
         if settings := search_of(hydra):
-            from ltrun.config.compose import compose_job
-            from ltrun.sweep.combinations import space_of
-            from ltrun.sweep.search import Search
-
             if any(word.lstrip("+").startswith("sweep.budget=") for word in words):
                 raise ConfigError("sweep.budget: a search ends after hydra.sweeper.n_trials trials; leave it out")
-
-            def run(commands: Sequence[Sequence[str]]) -> None:
-                jobs = without_refused(compose_jobs(commands, note, search_path), note)
-                if others := without_search(hydra):
-                    launch(jobs, others, len(jobs) + len(outcomes), note, outcomes.append)
-                else:
-                    train(jobs, len(jobs) + len(outcomes), note)
-
-            print(Search(*space_of(words), settings).run(compose_job, run))
+            others = without_search(hydra)
+            _search(words, settings, lambda jobs: go(without_refused(jobs, note), others), note, search_path)
             return
         commands = commands_of(lines, words) if lines else combinations(words) if sweep else [list(words)]
         jobs = compose_jobs(commands, note, search_path)
@@ -100,11 +96,24 @@ def _train(
             for job in jobs:
                 note(train_under_hydra(job, hydra) if hydra else train_here(job, alone=True))
             return
-        jobs = without_refused(jobs, note)
-        if hydra:
-            launch(jobs, hydra, len(jobs) + len(outcomes), note, outcomes.append)
-        else:
-            train(jobs, len(jobs) + len(outcomes), note)
+        go(without_refused(jobs, note), hydra)
+
+
+def _search(
+    words: Sequence[str],
+    settings: Mapping[str, Any],
+    go: Callable[[Sequence[Job]], None],
+    note: Callable[[Outcome], None],
+    search_path: Sequence[str],
+) -> None:
+    """Searches the values of a command line, and prints the best ones. settings: of the search. go: trains jobs."""
+    from ltrun.config.compose import compose_job
+    from ltrun.sweep.combinations import space_of
+    from ltrun.sweep.jobs import compose_jobs
+    from ltrun.sweep.search import Search
+
+    search = Search(*space_of(words), settings)
+    print(search.run(compose_job, lambda commands: go(compose_jobs(commands, note, search_path))))
 
 
 def _ask_hydra(argv: Sequence[str]) -> None:

@@ -55,7 +55,7 @@ class Pool:
         overview: Overview,
         note: Callable[[Outcome], None],
         at_once: int | None = None,
-        ready: Callable[[], None] = nothing,
+        ready: Callable[[], object] = nothing,
     ) -> None:
         self.size, self.lanes, self.overview = size, lanes, overview
         self.at_once, self.ready = size if at_once is None else at_once, ready
@@ -153,7 +153,7 @@ class Pool:
         return outcome
 
 
-def _work(channel: Connection, at_once: int, ready: Callable[[], None] = nothing) -> None:
+def _work(channel: Connection, at_once: int, ready: Callable[[], object] = nothing) -> None:
     """Main function of a process of the pool: trains each job that it receives in a thread named by the job's folder."""
     end_with_parent()
     import torch

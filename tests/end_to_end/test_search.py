@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ltrun.metrics import BALANCED
 from tests.support.commands import Run, refused
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "dataset=digits_lt", "epochs=1", "runtime.pack=1")
@@ -21,7 +22,7 @@ def test_the_best_proposal_has_the_best_mean_on_validation_images(ltrun: Run, tm
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
     means: dict[float, list[float]] = {}
     for record in records:
-        value = record["predictors"]["plain"]["splits"]["val"]["balanced_accuracy"]
+        value = record["predictors"]["plain"]["splits"]["val"][BALANCED[record["task"]]]
         means.setdefault(record["config"]["optimizer"]["lr"], []).append(value)
     assert len(means) == 2 and all(len(values) == 2 for values in means.values()), "each proposal trains both seeds"
     best = max(means, key=lambda lr: sum(means[lr]))
