@@ -14,13 +14,15 @@ from tests.support.recorded import record
 Capture = pytest.CaptureFixture[str]
 
 
-def save(folder: Path, method: str, accuracy: float, seed: int = 0, balanced: bool = False, **changes: Any) -> None:
+def save(
+    folder: Path, method: str, accuracy: float, seed: int = 0, balanced: bool = False, changes: dict[str, Any] | None = None
+) -> None:
     profile = "balanced" if balanced else "exponential"
-    all_changes = {**changes, **({"dataset.profile": "balanced"} if balanced else {})}
+    all_changes = {**(changes or {}), **({"dataset.profile": "balanced"} if balanced else {})}
     config = {"dataset": {"profile": profile}}
     run = record(method, seed, changes=all_changes, config=config, counts=[50] * 8 if balanced else None)
     run.predictors["plain"]["splits"]["test"] |= {"accuracy": accuracy, "error": 1 - accuracy}
-    run.save(folder / f"{method}-{profile}-{seed}-{len(changes)}")
+    run.save(folder / f"{method}-{profile}-{seed}-{len(changes or {})}")
 
 
 def cells(folder: Path, capsys: Capture) -> tuple[dict[str, list[float | None]], str]:
@@ -32,9 +34,13 @@ def cells(folder: Path, capsys: Capture) -> tuple[dict[str, list[float | None]],
 
 
 def test_the_better_balanced_reference_divides(tmp_path: Path, capsys: Capture) -> None:
-    save(tmp_path, "erm", 0.3), save(tmp_path, "ldam_drw", 0.4), save(tmp_path, "paco", 0.6)
-    save(tmp_path, "erm", 0.5, balanced=True), save(tmp_path, "erm", 0.7, seed=1, balanced=True)  # mean 0.6
-    save(tmp_path, "ldam_drw", 0.5, balanced=True), save(tmp_path, "paco", 0.8, balanced=True)
+    save(tmp_path, "erm", 0.3)
+    save(tmp_path, "ldam_drw", 0.4)
+    save(tmp_path, "paco", 0.6)
+    save(tmp_path, "erm", 0.5, balanced=True)
+    save(tmp_path, "erm", 0.7, seed=1, balanced=True)  # mean 0.6
+    save(tmp_path, "ldam_drw", 0.5, balanced=True)
+    save(tmp_path, "paco", 0.8, balanced=True)
     found, err = cells(tmp_path, capsys)
     assert err == "" and found == {
         "ERM": pytest.approx([30, 60, 50]),
@@ -45,9 +51,10 @@ def test_the_better_balanced_reference_divides(tmp_path: Path, capsys: Capture) 
 
 def test_a_run_without_references_has_dashes_and_one_command_trains_all(tmp_path: Path, capsys: Capture) -> None:
     for method in ("erm", "ldam_drw"):
-        save(tmp_path, method, 0.4, **{"epochs": 5})
+        save(tmp_path, method, 0.4, changes={"epochs": 5})
     save(tmp_path, "erm", 0.6, balanced=True)  # a reference of erm below, and of no run with other epochs
-    save(tmp_path, "erm", 0.3), save(tmp_path, "crt", 0.4)
+    save(tmp_path, "erm", 0.3)
+    save(tmp_path, "crt", 0.4)
     assert main([str(tmp_path), "--relative", "--csv"]) == 0
     out, err = capsys.readouterr()
     lines = err.splitlines()
@@ -63,9 +70,9 @@ def test_a_run_without_references_has_dashes_and_one_command_trains_all(tmp_path
 
 
 def test_plain_training_keeps_the_changes_that_are_no_choice_of_a_slot(tmp_path: Path, capsys: Capture) -> None:
-    save(tmp_path, "ldam_drw", 0.4, **{"reweighting": "none", "epochs": 5})
-    save(tmp_path, "ldam_drw", 0.5, balanced=True, **{"reweighting": "none", "epochs": 5})
-    save(tmp_path, "erm", 0.8, balanced=True, **{"epochs": 5})
+    save(tmp_path, "ldam_drw", 0.4, changes={"reweighting": "none", "epochs": 5})
+    save(tmp_path, "ldam_drw", 0.5, balanced=True, changes={"reweighting": "none", "epochs": 5})
+    save(tmp_path, "erm", 0.8, balanced=True, changes={"epochs": 5})
     found, err = cells(tmp_path, capsys)
     assert err == "" and list(found.values()) == [pytest.approx([40, 80, 50])]
 
