@@ -156,11 +156,18 @@ PREDICTED = tuple(
     Metric(f"predicted_{group}", f"Predictions that are a {group}-shot class", head, better=None, of_group=group)
     for group, head in GROUPS.items()
 )
+RELATIVE = (
+    Metric("accuracy", "Top-1 accuracy", "Acc"),
+    Metric("upper", "Accuracy of the better of two balanced trainings of the same size", "UA", better=None),
+    Metric("relative", "Relative accuracy, Acc / UA", "RA"),
+)
 SETS = {
     "shifts": ("Top-1 accuracy with other class distributions", SHIFTS),
     "predicted": ("Share of the predictions that are classes of each shot group", PREDICTED),
+    "relative": ("Top-1 accuracy (Acc), that of balanced training (UA), and their ratio (RA)", RELATIVE),
 }
-"""Name -> title and metrics of a table of several metrics, computed from the predictions of runs with one label per image."""
+"""Name -> title and metrics of a table of several metrics, of runs with one label per image: from the stored predictions, and
+relative from further runs."""
 
 COST = (
     Metric("seconds_per_epoch", "Time of an epoch", "s/epoch", better=None, percent=False),

@@ -25,7 +25,7 @@ from ltrun.report.table import Table
 from ltrun.results.atomic import write_atomically
 from ltrun.results.record import RunRecord
 
-COMPUTED = {*SETS, *(metric.name for metrics in STORED.values() for metric in metrics)}  # from predictions
+COMPUTED = {*SETS, *(metric.name for metrics in STORED.values() for metric in metrics)}  # not in records
 LISTED = 5  # the largest number of unfinished runs to name
 
 
@@ -84,10 +84,15 @@ def _metric(asked: argparse.Namespace) -> str | None:
 
 
 def _computed(records: Sequence[RunRecord], metric: str, split: str) -> list[RunRecord]:
-    """Returns the records with a metric that is computed from predictions. Raises LtrunError."""
-    from ltrun.report.stored import with_stored  # NumPy is for those who ask for such a metric
+    """Returns the records with a metric that none of them holds. Raises LtrunError."""
+    if metric == "relative":
+        from ltrun.report.relative import with_relative
 
-    found, notes = with_stored(records, metric, split)
+        found, notes = with_relative(records, split)
+    else:
+        from ltrun.report.stored import with_stored  # NumPy is for those who ask for such a metric
+
+        found, notes = with_stored(records, metric, split)
     _complain(notes)
     return found
 
@@ -203,6 +208,9 @@ def _parser() -> argparse.ArgumentParser:
         "--shifts", action="store_true", help="accuracy on test sets as long-tailed as training, and the reverse"
     )
     parser.add_argument("--predicted", action="store_true", help="the share of the predictions that each shot group gets")
+    parser.add_argument(
+        "--relative", action="store_true", help="accuracy relative to balanced training (dataset.profile=balanced)"
+    )
     parser.add_argument("--split", default="test", help="default: test")
     parser.add_argument(
         "--plots",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ltrun.errors import ConfigError, DataError
 
-Profile = Literal["exponential", "step", "pareto", "as_is"]
+Profile = Literal["exponential", "step", "pareto", "balanced", "as_is"]
 Rows = NDArray[np.int64]
 
 
@@ -56,11 +56,17 @@ def pareto(num_classes: int, largest: int, imbalance: float, power: float = 6.0)
     return (smallest + (largest - smallest) * share + 1e-9).astype(np.int64)  # 499.99999999999994 means 500
 
 
-PROFILES: dict[str, Callable[[int, int, float], Rows]] = {"exponential": exponential, "step": step, "pareto": pareto}
+PROFILES: dict[str, Callable[[int, int, float], Rows]] = {
+    "exponential": exponential, "step": step, "pareto": pareto,
+    "balanced": exponential,  # then levelled, see `fit`
+}  # fmt: skip
 
 
 def fit(profile: Profile, available: Rows, imbalance: float, by_size: bool = False) -> Rows:
     """Returns (C,) counts of the profile with the largest n_max for which every class has enough images: 500 on CIFAR-100.
+
+    balanced: every class keeps the mean size of the classes of `exponential`, so that the training set is as large, or as many
+    images as the smallest class has (the reference of relative accuracy: Zhang et al., 2023, arXiv 2110.04596).
 
     by_size: whether the profile takes the classes in the order of their sizes, equal sizes in label order; else all in label
     order. Raises ConfigError if the smallest class would keep no image.
@@ -89,7 +95,8 @@ def _largest(profile: Profile, available: Rows, imbalance: float) -> Rows:
     counts = PROFILES[profile]
     sizes = range(1, int(available.max()) + 1)
     largest = bisect_left(sizes, True, key=lambda n: bool((counts(len(available), n, imbalance) > available).any()))
-    return counts(len(available), largest, imbalance)
+    kept = counts(len(available), largest, imbalance)
+    return np.full_like(kept, min(kept.sum() // len(kept), available.min())) if profile == "balanced" else kept
 
 
 def share(counts: Rows, fraction: float, half: bool = False) -> Rows:

@@ -50,8 +50,8 @@ def confidences(labels: NDArray[np.int64], scores: NDArray[Any]) -> tuple[Fracti
 def reliability(confidence: Fractions, right: NDArray[np.bool_], bins: int = BINS) -> Reliability:
     """Returns the sums of equally wide bins; a bin holds its upper end. confidence, right: (N,), of `confidences`."""
     which = _bin(confidence, bins)
-    sums = (np.bincount(which, each, bins) for each in (np.ones(len(right)), right, confidence))
-    return Reliability(*sums)
+    images, sure, confident = (np.bincount(which, each, bins).astype(np.float64) for each in (None, right, confidence))
+    return Reliability(images, sure, confident)
 
 
 def adaptive_error(confidence: Fractions, right: NDArray[np.bool_], bins: int = BINS) -> float:

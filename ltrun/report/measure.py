@@ -72,7 +72,8 @@ def measures(records: Sequence[RunRecord]) -> dict[str, Measure]:
     tasks = list(dict.fromkeys(record.task for record in records))
     declared = [metric for task in tasks for metric in (*TASKS[task], *STORED[task])]
     shown = {metric.name: Measure.of(metric) for metric in declared if metric.name in there}
-    of_sets = {name: Measure(name, title, kept) for name, (title, some) in SETS.items() if (kept := _those(some, there))}
+    added = there - shown.keys()
+    of_sets = {name: Measure(name, title, _those(some, there)) for name, (title, some) in SETS.items() if _those(some, added)}
     costs = {"cost": Measure("cost", "Cost of training", COST, cost=True)}
     costs |= {metric.name: Measure.of(metric, cost=True) for metric in COST}
     known = shown | of_sets | costs

@@ -62,11 +62,11 @@ def plot(tables: Sequence[Table], place: Place) -> list[str]:
     from ltrun.report.figures import classes, groups
     from ltrun.report.figures.style import beside_experts, headlines
 
-    said = []
+    said: list[str] = []
     for i, table in enumerate(tables):
         if not headlines(table):
             continue
-        drawn = {"classes": partial(classes, table), "groups": partial(groups, table)}
+        drawn: dict[str, Callable[[], Figure]] = {"classes": partial(classes, table), "groups": partial(groups, table)}
         if several := beside_experts(table):
             drawn["experts"] = partial(groups, table, several)
         if len({tuple(record.classes["counts"]) for row in table.rows for record, _ in row.runs}) > 1:

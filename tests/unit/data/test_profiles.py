@@ -262,3 +262,14 @@ def test_the_imbalance_that_a_refusal_names_is_possible(profile: Profile, availa
         fit(profile, np.array(available), 1000)
     named = re.findall(r"dataset\.imbalance=(\d+)", str(refusal.value))
     assert fit(profile, np.array(available), float(named[0])).min() >= 1
+
+
+@pytest.mark.parametrize(("imbalance", "each"), [(100, 108), (10, 195), (1, 500)])
+def test_the_balanced_profile_has_as_many_images_as_the_exponential(imbalance: float, each: int) -> None:
+    available = np.full(100, 500)
+    assert fit("balanced", available, imbalance).tolist() == [each] * 100
+    assert 0 <= fit("exponential", available, imbalance).sum() - 100 * each < 100
+
+
+def test_the_balanced_profile_asks_no_class_for_more_than_it_has() -> None:
+    assert fit("balanced", np.array([40, 9, 30]), 2).tolist() == [9, 9, 9]
