@@ -9,10 +9,12 @@ from tests.support.commands import Run
 
 
 @pytest.mark.slow
-def test_db_focal_beats_binary_cross_entropy_on_the_tail_with_each_of_two_seeds(ltrun: Run, tmp_path: Path) -> None:
-    """By 5.0 and 7.3 points of mAP over the four classes with 5 to 18 training scenes, where chance has 21."""
-    methods, seeds = ("erm", "distribution_balanced_focal"), range(2)
-    done = ltrun("-m", f"method={','.join(methods)}", "dataset=digits_multi_lt", "seed=0,1", "epochs=20", "evaluation.every=20")
+def test_db_focal_beats_binary_cross_entropy_on_the_tail_with_each_of_three_seeds(ltrun: Run, tmp_path: Path) -> None:
+    """By 5.0, 7.3 and 5.4 points of mAP over the four classes with 5 to 18 training scenes, where chance has 21."""
+    methods, seeds = ("erm", "distribution_balanced_focal"), range(3)
+    done = ltrun(
+        "-m", f"method={','.join(methods)}", "dataset=digits_multi_lt", "seed=0,1,2", "epochs=20", "evaluation.every=20"
+    )
     assert done.returncode == 0, done.stderr
     few = {}
     for path in tmp_path.rglob("result.json"):

@@ -1,4 +1,4 @@
-"""Shares of cases: the same for one commit, another for the next, in the order of the cases."""
+"""Shares of cases: the same for one seed, another for the next, in the order of the cases."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def _without_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walks, "ALL", False)
 
 
-def test_a_commit_has_one_share_and_the_next_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seed_has_one_share_and_the_next_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = {}
-    for commit in ("1234567890", "abcdef0123"):
-        monkeypatch.setattr(walks, "DRAW", commit)
-        shares[commit] = walks.drawn(CASES, 20)
-        assert shares[commit] == walks.drawn(CASES, 20) == sorted(set(shares[commit])) and len(shares[commit]) == 20
+    for seed in ("1234567890", "abcdef0123"):
+        monkeypatch.setattr(walks, "DRAW", seed)
+        shares[seed] = walks.drawn(CASES, 20)
+        assert shares[seed] == walks.drawn(CASES, 20) == sorted(set(shares[seed])) and len(shares[seed]) == 20
     first, second = shares.values()
     assert first != second
 
 
-def test_every_case_is_in_the_share_of_some_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_case_is_in_the_share_of_some_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    for commit in range(60):
-        monkeypatch.setattr(walks, "DRAW", f"{commit:010x}")
+    for seed in range(60):
+        monkeypatch.setattr(walks, "DRAW", f"{seed:010x}")
         seen |= set(walks.drawn(CASES, 20))
     assert seen == set(CASES)
 
