@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ltrun.config.experiment import PublishedTable
 from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.metrics import SETS, STORED, TASKS
 from ltrun.report.bibliography import bibliography, cited
@@ -16,7 +17,7 @@ from ltrun.report.collect import DEFAULT, Problem, collect, places
 from ltrun.report.group import tables
 from ltrun.report.plots import FORMATS as FIGURES
 from ltrun.report.plots import Place, place_of, plot, plot_confusion
-from ltrun.report.published import with_published
+from ltrun.report.published import with_printed, with_published
 from ltrun.report.render import FORMATS
 from ltrun.report.render.common import plain
 from ltrun.report.render.latex import latex
@@ -26,6 +27,7 @@ from ltrun.results.atomic import write_atomically
 from ltrun.results.record import RunRecord
 
 COMPUTED = {*SETS, *(metric.name for metrics in STORED.values() for metric in metrics)}  # not in records
+NO_TABLE = PublishedTable()
 LISTED = 5  # the largest number of unfinished runs to name
 
 
@@ -146,15 +148,18 @@ def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequ
     return per_class(confused) if values else made
 
 
-def print_sweep(run_dirs: Sequence[Path], choose: bool = False) -> None:
-    """Prints the table of these runs. choose: whether to say which method to take, by a table of the validation split."""
+def print_sweep(run_dirs: Sequence[Path], choose: bool = False, table: PublishedTable = NO_TABLE) -> None:
+    """Prints the table of these runs. choose: whether to say which method to take, by a table of the validation split. table:
+    of an experiment, with the published numbers beside."""
     records, problems = collect([folder for folder in run_dirs if folder.is_dir()])
     if records and choose:
-        for table in with_costs(records):
-            terminal([table])
-            print(plain(choice(table)))
+        for each in with_costs(records):
+            terminal([each])
+            print(plain(choice(each)))
     elif records:
-        terminal(tables(records))
+        found = _computed(records, table.metric, "test") if table.metric else records
+        made = tables(found, table.metric)
+        terminal(with_printed(made, table.printed) if table.printed else made)
     else:
         _complain(["no run of this sweep has finished"])
     _complain(_problem_lines(problems))

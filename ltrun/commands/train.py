@@ -12,6 +12,7 @@ from ltrun import streams
 from ltrun.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ltrun.config.experiment import PublishedTable
     from ltrun.config.job import Job
     from ltrun.sweep.outcome import Outcome
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Trains the job of a command line, or the jobs of a sweep; lets Hydra answer its own flags, such as `--cfg job`."""
     from ltrun.config import search_path
-    from ltrun.config.experiment import chooses, sweep_of
+    from ltrun.config.experiment import PublishedTable, sweep_of, table_of
     from ltrun.config.words import CONFIG_DIR, MULTIRUN, for_hydra
 
     given, lines = argv, sweep_of(argv)
-    choose = chooses(lines)
+    table = table_of(argv) if lines else PublishedTable()
     argv = for_hydra([MULTIRUN[0], *argv] if lines and not any(word.startswith("-") for word in argv) else argv)
     search_path.use(argv)
     sweep = any(word in MULTIRUN for word in argv)
@@ -33,16 +34,16 @@ def main(argv: list[str]) -> int:
             _ask_hydra(argv)
         else:
             streams.outlive()
-            _train(search_path.without_flags(argv), sweep, outcomes, search_path.words_of(argv), lines)
+            _train(search_path.without_flags(argv), sweep, outcomes, search_path.words_of(argv), lines, table)
     except BaseException as error:
         if outcomes:
-            _conclude(outcomes, sweep, choose, given)  # the table of a sweep that was cut short
+            _conclude(outcomes, sweep, table, table.chooses(lines), given)  # the table of a sweep that was cut short
         if not isinstance(error, Exception):
             raise
         from ltrun.config.explain import explained
 
         raise explained(error, argv) from None
-    return _conclude(outcomes, sweep, choose, given)
+    return _conclude(outcomes, sweep, table, table.chooses(lines), given)
 
 
 def _train(
@@ -51,10 +52,11 @@ def _train(
     outcomes: list[Outcome],
     search_path: Sequence[str],
     lines: Sequence[Sequence[str]],
+    table: PublishedTable,
 ) -> None:
     """Composes every job, then trains the unfinished ones: here, or with a launcher if an override configures Hydra.
 
-    search_path: words that name folders of options. lines: the sweep of an experiment.
+    search_path: words that name folders of options. lines, table: the sweep of an experiment.
     """
     from ltrun.config.compose import hydra_ready
     from ltrun.engine.progress import show_log
@@ -88,7 +90,7 @@ def _train(
             others = without_search(hydra)
             _search(words, settings, lambda jobs: go(without_refused(jobs, note), others), note, search_path)
             return
-        commands = commands_of(lines, words) if lines else combinations(words) if sweep else [list(words)]
+        commands = commands_of(lines, words, table.chooses(lines)) if lines else combinations(words) if sweep else [list(words)]
         jobs = compose_jobs(commands, note, search_path)
         if jobs:
             refuse_budget(jobs[0].settings.sweep, sweep, bool(hydra) and "hydra/launcher=gpus" not in hydra)
@@ -139,10 +141,11 @@ def _ask_hydra(argv: Sequence[str]) -> None:
         raise ConfigError(f"{flag}: a run is trained without this flag; leave it out")
 
 
-def _conclude(outcomes: Sequence[Outcome], sweep: bool, choose: bool, given: Sequence[str]) -> int:
+def _conclude(outcomes: Sequence[Outcome], sweep: bool, table: PublishedTable, choose: bool, given: Sequence[str]) -> int:
     """Prints the table of finished runs, and lists the jobs without a result. Returns the exit code.
 
-    choose: whether to compare the methods on the validation split. given: the words of the command line.
+    table: of an experiment. choose: whether to compare the methods on the validation split. given: the words of the command
+    line.
     """
     from ltrun.commands.report import print_sweep
     from ltrun.config.words import command_line
@@ -151,7 +154,7 @@ def _conclude(outcomes: Sequence[Outcome], sweep: bool, choose: bool, given: Seq
 
     done = [outcome.folder for outcome in outcomes if outcome.state == "done" and outcome.folder]
     if done or (sweep and outcomes):
-        print_sweep(done, choose)
+        print_sweep(done, choose, table)
     if sweep:
         again = [word for word in given if not re.match(r"\+*force=", word)]  # force=true would start over
         for line in rest(outcomes, command_line(again)):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -14,7 +16,32 @@ from ltrun.config.words import CONFIG_DIR, MULTIRUN, for_hydra
 from ltrun.errors import ConfigError
 from ltrun.machine import at_home
 
+PUBLISHED = re.compile(r"published on (?P<dataset>\w+) \((?P<columns>[^)]*)\): (?P<rows>.+)")
+REPORT = re.compile(r"report: --(?P<metric>\w+)")
 ALONE = "sweep.commands=[]"  # in the command of a job: it trains this run, and not its sweep
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Published numbers of a table. columns: their headings. rows: label of a row -> its numbers, in percent."""
+
+    columns: tuple[str, ...]
+    rows: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """What an experiment's header says of its table. metric: what it shows, None for the first of the task. printed: data set
+    -> published numbers."""
+
+    metric: str | None = None
+    printed: Mapping[str, Printed] = field(default_factory=dict)
+
+    def chooses(self, lines: Sequence[Sequence[str]]) -> bool:
+        """Whether an experiment with these lines chooses between its methods on validation images: not if it is a published
+        table, which trains on all images, and so has published numbers or names `dataset.validation_per_class`."""
+        named = any(word.startswith("dataset.validation") for line in lines for word in line)
+        return bool(lines) and not self.printed and not named
 
 
 def sweep_of(argv: Sequence[str]) -> list[list[str]]:
@@ -48,9 +75,24 @@ def sweep_of(argv: Sequence[str]) -> list[list[str]]:
     return [[word for word in for_hydra([MULTIRUN[0], *shlex.split(line)]) if word not in MULTIRUN] for line in lines]
 
 
-def chooses(lines: Sequence[Sequence[str]]) -> bool:
-    """Whether an experiment chooses between its methods on validation images: not if it is a published table.
-
-    Such a table trains on all images, and so names `dataset.validation_per_class`.
+def table_of(argv: Sequence[str]) -> PublishedTable:
+    """Returns what the header of a command line's `experiment=NAME` says of its table: lines such as
+    `published on imagenet_lt (All, Few): erm 44.4 7.7; crt 49.6 27.4`, and `report: --shifts` for a table of another metric.
     """
-    return bool(lines) and not any(word.startswith("dataset.validation") for line in lines for word in line)
+    name = next((word.partition("=")[2] for word in argv if word.startswith("experiment=")), "")
+    more = [Path(at_home(folder, flag)) for flag, folder in itertools.pairwise(argv) if flag in CONFIG_DIR]
+    header = catalogue.header_of(catalogue.file_of("experiment", name, more).read_text(encoding="utf-8"))
+    columns, rows, metric = dict[str, tuple[str, ...]](), dict[str, dict[str, tuple[float, ...]]](), None
+    for line in header:
+        if found := REPORT.fullmatch(line):
+            metric = found["metric"]
+        if found := PUBLISHED.fullmatch(line):
+            columns[found["dataset"]] = tuple(found["columns"].split(", "))
+            rows.setdefault(found["dataset"], {}).update(map(_row, found["rows"].split("; ")))
+    return PublishedTable(metric, {dataset: Printed(heads, rows[dataset]) for dataset, heads in columns.items()})
+
+
+def _row(text: str) -> tuple[str, tuple[float, ...]]:
+    """Reads `crt [epochs=300] 49.6 27.4`: a label and its numbers."""
+    label = text.rstrip("0123456789. ")
+    return label, tuple(map(float, text.removeprefix(label).split()))

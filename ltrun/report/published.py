@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 from ltrun.config import catalogue
 from ltrun.config.catalogue import Option
+from ltrun.config.experiment import Printed
 from ltrun.config.published import BETWEEN, GROUP
 from ltrun.errors import ConfigError
 from ltrun.metrics import TASKS
@@ -19,6 +20,7 @@ from ltrun.results.address import as_typed
 from ltrun.results.record import RunRecord
 
 TEST = "test"
+NOTHING = Printed((), {})
 PUBLISHED_ON = "cifar100_lt"  # the data set of `expected:` in the headers of presets whose command names no other
 HEADS = ("Published", "Gap")
 FIRST = re.compile(r"(\d+(?:\.\d+)?)(?![\d.]* to)\b")
@@ -85,6 +87,29 @@ def with_published(tables: Sequence[Table]) -> list[Table]:
         notes = [f"* another recipe than the published one: {'; '.join(sorted(changed))}"] if changed else []
         found.append(replace(table, rows=tuple(rows), beside=HEADS, notes=(*table.notes, *notes)))
     return found
+
+
+def with_printed(tables: Sequence[Table], printed: Mapping[str, Printed]) -> list[Table]:
+    """Returns the tables with the numbers that were printed in a paper's table of the data set, and the gap to the first."""
+    found = []
+    for table in tables:
+        numbers = printed.get(table.rows[0].runs[0][0].dataset, NOTHING)
+        heads = (f"Published ({', '.join(numbers.columns)})", "Gap") if numbers.rows else ()
+        first = table.columns.index(numbers.columns[0]) if numbers.rows and numbers.columns[0] in table.columns else None
+        rows = [replace(row, beside=_printed_beside(row, numbers, first)) if heads else row for row in table.rows]
+        found.append(replace(table, rows=tuple(rows), beside=heads))
+    return found
+
+
+def _printed_beside(row: Row, numbers: Printed, first: int | None) -> tuple[str, str]:
+    predictor = row.keys.get(PREDICTOR, "")
+    further = predictor != row.runs[0][0].headline
+    values = numbers.rows.get(row.keys.get("method", "") + (f":{predictor}" if further else ""))
+    if values is None:
+        return DASH, DASH
+    ours = None if first is None else row.cells[first].mean
+    gap = None if ours is None else ours - values[0]
+    return " / ".join(f"{value:.1f}" for value in values), Published(values[0], "", "", "", gap).difference
 
 
 def _beside(told: Published | None) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ltrun.config.compose import compose_job
-from ltrun.config.experiment import ALONE, chooses
+from ltrun.config.experiment import ALONE
 from ltrun.config.job import Job
 from ltrun.recipe.read import source_of
 from ltrun.sweep.combinations import combinations
@@ -13,14 +13,15 @@ from ltrun.sweep.combinations import combinations
 SHARE, EACH = 0.2, 20  # validation images: of each class's images; or of each class, where the tail leaves images out
 
 
-def commands_of(lines: Sequence[Sequence[str]], words: Sequence[str]) -> list[list[str]]:
-    """Returns the words of each job. words: of the command line; they win. Hydra must be initialised.
+def commands_of(lines: Sequence[Sequence[str]], words: Sequence[str], choose: bool) -> list[list[str]]:
+    """Returns the words of each job. words: of the command line; they win. choose: whether the methods are compared
+    on validation images. Hydra must be initialised.
 
-    A validation split is made if the data set has none, unless the experiment itself says which. Raises Hydra's errors, and
+    A validation split is then made if the data set has none. Raises Hydra's errors, and
     LtrunError for data that are not there.
     """
     commands = [[*job, ALONE] for line in lines for job in combinations([*line, *words])]
-    more = validation(compose_job(commands[0])) if chooses(lines) else []
+    more = validation(compose_job(commands[0])) if choose else []
     return [[*command, *more] for command in commands]
 
 
