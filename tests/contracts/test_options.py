@@ -18,7 +18,10 @@ from tests.support.tree import OPTION_FILES, PACKAGES, PART_FAMILIES, YAMLS
 
 LTRUN = Package.opened("ltrun")
 # packages besides the families
-HOUSE = {"commands", "config", "contracts", "recipe", "engine", "tasks", "results", "sweep", "report", "data", "kernels"}
+HOUSE = {
+    "commands", "config", "contracts", "recipe", "engine", "tasks", "results", "statistics", "evaluation", "sweep", "report",
+    "data", "kernels",
+}  # fmt: skip
 
 
 def name_of(path: Path) -> str:
