@@ -169,6 +169,9 @@ SETS = {
 """Name -> title and metrics of a table of several metrics, of runs with one label per image: from the stored predictions, and
 relative from further runs."""
 
+COMPARED = {SINGLE_LABEL: ("accuracy", "error", "macro"), MULTI_LABEL: ("map",)}
+"""Task -> metrics by which `ltrun compare` compares rows."""
+
 COST = (
     Metric("seconds_per_epoch", "Time of an epoch", "s/epoch", better=None, percent=False),
     Metric("seconds", "Time of training", "s", better=None, percent=False),

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ltrun.errors import ConfigError, LtrunError
+from ltrun.metrics import COMPARED
 from ltrun.report.collect import DEFAULT, places
-from ltrun.report.differences import MEASURED, Comparer, Comparison, check_metric
+from ltrun.report.differences import Comparer, Comparison, check_metric
 from ltrun.report.plots import check_diagram, plot_ranks
 from ltrun.report.ranking import Ranking, ranking
 from ltrun.report.render.common import plain
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "--in", dest="folders", action="append", default=[], type=Path, metavar="FOLDER", help=f"of the runs; {DEFAULT}"
     )
     parser.add_argument("--dataset", metavar="NAME", help="this data set only; default: each that has all rows")
-    known = ", ".join(name for names in MEASURED.values() for name in names)
+    known = ", ".join(name for names in COMPARED.values() for name in names)
     parser.add_argument("--metric", metavar="NAME", help=f"{known}; default: the first of their task")
     parser.add_argument("--resamples", type=int, metavar="R", help="default: 10,000; 1,000 for several labels per image")
     parser.add_argument(

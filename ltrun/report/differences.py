@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.errors import ConfigError, DataError, LtrunError
-from ltrun.metrics import MULTI_LABEL, SINGLE_LABEL, Shots
+from ltrun.metrics import COMPARED, MULTI_LABEL, Shots
 from ltrun.report.measure import Column
 from ltrun.report.sides import Contest
 from ltrun.report.table import Row, Table
@@ -21,7 +21,6 @@ from ltrun.statistics.bootstrap import RESAMPLES, Difference, difference, drawn,
 from ltrun.statistics.multiple import holm
 from ltrun.statistics.precision import average_precisions
 
-MEASURED = {SINGLE_LABEL: ("accuracy", "error", "macro"), MULTI_LABEL: ("map",)}  # task -> metrics that are compared
 OF_PRECISION = 1000  # resamples where all scores of an image are read
 Values = NDArray[np.float64]
 Pair = tuple[Predictions, Predictions]
@@ -73,7 +72,7 @@ class Comparison:
 
 def check_metric(metric: str | None) -> None:
     """Raises ConfigError for a metric that is not compared."""
-    known = [name for names in MEASURED.values() for name in names]
+    known = [name for names in COMPARED.values() for name in names]
     if metric is not None and metric not in known:
         raise ConfigError(f"--metric {metric}: rows are compared by {', '.join(known)}")
 

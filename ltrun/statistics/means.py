@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 LEVEL = 0.05  # significance level of the two-sided test
 Better = Literal["higher", "lower"] | None
-MANY = 20  # degrees of freedom
+LARGE = 20  # degrees of freedom
 STEPS = 1000  # intervals of Simpson's rule; must be even
 
 
@@ -91,7 +91,7 @@ def quantile(freedom: int, level: float = LEVEL) -> float:
 
     Beyond 20 degrees it is the normal quantile with three terms of Fisher and Cornish's series (1960).
     """
-    if freedom > MANY:
+    if freedom > LARGE:
         z = -NormalDist().inv_cdf(level / 2)
         return (
             z
