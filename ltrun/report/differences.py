@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltrun.errors import ConfigError, DataError, LtrunError
-from ltrun.metrics import COMPARED, MULTI_LABEL, Shots
+from ltrun.metrics import BALANCED, COMPARED, MULTI_LABEL, SINGLE_LABEL, Shots
 from ltrun.report.measure import Column
 from ltrun.report.sides import Contest
 from ltrun.report.table import Row, Table
@@ -177,7 +177,7 @@ class _Hits:
             return Compared(column, 0)
         labels = self.labels[some]
         weight = np.ones(images)
-        if column.group or column.key == "macro":  # a mean over classes
+        if column.group or column.key == BALANCED[SINGLE_LABEL]:  # a mean over classes
             sizes = np.bincount(labels)
             weight = images / (np.count_nonzero(sizes) * sizes[labels])
         one, other = self.one[:, some], self.other[:, some]
