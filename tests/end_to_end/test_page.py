@@ -219,7 +219,7 @@ def test_a_watched_page_loads_itself_anew_and_keeps_its_place(browser: Browser, 
     browser.open(tmp_path / "live.html")
     browser.click(row(browser, "LDAM-DRW"))
     browser.value("window.before = true")
-    browser.wait("window.before === undefined && document.readyState === 'complete'")
+    browser.wait("window.before === undefined && document.querySelector('.panel h3') !== null")
     assert browser.text(".panel h3") == "LDAM-DRW"
     browser.click("#live")
     assert "Paused" in browser.text("#live")
