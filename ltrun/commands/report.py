@@ -7,8 +7,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ltrun.config.experiment import PublishedTable
 from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.metrics import SETS, STORED, TASKS
 from ltrun.report.bibliography import bibliography, cited
@@ -26,8 +26,10 @@ from ltrun.report.table import Table
 from ltrun.results.atomic import write_atomically
 from ltrun.results.record import RunRecord
 
+if TYPE_CHECKING:
+    from ltrun.config.experiment import PublishedTable
+
 COMPUTED = {*SETS, *(metric.name for metrics in STORED.values() for metric in metrics)}  # not in records
-NO_TABLE = PublishedTable()
 LISTED = 5  # the largest number of unfinished runs to name
 
 
@@ -148,7 +150,7 @@ def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequ
     return per_class(confused) if values else made
 
 
-def print_sweep(run_dirs: Sequence[Path], choose: bool = False, table: PublishedTable = NO_TABLE) -> None:
+def print_sweep(run_dirs: Sequence[Path], choose: bool = False, table: PublishedTable | None = None) -> None:
     """Prints the table of these runs. choose: whether to say which method to take, by a table of the validation split. table:
     of an experiment, with the published numbers beside."""
     records, problems = collect([folder for folder in run_dirs if folder.is_dir()])
@@ -157,9 +159,9 @@ def print_sweep(run_dirs: Sequence[Path], choose: bool = False, table: Published
             terminal([each])
             print(plain(choice(each)))
     elif records:
-        found = _computed(records, table.metric, "test") if table.metric else records
-        made = tables(found, table.metric)
-        terminal(with_printed(made, table.printed) if table.printed else made)
+        metric = table.metric if table else None
+        made = tables(_computed(records, metric, "test") if metric else records, metric)
+        terminal(with_printed(made, table.printed) if table and table.printed else made)
     else:
         _complain(["no run of this sweep has finished"])
     _complain(_problem_lines(problems))

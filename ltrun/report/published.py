@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 from ltrun.config import catalogue
 from ltrun.config.catalogue import Option
-from ltrun.config.experiment import Printed
 from ltrun.config.published import BETWEEN, GROUP
 from ltrun.errors import ConfigError
 from ltrun.metrics import TASKS
@@ -19,8 +19,10 @@ from ltrun.report.table import DASH, Row, Table
 from ltrun.results.address import as_typed
 from ltrun.results.record import RunRecord
 
+if TYPE_CHECKING:
+    from ltrun.config.experiment import Printed
+
 TEST = "test"
-NOTHING = Printed((), {})
 PUBLISHED_ON = "cifar100_lt"  # the data set of `expected:` in the headers of presets whose command names no other
 HEADS = ("Published", "Gap")
 FIRST = re.compile(r"(\d+(?:\.\d+)?)(?![\d.]* to)\b")
@@ -93,11 +95,13 @@ def with_printed(tables: Sequence[Table], printed: Mapping[str, Printed]) -> lis
     """Returns the tables with the numbers that were printed in a paper's table of the data set, and the gap to the first."""
     found = []
     for table in tables:
-        numbers = printed.get(table.rows[0].runs[0][0].dataset, NOTHING)
-        heads = (f"Published ({', '.join(numbers.columns)})", "Gap") if numbers.rows else ()
-        first = table.columns.index(numbers.columns[0]) if numbers.rows and numbers.columns[0] in table.columns else None
-        rows = [replace(row, beside=_printed_beside(row, numbers, first)) if heads else row for row in table.rows]
-        found.append(replace(table, rows=tuple(rows), beside=heads))
+        numbers = printed.get(table.rows[0].runs[0][0].dataset)
+        if numbers is None:
+            found.append(table)
+            continue
+        first = table.columns.index(numbers.columns[0]) if numbers.columns[0] in table.columns else None
+        rows = tuple(replace(row, beside=_printed_beside(row, numbers, first)) for row in table.rows)
+        found.append(replace(table, rows=rows, beside=(f"Published ({', '.join(numbers.columns)})", "Gap")))
     return found
 
 

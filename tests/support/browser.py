@@ -84,7 +84,14 @@ class Browser:
     def wait(self, condition: str, tries: int = 200) -> None:
         """Waits until an expression is true. Raises AssertionError after ten seconds."""
         sleep = "new Promise((done) => setTimeout(() => done(Boolean({})), 50))"
-        assert any(self.value(sleep.format(condition)) for _ in range(tries)), condition
+        for _ in range(tries):
+            try:
+                if self.value(sleep.format(condition)):
+                    return
+            except AssertionError as error:
+                if "navigated" not in str(error):  # the page is loading itself anew
+                    raise
+        raise AssertionError(condition)
 
     def value(self, expression: str) -> Any:
         """Returns the value of an expression of JavaScript, which may be a promise."""
