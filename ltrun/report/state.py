@@ -19,6 +19,7 @@ from ltrun.machine import began
 from ltrun.metrics import is_number
 from ltrun.report.collect import Problem, is_address, run_folders
 from ltrun.results.address import EPOCHS, JOB, LOCK, RESULT, labelled
+from ltrun.results.epochs import epochs_of
 from ltrun.results.folder import failure, is_held, signed
 from ltrun.results.record import RunRecord, UnknownRecord
 
@@ -76,7 +77,7 @@ def _finished(folder: Path) -> State | None:
 
 def _begun(folder: Path) -> State | None:
     """Returns the state of a folder without a result; None if it is not ltrun's, or its run was refused before it began."""
-    said, rows = signed(folder), _rows(folder)
+    said, rows = signed(folder), epochs_of(folder, TAIL)
     if not said and not rows and not is_address(folder):
         return None
     held = is_held(folder)
@@ -113,23 +114,6 @@ def _title(folder: Path, said: Mapping[str, Any]) -> str:
         return str(folder)
     dataset, method, fingerprint, seed = folder.absolute().parts[-4:]
     return f"{method} ({fingerprint}) on {dataset}, {seed.replace('seed', 'seed ')}"
-
-
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    """Returns the last epochs of a run, without incomplete lines."""
-    try:
-        with (folder / EPOCHS).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-            lines = file.read(TAIL).splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        with suppress(ValueError, RecursionError):
-            row = json.loads(line)
-            if isinstance(row, dict) and isinstance(row.get("stage"), str) and is_number(row.get("epoch")):
-                found.append(row)
-    return found
 
 
 def _reached(said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None]:

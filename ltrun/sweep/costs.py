@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from ltrun.config.job import Job
 from ltrun.errors import DataError
 from ltrun.machine import processor
 from ltrun.metrics import is_number
-from ltrun.results.address import EPOCHS, RESULT
+from ltrun.results.address import RESULT
+from ltrun.results.epochs import epochs_of
 from ltrun.results.folder import signed
 from ltrun.results.record import RunRecord
 
@@ -85,12 +84,8 @@ def progress(folder: Path) -> tuple[float, float] | None:
     stages = signed(folder).get("stages")
     if not isinstance(stages, dict) or not all(is_number(epochs) for epochs in stages.values()):
         return None
-    rows: dict[tuple[Any, Any], float] = {}
-    with suppress(OSError):
-        for line in (folder / EPOCHS).read_text().splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                row = json.loads(line)
-                rows[row["stage"], row["epoch"]] = float(row["seconds"])
+    epochs = epochs_of(folder)
+    rows = {(row["stage"], row["epoch"]): float(row["seconds"]) for row in epochs if is_number(row.get("seconds"))}
     total = sum(stages.values())
     if not rows or not total or (folder / RESULT).exists():
         return None

@@ -54,5 +54,8 @@ def test_an_interrupted_run_needs_the_rest_at_its_own_pace(tmp_path: Path) -> No
         rows = [{"stage": "train", "epoch": epoch, "seconds": 3.0} for epoch in (1, 2, 2)]
         (one.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"stage": ')
     assert progress(one.folder) == (0.2, 30.0)
+    with (one.folder / "metrics.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe\n[1]\n")  # bytes that are no text, and a line that is no epoch
+    assert progress(one.folder) == (0.2, 30.0)
     costs = Costs([one], 1, on_cpu=True)
     assert (costs.left(one), costs.left(job(tmp_path, 1))) == (24, 30)
