@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ltrun.errors import ConfigError, LtrunError
@@ -13,7 +13,7 @@ from ltrun.report.collect import DEFAULT, places
 from ltrun.report.differences import Comparer, Comparison, check_metric
 from ltrun.report.plots import check_diagram, plot_ranks
 from ltrun.report.ranking import Ranking, ranking
-from ltrun.report.render.common import plain
+from ltrun.report.render.common import complain, plain
 from ltrun.report.render.differences import as_json, explained, lines
 from ltrun.report.sides import contests
 
@@ -50,9 +50,9 @@ def main(argv: Sequence[str]) -> int:
         if ranks:
             told += plot_ranks(ranks, asked.diagram)
     except LtrunError as error:
-        _complain([*told, f"ltrun: {error}"])
+        complain([*told, f"ltrun: {error}"])
         return 1
-    _complain(told)
+    complain(told)
     return 0
 
 
@@ -63,11 +63,6 @@ def _print(made: Sequence[Comparison], told: Sequence[str], ranks: Ranking | Non
     for comparison in made:
         print(*map(plain, lines(comparison)), sep="\n", end="\n\n")
     print(*explained(made), *(map(plain, ranks.lines()) if ranks else ()), sep="\n")
-
-
-def _complain(said: Iterable[str]) -> None:
-    for line in said:
-        print(plain(line), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from ltrun.report.plots import FORMATS as FIGURES
 from ltrun.report.plots import Place, place_of, plot, plot_confusion
 from ltrun.report.published import with_printed, with_published
 from ltrun.report.render import FORMATS
-from ltrun.report.render.common import plain
+from ltrun.report.render.common import complain, plain
 from ltrun.report.render.latex import latex
 from ltrun.report.render.terminal import terminal
 from ltrun.report.table import Table
@@ -70,11 +70,11 @@ def main(argv: Sequence[str]) -> int:
         else:
             terminal(shown)
         if figures:
-            _complain(plot(made, figures))
+            complain(plot(made, figures))
     except LtrunError as error:
-        _complain([*_problem_lines(problems), f"ltrun: {error}"])
+        complain([*_problem_lines(problems), f"ltrun: {error}"])
         return 1
-    _complain(_problem_lines(problems))
+    complain(_problem_lines(problems))
     return 0
 
 
@@ -97,7 +97,7 @@ def _computed(records: Sequence[RunRecord], metric: str, split: str) -> list[Run
         from ltrun.report.stored import with_stored  # NumPy is for those who ask for such a metric
 
         found, notes = with_stored(records, metric, split)
-    _complain(notes)
+    complain(notes)
     return found
 
 
@@ -116,7 +116,7 @@ def _page(asked: argparse.Namespace) -> int:
             print(f"{asked.html} written: " + ", ".join(f"{n:,} {word}" for word, n in counts.items()), flush=True)
         return 0
     found = write(paths, asked.html, wanted)
-    _complain(_problem_lines(found.problems))
+    complain(_problem_lines(found.problems))
     print(f"{asked.html} written: {len(found.records):,} runs, {asked.html.stat().st_size / 1e6:.1f} MB; open it in a browser")
     return 0
 
@@ -142,11 +142,11 @@ def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequ
     from ltrun.report.per_class import per_class
 
     confused, notes = confusions(made)
-    _complain(notes)
+    complain(notes)
     if not confused:
         raise DataError("no run has its predictions.npz beside its result: copy them from the machine that trained the runs")
     if maps:
-        _complain(plot_confusion(confused, maps))
+        complain(plot_confusion(confused, maps))
     return per_class(confused) if values else made
 
 
@@ -163,8 +163,8 @@ def print_sweep(run_dirs: Sequence[Path], choose: bool = False, table: Published
         made = tables(_computed(records, metric, "test") if metric else records, metric)
         terminal(with_printed(made, table.printed) if table and table.printed else made)
     else:
-        _complain(["no run of this sweep has finished"])
-    _complain(_problem_lines(problems))
+        complain(["no run of this sweep has finished"])
+    complain(_problem_lines(problems))
 
 
 def _problem_lines(problems: Sequence[Problem]) -> list[str]:
@@ -176,11 +176,6 @@ def _problem_lines(problems: Sequence[Problem]) -> list[str]:
         lines.append(f"unfinished, or still running: {', '.join(waiting[:LISTED])}{more}")
     counts = Counter(problem.kind for problem in problems)
     return [*lines, "not in the tables: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())] if counts else []
-
-
-def _complain(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(plain(line), file=sys.stderr)
 
 
 def _figure_formats(text: str) -> list[str]:

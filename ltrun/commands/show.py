@@ -11,13 +11,12 @@ from pathlib import Path
 
 from ltrun.config import catalogue
 from ltrun.config.option import Key, Setting, setting
-from ltrun.config.published import has_defaults, numbers, recipes
+from ltrun.config.published import PUBLISHED_ON, has_defaults, numbers, recipes
 from ltrun.errors import ConfigError, did_you_mean
 from ltrun.metrics import MULTI_LABEL
 from ltrun.results.address import EPOCHS, ERROR, JOB, LOCK, MANIFEST, RESULT
 from ltrun.taxonomy import GROUPS
 
-PUBLISHED_ON = "cifar100_lt"  # the data set of the presets' own numbers
 TRACES = (RESULT, ERROR, MANIFEST, EPOCHS, JOB, LOCK)  # files that mark the folder of a run
 
 

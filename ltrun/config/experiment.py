@@ -49,11 +49,10 @@ def sweep_of(argv: Sequence[str]) -> list[list[str]]:
 
     Raises ConfigError for a sweep that is not a list of command lines, and for a list that is not below `commands`.
     """
-    given = {key: value for word in argv for key, equals, value in [word.partition("=")] if equals}
+    given, more = _given(argv), _folders(argv)
     name = given.get("experiment", "null")
     if name == "null":
         return []
-    more = [Path(at_home(folder, flag)) for flag, folder in itertools.pairwise(argv) if flag in CONFIG_DIR]
     if name not in catalogue.names(more)["experiment"]:
         return []
     try:
@@ -79,9 +78,8 @@ def table_of(argv: Sequence[str]) -> PublishedTable:
     """Returns what the header of a command line's `experiment=NAME` says of its table: lines such as
     `published on imagenet_lt (All, Few): erm 44.4 7.7; crt 49.6 27.4`, and `report: --shifts` for a table of another metric.
     """
-    name = next((word.partition("=")[2] for word in argv if word.startswith("experiment=")), "")
-    more = [Path(at_home(folder, flag)) for flag, folder in itertools.pairwise(argv) if flag in CONFIG_DIR]
-    header = catalogue.header_of(catalogue.file_of("experiment", name, more).read_text(encoding="utf-8"))
+    file = catalogue.file_of("experiment", _given(argv)["experiment"], _folders(argv))
+    header = catalogue.header_of(file.read_text(encoding="utf-8"))
     columns, rows, metric = dict[str, tuple[str, ...]](), dict[str, dict[str, tuple[float, ...]]](), None
     for line in header:
         if found := REPORT.fullmatch(line):
@@ -90,6 +88,14 @@ def table_of(argv: Sequence[str]) -> PublishedTable:
             columns[found["dataset"]] = tuple(found["columns"].split(", "))
             rows.setdefault(found["dataset"], {}).update(map(_row, found["rows"].split("; ")))
     return PublishedTable(metric, {dataset: Printed(heads, rows[dataset]) for dataset, heads in columns.items()})
+
+
+def _given(argv: Sequence[str]) -> dict[str, str]:
+    return {key: value for word in argv for key, equals, value in [word.partition("=")] if equals}
+
+
+def _folders(argv: Sequence[str]) -> list[Path]:
+    return [Path(at_home(folder, flag)) for flag, folder in itertools.pairwise(argv) if flag in CONFIG_DIR]
 
 
 def _row(text: str) -> tuple[str, tuple[float, ...]]:

@@ -27,6 +27,7 @@ ON = "on"
 GROUP = f"{ON}/method"
 ANY = "any"
 BETWEEN = "@"
+PUBLISHED_ON = "cifar100_lt"  # the data set of `expected:` in the headers of presets whose command names no other
 NAMED = {"method", "dataset"}
 Composed = Callable[[Sequence[str]], "DictConfig"]
 

@@ -9,6 +9,8 @@ from ltrun.report.table import Table
 from ltrun.results.record import RunRecord
 from ltrun.results.schema import POSITIVES
 
+SELECTIONS = {"last": "last epoch", "best_val": "best epoch on the validation split"}
+
 
 def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str:
     """Returns the sentences of a table's caption: its metric, averages, shot groups, model and classes, or its machines."""
@@ -90,8 +92,12 @@ def _shifted(table: Table, records: list[RunRecord]) -> Iterator[str]:
 
 
 def _models(records: list[RunRecord]) -> Iterator[str]:
-    names = {"last": "last epoch", "best_val": "best epoch on the validation split"}
-    yield "Model: " + " or ".join(names[selection] for selection in sorted({r.selection for r in records}, reverse=True))
+    yield "Model: " + models(records)
+
+
+def models(records: Sequence[RunRecord]) -> str:
+    """Returns the epoch whose network the runs keep, or the epochs: `last epoch`."""
+    return " or ".join(SELECTIONS[selection] for selection in sorted({r.selection for r in records}, reverse=True))
 
 
 def _devices(records: list[RunRecord]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ltrun.errors import ConfigError, LtrunError
 from ltrun.metrics import GROUPS, Shots
-from ltrun.report.counted import Counted, Fractions, counted
+from ltrun.report.counted import Counted, Fractions, counted, of_groups
 from ltrun.report.table import Row, Scored, Table
 from ltrun.results.predictions import Integers, predictions_of
 
@@ -85,16 +85,7 @@ class Confusion:
         Columns: images predicted right, and images predicted as another class of each group, for several labels per image as at
         least one that is no label. A group without test images has nan.
         """
-        return np.asarray(sum(map(self._grouped, self.counted)) / len(self.runs))
-
-    def _grouped(self, run: Counted) -> Fractions:
-        shares = run.grouped(self.groups)
-        means = np.full((len(GROUPS), 4), np.nan)
-        for group in range(len(GROUPS)):
-            some = shares[(self.groups == group) & (run.support > 0)]
-            if len(some):
-                means[group] = some.mean(0)
-        return means
+        return np.asarray(sum(of_groups(run, self.groups) for run in self.counted) / len(self.runs))
 
     def by_class(self) -> Iterator[tuple[int, int, Fractions]]:
         """Yields class, number of test images, and (runs, 3) precision, recall and F1, most frequent class first.

@@ -40,6 +40,19 @@ def counted(labels: NDArray[Any], predicted: NDArray[Any], classes: int) -> Coun
     return OneLabel(labels, predicted, classes) if labels.ndim == 1 else SeveralLabels(labels, predicted)
 
 
+def of_groups(run: Counted, groups: Integers) -> Fractions:
+    """Returns (3, 4) means of `Counted.grouped` over the classes of each shot group; nan for a group without test images.
+
+    groups: (C,) shot group of each class.
+    """
+    shares, means = run.grouped(groups), np.full((len(GROUPS), 4), np.nan)
+    for group in range(len(GROUPS)):
+        some = shares[(groups == group) & (run.support > 0)]
+        if len(some):
+            means[group] = some.mean(0)
+    return means
+
+
 @dataclass(frozen=True, eq=False)
 class OneLabel:
     """labels, predicted: (N,) classes. The shares of a row add up to 1."""

@@ -14,11 +14,11 @@ from ltrun.config.explain import explained
 from ltrun.config.job import Job
 from ltrun.config.option import root
 from ltrun.config.presets import Key, Recipe, jobs_of, key_of, keys_in, recipe_of
-from ltrun.config.published import chosen
+from ltrun.config.published import PUBLISHED_ON, chosen
 from ltrun.errors import ConfigError, DataError
 from ltrun.metrics import SINGLE_LABEL, TASKS
 from ltrun.report.measure import Measure
-from ltrun.report.published import PUBLISHED_ON, TEST
+from ltrun.report.published import TEST
 from ltrun.report.render.common import number
 from ltrun.report.table import DAGGER, DASH, Cell, Row, Scored
 from ltrun.results.identity import differences

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ltrun.config import catalogue
 from ltrun.config.catalogue import Option
-from ltrun.config.published import BETWEEN, GROUP
+from ltrun.config.published import BETWEEN, GROUP, PUBLISHED_ON
 from ltrun.errors import ConfigError
 from ltrun.metrics import TASKS
 from ltrun.report.configurations import PREDICTOR
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ltrun.config.experiment import Printed
 
 TEST = "test"
-PUBLISHED_ON = "cifar100_lt"  # the data set of `expected:` in the headers of presets whose command names no other
 HEADS = ("Published", "Gap")
 FIRST = re.compile(r"(\d+(?:\.\d+)?)(?![\d.]* to)\b")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ltrun.metrics import TASKS, Metric
+from ltrun.report.caption import models
 from ltrun.results.address import EPOCHS, LOCK, RESULT, as_typed
 from ltrun.results.folder import failure
 from ltrun.results.record import RunRecord
@@ -33,7 +34,7 @@ def run_page(folder: Path) -> Iterator[str]:
 def _done(record: RunRecord) -> Iterator[str]:
     yield f"  command  {command_of(record)}"
     yield f"  address  {record.dataset}/{record.method}/{record.fingerprint}/seed{record.seed}"
-    yield f"  model    {'last epoch' if record.selection == 'last' else 'best epoch on the validation split'}"
+    yield f"  model    {models([record])}"
     slots = {slot: option for slot, option in record.choices.items() if option != "none"}
     yield f"  choices  {' '.join(f'{slot}={option}' for slot, option in slots.items())}"
     yield "metrics, in percent"

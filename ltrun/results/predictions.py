@@ -58,13 +58,18 @@ class Predictions:
         """Returns (R,) the softmax of the scores of each row, at the class of that row; for several labels the sigmoid of the
         score. rows, classes: (R,)."""
         if self.several:
-            return (1 + np.tanh(self.scores[rows, classes].astype(np.float64) / 2)) / 2
+            return sigmoid(self.scores[rows, classes])
         found = np.empty(len(rows))
         for some in spans((len(rows), self.scores.shape[1])):
             scores = self.scores[rows[some]].astype(np.float64)
             powers = np.exp(scores - scores.max(1, keepdims=True))
             found[some] = powers[np.arange(len(powers)), classes[some]] / powers.sum(1)
         return found
+
+
+def sigmoid(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns the probabilities of scores, each by itself."""
+    return np.asarray((1 + np.tanh(scores.astype(np.float64) / 2)) / 2)
 
 
 def predictions_of(record: RunRecord, folder: Path, predictor: str) -> Predictions:

@@ -109,8 +109,7 @@ def train(jobs: Sequence[Job], total: int, note: Note) -> None:
         return
     size, lanes = _at_once(jobs[0], total)
     queue = Queue(jobs, note, budget_of(jobs, size, partial(_on_cpu, jobs[0])))
-    if queue.budget:
-        print("\n".join(queue.budget.plan(queue.waiting, size)))
+    queue.announce(size)
     if size == 1:
         _one_by_one(queue)
     else:

@@ -84,6 +84,11 @@ class Queue:
             with suppress(LtrunError):  # the run itself will say that its folder cannot be written to
                 job.save()
 
+    def announce(self, places: int) -> None:
+        """Prints what a budget has room for. places: number of jobs at once."""
+        if self.budget:
+            print("\n".join(self.budget.plan(self.waiting, places)))
+
     def next(self) -> Job | None:
         """Takes the next job that may begin now: that fits, and that no other process trains. None if there is none.
 

@@ -164,8 +164,7 @@ def _tenths(values: np.ndarray) -> list[int | None]:
 def _norms(row: Row, ranks: Ranks) -> tuple[list[float] | None, list[str]]:
     """Returns the mean over runs of the classifier's norms, smoothed by rank; None without a kept model."""
     found, notes = [], []
-    for record in dict.fromkeys(id(record) for record, _ in row.runs):
-        run = next(run for run, _ in row.runs if id(run) == record)
+    for run in {id(run): run for run, _ in row.runs}.values():
         try:
             norms = norms_of(run)
         except LtrunError as error:

@@ -14,9 +14,9 @@ import numpy as np
 
 from ltrun.evaluation.calibration import Reliability, confidences, reliability
 from ltrun.metrics import GROUPS, Shots
-from ltrun.report.counted import counted
+from ltrun.report.counted import counted, of_groups
 from ltrun.results.address import MODEL, PREDICTIONS
-from ltrun.results.predictions import Predictions, predictions_of
+from ltrun.results.predictions import Predictions, predictions_of, sigmoid
 from ltrun.results.record import RunRecord
 from ltrun.results.spans import spans
 
@@ -49,13 +49,7 @@ def evidence_of(record: RunRecord, predictor: str, shots: Shots) -> Evidence:
 
 def _evidence_of(kept: Predictions, record: RunRecord, shots: Shots) -> Evidence:
     groups = np.array([list(GROUPS).index(shots.group(count)) for count in record.classes["counts"]])
-    shares = counted(kept.labels, kept.predicted, len(groups)).grouped(groups)
-    with_images = ~np.isnan(shares[:, 0])
-    grouped = np.full((len(GROUPS), 4), np.nan)
-    for group in range(len(GROUPS)):
-        some = shares[(groups == group) & with_images]
-        if len(some):
-            grouped[group] = some.mean(0)
+    grouped = of_groups(counted(kept.labels, kept.predicted, len(groups)), groups)
     if kept.several:
         return Evidence(None, None, grouped, _of_decisions(kept))
     confidence, hits = confidences(kept.labels, kept.scores)
@@ -66,8 +60,7 @@ def _of_decisions(kept: Predictions) -> Reliability:
     """Returns the bins of all decisions, image by image and class by class, by the sigmoid of the score."""
     parts = []
     for some in spans(kept.scores.shape):
-        probabilities = (1 + np.tanh(kept.scores[some].astype(np.float64) / 2)) / 2
-        parts.append(reliability(probabilities.ravel(), kept.labels[some].ravel()))
+        parts.append(reliability(sigmoid(kept.scores[some]).ravel(), kept.labels[some].ravel()))
     return reduce(operator.add, parts)
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ltrun.report.caption import models
 from ltrun.report.data import SHOWN, UNKNOWN
 from ltrun.results.address import as_typed
 from ltrun.results.record import RunRecord
 
-SELECTIONS = {"last": "last epoch", "best_val": "best epoch on the validation split"}
 MOST = 3  # values that a fact lists; of more, it says how many
 
 
 def facts(records: Sequence[RunRecord]) -> Iterator[tuple[str, str]]:
     """Yields name and text of each fact."""
-    yield "Model", " or ".join(sorted({SELECTIONS[record.selection] for record in records}, reverse=True))
+    yield "Model", models(records)
     yield "Recipe", " · ".join(filter(None, _recipe(records)))
     yield "Data", " · ".join(_data(records))
     yield "Commit", _several("commits", [_commit(record.provenance) for record in records])

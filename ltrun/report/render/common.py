@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 
 from ltrun.report.table import DASH, Cell, Mark, Row, Table
 
@@ -25,6 +26,12 @@ def number(cell: Cell, row: Row, plus_minus: str = " ± ", mean: str = "{}", das
         return dash
     shown = mean.format(cell.text(cell.mean)) + ("" if cell.std is None else f"{plus_minus}{cell.text(cell.std)}")
     return shown if cell.n == row.n else f"{shown} (n={cell.n})"
+
+
+def complain(lines: Iterable[str]) -> None:
+    """Prints lines to standard error."""
+    for line in lines:
+        print(plain(line), file=sys.stderr)
 
 
 def body(table: Table, name: Callable[[str], str], cell: Callable[[Cell, Row, Mark], str]) -> list[list[str]]:

@@ -41,8 +41,7 @@ def train(jobs: Sequence[Job], total: int, note: Callable[[Outcome], None], sett
         forget(job)
     size, overview = min(len(places), len(jobs)), Overview(total, total - len(jobs))
     queue = Queue(jobs, note, budget_of(jobs, slots, lambda: False))
-    if queue.budget:
-        print("\n".join(queue.budget.plan(queue.waiting, size)))
+    queue.announce(size)
     with Pool(size, 1, overview, note, slots, partial(occupy, folder, places)) as pool:
         pool.train(queue)
     queue.conclude()
