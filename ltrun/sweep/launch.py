@@ -23,7 +23,7 @@ from ltrun.engine.progress import show_log
 from ltrun.errors import ConfigError
 from ltrun.machine import at_home, heed_stops
 from ltrun.sweep.jobs import Note, train, train_here
-from ltrun.sweep.launchers import gpus, slurm
+from ltrun.sweep.launchers import gpus, ray, slurm
 from ltrun.sweep.launchers.one import train_file
 from ltrun.sweep.outcome import GOES_ON, STOPPED, Outcome, forget, outcome_of
 
@@ -35,7 +35,7 @@ OURS = {  # Hydra's keys that would move or duplicate the files that ltrun write
     "output_subdir": "the configuration of a run lies in its result.json",
     "mode": "-m asks for a sweep",
 }
-OWN = {"gpus": gpus.train, "slurm": slurm.train}  # launchers of conf/hydra/launcher -> what trains the jobs of a sweep
+OWN = {"gpus": gpus.train, "slurm": slurm.train, "ray": ray.train}  # launchers of conf/hydra/launcher -> what trains the jobs of a sweep
 OF_LAUNCHER = re.compile(r"[+~]*hydra([./]launcher\b|\.searchpath=)")
 SWEEPER = re.compile(r"[+~]*hydra[./]sweeper(?!=basic$|\.max_batch_size=)")
 SEARCH = "hydra/sweeper=optuna"  # ltrun's own, whatever plugin of Hydra is installed

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -14,6 +15,8 @@ from ltrun.machine import STOPS, WARNINGS
 from ltrun.sweep.launchers.one import RESUMES
 from ltrun.sweep.outcome import cause_of_death
 
+HEEDED = (*STOPS, signal.SIGINT)
+LOOK = 0.5  # seconds between two looks for a signal that no system call reports, such as Ray's
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
@@ -31,13 +34,13 @@ def supervise(file: str, ranks: int) -> str:
         for child in children:
             child.send_signal(signal.SIGTERM)
 
-    before: dict[int, Handler] = {number: signal.signal(number, stop) for number in STOPS}
+    before: dict[int, Handler] = {number: signal.signal(number, stop) for number in HEEDED}
     command = [sys.executable, "-m", "ltrun.sweep.launchers.one", file, str(ranks), str(os.getpid())]
     with subprocess.Popen(command, env=_environment()) as child:
         children.append(child)
         if stops:  # while it was being started
             child.send_signal(signal.SIGTERM)
-        code = child.wait()
+        code = _code(child)
     for number, handler in before.items():
         signal.signal(number, handler)
     if stops and code != 0:
@@ -46,6 +49,12 @@ def supervise(file: str, ranks: int) -> str:
                 handler(number, None)
         raise SystemExit(RESUMES)
     return cause_of_death(code) if code < 0 or code > 1 else ""
+
+
+def _code(child: subprocess.Popen[bytes]) -> int:
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(LOOK)
 
 
 def _environment() -> dict[str, str]:
