@@ -11,7 +11,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -110,9 +109,10 @@ def _largest(profile: Profile, available: Rows, imbalance: float, shots: int | N
     if profile == "as_is":
         kept = available.copy()
     else:
-        counts = partial(PROFILES[profile], classes, imbalance=imbalance)
+        counts = PROFILES[profile]
         sizes = range(1, int(available.max()) + 1)
-        kept = counts(bisect_left(sizes, True, key=lambda n: bool((counts(n) > available)[:head].any())))
+        largest = bisect_left(sizes, True, key=lambda n: bool((counts(classes, n, imbalance) > available)[:head].any()))
+        kept = counts(classes, largest, imbalance)
     if shots is not None:
         kept[head:] = shots
     return np.full_like(kept, min(kept.sum() // len(kept), available.min())) if profile == "balanced" else kept
