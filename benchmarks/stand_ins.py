@@ -39,11 +39,12 @@ class RandomLT(Source):
         download: bool = False,
         largest_class: int | None = None,
         test_images: int = TEST_IMAGES,
+        shots: int | None = None,
     ) -> None:
         self.name = f"random_cifar{num_classes}_lt"
         self.num_classes, self.test_images = num_classes, test_images
         self.largest_class = largest_class or 50_000 // num_classes
-        self.tail = LongTail(profile, imbalance, validation_per_class)
+        self.tail = LongTail(profile, imbalance, validation_per_class, shots)
 
     def open(self, device: torch.device) -> Splits:
         names = tuple(f"class {c}" for c in range(self.num_classes))

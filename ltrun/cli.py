@@ -15,7 +15,8 @@ from ltrun.errors import ConfigError, LtrunError, did_you_mean, heed_interruptio
 from ltrun.machine import STOPS, Lost, Terminated, machines, processes, processes_here, terminate
 
 COMMANDS = (
-    "report", "compare", "status", "errors", "predict", "export", "rerun", "methods", "show", "data", "check", "completion",
+    "report", "compare", "status", "errors", "predict", "evaluate", "export", "rerun", "methods", "show", "data", "check",
+    "completion",
 )  # fmt: skip  # modules of ltrun.commands; a command line without a command trains
 MEANT = {"train": "ltrun method=ldam", "run": "ltrun method=ldam", "sweep": "ltrun -m method=erm,ldam", "list": "ltrun methods",
          "test": "ltrun predict", "infer": "ltrun predict", "info": "ltrun show"}  # fmt: skip
@@ -32,6 +33,7 @@ HELP = """ltrun {version}: one command-line experiment runner for long-tailed re
   ltrun status outputs/                             runs that are done, running (and the time left), failed, unfinished, waiting
   ltrun errors RUN                                  wrong test images, most confident first; --html FILE shows them
   ltrun predict RUN IMAGES...                       classes of image files; --csv, --json or --parquet OUT writes them
+  ltrun evaluate RUN --open IMAGES...               images of classes without training images: which of them a run rejects
   ltrun export RUN --to model.onnx                  the model with its preprocessing; also .pt2 and .safetensors
   ltrun rerun RESULT.json                           train a recorded run again on this machine
   ltrun methods                                     every method and option, with its citation

@@ -141,10 +141,20 @@ STORED = {
             by_shots=True,
             prefix="auroc_",
         ),
+        Metric(
+            "open_f",
+            "Open-set F-measure at threshold 0.1; of the groups the accuracy, in which rejected images are errors",
+            "Open F",
+            by_shots=True,
+            prefix="open_",
+        ),
+        Metric("open_auroc", "Area under the ROC curve of the largest probability, test against open images", "Open AUROC"),
     ),
     MULTI_LABEL: (),
 }
 """Task -> metrics of the test split that no record holds: `ltrun report` computes them from the predictions of a run."""
+
+OPEN_SET = "open_f"  # the metric that `ltrun evaluate --open` prints
 
 RATIOS = (50, 25, 10, 5, 3, 2)  # of the largest class of a shifted test set to its smallest
 SHIFTS = (

@@ -12,11 +12,11 @@ from pathlib import Path
 from ltrun.config import catalogue
 from ltrun.config.option import root, setting
 from ltrun.errors import LtrunError
-from ltrun.metrics import TASKS
+from ltrun.metrics import STORED, TASKS
 
 TRAINING = ("-m", "--config-dir", "--cfg", "--resolve", "--help", "--hydra-help", "--info", "--version")
 FORMATS = ("--markdown", "--latex", "--csv", "--json", "--html", "--published", "--watch")  # flags of reports
-METRICS = (*dict.fromkeys(metric.name for metrics in TASKS.values() for metric in metrics), "cost")
+METRICS = (*dict.fromkeys(metric.name for metrics in (*TASKS.values(), *STORED.values()) for metric in metrics), "cost")
 SETTINGS = {"--cfg": ("job", "hydra", "all"), "--metric": METRICS}
 BASH = r"""# ltrun: eval "$(ltrun completion bash)"
 _ltrun() {

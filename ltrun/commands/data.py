@@ -190,8 +190,7 @@ def _export(argv: Sequence[str]) -> None:
     files = export(source.release, source.tail, splits, folder)
     for file, (_, rows) in zip(files, splits.values(), strict=True):
         print(f"{file}: {len(rows):,} images, {file.stat().st_size / 1e6:.1f} MB")
-    tail = [f"dataset.imbalance={source.tail.imbalance:g}", f"dataset.validation_per_class={source.tail.validation_per_class}"]
-    read = [f"dataset={dataset}", f"dataset.root={folder}", f"dataset.profile={source.tail.profile}", *tail]
+    read = [f"dataset={dataset}", f"dataset.root={folder}", *source.tail.words()]
     print(f"read them with: {shlex.join(read)}")
 
 

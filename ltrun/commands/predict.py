@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     top = min(asked.top, len(model.names))
     columns = None if model.several else top
     problems: list[Guess] = []
-    guesses = _noting(_guesses(model, paths, top, asked.workers), problems, len(paths), model.inputs)
+    guesses = noting(_guesses(model, paths, top, asked.workers), problems, len(paths), model.inputs)
     if kind and file != STDOUT:
         write(guesses, columns, file, kind)
     elif kind:
@@ -103,7 +103,7 @@ def _guesses(model: Model, paths: Sequence[Path], top: int, workers: int | None)
     """Yields the likeliest classes of each image, in order; of several labels per image all that are predicted, or else the
     likeliest. Probabilities are the task's, of the scores of the row."""
     names = model.names
-    for found in _inputs(model, paths, workers):
+    for found in inputs_of(model, paths, workers):
         scores = model.scores(found.inputs).double()
         predicted = (scores > 0).sum(1).tolist() if model.several else [top] * len(scores)
         likeliest = model.context.task.probabilities(scores).topk(max(top, *predicted))
@@ -116,7 +116,7 @@ def _guesses(model: Model, paths: Sequence[Path], top: int, workers: int | None)
                 yield Guess(image, tuple(names[c] for c in classes[:shown]), tuple(probabilities[:shown]), below=not count)
 
 
-def _inputs(model: Model, paths: Sequence[Path], workers: int | None) -> Iterator[Decoded]:
+def inputs_of(model: Model, paths: Sequence[Path], workers: int | None) -> Iterator[Decoded]:
     """Yields the images or videos in order, a batch at a time, as the evaluation of the run reads them."""
     from ltrun.data.inputs import decoded
     from ltrun.data.video_inputs import features_of
@@ -130,7 +130,7 @@ def _inputs(model: Model, paths: Sequence[Path], workers: int | None) -> Iterato
     return decoded(paths, model.view, shape[0], batch, workers)
 
 
-def _noting(guesses: Iterator[Guess], problems: list[Guess], total: int, noun: str) -> Iterator[Guess]:
+def noting(guesses: Iterator[Guess], problems: list[Guess], total: int, noun: str) -> Iterator[Guess]:
     """Yields the predictions, shows the progress on standard error, names unreadable images there and keeps them."""
     from rich.console import Console
     from rich.progress import Progress
@@ -186,9 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     formats.add_argument("--json", type=Path, metavar="OUT", help="write JSON; - prints it")
     formats.add_argument("--parquet", type=Path, metavar="OUT", help="write a Parquet file")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1")
-    parser.add_argument(
-        "--workers", type=_workers, metavar="N", help="processes that decode; default: one per thread, up to 16"
-    )
+    parser.add_argument("--workers", type=workers, metavar="N", help="processes that decode; default: one per thread, up to 16")
     return parser
 
 
@@ -198,7 +196,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _workers(text: str) -> int:
+def workers(text: str) -> int:
     if (number := _whole(text)) > MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"expected at most {MOST_WORKERS}, got {text!r}")
     return number

@@ -72,9 +72,9 @@ def main(argv: Sequence[str]) -> int:
         if figures:
             complain(plot(made, figures))
     except LtrunError as error:
-        complain([*_problem_lines(problems), f"ltrun: {error}"])
+        complain([*problem_lines(problems), f"ltrun: {error}"])
         return 1
-    complain(_problem_lines(problems))
+    complain(problem_lines(problems))
     return 0
 
 
@@ -116,7 +116,7 @@ def _page(asked: argparse.Namespace) -> int:
             print(f"{asked.html} written: " + ", ".join(f"{n:,} {word}" for word, n in counts.items()), flush=True)
         return 0
     found = write(paths, asked.html, wanted)
-    complain(_problem_lines(found.problems))
+    complain(problem_lines(found.problems))
     print(f"{asked.html} written: {len(found.records):,} runs, {asked.html.stat().st_size / 1e6:.1f} MB; open it in a browser")
     return 0
 
@@ -164,10 +164,10 @@ def print_sweep(run_dirs: Sequence[Path], choose: bool = False, table: Published
         terminal(with_printed(made, table.printed) if table and table.printed else made)
     else:
         complain(["no run of this sweep has finished"])
-    complain(_problem_lines(problems))
+    complain(problem_lines(problems))
 
 
-def _problem_lines(problems: Sequence[Problem]) -> list[str]:
+def problem_lines(problems: Sequence[Problem]) -> list[str]:
     """Returns a line for each problem, and a count. Names only a few unfinished runs: a sweep under way has many."""
     lines = [problem.text for problem in problems if problem.kind != "unfinished"]
     waiting = [str(problem.path) for problem in problems if problem.kind == "unfinished"]

@@ -36,6 +36,7 @@ class Annotated(NamedPhotos):
     profile: Profile = field(default="as_is", init=False)
     imbalance: float = field(default=100.0, init=False)
     validation_per_class: int = field(default=0, init=False)
+    shots: int | None = field(default=None, init=False)
     train: str | None = None
     test: str | None = None
     lists: str | None = None

@@ -45,11 +45,12 @@ class CIFARLT(Source):
         validation_per_class: int = 0,
         download: bool = True,
         *,
+        shots: int | None = None,
         reads_unlabelled: bool = False,
     ) -> None:
         self.release = RELEASES[num_classes]
         self.root = folder_of(root)
-        self.tail = LongTail(profile, imbalance, validation_per_class)
+        self.tail = LongTail(profile, imbalance, validation_per_class, shots)
         self.lacks_validation = validation_per_class == 0
         self.download = download
         self.reads_unlabelled = reads_unlabelled
@@ -74,7 +75,7 @@ class CIFARLT(Source):
         if found.tail:
             self._check_tail(found.tail)
             return splits
-        refuse_ignored(self.tail.profile, self.tail.imbalance, usual=100)
+        refuse_ignored(self.tail.profile, self.tail.imbalance, usual=100, shots=self.tail.shots)
         rows, held = self.tail.split(found.train.labels, self.release.names)
         splits |= {"train": (found.train, rows)} | ({"validation": (found.train, held)} if len(held) else {})
         rest = left_over(len(found.train.labels), rows, held)
@@ -87,13 +88,9 @@ class CIFARLT(Source):
         Cutting a tail again would give other images; other values would file the results under another name.
         """
         if self.tail not in (tail, replace(tail, profile="as_is")):
-            values = {
-                "profile": tail.profile, "imbalance": f"{tail.imbalance:g}", "validation_per_class": tail.validation_per_class,
-            }  # fmt: skip
             raise DataError(
                 f"{self.root.absolute()} holds an exported long tail, which must not be cut again: give "
-                + " ".join(f"dataset.{key}={value}" for key, value in values.items())
-                + f", or set dataset.root to the whole {self.release.title}"
+                f"{' '.join(tail.words())}, or set dataset.root to the whole {self.release.title}"
             )
         log.info("%s: a long tail exported by ltrun (%s, imbalance %g), used as it is", self.root, tail.profile, tail.imbalance)
 

@@ -35,12 +35,13 @@ class DigitsLT(Source):
         validation_per_class: int = 0,
         test_per_class: int = 50,
         *,
+        shots: int | None = None,
         reads_unlabelled: bool = False,
     ) -> None:
         if not 1 <= test_per_class < SMALLEST_CLASS:
             raise ConfigError(f"test_per_class must lie between 1 and {SMALLEST_CLASS - 1}, got {test_per_class}")
-        refuse_ignored(profile, imbalance, usual=25)
-        self.tail = LongTail(profile, imbalance, validation_per_class)
+        refuse_ignored(profile, imbalance, usual=25, shots=shots)
+        self.tail = LongTail(profile, imbalance, validation_per_class, shots)
         self.lacks_validation = validation_per_class == 0
         self.test_per_class = test_per_class
         self.reads_unlabelled = reads_unlabelled

@@ -50,6 +50,12 @@ class Note:
         except (ValueError, TypeError, KeyError, ConfigError):
             raise DataError(f"{file} has a damaged export note: export it again") from None
 
+    def text(self) -> bytes:
+        """Returns the note as JSON. A tail without shots does not mention them, so that earlier versions read it."""
+        content = asdict(self)
+        content["tail"] = {key: value for key, value in content["tail"].items() if value is not None}
+        return json.dumps(content).encode()
+
     def check(self, raw: Raw, file: Path) -> None:
         """Raises DataError unless these are the images that were exported."""
         if digest(raw) != self.sha256:
@@ -86,7 +92,7 @@ def export(release: Release, tail: LongTail, splits: Mapping[str, tuple[Raw, Row
         with appearing_folder(folder) as temporary:
             for split, raw in chosen.items():
                 file = temporary / f"{split}.parquet"
-                parquet.write(file, raw, release.columns[0], json.dumps(asdict(notes[split])).encode())
+                parquet.write(file, raw, release.columns[0], notes[split].text())
                 sync(file)  # or a power failure could empty it after the folder got its name
     return [folder / f"{split}.parquet" for split in chosen]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from ltrun.data.images import SUFFIXES, shown
 from ltrun.errors import ConfigError, DataError
 
 LISTS = {".txt", ".lst", ".list"}  # suffixes of files that hold a path a line
+UNKNOWN = " -1"  # after a path: the label of an image of no class, in the lists of open images of ImageNet-LT and Places-LT
 LUMA = (19595, 38470, 7471)  # ITU-R 601-2 in 65,536ths, as Pillow makes grey of RGB; grey that was stored as RGB stays exact
 
 
@@ -61,14 +63,16 @@ def _below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
 
 
 def _listed(file: Path) -> Iterator[Path]:
-    """Yields the paths of a list, from the present folder, or else from the folder of the list."""
+    """Yields the paths of a list, from the present folder, or else from the folder of the list, or from a folder beside it with
+    the name of the list: ImageNet_LT_open beside ImageNet_LT_open.txt. UNKNOWN after a path is no part of it."""
     try:
         text = file.read_text("utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise DataError(f"{shown(file)} cannot be read ({error.strerror}): make it readable, or name the images") from None
     for line in _paths(text.splitlines(), shown(file)):
-        path = Path(line).expanduser()
-        yield path if path.exists() or not (file.parent / path).exists() else file.parent / path
+        names = [line] if not line.endswith(UNKNOWN) else [line, line.removesuffix(UNKNOWN).rstrip()]
+        paths = [folder / Path(name).expanduser() for name in names for folder in (Path(), file.parent, file.with_suffix(""))]
+        yield next((path for path in paths if path.exists()), Path(names[-1]).expanduser())
 
 
 def _paths(lines: Iterable[str], of: str) -> Iterator[str]:
@@ -78,6 +82,18 @@ def _paths(lines: Iterable[str], of: str) -> Iterator[str]:
             raise DataError(f"{of} holds zero bytes, so it is no list of paths: give one path a line")
         if line.strip():
             yield line.rstrip("\r\n")
+
+
+def digest_of(paths: Sequence[Path]) -> str:
+    """Returns 32 hex digits of the content of files, in any order and under any name; a file that cannot be read counts too."""
+    found = []
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                found.append(hashlib.file_digest(file, "sha256").digest())
+        except (OSError, ValueError):
+            found.append(b"")
+    return hashlib.sha256(b"".join(sorted(found))).hexdigest()[:32]
 
 
 def decoded(paths: Sequence[Path], how: Decoding, channels: int, batch: int, workers: int | None) -> Iterator[Decoded]:

@@ -80,8 +80,8 @@ class Photos(Source):
     test_fraction: share of each class, at least one image, that is held out for testing where there is no test split: always
     the same images. validation: share of each class for the validation split: at least one image where the class has two, and
     never more than half of a class. Images of several labels are held out by iterative stratification. validation_per_class:
-    images of each class for the validation split; the rarest class limits it. profile, imbalance: a long tail, cut in the order
-    of the sizes of the classes. These three are for images of one label.
+    images of each class for the validation split; the rarest class limits it. profile, imbalance, shots: a long tail, cut in
+    the order of the sizes of the classes: see `LongTail`. These four are for images of one label.
     stretch: scale whole images to image_size x image_size, without keeping their aspect, in place of the centre square.
     grey_range: [black, white], the values of both in all grey images of more than 8 bits whose files do not say them; None:
     [0, 65535] in 16-bit files, which are refused if all are far darker; other files are refused. max_pixels: of an image as it
@@ -107,6 +107,7 @@ class Photos(Source):
     workers: int | None = None
     resize: int | None = None
     stretch: bool = field(default=False, kw_only=True)
+    shots: int | None = field(default=None, kw_only=True)
     task: str = field(default=SINGLE_LABEL, kw_only=True)
     random_crops: bool = field(default=False, kw_only=True)
     device_decodes: bool = field(default=False, kw_only=True)
@@ -132,18 +133,28 @@ class Photos(Source):
             raise ConfigError(f"grey_range must be two numbers, black before white, such as [0,4095], got {ends}")
         if self.max_pixels < 1:
             raise ConfigError(f"max_pixels must be at least 1, got {self.max_pixels}")
-        refuse_ignored(self.profile, self.imbalance, usual=100)
+        refuse_ignored(self.profile, self.imbalance, usual=100, shots=self.shots)
         if self.workers is not None and not 0 <= self.workers <= MOST_WORKERS:
             raise ConfigError(f"workers must be from 0 to {MOST_WORKERS}, or null for one per thread, got {self.workers}")
         if self.random_crops and self.streamed is False:
             raise ConfigError("streamed is false, but training cuts whole photographs at random: give dataset.streamed=auto")
-        if self.task == MULTI_LABEL and (self.profile != "as_is" or self.validation_per_class):
-            key = "profile" if self.profile != "as_is" else "validation_per_class"
-            raise ConfigError(
-                f"{key} chooses a number of images of each class, and images of several labels count for several classes: give "
-                f"dataset.{'profile=as_is' if key == 'profile' else 'validation=0.1'}"
-            )
-        self.tail = LongTail(self.profile, self.imbalance, self.validation_per_class)
+        if self.task == MULTI_LABEL:
+            self._refuse_counts()
+        self.tail = LongTail(self.profile, self.imbalance, self.validation_per_class, self.shots)
+
+    def _refuse_counts(self) -> None:
+        """Raises ConfigError for keys that choose a number of images of each class."""
+        given = {
+            "profile": (self.profile != "as_is", "profile=as_is"),
+            "shots": (self.shots is not None, "shots=null"),
+            "validation_per_class": (self.validation_per_class > 0, "validation=0.1"),
+        }
+        for key, (asked, other) in given.items():
+            if asked:
+                raise ConfigError(
+                    f"{key} chooses a number of images of each class, and images of several labels count for several classes: "
+                    f"give dataset.{other}"
+                )
 
     @property
     def folder(self) -> Path:

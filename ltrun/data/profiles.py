@@ -62,41 +62,71 @@ PROFILES: dict[str, Callable[[int, int, float], Rows]] = {
 }  # fmt: skip
 
 
-def fit(profile: Profile, available: Rows, imbalance: float, by_size: bool = False) -> Rows:
+def fit(
+    profile: Profile,
+    available: Rows,
+    imbalance: float,
+    by_size: bool = False,
+    shots: int | None = None,
+    held: Rows | int = 0,
+) -> Rows:
     """Returns (C,) counts of the profile with the largest n_max for which every class has enough images: 500 on CIFAR-100.
 
     balanced: every class keeps the mean size of the classes of `exponential`, so that the training set is as large, or as many
     images as the smallest class has (the reference of relative accuracy: Zhang et al., 2023, arXiv 2110.04596).
 
     by_size: whether the profile takes the classes in the order of their sizes, equal sizes in label order; else all in label
-    order. Raises ConfigError if the smallest class would keep no image.
+    order. shots: images of each class after the first C // 2, in place of the profile's, which then asks only the others for
+    n_max. held: (C,) images of each class that are for validation; a class keeps the others at most. Raises ConfigError if
+    the smallest class would keep no image, or a class fewer than `shots`.
     """
-    if profile == "as_is":
-        return available.copy()
+    if profile == "as_is" and shots is None:
+        return available - held
     if by_size:
         order = np.argsort(-available, kind="stable")
         kept = np.empty_like(available)
-        kept[order] = fit(profile, available[order], imbalance)
+        kept[order] = fit(profile, available[order], imbalance, False, shots, np.broadcast_to(held, available.shape)[order])
         return kept
-    kept = _largest(profile, available, imbalance)
+    kept = _largest(profile, available, imbalance, shots)
     if kept.min() < 1:
         largest = most = int(kept.max())
-        while most > 1 and (less := _largest(profile, available, most)).min() < 1:  # values between leave none either
+        while most > 1 and (less := _largest(profile, available, most, shots)).min() < 1:  # values between leave none either
             most = min(int(less.max()), most - 1)
         raise ConfigError(
             f"imbalance={imbalance:g} leaves the smallest class without an image, because the data allow the largest class "
             f"{largest} image{'s' if largest > 1 else ''}: give dataset.imbalance={most}{' or less' if most > 1 else ''}"
         )
-    return kept
+    free = available - held
+    if shots is not None:
+        _refuse_many(shots, np.minimum(kept, free), free)
+    return np.minimum(kept, free)
 
 
-def _largest(profile: Profile, available: Rows, imbalance: float) -> Rows:
+def _largest(profile: Profile, available: Rows, imbalance: float, shots: int | None) -> Rows:
     """Returns (C,) counts of the profile with the largest n_max for which the classes have images; the smallest may be 0."""
-    counts = PROFILES[profile]
-    sizes = range(1, int(available.max()) + 1)
-    largest = bisect_left(sizes, True, key=lambda n: bool((counts(len(available), n, imbalance) > available).any()))
-    kept = counts(len(available), largest, imbalance)
+    classes = len(available)
+    head = classes if shots is None else classes // 2
+    if profile == "as_is":
+        kept = available.copy()
+    else:
+        counts = PROFILES[profile]
+        sizes = range(1, int(available.max()) + 1)
+        largest = bisect_left(sizes, True, key=lambda n: bool((counts(classes, n, imbalance) > available)[:head].any()))
+        kept = counts(classes, largest, imbalance)
+    if shots is not None:
+        kept[head:] = shots
     return np.full_like(kept, min(kept.sum() // len(kept), available.min())) if profile == "balanced" else kept
+
+
+def _refuse_many(shots: int, kept: Rows, free: Rows) -> None:
+    """Raises ConfigError for more shots than a class of the head keeps, or than a class of the tail has. kept, free: (C,)."""
+    head = len(kept) // 2
+    limits = [("a class before the tail keeps", int(kept[:head].min()))] if head else []
+    what, most = min([*limits, ("a class of the tail has", int(free[head:].min()))], key=lambda limit: limit[1])
+    if shots > most:
+        raise ConfigError(
+            f"shots={shots} is more than {what}, {most}: give dataset.shots={most}{' or less' if most > 1 else ''}"
+        )
 
 
 def share(counts: Rows, fraction: float, half: bool = False) -> Rows:
@@ -108,11 +138,16 @@ def share(counts: Rows, fraction: float, half: bool = False) -> Rows:
     return np.clip(np.rint(counts * fraction), np.minimum(most, 1), most).astype(np.int64)
 
 
-def refuse_ignored(profile: Profile, imbalance: float, usual: float) -> None:
+def refuse_ignored(profile: Profile, imbalance: float, usual: float, shots: int | None = None) -> None:
     """Raises ConfigError for an imbalance other than `usual` that has no effect, though titles would show it."""
     if profile == "as_is" and imbalance != usual:
         raise ConfigError(
             f"imbalance is {imbalance:g} and has no effect with profile=as_is: remove it, or give dataset.profile=exponential"
+        )
+    if profile == "step" and shots is not None and imbalance != usual:
+        raise ConfigError(
+            f"imbalance is {imbalance:g} and has no effect with profile=step and shots={shots}, which sets the tail: "
+            "remove it, or dataset.shots"
         )
 
 
@@ -144,11 +179,17 @@ def left_over(images: int, *used: Rows) -> Rows:
 
 @dataclass(frozen=True)
 class LongTail:
-    """Settings of a long tail, for every data set. Raises ConfigError for values that make no sense."""
+    """Settings of a long tail, for every data set. Raises ConfigError for values that make no sense.
+
+    shots: training images of each class of the tail, the classes after the first C // 2 in the order of the profile; None: as
+    many as the profile gives them. With `step` it is the generalised few-shot setting, a head of full classes beside a tail of
+    `shots` images each, which Zhang et al., 2023, arXiv 2110.04596, call a special case of long-tailed learning.
+    """
 
     profile: Profile = "exponential"
     imbalance: float = 100.0
     validation_per_class: int = 0
+    shots: int | None = None
 
     def __post_init__(self) -> None:
         if self.profile != "as_is" and self.profile not in PROFILES:
@@ -158,6 +199,20 @@ class LongTail:
             raise ConfigError(f"imbalance is n_max / n_min and must be at least 1, got {self.imbalance:g}{inverse}")
         if self.validation_per_class < 0:
             raise ConfigError(f"validation_per_class must be 0 or more, got {self.validation_per_class}")
+        if self.shots is not None and self.shots < 1:
+            raise ConfigError(f"shots must be at least 1, or null for the profile's own tail, got {self.shots}")
+        if self.shots is not None and self.profile == "balanced":
+            raise ConfigError(
+                f"shots is {self.shots}, but profile=balanced makes all classes equally large and has no tail: give "
+                "dataset.profile=step, or remove dataset.shots"
+            )
+
+    def words(self) -> list[str]:
+        """Returns the words of a command line that ask for this tail."""
+        imbalance, held = f"{self.imbalance:g}", self.validation_per_class
+        few = {} if self.shots is None else {"shots": self.shots}
+        values = {"profile": self.profile, "imbalance": imbalance, "validation_per_class": held, **few}
+        return [f"dataset.{key}={value}" for key, value in values.items()]
 
     def split(self, labels: Rows, names: Sequence[str], by_size: bool = False, held: Rows | None = None) -> tuple[Rows, Rows]:
         """Returns (training rows, validation rows) of one pool of labels, in which every class has at least one image.
@@ -178,7 +233,7 @@ class LongTail:
                 f"{held[short[0]]} for validation: give dataset.validation_per_class={max(rarest - 1, 0)} or less, one fewer "
                 "than the rarest class has"
             )
-        counts = np.minimum(fit(self.profile, available, self.imbalance, by_size), available - held)
+        counts = fit(self.profile, available, self.imbalance, by_size, self.shots, held)
         classes = shuffled(labels, len(names))
         train = np.concatenate([rows[:n] for rows, n in zip(classes, counts, strict=True)])
         return train, np.concatenate([rows[len(rows) - n :] for rows, n in zip(classes, held, strict=True)])

@@ -82,15 +82,34 @@ class Model:
         """The network as it is evaluated, batch normalisations folded."""
         return folded(self.network)
 
-    @torch.no_grad()
     def scores(self, inputs: Tensor) -> Tensor:
         """Returns (B, C) float32 scores, on the host, of inputs as stored (B, ...), as the run's evaluation computes them."""
-        context, fields = self.context, {"logits"} | (self.part.reads if self.part else set())
+        return self.scores_by({self.predictor: self.part}, inputs)[self.predictor]
+
+    @torch.no_grad()
+    def scores_by(self, parts: Mapping[str, PostHoc | None], inputs: Tensor) -> dict[str, Tensor]:
+        """Returns row -> `scores`, of several rows of the run, whose inputs pass through the network once."""
+        context, fields = self.context, {"logits"}.union(*(part.reads for part in parts.values() if part))
         with context.precision.autocast():
             found = self.evaluated.predict(context.prepare(inputs.to(context.device))).only(fields)
         outputs = found.map(lambda tensor: tensor.cpu())
         plain = context.task.scores(outputs)
-        return (plain if self.part is None else asked(self.part, outputs.only(self.part.reads), plain)).float()
+        asked_of = {row: plain if part is None else asked(part, outputs.only(part.reads), plain) for row, part in parts.items()}
+        return {row: scores.float() for row, scores in asked_of.items()}
+
+    def rows(self, folder: Path) -> tuple[dict[str, PostHoc | None], list[str]]:
+        """Returns row -> part, for every row of the run but single experts, and sentences on rows that did not keep theirs.
+
+        folder: of the run. Raises DataError for a damaged model.pth.
+        """
+        trained = Trained.load(folder, self.record)
+        found, notes = dict[str, PostHoc | None](), []
+        for name in self.record.without_experts().predictors:
+            try:
+                found[name] = None if name == PLAIN else _part(name, self.recipe, self.context, trained)
+            except DataError as error:
+                notes.append(f"row '{name}' is left out: {error}")
+        return found, notes
 
 
 def model_of(record: RunRecord, folder: Path, config: Mapping[str, Any], predictor: str | None, device: str) -> Model:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ltrun.evaluation import calibration
+from ltrun.evaluation import calibration, open_set
 from ltrun.evaluation.classes import (
     areas_under_roc,
     f1_scores,
@@ -21,6 +21,7 @@ from ltrun.evaluation.classes import (
 from ltrun.evaluation.probabilities import Fractions
 from ltrun.evaluation.shifts import Integers, Shifts
 from ltrun.metrics import GROUPS, Shots
+from ltrun.results.open_images import Guesses
 from ltrun.results.predictions import Predictions
 
 Values = dict[str, Any]
@@ -28,11 +29,15 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """The test images of a run as a predictor saw them. counts: (C,) training images of each class. shots: limits of groups."""
+    """The test images of a run as a predictor saw them. counts: (C,) training images of each class. shots: limits of groups.
+
+    opened: returns what the predictor says of the run's open images, or raises DataError.
+    """
 
     predictions: Predictions
     counts: Sequence[int]
     shots: Shots
+    opened: Callable[[], Guesses]
 
     @property
     def labels(self) -> Integers:
@@ -91,6 +96,28 @@ def auroc(tested: Tested) -> Values:
     return _with_groups("auroc", "auroc_", tested.over(areas, _arithmetic_mean))
 
 
+def open_f(tested: Tested) -> Values:
+    """Also `opened`: number and digest of the open images, in a mapping."""
+    guesses = tested.opened()
+    known, right = calibration.confidences(tested.labels, tested.predictions.scores)
+    hits = right & open_set.accepted(known)
+    there = recalls(tested.labels, np.where(hits, tested.labels, len(tested.counts)), len(tested.counts))
+    _, *groups = tested.over(there, _arithmetic_mean)
+    found = open_set.f_measure(right, known, guesses.confidences)
+    return {**_with_groups("open_f", "open_", [found, *groups]), **_opened(guesses)}
+
+
+def open_auroc(tested: Tested) -> Values:
+    """Also `opened`, as `open_f`."""
+    guesses = tested.opened()
+    known, _ = calibration.confidences(tested.labels, tested.predictions.scores)
+    return {"open_auroc": open_set.area_under_roc(known, guesses.confidences), **_opened(guesses)}
+
+
+def _opened(guesses: Guesses) -> Values:
+    return {"opened": {"images": len(guesses.classes), "digest": guesses.digest}}
+
+
 def predicted(tested: Tested) -> Values:
     """Also `labelled`: the shares of the labels, in a mapping, as the tables' captions state them."""
     said, true = (
@@ -112,6 +139,9 @@ def shifts(tested: Tested) -> Values:
 
 
 MEASURED: Mapping[str, Callable[[Tested], Values]] = {
-    each.__name__: each for each in (adaptive_ece, classwise_ece, macro_f1, g_mean, harmonic, auroc, predicted, shifts)
-}
+    each.__name__: each
+    for each in (
+        adaptive_ece, classwise_ece, macro_f1, g_mean, harmonic, auroc, open_f, open_auroc, predicted, shifts,
+    )
+}  # fmt: skip
 """Name of a metric, or of a set of metrics -> function that returns the record's keys and values."""

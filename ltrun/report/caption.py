@@ -21,7 +21,8 @@ def caption_of(table: Table, records: list[RunRecord], by: Sequence[str]) -> str
         what += f": mean ± standard deviation (n - 1 in the denominator) over {over}"
     if measure.cost:
         return ". ".join([what, *_machines(records)]) + "."
-    groups = [*_shot_groups(table, records), *_absent(table, records), *_labelled(table, records), *_shifted(table, records)]
+    of_data = (_shot_groups, _absent, _labelled, _shifted, _opened)
+    groups = [sentence for of_metric in of_data for sentence in of_metric(table, records)]
     return ". ".join([what, *groups, *_models(records), *_devices(records), *_sizes(records)]) + "."
 
 
@@ -89,6 +90,15 @@ def _shifted(table: Table, records: list[RunRecord]) -> Iterator[str]:
         yield "F-r: the class with most training images has r times the test images of the class with fewest; B-r: the reverse"
         uniform = "the whole test split" if sets["equal"] else "as many as the smallest class has, because classes differ"
         yield f"Uni: {sets['each']} images of each class, {uniform}"
+
+
+def _opened(table: Table, records: list[RunRecord]) -> Iterator[str]:
+    """Yields how many images of other classes the predictors saw, and that rows differ in them."""
+    kept = [p["splits"].get(table.split, {}).get("opened") for record in records for p in record.predictors.values()]
+    sets = {each["digest"]: each["images"] for each in kept if each}
+    if sets:
+        differ = ", which differ between runs, so that rows cannot be compared" if len(sets) > 1 else ""
+        yield f"Open images, of classes without training images: {' or '.join(f'{n:,}' for n in sets.values())}{differ}"
 
 
 def _models(records: list[RunRecord]) -> Iterator[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ltrun.errors import ConfigError, DataError, LtrunError
 from ltrun.evaluation.stored import MEASURED, Tested
 from ltrun.metrics import MULTI_LABEL, SETS, SINGLE_LABEL, STORED, TASKS, Shots
+from ltrun.results.open_images import guesses_of
 from ltrun.results.predictions import predictions_of
 from ltrun.results.record import EXPERT, RunRecord
 
@@ -51,7 +53,8 @@ def _measured(record: RunRecord, name: str, notes: dict[str, None]) -> RunRecord
             continue
         try:
             read = predictions_of(record, folder, predictor)
-            values = MEASURED[name](Tested(read, record.classes["counts"], Shots.of(record.config)))
+            opened = partial(guesses_of, record, folder, predictor)
+            values = MEASURED[name](Tested(read, record.classes["counts"], Shots.of(record.config), opened))
         except LtrunError as error:
             what = "" if str(folder) in str(error) else f"{record.dataset}: "
             notes[f"{what}{error}. The run has no {name}"] = None

@@ -18,6 +18,7 @@ ERROR = "error.log"  # why a job failed: a sentence on the first line, and the t
 EPOCHS = "metrics.jsonl"  # a line for each epoch, written while the run trains
 JOB = "job.json"  # a job that waits for a launcher
 PREDICTIONS = "predictions.npz"
+OPEN = "open.npz"  # predictions of images of classes that the run was not trained on
 MODEL = "model.pth"  # the trained network and its fitted post-hoc parts
 LOCK = ".lock"  # held by the process that trains the run
 MANIFEST = "checkpoints.json"  # names the checkpoints from which a run may resume

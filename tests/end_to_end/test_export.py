@@ -104,6 +104,16 @@ def test_the_same_command_again_writes_nothing(official: Path, exported: Path, l
     assert {path.name: path.stat().st_mtime_ns for path in exported.iterdir()} == before
 
 
+def test_a_tail_of_few_images_travels_in_the_export(official: Path, ltrun: Run, tmp_path: Path) -> None:
+    done = ltrun("data", "export", *TAIL, "dataset.shots=1", f"dataset.root={official}", f"to={tmp_path / 'few'}")
+    assert done.returncode == 0 and "dataset.validation_per_class=2 dataset.shots=1" in done.stdout
+    own, again = (opened(root, validation_per_class=2, shots=1) for root in (official, tmp_path / "few"))
+    assert torch.bincount(own[0][1]).tolist() == [18, 15, 11, 9, 7, 1, 1, 1, 1, 1]
+    assert all(torch.equal(a, b) for one, other in zip(own, again, strict=True) for a, b in zip(one, other, strict=True))
+    said = refused(ltrun("data", *TAIL, f"dataset.root={tmp_path / 'few'}"))
+    assert "dataset.validation_per_class=2 dataset.shots=1" in said
+
+
 def test_an_export_of_an_export_holds_the_same_images(exported: Path, ltrun: Run, tmp_path: Path) -> None:
     done = ltrun("data", "export", *TAIL, f"dataset.root={exported}", f"to={tmp_path / 'again'}")
     assert done.returncode == 0, done.stderr
@@ -181,6 +191,7 @@ def test_an_interrupted_or_failed_export_leaves_no_files(
         ["dataset.profile=step"],
         ["dataset.profile=pareto"],
         ["dataset.imbalance=5"],
+        ["dataset.shots=1"],
         ["dataset.validation_per_class=0"],
         ["dataset.profile=as_is", "dataset.imbalance=5"],
         ["dataset.profile=as_is", "dataset.validation_per_class=0"],

@@ -15,6 +15,7 @@ from torch import Tensor
 from ltrun.metrics import MULTI_LABEL, SINGLE_LABEL, Shots
 from ltrun.results.address import address
 from ltrun.results.history import save_arrays
+from ltrun.results.open_images import Guesses, OpenImages
 from ltrun.results.record import Classes, Predictor, RunRecord
 from ltrun.tasks.base import Metrics
 from ltrun.tasks.multi_label import MultiLabel
@@ -80,3 +81,11 @@ def save_run(
     RunRecord.load(done.save(folder))
     save_arrays(folder / "predictions.npz", test_labels=labels, **named, **arrays)
     return folder
+
+
+def save_open(folder: Path, images: int, digest: str = "d") -> Path:
+    """Writes open.npz beside the result of a run: uniform probabilities of so many images, the same for all rows."""
+    done = RunRecord.load(folder / "result.json")
+    shares = np.random.default_rng(4).random(images)
+    row = Guesses(np.zeros(images, np.int64), shares, digest)
+    return OpenImages(digest, 0, dict.fromkeys(done.without_experts().predictors, row)).save(folder, done)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ltrun.data.decoding import Decoding
-from ltrun.data.inputs import decoded, grey, images_of
+from ltrun.data.inputs import decoded, digest_of, grey, images_of
 from ltrun.errors import ConfigError, DataError
 
 
@@ -27,6 +27,28 @@ def test_folders_are_walked_by_name_and_lists_are_read_from_here_or_beside_them(
     assert images_of(["one", "-"], ["two"]) == [Path("one"), Path("two")]
     with pytest.raises(ConfigError, match="standard input names no image"):
         images_of([], [])
+
+
+def test_a_list_of_open_images_names_files_of_the_folder_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/X_open/a.JPEG", "data/X_open/b -1", "data/c.JPEG", "data/X_open/c.JPEG"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    Path("data/X_open.txt").write_text("a.JPEG -1\nb -1\nX_open/a.JPEG -1\nc.JPEG -1\nc.JPEG 5\ngone.JPEG -1\n")
+    found = [path.as_posix() for path in images_of(["data/X_open.txt"], [])]
+    of_the_list = ["data/X_open/a.JPEG", "data/X_open/b -1", "data/X_open/a.JPEG", "data/c.JPEG"]
+    assert found == [*of_the_list, "c.JPEG 5", "gone.JPEG"]  # a class is no part of a list of open images
+
+
+def test_a_digest_is_of_the_content_of_files_in_any_order(tmp_path: Path) -> None:
+    names = [tmp_path / name for name in "abc"]
+    for name in names:
+        name.write_text(name.name)
+    digest = digest_of(names)
+    assert len(digest) == 32 and digest == digest_of(names[::-1]) == digest_of([names[0].rename(tmp_path / "z"), *names[1:]])
+    assert digest_of(names) != digest and digest_of(names) == digest_of([tmp_path / "gone", *names[1:]])
+    names[1].write_text("other")
+    assert digest_of([tmp_path / "z", *names[1:]]) != digest
 
 
 def test_lines_that_are_no_text_are_refused(tmp_path: Path) -> None:

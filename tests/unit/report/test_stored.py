@@ -16,7 +16,7 @@ from ltrun.commands.report import main
 from ltrun.evaluation.shifts import Shifts
 from ltrun.evaluation.stored import MEASURED
 from ltrun.metrics import SETS, SINGLE_LABEL, STORED
-from tests.support.predicted import save_run, scores_of, several_labels
+from tests.support.predicted import save_open, save_run, scores_of, several_labels
 
 COUNTS = [500, 300, 120, 100, 60, 20, 19, 5]  # three many, three medium, two few
 LABELS = np.repeat(np.arange(8), 25)
@@ -28,7 +28,7 @@ def outputs(tmp_path: Path) -> Path:
     for method, lift in (("erm", 1.0), ("crt", 2.0)):
         for seed in (0, 1):
             scores = {"plain": scores_of(LABELS, 8, seed, lift)}
-            save_run(tmp_path / "outputs", LABELS, scores, COUNTS, method=method, seed=seed)
+            save_open(save_run(tmp_path / "outputs", LABELS, scores, COUNTS, method=method, seed=seed), 30)
     return tmp_path / "outputs"
 
 
@@ -101,6 +101,28 @@ def test_shares_of_predictions_and_of_test_images(outputs: Path, capsys: Capture
     assert "Of the test images (%): 37.5 many, 37.5 medium, 25.0 few." in made["caption"]
     assert "Many: more than 100 training images per class" in made["caption"]
     assert all(column["best"] is None for column in made["columns"])  # a share is not a merit
+
+
+def test_the_caption_counts_open_images_and_says_where_runs_differ_in_them(outputs: Path, capsys: Capture) -> None:
+    caption = "Open images, of classes without training images: "
+    assert f"{caption}30. " in table(outputs, capsys, "--metric", "open_auroc")["caption"]
+    save_open(next(outputs.glob("*/crt/*/seed0")), 1200, "other")
+    said = table(outputs, capsys, "--metric", "open_f")["caption"]
+    assert f"{caption}1,200 or 30, which differ between runs, so that rows cannot be compared. " in said
+    assert "Open images" not in table(outputs, capsys, "--metric", "macro_f1")["caption"]
+
+
+def test_a_run_without_open_images_has_a_dash_and_the_command_that_stores_them(outputs: Path, capsys: Capture) -> None:
+    lost = next(outputs.glob("*/erm/*/seed0/open.npz"))
+    lost.unlink()
+    assert main([str(outputs), "--metric", "open_f", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [row["cells"][0]["n"] for row in json.loads(out)["tables"][0]["rows"]] == [1, 2]
+    assert f"'ltrun evaluate {lost.parent} --open IMAGES'. The run has no open_f" in err
+    for file in outputs.rglob("open.npz"):
+        file.unlink()
+    assert main([str(outputs), "--metric", "open_f"]) == 1
+    assert "no run has a value of open_f" in capsys.readouterr().err
 
 
 def test_a_run_without_predictions_has_a_dash(outputs: Path, capsys: Capture) -> None:
