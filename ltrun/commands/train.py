@@ -25,7 +25,8 @@ def main(argv: list[str]) -> int:
 
     given, lines = argv, sweep_of(argv)
     table = table_of(argv) if lines else PublishedTable()
-    argv = for_hydra([MULTIRUN[0], *argv] if lines and not any(word.startswith("-") for word in argv) else argv)
+    flags = {word.partition("=")[0] for word in argv if word.startswith("-")}
+    argv = for_hydra([MULTIRUN[0], *argv] if lines and flags <= {*CONFIG_DIR} else argv)
     search_path.use(argv)
     sweep = any(word in MULTIRUN for word in argv)
     outcomes: list[Outcome] = []
