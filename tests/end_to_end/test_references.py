@@ -47,14 +47,21 @@ def test_the_command_of_a_report_trains_what_it_lacks(ltrun: Run, tmp_path: Path
         assert upper == pytest.approx(max(*accuracy["erm"], *accuracy[method])) and relative == pytest.approx(100 * own / upper)
 
 
-def test_a_method_that_refuses_balanced_data_lacks_its_reference_alone(ltrun: Run) -> None:
-    done = ltrun("-m", "method=imb_sam,erm", *WORDS, "sweep.references=true")
+def test_a_method_that_refuses_balanced_data_lacks_its_reference_alone(ltrun: Run, tmp_path: Path) -> None:
+    """In an experiment of one's own, which asks for references itself, and whose methods are compared on validation images."""
+    (tmp_path / "options" / "experiment").mkdir(parents=True)
+    text = "# @package _global_\nsweep:\n  references: true\n  commands: ['method=imb_sam,erm']\n"
+    (tmp_path / "options" / "experiment" / "mine.yaml").write_text(text)
+    done = ltrun("--config-dir", "options", "experiment=mine", *WORDS)
     assert done.returncode == 1 and "1 failed:" in done.stderr.splitlines()
-    (retry,) = [line for line in done.stderr.splitlines() if "to retry: " in line]
-    assert retry.endswith("ltrun method=imb_sam " + " ".join((*WORDS, "dataset.profile=balanced")))
     assert "images of the smallest class" in done.stderr and "choose regularization=sam" in done.stderr
+    (retry,) = [line for line in done.stderr.splitlines() if "to retry: " in line]
+    words = shlex.split(retry.partition("to retry: ")[2])[1:]
+    assert "dataset.profile=balanced" in words and not any("references" in word for word in words)
+    assert "images of the smallest class" in refused(ltrun(*words)), "and not because the experiment asks for references"
+    assert done.stdout.count("Take ") == 1 and "[profile=balanced" not in done.stdout, "references take no part in the choice"
     *_, table = done.stdout.split("\ndigits_lt ")
-    assert "RA" in table and "erm" in table and "imb_sam" not in table and "ImbSAM" not in table
+    assert "RA" in table and "on the val split" in table and "erm" in table and "imb_sam" not in table and "ImbSAM" not in table
 
 
 def test_a_single_run_and_data_without_a_balanced_set_are_refused(ltrun: Run, tmp_path: Path) -> None:
