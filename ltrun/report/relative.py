@@ -52,7 +52,7 @@ def with_relative(records: Sequence[RunRecord], split: str) -> tuple[list[RunRec
     others = [(record, plain) for record, plain in able if not record.command]
     unable = dict.fromkeys(record.dataset for record, _ in lacking if not has_profile(record))
     notes = [f"{NEEDS}; train them with: {command}" for command in (*_sweeps(list(known.values())), *_commands(others))]
-    return measured, [*notes, *(f"{NEEDS}, and dataset={name} has no profile that balances it" for name in unable)]
+    return measured, [*notes, *(f"{NEEDS}, but {name} keeps its images as they are" for name in unable)]
 
 
 def with_both(records: Sequence[RunRecord], split: str) -> list[RunRecord]:

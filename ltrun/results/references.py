@@ -40,8 +40,8 @@ def is_balanced(run: Configured) -> bool:
 
 
 def has_profile(run: Configured) -> bool:
-    """Whether the data set of a run can be balanced: whether a profile chooses its images."""
-    return "profile" in run.config.get("dataset", {})
+    """Whether a profile chooses the images of a run: only then has profile=balanced as many."""
+    return run.config.get("dataset", {}).get("profile") not in (None, "as_is")
 
 
 def of_method(key: str) -> bool:

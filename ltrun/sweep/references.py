@@ -77,7 +77,7 @@ def _refuse(job: Job) -> None:
     if job.config["dataset"].get("task", SINGLE_LABEL) != SINGLE_LABEL:
         raise ConfigError(f"{ASKED}: relative accuracy is for one label per image, and {job.dataset} has several; leave it out")
     if not has_profile(job):
-        raise ConfigError(f"{ASKED}: dataset={job.dataset} has no profile that balances it; leave it out")
+        raise ConfigError(f"{ASKED}: {job.dataset} keeps its images as they are; give {PROFILE}=exponential, or leave it out")
     if is_balanced(job):
         raise ConfigError(f"{ASKED}: adds balanced runs to long-tailed ones itself; leave {PROFILE}={BALANCED} out")
 

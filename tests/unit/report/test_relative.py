@@ -96,7 +96,7 @@ def test_runs_whose_words_are_known_share_the_command_of_a_sweep_with_references
     rest = "dataset=cifar100_lt 'augmentation=[cmo,mixup]' sweep.references=true"
     begins = "relative accuracy needs balanced runs"
     assert sorted(capsys.readouterr().err.splitlines()) == [
-        f"{begins}, and dataset=lists has no profile that balances it",
+        f"{begins}, but lists keeps its images as they are",
         f"{begins}; train them with: ltrun -m method=crt,ldam_drw seed=0,1 {rest}",
         f"{begins}; train them with: ltrun -m method=ride seed=1 {rest}",
     ]

@@ -81,7 +81,8 @@ def test_words_that_do_not_compose_are_left_to_their_turn_and_without_the_key_no
     ("words", "why"),
     [
         (["dataset=digits_multi_lt"], "one label per image, and digits_multi_lt has several"),
-        (["dataset=digits_lt", "~dataset.profile"], "dataset=digits_lt has no profile that balances it"),
+        (["dataset=digits_lt", "~dataset.profile"], "digits_lt keeps its images as they are; give dataset.profile=exponential"),
+        (["dataset=digits_lt", "dataset.profile=as_is"], "digits_lt keeps its images as they are"),
         (["dataset=digits_lt", BALANCED], f"leave {BALANCED} out"),
     ],
 )
