@@ -151,19 +151,30 @@ def _of_classes(made: Sequence[Table], values: bool, maps: Place | None) -> Sequ
 
 
 def print_sweep(run_dirs: Sequence[Path], choose: bool = False, table: PublishedTable | None = None) -> None:
-    """Prints the table of these runs. choose: whether to say which method to take, by a table of the validation split. table:
-    of an experiment, with the published numbers beside."""
+    """Prints the table of these runs, and relative accuracy where the runs hold its references.
+
+    choose: whether to say which method to take, by a table of the validation split. table: of an experiment, with the published
+    numbers beside. References neither take part in the choice nor have published numbers.
+    """
+    from ltrun.report.relative import with_both
+    from ltrun.results.references import is_balanced
+
     records, problems = collect([folder for folder in run_dirs if folder.is_dir()])
+    metric, split = table.metric if table else None, "val" if choose else "test"
+    related = with_both(records, split) if metric != "relative" else []
+    printed = table.printed if table else {}
+    own = [record for record in records if not is_balanced(record)] if choose or printed else records
     if records and choose:
-        for each in with_costs(records):
+        for each in with_costs(own or records):
             terminal([each])
             print(plain(choice(each)))
     elif records:
-        metric = table.metric if table else None
-        made = tables(_computed(records, metric, "test") if metric else records, metric)
-        terminal(with_printed(made, table.printed) if table and table.printed else made)
+        made = tables(_computed(own or records, metric, "test") if metric else own or records, metric)
+        terminal(with_printed(made, printed) if printed else made)
     else:
         complain(["no run of this sweep has finished"])
+    if related:
+        terminal(tables(related, "relative", split))
     complain(problem_lines(problems))
 
 

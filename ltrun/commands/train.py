@@ -25,7 +25,8 @@ def main(argv: list[str]) -> int:
 
     given, lines = argv, sweep_of(argv)
     table = table_of(argv) if lines else PublishedTable()
-    argv = for_hydra([MULTIRUN[0], *argv] if lines and not any(word.startswith("-") for word in argv) else argv)
+    flags = {word.partition("=")[0] for word in argv if word.startswith("-")}
+    argv = for_hydra([MULTIRUN[0], *argv] if lines and flags <= {*CONFIG_DIR} else argv)
     search_path.use(argv)
     sweep = any(word in MULTIRUN for word in argv)
     outcomes: list[Outcome] = []
@@ -65,6 +66,7 @@ def _train(
     from ltrun.sweep.jobs import compose_jobs, train, train_here, without_refused
     from ltrun.sweep.launch import check, launch, overrides_of_hydra, search_of, train_under_hydra, without_search
     from ltrun.sweep.outcome import tell
+    from ltrun.sweep.references import once, refuse_alone, with_references
     from ltrun.sweep.together import refuse_budget, refuse_launcher
 
     def note(outcome: Outcome) -> None:
@@ -84,14 +86,17 @@ def _train(
             refuse_launcher()
             check(hydra, sweep)
         words = [word for word in words if word not in hydra]
-        if settings := search_of(hydra):
+        settings = search_of(hydra)
+        refuse_alone(words, sweep, settings is not None)
+        if settings:
             if any(word.lstrip("+").startswith("sweep.budget=") for word in words):
                 raise ConfigError("sweep.budget: a search ends after hydra.sweeper.n_trials trials; leave it out")
             others = without_search(hydra)
             _search(words, settings, lambda jobs: go(without_refused(jobs, note), others), note, search_path)
             return
         commands = commands_of(lines, words, table.chooses(lines)) if lines else combinations(words) if sweep else [list(words)]
-        jobs = compose_jobs(commands, note, search_path)
+        compose = once()
+        jobs = compose_jobs(with_references(commands, compose) if sweep else commands, note, search_path, compose)
         if jobs:
             refuse_budget(jobs[0].settings.sweep, sweep, bool(hydra) and "hydra/launcher=gpus" not in hydra)
         if not sweep:

@@ -38,7 +38,7 @@ from ltrun.taxonomy import GROUPS, MERGING, SETTINGS, SLOTS
 STAGED = {"decoupling": ("plan", "stages"), "transfer": ("before", "stages", "transfer")}  # slots that may set stages
 OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([\w.]+)\s*\}")
 OF_RUN = re.compile(r"([^/]+/[0-9a-f]{8}/seed\d+)/?([^/]*)$")  # in the place of weights: method, fingerprint, seed, file
-OF_SWEEP = re.compile(r"\+*(force|sweep\.budget)=")  # words that are not in the command of a job
+OF_SWEEP = re.compile(r"\+*(force|sweep\.(budget|references))=")  # words that are not in the command of a job
 
 
 @contextmanager

@@ -72,10 +72,12 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Sweep:
-    """commands: command lines of an experiment. budget: time after which a sweep stops, such as 8h; None: when all is done."""
+    """commands: command lines of an experiment. budget: time after which a sweep stops, such as 8h; None: when all is done.
+    references: whether the balanced runs that relative accuracy needs are trained, too."""
 
     commands: list[str]
     budget: str | float | None
+    references: bool
 
     @property
     def seconds(self) -> float | None:

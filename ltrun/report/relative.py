@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,75 +13,89 @@ from ltrun.errors import ConfigError, DataError
 from ltrun.metrics import RELATIVE, SINGLE_LABEL
 from ltrun.results.address import as_typed
 from ltrun.results.record import RunRecord
-from ltrun.taxonomy import SLOTS
+from ltrun.results.references import BALANCED, PLAIN, PROFILE, has_profile, is_balanced, references, wanted
 
 ACCURACY, UPPER, RATIO = (metric.name for metric in RELATIVE)
-PROFILE, BALANCED = "dataset.profile", "balanced"
-PLAIN = "erm", "plain"  # the method and predictor of vanilla training
-Key = tuple[str, str, str]  # data set; method; its other changes
+VANILLA = "plain"  # the predictor of plain training
+NEEDS = "relative accuracy needs balanced runs"
 
 
 def with_relative(records: Sequence[RunRecord], split: str) -> tuple[list[RunRecord], list[str]]:
     """Returns the long-tailed runs, with `upper` and `relative` in the metrics of a split, and sentences on what is missing.
 
     upper: max(A_v, A_b), where A_v is the accuracy of plain training and A_b of the same method and predictor, each on a
-    balanced training set of the same size and over all seeds there are. relative: the accuracy of the run divided by it. Both
-    references have the run's changes; plain training has those of its changes that are no choice of a method's slot. A run
-    without both references has neither number, and a sentence names the commands that train them. Raises ConfigError if all
-    runs have several labels, and DataError if all are balanced.
+    balanced training set of the same size and over all seeds there are. relative: the accuracy of the run divided by it. Which
+    runs are references: see `is_reference`. A run without both has neither number, and a sentence names the command that
+    trains them. Raises ConfigError if all runs have several labels, and DataError if all are balanced.
 
     Zhang et al., 2023, TPAMI, arXiv 2110.04596, section 4.2.
     """
     single = [record for record in records if record.task == SINGLE_LABEL]
     if not single:
         raise ConfigError("relative is for one label per image, and the images of these runs have several: leave it out")
-    references: dict[Key, list[RunRecord]] = defaultdict(list)
+    balanced: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+    for record in filter(is_balanced, single):
+        balanced[record.dataset, record.method].append(record)
+    lacking: list[tuple[RunRecord, bool]] = []
+    measured = []
     for record in single:
-        if _profile(record) == BALANCED:
-            references[_key(record, record.method)].append(record)
-    missing: dict[str, dict[str, None]] = defaultdict(dict)
-    found = []
-    for record in single:
-        if _profile(record) != BALANCED:
-            wanted = [_key(record, PLAIN[0], plain=True), _key(record, record.method)]
-            for key in wanted:
-                if key not in references:
-                    missing[f"dataset={key[0]} {key[2]}".strip()][key[1]] = None
-            found.append(_measured(record, [references.get(key, []) for key in wanted], split))
-    if not found:
+        if is_balanced(record):
+            continue
+        vanilla = references(balanced[record.dataset, PLAIN], record, plain=True)
+        same = references(balanced[record.dataset, record.method], record, plain=False)
+        lacking += [(record, plain) for plain, found in ((True, vanilla), (False, same)) if not found]
+        measured.append(_measured(record, vanilla, same, split))
+    if not measured:
         raise DataError("relative: all runs have dataset.profile=balanced; name the folder of the long-tailed runs too")
-    notes = [
-        f"relative accuracy needs balanced runs; train them with: ltrun -m {_choice(methods)} {words} {PROFILE}={BALANCED}"
-        for words, methods in missing.items()
-    ]
-    return found, notes
+    able = [(record, plain) for record, plain in lacking if has_profile(record)]
+    known = {id(record): record for record, _ in able if record.command}
+    others = [(record, plain) for record, plain in able if not record.command]
+    unable = dict.fromkeys(record.dataset for record, _ in lacking if not has_profile(record))
+    notes = [f"{NEEDS}; train them with: {command}" for command in (*_sweeps(list(known.values())), *_commands(others))]
+    return measured, [*notes, *(f"{NEEDS}, but {name} keeps its images as they are" for name in unable)]
 
 
-def _choice(methods: Iterable[str]) -> str:
-    return f"method={','.join(methods)}"
+def with_both(records: Sequence[RunRecord], split: str) -> list[RunRecord]:
+    """Returns the long-tailed runs that have their relative accuracy on a split, with both references among the runs."""
+    kinds = {is_balanced(record) for record in records if record.task == SINGLE_LABEL}
+    found = with_relative(records, split)[0] if len(kinds) == 2 else []
+    shown = [[each["splits"].get(split, {}) for each in record.predictors.values()] for record in found]
+    return [record for record, values in zip(found, shown, strict=True) if any(each.get(RATIO) is not None for each in values)]
 
 
-def _profile(record: RunRecord) -> Any:
-    return record.config.get("dataset", {}).get("profile")
+def _sweeps(records: Sequence[RunRecord]) -> Iterator[str]:
+    """Yields commands that train the references of runs whose words are known. The runs themselves are done before."""
+    seeds: dict[tuple[tuple[str, ...], str], set[int]] = defaultdict(set)  # by the other words and the method
+    for record in records:
+        words = tuple(word for word in record.command if word.lstrip("+").partition("=")[0] not in ("method", "seed"))
+        seeds[words, record.method].add(record.seed)
+    methods: dict[tuple[tuple[str, ...], tuple[int, ...]], list[str]] = defaultdict(list)
+    for (words, method), found in seeds.items():
+        methods[words, tuple(sorted(found))].append(method)
+    for (words, each), names in methods.items():
+        swept = [f"method={','.join(names)}", f"seed={','.join(map(str, each))}"]
+        yield shlex.join(["ltrun", "-m", *swept, *words, "sweep.references=true"])
 
 
-def _key(record: RunRecord, method: str, plain: bool = False) -> Key:
-    """Returns data set, method and changes of a run or of its reference. plain: without choices in the method's slots."""
-    changes: Mapping[str, Any] = {
-        key: value for key, value in record.changes.items() if key != PROFILE and not (plain and key.partition(".")[0] in SLOTS)
-    }
-    return record.dataset, method, " ".join(f"{key}={as_typed(value)}" for key, value in sorted(changes.items()))
+def _commands(lacking: Sequence[tuple[RunRecord, bool]]) -> Iterator[str]:
+    """Yields commands that train the references of runs whose words no record has. plain: which of the two is missing."""
+    missing: dict[str, dict[str, None]] = defaultdict(dict)
+    for record, plain in lacking:
+        changes = " ".join(f"{key}={as_typed(value)}" for key, value in sorted(wanted(record, plain).items()))
+        missing[f"dataset={record.dataset} {changes}".strip()][PLAIN if plain else record.method] = None
+    for words, methods in missing.items():
+        yield f"ltrun -m method={','.join(methods)} {words} {PROFILE}={BALANCED}"
 
 
-def _measured(record: RunRecord, references: Sequence[Sequence[RunRecord]], split: str) -> RunRecord:
+def _measured(record: RunRecord, vanilla: Sequence[RunRecord], same: Sequence[RunRecord], split: str) -> RunRecord:
     predictors: dict[str, Any] = dict(record.predictors)
-    vanilla, same = references
     for predictor, results in record.predictors.items():
         if split not in results["splits"]:
             continue
-        values = results["splits"][split]
-        known = [value for value in (_mean(vanilla, PLAIN[1], split), _mean(same, predictor, split)) if value is not None]
-        upper = max(known) if len(known) == len(references) else None
+        values: Mapping[str, Any] = results["splits"][split]
+        of_both = (_mean(vanilla, VANILLA, split), _mean(same, predictor, split))
+        known = [value for value in of_both if value is not None]
+        upper = max(known) if len(known) == len(of_both) else None
         added = {UPPER: upper, RATIO: values[ACCURACY] / upper if upper else None}
         predictors[predictor] = {**results, "splits": {**results["splits"], split: {**values, **added}}}
     return replace(record, predictors=predictors)

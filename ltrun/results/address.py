@@ -23,8 +23,8 @@ MODEL = "model.pth"  # the trained network and its fitted post-hoc parts
 LOCK = ".lock"  # held by the process that trains the run
 MANIFEST = "checkpoints.json"  # names the checkpoints from which a run may resume
 INERT = (
-    "seed", "outputs", "force", "sweep", "sweep.commands", "sweep.budget", "plugins", "evaluation.batch_size",
-    "dataset.name", "dataset.inert", "dataset.superclasses",
+    "seed", "outputs", "force", "sweep", "sweep.commands", "sweep.budget", "sweep.references", "plugins",
+    "evaluation.batch_size", "dataset.name", "dataset.inert", "dataset.superclasses",
     "runtime.device", "runtime.threads", "runtime.channels_last", "runtime.compile", "runtime.pack", "runtime.tensorboard",
     "runtime.checkpoint_seconds", "runtime.levers",
 )  # fmt: skip

@@ -21,8 +21,10 @@ def with_todays_names(content: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(config, Mapping):
         return found
     if isinstance(config.get("sweep"), list):
-        config = found["config"] = {**config, "sweep": {"commands": config["sweep"], "budget": None}}
+        config = found["config"] = {**config, "sweep": {"commands": config["sweep"]}}
         found["command"] = [_word(word) for word in found.get("command", [])]
+    if isinstance(config.get("sweep"), Mapping):
+        config = found["config"] = {**config, "sweep": {"budget": None, "references": False, **config["sweep"]}}
     dataset = config.get("dataset")
     if not isinstance(dataset, Mapping):
         return found

@@ -37,27 +37,33 @@ from ltrun.sweep.together import from_first
 log = logging.getLogger(__name__)
 
 Note = Callable[[Outcome], None]
+UNCOMPOSED = (HydraException, OmegaConfBaseException, LtrunError)  # raised by a command line that does not compose
 
 
-def compose_jobs(commands: Sequence[Sequence[str]], note: Note, search_path: Sequence[str] = ()) -> list[Job]:
+def compose_jobs(
+    commands: Sequence[Sequence[str]],
+    note: Note,
+    search_path: Sequence[str] = (),
+    compose: Callable[[Sequence[str]], Job] = compose_job,
+) -> list[Job]:
     """Composes each command line. Returns the jobs to train, each once; notes finished and refused jobs.
 
-    search_path: words that name folders of options, for all jobs. Hydra must be initialised. Raises Hydra's errors if the
-    first job cannot be composed; a later job is noted as failed.
+    search_path: words that name folders of options, for all jobs. compose: composes a command line. Hydra must be initialised.
+    Raises Hydra's errors if the first job cannot be composed; a later job is noted as failed.
     """
     jobs: list[Job] = []
     seen: set[Path] = set()
     data, again = DataNow(), 0
     for index, words in enumerate(commands):
         try:
-            job = compose_job(words)
+            job = compose(words)
             job = replace(job, command=[*search_path, *job.command])
             if job.folder in seen:
                 again += 1
                 continue
             seen.add(job.folder)
             done = from_first(partial(done_before, job, data))
-        except (HydraException, OmegaConfBaseException, LtrunError) as error:
+        except UNCOMPOSED as error:
             heed_interruption(error)
             if not index and not isinstance(error, LtrunError):
                 raise

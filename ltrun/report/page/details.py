@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from base64 import b64encode
 from collections.abc import Mapping
@@ -14,13 +13,13 @@ import numpy as np
 import yaml
 
 from ltrun.errors import LtrunError
-from ltrun.metrics import TASKS, Shots
+from ltrun.metrics import TASKS, Shots, is_number
 from ltrun.report.by_rank import Ranks, curve_of
 from ltrun.report.page.evidence import Evidence, evidence_of, norms_of
 from ltrun.report.render.common import plain
 from ltrun.report.run_page import command_of
 from ltrun.report.table import Row, Scored
-from ltrun.results.address import EPOCHS
+from ltrun.results.epochs import epochs_of
 from ltrun.results.record import RunRecord
 
 POINTS = 200  # most points of a line by classes
@@ -197,22 +196,16 @@ def _training(record: RunRecord) -> dict[str, Any] | None:
     """Returns the loss of each epoch and the evaluations of metrics.jsonl, epochs of all stages counted on."""
     if record.path is None:
         return None
-    rows: list[tuple[str, float | None, Any]] = []
-    try:
-        for line in (record.path.parent / EPOCHS).read_text(encoding="utf-8", errors="replace").splitlines():
-            row = json.loads(line)
-            rows.append((str(row["stage"]), row.get("loss"), row.get("evaluation", {})))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+    rows = [(row["stage"], row.get("loss"), row.get("evaluation")) for row in epochs_of(record.path.parent)]
     every = -(-len(rows) // EPOCHS_SHOWN) or 1
     metric = TASKS[record.task][0]
-    losses = [[i + 1, float(f"{rows[i][1]:.4g}")] for i in range(0, len(rows), every) if isinstance(rows[i][1], (int, float))]
+    losses = [[i + 1, float(f"{rows[i][1]:.4g}")] for i in range(0, len(rows), every) if is_number(rows[i][1])]
     evaluated: dict[str, list[list[float]]] = {}
     for i in range(len(rows) - 1, -1, -every):  # the last for sure
         evaluation = rows[i][2]
         for split, found in evaluation.items() if isinstance(evaluation, Mapping) else ():
             value = found.get(metric.name) if isinstance(found, Mapping) else None
-            if isinstance(value, (int, float)):
+            if is_number(value):
                 evaluated.setdefault(str(split), []).insert(0, [i + 1, round(metric.shown(value, metric.name), 1)])
     starts = [[i + 1, plain(stage)] for i, (stage, _, _) in enumerate(rows) if i == 0 or rows[i - 1][0] != stage]
     return {"loss": losses, "evaluated": evaluated, "stages": starts, "epochs": len(rows)} if rows else None

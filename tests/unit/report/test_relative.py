@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,21 @@ def test_balanced_runs_alone_are_refused(tmp_path: Path, capsys: Capture) -> Non
     save(tmp_path, "erm", 0.6, balanced=True)
     assert main([str(tmp_path), "--relative"]) == 1
     assert "name the folder of the long-tailed runs too" in capsys.readouterr().err
+
+
+def test_runs_whose_words_are_known_share_the_command_of_a_sweep_with_references(tmp_path: Path, capsys: Capture) -> None:
+    words = ["dataset=cifar100_lt", "augmentation=[cmo,mixup]"]
+    for method, seed in (("ldam_drw", 0), ("ldam_drw", 1), ("crt", 0), ("crt", 1), ("ride", 1)):
+        config = {"dataset": {"profile": "exponential"}}
+        run = replace(record(method, seed, config=config), command=[f"method={method}", f"seed={seed}", *words])
+        run.save(tmp_path / f"{method}-{seed}")
+    listed = replace(record("erm", dataset="lists"), command=["method=erm", "dataset=lists"])  # no profile
+    listed.save(tmp_path / "listed")
+    assert main([str(tmp_path), "--relative", "--csv"]) == 0
+    rest = "dataset=cifar100_lt 'augmentation=[cmo,mixup]' sweep.references=true"
+    begins = "relative accuracy needs balanced runs"
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        f"{begins}, but lists keeps its images as they are",
+        f"{begins}; train them with: ltrun -m method=crt,ldam_drw seed=0,1 {rest}",
+        f"{begins}; train them with: ltrun -m method=ride seed=1 {rest}",
+    ]

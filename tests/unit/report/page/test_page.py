@@ -90,6 +90,22 @@ def test_names_stay_text(tmp_path: Path) -> None:
     assert not re.search(r"""(src|href)\s*=|@import|url\(|https?://(?!www\.w3\.org/2000/svg)""", text)
 
 
+def test_a_damaged_line_of_an_epoch_loses_only_itself(outputs: Path, tmp_path: Path) -> None:
+    file = next(outputs.glob("cifar100_lt/erm/*/seed0")) / "metrics.jsonl"
+    first, *others = file.read_bytes().splitlines(keepends=True)
+    bad = [
+        b'{"stage": "train", "epoch": 2, "loss": \xff\n',
+        b"[1]\n",
+        b'{"stage": "train", "epoch": 2, "loss": NaN}\n',
+        b'{"stage"',
+    ]
+    file.write_bytes(b"".join([first, *bad[:2], *others, *bad[2:]]))
+    assert main([str(outputs), "--html", str(tmp_path / "page.html")]) == 0
+    found = parts(tmp_path / "page.html")
+    curve, whole, _ = found[found["data"]["tables"][0]["rows"][0]["id"]]["training"]
+    assert [x for x, _ in curve["loss"]] == [x for x, _ in whole["loss"]] == [1, 2, 3, 4] and curve["epochs"] == 5
+
+
 def test_damaged_files_leave_their_part_out(outputs: Path, tmp_path: Path, capsys: Capture) -> None:
     folder = next(outputs.glob("cifar100_lt/erm/*/seed0"))
     (folder / "predictions.npz").write_bytes(b"PK")
