@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError("--experts: no run has experts; train an ensemble such as method=ride, or leave --experts out")
         metric = _metric(asked)
         if metric in COMPUTED:
-            records = _computed(records, metric, asked.split)
+            records = _computed(records, metric, asked.split, asked.lists)
         made = tables(records, metric, asked.split, asked.by, asked.experts)
         if asked.published:
             made = with_published(made)
@@ -87,7 +87,7 @@ def _metric(asked: argparse.Namespace) -> str | None:
     return flags[0] if flags else asked.metric
 
 
-def _computed(records: Sequence[RunRecord], metric: str, split: str) -> list[RunRecord]:
+def _computed(records: Sequence[RunRecord], metric: str, split: str, lists: Path | None = None) -> list[RunRecord]:
     """Returns the records with a metric that none of them holds. Raises LtrunError."""
     if metric == "relative":
         from ltrun.report.relative import with_relative
@@ -96,7 +96,7 @@ def _computed(records: Sequence[RunRecord], metric: str, split: str) -> list[Run
     else:
         from ltrun.report.stored import with_stored  # NumPy is for those who ask for such a metric
 
-        found, notes = with_stored(records, metric, split)
+        found, notes = with_stored(records, metric, split, lists)
     complain(notes)
     return found
 
@@ -107,7 +107,7 @@ def _page(asked: argparse.Namespace) -> int:
     from ltrun.report.page.write import refuse_place, watch, write
 
     refuse_place(asked.html)
-    wanted = Asked(asked.by, _metric(asked), asked.split, asked.experts)
+    wanted = Asked(asked.by, _metric(asked), asked.split, asked.experts, asked.lists)
     paths = places(asked.paths, awaited=asked.watch)
     if asked.watch:
         print(f"watching {', '.join(map(str, paths))}: {asked.html} loads itself anew until all runs have ended; Ctrl-C stops")
@@ -116,7 +116,7 @@ def _page(asked: argparse.Namespace) -> int:
             print(f"{asked.html} written: " + ", ".join(f"{n:,} {word}" for word, n in counts.items()), flush=True)
         return 0
     found = write(paths, asked.html, wanted)
-    complain(problem_lines(found.problems))
+    complain([*found.notes, *problem_lines(found.problems)])
     print(f"{asked.html} written: {len(found.records):,} runs, {asked.html.stat().st_size / 1e6:.1f} MB; open it in a browser")
     return 0
 
@@ -125,6 +125,8 @@ def _refuse_contradictions(asked: argparse.Namespace) -> None:
     """Raises ConfigError for flags that do not belong together."""
     if asked.watch and not asked.html:
         raise ConfigError("--watch writes a page again and again: say which with --html FILE")
+    if asked.lists and _metric(asked) != "shifts":
+        raise ConfigError("--lists names SADE's test sets of other class distributions: add --shifts")
     if asked.html and (asked.per_class or asked.published or asked.confusion or asked.plots):
         raise ConfigError("--html: the page shows classes, confusion, figures and published numbers; leave those flags out")
     if asked.bib and asked.format != "latex":
@@ -219,6 +221,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--shifts", action="store_true", help="accuracy on test sets as long-tailed as training, and the reverse"
+    )
+    parser.add_argument(
+        "--lists",
+        type=Path,
+        metavar="FOLDER",
+        help="with --shifts: SADE's lists of ImageNet-LT, Places-LT and iNaturalist 2018",
     )
     parser.add_argument("--predicted", action="store_true", help="the share of the predictions that each shot group gets")
     parser.add_argument(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +32,15 @@ def ranks_of(counts: Integers) -> Integers:
     return ranks
 
 
+@dataclass(frozen=True, eq=False)
+class ShiftedSets:
+    """Test sets by their names in metrics.SHIFTS. rows: of the test split. files: the lists that name the images, from forward
+    to backward; empty for drawn ones."""
+
+    rows: Mapping[str, Integers]
+    files: tuple[str, ...] = ()
+
+
 class Shifts:
     """The test sets of a test split: forward, uniform and backward, with the ratios that its classes have images for.
 
@@ -40,6 +52,7 @@ class Shifts:
     taken. This is the procedure of SADE's code for CIFAR-100, and gives the same images. There class sizes follow class order,
     which is the order of training sizes; elsewhere they follow the training sizes, as the sizes in SADE's lists of ImageNet-LT,
     Places-LT and iNaturalist do, but those lists drew other images, and iNaturalist's with ratio 3 lack up to 11 of 11,148.
+    `ltrun.report.shift_lists` takes the lists themselves.
     All inputs are prepared as for testing; SADE's code augments the images of its test sets of CIFAR as in training.
 
     Zhang et al., 2022, arXiv 2107.09249 (SADE); Hong et al., 2021, arXiv 2012.00321 (LADE).
@@ -65,3 +78,8 @@ class Shifts:
         """Returns the rows of a test set, in the order of the test split. ratio: 1 for the uniform one."""
         sizes = class_sizes(self._ranks, self.each, ratio, backward)
         return np.sort(np.concatenate([rows[:n] for rows, n in zip(self._classes, sizes.tolist(), strict=True)]))
+
+    def sets(self) -> ShiftedSets:
+        """Returns the forward and backward test sets."""
+        ways = [("forward", False), ("backward", True)]
+        return ShiftedSets({f"{way}_{ratio}": self.rows(ratio, back) for way, back in ways for ratio in self.ratios})

@@ -19,7 +19,7 @@ from ltrun.evaluation.classes import (
     shares_of_groups,
 )
 from ltrun.evaluation.probabilities import Fractions
-from ltrun.evaluation.shifts import Integers, Shifts
+from ltrun.evaluation.shifts import Integers, ShiftedSets, Shifts
 from ltrun.metrics import GROUPS, Shots
 from ltrun.results.open_images import Guesses
 from ltrun.results.predictions import Predictions
@@ -31,13 +31,15 @@ Values = dict[str, Any]
 class Tested:
     """The test images of a run as a predictor saw them. counts: (C,) training images of each class. shots: limits of groups.
 
-    opened: returns what the predictor says of the run's open images, or raises DataError.
+    opened: returns what the predictor says of the run's open images, or raises DataError. sets: test sets of other class
+    distributions that lists name; None: they are drawn.
     """
 
     predictions: Predictions
     counts: Sequence[int]
     shots: Shots
     opened: Callable[[], Guesses]
+    sets: ShiftedSets | None = None
 
     @property
     def labels(self) -> Integers:
@@ -128,14 +130,12 @@ def predicted(tested: Tested) -> Values:
 
 
 def shifts(tested: Tested) -> Values:
-    """Raises DataError for a test split without such test sets. Also `shifted`: images of a class, in a mapping."""
-    sets = Shifts(tested.labels, np.array(tested.counts))
+    """Raises DataError for a test split without such test sets. Also `shifted`: images of a class, and lists, in a mapping."""
+    drawn = Shifts(tested.labels, np.array(tested.counts))
+    sets = tested.sets or drawn.sets()
     right = tested.predictions.predicted == tested.labels
-    found = {"uniform": float(right[sets.rows(1)].mean())}
-    for ratio in sets.ratios:
-        for way, backward in (("forward", False), ("backward", True)):
-            found[f"{way}_{ratio}"] = float(right[sets.rows(ratio, backward)].mean())
-    return {**found, "shifted": {"each": sets.each, "equal": sets.equal}}
+    found = {name: float(right[rows].mean()) for name, rows in {"uniform": drawn.rows(1), **sets.rows}.items()}
+    return {**found, "shifted": {"each": drawn.each, "equal": drawn.equal, "files": sets.files}}
 
 
 MEASURED: Mapping[str, Callable[[Tested], Values]] = {

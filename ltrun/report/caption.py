@@ -84,12 +84,20 @@ def _labelled(table: Table, records: list[RunRecord]) -> Iterator[str]:
 
 
 def _shifted(table: Table, records: list[RunRecord]) -> Iterator[str]:
-    """Yields how the test sets of other class distributions are drawn."""
-    kept = (record.predictors[record.headline]["splits"].get(table.split, {}).get("shifted") for record in records)
-    if table.measure.name == "shifts" and (sets := next(filter(None, kept), None)):
+    if table.measure.name == "shifts":
+        yield from shifted(records, table.split)
+
+
+def shifted(records: Sequence[RunRecord], split: str) -> Iterator[str]:
+    """Yields which images the test sets of other class distributions have, of records with such test sets."""
+    kept = (record.predictors[record.headline]["splits"].get(split, {}).get("shifted") for record in records)
+    if sets := next(filter(None, kept), None):
         yield "F-r: the class with most training images has r times the test images of the class with fewest; B-r: the reverse"
         uniform = "the whole test split" if sets["equal"] else "as many as the smallest class has, because classes differ"
         yield f"Uni: {sets['each']} images of each class, {uniform}"
+        files = sets["files"]
+        how = f"SADE's lists, {files[0]} to {files[-1]}" if files else "drawn as SADE draws CIFAR's"
+        yield f"The images of F-r and B-r: {how}"
 
 
 def _opened(table: Table, records: list[RunRecord]) -> Iterator[str]:

@@ -35,7 +35,7 @@ OURS = {  # Hydra's keys that would move or duplicate the files that ltrun write
     "output_subdir": "the configuration of a run lies in its result.json",
     "mode": "-m asks for a sweep",
 }
-OWN = {"gpus": gpus.train, "slurm": slurm.train, "ray": ray.train}  # launchers of conf/hydra/launcher -> what trains the jobs of a sweep
+OWN = {"gpus": gpus.train, "slurm": slurm.train, "ray": ray.train}  # of conf/hydra/launcher -> what trains a sweep's jobs
 OF_LAUNCHER = re.compile(r"[+~]*hydra([./]launcher\b|\.searchpath=)")
 SWEEPER = re.compile(r"[+~]*hydra[./]sweeper(?!=basic$|\.max_batch_size=)")
 SEARCH = "hydra/sweeper=optuna"  # ltrun's own, whatever plugin of Hydra is installed

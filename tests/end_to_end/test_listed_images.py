@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ltrun.evaluation.shifts import class_sizes
 from ltrun.results.address import RESULT
 from tests.support.commands import Run, refused
-from tests.support.listed_images import content_of, lines, write, write_tar
+from tests.support.listed_images import content_of, lines, publish, write, write_tar
+from tests.support.official_trees import as_listed, places
 
 SMALL = ("dataset=lists", "dataset.image_size=16", "dataset.resize=null", "network=resnet8", "batch_size=8", "epochs=2")
 TRAIN = {f"train/{name}/{k}.jpg": label for label, name in enumerate(("ant", "bee", "cat")) for k in range(12 - 4 * label)}
@@ -59,3 +61,27 @@ def test_a_root_that_is_a_file_or_lacks_the_lists_is_one_sentence(ltrun: Run, tm
     assert "images.tar is a file: give the folder that holds the images as dataset.root=FOLDER" in refused(
         ltrun("data", "dataset=inat18", f"dataset.root={tmp_path / 'images.tar'}")
     )
+
+
+def test_a_trained_run_is_tested_on_the_lists_of_sade(ltrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SADE's lists of Places-LT have other folders than the list of test images."""
+    some = places()
+    publish(monkeypatch, some.name, some.benchmark)
+    *train, test = some.lists
+    as_listed(some.save(tmp_path / "data"), some.pool(*train), some.pool(test))
+    small = (*SMALL[1:-1], "epochs=1", "dataset.workers=1", "runtime.device=cpu")
+    done = ltrun("dataset=places_lt", *small, "dataset.root=data", LTRUN_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "sade").mkdir()
+    for way in ("forward", "backward"):
+        for ratio in (50, 25, 10, 5, 2):
+            sizes = class_sizes(np.arange(3), 2, ratio, way == "backward")
+            paths = [[path for path, label in some.lists[test].items() if label == c][:n] for c, n in enumerate(sizes)]
+            named = {f"val_256/{path.rpartition('/')[2]}": c for c, some_paths in enumerate(paths) for path in some_paths}
+            (tmp_path / "sade" / f"Places_LT_{way}{ratio}.txt").write_text(lines(named))
+    shown = ltrun("report", "--shifts", "--lists", "sade", "--json")
+    (made,) = json.loads(shown.stdout)["tables"]
+    assert shown.returncode == 0 and "SADE's lists, Places_LT_forward50.txt to" in made["caption"]
+    assert [cell["n"] for cell in made["rows"][0]["cells"]] == [1] * 11
+    (tmp_path / "sade" / "Places_LT_forward2.txt").unlink()
+    assert "lacks Places_LT_forward2.txt" in refused(ltrun("report", "--shifts", "--lists", "sade"))

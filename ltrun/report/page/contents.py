@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ltrun.config.option import root
-from ltrun.metrics import GROUPS, Shots, is_number
+from ltrun.metrics import COMPARED, GROUPS, Shots, is_number
+from ltrun.report.caption import shifted
 from ltrun.report.collect import Problem
 from ltrun.report.group import tables
 from ltrun.report.measure import Measure, measures
@@ -30,21 +31,25 @@ DIGITS = 5  # significant digits of a number
 
 @dataclass(frozen=True)
 class Asked:
-    """Words of the command: how rows are grouped, the metric and the split that the page shows first."""
+    """Words of the command: how rows are grouped, the metric and the split that the page shows first. lists: the folder of
+    SADE's lists."""
 
     by: Sequence[str] = ()
     metric: str | None = None
     split: str = "test"
     experts: bool = False
+    lists: Path | None = None
 
 
 @dataclass(frozen=True)
 class Found:
-    """Runs below the folders: records of finished runs, the state of every run, and problems met."""
+    """Runs below the folders: records of finished runs, the state of every run, and problems met. notes: on runs
+    without the metric that the command names."""
 
     records: Sequence[RunRecord]
     states: Sequence[State] = ()
     problems: Sequence[Problem] = ()
+    notes: Sequence[str] = ()
 
 
 def contents(found: Found, asked: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -123,7 +128,7 @@ def _table(table: Table, ids: Sequence[str], states: Sequence[State]) -> dict[st
             "alike": alike,
         },
         "ranges": shots.ranges(),
-        "metrics": {name: _metric(measure) for name, measure in wanted.items()},
+        "metrics": {name: _metric(measure, records) for name, measure in wanted.items()},
         "splits": sorted({split for row in table.rows for split in _splits(row)}, key=lambda split: (split != "test", split)),
         "best": _best(table, wanted),
         "rows": [_row(row, mark, wanted, _planned(row, table, states)) for row, mark in zip(table.rows, ids, strict=True)],
@@ -135,13 +140,22 @@ def _measures(records: Sequence[RunRecord]) -> dict[str, Measure]:
     return {name: measure for name, measure in measures(records).items() if not measure.cost or name == "cost"}
 
 
-def _metric(measure: Measure) -> dict[str, Any]:
+def _metric(measure: Measure, records: Sequence[RunRecord]) -> dict[str, Any]:
+    """Returns the columns of a measure. told: sentences on its test sets. compared: whether `ltrun compare` takes it."""
     columns = [
         {"key": c.key, "head": plain(c.head), "group": c.group, "better": c.metric.better, "percent": c.metric.percent}
         for c in measure.columns
     ]
     first = measure.metrics[0]
-    return {"title": plain(measure.title), "cost": measure.cost, "columns": columns, "of_class": first.of_class or first.title}
+    told = list(shifted(records, "test")) if measure.name == "shifts" else []
+    return {
+        "title": plain(measure.title),
+        "cost": measure.cost,
+        "columns": columns,
+        "of_class": first.of_class or first.title,
+        "told": [plain(sentence) for sentence in told],
+        "compared": measure.name in COMPARED[records[0].task],
+    }
 
 
 def _splits(row: Row) -> list[str]:

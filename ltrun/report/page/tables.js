@@ -130,7 +130,7 @@ function section(table, at) {
   const unit = columns[0] && columns[0].percent ? " (%)" : "", shots = columns.some((column) => column.group);
   const says = [metric.title + unit + (metric.cost ? "" : ` on the ${split} split`)
     + (table.rows.some((row) => row.seeds.length > 1) ? ": mean ± standard deviation over seeds (n - 1 in the denominator)" : ""),
-  shots && `Training images a class: ${Object.entries(table.ranges).map(([key, range]) => `${data.groups[key].toLowerCase()} ${range}`).join(", ")}`];
+  shots && `Training images a class: ${Object.entries(table.ranges).map(([key, range]) => `${data.groups[key].toLowerCase()} ${range}`).join(", ")}`, ...metric.told];
   const notes = [...table.notes, ...notesOn(table, columns, verdicts),
     beside && rows.some((row) => row.published && row.published.gap.includes("*")) && "* the row's recipe differs from the published one"];
   return h("section", { class: "table", "aria-labelledby": `table-${at}` }, h("h2", { id: `table-${at}` }, table.heading),

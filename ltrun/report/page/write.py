@@ -57,6 +57,7 @@ def watch(paths: Sequence[Path], file: Path, asked: Asked) -> Iterator[Found]:
 def _found(paths: Sequence[Path], asked: Asked) -> Found:
     there = [path for path in paths if path.exists()]
     records, problems = collect(there)
+    notes: list[str] = []
     if asked.metric is not None and records and is_stored(asked.metric):
-        records, _ = with_stored(records, asked.metric, asked.split)
-    return Found(records, states(there)[0], problems)
+        records, notes = with_stored(records, asked.metric, asked.split, asked.lists)
+    return Found(records, states(there)[0], problems, notes)
