@@ -117,6 +117,7 @@ def _table(table: Table, ids: Sequence[str], states: Sequence[State]) -> dict[st
     counts = first.classes["counts"]
     alike = len({tuple(record.classes["counts"]) for record in records}) == 1
     wanted = _measures(records)
+    labels = Counter(map(label_of, table.rows))
     return {
         "title": plain(table.title),
         "word": shlex.quote(plain(table.title)),
@@ -136,7 +137,7 @@ def _table(table: Table, ids: Sequence[str], states: Sequence[State]) -> dict[st
         "splits": sorted({split for row in table.rows for split in _splits(row)}, key=lambda split: (split != "test", split)),
         "best": _best(table, wanted),
         "rows": [
-            _row(row, mark, wanted, _planned(row, table, states)) | {"word": _word(row, table)}
+            _row(row, mark, wanted, _planned(row, table, states)) | {"word": _word(row, labels)}
             for row, mark in zip(table.rows, ids, strict=True)
         ],
     }
@@ -200,14 +201,14 @@ def _planned(row: Row, table: Table, states: Sequence[State]) -> int:
     return max(row.n + len(begun), *(other.n for other in table.rows))
 
 
-def _word(row: Row, table: Table) -> str | None:
+def _word(row: Row, labels: Mapping[str, int]) -> str | None:
     """Returns the word for a row on the command line of `ltrun compare`; None for a row of several configurations
-    and for a single expert."""
+    and for a single expert. labels: label -> the number of rows that have it."""
     predictor = row.keys.get(PREDICTOR, EXPERT)
     if "fingerprint" not in row.keys or predictor.startswith(EXPERT):
         return None
     label = label_of(row)
-    if "/" not in label and [label_of(other) for other in table.rows].count(label) == 1:
+    if "/" not in label and labels[label] == 1:
         return shlex.quote(plain(label))
     return row.keys["fingerprint"] + (f":{predictor}" if predictor != row.runs[0][0].headline else "")
 
