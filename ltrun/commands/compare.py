@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltrun.errors import ConfigError, LtrunError
-from ltrun.metrics import COMPARED
+from ltrun.metrics import COMPARED, MULTI_LABEL
 from ltrun.report.collect import DEFAULT, places
 from ltrun.report.differences import Comparer, Comparison, check_metric
 from ltrun.report.plots import check_diagram, plot_ranks
@@ -33,6 +33,8 @@ def main(argv: Sequence[str]) -> int:
         if asked.diagram:
             check_diagram(asked.diagram)
         found, told, problems = contests(asked.rows, lambda: places(asked.folders), asked.metric, asked.dataset)
+        if asked.resamples is not None and all(contest.table.rows[0].runs[0][0].task == MULTI_LABEL for contest in found):
+            raise ConfigError("--resamples: no images are resampled for mean average precision; leave it out")
         told += [problem.text for problem in problems if problem.kind not in ("unfinished", "failed")]
         ranks = ranking(found) if asked.diagram else None
         comparer = Comparer(asked.resamples)
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", metavar="NAME", help="this data set only; default: each that has all rows")
     known = ", ".join(name for names in COMPARED.values() for name in names)
     parser.add_argument("--metric", metavar="NAME", help=f"{known}; default: the first of their task")
-    parser.add_argument("--resamples", type=int, metavar="R", help="default: 10,000; 1,000 for several labels per image")
+    parser.add_argument("--resamples", type=int, metavar="R", help="of one label per image; default: 10,000")
     parser.add_argument(
         "--diagram", type=Path, metavar="FILE", help="critical-difference diagram over data sets: x.svg, x.pdf or x.png"
     )

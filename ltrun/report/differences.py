@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,11 @@ from ltrun.report.sides import Contest
 from ltrun.report.table import Row, Table
 from ltrun.results.predictions import Predictions, predictions_of
 from ltrun.results.record import RunRecord
-from ltrun.statistics.bootstrap import RESAMPLES, Difference, difference, drawn, of_means
+from ltrun.statistics.bootstrap import RESAMPLES, Difference, of_derivatives, of_means
 from ltrun.statistics.multiple import holm
-from ltrun.statistics.precision import average_precisions
+from ltrun.statistics.precision import precision_by_image
 
-OF_PRECISION = 1000  # resamples where all scores of an image are read
+AT_ONCE = 16  # classes whose scores are read together: the scores of an image lie side by side
 Values = NDArray[np.float64]
 Pair = tuple[Predictions, Predictions]
 
@@ -126,8 +125,9 @@ class Comparer:
             raise DataError(f"{one[0]} and {other[0]} cannot be compared: {reason}")
         _check_images(pairs, one[0], other[0])
         record = one[1].runs[0][0]
-        made = (_Precisions if record.task == MULTI_LABEL else _Hits)(record, list(pairs.values()), self.resamples)
-        columns = tuple(made.compared(column) for column in table.measure.columns)
+        two = list(pairs.values())
+        made = _Precisions(record, two) if record.task == MULTI_LABEL else _Hits(record, two, self.resamples)
+        columns = tuple(made.compared(table.measure.columns))
         return Comparison(table, one[0], other[0], tuple(pairs), columns, tuple(notes))
 
     def _read(self, record: RunRecord, predictor: str) -> Predictions:
@@ -170,7 +170,10 @@ class _Hits:
             np.stack([each.predicted == self.labels for each in side]) for side in zip(*pairs, strict=True)
         )  # fmt: skip
 
-    def compared(self, column: Column) -> Compared:
+    def compared(self, columns: Sequence[Column]) -> Iterator[Compared]:
+        yield from map(self._compared, columns)
+
+    def _compared(self, column: Column) -> Compared:
         some = _in_group(column, self.counts, self.shots)[self.labels]
         images = int(some.sum())
         if not images:
@@ -190,36 +193,38 @@ class _Hits:
 
 
 class _Precisions:
-    """Columns of mean average precision. Resampled images are the same for all classes and runs."""
+    """Columns of mean average precision, which is no mean over images: images enter by its derivatives."""
 
-    def __init__(self, record: RunRecord, pairs: Sequence[Pair], resamples: int | None) -> None:
+    def __init__(self, record: RunRecord, pairs: Sequence[Pair]) -> None:
         self.labels, self.counts = pairs[0][0].labels, record.classes["counts"]
         self.shots, self.pairs = Shots.of(record.config), pairs
-        self.resamples = resamples or OF_PRECISION
-        self.there = self.labels.any(0)
 
-    @cached_property
-    def by_class(self) -> dict[int, Values]:
-        """Class -> (2, n, 1 + R) average precisions of both rows, for each seed on all images and on each resample."""
-        images = len(self.labels)
-        weights = np.ones((images, 1 + self.resamples), dtype=np.float32)
-        weights[:, 1:] = drawn(np.random.default_rng(0), np.ones(images, dtype=np.int64), self.resamples).T
-        return {c: np.array(list(self._of_class(c, weights))) for c in np.flatnonzero(self.there).tolist()}
+    def compared(self, columns: Sequence[Column]) -> Iterator[Compared]:
+        images, there = len(self.labels), self.labels.any(0)
+        chosen = np.array([_in_group(column, self.counts, self.shots) & there for column in columns])
+        sizes = chosen.sum(1)
+        shares = chosen / np.maximum(sizes, 1)[:, None]  # (K, C) of each class in the mean of a column
+        means = np.zeros((2, len(self.pairs), len(columns)))
+        apart = np.zeros((len(columns), len(self.pairs), images))  # derivatives of the differences
+        for seed, pair in enumerate(self.pairs):
+            for side, sign in ((0, 1), (1, -1)):
+                for c, values, derivatives in self._by_class(pair[side], np.flatnonzero(there)):
+                    means[side, seed] += shares[:, c] * values
+                    for k in np.flatnonzero(chosen[:, c]).tolist():
+                        apart[k, seed] += sign * shares[k, c] * derivatives
+        for k, column in enumerate(columns):
+            if not sizes[k]:
+                yield Compared(column, 0)
+                continue
+            one, other = means[:, :, k]
+            yield Compared(column, images, float(one.mean()), float(other.mean()), of_derivatives(one - other, apart[k]))
 
-    def _of_class(self, c: int, weights: NDArray[np.float32]) -> Iterator[list[Values]]:
-        for side in zip(*self.pairs, strict=True):
-            yield [average_precisions(each.scores[:, c], self.labels[:, c], weights) for each in side]
-
-    def compared(self, column: Column) -> Compared:
-        group = _in_group(column, self.counts, self.shots)
-        chosen = [values for c, values in self.by_class.items() if group[c]]
-        if not chosen:
-            return Compared(column, 0)
-        means = np.mean(chosen, axis=0)
-        apart = means[0] - means[1]
-        found = difference(apart[:, 0], apart[:, 1:].T)
-        one, other = means[:, :, 0].mean(1)
-        return Compared(column, len(self.labels), float(one), float(other), found)
+    def _by_class(self, read: Predictions, classes: NDArray[np.int64]) -> Iterator[tuple[int, float, Values]]:
+        """Yields each class with its average precision, and the (N,) derivatives by the weights of the images."""
+        for some in np.array_split(classes, max(1, -(-len(classes) // AT_ONCE))):
+            scores, labels = (np.ascontiguousarray(each[:, some].T) for each in (read.scores, self.labels))
+            for row, c in enumerate(some.tolist()):
+                yield c, *precision_by_image(scores[row], labels[row])
 
 
 def _in_group(column: Column, counts: Sequence[int], shots: Shots) -> NDArray[np.bool_]:

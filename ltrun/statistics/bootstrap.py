@@ -95,14 +95,18 @@ def _normal(value: float, variance: float) -> float:
 
 def difference(by_seed: Numbers, resampled: Numbers) -> Difference:
     """Returns the difference of n paired runs. by_seed: (n,) differences. resampled: (R, n), the same on resampled images."""
-    n = len(by_seed)
-    mean = float(by_seed.mean())
-    images = float(resampled.mean(1).var())
+    moved = resampled - resampled.mean(0)
+    chance = float((moved - moved.mean(1, keepdims=True)).var(0).sum())
+    return _of_parts(by_seed, float(resampled.mean(1).var()), chance)
+
+
+def _of_parts(by_seed: Numbers, images: float, apart: float) -> Difference:
+    """Returns a difference. images: I. apart: the sum over seeds of the variance of their deviations from the mean."""
+    n, mean = len(by_seed), float(by_seed.mean())
     if n == 1:
         return Difference(mean, (mean,), 0.0, images, 0.0, images)
+    chance = apart / (n - 1) / n
     seeds = float(by_seed.var(ddof=1)) / n
-    moved = resampled - resampled.mean(0)
-    chance = float((moved - moved.mean(1, keepdims=True)).var(0).sum()) / (n - 1) / n
     return Difference(mean, tuple(by_seed.tolist()), seeds, images, chance, max(0.0, images - chance))
 
 
@@ -118,6 +122,16 @@ def of_means(values: Numbers, resamples: int = RESAMPLES, seed: int = 0) -> Diff
         kinds, counts = values, np.ones(images, dtype=np.int64)
     pieces = [_means(kinds, drawn(rng, counts, rows)) for rows in pieces_of(resamples, len(counts))]
     return difference(values.mean(1), np.concatenate(pieces))
+
+
+def of_derivatives(by_seed: Numbers, derivatives: Numbers) -> Difference:
+    """Returns the difference of two methods whose measure is no mean over images, to first order in the images' weights.
+
+    by_seed: (n,) differences. derivatives: (n, N), of each seed's difference by the weight of each image, at weights of 1. With
+    weights of mean and variance 1, the variance of a first-order sum is that of its derivatives, and no resample is drawn.
+    """
+    of_mean = derivatives.mean(0)
+    return _of_parts(by_seed, float((of_mean**2).sum()), float(((derivatives - of_mean) ** 2).sum()))
 
 
 def _means(kinds: Numbers, weight: NDArray[np.floating]) -> Numbers:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import brentq
 
+from ltrun.cli import dispatch
 from ltrun.commands.report import main
 from ltrun.report.collect import collect
 from ltrun.report.page import page
@@ -18,6 +22,7 @@ from ltrun.report.page.contents import Asked, Found
 from ltrun.report.state import states
 from tests.support.browser import MISSING, PROGRAM, Browser
 from tests.support.page_runs import COUNTS, labels_of, saved
+from tests.support.predicted import save_run, several_labels
 from tests.support.recorded import record
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
@@ -111,17 +116,17 @@ def test_two_rows_are_compared_as_the_definition_says(browser: Browser, file: Pa
 
 
 def limits(d: np.ndarray) -> tuple[float, float, float]:
-    """Returns difference, half-width and p of hits less hits (n, N) by two-way random effects, with SciPy's distributions."""
+    """Returns difference, half-width and p of hits less hits (n, N) as `ltrun compare` has them, with SciPy's distributions."""
     n, images = d.shape
     each, by_image, whole = d.mean(1), d.mean(0), float(d.mean())
     seeds = float(((each - whole) ** 2).sum() / (n - 1) / n)
     noise = float(((by_image - whole) ** 2).sum() / images**2)
     chance = float(((d - by_image - each[:, None] + whole) ** 2).sum() / (n - 1) / n / images**2)
-    variance = seeds + max(0.0, noise - chance)
-    freedom = (n - 1) * (variance / seeds) ** 2
-    half = max(stats.t.ppf(0.975, freedom) * math.sqrt(variance), stats.norm.ppf(0.975) * math.sqrt(noise))
-    tails = 2 * stats.t.sf(abs(whole) / math.sqrt(variance), freedom), 2 * stats.norm.sf(abs(whole) / math.sqrt(noise))
-    return whole, float(half), float(max(tails))
+    beyond, size = max(0.0, noise - chance), abs(whole)
+    t, z = stats.t.ppf(0.975, n - 1), stats.norm.ppf(0.975)
+    half = max(math.sqrt(t**2 * seeds + z**2 * beyond), z * math.sqrt(noise))
+    both = brentq(lambda p: stats.t.isf(p / 2, n - 1) ** 2 * seeds + stats.norm.isf(p / 2) ** 2 * beyond - size**2, 1e-15, 1)
+    return whole, float(half), float(max(both, 2 * stats.norm.sf(size / math.sqrt(noise))))
 
 
 def test_the_arithmetic_of_the_script(browser: Browser) -> None:
@@ -149,8 +154,39 @@ def test_rows_of_other_metrics_and_tables(browser: Browser) -> None:
     assert "One seed: the interval has the noise of the test images alone" in browser.text("#comparison")
     browser.value("set({metric: 'ece'})")
     assert "one seed shows no noise" in browser.text("#comparison")
+    assert "For accuracy, error, macro, 'ltrun compare' has the noise of test images too." in browser.text("#comparison")
     browser.click("main section:nth-of-type(2) tr.row th button")
     assert "not compared" in browser.text("#said") and len(browser.texts("#comparison")) == 0
+
+
+def test_several_labels_name_the_command_with_the_noise_of_images(
+    chromium: Browser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command on the page runs, and has the difference of the page."""
+    for data_set, classes in (("voc_lt", 4), ("coco_lt", 5)):
+        labels, scores = several_labels(120, classes)
+        for method, noise in (("erm", 1), ("rebalanced_focal", 2)):
+            for seed in (0, 1, 2):
+                own = scores + noise * np.random.default_rng(seed).normal(size=scores.shape).astype(np.float32)
+                save_run(
+                    tmp_path / "runs", labels, {"plain": own}, COUNTS[:classes], method=method, seed=seed, dataset=data_set
+                )
+    assert main([str(tmp_path / "runs"), "--html", str(tmp_path / "page.html")]) == 0
+    chromium.open(tmp_path / "page.html")
+    for name in ("ERM", "R-BCE-Focal"):
+        chromium.click(row(chromium, name))
+    told = chromium.text("#comparison")
+    assert "Interval from 3 paired seeds alone (paired t-test). With the noise of test images too: ltrun compare" in told
+    command = shlex.split(chromium.text("#comparison small code"))
+    capsys.readouterr()
+    assert command[-4:] == ["--metric", "map", "--dataset", "coco_lt"]
+    assert dispatch([*command[1:], "--in", str(tmp_path / "runs"), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["comparisons"]
+    shown = float(re.findall(r"[+\N{MINUS SIGN}]\d+\.\d+", told)[0].replace("\N{MINUS SIGN}", "-"))
+    assert found["one"] == "ERM" and 100 * found["columns"][0]["difference"] == pytest.approx(shown, abs=0.051)
+    chromium.value("set({metric: 'micro_f1'})")
+    assert "For map, 'ltrun compare' has the noise of test images too." in chromium.text("#comparison")
+    assert chromium.errors == []
 
 
 def test_sorting_filtering_and_the_address(browser: Browser, file: Path) -> None:

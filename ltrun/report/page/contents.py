@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +15,17 @@ from ltrun.config.option import root
 from ltrun.metrics import COMPARED, GROUPS, Shots, is_number
 from ltrun.report.caption import shifted
 from ltrun.report.collect import Problem
+from ltrun.report.configurations import PREDICTOR
 from ltrun.report.group import tables
 from ltrun.report.measure import Measure, measures
 from ltrun.report.page.details import Images, Lines, details
 from ltrun.report.page.facts import facts
 from ltrun.report.published import published_of
 from ltrun.report.render.common import plain
+from ltrun.report.sides import label_of
 from ltrun.report.state import WORDS, State
 from ltrun.report.table import Cell, Row, Table
-from ltrun.results.record import RunRecord
+from ltrun.results.record import EXPERT, RunRecord
 from ltrun.taxonomy import SLOTS
 
 BITS = 5_000_000  # characters of hits that the page may hold; beyond, comparisons know the seeds alone
@@ -114,8 +117,10 @@ def _table(table: Table, ids: Sequence[str], states: Sequence[State]) -> dict[st
     counts = first.classes["counts"]
     alike = len({tuple(record.classes["counts"]) for record in records}) == 1
     wanted = _measures(records)
+    labels = Counter(map(label_of, table.rows))
     return {
         "title": plain(table.title),
+        "word": shlex.quote(plain(table.title)),
         "heading": plain(table.heading),
         "task": first.task,
         "heads": [plain(head) for head in table.heads],
@@ -131,7 +136,10 @@ def _table(table: Table, ids: Sequence[str], states: Sequence[State]) -> dict[st
         "metrics": {name: _metric(measure, records) for name, measure in wanted.items()},
         "splits": sorted({split for row in table.rows for split in _splits(row)}, key=lambda split: (split != "test", split)),
         "best": _best(table, wanted),
-        "rows": [_row(row, mark, wanted, _planned(row, table, states)) for row, mark in zip(table.rows, ids, strict=True)],
+        "rows": [
+            _row(row, mark, wanted, _planned(row, table, states)) | {"word": _word(row, labels)}
+            for row, mark in zip(table.rows, ids, strict=True)
+        ],
     }
 
 
@@ -191,6 +199,18 @@ def _planned(row: Row, table: Table, states: Sequence[State]) -> int:
     marks = {(record.method, record.fingerprint) for record, _ in row.runs}
     begun = {state.folder for state in states if state.state != "done" and state.folder.parts[-3:-1] in marks}
     return max(row.n + len(begun), *(other.n for other in table.rows))
+
+
+def _word(row: Row, labels: Mapping[str, int]) -> str | None:
+    """Returns the word for a row on the command line of `ltrun compare`; None for a row of several configurations
+    and for a single expert. labels: label -> the number of rows that have it."""
+    predictor = row.keys.get(PREDICTOR, EXPERT)
+    if "fingerprint" not in row.keys or predictor.startswith(EXPERT):
+        return None
+    label = label_of(row)
+    if "/" not in label and labels[label] == 1:
+        return shlex.quote(plain(label))
+    return row.keys["fingerprint"] + (f":{predictor}" if predictor != row.runs[0][0].headline else "")
 
 
 def _row(row: Row, mark: str, wanted: Mapping[str, Measure], planned: int) -> dict[str, Any]:

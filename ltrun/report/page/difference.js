@@ -1,7 +1,7 @@
 // The difference of two rows with its 95 % interval, as `ltrun compare` defines it, in the limit of many resamples:
-// variance over seeds, and of test images beyond the chance of single images in single seeds; Student's t by Satterthwaite.
+// variance over seeds, and of test images beyond the chance of single images in single seeds, each with its own quantile.
 
-const NORMAL = 1.959963984540054, STEPS = 1000;
+const LEVEL = 0.05, STEPS = 1000;
 
 function logGamma(x) { // Lanczos, 1964
   const c = [76.18009172947146, -86.50532032941677, 24.01409824083091, -1.231739572450155, 0.1208650973866179e-2,
@@ -12,7 +12,6 @@ function logGamma(x) { // Lanczos, 1964
 }
 
 function exceeding(t, freedom) { // P(|T| > t); with t = sqrt(f) tan(a) the density is proportional to cos(a)^(f - 1)
-  if (freedom > 1000) return normalTail(t);
   const start = Math.atan(t / Math.sqrt(freedom)), width = (Math.PI / 2 - start) / STEPS;
   let area = 0;
   for (let i = 0; i <= STEPS; i++) {
@@ -33,17 +32,25 @@ function normalTail(z) { // P(|Z| > z), by Simpson's rule to 9, beyond which not
   return Math.min(1, 2 * area * width / 3 / Math.sqrt(2 * Math.PI));
 }
 
-function quantile(freedom) { // the t that |T| exceeds with probability 0.05
-  if (freedom > 1000) return NORMAL;
-  let low = 0, high = 1e6;
-  while (high - low > 1e-9 * Math.max(1, low)) {
+function exceeded(probability, level, most, close = 1e-9) { // the x that is exceeded with this probability
+  let low = 0, high = most;
+  while (high - low > close * Math.max(1, low)) {
     const middle = (low + high) / 2;
-    if (exceeding(middle, freedom) > 0.05) low = middle; else high = middle;
+    if (probability(middle) > level) low = middle; else high = middle;
   }
   return high;
 }
 
+const quantile = (freedom) => exceeded((t) => exceeding(t, freedom), LEVEL, 1e6);
+const NORMAL = exceeded(normalTail, LEVEL, 9);
+
 const tail = (size, variance, probability) => (variance > 0 ? probability(size / Math.sqrt(variance)) : size === 0 ? 1 : 0);
+
+function ofBoth(size, S, B, freedom) { // the level at which the root of t^2 S + z^2 B is as large as the difference
+  if (size === 0 || S === 0) return tail(size, B, normalTail);
+  const whole = (t) => t * t * S + exceeded(normalTail, exceeding(t, freedom), 9, 1e-6) ** 2 * B;
+  return exceeding(exceeded((t) => (whole(t) < size * size ? 1 : 0), LEVEL, size / Math.sqrt(S), 1e-6), freedom);
+}
 
 // ours, theirs: for each seed the hits of N images. weights: of the images, null for 1 each.
 function byImages(ours, theirs, weights) {
@@ -62,9 +69,9 @@ function byImages(ours, theirs, weights) {
   const noise = NORMAL * Math.sqrt(I), size = Math.abs(whole);
   let p = tail(size, I, normalTail), half = noise;
   if (n > 1) {
-    const V = S + Math.max(0, I - X), freedom = S > 0 ? (n - 1) * (V / S) ** 2 : Infinity;
-    half = Math.max(quantile(freedom) * Math.sqrt(V), noise);
-    p = Math.max(p, tail(size, V, (t) => exceeding(t, freedom)));
+    const B = Math.max(0, I - X);
+    half = Math.max(Math.sqrt(quantile(n - 1) ** 2 * S + NORMAL ** 2 * B), noise);
+    p = Math.max(p, ofBoth(size, S, B, n - 1));
   }
   return { difference: whole, half, p, n, images: weights ? null : Math.round(whole * N), of: N };
 }

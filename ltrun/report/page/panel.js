@@ -159,12 +159,21 @@ function comparison(shown, table, view) {
   const over = `${counted(n, "paired seed")} (${paired.join(", ")})`;
   const said = images
     ? n > 1 ? "Interval: noise of seeds and of test images." : "One seed: the interval has the noise of the test images alone, and says nothing on other seeds."
-    : `Interval: noise of the seeds alone (paired t-test)${table.images ? "" : "; 'ltrun compare' also knows the noise of images"}.`;
+    : [n > 1 ? `Interval from ${n} paired seeds alone (paired t-test).` : "One seed shows no noise.", ...ofCompare(shown, table, view)];
   return h("div", { class: "card whole", id: "comparison" },
     h("h4", {}, `${metric.title}: A less B${unit && `, in${unit}`}`, h("small", {}, `on ${view.splitOf(table)}, ${over}`)),
     h("div", { class: "scroll" }, h("table", { class: "small" }, h("thead", {}, h("tr", {}, h("th", { class: "name" }, ""),
       ["A − B", "95 % interval", "p", "Images"].map((head) => h("th", {}, head)), h("th", { class: "name" }, "Verdict"))),
     h("tbody", {}, found.map(line)))), forest(found), h("p", {}, h("small", {}, said)));
+}
+
+function ofCompare(shown, table, view) { // the command whose interval has the test images too, where there is one
+  const metric = view.metricOf(table), words = shown.map((each) => each.row.word);
+  if (metric.cost || view.splitOf(table) !== "test" || words.includes(null)) return [];
+  const known = Object.keys(table.metrics).filter((name) => table.metrics[name].compared);
+  if (!metric.compared) return [` For ${known.join(", ")}, 'ltrun compare' has the noise of test images too.`];
+  const where = data.tables.length > 1 ? ` --dataset ${table.word}` : "";
+  return [" With the noise of test images too: ", h("code", {}, `ltrun compare ${words.join(" ")} --metric ${view.metricName(table)}${where}`)];
 }
 
 function forest(found) { // the intervals around zero

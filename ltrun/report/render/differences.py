@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ltrun.metrics import BALANCED, MULTI_LABEL
 from ltrun.report.differences import Compared, Comparison
 from ltrun.report.ranking import Ranking
 from ltrun.report.table import DASH
@@ -115,6 +116,8 @@ def explained(comparisons: Sequence[Comparison]) -> Iterator[str]:
     several = any(len(comparison.seeds) > 1 for comparison in comparisons)
     over = "seeds and test images, drawn alike for both rows" if several else "test images, drawn alike for both rows"
     yield f"Intervals and p by a bootstrap over {over}" + (", with Student's t for few seeds." if several else ".")
+    if any(comparison.whole.column.metric.name == BALANCED[MULTI_LABEL] for comparison in comparisons):
+        yield "For mean average precision, the bootstrap's variance over images is taken to first order, without resamples."
     if any(comparison.together > 1 for comparison in comparisons):
         yield "p is corrected for the number of comparisons by Holm's method, column by column; intervals are not."
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ltrun.statistics.bootstrap import Difference, difference, of_means
+from ltrun.statistics.bootstrap import Difference, difference, of_derivatives, of_means
 from ltrun.statistics.means import quantile
 from ltrun.statistics.power import images_needed, seeds_needed
 
@@ -132,3 +132,15 @@ def test_no_number_of_seeds_helps_where_the_images_hide_the_difference() -> None
     images = images_needed(found, 1000)
     assert images is not None and images == pytest.approx(1000 * 2.8016**2 * 0.0001 / 0.001**2, rel=1e-3)
     assert images_needed(Difference(0.0, (0.0,), 0, 0, 0, 0), 10) is None
+
+
+def test_derivatives_of_a_mean_give_its_interval() -> None:
+    """A mean changes with an image's weight by its distance from the mean over N."""
+    rng = np.random.default_rng(3)
+    values = hits(rng, rng.random(400), 3, 0.1) - hits(rng, rng.random(400), 3, 0.1)
+    drawn = of_means(values, resamples=4000)
+    means = values.mean(1)
+    found = of_derivatives(means, (values - means[:, None]) / values.shape[1])
+    assert found.by_seed == drawn.by_seed and found.seeds == pytest.approx(drawn.seeds)
+    assert found.images == pytest.approx(drawn.images, rel=0.15) and found.chance == pytest.approx(drawn.chance, rel=0.15)
+    assert found.half == pytest.approx(drawn.half, rel=0.1)

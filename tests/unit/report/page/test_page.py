@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from base64 import b64decode
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from ltrun.cli import dispatch
 from ltrun.commands.report import main
 from ltrun.report.page.contents import Asked
 from ltrun.report.page.write import watch
@@ -192,3 +194,24 @@ def test_the_page_has_the_colours_of_the_figures(outputs: Path, tmp_path: Path) 
     assert main([str(outputs), "--html", str(tmp_path / "page.html")]) == 0
     style = (tmp_path / "page.html").read_text()
     assert f"--a:{looks[0].colour.lower()};--b:{looks[1].colour.lower()}" in style
+
+
+def test_a_row_has_the_word_that_compare_takes(tmp_path: Path, capsys: Capture) -> None:
+    """Its label, in quotes for a shell; its fingerprint where two rows have the label; none for a row of several methods."""
+    marks = []
+    changes: list[dict[str, Any]] = [{}, {"optimizer.lr": 0.2}, {"optimizer.lr": 0.2, "network.weights": "a/b"}]
+    for each in changes:
+        marks.append(saved(tmp_path / "runs", "erm", 0, changes=each).fingerprint)
+    saved(tmp_path / "runs", "ldam_drw", 0)
+    page = tmp_path / "page.html"
+    assert main([str(tmp_path / "runs"), "--html", str(page)]) == 0
+    (table,) = parts(page)["data"]["tables"]
+    words = [row["word"] for row in table["rows"]]
+    assert len(set(words)) == 4 and marks[2] in words and all("/" not in word for word in words)
+    for word in words[1:]:
+        assert dispatch(["compare", *shlex.split(f"{words[0]} {word}"), "--in", str(tmp_path / "runs")]) == 0
+    compared = {name for name, metric in table["metrics"].items() if metric["compared"]}
+    assert compared == {"accuracy", "error", "macro"}
+    assert main([str(tmp_path / "runs"), "--by", "dataset", "--html", str(page)]) == 0
+    assert [row["word"] for table in parts(page)["data"]["tables"] for row in table["rows"]] == [None]
+    capsys.readouterr()
