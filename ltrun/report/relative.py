@@ -13,7 +13,7 @@ from ltrun.errors import ConfigError, DataError
 from ltrun.metrics import RELATIVE, SINGLE_LABEL
 from ltrun.results.address import as_typed
 from ltrun.results.record import RunRecord
-from ltrun.results.references import BALANCED, PLAIN, PROFILE, has_profile, is_balanced, references, wanted
+from ltrun.results.references import BALANCED, PLAIN, PROFILE, is_balanced, references, wanted, without_balance
 
 ACCURACY, UPPER, RATIO = (metric.name for metric in RELATIVE)
 VANILLA = "plain"  # the predictor of plain training
@@ -47,12 +47,12 @@ def with_relative(records: Sequence[RunRecord], split: str) -> tuple[list[RunRec
         measured.append(_measured(record, vanilla, same, split))
     if not measured:
         raise DataError("relative: all runs have dataset.profile=balanced; name the folder of the long-tailed runs too")
-    able = [(record, plain) for record, plain in lacking if has_profile(record)]
+    able = [(record, plain) for record, plain in lacking if not without_balance(record)]
     known = {id(record): record for record, _ in able if record.command}
     others = [(record, plain) for record, plain in able if not record.command]
-    unable = dict.fromkeys(record.dataset for record, _ in lacking if not has_profile(record))
+    unable = dict.fromkeys(f"{record.dataset} {why}" for record, _ in lacking if (why := without_balance(record)))
     notes = [f"{NEEDS}; train them with: {command}" for command in (*_sweeps(list(known.values())), *_commands(others))]
-    return measured, [*notes, *(f"{NEEDS}, but {name} keeps its images as they are" for name in unable)]
+    return measured, [*notes, *(f"{NEEDS}, but {told}" for told in unable)]
 
 
 def with_both(records: Sequence[RunRecord], split: str) -> list[RunRecord]:

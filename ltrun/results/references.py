@@ -39,9 +39,15 @@ def is_balanced(run: Configured) -> bool:
     return bool(run.config.get("dataset", {}).get("profile") == BALANCED)
 
 
-def has_profile(run: Configured) -> bool:
-    """Whether a profile chooses the images of a run: only then has profile=balanced as many."""
-    return run.config.get("dataset", {}).get("profile") not in (None, "as_is")
+def without_balance(run: Configured) -> str:
+    """Returns why no balanced set has as many images as a run's; "" if there is one, which only `exponential` has."""
+    data = run.config.get("dataset", {})
+    profile = data.get("profile")
+    if profile in (None, "as_is"):
+        return "keeps its images as they are"
+    if data.get("shots") is not None:
+        return f"has a tail of dataset.shots={data['shots']}, and no balanced set of that size"
+    return "" if profile in ("exponential", BALANCED) else f"with {PROFILE}={profile} has no balanced set of its size"
 
 
 def of_method(key: str) -> bool:
@@ -61,7 +67,8 @@ def is_reference(found: Configured, run: Configured, plain: bool) -> bool:
     Both have the same value for each change of either, apart from the profile; of plain training, no change is the method's.
     A value that a preset already has is no change of it, so the configuration tells: `schedule=sade` changes erm and not gcl.
     """
-    if not is_balanced(found) or (found.dataset, found.method) != (run.dataset, PLAIN if plain else run.method):
+    method = PLAIN if plain else run.method
+    if not is_balanced(found) or without_balance(run) or (found.dataset, found.method) != (run.dataset, method):
         return False
     theirs = wanted(found, plain=False)
     keys = theirs.keys() | wanted(run, plain).keys()

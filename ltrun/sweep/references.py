@@ -10,7 +10,7 @@ from ltrun.config.compose import compose_job
 from ltrun.config.job import Job
 from ltrun.errors import ConfigError, heed_interruption
 from ltrun.metrics import SINGLE_LABEL
-from ltrun.results.references import BALANCED, PLAIN, PROFILE, has_profile, is_balanced, is_reference, of_method
+from ltrun.results.references import BALANCED, PLAIN, PROFILE, is_balanced, is_reference, of_method, without_balance
 from ltrun.sweep.jobs import UNCOMPOSED
 
 ASKED = "sweep.references"
@@ -76,8 +76,8 @@ def _refuse(job: Job) -> None:
     """Raises ConfigError if a job has no references."""
     if job.config["dataset"].get("task", SINGLE_LABEL) != SINGLE_LABEL:
         raise ConfigError(f"{ASKED}: relative accuracy is for one label per image, and {job.dataset} has several; leave it out")
-    if not has_profile(job):
-        raise ConfigError(f"{ASKED}: {job.dataset} keeps its images as they are; give {PROFILE}=exponential, or leave it out")
+    if why := without_balance(job):
+        raise ConfigError(f"{ASKED}: {job.dataset} {why}; give {PROFILE}=exponential, or leave it out")
     if is_balanced(job):
         raise ConfigError(f"{ASKED}: adds balanced runs to long-tailed ones itself; leave {PROFILE}={BALANCED} out")
 

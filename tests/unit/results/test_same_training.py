@@ -29,7 +29,7 @@ def essence(recipe: Recipe) -> Any:
     def of(part: Any) -> Any:
         if isinstance(part, Bound):
             parameters = inspect.signature(part.target).parameters.values()
-            defaults = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+            defaults = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
             return part.target, {name: of(value) for name, value in {**defaults, **part.arguments}.items()}
         if isinstance(part, dict):
             return [(name, of(value)) for name, value in part.items()]

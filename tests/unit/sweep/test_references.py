@@ -83,6 +83,8 @@ def test_words_that_do_not_compose_are_left_to_their_turn_and_without_the_key_no
         (["dataset=digits_multi_lt"], "one label per image, and digits_multi_lt has several"),
         (["dataset=digits_lt", "~dataset.profile"], "digits_lt keeps its images as they are; give dataset.profile=exponential"),
         (["dataset=digits_lt", "dataset.profile=as_is"], "digits_lt keeps its images as they are"),
+        (["dataset=digits_lt", "dataset.profile=step"], "digits_lt with dataset.profile=step has no balanced set of its size"),
+        (["dataset=digits_lt", "dataset.shots=5"], "digits_lt has a tail of dataset.shots=5, and no balanced set of that size"),
         (["dataset=digits_lt", BALANCED], f"leave {BALANCED} out"),
     ],
 )
