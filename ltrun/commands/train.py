@@ -86,10 +86,10 @@ def _train(
             refuse_launcher()
             check(hydra, sweep)
         words = [word for word in words if word not in hydra]
-        settings = search_of(hydra)
+        settings, budget = search_of(hydra), any(word.lstrip("+").startswith("sweep.budget=") for word in words)
         refuse_alone(words, sweep, settings is not None)
         if settings:
-            if any(word.lstrip("+").startswith("sweep.budget=") for word in words):
+            if budget:
                 raise ConfigError("sweep.budget: a search ends after hydra.sweeper.n_trials trials; leave it out")
             others = without_search(hydra)
             _search(words, settings, lambda jobs: go(without_refused(jobs, note), others), note, search_path)
@@ -97,7 +97,7 @@ def _train(
         commands = commands_of(lines, words, table.chooses(lines)) if lines else combinations(words) if sweep else [list(words)]
         compose = once()
         jobs = compose_jobs(with_references(commands, compose) if sweep else commands, note, search_path, compose)
-        if jobs:
+        if jobs and (sweep or budget):  # an experiment's budget is of its sweep, not of one of its jobs alone
             refuse_budget(jobs[0].settings.sweep, sweep, bool(hydra) and "hydra/launcher=gpus" not in hydra)
         if not sweep:
             for job in jobs:

@@ -69,6 +69,17 @@ def test_a_run_that_another_command_has_finished_is_not_trained_again(ltrun: Run
     assert record.seed == 0 and result.stat().st_mtime_ns == before
 
 
+def test_a_job_of_an_experiment_with_a_budget_trains_alone(ltrun: Run, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    text = "# @package _global_\nsweep:\n  budget: 1h\n  commands: [seed=0]\n"
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(text)
+    words = ["--config-dir", "conf", "experiment=mine", *SHORT, "epochs=1"]
+    failed = ltrun(*words, "optimizer.lr=1e30")
+    retry = shlex.split(failed.stderr.partition("to retry: ltrun ")[2].splitlines()[0])
+    done = ltrun(*retry, "optimizer.lr=0.1")
+    assert failed.returncode == 1 and done.returncode == 0, failed.stderr + done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.test_packed_sweep import below, gone, training, until
-from tests.end_to_end.test_slurm import ended, name_of, scores, started
+from tests.end_to_end.test_slurm import ended, launched, name_of, scores, started
 from tests.support.commands import PROGRAM, Run, environment, refused
 
 pytestmark = [
@@ -43,17 +43,7 @@ def log_of(file: Path) -> str:
 
 
 def test_a_sweep_trains_what_was_launched_and_a_failed_run_stops_no_other(tmp_path: Path) -> None:
-    option = tmp_path / "conf" / "optimizer" / "mine.yaml"
-    option.parent.mkdir(parents=True)
-    option.write_text("_target_: ltrun.optimizer.SGD\nlr: 0.1\nmomentum: 0.9\nweight_decay: 0.0\n")
-    words = ("--config-dir", "conf", "optimizer=mine", "epochs=2", "seed=0", "optimizer.lr=0.1,1e30")
-    sweep = started(tmp_path, *RAY, *RUN, *words)
-    until(lambda: len(list(tmp_path.rglob("job.json"))) == 2)
-    option.unlink()
-    output, errors = sweep.communicate(timeout=300)
-    assert sweep.returncode == 1 and "Traceback" not in output + errors, errors
-    assert len(list(tmp_path.rglob("result.json"))) == 1 and "Method" in output
-    assert "1 failed" in errors and errors.count("the loss is not finite") == 2, "when it happens, and below the table"
+    output = launched(tmp_path, RAY, "job.json")
     assert "1 core and no GPU each" in output
 
 

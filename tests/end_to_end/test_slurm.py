@@ -76,19 +76,28 @@ def job_number(tmp_path: Path) -> str:
     return folder.name
 
 
-@pytest.mark.parametrize("launcher", BOTH)
-def test_a_sweep_trains_what_was_launched_and_a_failed_run_stops_no_other(launcher: tuple[str, ...], tmp_path: Path) -> None:
+def launched(tmp_path: Path, launcher: tuple[str, ...], written: str) -> str:
+    """Trains a run and one that fails, whose option is gone when they begin; returns the output.
+
+    written: name of a file in the folder of each run that is launched.
+    """
     option = tmp_path / "conf" / "optimizer" / "mine.yaml"
     option.parent.mkdir(parents=True)
     option.write_text("_target_: ltrun.optimizer.SGD\nlr: 0.1\nmomentum: 0.9\nweight_decay: 0.0\n")
     words = ("--config-dir", "conf", "optimizer=mine", "epochs=2", "seed=0", "optimizer.lr=0.1,1e30")
     sweep = started(tmp_path, *launcher, *RUN, *words)
-    until(lambda: len(list(tmp_path.rglob("task.json"))) == 2)
+    until(lambda: len(list(tmp_path.rglob(written))) == 2)
     option.unlink()
     output, errors = sweep.communicate(timeout=300)
     assert sweep.returncode == 1 and "Traceback" not in output + errors, errors
     assert len(list(tmp_path.rglob("result.json"))) == 1 and "Method" in output
     assert "1 failed" in errors and errors.count("the loss is not finite") == 2, "when it happens, and below the table"
+    return output
+
+
+@pytest.mark.parametrize("launcher", BOTH)
+def test_a_sweep_trains_what_was_launched_and_a_failed_run_stops_no_other(launcher: tuple[str, ...], tmp_path: Path) -> None:
+    launched(tmp_path, launcher, "task.json")
     assert not list(tmp_path.rglob("task.json"))
 
 
