@@ -49,13 +49,15 @@ def _open(records: Sequence[RunRecord], problems: Sequence[Problem], asked: argp
     from ltrun.report.stored import with_stored
 
     images = list(dict.fromkeys(images_of(asked.open, sys.stdin)))
-    digest, done, whole = digest_of(images), list[RunRecord](), True
+    digest, readable, done, whole = digest_of(images), list(images), list[RunRecord](), True
     for record in records:
         folder = record.path.parent if record.path else Path()
         try:
             _refuse(record, folder)
-            found = _stored(record, folder, digest) or _predicted(record, folder, images, digest, asked)
+            found = _stored(record, folder, digest) or _predicted(record, folder, readable, digest, len(images), asked)
         except LtrunError as error:
+            if not readable:
+                raise
             complain([f"ltrun: {error}" if str(folder) in str(error) else f"ltrun: {folder}: {error}"])
             whole = False
             continue
@@ -89,8 +91,13 @@ def _stored(record: RunRecord, folder: Path, digest: str) -> OpenImages | None:
     return found
 
 
-def _predicted(record: RunRecord, folder: Path, images: Sequence[Path], digest: str, asked: argparse.Namespace) -> OpenImages:
-    """Predicts the images by every row of a run and stores what it says of those that can be read. Raises LtrunError."""
+def _predicted(
+    record: RunRecord, folder: Path, images: list[Path], digest: str, total: int, asked: argparse.Namespace
+) -> OpenImages:
+    """Predicts the images by every row of a run and stores what it says. Raises LtrunError.
+
+    images: those that no earlier run found unreadable; loses those that this run finds so. digest: of all `total` images.
+    """
     from ltrun.engine.predictors import PLAIN
 
     model = opened(folder, PLAIN, asked.device)
@@ -102,13 +109,15 @@ def _predicted(record: RunRecord, folder: Path, images: Sequence[Path], digest: 
     problems: list[Guess] = []
     for _ in noting(_each(model, parts, images, asked.workers, said), problems, len(images), model.inputs):
         pass
-    if len(problems) == len(images):
-        raise DataError(f"{folder}: none of the {len(images):,} images can be read")
-    found = OpenImages(digest, len(problems), {row: _joined(each, digest) for row, each in said.items()})
+    unread = {each.image for each in problems}
+    images[:] = [image for image in images if str(image) not in unread]
+    if not images:
+        raise DataError(f"none of the {total:,} images can be read")
+    found = OpenImages(digest, total - len(images), {row: _joined(each, digest) for row, each in said.items()})
     file = found.save(folder, record)
     print(f"{found.images:,} open images predicted by {title(model)}: {file}", file=sys.stderr)
     if problems:
-        complain([f"ltrun: {len(problems):,} of {len(images):,} images could not be read; the others are in {file}"])
+        complain([f"ltrun: {len(problems):,} of {total:,} images could not be read; the runs are evaluated on the others"])
     return found
 
 

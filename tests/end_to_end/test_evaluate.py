@@ -80,8 +80,11 @@ def test_unreadable_images_are_named_and_left_out(runs: list[Path], ltrun: Run, 
     for _ in range(2):  # the second command names them again
         done = ltrun("evaluate", str(runs[0]), "--open", "drawings", "gone.png")
         said = refused(done)
-        assert said == f"ltrun: 2 of 41 images could not be read; the others are in {runs[0].parent / 'open.npz'}"
+        assert said == "ltrun: 2 of 41 images could not be read; the runs are evaluated on the others"
         assert "007.png" in done.stderr and "gone.png cannot be read" in done.stderr and "Open F" in done.stdout
+    done = ltrun("evaluate", "outputs", "--open", "drawings", "gone.png")
+    assert done.returncode == 1 and done.stderr.count("gone.png") == 1, "once for all runs"
+    assert [(stored(run).images, stored(run).left_out) for run in runs] == [(39, 2)] * len(runs)
     assert (stored(runs[0]).images, stored(runs[0]).left_out) == (39, 2)
     before = (runs[0].parent / "open.npz").read_bytes()
     assert "none of the 1 images can be read" in refused(ltrun("evaluate", str(runs[0]), "--open", "gone.png"))
