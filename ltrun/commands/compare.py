@@ -70,7 +70,7 @@ def _print(made: Sequence[Comparison], told: Sequence[str], ranks: Ranking | Non
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "ltrun compare",
-        description="Whether A is better than B: their difference on the same seeds and test images, with a 95%% interval.",
+        description="Whether A is better than B: their difference on the same seeds and test images, with a 95% interval.",
     )
     parser.add_argument(
         "rows",
