@@ -115,9 +115,10 @@ def connected(address: str | None) -> Iterator[tuple[Any, Path]]:
             socket.create_connection((found["host"], int(found["port"])), REACHED).close()
         context = ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **here)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        way_out = f"start a cluster with 'ray start --head', or leave hydra.launcher.address={address} out" if address else ""
         reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"hydra/launcher=ray: Ray refuses ({reason}){way_out and f': {way_out}'}") from None
+        way_out = "start a cluster with 'ray start --head', set RAY_AUTH_MODE=token if it has tokens, or leave the address out"
+        told = f"; hydra.launcher.address={address}: {way_out}" if address else ""
+        raise ConfigError(f"hydra/launcher=ray: Ray refuses ({reason}){told}") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)  # Ray's own would exit at once
