@@ -165,13 +165,14 @@ def print_sweep(run_dirs: Sequence[Path], choose: bool = False, table: Published
     metric, split = table.metric if table else None, "val" if choose else "test"
     related = with_both(records, split) if metric != "relative" else []
     printed = table.printed if table else {}
-    own = [record for record in records if not is_balanced(record)] if choose or printed else records
+    own = [record for record in records if not is_balanced(record)] if choose or printed else []
+    shown = own or records
     if records and choose:
-        for each in with_costs(own or records):
+        for each in with_costs(shown):
             terminal([each])
             print(plain(choice(each)))
     elif records:
-        made = tables(_computed(own or records, metric, "test") if metric else own or records, metric)
+        made = tables(_computed(shown, metric, "test") if metric else shown, metric)
         terminal(with_printed(made, printed) if printed else made)
     else:
         complain(["no run of this sweep has finished"])

@@ -66,13 +66,21 @@ def areas_under_roc(labels: Integers, scores: NDArray[Any]) -> Fractions:
     found = np.full(classes, np.nan)
     for some, shares in by_classes(scores):
         for c, column in zip(range(classes)[some], shares.T, strict=True):
-            mine = np.sort(column[labels == c])
-            if 0 < len(mine) < rows:
-                ordered = np.sort(column)
-                ranks = np.searchsorted(ordered, mine, "left") + np.searchsorted(ordered, mine, "right") + 1  # twice the mean
-                above = ranks.sum() / 2 - len(mine) * (len(mine) + 1) / 2
-                found[c] = above / len(mine) / (rows - len(mine))
+            mine = labels == c
+            if 0 < mine.sum() < rows:
+                found[c] = area_under_roc(column[mine], column[~mine])
     return found
+
+
+def area_under_roc(known: Fractions, unknown: Fractions) -> float:
+    """Returns the probability that a known image has a larger probability than an unknown one; equal ones count one half.
+
+    Known are the images of a class against the rest, or those of a test split against images of other classes (Hendrycks and
+    Gimpel, 2017, arXiv 1610.02136). known: (N,). unknown: (M,).
+    """
+    ordered = np.sort(unknown)
+    below = np.searchsorted(ordered, known, "left") + np.searchsorted(ordered, known, "right")
+    return float(below.sum() / 2 / len(known) / len(unknown))
 
 
 def shares_of_groups(values: Integers, groups: Integers, number: int) -> list[float | None]:

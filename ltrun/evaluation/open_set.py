@@ -1,4 +1,4 @@
-"""Open-set recognition by the largest probability: F-measure with a threshold, area under the ROC curve without one."""
+"""Open-set recognition by the largest probability: the F-measure with a threshold."""
 
 from __future__ import annotations
 
@@ -32,15 +32,3 @@ def f_measure(right: NDArray[np.bool_], known: Fractions, unknown: Fractions, th
     hits = int((right & accepted(known, threshold)).sum())
     errors = len(right) - hits + int(accepted(unknown, threshold).sum())
     return 2 * hits / (2 * hits + errors)
-
-
-def area_under_roc(known: Fractions, unknown: Fractions) -> float:
-    """Returns the probability that a known image has a larger probability than an unknown one; equal ones count one half.
-
-    known: (N,). unknown: (M,).
-
-    Hendrycks and Gimpel, 2017, arXiv 1610.02136.
-    """
-    ordered = np.sort(unknown)
-    below = np.searchsorted(ordered, known, "left") + np.searchsorted(ordered, known, "right")
-    return float(below.sum() / 2 / len(known) / len(unknown))

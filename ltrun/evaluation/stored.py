@@ -11,6 +11,7 @@ import numpy as np
 
 from ltrun.evaluation import calibration, open_set
 from ltrun.evaluation.classes import (
+    area_under_roc,
     areas_under_roc,
     f1_scores,
     geometric_mean,
@@ -113,7 +114,7 @@ def open_auroc(tested: Tested) -> Values:
     """Also `opened`, as `open_f`."""
     guesses = tested.opened()
     known, _ = calibration.confidences(tested.labels, tested.predictions.scores)
-    return {"open_auroc": open_set.area_under_roc(known, guesses.confidences), **_opened(guesses)}
+    return {"open_auroc": area_under_roc(known, guesses.confidences), **_opened(guesses)}
 
 
 def _opened(guesses: Guesses) -> Values:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from ltrun.evaluation import stored
-from ltrun.evaluation.open_set import THRESHOLD, accepted, area_under_roc, f_measure
+from ltrun.evaluation.classes import area_under_roc
+from ltrun.evaluation.open_set import THRESHOLD, accepted, f_measure
 from ltrun.metrics import Shots
 from ltrun.results.open_images import Guesses
 from ltrun.results.predictions import Predictions
